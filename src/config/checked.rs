@@ -1,0 +1,96 @@
+//! The options of a guard and of a stack, checked. Each layer's own `config.rs` does the work; this file knows which
+//! options there are, and which of them contradict each other.
+
+use ipnet::IpNet;
+
+use super::raw::{Options, Switch};
+use crate::error::{ConfigCode, ConfigError};
+
+/// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
+pub(crate) const GUARD_OPTIONS: [&str; 12] = [
+    "profile",
+    "headers",
+    "cors",
+    "hosts",
+    "trustedProxies",
+    "store",
+    "rateLimit",
+    "jwt",
+    "revocation",
+    "payload",
+    "policy",
+    "log",
+];
+
+/// What `guard.validate` takes.
+pub(crate) const SCHEMA_OPTIONS: [&str; 4] = ["body", "query", "params", "headers"];
+
+/// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
+pub(crate) const ROUTE_OPTIONS: [&str; 9] =
+    ["cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
+
+/// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
+pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {
+    let path = options.path_of("trustedProxies");
+    let Some(texts) = options.strings("trustedProxies")? else { return Ok(Vec::new()) };
+    let mut networks = Vec::with_capacity(texts.len());
+    for (i, text) in texts.iter().enumerate() {
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error))
+            .map_err(|_| {
+                ConfigError::invalid(
+                    format!("{path}[{i}]"),
+                    "must be a network in CIDR form or an address",
+                )
+                .suggest("write '10.0.0.0/8' or '10.0.0.1'")
+            })?;
+        if network.prefix_len() == 0 {
+            let error = ConfigError::invalid(
+                format!("{path}[{i}]"),
+                "would let every client choose its own address",
+            );
+            return Err(error.suggest("name the networks of your proxies, such as '10.0.0.0/8'"));
+        }
+        networks.push(network.trunc());
+    }
+    Ok(networks)
+}
+
+/// `hosts`: names, with a port where it is not to be any port. Lower case.
+pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, ConfigError> {
+    let path = options.path_of("hosts");
+    let Some(texts) = options.strings("hosts")? else { return Ok(None) };
+    if texts.is_empty() {
+        return Err(ConfigError::invalid(path, "must name at least one host")
+            .suggest("leave it out to accept any host"));
+    }
+    for (i, text) in texts.iter().enumerate() {
+        let fine = !text.is_empty()
+            && text.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte)
+            });
+        if !fine {
+            let error = ConfigError::invalid(
+                format!("{path}[{i}]"),
+                "must be a host name in lower case, with a port where it has one",
+            );
+            return Err(error.suggest("write 'api.example.com' or 'api.example.com:8443', without 'https://' and without a path"));
+        }
+    }
+    Ok(Some(texts.into_iter().map(str::to_owned).collect()))
+}
+
+/// Options that need another layer: said now, since the layer would silently do less than what was asked for.
+pub(crate) fn contradictions(options: &Options<'_>) -> Result<(), ConfigError> {
+    let on = |key| matches!(Switch::read(options, key), Switch::On(_));
+    if on("revocation") && !on("jwt") {
+        let error = ConfigError::new(
+            ConfigCode::ConflictingOptions,
+            options.path_of("revocation"),
+            "needs verified tokens, and there is no `jwt`",
+        );
+        return Err(error.suggest("add `jwt`, or leave `revocation` out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What is wrong with a configuration: one error type for everything that is judged when a guard is built.
+//!
+//! Style of the texts: lowercase start, no final period, the option's path first, then what to write instead.
+//! A submitted value is never repeated, since it may be a secret.
+
+use std::fmt;
+
+/// The stable code of a [`ConfigError`], given to JavaScript as `error.code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigCode {
+    /// A key that is no option of ours.
+    UnknownOption,
+    /// A value of the wrong type, out of its range or otherwise unusable.
+    InvalidOption,
+    /// An option that must be given is not.
+    MissingOption,
+    /// Two options that contradict each other.
+    ConflictingOptions,
+    /// A shared secret that is too short or too easy to guess.
+    WeakSecret,
+    /// An asymmetric key that is too weak, or meant for something else.
+    WeakKey,
+    /// A key that can't be read.
+    InvalidKey,
+    /// A JSON Schema that can't be compiled, or would not be safe to run.
+    InvalidSchema,
+    /// A policy that can't be loaded: the text has `file:line:col`.
+    InvalidPolicy,
+}
+
+impl ConfigCode {
+    /// The code as JavaScript sees it, e.g. `ERR_UNKNOWN_OPTION`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownOption => "ERR_UNKNOWN_OPTION",
+            Self::InvalidOption => "ERR_INVALID_OPTION",
+            Self::MissingOption => "ERR_MISSING_OPTION",
+            Self::ConflictingOptions => "ERR_CONFLICTING_OPTIONS",
+            Self::WeakSecret => "ERR_WEAK_SECRET",
+            Self::WeakKey => "ERR_WEAK_KEY",
+            Self::InvalidKey => "ERR_INVALID_KEY",
+            Self::InvalidSchema => "ERR_INVALID_SCHEMA",
+            Self::InvalidPolicy => "ERR_INVALID_POLICY",
+        }
+    }
+}
+
+/// Why a configuration is refused, where, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    code: ConfigCode,
+    path: String,
+    problem: String,
+    suggestion: Option<String>,
+}
+
+impl ConfigError {
+    /// `path` is the option as the user writes it (`cors.origins[0]`), `problem` continues the sentence that it
+    /// starts (`must not end with a slash`).
+    pub fn new(code: ConfigCode, path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { code, path: path.into(), problem: problem.into(), suggestion: None }
+    }
+
+    /// A value that can't be used: [`ConfigCode::InvalidOption`].
+    pub fn invalid(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::new(ConfigCode::InvalidOption, path, problem)
+    }
+
+    /// Adds what to write instead, e.g. `write "https://app.example.com"`.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> ConfigCode {
+        self.code
+    }
+
+    /// The option's path, e.g. `rateLimit[1].window`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What to write instead, where there is something to say.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<&str> {
+        self.suggestion.as_deref()
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.path, self.problem)?;
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "; {suggestion}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

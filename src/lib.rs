@@ -1,0 +1,11 @@
+//! keepstone: the security layers of a Node.js API in one core.
+//!
+//! The layers come one by one.
+#![deny(unsafe_code)]
+#![cfg_attr(not(feature = "node"), forbid(unsafe_code))]
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod refusal;
+

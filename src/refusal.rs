@@ -1,0 +1,58 @@
+//! What a client is told when a layer says no: one small type, turned into RFC 9457 problem+json in one place.
+
+use std::borrow::Cow;
+
+/// A refusal. It holds nothing that the client sent: no token, no submitted value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status, 400 to 599.
+    pub status: u16,
+    /// The stable machine-readable code, e.g. `token_expired`. `docs/errors.md` has a heading for each.
+    pub code: &'static str,
+    /// One sentence for a developer, without a final period.
+    pub detail: Cow<'static, str>,
+    /// Response headers that belong to this refusal, e.g. `WWW-Authenticate` or `Retry-After`. Name, value.
+    pub headers: Vec<(&'static str, String)>,
+    /// What is wrong with which member of the request, at most [`MAX_ERRORS`].
+    pub errors: Vec<FieldError>,
+    /// Whether there were more errors than are listed.
+    pub truncated: bool,
+}
+
+/// No refusal lists more errors than this.
+pub const MAX_ERRORS: usize = 20;
+
+/// One fault of one member of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where the member is: `body`, `query`, `params` or `headers`.
+    pub location: &'static str,
+    /// A JSON Pointer in fragment form (RFC 6901 section 6) to the member: `#/email`.
+    pub pointer: String,
+    /// The JSON Schema keyword that failed, e.g. `format`.
+    pub code: &'static str,
+    /// What it must be, in words, without the submitted value.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal without headers or field errors.
+    #[must_use]
+    pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            headers: Vec::new(),
+            errors: Vec::new(),
+            truncated: false,
+        }
+    }
+
+    /// Adds a response header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
