@@ -10,3 +10,5 @@ pub mod error;
 pub mod refusal;
 pub mod request;
 
+pub mod cors;
+pub mod headers;

@@ -1,0 +1,237 @@
+//! The CORS options, checked, with every header value that can be known in advance already written.
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+use serde_json::Value;
+
+use super::names::{exposed_header, method, no_duplicates, request_header};
+use super::origin;
+use crate::config::raw::{Options, is_function, string_at};
+use crate::error::{ConfigCode, ConfigError};
+
+/// Chromium keeps no preflight longer than this.
+const DEFAULT_MAX_AGE: u64 = 7200;
+/// Firefox's limit, the longest of any browser.
+const MAX_MAX_AGE: u64 = 86_400;
+/// As many as a preflight may ask for.
+const MAX_HEADERS: usize = super::request_headers::MAX_ELEMENTS;
+
+type Set = HashSet<Box<str>, RandomState>;
+
+/// A checked CORS configuration, ready to judge requests: see [`Cors::judge`].
+#[derive(Debug, Clone)]
+pub struct Cors {
+    pub(super) origins: Origins,
+    pub(super) credentials: bool,
+    pub(super) methods: Vec<String>,
+    pub(super) allow_methods: Box<str>,
+    /// In lower case, sorted.
+    pub(super) request_headers: Vec<Box<str>>,
+    /// `None` where no header is allowed.
+    pub(super) allow_headers: Option<Box<str>>,
+    pub(super) expose_headers: Option<Box<str>>,
+    pub(super) max_age: Box<str>,
+}
+
+/// Whom the answers are for.
+#[derive(Debug, Clone)]
+pub(super) enum Origins {
+    /// `['*']`: every page, without credentials.
+    Any,
+    /// The listed ones.
+    Listed(Listed),
+    /// The user's function decides.
+    Function,
+}
+
+/// Exact origins, and for wildcards what follows the first dot, by scheme.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listed {
+    exact: Set,
+    below_https: Set,
+    below_http: Set,
+}
+
+impl Listed {
+    /// Whether `origin`, as a request claims it, is one of these. It need not be well-formed: what is stored is.
+    pub(super) fn has(&self, origin: &str) -> bool {
+        if self.exact.contains(origin) {
+            return true;
+        }
+        let (rest, below) = if let Some(rest) = origin.strip_prefix("https://") {
+            (rest, &self.below_https)
+        } else if let Some(rest) = origin.strip_prefix("http://") {
+            (rest, &self.below_http)
+        } else {
+            return false;
+        };
+        !below.is_empty()
+            && rest
+                .split_once('.')
+                .is_some_and(|(label, domain)| origin::is_label(label) && below.contains(domain))
+    }
+
+    fn add(&mut self, pattern: &origin::Pattern<'_>, text: &str) -> bool {
+        if !pattern.wildcard {
+            return self.exact.insert(text.into());
+        }
+        let domain = match pattern.port {
+            Some(port) => format!("{}:{port}", pattern.host),
+            None => pattern.host.to_owned(),
+        };
+        let below =
+            if pattern.scheme == "https" { &mut self.below_https } else { &mut self.below_http };
+        below.insert(domain.into())
+    }
+}
+
+impl Cors {
+    /// Reads `CorsOptions`:
+    ///
+    /// * `origins` (required): a list of origins such as `https://app.example.com`, `http://localhost:3000` or
+    ///   `https://*.example.com` (exactly one label for the star); or `['*']`, without credentials; or a function
+    /// * `credentials`: whether cookies and client certificates may come along. Default false
+    /// * `methods`: what a preflight may ask for. Default `GET, HEAD, PUT, PATCH, POST, DELETE`
+    /// * `requestHeaders`: likewise. Default `authorization` and `content-type`
+    /// * `exposeHeaders`: response headers that pages may read, beside those that they always may. Default none
+    /// * `maxAge`: how long a browser keeps the answer to a preflight, in seconds, 0 to 86400. Default 7200
+    ///
+    /// `path` is where the options stand, `cors`.
+    pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        let known =
+            ["origins", "credentials", "methods", "requestHeaders", "exposeHeaders", "maxAge"];
+        let options = Options::read(path, value, &known).map_err(|error| {
+            // What the cors package and rs/cors call it; by spelling, nothing of ours is near.
+            if error.path().ends_with(".allowedHeaders") {
+                error.suggest("did you mean `requestHeaders`?")
+            } else {
+                error
+            }
+        })?;
+        let credentials = options.bool("credentials")?.unwrap_or(false);
+        let origins = origins(&options, credentials)?;
+        let methods = methods(&options)?;
+        let mut request_headers = header_names(&options, "requestHeaders", request_header)?
+            .unwrap_or_else(|| vec!["authorization".to_owned(), "content-type".to_owned()]);
+        request_headers.sort_unstable();
+        let expose_headers = header_names(&options, "exposeHeaders", exposed_header)?;
+        let max_age = options.integer("maxAge", 0..=MAX_MAX_AGE).map_err(|error| {
+            error.suggest(format!("write seconds, such as {DEFAULT_MAX_AGE} for two hours"))
+        })?;
+        Ok(Self {
+            origins,
+            credentials,
+            allow_methods: methods.join(",").into(),
+            methods,
+            allow_headers: joined(&request_headers),
+            request_headers: request_headers.into_iter().map(Into::into).collect(),
+            expose_headers: expose_headers.as_deref().and_then(joined),
+            max_age: max_age.unwrap_or(DEFAULT_MAX_AGE).to_string().into(),
+        })
+    }
+}
+
+fn joined(names: &[String]) -> Option<Box<str>> {
+    (!names.is_empty()).then(|| names.join(",").into())
+}
+
+fn origins(options: &Options<'_>, credentials: bool) -> Result<Origins, ConfigError> {
+    let value = options
+        .require(
+            "origins",
+            "there is no default, since a page of a listed origin reads every answer",
+        )
+        .map_err(|error| {
+            error.suggest("write a list such as ['https://app.example.com'], or cors: false")
+        })?;
+    if is_function(value) {
+        return Ok(Origins::Function);
+    }
+    let path = options.path_of("origins");
+    let Some(items) = value.as_array() else {
+        return Err(ConfigError::invalid(path, "must be a list of origins or a function")
+            .suggest("write a list such as ['https://app.example.com']"));
+    };
+    if items.is_empty() {
+        return Err(ConfigError::invalid(path, "must not be empty")
+            .suggest("write cors: false where no other origin may read the answers"));
+    }
+    if items.iter().any(|item| item == "*") {
+        return any_origin(&path, items.len(), credentials);
+    }
+    let mut listed = Listed::default();
+    for (i, item) in items.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let text = string_at(&path, item)?;
+        let pattern = origin::parse(text).map_err(|fault| {
+            ConfigError::invalid(&path, fault.problem).suggest(fault.suggestion)
+        })?;
+        if credentials && pattern.is_insecure() {
+            return Err(conflict(
+                path,
+                "must be https beside credentials: who can change a plain http page could use the user's session",
+            )
+            .suggest("write 'https://', or leave out credentials; http is for localhost, 127.0.0.1 and [::1] only"));
+        }
+        if !listed.add(&pattern, text) {
+            return Err(conflict(path, "is listed twice").suggest("leave out one of the two"));
+        }
+    }
+    Ok(Origins::Listed(listed))
+}
+
+fn any_origin(path: &str, items: usize, credentials: bool) -> Result<Origins, ConfigError> {
+    if items > 1 {
+        return Err(conflict(path, "has '*' beside other origins")
+            .suggest("write ['*'] alone, or the origins without it"));
+    }
+    if credentials {
+        return Err(conflict(
+            path,
+            "must not be '*' beside credentials: browsers refuse the answer, and any page could read the user's data",
+        )
+        .suggest("list the origins that are meant, or leave out credentials"));
+    }
+    Ok(Origins::Any)
+}
+
+fn conflict(path: impl Into<String>, problem: &str) -> ConfigError {
+    ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
+}
+
+fn methods(options: &Options<'_>) -> Result<Vec<String>, ConfigError> {
+    let Some(items) = options.strings("methods")? else {
+        return Ok(["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"].map(str::to_owned).into());
+    };
+    let path = options.path_of("methods");
+    if items.is_empty() {
+        return Err(ConfigError::invalid(path, "must not be empty")
+            .suggest("leave it out for GET, HEAD, PUT, PATCH, POST and DELETE"));
+    }
+    for (i, item) in items.iter().enumerate() {
+        method(&format!("{path}[{i}]"), item)?;
+    }
+    let methods: Vec<String> = items.into_iter().map(str::to_owned).collect();
+    no_duplicates(&path, &methods)?;
+    Ok(methods)
+}
+
+fn header_names(
+    options: &Options<'_>,
+    key: &str,
+    judge: fn(&str, &str) -> Result<String, ConfigError>,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let Some(items) = options.strings(key)? else { return Ok(None) };
+    let path = options.path_of(key);
+    if items.len() > MAX_HEADERS {
+        return Err(ConfigError::invalid(path, format!("must have at most {MAX_HEADERS} names")));
+    }
+    let names = items
+        .iter()
+        .enumerate()
+        .map(|(i, item)| judge(&format!("{path}[{i}]"), item))
+        .collect::<Result<Vec<_>, _>>()?;
+    no_duplicates(&path, &names)?;
+    Ok(Some(names))
+}

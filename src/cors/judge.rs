@@ -1,0 +1,190 @@
+//! What a request gets: a few header values that were written when the guard was built.
+
+use super::config::{Cors, Origins};
+use super::{origin, request_headers};
+
+/// The answer is another one for another `Origin`.
+const VARY_ORIGIN: &str = "Origin";
+/// An `OPTIONS` request is a preflight or not, allowed or not, by all three.
+const VARY_OPTIONS: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+
+/// What CORS needs to know of a request. Header values as Node gives them: lines of one name joined by `, `.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CorsRequest<'a> {
+    /// The request's method, in its own case.
+    pub method: &'a str,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Access-Control-Request-Method`.
+    pub request_method: Option<&'a str>,
+    /// `Access-Control-Request-Headers`.
+    pub request_headers: Option<&'a str>,
+    /// What the user's function said of the origin that [`Cors::asks`] names. `None` is no.
+    pub callback_verdict: Option<bool>,
+}
+
+/// Who answers the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CorsKind {
+    /// The next layer, with these headers on.
+    Continue,
+    /// We do, at once: a preflight. 204 where it is allowed, 403 where not; no body.
+    Preflight {
+        /// The response status.
+        status: u16,
+    },
+}
+
+/// Why a request of another origin gets no leave. For logs and metrics: a client learns no more than the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CorsDenial {
+    /// The origin is not one of those listed, or the function did not say yes.
+    Origin,
+    /// A preflight asks for a method that is not allowed.
+    Method,
+    /// A preflight asks for a header that is not allowed, or its list can't be read.
+    Header,
+}
+
+impl CorsDenial {
+    /// The stable code, e.g. `cors_origin`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Origin => "cors_origin",
+            Self::Method => "cors_method",
+            Self::Header => "cors_header",
+        }
+    }
+}
+
+/// What CORS says of one request. It borrows every value, so that giving it costs no allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CorsAnswer<'a> {
+    /// Who answers.
+    pub kind: CorsKind,
+    /// Why not, where the answer is no.
+    pub denied: Option<CorsDenial>,
+    vary: Option<&'static str>,
+    allow_origin: Option<&'a str>,
+    allow_credentials: bool,
+    /// On a preflight that is allowed.
+    allow_methods: Option<&'a str>,
+    allow_headers: Option<&'a str>,
+    max_age: Option<&'a str>,
+    /// On any other request.
+    expose_headers: Option<&'a str>,
+}
+
+impl<'a> CorsAnswer<'a> {
+    /// The response headers, at most six. `Vary` is to be added to what is there, the others are to be set.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
+        [
+            ("Vary", self.vary),
+            ("Access-Control-Allow-Origin", self.allow_origin),
+            ("Access-Control-Allow-Credentials", self.allow_credentials.then_some("true")),
+            ("Access-Control-Allow-Methods", self.allow_methods),
+            ("Access-Control-Allow-Headers", self.allow_headers),
+            ("Access-Control-Max-Age", self.max_age),
+            ("Access-Control-Expose-Headers", self.expose_headers),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+    }
+
+    fn empty(vary: Option<&'static str>) -> Self {
+        Self {
+            kind: CorsKind::Continue,
+            denied: None,
+            vary,
+            allow_origin: None,
+            allow_credentials: false,
+            allow_methods: None,
+            allow_headers: None,
+            max_age: None,
+            expose_headers: None,
+        }
+    }
+
+    fn refuse(mut self, why: CorsDenial, preflight: bool) -> Self {
+        self.denied = Some(why);
+        if preflight {
+            self.kind = CorsKind::Preflight { status: 403 };
+        }
+        self
+    }
+}
+
+impl Cors {
+    /// Whether the user's function decides about origins.
+    #[must_use]
+    pub fn has_function(&self) -> bool {
+        matches!(self.origins, Origins::Function)
+    }
+
+    /// The origin to ask the user's function about, before [`Cors::judge`]: `None` where there is no function, no
+    /// `Origin`, or one that we refuse whatever the function says (`null`, no origin at all, or plain http beside
+    /// credentials).
+    #[must_use]
+    pub fn asks<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
+        let origin = origin.filter(|_| matches!(self.origins, Origins::Function))?;
+        let pattern = origin::parse(origin).ok()?;
+        let refused = pattern.wildcard || self.credentials && pattern.is_insecure();
+        (!refused).then_some(origin)
+    }
+
+    /// Judges a request. The answer to a request without `Origin` is at most `Vary`.
+    #[must_use]
+    pub fn judge<'a>(&'a self, request: &CorsRequest<'a>) -> CorsAnswer<'a> {
+        let mut answer = CorsAnswer::empty(self.vary(request.method));
+        let preflight = match (request.method, request.origin, request.request_method) {
+            ("OPTIONS", Some(_), Some(method)) => Some(method),
+            _ => None,
+        };
+        if request.origin.is_none() && !matches!(self.origins, Origins::Any) {
+            return answer;
+        }
+        let Some(allow_origin) = self.allow_origin(request) else {
+            return answer.refuse(CorsDenial::Origin, preflight.is_some());
+        };
+        if let Some(method) = preflight {
+            if !self.methods.iter().any(|allowed| allowed == method) {
+                return answer.refuse(CorsDenial::Method, true);
+            }
+            let asked = request.request_headers.unwrap_or_default();
+            if !request_headers::all_allowed(asked, &self.request_headers) {
+                return answer.refuse(CorsDenial::Header, true);
+            }
+            answer.kind = CorsKind::Preflight { status: 204 };
+            answer.allow_methods = Some(&self.allow_methods);
+            answer.allow_headers = self.allow_headers.as_deref();
+            answer.max_age = Some(&self.max_age);
+        } else {
+            answer.expose_headers = self.expose_headers.as_deref();
+        }
+        answer.allow_origin = Some(allow_origin);
+        answer.allow_credentials = self.credentials;
+        answer
+    }
+
+    /// Whether the origin came or not, since a cache may hand the answer to somebody else.
+    fn vary(&self, method: &str) -> Option<&'static str> {
+        match (method, &self.origins) {
+            ("OPTIONS", _) => Some(VARY_OPTIONS),
+            (_, Origins::Any) => None,
+            _ => Some(VARY_ORIGIN),
+        }
+    }
+
+    fn allow_origin<'a>(&self, request: &CorsRequest<'a>) -> Option<&'a str> {
+        let origin = request.origin;
+        match &self.origins {
+            Origins::Any => Some("*"),
+            Origins::Listed(listed) => origin.filter(|origin| listed.has(origin)),
+            Origins::Function => {
+                self.asks(origin).filter(|_| request.callback_verdict == Some(true))
+            }
+        }
+    }
+}
