@@ -12,3 +12,5 @@ pub mod request;
 
 pub mod cors;
 pub mod headers;
+pub mod limit;
+pub mod store;

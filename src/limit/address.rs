@@ -1,0 +1,212 @@
+//! Which client an address stands for.
+//!
+//! One IPv4 address is one client. One IPv6 customer has a whole prefix, mostly a /56 (RIPE-690; RFC 6177 leaves /48 to
+//! /64), and takes a new address out of it whenever it likes: counted one by one its limit would never bite, so the
+//! /56 is the client. An IPv4 client that reaches us through IPv6 stays that IPv4 client, or all of them would fall
+//! into one /56 (as all of `::ffff:0:0/96` did in CVE-2026-30827) or escape their count by coming the other way.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Who is counted where a policy counts by client address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey(Client);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Client {
+    V4(u32),
+    /// A /56, the other bits zero.
+    V6(u128),
+    /// An address of RFC 8215's local-use translation prefix, whole.
+    Translated(u128),
+    Unknown,
+}
+
+const SLASH_56: u128 = u128::MAX << (128 - 56);
+const SLASH_48: u128 = u128::MAX << (128 - 48);
+const SLASH_96: u128 = u128::MAX << (128 - 96);
+/// `64:ff9b::/96`, the well-known prefix of RFC 6052 section 2.1: the last 32 bits are the IPv4 address.
+const WELL_KNOWN_TRANSLATION: u128 = 0x0064_ff9b << 96;
+/// `64:ff9b:1::/48`, RFC 8215. Where in it the IPv4 address is, is up to who runs the translator (RFC 6052 section 2.2
+/// has five layouts), so it can't be taken out. The whole address is the client: it differs exactly where the IPv4
+/// address does, and it is the translator that writes it, so a client can't vary it.
+const LOCAL_TRANSLATION: u128 = 0x0064_ff9b_0001 << 80;
+
+impl ClientKey {
+    /// The one key that all clients without a readable address share. It is counted as any other: not knowing who
+    /// somebody is gives no free pass.
+    pub const UNKNOWN: Self = Self(Client::Unknown);
+
+    /// Reads an address as Node gives it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`, `fe80::1%eth0`; with a
+    /// port too (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies write it. Anything else is
+    /// [`ClientKey::UNKNOWN`].
+    #[must_use]
+    pub fn parse(address: &str) -> Self {
+        Self::known(address).unwrap_or(Self::UNKNOWN)
+    }
+
+    /// As [`ClientKey::parse`], but `None` for what can't be read.
+    #[must_use]
+    pub fn known(address: &str) -> Option<Self> {
+        // A zone names an interface of this machine and says nothing about the client.
+        let bare = match address.split_once('%') {
+            Some((bare, zone)) if !zone.is_empty() && bare.contains(':') => bare,
+            Some(_) => return None,
+            None => address,
+        };
+        let ip = bare.parse::<IpAddr>().or_else(|_| bare.parse::<SocketAddr>().map(|a| a.ip()));
+        ip.ok().map(Self::from)
+    }
+
+    /// Feeds the client to a hasher; two different clients never feed the same bytes.
+    pub(crate) fn write_to(self, hasher: &mut impl Hasher) {
+        match self.0 {
+            Client::V4(bits) => {
+                hasher.write_u8(b'4');
+                hasher.write_u32(bits);
+            }
+            Client::V6(bits) => {
+                hasher.write_u8(b'6');
+                hasher.write_u128(bits);
+            }
+            Client::Translated(bits) => {
+                hasher.write_u8(b't');
+                hasher.write_u128(bits);
+            }
+            Client::Unknown => hasher.write_u8(b'?'),
+        }
+    }
+}
+
+impl From<IpAddr> for ClientKey {
+    fn from(address: IpAddr) -> Self {
+        let bits = match address {
+            IpAddr::V4(v4) => return Self(Client::V4(v4.to_bits())),
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => return Self(Client::V4(v4.to_bits())),
+                None => v6.to_bits(),
+            },
+        };
+        Self(if bits & SLASH_96 == WELL_KNOWN_TRANSLATION {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the last 32 bits are what we want"
+            )]
+            Client::V4(bits as u32)
+        } else if bits & SLASH_48 == LOCAL_TRANSLATION {
+            Client::Translated(bits)
+        } else {
+            Client::V6(bits & SLASH_56)
+        })
+    }
+}
+
+/// `203.0.113.7`, `2001:db8::/56` or `unknown`.
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Client::V4(bits) => Ipv4Addr::from_bits(bits).fmt(f),
+            Client::V6(bits) => write!(f, "{}/56", Ipv6Addr::from_bits(bits)),
+            Client::Translated(bits) => Ipv6Addr::from_bits(bits).fmt(f),
+            Client::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn client(address: &str) -> ClientKey {
+        ClientKey::parse(address)
+    }
+
+    #[test]
+    fn an_ipv4_address_is_a_client_of_its_own() {
+        assert_ne!(client("203.0.113.7"), client("203.0.113.8"));
+        assert_eq!(client("203.0.113.7").to_string(), "203.0.113.7");
+    }
+
+    #[test]
+    fn an_ipv6_slash_56_is_one_client() {
+        assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:ff:ffff::2"));
+        assert_ne!(client("2001:db8:0:100::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("2001:db8:0:1::1").to_string(), "2001:db8::/56");
+    }
+
+    #[test]
+    fn an_ipv4_client_stays_the_same_whichever_way_it_comes() {
+        for way in
+            ["::ffff:203.0.113.7", "::FFFF:cb00:7107", "64:ff9b::203.0.113.7", "64:ff9b::cb00:7107"]
+        {
+            assert_eq!(client(way), client("203.0.113.7"), "{way}");
+        }
+        assert_ne!(client("::ffff:203.0.113.8"), client("203.0.113.7"));
+    }
+
+    #[test]
+    fn clients_behind_a_local_translator_do_not_share_one_count() {
+        // RFC 6052 section 2.2: 203.0.113.7 and .8 under a /48 and under a /96.
+        assert_ne!(client("64:ff9b:1:cb00:71:700::"), client("64:ff9b:1:cb00:71:800::"));
+        assert_ne!(client("64:ff9b:1::203.0.113.7"), client("64:ff9b:1::203.0.113.8"));
+        assert_ne!(client("64:ff9b:1::203.0.113.7"), client("203.0.113.7"));
+    }
+
+    #[test]
+    fn a_zone_and_a_port_do_not_make_another_client() {
+        assert_eq!(client("fe80::1%eth0"), client("fe80::1"));
+        assert_eq!(client("fe80::1%1"), client("fe80::1%eth7"));
+        assert_eq!(client("203.0.113.7:4711"), client("203.0.113.7"));
+        assert_eq!(client("[2001:db8::7]:4711"), client("2001:db8::7"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_one_shared_unknown_client() {
+        for odd in [
+            "",
+            " ",
+            "unknown",
+            "203.0.113",
+            "203.0.113.256",
+            "0203.0.113.7",
+            "0xcb007107",
+            "3405803783",
+            "203.0.113.7, 198.51.100.1",
+            " 203.0.113.7",
+            "203.0.113.7\n",
+            "203.0.113.7%eth0",
+            "fe80::1%",
+            "[::1]",
+            "2001:db8:::1",
+            "localhost",
+            "_hidden",
+            "203.0.113.7:99999",
+            "1:2:3:4:5:6:7:8:9",
+        ] {
+            assert_eq!(client(odd), ClientKey::UNKNOWN, "{odd:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_some_client(text in ".*") {
+            let _ = client(&text);
+        }
+
+        #[test]
+        fn every_address_is_read_and_mapped_ones_as_ipv4(bits: u32) {
+            let v4 = Ipv4Addr::from_bits(bits);
+            prop_assert_eq!(client(&v4.to_string()), ClientKey::from(IpAddr::V4(v4)));
+            prop_assert_eq!(client(&v4.to_ipv6_mapped().to_string()), client(&v4.to_string()));
+        }
+
+        #[test]
+        fn only_the_first_56_bits_of_an_ipv6_address_count(bits: u128, low in 0u128..1 << 72) {
+            let address = |bits| client(&Ipv6Addr::from_bits(bits).to_string());
+            prop_assume!(bits >> 96 != 0x0064_ff9b && bits >> 72 != 0);
+            prop_assert_eq!(address(bits), address(bits & SLASH_56 | low));
+        }
+    }
+}

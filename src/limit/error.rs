@@ -1,0 +1,28 @@
+//! What can go wrong besides a limit being reached. None of it is a pass.
+
+/// Why a limiter could not judge or carry out something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// No policy has this name.
+    #[error("there is no rate limit policy of this name")]
+    UnknownPolicy,
+    /// The key has another number of parts than the policy's `key`.
+    #[error("the key must have as many parts as the policy's `key`: {wanted}")]
+    KeyParts {
+        /// How many it must have.
+        wanted: usize,
+    },
+    /// The part of a key that stands for a client address is none.
+    #[error("the key must be an IP address, since the policy counts by address")]
+    NoAddress,
+    /// The policy's `key` function gave nothing for this request.
+    #[error("the policy's `key` function must return a string")]
+    MissingKey,
+    /// The policy's `cost` function gave nothing for this request.
+    #[error("the policy's `cost` function must return a whole number, 0 or more")]
+    MissingCost,
+    /// The store has no place that it may use: all that the key could take hold blocked keys. Nothing was changed.
+    #[error("the store is full of blocked keys; give it more `maxBytes`")]
+    StoreFull,
+}

@@ -1,0 +1,109 @@
+//! The response headers of draft-ietf-httpapi-ratelimit-headers-11, and `Retry-After`. Only this file knows the wire.
+//!
+//! Both fields are Lists of Strings with parameters (RFC 9651 section 3.1):
+//!
+//! ```text
+//! RateLimit-Policy: "api";q=100;w=60, "daily";q=1000;w=86400
+//! RateLimit: "api";r=99;t=1, "daily";r=998;t=86
+//! ```
+//!
+//! `q` is the limit, `w` the window in whole seconds (left out where the window is none: it may not be rounded to
+//! something that is not true), `r` what is left, `t` the whole seconds until more is (left out where all of it is there).
+//! A policy's name needs no escaping: configuration lets no quote or backslash into it.
+
+use super::algorithm::Rule;
+
+const SECOND_US: u64 = 1_000_000;
+
+/// The item of `RateLimit-Policy` for one policy. Made once, when the limiter is built.
+pub(super) fn policy_item(name: &str, rule: &Rule) -> String {
+    let mut item = String::new();
+    push_name(&mut item, name);
+    item.push_str(";q=");
+    push_number(&mut item, rule.limit());
+    if rule.window_us().is_multiple_of(SECOND_US) {
+        item.push_str(";w=");
+        push_number(&mut item, rule.window_us() / SECOND_US);
+    }
+    item
+}
+
+/// Adds the item of `RateLimit` for one policy.
+pub(super) fn push_limit(out: &mut String, name: &str, remaining: u64, reset_s: u64) {
+    separate(out);
+    push_name(out, name);
+    out.push_str(";r=");
+    push_number(out, remaining);
+    if reset_s > 0 {
+        out.push_str(";t=");
+        push_number(out, reset_s);
+    }
+}
+
+/// Adds an item that is made already.
+pub(super) fn push_item(out: &mut String, item: &str) {
+    separate(out);
+    out.push_str(item);
+}
+
+/// Whole seconds, rounded up: a client that comes back then is never too early.
+pub(super) fn seconds(micros: u64) -> u64 {
+    micros.div_ceil(SECOND_US)
+}
+
+fn separate(out: &mut String) {
+    if !out.is_empty() {
+        out.push_str(", ");
+    }
+}
+
+fn push_name(out: &mut String, name: &str) {
+    out.push('"');
+    out.push_str(name);
+    out.push('"');
+}
+
+/// Faster than `write!`, which goes through `fmt::Arguments`. At most 20 digits deep.
+pub(super) fn push_number(out: &mut String, number: u64) {
+    if number >= 10 {
+        push_number(out, number / 10);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::algorithm::Algorithm;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_policy_is_written_as_draft_11_has_it() {
+        let rule = |ms| Rule::new(Algorithm::Gcra, 100, Duration::from_millis(ms), 20);
+        assert_eq!(policy_item("api", &rule(60_000)), r#""api";q=100;w=60"#);
+        assert_eq!(policy_item("api", &rule(1_500)), r#""api";q=100"#);
+    }
+
+    #[test]
+    fn limits_are_a_list_and_say_nothing_about_a_reset_that_never_comes() {
+        let mut out = String::new();
+        push_limit(&mut out, "api", 99, 1);
+        push_limit(&mut out, "daily", 1000, 0);
+        assert_eq!(out, r#""api";r=99;t=1, "daily";r=1000"#);
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!((seconds(0), seconds(1), seconds(1_000_000), seconds(1_000_001)), (0, 1, 1, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_in_decimal(number: u64) {
+            let mut out = String::new();
+            push_number(&mut out, number);
+            prop_assert_eq!(out, number.to_string());
+        }
+    }
+}

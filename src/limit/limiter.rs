@@ -1,0 +1,321 @@
+//! The limiter: all policies of a guard over one store.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::algorithm::{Rule, State, View};
+use super::config::{Cost, KeySpec, LimitPolicy, Scope};
+use super::error::LimitError;
+use super::headers::{policy_item, push_item, push_limit, seconds};
+use super::outcome::{LimitState, Outcome};
+use super::subject::Subject;
+use crate::clock::Now;
+use crate::error::{ConfigCode, ConfigError};
+use crate::store::{Key, MemoryStore, Prefix, Record, SPENT};
+
+/// The most policies that one limiter holds, over all stacks of a guard.
+pub const MAX_POLICIES: usize = 64;
+
+/// All policies of a guard, ready to judge requests. It can be shared by threads.
+#[derive(Debug)]
+pub struct Limiter {
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) policies: Vec<Prepared>,
+    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it.
+    header: Option<String>,
+}
+
+/// A policy and its counters.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) name: String,
+    pub(super) key: KeySpec,
+    pub(super) cost: Cost,
+    scope: Scope,
+    pub(super) own: Counter,
+    /// By role or plan, the most generous first.
+    pub(super) tiers: Vec<(String, Counter)>,
+}
+
+/// One limit with its place in the store.
+#[derive(Debug)]
+pub(super) struct Counter {
+    pub(super) rule: Rule,
+    pub(super) prefix: Prefix,
+    /// Its item of `RateLimit-Policy`.
+    header: String,
+}
+
+/// Some of a limiter's policies, by their place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PolicySet(u64);
+
+impl PolicySet {
+    /// All policies, whatever their number.
+    pub const ALL: Self = Self(u64::MAX);
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// This set and the policy at `index`; an index that no limiter has changes nothing.
+    #[must_use]
+    pub const fn with(self, index: usize) -> Self {
+        if index < MAX_POLICIES { Self(self.0 | 1 << index) } else { self }
+    }
+
+    /// What is in this set and not in `other`: the policies that a request has not been counted by yet.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the policy at `index` is in it.
+    #[must_use]
+    pub const fn has(self, index: usize) -> bool {
+        index < MAX_POLICIES && self.0 >> index & 1 == 1
+    }
+}
+
+/// One policy's part in a check.
+struct Part<'l> {
+    policy: &'l Prepared,
+    counter: &'l Counter,
+    key: Key,
+    cost: u32,
+    clock_us: u64,
+    record: Record,
+    fits: bool,
+}
+
+impl Limiter {
+    /// A limiter over `store`. Limiters that share a store share the counts of policies with the same `scope`, name
+    /// and limits; give each guard a scope of its own to keep them apart, or all the same one.
+    ///
+    /// Fails for more than [`MAX_POLICIES`] and for a name that comes twice: the counts would be told apart by nothing.
+    pub fn new(
+        policies: Vec<LimitPolicy>,
+        store: Arc<MemoryStore>,
+        scope: &str,
+    ) -> Result<Self, ConfigError> {
+        if policies.len() > MAX_POLICIES {
+            let problem = format!("must have at most {MAX_POLICIES} policies in all stacks");
+            return Err(ConfigError::invalid("rateLimit", problem));
+        }
+        let mut prepared: Vec<Prepared> = Vec::with_capacity(policies.len());
+        for policy in policies {
+            if prepared.iter().any(|other| other.name == policy.name) {
+                return Err(ConfigError::new(
+                    ConfigCode::ConflictingOptions,
+                    "rateLimit",
+                    format!("has two policies with the name `{}`", policy.name),
+                )
+                .suggest("give each policy of a guard a name of its own"));
+            }
+            prepared.push(Prepared::new(policy, &store, scope));
+        }
+        let no_tiers = prepared.iter().all(|policy| policy.tiers.is_empty());
+        let header = no_tiers.then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
+        Ok(Self { store, policies: prepared, header })
+    }
+
+    /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.policies.iter().position(|policy| policy.name == name)
+    }
+
+    /// The store that it counts in.
+    #[must_use]
+    pub fn store(&self) -> &Arc<MemoryStore> {
+        &self.store
+    }
+
+    /// Judges a request by all policies of `which` that are about it. If all admit it, all count it; if one refuses,
+    /// none does. Fails where a user's function gave nothing to count by.
+    pub fn check(
+        &self,
+        which: PolicySet,
+        subject: &Subject<'_>,
+        now: Now,
+    ) -> Result<Outcome<'_>, LimitError> {
+        let mut parts = Vec::with_capacity(self.policies.len());
+        for (index, policy) in self.policies.iter().enumerate() {
+            if which.has(index) && policy.scope.includes(subject.method, subject.path) {
+                let counter = policy.counter_for(subject.roles);
+                parts.push(Part {
+                    policy,
+                    counter,
+                    key: subject.key(policy, counter, index)?,
+                    cost: subject.cost(policy, index)?,
+                    clock_us: counter.rule.clock(now),
+                    record: Record::default(),
+                    fits: false,
+                });
+            }
+        }
+        Ok(self.judge(&mut parts, now))
+    }
+
+    fn judge<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Outcome<'l> {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        let mut allowed = true;
+        for part in parts.iter_mut() {
+            part.record = locked.get(&part.key, now.mono_us).unwrap_or_default();
+            part.fits = part.record.blocked_until_us <= now.mono_us
+                && part.counter.rule.fits(State(part.record.state), part.cost, part.clock_us);
+            allowed &= part.fits;
+        }
+
+        let mut outcome = Outcome {
+            allowed,
+            rate_limit: String::with_capacity(parts.len() * 32),
+            rate_limit_policy: Cow::Borrowed(""),
+            retry_after: None,
+            states: Vec::with_capacity(parts.len()),
+        };
+        let mut retry_us = 0;
+        for part in parts.iter_mut() {
+            let rule = &part.counter.rule;
+            let mut state = State(part.record.state);
+            if allowed {
+                state = rule.charge(state, part.cost, part.clock_us);
+            } else {
+                state = rule.settle(state, part.clock_us);
+            }
+            let mut view = rule.view(state, part.clock_us);
+            let kept = record(&part.record, rule, state, &view, part.policy.price(), now);
+            if !allowed {
+                if !part.fits {
+                    retry_us = retry_us.max(self::wait(&part.record, rule, state, part, now));
+                    locked.update(&part.key, kept);
+                }
+            } else if part.cost > 0 && !locked.put(&part.key, kept, now.mono_us) {
+                // No place at all, so nothing would count this request: it must not pass.
+                part.fits = false;
+                outcome.allowed = false;
+                retry_us = retry_us.max(1);
+            }
+            if part.record.blocked_until_us > now.mono_us {
+                view.remaining = 0;
+                view.reset_us = part.record.blocked_until_us - now.mono_us;
+            }
+            let state = LimitState {
+                name: &part.policy.name,
+                limit: rule.limit(),
+                remaining: view.remaining,
+                reset_s: seconds(view.reset_us),
+                violated: !part.fits,
+            };
+            push_limit(&mut outcome.rate_limit, state.name, state.remaining, state.reset_s);
+            outcome.states.push(state);
+        }
+        drop(locked);
+
+        outcome.rate_limit_policy = self.policy_header(parts);
+        if !outcome.allowed {
+            outcome.retry_after = Some(seconds(retry_us).max(1));
+        }
+        outcome
+    }
+
+    fn policy_header<'l>(&'l self, parts: &[Part<'l>]) -> Cow<'l, str> {
+        match (parts, &self.header) {
+            ([], _) => Cow::Borrowed(""),
+            ([one], _) => Cow::Borrowed(&one.counter.header),
+            (all, Some(header)) if all.len() == self.policies.len() => Cow::Borrowed(header),
+            (some, _) => Cow::Owned(join_headers(some.iter().map(|part| part.counter))),
+        }
+    }
+}
+
+impl Prepared {
+    fn new(policy: LimitPolicy, store: &MemoryStore, scope: &str) -> Self {
+        let counter = |rule: Rule| Counter::new(&policy.name, rule, store, scope);
+        let mut tiers: Vec<(String, Counter)> =
+            policy.tiers.iter().map(|tier| (tier.name.clone(), counter(tier.rule))).collect();
+        tiers.sort_by(|(_, one), (_, two)| {
+            two.rule
+                .is_more_generous_than(&one.rule)
+                .cmp(&one.rule.is_more_generous_than(&two.rule))
+        });
+        let own = counter(policy.rule);
+        Self {
+            name: policy.name,
+            key: policy.key,
+            cost: policy.cost,
+            scope: policy.scope,
+            own,
+            tiers,
+        }
+    }
+
+    /// The most generous tier among `roles`, or the policy's own limit. A further role is a further right: it must not
+    /// cost its owner a higher limit, and neither the order of roles in a token nor that of tiers may decide.
+    fn counter_for(&self, roles: &[&str]) -> &Counter {
+        let tier = self.tiers.iter().find(|(name, _)| roles.contains(&name.as_str()));
+        tier.map_or(&self.own, |(_, counter)| counter)
+    }
+
+    /// What the cheapest request costs: with less than this left, a key is blocked.
+    pub(super) fn price(&self) -> u64 {
+        match self.cost {
+            Cost::Fixed(cost) => u64::from(cost),
+            Cost::Function => 1,
+        }
+    }
+
+    /// The policy's own counter and those of its tiers.
+    pub(super) fn counters(&self) -> impl Iterator<Item = &Counter> {
+        std::iter::once(&self.own).chain(self.tiers.iter().map(|(_, counter)| counter))
+    }
+}
+
+impl Counter {
+    fn new(name: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
+        // The rule is part of the key, since a state means something to the rule that wrote it alone.
+        let prefix = store.prefix(&[
+            scope.as_bytes(),
+            name.as_bytes(),
+            &[rule.algorithm() as u8],
+            &rule.limit().to_le_bytes(),
+            &rule.window_us().to_le_bytes(),
+            &rule.capacity().to_le_bytes(),
+        ]);
+        Self { rule, prefix, header: policy_item(name, &rule) }
+    }
+}
+
+/// The record to keep for a state, which becomes spent where less than `price` is left. A refusal alone does not make it
+/// so: a client that may name a high cost could otherwise take places for ever at the price of one request.
+pub(super) fn record(
+    old: &Record,
+    rule: &Rule,
+    state: State,
+    view: &View,
+    price: u64,
+    now: Now,
+) -> Record {
+    let expires_us = now.mono_us.saturating_add(view.expires_us).max(old.blocked_until_us);
+    let share = (rule.capacity() - view.remaining) * u64::from(SPENT - 1) / rule.capacity();
+    let used = if view.remaining < price { SPENT } else { u16::try_from(share).unwrap_or(SPENT) };
+    Record { state: state.0, expires_us, blocked_until_us: old.blocked_until_us, used }
+}
+
+/// How long a refused request has to wait.
+fn wait(record: &Record, rule: &Rule, state: State, part: &Part<'_>, now: Now) -> u64 {
+    let blocked = record.blocked_until_us.saturating_sub(now.mono_us);
+    rule.wait(state, part.cost, part.clock_us).max(blocked)
+}
+
+fn join_headers<'l>(counters: impl Iterator<Item = &'l Counter>) -> String {
+    let mut header = String::new();
+    for counter in counters {
+        push_item(&mut header, &counter.header);
+    }
+    header
+}

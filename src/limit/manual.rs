@@ -1,0 +1,171 @@
+//! `guard.limits`: counts changed by the program itself, e.g. a failed login that costs five.
+//!
+//! A key is named by its parts, as the policy's `key` lists them: `["203.0.113.7"]` for `'ip'`, `["alice"]` for
+//! `'user'`, `["alice", "/v1/login"]` for `['user', 'route']`. `consume` and `get` are about the policy's own limit;
+//! the others reach the key in every tier, since the key of somebody with a role is counted under that role's limit.
+
+use std::time::Duration;
+
+use super::algorithm::State;
+use super::error::LimitError;
+use super::headers::seconds;
+use super::limiter::{Counter, Limiter, Prepared, record};
+use super::subject::key_of_parts;
+use crate::clock::{Now, micros};
+use crate::store::{Key, Record};
+
+/// How a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyState {
+    /// Whether it was admitted; for `get`, whether a request of cost 1 would be.
+    pub allowed: bool,
+    /// Requests per window.
+    pub limit: u64,
+    /// How many more requests of cost 1 would be admitted now; 0 while it is blocked.
+    pub remaining: u64,
+    /// Whole seconds until there are more, rounded up; 0 if all are there.
+    pub reset_s: u64,
+    /// Whole seconds until what was refused would be admitted, rounded up; 0 if it was admitted.
+    pub retry_after_s: u64,
+    /// Whole seconds until a block by hand ends, rounded up; 0 if there is none.
+    pub blocked_s: u64,
+}
+
+impl Limiter {
+    /// Judges `cost` for a key as a request would be, and counts it if it is admitted.
+    pub fn consume(
+        &self,
+        name: &str,
+        key: &[&str],
+        cost: u32,
+        now: Now,
+    ) -> Result<KeyState, LimitError> {
+        let policy = self.policy(name)?;
+        let counter = &policy.own;
+        let key = key_of_parts(&policy.key, counter, key)?;
+        let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
+        let mut locked = self.store.lock(std::iter::once(key));
+        let old = locked.get(&key, now.mono_us).unwrap_or_default();
+        let state = rule.settle(State(old.state), clock_us);
+        let allowed = old.blocked_until_us <= now.mono_us && rule.fits(state, cost, clock_us);
+        if !allowed {
+            let kept = record(&old, rule, state, &rule.view(state, clock_us), policy.price(), now);
+            locked.update(&key, kept);
+            return Ok(key_state(counter, &kept, cost, false, now));
+        }
+        let state = rule.charge(state, cost, clock_us);
+        let kept = record(&old, rule, state, &rule.view(state, clock_us), policy.price(), now);
+        if cost > 0 && !locked.put(&key, kept, now.mono_us) {
+            return Err(LimitError::StoreFull);
+        }
+        Ok(key_state(counter, &kept, 0, true, now))
+    }
+
+    /// How a key stands. Counts nothing.
+    pub fn get(&self, name: &str, key: &[&str], now: Now) -> Result<KeyState, LimitError> {
+        let policy = self.policy(name)?;
+        let key = key_of_parts(&policy.key, &policy.own, key)?;
+        let record = self.store.lock(std::iter::once(key)).get(&key, now.mono_us);
+        let record = record.unwrap_or_default();
+        let rule = &policy.own.rule;
+        let allowed = record.blocked_until_us <= now.mono_us
+            && rule.fits(State(record.state), 1, rule.clock(now));
+        Ok(key_state(&policy.own, &record, 1, allowed, now))
+    }
+
+    /// Takes `cost` from a key whether it has it or not; at most everything is taken.
+    pub fn penalize(
+        &self,
+        name: &str,
+        key: &[&str],
+        cost: u32,
+        now: Now,
+    ) -> Result<(), LimitError> {
+        self.change(name, key, now, |counter, record| {
+            let clock_us = counter.rule.clock(now);
+            record.state = counter.rule.charge(State(record.state), cost, clock_us).0;
+        })
+    }
+
+    /// Gives `cost` back to a key; at most everything that it has used.
+    pub fn reward(&self, name: &str, key: &[&str], cost: u32, now: Now) -> Result<(), LimitError> {
+        self.change(name, key, now, |counter, record| {
+            let clock_us = counter.rule.clock(now);
+            record.state = counter.rule.refund(State(record.state), cost, clock_us).0;
+        })
+    }
+
+    /// Refuses a key for `duration` from now, whatever it has left. A block that is there already is replaced.
+    pub fn block(
+        &self,
+        name: &str,
+        key: &[&str],
+        duration: Duration,
+        now: Now,
+    ) -> Result<(), LimitError> {
+        let until_us = now.mono_us.saturating_add(micros(duration));
+        self.change(name, key, now, |_, record| record.blocked_until_us = until_us)
+    }
+
+    /// Forgets what a key has used, and its block.
+    pub fn reset(&self, name: &str, key: &[&str]) -> Result<(), LimitError> {
+        let policy = self.policy(name)?;
+        let keys = keys_of(policy, key)?;
+        let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
+        for (_, key) in &keys {
+            locked.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Changes the record of a key in every tier, or in none.
+    fn change(
+        &self,
+        name: &str,
+        key: &[&str],
+        now: Now,
+        change: impl Fn(&Counter, &mut Record),
+    ) -> Result<(), LimitError> {
+        let policy = self.policy(name)?;
+        let keys = keys_of(policy, key)?;
+        let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
+        for (counter, key) in keys {
+            let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
+            let mut new = locked.get(&key, now.mono_us).unwrap_or_default();
+            change(counter, &mut new);
+            let state = State(new.state);
+            let kept = record(&new, rule, state, &rule.view(state, clock_us), policy.price(), now);
+            if kept.expires_us <= now.mono_us {
+                locked.remove(&key);
+            } else if !locked.put_own(&key, kept, now.mono_us) {
+                return Err(LimitError::StoreFull);
+            }
+        }
+        Ok(())
+    }
+
+    fn policy(&self, name: &str) -> Result<&Prepared, LimitError> {
+        self.policies.iter().find(|policy| policy.name == name).ok_or(LimitError::UnknownPolicy)
+    }
+}
+
+fn keys_of<'l>(policy: &'l Prepared, key: &[&str]) -> Result<Vec<(&'l Counter, Key)>, LimitError> {
+    let counters = policy.counters();
+    counters.map(|counter| Ok((counter, key_of_parts(&policy.key, counter, key)?))).collect()
+}
+
+fn key_state(counter: &Counter, record: &Record, cost: u32, allowed: bool, now: Now) -> KeyState {
+    let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
+    let state = State(record.state);
+    let view = rule.view(state, clock_us);
+    let blocked_us = record.blocked_until_us.saturating_sub(now.mono_us);
+    let retry_us = if allowed { 0 } else { rule.wait(state, cost, clock_us).max(blocked_us) };
+    KeyState {
+        allowed,
+        limit: rule.limit(),
+        remaining: if blocked_us > 0 { 0 } else { view.remaining },
+        reset_s: seconds(view.reset_us.max(blocked_us)),
+        retry_after_s: seconds(retry_us),
+        blocked_s: seconds(blocked_us),
+    }
+}

@@ -1,0 +1,63 @@
+//! What a check says: for the response, for `req.guard.limits` and for the refusal.
+
+use std::borrow::Cow;
+
+use crate::refusal::Refusal;
+
+/// How one policy stands after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitState<'l> {
+    /// The policy's name.
+    pub name: &'l str,
+    /// Requests per window, of the tier that counted.
+    pub limit: u64,
+    /// How many more requests of cost 1 it would admit now.
+    pub remaining: u64,
+    /// Whole seconds until there are more, rounded up; 0 if all are there.
+    pub reset_s: u64,
+    /// Whether it is (one of) those that refused the request.
+    pub violated: bool,
+}
+
+/// What comes of one request under all its policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome<'l> {
+    /// Whether every policy admits it. If not, none has counted it.
+    pub allowed: bool,
+    /// The value of `RateLimit`. Empty where no policy was about the request: then send neither header.
+    pub rate_limit: String,
+    /// The value of `RateLimit-Policy`.
+    pub rate_limit_policy: Cow<'l, str>,
+    /// The value of `Retry-After` after a refusal: whole seconds, 1 or more, until all violated policies would admit
+    /// the same request.
+    pub retry_after: Option<u64>,
+    /// The policies that were about the request, in their order.
+    pub states: Vec<LimitState<'l>>,
+}
+
+impl<'l> Outcome<'l> {
+    /// The names of the policies that refused.
+    pub fn violated(&self) -> impl Iterator<Item = &'l str> {
+        self.states.iter().filter(|state| state.violated).map(|state| state.name)
+    }
+
+    /// The 429 for a request that is not allowed, with `Retry-After` (RFC 6585 section 4, RFC 9110 section 10.2.3).
+    /// `None` if it is allowed.
+    #[must_use]
+    pub fn to_refusal(&self) -> Option<Refusal> {
+        if self.allowed {
+            return None;
+        }
+        let names: Vec<&str> = self.violated().collect();
+        let wait = self.retry_after.unwrap_or(1);
+        let seconds = if wait == 1 { "second" } else { "seconds" };
+        let detail = match names.as_slice() {
+            [one] => format!("rate limit `{one}` is used up, retry in {wait} {seconds}"),
+            many => format!(
+                "rate limits `{}` are used up, retry in {wait} {seconds}",
+                many.join("`, `")
+            ),
+        };
+        Some(Refusal::new(429, "rate_limited", detail).header("Retry-After", wait.to_string()))
+    }
+}

@@ -1,0 +1,123 @@
+//! Who and what a request is counted for, and how that becomes a key in the store.
+
+use std::hash::Hasher;
+
+use super::address::ClientKey;
+use super::config::{Cost, KeyPart, KeySpec};
+use super::error::LimitError;
+use super::limiter::{Counter, Prepared};
+use crate::store::Key;
+
+/// One request as the limiter sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'r> {
+    /// The client address.
+    pub client: &'r ClientKey,
+    /// The `sub` of the verified token, if there is one.
+    pub user: Option<&'r str>,
+    /// What names the verified token: its `jti` or a fingerprint of it.
+    pub token: Option<&'r str>,
+    /// The route's pattern, `/users/:id`. A path put here gives each path a count of its own, and a client picks its
+    /// paths.
+    pub route: &'r str,
+    /// The method in upper case.
+    pub method: &'r str,
+    /// The canonical path, without the query.
+    pub path: &'r str,
+    /// Names of the roles and plans that the verified identity has.
+    pub roles: &'r [&'r str],
+    /// What `key` functions returned, by the policy's index in the limiter; may be shorter.
+    pub custom_keys: &'r [Option<&'r str>],
+    /// What `cost` functions returned, by the policy's index in the limiter; may be shorter.
+    pub custom_costs: &'r [Option<u32>],
+}
+
+impl Subject<'_> {
+    /// The key under which `policy`, the one at `index`, counts this request on `counter`.
+    pub(super) fn key(
+        &self,
+        policy: &Prepared,
+        counter: &Counter,
+        index: usize,
+    ) -> Result<Key, LimitError> {
+        let mut key = counter.prefix.key();
+        match &policy.key {
+            KeySpec::Function => match self.custom_keys.get(index) {
+                Some(Some(custom)) => write_text(&mut key, b'c', custom),
+                _ => return Err(LimitError::MissingKey),
+            },
+            KeySpec::Parts(parts) => {
+                for part in parts {
+                    match (part, self.user, self.token) {
+                        (KeyPart::Route, ..) => write_route(&mut key, self.route),
+                        (KeyPart::User, Some(user), _) => write_text(&mut key, b'u', user),
+                        (KeyPart::Token, _, Some(token)) => write_text(&mut key, b'j', token),
+                        // Whoever is anonymous is counted by address and does not share one count with all others.
+                        _ => self.client.write_to(&mut key),
+                    }
+                }
+            }
+        }
+        Ok(key.build())
+    }
+
+    pub(super) fn cost(&self, policy: &Prepared, index: usize) -> Result<u32, LimitError> {
+        match policy.cost {
+            Cost::Fixed(cost) => Ok(cost),
+            Cost::Function => {
+                self.custom_costs.get(index).copied().flatten().ok_or(LimitError::MissingCost)
+            }
+        }
+    }
+}
+
+/// The key that requests with these parts are counted under: what `guard.limits` was given.
+pub(super) fn key_of_parts(
+    spec: &KeySpec,
+    counter: &Counter,
+    given: &[&str],
+) -> Result<Key, LimitError> {
+    let mut key = counter.prefix.key();
+    match spec {
+        KeySpec::Function => match given {
+            [custom] => write_text(&mut key, b'c', custom),
+            _ => return Err(LimitError::KeyParts { wanted: 1 }),
+        },
+        KeySpec::Parts(parts) if parts.len() == given.len() => {
+            for (part, text) in parts.iter().zip(given) {
+                match part {
+                    KeyPart::Ip => {
+                        ClientKey::known(text).ok_or(LimitError::NoAddress)?.write_to(&mut key);
+                    }
+                    KeyPart::User => write_text(&mut key, b'u', text),
+                    KeyPart::Token => write_text(&mut key, b'j', text),
+                    KeyPart::Route => write_route(&mut key, text),
+                }
+            }
+        }
+        KeySpec::Parts(parts) => return Err(LimitError::KeyParts { wanted: parts.len() }),
+    }
+    Ok(key.build())
+}
+
+/// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts apart from one.
+fn write_text(key: &mut impl Hasher, kind: u8, text: &str) {
+    key.write_u8(kind);
+    key.write_usize(text.len());
+    key.write(text.as_bytes());
+}
+
+/// Routes are matched without regard to case and to a slash at the end, so they are counted so: or every spelling of a
+/// path would have a quota of its own.
+fn write_route(key: &mut impl Hasher, route: &str) {
+    let route = route.strip_suffix('/').unwrap_or(route).as_bytes();
+    key.write_u8(b'r');
+    key.write_usize(route.len());
+    for chunk in route.chunks(32) {
+        let mut lower = [0; 32];
+        for (to, from) in lower.iter_mut().zip(chunk) {
+            *to = from.to_ascii_lowercase();
+        }
+        key.write(&lower);
+    }
+}

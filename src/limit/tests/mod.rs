@@ -1,0 +1,53 @@
+//! What users rely on.
+
+mod algorithm;
+mod config;
+mod flood;
+mod limiter;
+mod manual;
+mod threads;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{ClientKey, LimitPolicy, Limiter, Outcome, PolicySet, Subject};
+use crate::clock::Now;
+use crate::store::MemoryStore;
+
+const SECOND: u64 = 1_000_000;
+/// Noon of some day, so that aligned windows begin here too.
+const NOON: u64 = 1_800_000_000 / 86_400 * 86_400 * SECOND + 43_200 * SECOND;
+
+fn at(us: u64) -> Now {
+    Now::at_unix_us(NOON + us)
+}
+
+fn limiter(policies: &Value) -> Limiter {
+    let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
+    Limiter::new(policies, Arc::new(MemoryStore::new(1 << 20)), "").unwrap()
+}
+
+/// `GET /` by one client.
+fn request(client: &ClientKey) -> Subject<'_> {
+    Subject {
+        client,
+        user: None,
+        token: None,
+        route: "/",
+        method: "GET",
+        path: "/",
+        roles: &[],
+        custom_keys: &[],
+        custom_costs: &[],
+    }
+}
+
+fn check<'l>(limiter: &'l Limiter, subject: &Subject<'_>, now: Now) -> Outcome<'l> {
+    limiter.check(PolicySet::ALL, subject, now).unwrap()
+}
+
+/// How many of `tries` requests at one instant are admitted.
+fn admitted(limiter: &Limiter, subject: &Subject<'_>, tries: usize, now: Now) -> usize {
+    (0..tries).filter(|_| check(limiter, subject, now).allowed).count()
+}

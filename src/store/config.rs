@@ -1,0 +1,133 @@
+//! The option `store`, checked.
+
+use serde_json::Value;
+
+use crate::config::raw::Options;
+use crate::error::{ConfigCode, ConfigError};
+
+/// Where counts are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreConfig {
+    /// In this process.
+    Memory(MemoryConfig),
+}
+
+/// A store in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// It never takes more bytes than this: 1 MB to 16 GB; `None` is [`MemoryConfig::DEFAULT_BYTES`], or the size that
+    /// the shared store of this name has already.
+    pub max_bytes: Option<u64>,
+    /// All guards of this process that give the same name share one store, in worker threads too.
+    pub shared: Option<String>,
+    /// The option as the user writes it, for errors.
+    pub(super) path: String,
+}
+
+impl MemoryConfig {
+    /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it, since the store grows as
+    /// it fills.
+    pub const DEFAULT_BYTES: u64 = 64 << 20;
+    const MIN_BYTES: u64 = 1 << 20;
+    const MAX_BYTES: u64 = 16 << 30;
+
+    /// A store of its own with the default size.
+    #[must_use]
+    pub fn new(path: &str) -> Self {
+        Self { max_bytes: None, shared: None, path: path.to_owned() }
+    }
+}
+
+impl StoreConfig {
+    /// Reads `value`, what the user wrote at `path` (`store`); without it, a memory store of the default size.
+    pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
+        let memory_path = format!("{path}.memory");
+        let Some(value) = value else { return Ok(Self::Memory(MemoryConfig::new(&memory_path))) };
+        for later in ["redis", "memcached"] {
+            if value.get(later).is_some() {
+                return Err(ConfigError::new(
+                    ConfigCode::UnknownOption,
+                    format!("{path}.{later}"),
+                    "is not available in this version, which has the memory store alone",
+                )
+                .suggest("leave `store` out; each process then counts for itself"));
+            }
+        }
+        let options = Options::read(path, value, &["memory"])?;
+        let Some(memory) = options.get("memory") else {
+            return Ok(Self::Memory(MemoryConfig::new(&memory_path)));
+        };
+        let options = Options::read(&memory_path, memory, &["maxBytes", "shared"])?;
+        let shared = options.string("shared")?;
+        if shared.is_some_and(|name| name.is_empty() || name.len() > 128) {
+            return Err(options.invalid("shared", "must be a name of 1 to 128 bytes"));
+        }
+        Ok(Self::Memory(MemoryConfig {
+            max_bytes: options
+                .size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)?,
+            shared: shared.map(str::to_owned),
+            path: memory_path,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn memory(value: &Value) -> MemoryConfig {
+        let StoreConfig::Memory(memory) = StoreConfig::parse("store", Some(value)).unwrap();
+        memory
+    }
+
+    #[test]
+    fn without_options_it_is_a_memory_store_of_its_own() {
+        let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap();
+        assert_eq!(config, memory(&json!({})));
+        assert_eq!((config.max_bytes, config.shared), (None, None));
+    }
+
+    #[test]
+    fn size_and_name_are_read() {
+        let config = memory(&json!({ "memory": { "maxBytes": "128mb", "shared": "api" } }));
+        assert_eq!((config.max_bytes, config.shared.as_deref()), (Some(128 << 20), Some("api")));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_its_path() {
+        for (value, path, code) in [
+            (json!({ "redis": "redis://:hunter2@host" }), "store.redis", ConfigCode::UnknownOption),
+            (json!({ "memcached": [] }), "store.memcached", ConfigCode::UnknownOption),
+            (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
+            (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),
+            (
+                json!({ "memory": { "maxBytes": 1 } }),
+                "store.memory.maxBytes",
+                ConfigCode::InvalidOption,
+            ),
+            (
+                json!({ "memory": { "maxBytes": "17000mb" } }),
+                "store.memory.maxBytes",
+                ConfigCode::InvalidOption,
+            ),
+            (
+                json!({ "memory": { "shared": "" } }),
+                "store.memory.shared",
+                ConfigCode::InvalidOption,
+            ),
+            (
+                json!({ "memory": { "shared": 5 } }),
+                "store.memory.shared",
+                ConfigCode::InvalidOption,
+            ),
+            (json!({ "memory": true }), "store.memory", ConfigCode::InvalidOption),
+            (json!("redis"), "store", ConfigCode::InvalidOption),
+        ] {
+            let error = StoreConfig::parse("store", Some(&value)).unwrap_err();
+            assert_eq!((error.path(), error.code()), (path, code), "{value}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The memory store: shards under locks, keyed fingerprints, and stores shared by name.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, DefaultHasher, Hasher, RandomState};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::config::MemoryConfig;
+use super::table::{Record, Shard};
+use crate::error::{ConfigCode, ConfigError};
+
+const SHARDS: usize = 32;
+const FEW: usize = 4;
+
+/// Bounded counts in this process. See the [module](super) for what it guarantees.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shards: Vec<Padded>,
+    /// Held while a table is copied into a larger one. Taken after any shard's lock, never before one.
+    growing: Mutex<()>,
+    max_bytes: u64,
+    low: RandomState,
+    high: RandomState,
+}
+
+/// A shard on cache lines of its own, so that two threads at work in neighbours don't slow each other down.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Padded(Mutex<Shard>);
+
+/// The fingerprint of a key, and the rule that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    pub(super) low: u64,
+    pub(super) high: u64,
+    /// Keys of one rule share a count where they have no place.
+    pub(super) family: u64,
+}
+
+impl Key {
+    fn shard(&self) -> usize {
+        usize::try_from(self.low % SHARDS as u64).unwrap_or(0)
+    }
+}
+
+/// The part that all keys of one rule begin with, hashed already.
+#[derive(Debug, Clone)]
+pub struct Prefix {
+    low: DefaultHasher,
+    high: DefaultHasher,
+    family: u64,
+}
+
+impl Prefix {
+    /// Begins a key.
+    #[must_use]
+    pub fn key(&self) -> KeyBuilder {
+        KeyBuilder { low: self.low.clone(), high: self.high.clone(), family: self.family }
+    }
+}
+
+/// A key in the making. What is written must be prefix-free: lengths before texts.
+#[derive(Debug)]
+pub struct KeyBuilder {
+    low: DefaultHasher,
+    high: DefaultHasher,
+    family: u64,
+}
+
+impl KeyBuilder {
+    /// The key.
+    #[must_use]
+    pub fn build(self) -> Key {
+        Key { low: self.low.finish(), high: self.high.finish(), family: self.family }
+    }
+}
+
+impl Hasher for KeyBuilder {
+    fn write(&mut self, bytes: &[u8]) {
+        self.low.write(bytes);
+        self.high.write(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.low.finish()
+    }
+}
+
+impl MemoryStore {
+    /// A store of its own that takes at most `max_bytes`, but never less than its smallest tables need (about 64 KB).
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        let fixed = size_of::<Self>() + SHARDS * (size_of::<Padded>() + Shard::EXTRA_BYTES);
+        let room = usize::try_from(max_bytes).unwrap_or(usize::MAX).saturating_sub(fixed);
+        // One shard at a time may grow, and has then half of its final table besides.
+        let max_buckets = (room / (2 * SHARDS + 1)).saturating_mul(2) / Shard::BUCKET_BYTES;
+        let shard = || Padded(Mutex::new(Shard::new(max_buckets.max(4))));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            growing: Mutex::new(()),
+            max_bytes,
+            low: RandomState::new(),
+            high: RandomState::new(),
+        }
+    }
+
+    /// The store of a configuration: a new one, or for a `shared` name the one that others use already.
+    ///
+    /// A shared store lives as long as somebody uses it. Two sizes for one name are an error.
+    pub fn open(config: &MemoryConfig) -> Result<Arc<Self>, ConfigError> {
+        static SHARED: Mutex<BTreeMap<String, Weak<MemoryStore>>> = Mutex::new(BTreeMap::new());
+        let max_bytes = config.max_bytes.unwrap_or(MemoryConfig::DEFAULT_BYTES);
+        let Some(name) = &config.shared else { return Ok(Arc::new(Self::new(max_bytes))) };
+        let mut shared = SHARED.lock();
+        if let Some(store) = shared.get(name).and_then(Weak::upgrade) {
+            if config.max_bytes.is_some_and(|wanted| wanted != store.max_bytes) {
+                return Err(ConfigError::new(
+                    ConfigCode::ConflictingOptions,
+                    format!("{}.maxBytes", config.path),
+                    "is not what another guard gave for the store of this `shared` name",
+                )
+                .suggest("write the same size everywhere, or leave it out here"));
+            }
+            return Ok(store);
+        }
+        shared.retain(|_, store| store.strong_count() > 0);
+        let store = Arc::new(Self::new(max_bytes));
+        shared.insert(name.clone(), Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// Prepares keys that begin with `parts`. Different parts are different keys, whatever follows.
+    #[must_use]
+    pub fn prefix(&self, parts: &[&[u8]]) -> Prefix {
+        let mut hashers = [self.low.build_hasher(), self.high.build_hasher()];
+        for hasher in &mut hashers {
+            hasher.write_usize(parts.len());
+            for part in parts {
+                hasher.write_usize(part.len());
+                hasher.write(part);
+            }
+        }
+        let [low, high] = hashers;
+        let family = low.finish();
+        Prefix { low, high, family }
+    }
+
+    /// Locks what `keys` are in, so that they can be judged and charged together. The locks are taken in the order of
+    /// the shards, so threads can't wait for each other in a circle. A thread must not lock twice.
+    #[must_use]
+    pub fn lock(&self, keys: impl Iterator<Item = Key>) -> Locked<'_> {
+        let mut wanted = 0u32;
+        for key in keys {
+            wanted |= 1 << key.shard();
+        }
+        let mut locked =
+            Locked { few: [const { None }; FEW], more: Vec::new(), growing: &self.growing };
+        let mut places = locked.few.iter_mut();
+        while wanted != 0 {
+            let number = wanted.trailing_zeros() as usize;
+            wanted &= wanted - 1;
+            let Some(shard) = self.shards.get(number) else { break };
+            let guard = (number, shard.0.lock());
+            match places.next() {
+                Some(place) => *place = Some(guard),
+                None => locked.more.push(guard),
+            }
+        }
+        locked
+    }
+
+    /// The bytes that it takes now, counted from what is allocated.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let tables: usize = self.shards.iter().map(|shard| shard.0.lock().bytes()).sum();
+        (size_of::<Self>() + self.shards.capacity() * size_of::<Padded>() + tables) as u64
+    }
+
+    /// The bytes that it may take.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// How many keys it remembers at `now_us`. It looks at every place, so it is for tests and metrics.
+    #[must_use]
+    pub fn len(&self, now_us: u64) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().len(now_us)).sum()
+    }
+
+    /// Whether it remembers nothing.
+    #[must_use]
+    pub fn is_empty(&self, now_us: u64) -> bool {
+        self.len(now_us) == 0
+    }
+}
+
+/// Some shards, locked until this is dropped.
+#[derive(Debug)]
+pub struct Locked<'s> {
+    /// Nearly every request is about this few keys; only one with more allocates.
+    few: [Option<(usize, MutexGuard<'s, Shard>)>; FEW],
+    more: Vec<(usize, MutexGuard<'s, Shard>)>,
+    growing: &'s Mutex<()>,
+}
+
+impl Locked<'_> {
+    /// What is known of `key`, one of those that were locked. For a key without a place of its own it may be the count
+    /// that such keys share.
+    #[must_use]
+    pub fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
+        let number = key.shard();
+        let mut locked = self.few.iter().flatten().chain(&self.more);
+        locked.find(|(locked, _)| *locked == number)?.1.get(key, now_us)
+    }
+
+    /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be refused.
+    #[must_use]
+    pub fn put(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
+        let growing = self.growing;
+        self.shard_mut(key).is_some_and(|shard| shard.put(key, record, now_us, growing))
+    }
+
+    /// Keeps `record` if `key` has a place of its own already, and nothing otherwise.
+    pub fn update(&mut self, key: &Key, record: Record) {
+        if let Some(shard) = self.shard_mut(key) {
+            shard.update(key, record);
+        }
+    }
+
+    /// Keeps `record` under `key` alone, never as a shared count. `false`: there was no place.
+    #[must_use]
+    pub fn put_own(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
+        let growing = self.growing;
+        self.shard_mut(key).is_some_and(|shard| shard.put_own(key, record, now_us, growing))
+    }
+
+    /// Forgets `key`.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(shard) = self.shard_mut(key) {
+            shard.remove(key);
+        }
+    }
+
+    fn shard_mut(&mut self, key: &Key) -> Option<&mut Shard> {
+        let number = key.shard();
+        let mut locked = self.few.iter_mut().flatten().chain(&mut self.more);
+        locked.find(|(locked, _)| *locked == number).map(|(_, shard)| &mut **shard)
+    }
+}
