@@ -13,4 +13,6 @@ pub mod request;
 pub mod cors;
 pub mod headers;
 pub mod limit;
+pub mod revocation;
 pub mod store;
+pub mod token;

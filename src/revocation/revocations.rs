@@ -1,0 +1,362 @@
+//! What is revoked, and whether a verified token is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+
+use super::config::RevocationConfig;
+use super::table::Table;
+use crate::clock::Now;
+use crate::refusal::Refusal;
+use crate::token::{Fingerprint, MAX_TOLERANCE, TokenDenial, Verified};
+
+/// The most tokens that can be revoked at one time: about 100 MB.
+pub const MAX_TOKENS: usize = 5_000_000;
+/// The most subjects, and the most sessions, that can be revoked at one time.
+pub const MAX_SUBJECTS: usize = 1_000_000;
+/// The most keys that can be revoked.
+pub const MAX_KEYS: usize = 10_000;
+
+/// What is below is no time since 1970 but a duration: 2001-09-09.
+const LEAST_TIME_S: u64 = 1_000_000_000;
+/// What is above is a time in milliseconds: the year 5138.
+const MOST_TIME_S: u64 = 100_000_000_000;
+
+/// A verified token that was revoked. It doesn't say by what: that is no business of its bearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revoked(());
+
+impl Revoked {
+    /// The answer to the client: 401 `token_revoked`.
+    #[must_use]
+    pub fn to_refusal(&self) -> Refusal {
+        TokenDenial::Revoked.to_refusal()
+    }
+}
+
+/// Why something was not revoked. Whoever asked for it must be told: it is still good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// There is no room. Nothing that was revoked before is dropped for it.
+    #[error("too many are revoked at one time, this one is not")]
+    Full,
+    /// A time that is none.
+    #[error("the time must be in seconds since 1970; write Math.floor(Date.now() / 1000)")]
+    NotSeconds,
+    /// A moment that lies ahead: tokens that are not issued yet can't be revoked.
+    #[error("the time must not lie ahead")]
+    Future,
+    /// An empty name would stand for nothing, or for all.
+    #[error("the name of what is revoked must not be empty")]
+    Empty,
+}
+
+/// How many of each are revoked, with those that may be forgotten at the next sweep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Single tokens.
+    pub tokens: usize,
+    /// Subjects.
+    pub subjects: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Keys.
+    pub keys: usize,
+    /// Bytes of the table of tokens.
+    pub token_bytes: usize,
+}
+
+/// The list of what is revoked, in this process. All methods take `&self` and may be called by many threads.
+#[derive(Debug)]
+pub struct Revocations {
+    keyed: RandomState,
+    max_lifetime_s: AtomicU64,
+    tokens: Table,
+    subjects: Names<SubjectEntry>,
+    sessions: Names<u32>,
+    keys: Names<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SubjectEntry {
+    /// Tokens with this `iat` or an earlier one are refused.
+    before_s: u64,
+    until_minute: u32,
+}
+
+/// Keyed hashes of names, with how many there are beside the lock so that an empty map costs no lock.
+#[derive(Debug)]
+struct Names<T> {
+    map: RwLock<HashMap<u64, T, RandomState>>,
+    len: AtomicUsize,
+}
+
+impl<T: Copy> Names<T> {
+    fn new() -> Self {
+        Self {
+            map: RwLock::new(HashMap::with_hasher(RandomState::new())),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn get(&self, hash: u64) -> Option<T> {
+        self.map.read().get(&hash).copied()
+    }
+
+    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays` was asked of all.
+    fn put(
+        &self,
+        hash: u64,
+        most: usize,
+        stays: impl Fn(&T) -> bool,
+        change: impl FnOnce(Option<T>) -> T,
+    ) -> Result<(), RevokeError> {
+        let mut map = self.map.write();
+        let known = map.get(&hash).copied();
+        if known.is_none() && map.len() >= most {
+            map.retain(|_, entry| stays(entry));
+        }
+        let result = if known.is_none() && map.len() >= most {
+            Err(RevokeError::Full)
+        } else {
+            map.insert(hash, change(known));
+            Ok(())
+        };
+        self.len.store(map.len(), Ordering::Release);
+        result
+    }
+
+    fn retain(&self, stays: impl Fn(&T) -> bool) {
+        let mut map = self.map.write();
+        map.retain(|_, entry| stays(entry));
+        if map.capacity() > 64 && map.len() * 4 < map.capacity() {
+            map.shrink_to_fit();
+        }
+        self.len.store(map.len(), Ordering::Release);
+    }
+}
+
+impl Revocations {
+    /// The list that all guards of this process use which give the same `name` and `issuer`, in worker threads too. It
+    /// lives as long as somebody uses it, and keeps entries for the longest of their lifetimes.
+    #[must_use]
+    pub fn shared(
+        config: RevocationConfig,
+        max_lifetime: Duration,
+        name: &str,
+        issuer: &str,
+    ) -> Arc<Self> {
+        type Lists = BTreeMap<(String, String), Weak<Revocations>>;
+        static SHARED: Mutex<Lists> = Mutex::new(BTreeMap::new());
+        let mut shared = SHARED.lock();
+        let key = (name.to_owned(), issuer.to_owned());
+        let list = shared.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            shared.retain(|_, list| list.strong_count() > 0);
+            let list = Arc::new(Self::new(config, max_lifetime));
+            shared.insert(key, Arc::downgrade(&list));
+            list
+        });
+        list.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
+        list
+    }
+
+    /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::TokenConfig::max_lifetime`].
+    #[must_use]
+    pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
+        Self {
+            keyed: RandomState::new(),
+            max_lifetime_s: AtomicU64::new(max_lifetime.as_secs().saturating_add(1)),
+            tokens: Table::new(),
+            subjects: Names::new(),
+            sessions: Names::new(),
+            keys: Names::new(),
+        }
+    }
+
+    /// Revokes the token with this `jti`.
+    ///
+    /// `expires_at`, in seconds since 1970, is when the token expires or later; without it the longest lifetime there
+    /// is. A time that is over already stores nothing, since no such token would be taken.
+    pub fn revoke_token(
+        &self,
+        jti: &str,
+        expires_at: Option<u64>,
+        now: Now,
+    ) -> Result<(), RevokeError> {
+        not_empty(jti)?;
+        self.revoke_fingerprint(Fingerprint::of_jti(jti), expires_at, now)
+    }
+
+    /// As [`Self::revoke_token`], for what [`crate::token::Verifier::revocable`] found.
+    pub fn revoke_fingerprint(
+        &self,
+        fingerprint: Fingerprint,
+        expires_at: Option<u64>,
+        now: Now,
+    ) -> Result<(), RevokeError> {
+        let latest = self.latest_expiry(now);
+        let expires_at = match expires_at {
+            None => latest,
+            Some(at) => seconds(at)?.min(latest),
+        };
+        let until = until_minute(expires_at);
+        let now_minute = minute(now.unix_seconds());
+        if until < now_minute {
+            return Ok(());
+        }
+        let hash = self.hash(fingerprint.as_bytes());
+        if self.tokens.insert(hash, until, now_minute, MAX_TOKENS) {
+            return Ok(());
+        }
+        // Full: perhaps of what may be forgotten.
+        self.tokens.sweep(now_minute);
+        if self.tokens.insert(hash, until, now_minute, MAX_TOKENS) {
+            Ok(())
+        } else {
+            Err(RevokeError::Full)
+        }
+    }
+
+    /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since 1970; `None` is now.
+    ///
+    /// A token that is issued within the very second is refused too: `iat` is in seconds, and it may have been first.
+    /// To issue one that is taken, see [`Self::subject_before`]. An issuer whose clock is ahead writes an `iat` that
+    /// is later than it was; a `before` can't know that, so such a token is missed by as much.
+    /// An earlier call with a later `before` stays in force.
+    pub fn revoke_subject(
+        &self,
+        subject: &str,
+        before: Option<u64>,
+        now: Now,
+    ) -> Result<(), RevokeError> {
+        not_empty(subject)?;
+        let before_s = before.map_or(Ok(now.unix_seconds()), seconds)?;
+        if before_s > now.unix_seconds() {
+            return Err(RevokeError::Future);
+        }
+        let until =
+            until_minute(before_s.saturating_add(self.max_lifetime_s.load(Ordering::Acquire)));
+        let now_minute = minute(now.unix_seconds());
+        if until < now_minute {
+            return Ok(());
+        }
+        let entry = SubjectEntry { before_s, until_minute: until };
+        let stays = |entry: &SubjectEntry| entry.until_minute >= now_minute;
+        self.subjects.put(self.hash(subject), MAX_SUBJECTS, stays, |known| match known {
+            Some(known) if known.before_s >= before_s => known,
+            _ => entry,
+        })
+    }
+
+    /// The second up to which the tokens of `subject` are revoked: one that is to be taken must have a later `iat`.
+    #[must_use]
+    pub fn subject_before(&self, subject: &str) -> Option<u64> {
+        self.subjects.get(self.hash(subject)).map(|entry| entry.before_s)
+    }
+
+    /// Revokes every token of the session `sid`, also those that are issued later, until `until` (seconds since 1970),
+    /// but at least for the longest lifetime of a token.
+    pub fn revoke_session(
+        &self,
+        sid: &str,
+        until: Option<u64>,
+        now: Now,
+    ) -> Result<(), RevokeError> {
+        not_empty(sid)?;
+        let latest = self.latest_expiry(now);
+        let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
+        let now_minute = minute(now.unix_seconds());
+        self.sessions.put(
+            self.hash(sid),
+            MAX_SUBJECTS,
+            |until| *until >= now_minute,
+            |known| known.map_or(until, |known| known.max(until)),
+        )
+    }
+
+    /// Revokes every token that the key `kid` signed or will sign, for the life of this list.
+    pub fn revoke_key(&self, kid: &str) -> Result<(), RevokeError> {
+        not_empty(kid)?;
+        self.keys.put(self.hash(kid), MAX_KEYS, |()| true, |_| ())
+    }
+
+    /// Whether `token` is still good. Empty lists cost a load each, the others a hash and a look-up.
+    pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
+        let revoked = self.tokens.contains_with(|| self.hash(token.fingerprint.as_bytes()))
+            || self.by_name(&self.keys, token.key_id.as_deref(), |()| true)
+            || self.by_name(&self.sessions, token.session.as_deref(), |_| true)
+            || self.by_name(&self.subjects, token.subject.as_deref(), |entry| {
+                token.issued_at <= entry.before_s
+            });
+        if revoked { Err(Revoked(())) } else { Ok(()) }
+    }
+
+    /// Forgets what no token could be refused by any more. To be called about once a minute; without it the list is
+    /// as good, but keeps its memory until the next revocation.
+    pub fn sweep(&self, now: Now) {
+        let now_minute = minute(now.unix_seconds());
+        self.tokens.sweep(now_minute);
+        self.subjects.retain(|entry| entry.until_minute >= now_minute);
+        self.sessions.retain(|until| *until >= now_minute);
+    }
+
+    /// How many are revoked.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            tokens: self.tokens.len(),
+            subjects: self.subjects.len(),
+            sessions: self.sessions.len(),
+            keys: self.keys.len(),
+            token_bytes: self.tokens.bytes(),
+        }
+    }
+
+    fn by_name<T: Copy>(
+        &self,
+        names: &Names<T>,
+        name: Option<&str>,
+        refuses: impl FnOnce(T) -> bool,
+    ) -> bool {
+        let Some(name) = name else { return false };
+        names.len() > 0 && names.get(self.hash(name)).is_some_and(refuses)
+    }
+
+    fn hash<T: std::hash::Hash + ?Sized>(&self, value: &T) -> u64 {
+        self.keyed.hash_one(value)
+    }
+
+    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by the tolerance.
+    fn latest_expiry(&self, now: Now) -> u64 {
+        now.unix_seconds()
+            .saturating_add(self.max_lifetime_s.load(Ordering::Acquire))
+            .saturating_add(MAX_TOLERANCE.as_secs())
+    }
+}
+
+fn not_empty(name: &str) -> Result<(), RevokeError> {
+    if name.is_empty() { Err(RevokeError::Empty) } else { Ok(()) }
+}
+
+fn seconds(at: u64) -> Result<u64, RevokeError> {
+    if (LEAST_TIME_S..MOST_TIME_S).contains(&at) { Ok(at) } else { Err(RevokeError::NotSeconds) }
+}
+
+fn minute(seconds: u64) -> u32 {
+    u32::try_from(seconds / 60).unwrap_or(u32::MAX)
+}
+
+/// The minute in which the last token with this expiry is taken: a verifier may be late by its tolerance.
+fn until_minute(expires_at: u64) -> u32 {
+    minute(expires_at.saturating_add(MAX_TOLERANCE.as_secs()))
+}

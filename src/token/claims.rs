@@ -1,0 +1,118 @@
+//! The registered claims of a token (RFC 7519 section 4.1), strictly by kind before by value.
+//!
+//! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and an `iss` that is a
+//! list have each been a hole in a well-known library (CVE-2026-25537, CVE-2025-30144).
+
+use serde_json::{Map, Value};
+
+use super::config::TokenConfig;
+use super::denial::{ClaimFault, TokenDenial};
+use crate::clock::Now;
+
+/// 9999-01-01: what is beyond is no date but a time in milliseconds.
+const YEAR_9999_S: u64 = 253_370_764_800;
+const SECOND_US: u64 = 1_000_000;
+
+/// The times of a token in microseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) issued: u64,
+    pub(super) expires: u64,
+    pub(super) not_before: Option<u64>,
+}
+
+/// Checks everything about the claims but whether this is the time for them.
+pub(super) fn check(
+    config: &TokenConfig,
+    claims: &Map<String, Value>,
+) -> Result<Times, TokenDenial> {
+    match required(claims, "iss")? {
+        Value::String(issuer) if **issuer == *config.issuer => {}
+        Value::String(_) => return Err(TokenDenial::Issuer),
+        _ => return Err(kind("iss")),
+    }
+    check_audience(config, required(claims, "aud")?)?;
+    for name in ["sub", "jti", "sid"] {
+        // An empty name would be one for all.
+        if claims.get(name).is_some_and(|value| value.as_str().is_none_or(str::is_empty)) {
+            return Err(kind(name));
+        }
+    }
+    if claims.contains_key("cnf") {
+        return Err(TokenDenial::Claims(ClaimFault::SenderBound));
+    }
+    let times = Times {
+        expires: date("exp", required(claims, "exp")?)?,
+        issued: date("iat", required(claims, "iat")?)?,
+        not_before: claims.get("nbf").map(|value| date("nbf", value)).transpose()?,
+    };
+    match times.expires.checked_sub(times.issued) {
+        None | Some(0) => Err(TokenDenial::Claims(ClaimFault::Order)),
+        Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
+        Some(_) => Ok(times),
+    }
+}
+
+/// Checks whether this is the time for a token.
+pub(super) fn check_time(config: &TokenConfig, times: &Times, now: Now) -> Result<(), TokenDenial> {
+    let soon = now.unix_us.saturating_add(config.tolerance_us);
+    if times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
+        return Err(TokenDenial::NotYetValid);
+    }
+    if now.unix_us >= times.expires.saturating_add(config.tolerance_us) {
+        return Err(TokenDenial::Expired);
+    }
+    Ok(())
+}
+
+fn required<'a>(
+    claims: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<&'a Value, TokenDenial> {
+    claims.get(name).ok_or(TokenDenial::Claims(ClaimFault::Missing(name)))
+}
+
+fn kind(name: &'static str) -> TokenDenial {
+    TokenDenial::Claims(ClaimFault::Kind(name))
+}
+
+fn check_audience(config: &TokenConfig, value: &Value) -> Result<(), TokenDenial> {
+    let ours = |text: &str| config.audience.iter().any(|audience| audience == text);
+    let found = match value {
+        Value::String(text) => ours(text),
+        Value::Array(items) => {
+            let mut found = false;
+            for item in items {
+                found |= ours(item.as_str().ok_or_else(|| kind("aud"))?);
+            }
+            found
+        }
+        _ => return Err(kind("aud")),
+    };
+    if found { Ok(()) } else { Err(TokenDenial::Audience) }
+}
+
+/// A `NumericDate`: seconds, possibly with a fraction.
+fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
+    let Value::Number(number) = value else { return Err(kind(name)) };
+    if let Some(seconds) = number.as_u64() {
+        return in_range(name, seconds).map(|seconds| seconds * SECOND_US);
+    }
+    let seconds =
+        number.as_f64().filter(|seconds| seconds.is_sign_positive()).ok_or_else(|| kind(name))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and `as` saturates"
+    )]
+    let (whole, micros) = (seconds.trunc() as u64, (seconds.fract() * 1e6) as u64);
+    in_range(name, whole).map(|whole| whole * SECOND_US + micros)
+}
+
+fn in_range(name: &'static str, seconds: u64) -> Result<u64, TokenDenial> {
+    if seconds < YEAR_9999_S {
+        Ok(seconds)
+    } else {
+        Err(TokenDenial::Claims(ClaimFault::Milliseconds(name)))
+    }
+}

@@ -1,0 +1,46 @@
+//! Signature verification alone, for outside test suites whose payloads are no claims.
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::config::{SetOf, jwk_set};
+use super::denial::TokenDenial;
+use super::reader::Compact;
+use super::ring::KeyRing;
+use crate::clock::Now;
+use crate::error::ConfigError;
+
+/// Why [`verify_compact`] gave no payload.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    /// The key is refused, as it would be in the options.
+    #[error("{0}")]
+    Key(#[from] ConfigError),
+    /// The token is refused.
+    #[error("{}", .0.code())]
+    Token(TokenDenial),
+}
+
+/// The payload of a compact JWS, where its signature is good.
+///
+/// Takes a JWK or a JWK set, judged as keys in the options are, with two exceptions: the keys may be secrets (`oct`)
+/// if all of them are, and how guessable these are is not judged. RSA keys and secrets must have an `alg`. No claim is
+/// looked at.
+pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u8>, CompactError> {
+    let set = if jwk_or_set.get("keys").is_some() {
+        jwk_or_set.clone()
+    } else {
+        json!({ "keys": [jwk_or_set] })
+    };
+    let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?)?;
+    let read = || {
+        let compact = Compact::read(token)?;
+        let key = ring.choose(&compact.header, now.unix_seconds())?;
+        if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
+            return Err(TokenDenial::Signature);
+        }
+        compact.payload()
+    };
+    read().map_err(CompactError::Token)
+}

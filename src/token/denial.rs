@@ -1,0 +1,179 @@
+//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3.
+
+use std::borrow::Cow;
+
+use crate::refusal::Refusal;
+
+/// Why a request is not let in with the token it brought, or without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenDenial {
+    /// No token came, or credentials of another scheme than `Bearer`.
+    Missing,
+    /// More than one `Authorization` header came: which one counts would be a guess.
+    DuplicateHeader,
+    /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`, `b64`).
+    Malformed,
+    /// Its `exp` has passed.
+    Expired,
+    /// Its `nbf` or `iat` lies ahead.
+    NotYetValid,
+    /// Its signature is not by our key.
+    Signature,
+    /// Its `iss` is not ours.
+    Issuer,
+    /// None of its `aud` is ours.
+    Audience,
+    /// A claim is missing or of the wrong kind.
+    Claims(ClaimFault),
+    /// Its `alg` is not exactly the one of the key.
+    Algorithm,
+    /// Its `kid` is no key of ours, or the key is outside of its time.
+    Key,
+    /// Its `typ` is another.
+    Type,
+    /// It lives longer than `maxLifetime`.
+    Lifetime,
+    /// It was revoked.
+    Revoked,
+}
+
+/// What is wrong with the claims of a token whose signature is good. It holds the claim's name, never its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimFault {
+    /// The claim must be there.
+    Missing(&'static str),
+    /// The claim is not of the kind that RFC 7519 says.
+    Kind(&'static str),
+    /// A time in milliseconds: `NumericDate` is in seconds.
+    Milliseconds(&'static str),
+    /// `exp` is not after `iat`.
+    Order,
+    /// The token is bound to a key of its bearer (`cnf`), and no proof of that key can be checked yet.
+    SenderBound,
+}
+
+impl TokenDenial {
+    /// The stable code, e.g. `token_expired`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The answer to the client: RFC 9457 problem and the challenge of RFC 6750 section 3.
+    #[must_use]
+    pub fn to_refusal(&self) -> Refusal {
+        let (status, code, error) = self.row();
+        let detail = self.detail();
+        let challenge = match error {
+            // Section 3.1: without a token there is no error to name.
+            None => "Bearer realm=\"api\"".to_owned(),
+            Some(error) => {
+                format!("Bearer realm=\"api\", error=\"{error}\", error_description=\"{detail}\"")
+            }
+        };
+        Refusal::new(status, code, detail).header("WWW-Authenticate", challenge)
+    }
+
+    /// The one table: status, code, `error` of RFC 6750.
+    const fn row(self) -> (u16, &'static str, Option<&'static str>) {
+        const INVALID: Option<&str> = Some("invalid_token");
+        match self {
+            Self::Missing => (401, "token_missing", None),
+            Self::DuplicateHeader => (400, "token_malformed", Some("invalid_request")),
+            Self::Malformed => (401, "token_malformed", INVALID),
+            Self::Expired => (401, "token_expired", INVALID),
+            Self::NotYetValid => (401, "token_not_yet_valid", INVALID),
+            Self::Signature => (401, "token_signature", INVALID),
+            Self::Issuer => (401, "token_issuer", INVALID),
+            Self::Audience => (401, "token_audience", INVALID),
+            Self::Claims(_) => (401, "token_claims", INVALID),
+            Self::Algorithm => (401, "token_algorithm", INVALID),
+            Self::Key => (401, "token_key", INVALID),
+            Self::Type => (401, "token_type", INVALID),
+            Self::Lifetime => (401, "token_lifetime", INVALID),
+            Self::Revoked => (401, "token_revoked", INVALID),
+        }
+    }
+
+    fn detail(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Missing => "a bearer token is required",
+            Self::DuplicateHeader => "send one Authorization header",
+            Self::Malformed => "the token is malformed",
+            Self::Expired => "the token has expired",
+            Self::NotYetValid => "the token is not valid yet",
+            Self::Signature => "the signature of the token is not valid",
+            Self::Issuer => "the token is from another issuer",
+            Self::Audience => "the token is for another audience",
+            Self::Algorithm => "the token is signed with another algorithm than its key is for",
+            Self::Key => "the key of the token is not known",
+            Self::Type => "the token is of another type",
+            Self::Lifetime => "the token lives longer than is allowed",
+            Self::Revoked => "the token was revoked",
+            Self::Claims(fault) => return fault.detail(),
+        })
+    }
+}
+
+impl ClaimFault {
+    fn detail(self) -> Cow<'static, str> {
+        match self {
+            Self::Missing(claim) => format!("the claim {claim} is missing").into(),
+            Self::Kind(claim) => format!("the claim {claim} is not of the right kind").into(),
+            Self::Milliseconds(claim) => {
+                format!("the claim {claim} must be in seconds and looks like milliseconds").into()
+            }
+            Self::Order => "the claim exp must be after iat".into(),
+            Self::SenderBound => "the token is bound to a key of its bearer".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(denial: TokenDenial) -> (u16, String) {
+        let refusal = denial.to_refusal();
+        assert_eq!(refusal.headers[0].0, "WWW-Authenticate");
+        (refusal.status, refusal.headers[0].1.clone())
+    }
+
+    #[test]
+    fn without_a_token_the_challenge_names_no_error() {
+        assert_eq!(challenge(TokenDenial::Missing), (401, "Bearer realm=\"api\"".to_owned()));
+    }
+
+    #[test]
+    fn a_bad_token_is_invalid_token_and_two_headers_are_invalid_request() {
+        assert_eq!(
+            challenge(TokenDenial::Expired),
+            (
+                401,
+                "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token has expired\""
+                    .to_owned()
+            )
+        );
+        let (status, text) = challenge(TokenDenial::DuplicateHeader);
+        assert_eq!(status, 400);
+        assert!(text.contains("error=\"invalid_request\""), "{text}");
+    }
+
+    #[test]
+    fn the_description_stays_within_the_characters_of_rfc_6750() {
+        for denial in [
+            TokenDenial::Malformed,
+            TokenDenial::Claims(ClaimFault::Milliseconds("exp")),
+            TokenDenial::Claims(ClaimFault::Kind("aud")),
+            TokenDenial::Algorithm,
+        ] {
+            let detail = denial.detail();
+            assert!(
+                detail.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)),
+                "{detail}"
+            );
+        }
+    }
+}

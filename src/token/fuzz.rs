@@ -1,0 +1,38 @@
+//! The body of the fuzz target for tokens, here so that tests run it too.
+
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use super::config::TokenConfig;
+use super::denial::TokenDenial;
+use super::reader::bearer;
+use super::verify::Verifier;
+use crate::clock::Now;
+
+/// Feeds `data` to everything that reads a request's token. It must neither panic nor be let in, whatever `data` is.
+///
+/// # Panics
+///
+/// Where a token passes that nobody signed.
+pub fn fuzz_token(data: &[u8]) {
+    static VERIFIER: OnceLock<Option<Verifier>> = OnceLock::new();
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let verifier = VERIFIER.get_or_init(|| {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).ok()?;
+        let secret = URL_SAFE_NO_PAD.encode(secret);
+        let options = json!({ "issuer": "fuzz", "audience": "fuzz", "secret": secret });
+        TokenConfig::parse("jwt", &options).ok().map(|config| Verifier::new(Arc::new(config)))
+    });
+    let Some(verifier) = verifier else { return };
+    let now = Now::at_unix_us(1_800_000_000_000_000);
+    let _ = bearer(&[text]);
+    let _ = super::json::read_object(text);
+    let denial = verifier.verify(text, now).map(|_| ()).err();
+    assert!(denial.is_some(), "a token passed that nobody signed");
+    let _ = denial.as_ref().map(TokenDenial::to_refusal);
+    let _ = verifier.revocable(text, now);
+}

@@ -1,0 +1,178 @@
+//! Issues tokens that the verifier of the same guard takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use super::config::TokenConfig;
+use super::reader::MAX_TOKEN_BYTES;
+use super::{claims, json};
+use crate::clock::Now;
+
+const DEFAULT_EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
+
+/// How a token is to be issued.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IssueOptions {
+    /// From 1 s to `maxLifetime`. Default: 15 minutes, or `maxLifetime` where that is less.
+    pub expires_in: Option<Duration>,
+    /// A second since 1970 after which the token must be issued: [`crate::revocation::Revocations::subject_before`] of
+    /// its subject. A login in the very second of a "log out everywhere" is then not refused with what it followed:
+    /// its `iat` is the next second.
+    pub after: Option<u64>,
+}
+
+/// A token that was issued.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The compact form.
+    pub token: String,
+    /// Seconds until it expires.
+    pub expires_in_s: u64,
+    /// Its `jti`, to revoke it by.
+    pub jti: String,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("expires_in_s", &self.expires_in_s).finish_non_exhaustive()
+    }
+}
+
+/// Why no token was issued. The texts name the claim or option and never its value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// There is no private key or secret, or none of them may be used now.
+    #[error(
+        "no key can sign now; give `jwt.secret`, or a private key in `jwt.keys` whose time it is"
+    )]
+    NoKey,
+    /// A claim that only the guard sets.
+    #[error("the claim `{0}` is set by the guard; leave it out")]
+    Reserved(&'static str),
+    /// An `iss` or `aud` that is not the guard's own.
+    #[error("the claim `{0}` must be the one of `jwt`; leave it out")]
+    Foreign(&'static str),
+    /// `expiresIn` is out of its range.
+    #[error("`expiresIn` must be from 1s to `jwt.maxLifetime`")]
+    Lifetime,
+    /// Claims that the verifier would refuse.
+    #[error("the claims can't be issued: {0}")]
+    Claims(String),
+    /// The token would be longer than the verifier reads.
+    #[error("the token would be longer than {MAX_TOKEN_BYTES} bytes; put fewer claims into it")]
+    TooLong,
+    /// The system gave no random numbers.
+    #[error("no random numbers are to be had")]
+    Random,
+}
+
+/// Issues tokens with the newest usable key. Cheap to clone; one may be used by many threads.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    config: Arc<TokenConfig>,
+}
+
+impl Signer {
+    /// A signer with the keys of `config`, or `None` where none of them can sign.
+    #[must_use]
+    pub fn new(config: Arc<TokenConfig>) -> Option<Self> {
+        config.keys.can_sign().then_some(Self { config })
+    }
+
+    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here.
+    ///
+    /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set, or one of several
+    /// audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ` says.
+    pub fn issue(
+        &self,
+        mut claims: Map<String, Value>,
+        options: IssueOptions,
+        now: Now,
+    ) -> Result<Issued, IssueError> {
+        let config = &*self.config;
+        for name in ["iat", "exp", "jti"] {
+            if claims.contains_key(name) {
+                return Err(IssueError::Reserved(name));
+            }
+        }
+        let max = config.max_lifetime();
+        let expires_in = options.expires_in.unwrap_or(DEFAULT_EXPIRES_IN.min(max));
+        if expires_in < Duration::from_secs(1) || expires_in > max {
+            return Err(IssueError::Lifetime);
+        }
+        let key = config.keys.signing(now.unix_seconds()).ok_or(IssueError::NoKey)?;
+        if claims.get("iss").is_some_and(|issuer| *issuer != *config.issuer) {
+            return Err(IssueError::Foreign("iss"));
+        }
+        let ours = |value: &Value| config.audience.iter().any(|ours| value == ours);
+        match claims.get("aud") {
+            None => {
+                let audience = match config.audience.as_slice() {
+                    [one] => json!(one),
+                    several => json!(several),
+                };
+                claims.insert("aud".to_owned(), audience);
+            }
+            Some(Value::Array(several)) if !several.is_empty() && several.iter().all(ours) => {}
+            Some(one) if ours(one) => {}
+            Some(_) => return Err(IssueError::Foreign("aud")),
+        }
+        let jti = random_id()?;
+        let issued_at =
+            now.unix_seconds().max(options.after.map_or(0, |after| after.saturating_add(1)));
+        let expires_in_s = expires_in.as_secs();
+        claims.insert("iss".to_owned(), json!(&*config.issuer));
+        claims.insert("iat".to_owned(), json!(issued_at));
+        claims.insert("exp".to_owned(), json!(issued_at.saturating_add(expires_in_s)));
+        claims.insert("jti".to_owned(), json!(jti));
+        let payload = Value::Object(claims).to_string();
+        // The verifier's own eyes: what it would refuse is not issued.
+        let unreadable = || {
+            IssueError::Claims(
+                "they nest too deep, or hold a number or name that is refused".to_owned(),
+            )
+        };
+        let read = json::read_object(&payload).map_err(|_| unreadable())?;
+        let begin = now
+            .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
+        claims::check(config, &read)
+            .and_then(|times| claims::check_time(config, &times, begin))
+            .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.into_owned()))?;
+        let mut header = json!({ "alg": key.algorithm.name(), "typ": config.typ.as_deref().unwrap_or("at+jwt") });
+        if let (Some(kid), Some(header)) = (&key.kid, header.as_object_mut()) {
+            header.insert("kid".to_owned(), json!(&**kid));
+        }
+        let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = key.sign(token.as_bytes()).ok_or(IssueError::NoKey)?;
+        token.push('.');
+        token.push_str(&signature);
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(IssueError::TooLong);
+        }
+        Ok(Issued { token, expires_in_s, jti })
+    }
+
+    /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is still to come, so
+    /// that other services know them before the first token. Secrets are never in it.
+    #[must_use]
+    pub fn jwks(&self, now: Now) -> Value {
+        let live = self.config.keys.iter().filter(|key| now.unix_seconds() < key.not_after);
+        let keys: Vec<Value> = live.filter_map(|key| key.public_jwk().map(Value::Object)).collect();
+        json!({ "keys": keys })
+    }
+}
+
+/// 128 random bits in base64url.
+fn random_id() -> Result<String, IssueError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| IssueError::Random)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

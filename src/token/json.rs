@@ -1,0 +1,362 @@
+//! A strict reader of one JSON object (RFC 8259), for the header and the claims of a token.
+//!
+//! `serde_json` keeps the last of two members with one name, and another reader of the same token may keep the first:
+//! two views of one identity. Here a second member of the same name is a fault at every level, however it is spelt
+//! (`"\u0072ole"` is `role`). So are `__proto__`, lone surrogates, and whole numbers that JavaScript can't hold
+//! exactly: what passes means the same in Rust and after `JSON.parse`.
+
+use serde_json::{Map, Number, Value};
+
+/// No header and no claims nest deeper than this.
+pub(super) const MAX_DEPTH: usize = 16;
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// The text is no JSON object that this reader takes. There is no more to say: a token is signed by a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotStrictJson;
+
+type Read<T> = Result<T, NotStrictJson>;
+
+/// Reads `text` as one JSON object and nothing else around it but whitespace.
+pub(super) fn read_object(text: &str) -> Read<Map<String, Value>> {
+    let mut reader = Reader { text, at: 0 };
+    reader.skip_whitespace();
+    if reader.next() != Some(b'{') {
+        return Err(NotStrictJson);
+    }
+    let object = reader.object(1)?;
+    reader.skip_whitespace();
+    if reader.at == text.len() { Ok(object) } else { Err(NotStrictJson) }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn expect(&mut self, wanted: u8) -> Read<()> {
+        if self.next() == Some(wanted) { Ok(()) } else { Err(NotStrictJson) }
+    }
+
+    fn since(&self, start: usize) -> Read<&'a str> {
+        self.text.get(start..self.at).ok_or(NotStrictJson)
+    }
+
+    fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// What follows an opening brace at nesting `depth`.
+    fn object(&mut self, depth: usize) -> Read<Map<String, Value>> {
+        if depth > MAX_DEPTH {
+            return Err(NotStrictJson);
+        }
+        let mut members = Map::new();
+        self.skip_whitespace();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(members);
+        }
+        loop {
+            self.skip_whitespace();
+            self.expect(b'"')?;
+            let name = self.string()?;
+            if name == "__proto__" {
+                return Err(NotStrictJson);
+            }
+            self.skip_whitespace();
+            self.expect(b':')?;
+            let value = self.value(depth)?;
+            if members.insert(name, value).is_some() {
+                return Err(NotStrictJson);
+            }
+            self.skip_whitespace();
+            match self.next() {
+                Some(b',') => {}
+                Some(b'}') => return Ok(members),
+                _ => return Err(NotStrictJson),
+            }
+        }
+    }
+
+    /// What follows an opening bracket at nesting `depth`.
+    fn array(&mut self, depth: usize) -> Read<Vec<Value>> {
+        if depth > MAX_DEPTH {
+            return Err(NotStrictJson);
+        }
+        let mut items = Vec::new();
+        self.skip_whitespace();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(items);
+        }
+        loop {
+            items.push(self.value(depth)?);
+            self.skip_whitespace();
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return Ok(items),
+                _ => return Err(NotStrictJson),
+            }
+        }
+    }
+
+    /// Any value, inside of something at nesting `depth`.
+    fn value(&mut self, depth: usize) -> Read<Value> {
+        self.skip_whitespace();
+        let start = self.at;
+        match self.next().ok_or(NotStrictJson)? {
+            b'{' => self.object(depth + 1).map(Value::Object),
+            b'[' => self.array(depth + 1).map(Value::Array),
+            b'"' => self.string().map(Value::String),
+            b't' => self.word(start, "true", Value::Bool(true)),
+            b'f' => self.word(start, "false", Value::Bool(false)),
+            b'n' => self.word(start, "null", Value::Null),
+            b'-' | b'0'..=b'9' => self.number(start).map(Value::Number),
+            _ => Err(NotStrictJson),
+        }
+    }
+
+    fn word(&mut self, start: usize, word: &str, value: Value) -> Read<Value> {
+        self.at = start + word.len();
+        if self.text.get(start..self.at) == Some(word) { Ok(value) } else { Err(NotStrictJson) }
+    }
+
+    fn number(&mut self, start: usize) -> Read<Number> {
+        self.at = start;
+        let negative = self.peek() == Some(b'-');
+        self.at += usize::from(negative);
+        match self.next() {
+            Some(b'0') => {}
+            Some(b'1'..=b'9') => self.skip_digits(),
+            _ => return Err(NotStrictJson),
+        }
+        let mut whole = true;
+        if self.peek() == Some(b'.') {
+            whole = false;
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            whole = false;
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        let text = self.since(start)?;
+        // `-0` is a float to JavaScript and to `serde_json`.
+        if whole && text != "-0" {
+            let number: i64 = text.parse().map_err(|_| NotStrictJson)?;
+            if number.unsigned_abs() > MAX_SAFE_INTEGER {
+                return Err(NotStrictJson);
+            }
+            return Ok(number.into());
+        }
+        // `from_f64` has no number for infinity, which is what `1e999` reads as.
+        text.parse().ok().and_then(Number::from_f64).ok_or(NotStrictJson)
+    }
+
+    fn skip_digits(&mut self) {
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+    }
+
+    fn digits(&mut self) -> Read<()> {
+        let start = self.at;
+        self.skip_digits();
+        if self.at > start { Ok(()) } else { Err(NotStrictJson) }
+    }
+
+    /// What follows an opening quote, with its escapes undone.
+    fn string(&mut self) -> Read<String> {
+        let mut start = self.at;
+        let mut text = String::new();
+        loop {
+            match self.next().ok_or(NotStrictJson)? {
+                b'"' => {
+                    let end = self.at - 1;
+                    text.push_str(self.text.get(start..end).ok_or(NotStrictJson)?);
+                    return Ok(text);
+                }
+                b'\\' => {
+                    let end = self.at - 1;
+                    text.push_str(self.text.get(start..end).ok_or(NotStrictJson)?);
+                    text.push(self.escape()?);
+                    start = self.at;
+                }
+                0..=0x1f => return Err(NotStrictJson),
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Read<char> {
+        Ok(match self.next().ok_or(NotStrictJson)? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex4()?;
+                let code = if (0xd800..0xdc00).contains(&first) {
+                    self.expect(b'\\')?;
+                    self.expect(b'u')?;
+                    let second = self.hex4()?;
+                    if !(0xdc00..0xe000).contains(&second) {
+                        return Err(NotStrictJson);
+                    }
+                    0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+                } else {
+                    first
+                };
+                // A low surrogate on its own is no `char`.
+                char::from_u32(code).ok_or(NotStrictJson)?
+            }
+            _ => return Err(NotStrictJson),
+        })
+    }
+
+    fn hex4(&mut self) -> Read<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.next().and_then(|byte| char::from(byte).to_digit(16));
+            code = code * 16 + digit.ok_or(NotStrictJson)?;
+        }
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_twice_in_one_object_is_refused_at_every_level_and_in_every_spelling() {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"role":"user","\u0072ole":"admin"}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"{"a":[{"b":1,"c":0,"b":2}]}"#,
+            r#"{"":1,"":2}"#,
+            r#"{"é":1,"\u00e9":2}"#,
+            r#"{"😀":1,"\ud83d\ude00":2}"#,
+        ] {
+            assert_eq!(read_object(text), Err(NotStrictJson), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_json_does_not_allow_is_refused() {
+        for text in [
+            "",
+            "{",
+            "}",
+            "[]",
+            "1",
+            "null",
+            "\"a\"",
+            "{}{}",
+            "{} x",
+            "\u{feff}{}",
+            "{a:1}",
+            "{'a':1}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\":[1,]}",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":.1}",
+            "{\"a\":+1}",
+            "{\"a\":-}",
+            "{\"a\":1e}",
+            "{\"a\":1e+}",
+            "{\"a\":0x1}",
+            "{\"a\":NaN}",
+            "{\"a\":Infinity}",
+            "{\"a\":1e999}",
+            "{\"a\":tru}",
+            "{\"a\":nulll}",
+            "{\"a\":True}",
+            "{\"a\":\"\n\"}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u12\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\":\"\\ud800\"}",
+            "{\"a\":\"\\udc00\"}",
+            "{\"a\":\"\\ud800\\u0041\"}",
+            "{\"a\":\"",
+            "{\"a\":1 \"b\":2}",
+            "{/**/}",
+            "{\"a\":9007199254740992}",
+            "{\"a\":-9007199254740992}",
+            "{\"__proto__\":{}}",
+            "{\"a\":{\"\\u005f_proto__\":1}}",
+            "{\u{a0}}",
+        ] {
+            assert_eq!(read_object(text), Err(NotStrictJson), "{text}");
+        }
+    }
+
+    #[test]
+    fn sixteen_levels_pass_and_seventeen_do_not() {
+        let nested = |levels: usize| {
+            format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        assert!(read_object(&nested(MAX_DEPTH)).is_ok());
+        assert!(read_object(&nested(MAX_DEPTH + 1)).is_err());
+        assert!(read_object(&nested(100_000)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,64}|[\\[\\]{}\",:\\\\u0-9a-fnrtE.+ -]{0,64}") {
+            let _ = read_object(&text);
+        }
+
+        #[test]
+        fn what_it_takes_serde_json_takes_too_and_reads_alike(text in "\\{(\"[ab\\\\n]{0,2}\": ?(-?[0-9]{1,3}(\\.[0-9])?(e-?[0-9])?|true|null|\"\\\\u00[0-9a-f]{2}\"|\\[1,2\\]),?){0,3}\\}") {
+            if let Ok(read) = read_object(&text) {
+                let other: Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(Value::Object(read), other);
+            }
+        }
+
+        #[test]
+        fn what_serde_json_writes_it_reads(
+            members in prop::collection::btree_map("\\PC{0,8}", prop_oneof![
+                any::<bool>().prop_map(Value::from),
+                any::<i32>().prop_map(Value::from),
+                any::<f64>().prop_filter("finite", |f| f.is_finite() && f.abs() < 1e15).prop_map(Value::from),
+                "\\PC{0,12}".prop_map(Value::from),
+                prop::collection::vec("\\PC{0,4}", 0..4).prop_map(Value::from),
+            ], 0..8)
+        ) {
+            let value = Value::Object(members.into_iter().filter(|(name, _)| name != "__proto__").collect());
+            let read = read_object(&value.to_string());
+            prop_assert_eq!(read.map(Value::Object), Ok(value));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography looks at it.
+//!
+//! There is one way to write a token and only that way is taken: three segments of `[A-Za-z0-9_-]`, canonical
+//! base64url without padding, whitespace or stray bits. So one token has one text, and what is revoked by its text
+//! stays revoked.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::denial::TokenDenial;
+use super::json;
+
+/// No token is longer than this many bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// No header is longer than this many bytes of JSON.
+pub const MAX_HEADER_BYTES: usize = 1024;
+/// An RSA signature with 8192 bits, in base64url.
+const MAX_SIGNATURE_CHARS: usize = 1366;
+
+/// A token taken apart. Nothing in it may be trusted before its signature is verified.
+#[derive(Debug)]
+pub(super) struct Compact<'a> {
+    /// What the signature is over: header, dot, payload.
+    pub(super) signing_input: &'a str,
+    pub(super) header: Header,
+    payload: &'a str,
+    signature: Signature,
+}
+
+/// The members of a header that matter. `jwk`, `jku`, `x5u` and `x5c` are not among them: a token can't bring its key.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) alg: String,
+    pub(super) kid: Option<String>,
+    pub(super) typ: Option<String>,
+}
+
+/// The bytes of a signature, on the stack.
+struct Signature {
+    bytes: [u8; SIGNATURE_BUFFER],
+    len: usize,
+}
+
+/// `decode_slice` asks for room for whole groups of three bytes.
+const SIGNATURE_BUFFER: usize = MAX_SIGNATURE_CHARS.div_ceil(4) * 3;
+
+impl std::fmt::Debug for Signature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signature({} bytes)", self.len)
+    }
+}
+
+impl<'a> Compact<'a> {
+    /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`], after the
+    /// signature was found good.
+    pub(super) fn read(token: &'a str) -> Result<Self, TokenDenial> {
+        Self::split(token).ok_or(TokenDenial::Malformed)
+    }
+
+    fn split(token: &'a str) -> Option<Self> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let (signing_input, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signing_input.split_once('.')?;
+        if payload.contains('.') {
+            return None;
+        }
+        // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached one is signed over
+        // what is not here.
+        if header.is_empty() || signature.is_empty() {
+            return None;
+        }
+        Some(Self {
+            signing_input,
+            header: Header::read(header)?,
+            payload,
+            signature: Signature::read(signature)?,
+        })
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        self.signature.bytes.get(..self.signature.len).unwrap_or_default()
+    }
+
+    /// The payload's bytes, which may be anything.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, TokenDenial> {
+        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenDenial::Malformed)
+    }
+
+    /// The payload as claims: a JSON object, with its text as it is.
+    pub(super) fn claims(&self) -> Result<(Map<String, Value>, String), TokenDenial> {
+        let text = String::from_utf8(self.payload()?).map_err(|_| TokenDenial::Malformed)?;
+        let claims = json::read_object(&text).map_err(|_| TokenDenial::Malformed)?;
+        Ok((claims, text))
+    }
+}
+
+impl Header {
+    fn read(segment: &str) -> Option<Self> {
+        if segment.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
+        if bytes.len() > MAX_HEADER_BYTES {
+            return None;
+        }
+        let mut members = json::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
+        // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is understood.
+        // `b64` (RFC 7797) without `crit` would be read differently by those who know it.
+        if members.contains_key("crit") || members.contains_key("b64") {
+            return None;
+        }
+        let mut string = |name: &str| match members.remove(name) {
+            None => Some(None),
+            Some(Value::String(text)) => Some(Some(text)),
+            Some(_) => None,
+        };
+        Some(Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? })
+    }
+}
+
+impl Signature {
+    fn read(segment: &str) -> Option<Self> {
+        if segment.len() > MAX_SIGNATURE_CHARS {
+            return None;
+        }
+        let mut bytes = [0; SIGNATURE_BUFFER];
+        let len = URL_SAFE_NO_PAD.decode_slice(segment, &mut bytes).ok()?;
+        Some(Self { bytes, len })
+    }
+}
+
+/// The token in the values of the `Authorization` header, by RFC 6750 section 2.1.
+///
+/// Takes every value the request has. Returns `None` where there is none. Credentials of another scheme are
+/// [`TokenDenial::Missing`], since they are none that this layer knows; two headers are
+/// [`TokenDenial::DuplicateHeader`]; a `Bearer` that is followed by anything but one space and one token is
+/// [`TokenDenial::Malformed`].
+pub fn bearer<'a>(values: &[&'a str]) -> Result<Option<&'a str>, TokenDenial> {
+    let value = match values {
+        [] => return Ok(None),
+        [value] => *value,
+        _ => return Err(TokenDenial::DuplicateHeader),
+    };
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(TokenDenial::Missing);
+    }
+    let body = token.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if body.is_empty() || !body.bytes().all(allowed) {
+        return Err(TokenDenial::Malformed);
+    }
+    Ok(Some(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(header: &str, payload: &str) -> String {
+        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn a_token_is_read_into_its_parts() {
+        let token = token(r#"{"alg":"HS256","kid":"a","jwk":{}}"#, r#"{"sub":"x"}"#);
+        let compact = Compact::read(&token).unwrap();
+        assert_eq!(compact.header.alg, "HS256");
+        assert_eq!(compact.header.kid.as_deref(), Some("a"));
+        assert_eq!(compact.signature(), b"sig");
+        assert_eq!(compact.claims().unwrap().1, r#"{"sub":"x"}"#);
+    }
+
+    #[test]
+    fn only_the_one_canonical_spelling_of_a_token_is_read() {
+        let good = token(r#"{"alg":"HS256"}"#, "{}");
+        assert!(Compact::read(&good).is_ok());
+        let (head, rest) = good.split_once('.').unwrap();
+        for bad in [
+            format!(" {good}"),
+            format!("{good}\n"),
+            format!("{good}="),
+            format!("{head}=.{rest}"),
+            format!("{head} .{rest}"),
+            format!("{good}."),
+            format!(".{good}"),
+            format!("{head}.{head}.{rest}"),
+            good.replace('.', ".."),
+            good.replace("c2ln", "c2l"),
+            good.replace("c2ln", "c2lnB"),
+            good.replace("c2ln", ""),
+            good.replace("c2ln", "c2+/"),
+            good.replace("c2ln", "c2l%"),
+            good.replace('.', "\u{2024}"),
+        ] {
+            assert_eq!(Compact::read(&bad).err(), Some(TokenDenial::Malformed), "{bad}");
+        }
+        // `e30` is `{}`; `e31` has stray bits and decodes to the same bytes in a lax decoder.
+        assert!(Compact::read(&good.replace(".e30.", ".e31.")).unwrap().claims().is_err());
+    }
+
+    #[test]
+    fn the_authorization_header_is_read_as_rfc_6750_says() {
+        assert_eq!(bearer(&[]), Ok(None));
+        for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc=="] {
+            assert!(bearer(&[good]).unwrap().is_some(), "{good}");
+        }
+        for other in ["Basic dXNlcg==", "", "DPoP abc", "Bearerabc", "Bearer\tabc", " Bearer abc"] {
+            assert_eq!(bearer(&[other]), Err(TokenDenial::Missing), "{other}");
+        }
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer  abc",
+            "Bearer abc ",
+            "Bearer a b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer a,b",
+            "Bearer \u{e9}",
+        ] {
+            assert_eq!(bearer(&[bad]), Err(TokenDenial::Malformed), "{bad}");
+        }
+        assert_eq!(bearer(&["Bearer a", "Bearer a"]), Err(TokenDenial::DuplicateHeader));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC{0,80}|[A-Za-z0-9_.=-]{0,200}") {
+            if let Ok(compact) = Compact::read(&text) {
+                let _ = compact.claims();
+            }
+            let _ = bearer(&[&text]);
+        }
+
+        #[test]
+        fn what_is_read_is_canonical(header in "\\{\"alg\":\"[a-zA-Z0-9]{0,6}\"\\}", payload in prop::collection::vec(any::<u8>(), 1..40), signature in prop::collection::vec(any::<u8>(), 1..70), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let token = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&signature));
+            let read = |token: &str| {
+                let compact = Compact::read(token).ok()?;
+                Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg))
+            };
+            let original = read(&token).unwrap();
+            prop_assert_eq!((&original.0, &original.1), (&payload, &signature));
+            // No other text of the same length may stand for the same token.
+            let mut other = token.clone().into_bytes();
+            let at = at.index(other.len());
+            if byte.is_ascii() && other[at] != byte {
+                other[at] = byte;
+                let other = String::from_utf8(other).unwrap();
+                prop_assert_ne!(read(&other), Some(original));
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A token in, a verified identity out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use serde_json::{Map, Value};
+
+use super::algorithm::Algorithm;
+use super::cache::Entry;
+use super::claims::{self, Times};
+use super::config::{TokenConfig, bare_typ};
+use super::denial::TokenDenial;
+use super::key::Key;
+use super::reader::Compact;
+use crate::clock::Now;
+
+/// What a token is revoked by: 128 bits that stand for it.
+///
+/// Where the token has a `jti`, they are a digest of that; else of its header and payload as they were sent. The
+/// signature is left out on purpose: with ECDSA anybody can write a second valid signature for the same token
+/// (`s` and `n - s`), which would then be one that nobody revoked. Header and payload have one spelling each, since
+/// the reader takes canonical base64url only, and changing either breaks the signature.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of every token with this `jti`.
+    #[must_use]
+    pub fn of_jti(jti: &str) -> Self {
+        Self::of(b"jti\0", jti)
+    }
+
+    fn of_signing_input(signing_input: &str) -> Self {
+        Self::of(b"jws\0", signing_input)
+    }
+
+    fn of(domain: &[u8], text: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(domain);
+        context.update(text.as_bytes());
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the bytes: logs are read by many.
+        f.write_str("Fingerprint")
+    }
+}
+
+/// A token that passed every check. Nothing in here is shared with another token.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// All claims.
+    pub claims: Map<String, Value>,
+    /// The claims as the token has them: strict JSON that `JSON.parse` reads to the same thing.
+    pub claims_json: String,
+    /// `iss`.
+    pub issuer: Arc<str>,
+    /// `sub`.
+    pub subject: Option<String>,
+    /// `jti`.
+    pub id: Option<String>,
+    /// `sid`.
+    pub session: Option<String>,
+    /// `iat` in seconds, rounded down.
+    pub issued_at: u64,
+    /// `exp` in seconds, rounded up.
+    pub expires_at: u64,
+    /// The `kid` of the key that verified it, as configured.
+    pub key_id: Option<Arc<str>>,
+    /// The algorithm of that key.
+    pub alg: Algorithm,
+    /// What the token is revoked by.
+    pub fingerprint: Fingerprint,
+}
+
+/// What [`Verifier::revocable`] found: enough to revoke a token, whether it has expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocable {
+    /// What to revoke.
+    pub fingerprint: Fingerprint,
+    /// `exp` in seconds, rounded up; `None` where only the `jti` was given.
+    pub expires_at: Option<u64>,
+}
+
+/// Verifies tokens. Cheap to clone; one may be used by many threads.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    config: Arc<TokenConfig>,
+}
+
+impl Verifier {
+    /// A verifier that takes what `config` says.
+    #[must_use]
+    pub fn new(config: Arc<TokenConfig>) -> Self {
+        Self { config }
+    }
+
+    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused.
+    ///
+    /// Whether it was revoked is not asked here: see [`crate::revocation`].
+    pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
+        if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token)) {
+            let (from, until) = known.key_life;
+            if !(from..until).contains(&now.unix_seconds()) {
+                return Err(TokenDenial::Key);
+            }
+            claims::check_time(&self.config, &known.times, now)?;
+            return Ok(known.verified);
+        }
+        let (verified, times, key_life) = self.verify_at_any_time(token, now)?;
+        claims::check_time(&self.config, &times, now)?;
+        let verified = Arc::new(verified);
+        if let Some(cache) = &self.config.cache {
+            cache.put(Entry::new(token, Arc::clone(&verified), times, key_life));
+        }
+        Ok(verified)
+    }
+
+    /// What to revoke when `token_or_jti` is to be revoked.
+    ///
+    /// A token is one that this verifier takes or took: signature, issuer, audience and form must be good, but its
+    /// time may be over. Anything that is not of the form of a token (three segments, the first a header) is taken
+    /// as a bare `jti`.
+    pub fn revocable(&self, token_or_jti: &str, now: Now) -> Result<Revocable, TokenDenial> {
+        if looks_like_token(token_or_jti) {
+            self.revocable_token(token_or_jti, now)
+        } else {
+            Ok(Revocable { fingerprint: Fingerprint::of_jti(token_or_jti), expires_at: None })
+        }
+    }
+
+    /// As [`Self::revocable`], where it must be a token.
+    pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenDenial> {
+        let (verified, ..) = self.verify_at_any_time(token, now)?;
+        Ok(Revocable { fingerprint: verified.fingerprint, expires_at: Some(verified.expires_at) })
+    }
+
+    /// The token, its times, and the seconds in which its key may be used.
+    fn verify_at_any_time(
+        &self,
+        token: &str,
+        now: Now,
+    ) -> Result<(Verified, Times, (u64, u64)), TokenDenial> {
+        let compact = Compact::read(token)?;
+        let key = self.config.keys.choose(&compact.header, now.unix_seconds())?;
+        // The payload is not even decoded before this: who has no key can't feed the claims reader.
+        if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
+            return Err(TokenDenial::Signature);
+        }
+        self.check_typ(compact.header.typ.as_deref())?;
+        let (claims, claims_json) = compact.claims()?;
+        let times = claims::check(&self.config, &claims)?;
+        let verified = self.identity(claims, claims_json, times, key, compact.signing_input);
+        Ok((verified, times, (key.not_before, key.not_after)))
+    }
+
+    fn identity(
+        &self,
+        claims: Map<String, Value>,
+        claims_json: String,
+        times: Times,
+        key: &Key,
+        signing_input: &str,
+    ) -> Verified {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (subject, id, session) = (text("sub"), text("jti"), text("sid"));
+        let fingerprint = match &id {
+            Some(jti) => Fingerprint::of_jti(jti),
+            None => Fingerprint::of_signing_input(signing_input),
+        };
+        Verified {
+            issuer: Arc::clone(&self.config.issuer),
+            subject,
+            id,
+            session,
+            issued_at: times.issued / 1_000_000,
+            expires_at: times.expires.div_ceil(1_000_000),
+            key_id: key.kid.clone(),
+            alg: key.algorithm,
+            fingerprint,
+            claims,
+            claims_json,
+        }
+    }
+
+    fn check_typ(&self, typ: Option<&str>) -> Result<(), TokenDenial> {
+        let typ = typ.map(bare_typ);
+        let is = |wanted: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(wanted));
+        let fits = match &self.config.typ {
+            Some(wanted) => is(wanted),
+            None => typ.is_none() || is("JWT") || is("at+jwt"),
+        };
+        if fits { Ok(()) } else { Err(TokenDenial::Type) }
+    }
+}
+
+/// Three segments, of which the first starts as the base64url of `{"` or `{` with whitespace does.
+fn looks_like_token(text: &str) -> bool {
+    text.split('.').count() == 3 && text.starts_with('e')
+}
