@@ -13,6 +13,7 @@ pub mod request;
 pub mod cors;
 pub mod headers;
 pub mod limit;
+pub mod payload;
 pub mod revocation;
 pub mod store;
 pub mod token;

@@ -1,0 +1,186 @@
+//! All parts of one request against their schemas, in one answer.
+
+use serde_json::{Map, Value};
+
+use crate::error::ConfigError;
+use crate::payload::config::PayloadConfig;
+use crate::payload::explain::Found;
+use crate::payload::parser::parse;
+use crate::payload::schema::Schema;
+use crate::payload::tape::{Document, Tape};
+use crate::payload::text::TextSchema;
+use crate::refusal::{FieldError, Refusal};
+
+impl PayloadConfig {
+    /// Parses `bytes` strictly and hands the document to `run`. What is not clean JSON is a refusal: 413 if it is larger
+    /// than `maxBytes`, 400 otherwise. `declared` is the schema whose own keys may look like operators.
+    ///
+    /// The document lives in buffers of this thread, so a small body costs no allocation.
+    pub fn with_document<T>(
+        &self,
+        bytes: &[u8],
+        declared: Option<&Schema>,
+        run: impl FnOnce(&Document<'_>) -> T,
+    ) -> Result<T, Refusal> {
+        if bytes.len() > self.max_bytes() {
+            return Err(Self::too_large());
+        }
+        self.parsed(bytes, "body", declared, run)
+    }
+
+    /// The refusal of a body over `maxBytes`. It ends the connection, so that the rest need not be read.
+    #[must_use]
+    pub fn too_large() -> Refusal {
+        Refusal::new(413, "body_too_large", "the body is larger than is accepted")
+            .header("Connection", "close")
+    }
+
+    /// As [`Self::with_document`], for a text that we wrote from `location`.
+    pub(crate) fn with_text<T>(
+        &self,
+        text: &str,
+        location: &'static str,
+        schema: &Schema,
+        run: impl FnOnce(&Document<'_>) -> T,
+    ) -> Result<T, Refusal> {
+        self.parsed(text.as_bytes(), location, Some(schema), run)
+    }
+
+    fn parsed<T>(
+        &self,
+        bytes: &[u8],
+        location: &'static str,
+        declared: Option<&Schema>,
+        run: impl FnOnce(&Document<'_>) -> T,
+    ) -> Result<T, Refusal> {
+        Tape::with(|tape| {
+            let keys = declared.map(Schema::odd_keys).unwrap_or_default();
+            let source = parse(bytes, self, keys, tape).map_err(|fault| fault.refusal(location))?;
+            Ok(run(&tape.document(source)))
+        })
+    }
+}
+
+/// The schemas of one route.
+#[derive(Debug, Default)]
+pub struct Schemas {
+    body: Option<Schema>,
+    query: Option<TextSchema>,
+    params: Option<TextSchema>,
+    headers: Option<TextSchema>,
+}
+
+/// What came with one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The limits.
+    pub config: &'a PayloadConfig,
+    /// The bytes of the body; `None` or empty if none was sent.
+    pub body: Option<&'a [u8]>,
+    /// The raw query string, without its `?`.
+    pub query: &'a str,
+    /// The route's parameters, decoded.
+    pub params: &'a [(&'a str, &'a str)],
+    /// The headers, names in lower case, each as often as it was sent.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Whether [`Checked::body`] is wanted, e.g. by a policy.
+    pub keep_body: bool,
+}
+
+/// What a request that matches its schemas has to say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Checked {
+    /// The query as JSON text, with types and defaults, if there is a schema for it.
+    pub query: Option<String>,
+    /// The route's parameters, alike.
+    pub params: Option<String>,
+    /// The declared headers, alike.
+    pub headers: Option<String>,
+    /// The body, if one was sent and [`Parts::keep_body`] asked for it.
+    pub body: Option<Value>,
+}
+
+impl Schemas {
+    /// Compiles what `schemas` has under `body`, `query`, `params` and `headers`; other keys are left to the caller.
+    /// `path` is the option they stand in, empty at the top.
+    pub fn parse(path: &str, schemas: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let path_of =
+            |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        let text = |location: &'static str| {
+            let schema = schemas.get(location);
+            schema
+                .map(|schema| TextSchema::compile(&path_of(location), schema, location))
+                .transpose()
+        };
+        let body =
+            schemas.get("body").map(|schema| Schema::compile(&path_of("body"), schema, true));
+        Ok(Self {
+            body: body.transpose()?,
+            query: text("query")?,
+            params: text("params")?,
+            headers: text("headers")?,
+        })
+    }
+
+    /// Whether there is a schema at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.body.is_none()
+            && self.query.is_none()
+            && self.params.is_none()
+            && self.headers.is_none()
+    }
+
+    /// Whether there is a schema for the route's parameters.
+    #[must_use]
+    pub fn wants_params(&self) -> bool {
+        self.params.is_some()
+    }
+
+    /// Whether there is a schema for the headers.
+    #[must_use]
+    pub fn wants_headers(&self) -> bool {
+        self.headers.is_some()
+    }
+
+    /// Whether there is a schema for the body, so that it must be read.
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if too large); otherwise
+    /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
+    pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
+        let config = parts.config;
+        let mut found = Found::default();
+        let mut checked = Checked::default();
+        match (parts.body.filter(|body| !body.is_empty()), &self.body) {
+            (Some(bytes), schema) => {
+                checked.body = config.with_document(bytes, schema.as_ref(), |document| {
+                    if let Some(schema) = schema {
+                        schema.check(document, "body", &mut found);
+                    }
+                    parts.keep_body.then(|| document.to_value())
+                })?;
+            }
+            (None, Some(_)) => found.push(FieldError {
+                location: "body",
+                pointer: "#".to_owned(),
+                code: "required",
+                detail: "a body is required".to_owned(),
+            }),
+            (None, None) => {}
+        }
+        if let Some(schema) = &self.query {
+            checked.query = Some(schema.read_query(parts.query, config, &mut found)?);
+        }
+        if let Some(schema) = &self.params {
+            checked.params = Some(schema.read_members(parts.params, config, &mut found)?);
+        }
+        if let Some(schema) = &self.headers {
+            checked.headers = Some(schema.read_members(parts.headers, config, &mut found)?);
+        }
+        if found.is_empty() { Ok(checked) } else { Err(found.into_refusal()) }
+    }
+}

@@ -1,0 +1,182 @@
+//! What is wrong with a text before any schema is asked, and JSON Pointers that are safe to send back.
+
+use crate::refusal::{FieldError, Refusal};
+
+/// A fault of the text itself: a refusal with status 400.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What kind of fault.
+    pub(crate) code: FaultCode,
+    /// Where in the bytes, from 0.
+    pub(crate) offset: usize,
+    /// Where in the document: a JSON Pointer in fragment form, cut to a sane length.
+    pub(crate) pointer: String,
+}
+
+/// The kinds of fault, each with a stable code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultCode {
+    /// Not JSON as in RFC 8259.
+    MalformedJson,
+    /// Bytes that are no UTF-8, a byte order mark, or half of a surrogate pair.
+    InvalidUnicode,
+    /// `U+0000` in a string or key: C libraries and Postgres end or refuse a text there.
+    ForbiddenCharacter,
+    /// A key twice in one object: parsers differ on which one counts.
+    DuplicateKey,
+    /// `__proto__`, or `constructor` with `prototype` in it: prototype pollution.
+    ForbiddenKey,
+    /// A key that begins with `$` or contains `.`, which a document database may take for an operator or a path.
+    OperatorKey,
+    /// More containers in one another than `maxDepth`.
+    TooDeep,
+    /// More values than `maxNodes`.
+    TooManyNodes,
+    /// More keys in one object than `maxKeys`.
+    TooManyKeys,
+    /// A number that JavaScript would silently change: beyond 2^53 - 1 as an integer, beyond a double, or so small
+    /// that it becomes 0.
+    UnsafeNumber,
+}
+
+impl FaultCode {
+    /// The code as the client sees it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "malformed_json",
+            Self::InvalidUnicode => "invalid_unicode",
+            Self::ForbiddenCharacter => "forbidden_character",
+            Self::DuplicateKey => "duplicate_key",
+            Self::ForbiddenKey => "forbidden_key",
+            Self::OperatorKey => "operator_key",
+            Self::TooDeep => "too_deep",
+            Self::TooManyNodes => "too_many_nodes",
+            Self::TooManyKeys => "too_many_keys",
+            Self::UnsafeNumber => "unsafe_number",
+        }
+    }
+
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "is not valid JSON",
+            Self::InvalidUnicode => "must be UTF-8 without a byte order mark or lone surrogates",
+            Self::ForbiddenCharacter => "must not contain the character U+0000",
+            Self::DuplicateKey => "appears more than once",
+            Self::ForbiddenKey => "is a key that is never accepted",
+            Self::OperatorKey => "is a key that begins with `$` or contains `.`",
+            Self::TooDeep => "is nested too deeply",
+            Self::TooManyNodes => "holds too many values",
+            Self::TooManyKeys => "has too many keys",
+            Self::UnsafeNumber => "is a number that can't be held exactly; send it as a string",
+        }
+    }
+}
+
+impl Fault {
+    /// The refusal, for a text that came as `location` (`body`, `query`, `params` or `headers`).
+    #[must_use]
+    pub(crate) fn refusal(self, location: &'static str) -> Refusal {
+        let code = self.code.as_str();
+        let what = self.code.detail();
+        // Offsets in a query are offsets in a text that we wrote: they would mean nothing to the client.
+        let detail = if location == "body" {
+            format!("{what}, at byte {}", self.offset)
+        } else {
+            what.to_owned()
+        };
+        let mut refusal = Refusal::new(
+            400,
+            code,
+            format!("the {location} is refused before its schema is asked: {what}"),
+        );
+        refusal.errors.push(FieldError { location, pointer: self.pointer, code, detail });
+        refusal
+    }
+}
+
+/// A key is cut to this many characters wherever it is shown.
+pub(crate) const KEY_CHARS: usize = 64;
+const POINTER_BYTES: usize = 512;
+
+/// A JSON Pointer in fragment form (RFC 6901 section 6), built segment by segment and never longer than is sane.
+#[derive(Debug, Clone)]
+pub(crate) struct Pointer {
+    text: String,
+    cut: bool,
+}
+
+impl Pointer {
+    pub(crate) fn root() -> Self {
+        Self { text: "#".to_owned(), cut: false }
+    }
+
+    /// From the crate's own pointer, which is escaped for `~` and `/` already.
+    pub(crate) fn from_escaped(pointer: &str) -> Self {
+        let mut result = Self::root();
+        for segment in pointer.split('/').skip(1) {
+            result.push(segment, false);
+        }
+        result
+    }
+
+    pub(crate) fn key(&mut self, key: &str) {
+        self.push(key, true);
+    }
+
+    pub(crate) fn index(&mut self, index: u32) {
+        self.push(&index.to_string(), false);
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.text
+    }
+
+    fn push(&mut self, segment: &str, escape: bool) {
+        if self.cut {
+            return;
+        }
+        self.text.push('/');
+        if self.text.len() > POINTER_BYTES {
+            self.cut = true;
+            self.percent('…');
+            return;
+        }
+        for (i, c) in segment.chars().enumerate() {
+            if i == KEY_CHARS {
+                self.percent('…');
+                break;
+            }
+            match c {
+                '~' if escape => self.text.push_str("~0"),
+                '/' if escape => self.text.push_str("~1"),
+                // The characters of a fragment, RFC 3986 section 3.5.
+                'a'..='z' | 'A'..='Z' | '0'..='9' => self.text.push(c),
+                _ if "-._~!$&'()*+,;=:@?".contains(c) => self.text.push(c),
+                _ => self.percent(c),
+            }
+        }
+    }
+
+    fn percent(&mut self, c: char) {
+        const HEX: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            self.text.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                self.text.extend(HEX.get(usize::from(nibble)));
+            }
+        }
+    }
+}
+
+/// A key as an error text shows it: cut, without control characters.
+pub(crate) fn shown_key(key: &str) -> String {
+    let mut shown: String =
+        key.chars().take(KEY_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if key.chars().nth(KEY_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,72 @@
+//! The bodies of the fuzz targets, so that property tests run them too.
+
+use serde_json::Value;
+
+use crate::payload::config::PayloadConfig;
+use crate::payload::schema::Schema;
+use crate::payload::tape::Document;
+
+/// Feeds `data` to the parser. Nothing may panic, and what is accepted must be what every other parser reads: valid by
+/// `serde_json`, with the same value, and the same again when written out and read once more.
+///
+/// # Panics
+///
+/// If one of these does not hold; that is what it is for.
+pub fn fuzz_json(data: &[u8]) {
+    let config = PayloadConfig::default();
+    let Ok(value) = config.with_document(data, None, |document| {
+        assert_eq!(document.text().as_bytes(), data, "the document is not the text");
+        document.to_value()
+    }) else {
+        return;
+    };
+    let theirs = serde_json::from_slice::<Value>(data);
+    assert!(
+        theirs.is_ok_and(|theirs| same(&value, &theirs)),
+        "accepted, but read differently elsewhere"
+    );
+    let written = value.to_string();
+    let again = config.with_document(written.as_bytes(), None, value_of);
+    // Longer than it was, it may pass the size limit.
+    assert!(
+        written.len() > config.max_bytes() || again.is_ok_and(|again| again == value),
+        "read differently when written out"
+    );
+}
+
+/// Compiles `schema`, if it is JSON, and asks it about `data`. Nothing may panic, and a refusal must be one that can be
+/// sent: with a status, and with errors where it is a 422.
+///
+/// # Panics
+///
+/// If one of these does not hold.
+pub fn fuzz_schema(schema: &[u8], data: &[u8]) {
+    let Ok(schema) = serde_json::from_slice::<Value>(schema) else { return };
+    let Ok(schema) = Schema::compile("body", &schema, true) else { return };
+    if let Err(refusal) = schema.validate(data, &PayloadConfig::default()) {
+        assert!(matches!(refusal.status, 400 | 413 | 422), "a status of another layer");
+        assert!(refusal.status != 422 || !refusal.errors.is_empty(), "refused without a reason");
+        assert!(refusal.errors.len() <= crate::refusal::MAX_ERRORS, "too many errors");
+    }
+}
+
+fn value_of(document: &Document<'_>) -> Value {
+    document.to_value()
+}
+
+/// `serde_json` may read a double one unit off in its last place; anything more is a difference.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (Some(x), Some(y)) = (a.as_f64(), b.as_f64()) else { return false };
+            a == b || a.is_f64() && (x - y).abs() <= x.abs() * 2.0 * f64::EPSILON
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => ours == theirs,
+    }
+}

@@ -1,0 +1,383 @@
+//! A schema as written, looked over before it is compiled: keywords that are misspelt or that its draft ignores, and
+//! references that lead outside. JSON Schema itself lets an unknown keyword pass in silence, and with it the check that
+//! its author believes in.
+
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+
+use crate::error::{ConfigCode, ConfigError};
+use crate::payload::fault::Pointer;
+
+/// What a keyword holds, as far as the walk has to know.
+#[derive(Clone, Copy, PartialEq)]
+enum Holds {
+    /// No schema.
+    Data,
+    /// A schema, or a list of schemas.
+    Schema,
+    /// An object of which every value is a schema (or, under `dependencies`, a list of names).
+    Schemas,
+}
+
+/// The drafts in which a keyword has a meaning.
+#[derive(Clone, Copy, PartialEq)]
+enum In {
+    All,
+    /// Not in draft 7.
+    From2019,
+    /// Not in draft 7 and 2019-09.
+    From2020,
+    /// Not in 2020-12.
+    Until2019,
+    Only2019,
+}
+
+/// The keywords, in the order of the specification. Annotations of `OpenAPI` and of common libraries are in it so that
+/// they are not taken for misspellings.
+const KEYWORDS: &[(&str, Holds, In)] = &[
+    ("$schema", Holds::Data, In::All),
+    ("$id", Holds::Data, In::All),
+    ("$anchor", Holds::Data, In::From2019),
+    ("$dynamicAnchor", Holds::Data, In::From2020),
+    ("$recursiveAnchor", Holds::Data, In::Only2019),
+    ("$ref", Holds::Data, In::All),
+    ("$dynamicRef", Holds::Data, In::From2020),
+    ("$recursiveRef", Holds::Data, In::Only2019),
+    ("$vocabulary", Holds::Data, In::From2019),
+    ("$comment", Holds::Data, In::All),
+    ("$defs", Holds::Schemas, In::All),
+    ("definitions", Holds::Schemas, In::All),
+    ("type", Holds::Data, In::All),
+    ("enum", Holds::Data, In::All),
+    ("const", Holds::Data, In::All),
+    ("multipleOf", Holds::Data, In::All),
+    ("maximum", Holds::Data, In::All),
+    ("exclusiveMaximum", Holds::Data, In::All),
+    ("minimum", Holds::Data, In::All),
+    ("exclusiveMinimum", Holds::Data, In::All),
+    ("maxLength", Holds::Data, In::All),
+    ("minLength", Holds::Data, In::All),
+    ("pattern", Holds::Data, In::All),
+    ("maxItems", Holds::Data, In::All),
+    ("minItems", Holds::Data, In::All),
+    ("uniqueItems", Holds::Data, In::All),
+    ("maxContains", Holds::Data, In::From2019),
+    ("minContains", Holds::Data, In::From2019),
+    ("maxProperties", Holds::Data, In::All),
+    ("minProperties", Holds::Data, In::All),
+    ("required", Holds::Data, In::All),
+    ("dependentRequired", Holds::Data, In::From2019),
+    ("allOf", Holds::Schema, In::All),
+    ("anyOf", Holds::Schema, In::All),
+    ("oneOf", Holds::Schema, In::All),
+    ("not", Holds::Schema, In::All),
+    ("if", Holds::Schema, In::All),
+    ("then", Holds::Schema, In::All),
+    ("else", Holds::Schema, In::All),
+    ("dependentSchemas", Holds::Schemas, In::From2019),
+    ("dependencies", Holds::Schemas, In::All),
+    ("prefixItems", Holds::Schema, In::From2020),
+    ("items", Holds::Schema, In::All),
+    ("additionalItems", Holds::Schema, In::Until2019),
+    ("contains", Holds::Schema, In::All),
+    ("properties", Holds::Schemas, In::All),
+    ("patternProperties", Holds::Schemas, In::All),
+    ("additionalProperties", Holds::Schema, In::All),
+    ("propertyNames", Holds::Schema, In::All),
+    ("unevaluatedItems", Holds::Schema, In::From2019),
+    ("unevaluatedProperties", Holds::Schema, In::From2019),
+    ("format", Holds::Data, In::All),
+    ("contentEncoding", Holds::Data, In::All),
+    ("contentMediaType", Holds::Data, In::All),
+    ("contentSchema", Holds::Data, In::All),
+    ("title", Holds::Data, In::All),
+    ("description", Holds::Data, In::All),
+    ("default", Holds::Data, In::All),
+    ("deprecated", Holds::Data, In::All),
+    ("readOnly", Holds::Data, In::All),
+    ("writeOnly", Holds::Data, In::All),
+    ("examples", Holds::Data, In::All),
+    ("example", Holds::Data, In::All),
+    ("nullable", Holds::Data, In::All),
+    ("discriminator", Holds::Data, In::All),
+    ("externalDocs", Holds::Data, In::All),
+    ("xml", Holds::Data, In::All),
+    ("id", Holds::Data, In::All),
+    ("metadata", Holds::Data, In::All),
+    ("meta", Holds::Data, In::All),
+    ("name", Holds::Data, In::All),
+    ("label", Holds::Data, In::All),
+];
+
+/// What the walk learns about a schema.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Keys under any `properties` that would count as operators, sorted.
+    pub(crate) odd_keys: Vec<Box<str>>,
+    /// Whether there is a choice (`anyOf`, `oneOf`) in it.
+    pub(crate) has_choice: bool,
+    /// Whether a part of it refers to itself.
+    pub(crate) is_recursive: bool,
+    /// Every `format`, with the pointer to it.
+    pub(crate) formats: Vec<(String, String)>,
+}
+
+struct Walk<'a> {
+    path: &'a str,
+    root: &'a Value,
+    draft: Draft,
+    has_ids: bool,
+    /// Where each reference stands, and where it leads; `None` for one that is not a plain pointer.
+    refs: Vec<(String, Option<String>)>,
+    survey: Survey,
+}
+
+/// Looks over `schema`; `path` is the option it was given as.
+pub(crate) fn survey(path: &str, schema: &Value, draft: Draft) -> Result<Survey, ConfigError> {
+    let mut walk = Walk {
+        path,
+        root: schema,
+        draft,
+        has_ids: false,
+        refs: Vec::new(),
+        survey: Survey::default(),
+    };
+    walk.schema(schema, "", 0)?;
+    walk.outside_references()?;
+    let Walk { refs, mut survey, .. } = walk;
+    survey.odd_keys.sort_unstable();
+    survey.is_recursive = is_recursive(&refs);
+    Ok(survey)
+}
+
+/// An error about the schema at `pointer` (unescaped for a fragment), given as the option `path`.
+pub(crate) fn error_at(path: &str, pointer: &str, problem: &str) -> ConfigError {
+    let pointer = Pointer::from_escaped(pointer).finish();
+    ConfigError::new(ConfigCode::InvalidSchema, path, format!("can't be used: {pointer} {problem}"))
+}
+
+/// A schema deeper than this is refused, long before recursion could overflow the stack.
+const MAX_DEPTH: u32 = 100;
+
+impl Walk<'_> {
+    fn schema(&mut self, schema: &Value, at: &str, depth: u32) -> Result<(), ConfigError> {
+        if depth > MAX_DEPTH {
+            return Err(error_at(self.path, at, "is nested too deeply; use $defs and $ref"));
+        }
+        match schema {
+            Value::Object(map) => self.keywords(map, at, depth),
+            Value::Array(list) => list.iter().enumerate().try_for_each(|(i, item)| {
+                if item.is_object() {
+                    self.schema(item, &format!("{at}/{i}"), depth + 1)
+                } else {
+                    Ok(())
+                }
+            }),
+            // Anything else is the metaschema's to judge.
+            _ => Ok(()),
+        }
+    }
+
+    fn keywords(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        depth: u32,
+    ) -> Result<(), ConfigError> {
+        self.has_ids |= map.contains_key("$id") || map.contains_key("id");
+        self.survey.has_choice |= map.contains_key("anyOf") || map.contains_key("oneOf");
+        for (key, value) in map {
+            let here = format!("{at}/{}", escaped(key));
+            let Some((_, holds, since)) = KEYWORDS.iter().find(|(name, _, _)| name == key) else {
+                self.unknown(key, &here)?;
+                continue;
+            };
+            if !has(*since, self.draft) {
+                let problem =
+                    format!("is no keyword of {} and would check nothing", draft_name(self.draft));
+                let error = error_at(self.path, &here, &problem);
+                return Err(error.suggest(
+                    "name the draft you mean in $schema, or write the keyword of this one",
+                ));
+            }
+            if key.ends_with("Ref") || key == "$ref" {
+                self.refs.push((here.clone(), local_pointer(value)));
+                self.ignored_beside_ref(map, &here)?;
+            }
+            if key == "$schema" && !at.is_empty() && Some(value) != self.root.get("$schema") {
+                return Err(error_at(self.path, &here, "must be that of the whole schema"));
+            }
+            match (holds, value) {
+                (Holds::Data, Value::String(name)) if key == "format" => {
+                    self.survey.formats.push((here, name.clone()));
+                }
+                (Holds::Schema, _) => self.schema(value, &here, depth + 1)?,
+                (Holds::Schemas, Value::Object(schemas)) => {
+                    for (name, value) in schemas {
+                        if key == "properties" && (name.starts_with('$') || name.contains('.')) {
+                            self.survey.odd_keys.push(name.as_str().into());
+                        }
+                        if value.is_object() {
+                            self.schema(value, &format!("{here}/{}", escaped(name)), depth + 2)?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, key: &str, here: &str) -> Result<(), ConfigError> {
+        if key.starts_with("x-") {
+            return Ok(());
+        }
+        let near = KEYWORDS
+            .iter()
+            .map(|(name, _, _)| {
+                (
+                    *name,
+                    strsim::damerau_levenshtein(
+                        &key.to_ascii_lowercase(),
+                        &name.to_ascii_lowercase(),
+                    ),
+                )
+            })
+            .min_by_key(|(_, distance)| *distance);
+        // Two slips of the finger, but not so many that one short word becomes another.
+        let slips = if key.len() >= 6 { 2 } else { 1 };
+        match near {
+            Some((name, distance)) if distance <= slips => {
+                let error = error_at(
+                    self.path,
+                    here,
+                    "is no keyword of JSON Schema and would check nothing",
+                );
+                Err(error.suggest(format!(
+                    "did you mean `{name}`? A keyword of your own starts with `x-`"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Draft 7 ignores whatever stands beside `$ref`.
+    fn ignored_beside_ref(&self, map: &Map<String, Value>, here: &str) -> Result<(), ConfigError> {
+        const HARMLESS: &[&str] = &[
+            "$ref",
+            "$schema",
+            "$id",
+            "$comment",
+            "$defs",
+            "definitions",
+            "title",
+            "description",
+            "default",
+            "deprecated",
+            "readOnly",
+            "writeOnly",
+            "examples",
+            "example",
+        ];
+        if self.draft != Draft::Draft7 {
+            return Ok(());
+        }
+        let known = |key: &str| KEYWORDS.iter().any(|(name, _, _)| *name == key);
+        let Some(key) = map.keys().find(|key| known(key) && !HARMLESS.contains(&key.as_str()))
+        else {
+            return Ok(());
+        };
+        let problem = format!("makes draft 7 ignore the `{key}` beside it");
+        Err(error_at(self.path, here, &problem)
+            .suggest("put both into an allOf, or use draft 2020-12"))
+    }
+
+    /// References are followed within the schema only: nothing is fetched, and no file is read.
+    fn outside_references(&self) -> Result<(), ConfigError> {
+        let suggestion = "put the schema into $defs and write { $ref: '#/$defs/Name' }";
+        for (at, target) in &self.refs {
+            let (problem, refused) = match target {
+                Some(pointer) => {
+                    ("leads nowhere", self.root.pointer(pointer).is_none() && !self.has_ids)
+                }
+                None => ("must not lead out of the schema", self.leads_out(at)),
+            };
+            if refused {
+                return Err(error_at(self.path, at, problem).suggest(suggestion));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a schema gives itself or its parts names (`$id`), the crate tells inside from outside, offline.
+    fn leads_out(&self, at: &str) -> bool {
+        let target = self.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        !target.starts_with('#') && !self.has_ids
+    }
+}
+
+fn has(since: In, draft: Draft) -> bool {
+    match since {
+        In::All => true,
+        In::From2019 => draft != Draft::Draft7,
+        In::From2020 => draft == Draft::Draft202012,
+        In::Until2019 => draft != Draft::Draft202012,
+        In::Only2019 => draft == Draft::Draft201909,
+    }
+}
+
+pub(crate) fn draft_name(draft: Draft) -> &'static str {
+    match draft {
+        Draft::Draft7 => "draft 7",
+        Draft::Draft201909 => "draft 2019-09",
+        _ => "draft 2020-12",
+    }
+}
+
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The target of a `$ref` that is a pointer into the same schema: `#`, `#/$defs/User`.
+pub(crate) fn local_pointer(reference: &Value) -> Option<String> {
+    let fragment = reference.as_str()?.strip_prefix('#')?;
+    if !(fragment.is_empty() || fragment.starts_with('/')) {
+        return None;
+    }
+    percent_decoded(fragment)
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    super::percent::decode(text, false, &mut bytes).then_some(())?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Whether a reference can be reached from where it leads.
+fn is_recursive(refs: &[(String, Option<String>)]) -> bool {
+    let inside = |at: &str, target: &str| {
+        at.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut done = vec![false; refs.len()];
+    (0..refs.len()).any(|start| {
+        done.fill(false);
+        let mut open = vec![start];
+        while let Some(from) = open.pop() {
+            // One that is no plain pointer may lead anywhere.
+            let target = refs.get(from).and_then(|(_, target)| target.as_deref()).unwrap_or("");
+            for (to, (at, _)) in refs.iter().enumerate() {
+                if !inside(at, target) {
+                    continue;
+                }
+                if to == start {
+                    return true;
+                }
+                if let Some(seen) = done.get_mut(to).filter(|seen| !**seen) {
+                    *seen = true;
+                    open.push(to);
+                }
+            }
+        }
+        false
+    })
+}

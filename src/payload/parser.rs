@@ -1,0 +1,419 @@
+//! The parser: RFC 8259 to the letter, plus what no honest client sends, in one pass and without recursion.
+
+use crate::payload::config::{Operators, PayloadConfig};
+use crate::payload::fault::{Fault, FaultCode, Pointer};
+use crate::payload::number::{self, Scanned};
+use crate::payload::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
+
+/// Objects of up to this many keys are searched for duplicates key by key, larger ones by sorting at their end.
+const SMALL_OBJECT: u32 = 16;
+
+/// Parses `bytes` onto `tape` and returns them as text. `declared` are the keys that would count as operators but are
+/// named by the schema, sorted.
+///
+/// The caller has checked that there are no more than `maxBytes`, which keeps every offset within 32 bits.
+pub(crate) fn parse<'s>(
+    bytes: &'s [u8],
+    config: &PayloadConfig,
+    declared: &[Box<str>],
+    tape: &mut Tape,
+) -> Result<&'s str, Fault> {
+    tape.clear();
+    let root = |code, offset| Fault { code, offset, pointer: Pointer::root().finish() };
+    let source = std::str::from_utf8(bytes)
+        .map_err(|error| root(FaultCode::InvalidUnicode, error.valid_up_to()))?;
+    if source.starts_with('\u{feff}') {
+        return Err(root(FaultCode::InvalidUnicode, 0));
+    }
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(root(FaultCode::TooManyNodes, 0));
+    }
+    let mut parser = Parser { source, bytes, at: 0, tape, config, declared };
+    match parser.document() {
+        Ok(()) => Ok(source),
+        Err((code, offset)) => Err(Fault { code, offset, pointer: parser.pointer() }),
+    }
+}
+
+/// A fault and its offset; the pointer is made once, at the end.
+type Outcome<T> = Result<T, (FaultCode, usize)>;
+
+struct Parser<'s, 'p> {
+    source: &'s str,
+    bytes: &'s [u8],
+    at: usize,
+    tape: &'p mut Tape,
+    config: &'p PayloadConfig,
+    declared: &'p [Box<str>],
+}
+
+/// Whether a value is finished or has members to come.
+#[derive(PartialEq)]
+enum Step {
+    Done,
+    Opened,
+}
+
+impl Parser<'_, '_> {
+    fn document(&mut self) -> Outcome<()> {
+        loop {
+            self.skip_space();
+            if self.value()? == Step::Opened {
+                self.skip_space();
+                let Some(frame) = self.tape.frames.last().copied() else { break };
+                if self.peek() != Some(closer(frame)) {
+                    if frame.object {
+                        self.key()?;
+                    }
+                    continue;
+                }
+            }
+            if self.after_value()? {
+                break;
+            }
+        }
+        self.skip_space();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.malformed()) }
+    }
+
+    /// Goes on to where the next value starts. True at the end of the document.
+    fn after_value(&mut self) -> Outcome<bool> {
+        loop {
+            let Some(frame) = self.tape.frames.last_mut() else { return Ok(true) };
+            let is_object = frame.object;
+            let closer = closer(*frame);
+            // The member is finished: faults from here on are those of its object.
+            frame.key = NO_KEY;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    if is_object {
+                        self.skip_space();
+                        self.key()?;
+                    }
+                    return Ok(false);
+                }
+                Some(byte) if byte == closer => {
+                    self.at += 1;
+                    self.close()?;
+                }
+                _ => return Err(self.malformed()),
+            }
+        }
+    }
+
+    fn value(&mut self) -> Outcome<Step> {
+        let Some(byte) = self.peek() else { return Err(self.malformed()) };
+        if self.tape.nodes >= self.config.max_nodes() {
+            return Err((FaultCode::TooManyNodes, self.at));
+        }
+        self.tape.nodes += 1;
+        if let Some(frame) = self.tape.frames.last_mut() {
+            frame.len += 1;
+        }
+        match byte {
+            b'"' => self.string()?,
+            b'{' => return self.open(true),
+            b'[' => return self.open(false),
+            b't' => self.literal(b"true", Kind::True)?,
+            b'f' => self.literal(b"false", Kind::False)?,
+            b'n' => self.literal(b"null", Kind::Null)?,
+            _ => self.number()?,
+        }
+        Ok(Step::Done)
+    }
+
+    fn open(&mut self, object: bool) -> Outcome<Step> {
+        let depth = offset(self.tape.frames.len()) + 1;
+        if depth > self.config.max_depth() {
+            return Err((FaultCode::TooDeep, self.at));
+        }
+        self.tape.depth = self.tape.depth.max(depth);
+        let rec = offset(self.tape.recs.len());
+        let kind = if object { Kind::Object } else { Kind::Array };
+        self.push(Rec::literal(kind, offset(self.at), 0));
+        self.tape.frames.push(Frame { rec, len: 0, key: NO_KEY, object });
+        self.at += 1;
+        Ok(Step::Opened)
+    }
+
+    fn close(&mut self) -> Outcome<()> {
+        let Some(frame) = self.tape.frames.last().copied() else { return Ok(()) };
+        if frame.object && frame.len > SMALL_OBJECT {
+            self.sorted_keys_differ(frame)?;
+        }
+        self.tape.frames.pop();
+        let next = offset(self.tape.recs.len());
+        if let Some(rec) = self.tape.recs.get_mut(frame.rec as usize) {
+            rec.close(frame.len, offset(self.at), next);
+        }
+        Ok(())
+    }
+
+    /// A key with its colon.
+    fn key(&mut self) -> Outcome<()> {
+        if self.peek() != Some(b'"') {
+            return Err(self.malformed());
+        }
+        let start = self.at;
+        let rec = offset(self.tape.recs.len());
+        self.string()?;
+        let Some(frame) = self.tape.frames.last_mut() else { return Err(self.malformed()) };
+        frame.key = rec;
+        let frame = *frame;
+        if frame.len >= self.config.max_keys() {
+            return Err((FaultCode::TooManyKeys, start));
+        }
+        self.judge_key(frame, rec).map_err(|code| (code, start))?;
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.malformed());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn judge_key(&self, frame: Frame, at: u32) -> Result<(), FaultCode> {
+        let Some(rec) = self.tape.recs.get(at as usize).copied() else { return Ok(()) };
+        let key = self.text_of(rec);
+        let in_constructor = || frame.rec > 0 && self.key_of(frame) == Some("constructor");
+        if key == "__proto__" || key == "prototype" && in_constructor() {
+            return Err(FaultCode::ForbiddenKey);
+        }
+        let is_operator = || key.starts_with('$') || key.bytes().any(|byte| byte == b'.');
+        let is_declared =
+            || self.declared.binary_search_by(|declared| (**declared).cmp(key)).is_ok();
+        if self.config.operators() == Operators::Refuse && is_operator() && !is_declared() {
+            return Err(FaultCode::OperatorKey);
+        }
+        if frame.len > SMALL_OBJECT {
+            return Ok(());
+        }
+        let mut other = frame.rec + 1;
+        for _ in 0..frame.len {
+            let Some(known) = self.tape.recs.get(other as usize).copied() else { break };
+            if known.b - known.a == rec.b - rec.a && self.text_of(known) == key {
+                return Err(FaultCode::DuplicateKey);
+            }
+            other = next(&self.tape.recs, other + 1);
+        }
+        Ok(())
+    }
+
+    /// The key under which the object of `frame` stands, if it stands in an object.
+    fn key_of(&self, frame: Frame) -> Option<&str> {
+        let outer = self.tape.frames.iter().rev().find(|outer| outer.rec < frame.rec)?;
+        let rec = self.tape.recs.get(outer.key as usize)?;
+        Some(self.text_of(*rec))
+    }
+
+    /// Looks for a duplicate among the many keys of an object that ends here. Sorted, not hashed: there are no
+    /// collisions for an attacker to choose.
+    fn sorted_keys_differ(&mut self, frame: Frame) -> Outcome<()> {
+        let mut keys = std::mem::take(&mut self.tape.keys);
+        keys.clear();
+        let mut at = frame.rec + 1;
+        for _ in 0..frame.len {
+            keys.push(at);
+            at = next(&self.tape.recs, at + 1);
+        }
+        let sort_key = |at: u32| {
+            let rec = self.tape.recs.get(at as usize).copied();
+            let key = rec.map_or("", |rec| self.text_of(rec));
+            (key.len(), key)
+        };
+        keys.sort_unstable_by(|a, b| sort_key(*a).cmp(&sort_key(*b)).then(a.cmp(b)));
+        let twice = keys.iter().zip(keys.iter().skip(1));
+        let twice = twice.filter(|(a, b)| sort_key(**a) == sort_key(**b)).map(|(_, b)| *b).min();
+        self.tape.keys = keys;
+        let Some(at) = twice else { return Ok(()) };
+        if let Some(frame) = self.tape.frames.last_mut() {
+            frame.key = at;
+        }
+        let start = self.tape.recs.get(at as usize).map_or(0, |rec| rec.offset() as usize);
+        // Offsets of strings are those of their first character, behind the quote.
+        Err((FaultCode::DuplicateKey, start.saturating_sub(1)))
+    }
+
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Outcome<()> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word) {
+            return Err(self.malformed());
+        }
+        self.push(Rec::literal(kind, offset(self.at), offset(self.at + word.len())));
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Outcome<()> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (scanned, len) =
+            number::scan(rest).map_err(|at| (FaultCode::MalformedJson, self.at + at))?;
+        let (a, b) = (offset(self.at), offset(self.at + len));
+        match scanned {
+            Scanned::Int(value) => self.push(Rec::int(a, b, value)),
+            Scanned::Float(value) => self.push(Rec::float(a, b, value)),
+            Scanned::Unsafe => return Err((FaultCode::UnsafeNumber, self.at)),
+        }
+        self.at += len;
+        Ok(())
+    }
+
+    /// A string from its opening quote on.
+    fn string(&mut self) -> Outcome<()> {
+        let start = self.at + 1;
+        let end = self.plain_until(start);
+        match self.bytes.get(end) {
+            Some(b'"') => {
+                self.push(Rec::literal(Kind::Plain, offset(start), offset(end)));
+                self.at = end + 1;
+                Ok(())
+            }
+            Some(b'\\') => self.escaped(start, end),
+            _ => Err((FaultCode::MalformedJson, end)),
+        }
+    }
+
+    /// The rest of a string from its first backslash on, written out into the side buffer.
+    #[cold]
+    fn escaped(&mut self, start: usize, first: usize) -> Outcome<()> {
+        let side_start = self.tape.side.len();
+        let (mut run, mut at) = (start, first);
+        loop {
+            self.tape.side.push_str(self.source.get(run..at).unwrap_or_default());
+            match self.bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let (c, len) = self.escape(at)?;
+                    self.tape.side.push(c);
+                    run = at + len;
+                    at = self.plain_until(run);
+                }
+                _ => return Err((FaultCode::MalformedJson, at)),
+            }
+        }
+        let side_end = self.tape.side.len();
+        self.push(Rec::escaped(offset(side_start), offset(side_end), offset(start)));
+        self.at = at + 1;
+        Ok(())
+    }
+
+    /// The character that the escape at `at` stands for, and how many bytes the escape has.
+    fn escape(&self, at: usize) -> Outcome<(char, usize)> {
+        let c = match self.bytes.get(at + 1) {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(at),
+            _ => return Err((FaultCode::MalformedJson, at)),
+        };
+        Ok((c, 2))
+    }
+
+    fn unicode_escape(&self, at: usize) -> Outcome<(char, usize)> {
+        let unit = self.hex4(at + 2)?;
+        if unit == 0 {
+            return Err((FaultCode::ForbiddenCharacter, at));
+        }
+        if let Some(c) = char::from_u32(unit) {
+            return Ok((c, 6));
+        }
+        let lone = (FaultCode::InvalidUnicode, at);
+        if unit >= 0xDC00 || self.bytes.get(at + 6..at + 8) != Some(b"\\u") {
+            return Err(lone);
+        }
+        let low = self.hex4(at + 8)?;
+        if !(0xDC00..0xE000).contains(&low) {
+            return Err(lone);
+        }
+        let c = char::from_u32(0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00)).ok_or(lone)?;
+        Ok((c, 12))
+    }
+
+    fn hex4(&self, at: usize) -> Outcome<u32> {
+        let mut unit = 0;
+        for at in at..at + 4 {
+            let digit = self.bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+            unit = unit << 4 | digit.ok_or((FaultCode::MalformedJson, at))?;
+        }
+        Ok(unit)
+    }
+
+    /// Where the run of bytes that stand for themselves ends: at a quote, a backslash, a control byte or the end.
+    fn plain_until(&self, mut at: usize) -> usize {
+        // Eight bytes at a time; a byte that matches shows as its high bit.
+        while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let stops = special_bytes(u64::from_le_bytes(*chunk));
+            if stops != 0 {
+                return at + stops.trailing_zeros() as usize / 8;
+            }
+            at += 8;
+        }
+        while self.bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+            at += 1;
+        }
+        at
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn push(&mut self, rec: Rec) {
+        self.tape.recs.push(rec);
+    }
+
+    fn text_of(&self, rec: Rec) -> &str {
+        text(rec, self.source, &self.tape.side)
+    }
+
+    fn malformed(&self) -> (FaultCode, usize) {
+        (FaultCode::MalformedJson, self.at)
+    }
+
+    /// Where the parser stands.
+    fn pointer(&self) -> String {
+        let mut pointer = Pointer::root();
+        for frame in &self.tape.frames {
+            if frame.object {
+                let Some(rec) = self.tape.recs.get(frame.key as usize) else { break };
+                pointer.key(self.text_of(*rec));
+            } else {
+                let Some(index) = frame.len.checked_sub(1) else { break };
+                pointer.index(index);
+            }
+        }
+        pointer.finish()
+    }
+}
+
+fn closer(frame: Frame) -> u8 {
+    if frame.object { b'}' } else { b']' }
+}
+
+/// Marks the high bit of each byte that is `"`, `\` or below 0x20. Bytes above the lowest marked one may be marked
+/// wrongly (the borrow of a subtraction), so only the lowest counts.
+fn special_bytes(word: u64) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let is_zero = |x: u64| x.wrapping_sub(LOW) & !x & HIGH;
+    let below_space = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
+    is_zero(word ^ (LOW * u64::from(b'"'))) | is_zero(word ^ (LOW * u64::from(b'\\'))) | below_space
+}
+
+/// An offset or index; the caller of [`parse`] keeps all of them within 32 bits.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
