@@ -14,6 +14,7 @@ pub mod cors;
 pub mod headers;
 pub mod limit;
 pub mod payload;
+pub mod policy;
 pub mod revocation;
 pub mod store;
 pub mod token;

@@ -1,0 +1,234 @@
+//! Asks a rule about a request.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use regorus::{Engine, LimitError, Value};
+
+use super::config::{Limits, PolicyConfig, rule_path};
+use super::decision::{FaultKind, Outcome};
+use super::input::{Budget, InputParts, InputPlan, convert};
+use super::load;
+use super::scan::Scan;
+use super::{builtins, cache};
+use crate::clock::Now;
+use crate::error::ConfigError;
+
+/// Engines that one thread keeps. A process has one or two sets; more is a reload under way, or a test.
+const ENGINES_PER_THREAD: usize = 8;
+
+/// Modules and data that passed every check. It never changes; cloning it shares it.
+#[derive(Clone)]
+pub struct PolicySet {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u64,
+    policy: String,
+    /// The engine that every thread's own is cloned from. It never evaluates.
+    engine: Engine,
+    scan: Scan,
+    plan: InputPlan,
+    limits: Limits,
+    prints: bool,
+    /// Whether the same input always gets the same answer, and comes again.
+    repeats: bool,
+    query: Arc<str>,
+}
+
+/// A rule of one [`PolicySet`] that was checked to exist and to deny by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryId {
+    set: u64,
+    rule: Arc<str>,
+}
+
+struct ThreadEngine {
+    id: u64,
+    set: Weak<Inner>,
+    engine: Engine,
+}
+
+thread_local! {
+    /// An engine is `&mut` while it evaluates, and warm afterwards: one for each thread, most recent last.
+    static ENGINES: RefCell<Vec<ThreadEngine>> = const { RefCell::new(Vec::new()) };
+}
+
+impl PolicySet {
+    /// Loads and judges the modules. An [`InvalidPolicy`](crate::error::ConfigCode::InvalidPolicy) error has
+    /// `file:line:col` in its text.
+    pub fn compile(config: &PolicyConfig) -> Result<Self, ConfigError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut loaded = load::load(config)?;
+        load::entrypoint(&loaded.scan, &format!("{}.query", config.path), &config.query)?;
+        load::prepare(&mut loaded.engine, &config.path, &config.query)?;
+        let plan = InputPlan::new(&loaded.scan.needs);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                policy: config.path.clone(),
+                engine: loaded.engine,
+                repeats: plan.repeats() && cache::is_pure(&loaded.scan),
+                plan,
+                scan: loaded.scan,
+                limits: config.limits,
+                prints: loaded.prints,
+                query: Arc::from(config.query.as_str()),
+            }),
+        })
+    }
+
+    /// The rule that the configuration names.
+    #[must_use]
+    pub fn default_query(&self) -> QueryId {
+        QueryId { set: self.inner.id, rule: Arc::clone(&self.inner.query) }
+    }
+
+    /// Another rule, for one route: `path` is the option that names it, `query` as in [`PolicyConfig::parse`].
+    pub fn query(&self, path: &str, query: &str) -> Result<QueryId, ConfigError> {
+        let query = rule_path(path, query)?;
+        load::entrypoint(&self.inner.scan, path, &query)?;
+        load::prepare(&mut self.inner.engine.clone(), &self.inner.policy, &query)?;
+        Ok(QueryId { set: self.inner.id, rule: Arc::from(query) })
+    }
+
+    /// Whether any module reads `input.body`: if not, it can be asked before the body is read.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        self.inner.plan.reads_body()
+    }
+
+    /// Whether any module reads `input.params`.
+    #[must_use]
+    pub fn reads_params(&self) -> bool {
+        self.inner.plan.reads_params()
+    }
+
+    /// Whether any module reads `input.headers`.
+    #[must_use]
+    pub fn reads_headers(&self) -> bool {
+        self.inner.plan.reads_headers()
+    }
+
+    /// Whether any module reads `input.client`.
+    #[must_use]
+    pub fn reads_client(&self) -> bool {
+        self.inner.plan.reads_client()
+    }
+
+    /// Members of `input` that the modules read and no request has, such as a misspelt `input.usr`.
+    #[must_use]
+    pub fn unknown_input(&self) -> &[String] {
+        self.inner.plan.unknown()
+    }
+
+    /// Asks `query` about a request. It never panics, and only [`Outcome::Allow`] lets the request pass.
+    pub fn evaluate(&self, query: &QueryId, input: &InputParts<'_>, now: Now) -> Outcome {
+        let input = match self.inner.plan.build(input, now, &self.inner.limits) {
+            Ok(input) => input,
+            Err(error) => return Outcome::denied(error.reason()),
+        };
+        let remembers = self.inner.repeats && query.set == self.inner.id;
+        let key = remembers.then(|| cache::key(self.inner.id, &query.rule, &input)).flatten();
+        if let Some(known) = key.and_then(cache::get) {
+            return known;
+        }
+        let outcome = self.ask(query, input, now);
+        if let Some(key) = key {
+            cache::put(key, &outcome);
+        }
+        outcome
+    }
+
+    /// Asks `query` about an input made by hand: for tests of a policy and for decisions that are no requests.
+    pub fn evaluate_json(&self, query: &QueryId, input: &serde_json::Value, now: Now) -> Outcome {
+        let limits = &self.inner.limits;
+        match convert(input, &mut Budget::new(limits), limits.depth) {
+            Ok(input) => self.ask(query, input, now),
+            Err(error) => Outcome::denied(error.reason()),
+        }
+    }
+
+    fn ask(&self, query: &QueryId, input: Value, now: Now) -> Outcome {
+        if query.set != self.inner.id {
+            return Outcome::fault(FaultKind::ForeignQuery);
+        }
+        let mut engine = self.take_engine();
+        builtins::set_now(now);
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            engine.set_input(input);
+            let value = engine.eval_rule(query.rule.to_string());
+            // The input may hold personal data: it does not outlive the request in an idle engine.
+            engine.set_input(Value::Undefined);
+            if self.inner.prints {
+                drop(engine.take_prints());
+            }
+            value.map(|value| Outcome::read(&value))
+        }));
+        match answer {
+            Ok(Ok(outcome)) => {
+                self.keep_engine(engine);
+                outcome
+            }
+            // After an error the engine is thrown away: regorus leaves scopes and `with` replacements behind.
+            Ok(Err(error)) => {
+                let limit = error.downcast_ref::<LimitError>();
+                let text = error.to_string();
+                // Where a function ran into the limit, only the text of the error comes through.
+                let timed_out = matches!(limit, Some(LimitError::TimeLimitExceeded { .. }))
+                    || text.contains("time limit");
+                let kind = if timed_out { FaultKind::TimeLimit } else { FaultKind::Evaluation };
+                Outcome::Fault { kind, place: load::place(&text).map(str::to_owned) }
+            }
+            Err(_) => Outcome::fault(FaultKind::Panic),
+        }
+    }
+
+    fn take_engine(&self) -> Engine {
+        let id = self.inner.id;
+        let kept = ENGINES.try_with(|engines| {
+            let mut engines = engines.borrow_mut();
+            let at = engines.iter().rposition(|kept| kept.id == id)?;
+            Some(engines.remove(at).engine)
+        });
+        kept.ok().flatten().unwrap_or_else(|| self.inner.engine.clone())
+    }
+
+    fn keep_engine(&self, engine: Engine) {
+        let kept = ThreadEngine { id: self.inner.id, set: Arc::downgrade(&self.inner), engine };
+        // While a thread ends there is nothing left to keep it in.
+        let _ = ENGINES.try_with(|engines| {
+            let mut engines = engines.borrow_mut();
+            engines.retain(|kept| kept.set.strong_count() > 0);
+            if engines.len() >= ENGINES_PER_THREAD {
+                engines.remove(0);
+            }
+            engines.push(kept);
+        });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Other threads drop theirs with their next evaluation.
+        let id = self.id;
+        let _ = ENGINES.try_with(|engines| {
+            if let Ok(mut engines) = engines.try_borrow_mut() {
+                engines.retain(|kept| kept.id != id);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for PolicySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicySet")
+            .field("query", &self.inner.query)
+            .field("rules", &self.inner.scan.rules.len())
+            .finish_non_exhaustive()
+    }
+}
