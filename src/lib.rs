@@ -1,6 +1,6 @@
 //! keepstone: the security layers of a Node.js API in one core.
 //!
-//! The layers come one by one.
+//! Read [`stack`] first: it is the way of a request through the layers, in order.
 #![deny(unsafe_code)]
 #![cfg_attr(not(feature = "node"), forbid(unsafe_code))]
 
@@ -11,10 +11,12 @@ pub mod refusal;
 pub mod request;
 
 pub mod cors;
+pub mod engine;
 pub mod headers;
 pub mod limit;
 pub mod payload;
 pub mod policy;
 pub mod revocation;
+pub mod stack;
 pub mod store;
 pub mod token;

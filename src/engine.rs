@@ -1,0 +1,444 @@
+//! A guard's inside: the checked configuration of every layer and what the layers share.
+//!
+//! It is built once and never changes, but for what it counts and revokes; stacks borrow their parts from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use crate::clock::Now;
+use crate::config::checked::{
+    GUARD_OPTIONS, ROUTE_OPTIONS, SCHEMA_OPTIONS, contradictions, hosts, trusted_proxies,
+};
+use crate::config::raw::{Options, Switch};
+use crate::cors::Cors;
+use crate::error::{ConfigCode, ConfigError};
+use crate::headers::{HeaderSet, HeadersConfig, Profile};
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter};
+use crate::payload::{PayloadConfig, Schemas};
+use crate::policy::{PolicyConfig, PolicySet, QueryId};
+use crate::refusal::Refusal;
+use crate::request::{Request, TrustedProxies};
+use crate::revocation::{RevocationConfig, Revocations};
+use crate::stack::{Callback, Stack, TokenDemand};
+use crate::store::{MemoryStore, StoreConfig};
+use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
+
+/// A guard.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) trusted_proxies: TrustedProxies,
+    hosts: Option<Vec<String>>,
+    headers: Option<HeaderSet>,
+    cors: Option<Arc<Cors>>,
+    store: Arc<MemoryStore>,
+    policies: Vec<DeclaredLimit>,
+    /// Numbers for limits that routes declare, above those of the guard itself.
+    next_limit: AtomicU32,
+    /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
+    limiters: RwLock<Vec<Arc<Limiter>>>,
+    /// Verifies, issues and revokes tokens.
+    pub tokens: Option<Tokens>,
+    pub(crate) payload: PayloadConfig,
+    pub(crate) policy: Option<PolicySet>,
+    profile: Profile,
+}
+
+/// A limit as it was declared, once for the guard or for one route.
+#[derive(Debug, Clone)]
+struct DeclaredLimit {
+    policy: LimitPolicy,
+    /// Where its option stands, by which the shim finds its functions.
+    path: String,
+    /// Tells it from every other declaration of this guard: a request is counted once by each.
+    id: u32,
+}
+
+/// Everything about tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Says whose a token is.
+    pub verifier: Verifier,
+    /// `None` where no key can sign.
+    pub signer: Option<Signer>,
+    /// `None` where `revocation` is off.
+    pub revocations: Option<Arc<Revocations>>,
+    optional: bool,
+    /// The last minute in which revocations were forgotten that no token needs any more.
+    swept_minute: AtomicU64,
+}
+
+impl Tokens {
+    /// Layers 4 and 5: whose token it is, unless it was revoked.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
+        let verified = self.verifier.verify(token, now)?;
+        if let Some(revocations) = &self.revocations {
+            revocations.check(&verified).map_err(|_| TokenDenial::Revoked)?;
+        }
+        Ok(verified)
+    }
+
+    /// Where to revoke. What no token needs any more is forgotten here, once a minute at the most: a request never
+    /// waits for that.
+    pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
+        let revocations = self.revocations.as_ref()?;
+        let minute = now.unix_seconds() / 60;
+        if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
+            revocations.sweep(now);
+        }
+        Some(revocations)
+    }
+}
+
+/// Which layers a stack has: all of them, or one that is mounted alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// `guard.securityStack()`.
+    All,
+    /// `guard.headers()`.
+    Headers,
+    /// `guard.cors()`.
+    Cors,
+    /// `guard.rateLimit()`.
+    RateLimit,
+    /// `guard.authenticate()`.
+    Token,
+    /// `guard.authorize()`.
+    Policy,
+    /// `guard.validate()`.
+    Payload,
+}
+
+impl Engine {
+    /// Checks the configuration of a guard, an object with the options of `GuardConfig` in index.d.ts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn new(config: &Value) -> Result<Self, ConfigError> {
+        let options = Options::read("", config, &GUARD_OPTIONS)?;
+        contradictions(&options)?;
+        let profile = options
+            .one_of("profile", &[("api", Profile::Api), ("web", Profile::Web)])?
+            .unwrap_or_default();
+        let headers = match Switch::read(&options, "headers") {
+            Switch::Off => None,
+            Switch::Absent => Some(header_set(profile, None)?),
+            Switch::On(value) => Some(header_set(profile, Some(value))?),
+        };
+        let cors = match Switch::read(&options, "cors") {
+            Switch::On(value) => Some(Arc::new(Cors::parse("cors", value)?)),
+            Switch::Off | Switch::Absent => None,
+        };
+        let StoreConfig::Memory(memory) = StoreConfig::parse("store", options.get("store"))?;
+        let store = MemoryStore::open(&memory)?;
+        let policies = match Switch::read(&options, "rateLimit") {
+            Switch::Off => Vec::new(),
+            Switch::Absent => {
+                let policy = LimitPolicy::default_policy();
+                vec![DeclaredLimit { policy, path: "rateLimit".to_owned(), id: 0 }]
+            }
+            Switch::On(value) => declared_limits(value)?,
+        };
+        let base = limiter(&policies, &store)?;
+        let policy = match Switch::read(&options, "policy") {
+            Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
+            Switch::Off | Switch::Absent => None,
+        };
+        Ok(Self {
+            trusted_proxies: TrustedProxies::new(trusted_proxies(&options)?),
+            hosts: hosts(&options)?,
+            headers,
+            cors,
+            store,
+            policies,
+            next_limit: AtomicU32::new(1000),
+            limiters: RwLock::new(vec![base]),
+            tokens: tokens(&options, memory.shared.as_deref())?,
+            payload: PayloadConfig::parse("payload", options.get("payload"))?,
+            policy,
+            profile,
+        })
+    }
+
+    /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of one layer alone.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the options.
+    pub fn stack(self: &Arc<Self>, route: &Value, layers: Layers) -> Result<Stack, ConfigError> {
+        let known: &[&str] = match layers {
+            Layers::All => &ROUTE_OPTIONS,
+            Layers::Headers => &["headers"],
+            Layers::Cors => &["cors"],
+            Layers::RateLimit => &["rateLimit"],
+            Layers::Token => &["jwt"],
+            Layers::Policy => &["policy"],
+            Layers::Payload => &SCHEMA_OPTIONS,
+        };
+        let options = Options::read("", route, known)?;
+        let all = layers == Layers::All;
+        let schemas =
+            if matches!(layers, Layers::All | Layers::Payload) { schemas(route)? } else { None };
+        let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
+        let stack = Stack {
+            headers: match layers {
+                Layers::All => self.headers.clone(),
+                Layers::Headers => match options.get("headers") {
+                    Some(value) => Some(header_set(self.profile, Some(value))?),
+                    None => self.headers.clone(),
+                },
+                _ => None,
+            },
+            cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
+            hosts: all && self.hosts.is_some(),
+            token: self.token_demand(&options, layers)?,
+            callbacks: callbacks(&limits),
+            limit_ids: limits
+                .iter()
+                .map(|limit| (limit.id, Arc::from(limit.policy.name())))
+                .collect(),
+            limiter,
+            policy: self.query_of(&options, layers)?,
+            payload: self.payload_of(&options, layers)?,
+            schemas,
+            engine: Arc::clone(self),
+        };
+        if all && stack.payload.is_none() {
+            self.check_body_is_read(&stack)?;
+        }
+        Ok(stack)
+    }
+
+    /// A route that leaves its body to the application can't have it judged.
+    fn check_body_is_read(&self, stack: &Stack) -> Result<(), ConfigError> {
+        let conflict = |why| ConfigError::new(ConfigCode::ConflictingOptions, "payload", why);
+        if stack.schemas.as_ref().is_some_and(Schemas::wants_body) {
+            return Err(conflict("is false, so the schema of `body` would check nothing")
+                .suggest("leave one of them out"));
+        }
+        if stack.policy.is_some() && self.policy.as_ref().is_some_and(PolicySet::reads_body) {
+            return Err(conflict("is false, but the policy reads `input.body`")
+                .suggest("leave `payload` out, or write `policy: false` on this route"));
+        }
+        Ok(())
+    }
+
+    /// The limiter that has the limit of this name, of whichever stack.
+    #[must_use]
+    pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
+        self.limiters.read().iter().find(|limiter| limiter.index_of(name).is_some()).cloned()
+    }
+
+    /// What the store holds and may hold, in bytes.
+    #[must_use]
+    pub fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an attacker's page can reach
+    /// an API that trusts its network (DNS rebinding), and links made from `Host` lead to the attacker.
+    pub(crate) fn check_host(&self, request: &Request) -> Result<(), Refusal> {
+        let Some(hosts) = &self.hosts else { return Ok(()) };
+        let host = request.header("host").unwrap_or_default().to_ascii_lowercase();
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host.as_str(),
+        };
+        if hosts.iter().any(|allowed| *allowed == host || allowed == name) {
+            return Ok(());
+        }
+        Err(Refusal::new(403, "host_not_allowed", "this host is not served here"))
+    }
+
+    fn cors_of(&self, options: &Options<'_>) -> Result<Option<Arc<Cors>>, ConfigError> {
+        match Switch::read(options, "cors") {
+            Switch::Absent => Ok(self.cors.clone()),
+            Switch::Off => Ok(None),
+            Switch::On(value) => Ok(Some(Arc::new(Cors::parse("cors", value)?))),
+        }
+    }
+
+    /// The limits that a stack counts by: the guard's own, or those of the route.
+    fn limits_of(
+        &self,
+        options: &Options<'_>,
+        run: bool,
+    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<Limiter>>), ConfigError> {
+        let (declared, limiter) = match Switch::read(options, "rateLimit") {
+            Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
+            Switch::On(value) if run => {
+                let mut declared = declared_limits(value)?;
+                for limit in &mut declared {
+                    limit.id = self.next_limit.fetch_add(1, Ordering::Relaxed);
+                }
+                let limiter = limiter(&declared, &self.store)?;
+                self.limiters.write().push(Arc::clone(&limiter));
+                (declared, Some(limiter))
+            }
+            _ => (Vec::new(), None),
+        };
+        let limiter = limiter.filter(|_| !declared.is_empty());
+        Ok((declared, limiter))
+    }
+
+    /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
+    /// through JavaScript, where any code could have changed it.
+    fn token_demand(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<TokenDemand, ConfigError> {
+        let Some(tokens) = &self.tokens else {
+            return match layers {
+                Layers::Token => Err(ConfigError::invalid(
+                    "jwt",
+                    "must be set on the guard before a route can ask for a token",
+                )),
+                _ if options.has("jwt") => Err(ConfigError::invalid(
+                    "jwt",
+                    "must be set on the guard before a route can narrow it",
+                )),
+                _ => Ok(TokenDemand::Ignore),
+            };
+        };
+        let narrowed = match Switch::read(options, "jwt") {
+            Switch::Absent => None,
+            Switch::Off => return Ok(TokenDemand::Ignore),
+            Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
+        };
+        Ok(match layers {
+            Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
+                TokenDemand::Required
+            }
+            Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
+                TokenDemand::Optional
+            }
+            Layers::Headers | Layers::Cors | Layers::Payload => TokenDemand::Ignore,
+        })
+    }
+
+    fn query_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<Option<QueryId>, ConfigError> {
+        if !matches!(layers, Layers::All | Layers::Policy) {
+            return Ok(None);
+        }
+        let Some(set) = &self.policy else {
+            if layers == Layers::Policy || options.has("policy") {
+                return Err(ConfigError::invalid(
+                    "policy",
+                    "must be set on the guard before a route can narrow it",
+                ));
+            }
+            return Ok(None);
+        };
+        match Switch::read(options, "policy") {
+            Switch::Absent => Ok(Some(set.default_query())),
+            Switch::Off => Ok(None),
+            Switch::On(value) => {
+                let narrowed = Options::read("policy", value, &["query"])?;
+                match narrowed.string("query")? {
+                    Some(query) => set.query("policy.query", query).map(Some),
+                    None => Ok(Some(set.default_query())),
+                }
+            }
+        }
+    }
+
+    fn payload_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<Option<PayloadConfig>, ConfigError> {
+        match (layers, Switch::read(options, "payload")) {
+            (Layers::All, Switch::Off) => Ok(None),
+            (Layers::All, Switch::On(value)) => {
+                PayloadConfig::parse("payload", Some(value)).map(Some)
+            }
+            (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),
+            // A policy that reads the body needs it.
+            (Layers::Policy, _) => Ok(self
+                .policy
+                .as_ref()
+                .filter(|set| set.reads_body())
+                .map(|_| self.payload.clone())),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn header_set(profile: Profile, value: Option<&Value>) -> Result<HeaderSet, ConfigError> {
+    Ok(HeadersConfig::parse(profile, "headers", value)?.header_set().clone())
+}
+
+/// The limits of one option, numbered from 0.
+fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
+    let declare = |(id, policy): (u32, LimitPolicy)| {
+        let path =
+            if value.is_array() { format!("rateLimit[{id}]") } else { "rateLimit".to_owned() };
+        DeclaredLimit { policy, path, id }
+    };
+    Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
+}
+
+fn limiter(
+    policies: &[DeclaredLimit],
+    store: &Arc<MemoryStore>,
+) -> Result<Arc<Limiter>, ConfigError> {
+    let policies = policies.iter().map(|limit| limit.policy.clone()).collect();
+    // One scope for all: stacks of a guard count together, and so do guards that share a store by its name.
+    Limiter::new(policies, Arc::clone(store), "").map(Arc::new)
+}
+
+fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
+    let mut callbacks = Vec::new();
+    for DeclaredLimit { policy, path, .. } in policies {
+        let mut add = |option| {
+            callbacks.push(Callback {
+                limit: policy.name().to_owned(),
+                option,
+                path: format!("{path}.{option}"),
+            });
+        };
+        if matches!(policy.key(), KeySpec::Function) {
+            add("key");
+        }
+        if matches!(policy.cost(), Cost::Function) {
+            add("cost");
+        }
+    }
+    callbacks
+}
+
+fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
+    let Value::Object(map) = route else { return Ok(None) };
+    let schemas = Schemas::parse("", map)?;
+    Ok((!schemas.is_empty()).then_some(schemas))
+}
+
+fn tokens(options: &Options<'_>, shared: Option<&str>) -> Result<Option<Tokens>, ConfigError> {
+    let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
+    let config = Arc::new(TokenConfig::parse("jwt", value)?);
+    let revocation = match Switch::read(options, "revocation") {
+        Switch::Off => None,
+        Switch::Absent => Some(RevocationConfig::default()),
+        Switch::On(value) => Some(RevocationConfig::parse("revocation", value)?),
+    };
+    let revocations = revocation.map(|revocation| match shared {
+        Some(name) => Revocations::shared(revocation, config.max_lifetime(), name, config.issuer()),
+        None => Arc::new(Revocations::new(revocation, config.max_lifetime())),
+    });
+    Ok(Some(Tokens {
+        optional: config.optional,
+        signer: Signer::new(Arc::clone(&config)),
+        verifier: Verifier::new(config),
+        revocations,
+        swept_minute: AtomicU64::new(0),
+    }))
+}

@@ -1,0 +1,521 @@
+//! The way of a request through the layers, in order. This is the first file to read.
+//!
+//! ```text
+//!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
+//!                     2  CORS                   its headers too; a preflight is answered here
+//!                     3  path and host          one canonical path for every layer behind
+//!                     4  identity               token: signature, claims; all local
+//!                     5  revocation             local
+//!                     6  rate limits            all policies of this request at once, or none is charged
+//!                     7  policy                 if it doesn't need the body
+//!                     8  media type, length     then the body is read: only for a request that is still welcome
+//!  after the body     9  payload                bytes, then body, query, params and headers against the schemas
+//!                    10  policy                 if it needs the body
+//!                        the handler
+//! ```
+//!
+//! Why this order: headers and CORS come first, since a browser shows a refusal without them as a network error. The
+//! token comes before the limits, so that a limit can count by user; it is checked locally and costs microseconds. A
+//! forged token is refused before it counts against anybody. The body comes last, since reading it is what an attacker
+//! would like to make us do.
+//!
+//! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::clock::Now;
+use crate::cors::{Cors, CorsKind, CorsRequest};
+use crate::engine::Engine;
+use crate::headers::HeaderSet;
+use crate::limit::{ClientKey, Limiter, PolicySet as Limits, Subject};
+use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
+use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::token::{TokenDenial, Verified, bearer};
+
+/// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) engine: Arc<Engine>,
+    /// The fixed response headers: the shim puts them on before it asks.
+    pub headers: Option<HeaderSet>,
+    pub(crate) cors: Option<Arc<Cors>>,
+    pub(crate) hosts: bool,
+    /// Whether a token is looked for, and whether there must be one.
+    pub(crate) token: TokenDemand,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
+    /// stacks it meets.
+    pub(crate) limit_ids: Vec<(u32, Arc<str>)>,
+    /// Functions of the application that the limits need.
+    pub callbacks: Vec<Callback>,
+    pub(crate) policy: Option<QueryId>,
+    /// `None`: the body is the application's own affair.
+    pub(crate) payload: Option<PayloadConfig>,
+    pub(crate) schemas: Option<Schemas>,
+}
+
+/// A key or cost function of one limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// The limit's name.
+    pub limit: String,
+    /// `key` or `cost`.
+    pub option: &'static str,
+    /// Where the function stands in the configuration: `rateLimit[0].key`.
+    pub path: String,
+}
+
+/// What a stack wants of a request's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenDemand {
+    /// No token is looked at.
+    Ignore,
+    /// Without a token the request is anonymous; a bad token is refused all the same.
+    Optional,
+    /// Without a token the request is refused.
+    Required,
+}
+
+/// What only JavaScript knows of a request.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// What the application's function said of the request's origin.
+    pub origin: Option<bool>,
+    /// Route parameters, as Express decoded them.
+    pub params: Vec<(String, String)>,
+    /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
+    pub counted: Vec<u32>,
+}
+
+/// What the application's own functions gave for one limit.
+#[derive(Debug, Default, Clone)]
+pub struct Keys {
+    /// The limit's name.
+    pub name: String,
+    /// What to count by.
+    pub key: Option<String>,
+    /// How much this request costs.
+    pub cost: Option<u32>,
+}
+
+/// Where a request stands when the core has said all it can for now.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Every layer has passed.
+    Pass {
+        /// The checked parts, where schemas were given.
+        checked: Option<Checked>,
+        /// Whether a body was read and checked.
+        body: bool,
+    },
+    /// Read the body, at most so many bytes, and come back with [`Stack::after_body`].
+    ReadBody {
+        /// Most bytes to read.
+        max_bytes: u64,
+    },
+    /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
+    AskKeys,
+    /// A CORS preflight: answer with this status and no body.
+    Preflight {
+        /// 204 where it is allowed, 403 where not.
+        status: u16,
+    },
+    /// Refuse.
+    Refuse(Refusal),
+}
+
+/// A request on its way, with what the layers have found out about it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The request itself; `None` if its head could not be read.
+    pub request: Option<Request>,
+    /// The instant that every layer sees.
+    pub now: Now,
+    /// What only JavaScript knows.
+    pub extras: Extras,
+    /// Response headers so far.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// Who it is, once a token was verified.
+    pub identity: Option<Arc<Verified>>,
+    /// What the limits said, in their order.
+    pub limits: Vec<LimitView>,
+    /// Why the policy decided as it did, in its own words.
+    pub reasons: Vec<String>,
+    /// Whether the edge has told who the client is: it is told once.
+    pub written: bool,
+    /// How many of the limits it has told.
+    pub limits_written: usize,
+}
+
+impl Exchange {
+    /// An exchange of which nothing is known yet.
+    #[must_use]
+    pub fn new(extras: Extras, now: Now) -> Self {
+        Self {
+            request: None,
+            now,
+            extras,
+            headers: Vec::new(),
+            identity: None,
+            limits: Vec::new(),
+            reasons: Vec::new(),
+            written: false,
+            limits_written: 0,
+        }
+    }
+
+    /// What was told is not told again. The limits stay for a policy that reads the body.
+    pub fn forget_written(&mut self) {
+        self.written = true;
+        self.limits_written = self.limits.len();
+        self.headers.clear();
+        self.reasons.clear();
+    }
+}
+
+/// How one limit stands after this request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitView {
+    /// The limit's name.
+    pub name: Arc<str>,
+    /// Requests per window.
+    pub limit: u64,
+    /// How many more requests would pass now.
+    pub remaining: u64,
+    /// Whole seconds until there are more.
+    pub reset_s: u64,
+    /// Its number.
+    pub id: u32,
+}
+
+/// A request that waits for its body or for the application's functions.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The stack it is in.
+    pub stack: Arc<Stack>,
+    /// How far it has come.
+    pub exchange: Exchange,
+}
+
+impl Stack {
+    /// Layers 1 to 8. `head` is what `src/request.rs` reads.
+    #[must_use]
+    pub fn before_body(&self, head: String, extras: Extras, now: Now) -> (Exchange, Verdict) {
+        let mut x = Exchange::new(extras, now);
+        let verdict = match Request::read(head, &self.engine.trusted_proxies) {
+            Ok(mut request) => {
+                let verdict = self.identify(&mut request, &mut x);
+                x.request = Some(request);
+                verdict.and_then(|verdict| match verdict {
+                    Some(verdict) => Ok(verdict),
+                    None if self.asks_keys() => Ok(Verdict::AskKeys),
+                    None => self.admit(&mut x, &[]),
+                })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        (x, verdict.unwrap_or_else(Verdict::Refuse))
+    }
+
+    /// Goes on behind layer 5 with what the application's functions gave.
+    #[must_use]
+    pub fn resume(&self, x: &mut Exchange, keys: &[Keys]) -> Verdict {
+        self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
+    }
+
+    /// Layers 9 and 10, on the bytes of the body.
+    #[must_use]
+    pub fn after_body(&self, x: &mut Exchange, body: &[u8]) -> Verdict {
+        self.accept(x, Some(body)).unwrap_or_else(Verdict::Refuse)
+    }
+
+    /// Layers 2 to 5: who asks, and for what. `Some` ends the way.
+    fn identify(
+        &self,
+        request: &mut Request,
+        x: &mut Exchange,
+    ) -> Result<Option<Verdict>, Refusal> {
+        let preflight = self.put_cors(request, x);
+        request.canonicalise()?;
+        if self.hosts {
+            self.engine.check_host(request)?;
+        }
+        if let Some(status) = preflight {
+            return Ok(Some(Verdict::Preflight { status }));
+        }
+        self.check_token(request, x)?;
+        Ok(None)
+    }
+
+    /// Layers 6 to 8: may it do that, and may it send that.
+    fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
+        self.count(x, keys)?;
+        if self.policy.is_some() && !self.policy_reads_body() {
+            self.ask_policy(x, None)?;
+        }
+        if let Some(payload) = &self.payload
+            && let Some(request) = &x.request
+            && request.has_body()
+        {
+            payload.accepts(request.header("content-type"), request.header("content-encoding"))?;
+            let max_bytes = u64::try_from(payload.max_bytes()).unwrap_or(u64::MAX);
+            if request.content_length().is_some_and(|length| length > max_bytes) {
+                return Err(PayloadConfig::too_large());
+            }
+            return Ok(Verdict::ReadBody { max_bytes });
+        }
+        self.accept(x, None)
+    }
+
+    /// Layers 9 and 10.
+    fn accept(&self, x: &mut Exchange, body: Option<&[u8]>) -> Result<Verdict, Refusal> {
+        let body = body.filter(|bytes| !bytes.is_empty());
+        let policy = self.policy.is_some() && self.policy_reads_body();
+        let checked = self.check_payload(x, body, policy)?;
+        if policy {
+            self.ask_policy(x, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
+        }
+        Ok(Verdict::Pass { checked, body: body.is_some() && self.payload.is_some() })
+    }
+
+    // 2
+    fn put_cors(&self, request: &Request, x: &mut Exchange) -> Option<u16> {
+        let answer = self.cors.as_ref()?.judge(&CorsRequest {
+            method: request.method(),
+            origin: request.header("origin"),
+            request_method: request.header("access-control-request-method"),
+            request_headers: request.header("access-control-request-headers"),
+            callback_verdict: x.extras.origin,
+        });
+        x.headers
+            .extend(answer.headers().map(|(name, value)| (name, Cow::Owned(value.to_owned()))));
+        match answer.kind {
+            CorsKind::Preflight { status } => Some(status),
+            CorsKind::Continue => None,
+        }
+    }
+
+    // 4 and 5
+    fn check_token(&self, request: &Request, x: &mut Exchange) -> Result<(), Refusal> {
+        let (Some(tokens), true) = (&self.engine.tokens, self.token != TokenDemand::Ignore) else {
+            return Ok(());
+        };
+        // `Request::read` has refused a second header of this name.
+        let Some(value) = request.header("authorization") else {
+            return match self.token {
+                TokenDemand::Required => Err(TokenDenial::Missing.to_refusal()),
+                TokenDemand::Optional | TokenDemand::Ignore => Ok(()),
+            };
+        };
+        let token = bearer(&[value]).map_err(|denial| denial.to_refusal())?.unwrap_or_default();
+        x.identity = Some(tokens.verify(token, x.now).map_err(|denial| denial.to_refusal())?);
+        Ok(())
+    }
+
+    /// Whether the application's own function decides about origins.
+    #[must_use]
+    pub fn asks_origin(&self) -> bool {
+        self.cors.as_ref().is_some_and(|cors| cors.has_function())
+    }
+
+    /// Whether a schema or the policy reads the route's parameters.
+    #[must_use]
+    pub fn wants_params(&self) -> bool {
+        self.schemas.as_ref().is_some_and(Schemas::wants_params)
+            || self.policy.is_some()
+                && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
+    }
+
+    /// Whether the application's functions are to be asked before the limits.
+    fn asks_keys(&self) -> bool {
+        !self.callbacks.is_empty()
+    }
+
+    // 6
+    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<(), Refusal> {
+        let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(()) };
+        let mut which = Limits::ALL;
+        for (index, (id, _)) in self.limit_ids.iter().enumerate() {
+            if x.extras.counted.contains(id) {
+                which = which.without(Limits::NONE.with(index));
+            }
+        }
+        let mut custom_keys = Vec::new();
+        let mut custom_costs = Vec::new();
+        for given in keys {
+            if let Some(index) = limiter.index_of(&given.name) {
+                custom_keys.resize(custom_keys.len().max(index + 1), None);
+                custom_costs.resize(custom_costs.len().max(index + 1), None);
+                if let (Some(key), Some(cost)) =
+                    (custom_keys.get_mut(index), custom_costs.get_mut(index))
+                {
+                    *key = given.key.as_deref().or(*key);
+                    *cost = given.cost.or(*cost);
+                }
+            }
+        }
+        let identity = x.identity.as_deref();
+        let token = identity.map(token_key);
+        let outcome = limiter.check(
+            which,
+            &Subject {
+                client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
+                user: identity.and_then(|verified| verified.subject.as_deref()),
+                token: token.as_deref(),
+                // Without a pattern all paths share one count: a client picks its paths, so it must not pick its quota.
+                route: request.route().unwrap_or_default(),
+                method: request.method(),
+                path: request.path(),
+                roles: &identity.map(|verified| roles(&verified.claims)).unwrap_or_default(),
+                custom_keys: &custom_keys,
+                custom_costs: &custom_costs,
+            },
+            x.now,
+        );
+        let outcome = outcome.map_err(|_| {
+            Refusal::new(500, "internal_error", "a rate limit could not be counted")
+        })?;
+        let refusal = outcome.to_refusal();
+        if !outcome.states.is_empty() {
+            x.headers
+                .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
+            x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
+        }
+        // Both are in the order of the limits, and the outcome leaves out those that are not about this request.
+        let mut declared = self.limit_ids.iter();
+        for state in &outcome.states {
+            let Some((id, name)) = declared.find(|(_, name)| **name == *state.name) else {
+                continue;
+            };
+            x.limits.push(LimitView {
+                name: Arc::clone(name),
+                limit: state.limit,
+                remaining: state.remaining,
+                reset_s: state.reset_s,
+                id: *id,
+            });
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn policy_reads_body(&self) -> bool {
+        self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
+    }
+
+    // 7 and 10
+    fn ask_policy(&self, x: &mut Exchange, body: Option<&Value>) -> Result<(), Refusal> {
+        let (Some(set), Some(query), Some(request)) =
+            (&self.engine.policy, &self.policy, &x.request)
+        else {
+            return Ok(());
+        };
+        let path: Vec<&str> = request.segments().iter().map(String::as_str).collect();
+        let headers: Vec<(&str, &str)> =
+            if set.reads_headers() { request.headers().collect() } else { Vec::new() };
+        let params: Vec<(&str, &str)> =
+            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let identity = x.identity.as_deref();
+        let client =
+            request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
+        // The tightest limit is the one that a policy can reason about.
+        let rate = x.limits.iter().min_by_key(|limit| limit.remaining);
+        let input = InputParts {
+            method: request.method(),
+            path: &path,
+            raw_path: request.raw_path(),
+            route: request.route(),
+            params: &params,
+            query: QueryPart::Raw(request.query()),
+            headers: &headers,
+            user: identity.map(|verified| &verified.claims),
+            token: identity.map(|verified| TokenView {
+                jti: verified.id.as_deref(),
+                exp: Some(verified.expires_at),
+                alg: Some(verified.alg.name()),
+                kid: verified.key_id.as_deref(),
+            }),
+            client_ip: client.as_deref().unwrap_or_default(),
+            rate: rate.map(|limit| RateView {
+                limit: limit.limit,
+                remaining: limit.remaining,
+                reset: limit.reset_s,
+            }),
+            body,
+        };
+        let outcome = set.evaluate(query, &input, x.now);
+        let refusal = outcome.to_refusal();
+        match outcome {
+            Outcome::Allow { reasons } | Outcome::Deny { reasons, .. } => x.reasons.extend(reasons),
+            Outcome::Fault { kind, place } => {
+                let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+                x.reasons.push(format!("policy fault: {kind}{place}"));
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    // 9
+    fn check_payload(
+        &self,
+        x: &Exchange,
+        body: Option<&[u8]>,
+        keep_body: bool,
+    ) -> Result<Option<Checked>, Refusal> {
+        let Some(request) = &x.request else { return Ok(None) };
+        // A route that leaves its body to the application still has its query, params and headers checked.
+        let config = self.payload.as_ref().unwrap_or(&self.engine.payload);
+        let Some(schemas) = &self.schemas else {
+            let Some(bytes) = body else { return Ok(None) };
+            let body = config
+                .with_document(bytes, None, |document| keep_body.then(|| document.to_value()))?;
+            return Ok(Some(Checked { body, ..Checked::default() }));
+        };
+        let params: Vec<(&str, &str)> =
+            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            if schemas.wants_headers() { request.headers().collect() } else { Vec::new() };
+        schemas
+            .check(&Parts {
+                config,
+                body,
+                query: request.query(),
+                params: &params,
+                headers: &headers,
+                keep_body,
+            })
+            .map(Some)
+    }
+}
+
+/// What names a token: its `jti`, or a digest of it where it has none.
+fn token_key(verified: &Verified) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    match &verified.id {
+        Some(id) => Cow::Borrowed(id),
+        None => Cow::Owned(verified.fingerprint.as_bytes().iter().fold(
+            String::new(),
+            |mut hex, byte| {
+                // Writing to a string can't fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            },
+        )),
+    }
+}
+
+/// The roles and plans of an identity, as tokens have them: `role`, `roles`, `plan`.
+fn roles(claims: &Map<String, Value>) -> Vec<&str> {
+    let one = |name| claims.get(name).and_then(Value::as_str);
+    let several = claims
+        .get("roles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    one("role").into_iter().chain(one("plan")).chain(several).collect()
+}

@@ -1,0 +1,201 @@
+//! The order of the layers, in the core alone: no Node, no network, a clock set by hand.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::type_complexity,
+    reason = "helpers of tests are tests"
+)]
+
+use std::sync::Arc;
+
+use keepstone::clock::Now;
+use keepstone::engine::{Engine, Layers};
+use keepstone::stack::{Exchange, Extras, Stack, Verdict};
+use serde_json::{Value, json};
+
+const NOW: Now = Now::at_unix_us(1_800_000_000_000_000);
+
+fn engine(config: &Value) -> Arc<Engine> {
+    Arc::new(Engine::new(config).unwrap())
+}
+
+fn full() -> Value {
+    json!({
+        "cors": { "origins": ["https://app.example.com"] },
+        "hosts": ["api.example.com"],
+        "jwt": { "issuer": "https://i.example", "audience": "api", "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV" },
+        "rateLimit": { "name": "api", "limit": 2, "window": "1h" },
+        "policy": {
+            "policies": { "a.rego": "package a\ndefault allow = false\nallow { input.user.role = \"admin\" }" },
+            "query": "data.a.allow",
+        },
+    })
+}
+
+fn stack(engine: &Arc<Engine>, route: &Value) -> Stack {
+    engine.stack(route, Layers::All).unwrap()
+}
+
+/// A request with the headers that a good one has, and `more`.
+fn send(stack: &Stack, method: &str, target: &str, more: &[(&str, &str)]) -> (Exchange, Verdict) {
+    let mut lines: Vec<String> =
+        ["", method, target, "192.0.2.1", "", "0", ""].map(str::to_owned).to_vec();
+    let host = if more.iter().any(|(name, _)| *name == "Host") {
+        None
+    } else {
+        Some(("Host", "api.example.com"))
+    };
+    for (name, value) in host.iter().chain(more) {
+        lines.extend([(*name).to_owned(), (*value).to_owned()]);
+    }
+    lines[0] = lines.len().to_string();
+    stack.before_body(lines.join("\n"), Extras::default(), NOW)
+}
+
+fn bearer(engine: &Engine, role: &str) -> String {
+    let claims = json!({ "sub": "ada", "role": role }).as_object().unwrap().clone();
+    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    format!(
+        "Bearer {}",
+        signer.issue(claims, keepstone::token::IssueOptions::default(), NOW).unwrap().token
+    )
+}
+
+/// The status and code of a refusal, or `(200, "")`.
+fn outcome(verdict: &Verdict) -> (u16, &'static str) {
+    match verdict {
+        Verdict::Pass { .. } => (200, ""),
+        Verdict::Refuse(refusal) => (refusal.status, refusal.code),
+        Verdict::Preflight { status } => (*status, "preflight"),
+        Verdict::ReadBody { .. } => (100, "read"),
+        Verdict::AskKeys => (100, "ask"),
+    }
+}
+
+#[test]
+fn each_layer_refuses_before_the_next_one_is_asked() {
+    let engine = engine(&full());
+    let stack = stack(&engine, &json!({}));
+    let admin = bearer(&engine, "admin");
+    let user = bearer(&engine, "user");
+    let origin = ("Origin", "https://app.example.com");
+    let cases: &[(&str, &str, &[(&str, &str)], (u16, &str))] = &[
+        (
+            "GET",
+            "/a//b",
+            &[("Host", "evil"), ("Authorization", "Bearer x")],
+            (400, "malformed_path"),
+        ),
+        (
+            "GET",
+            "/a",
+            &[("Host", "evil"), ("Authorization", "Bearer x")],
+            (403, "host_not_allowed"),
+        ),
+        ("OPTIONS", "/a", &[origin, ("Access-Control-Request-Method", "GET")], (204, "preflight")),
+        ("GET", "/a", &[("Authorization", "Bearer x")], (401, "token_malformed")),
+        ("GET", "/a", &[], (401, "token_missing")),
+        ("GET", "/a", &[("Authorization", &user)], (403, "policy_denied")),
+        (
+            "POST",
+            "/a",
+            &[("Authorization", &admin), ("Content-Length", "2")],
+            (415, "unsupported_media_type"),
+        ),
+        // The two before were counted: the limit comes before the policy and before the body.
+        ("GET", "/a", &[("Authorization", &admin)], (429, "rate_limited")),
+    ];
+    for (method, target, headers, wanted) in cases {
+        assert_eq!(
+            outcome(&send(&stack, method, target, headers).1),
+            *wanted,
+            "{method} {target} {wanted:?}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_behind_cors_carries_its_headers() {
+    let engine = engine(&full());
+    let stack = stack(&engine, &json!({}));
+    for headers in [&[("Host", "evil")][..], &[("Authorization", "Bearer x")], &[]] {
+        let mut headers = headers.to_vec();
+        headers.push(("Origin", "https://app.example.com"));
+        let (x, verdict) = send(&stack, "GET", "/a", &headers);
+        assert!(matches!(verdict, Verdict::Refuse(_)));
+        assert!(x.headers.iter().any(|(name, value)| *name == "Access-Control-Allow-Origin"
+            && value == "https://app.example.com"));
+    }
+}
+
+#[test]
+fn a_revoked_token_is_refused_before_it_is_counted() {
+    let engine = engine(&full());
+    let stack = stack(&engine, &json!({}));
+    let token = bearer(&engine, "admin");
+    let tokens = engine.tokens.as_ref().unwrap();
+    let revocable = tokens.verifier.revocable(token.trim_start_matches("Bearer "), NOW).unwrap();
+    tokens
+        .to_revoke(NOW)
+        .unwrap()
+        .revoke_fingerprint(revocable.fingerprint, revocable.expires_at, NOW)
+        .unwrap();
+    for _ in 0..5 {
+        assert_eq!(
+            outcome(&send(&stack, "GET", "/a", &[("Authorization", &token)]).1),
+            (401, "token_revoked")
+        );
+    }
+    let good = bearer(&engine, "admin");
+    assert_eq!(outcome(&send(&stack, "GET", "/a", &[("Authorization", &good)]).1), (200, ""));
+}
+
+#[test]
+fn the_body_is_asked_for_only_from_a_request_that_is_still_welcome_and_is_judged_before_a_policy_that_reads_it()
+ {
+    let engine = engine(&json!({
+        "rateLimit": false,
+        "policy": {
+            "policies": { "a.rego": "package a\ndefault allow = false\nallow { input.body.amount < 100 }" },
+            "query": "data.a.allow",
+        },
+    }));
+    let schema =
+        json!({ "body": { "type": "object", "properties": { "amount": { "type": "number" } } } });
+    let stack = stack(&engine, &schema);
+    let headers = [("Content-Type", "application/json"), ("Content-Length", "14")];
+    for (body, wanted) in [
+        (r#"{"amount": 99}"#, (200, "")),
+        (r#"{"amount":100}"#, (403, "policy_denied")),
+        (r#"{"amount":"9"}"#, (422, "validation_failed")),
+        (r#"{"amount":1,"amount":1}"#, (400, "duplicate_key")),
+        ("{}", (403, "policy_denied")),
+    ] {
+        let (mut x, verdict) = send(&stack, "POST", "/a", &headers);
+        assert_eq!(outcome(&verdict), (100, "read"));
+        assert_eq!(outcome(&stack.after_body(&mut x, body.as_bytes())), wanted, "{body}");
+    }
+    let (_, verdict) = send(
+        &stack,
+        "POST",
+        "/a",
+        &[("Content-Type", "application/json"), ("Content-Length", "102401")],
+    );
+    assert_eq!(outcome(&verdict), (413, "body_too_large"));
+}
+
+#[test]
+fn a_layer_alone_looks_at_the_token_itself() {
+    let engine = engine(&full());
+    let policy = engine.stack(&json!({}), Layers::Policy).unwrap();
+    assert_eq!(outcome(&send(&policy, "GET", "/a", &[]).1), (403, "policy_denied"));
+    assert_eq!(
+        outcome(&send(&policy, "GET", "/a", &[("Authorization", "Bearer forged")]).1),
+        (401, "token_malformed")
+    );
+    assert_eq!(
+        outcome(&send(&policy, "GET", "/a", &[("Authorization", &bearer(&engine, "admin"))]).1),
+        (200, "")
+    );
+}
