@@ -7,6 +7,8 @@
 pub mod clock;
 pub mod config;
 pub mod error;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod refusal;
 pub mod request;
 

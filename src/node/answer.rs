@@ -1,0 +1,365 @@
+//! What the shim gets for one request: one text, since a string is the cheapest thing to carry over the edge.
+//! `shim/answer.js` names the places.
+//!
+//! It is lines, in which everything has its place, and an empty line is what is not there. JavaScript cuts it with one
+//! `split` and reads JSON only in the lines that a handler asks for: to read all of it as one JSON document costs more
+//! than to make the decision, since V8 looks up every short string of it. A place that is always there can't be read from
+//! an `Object.prototype` that a bug of the application polluted. No value has a line break: JSON escapes it, and no header
+//! may have one.
+//!
+//! | line | what |
+//! |---|---|
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions |
+//! | 1, 2, 3 | status, code and problem+json text of a refusal |
+//! | 4 | most bytes of the body to read |
+//! | 5 | `1` when the body was checked and may be parsed |
+//! | 6 | `1` when the request came over TLS |
+//! | 7 | response headers: names and values in turn, separated by U+001F |
+//! | 8, 9 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
+//! | 10 | client address |
+//! | 11, 12 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
+//! | 13 | checked `query`, `params` and `headers`, an object |
+//! | 14 | ticket of the waiting request |
+
+use crate::payload::Checked;
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::stack::{Exchange, Verdict};
+
+/// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
+const SEPARATOR: char = '\u{1f}';
+
+/// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
+pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
+    let mut out = String::with_capacity(768);
+    let new = !x.written;
+    let refusal = if let Verdict::Refuse(refusal) = verdict { Some(refusal) } else { None };
+    let (kind, status) = match verdict {
+        Verdict::Pass { .. } => ('0', None),
+        Verdict::ReadBody { .. } => ('1', None),
+        Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
+        Verdict::Preflight { status } => ('3', Some(*status)),
+        Verdict::AskKeys => ('4', None),
+    };
+    out.push(kind);
+    out.push('\n');
+    if let Some(status) = status {
+        push_number(&mut out, u64::from(status));
+    }
+    out.push('\n');
+    if let Some(refusal) = refusal {
+        out.push_str(refusal.code);
+    }
+    out.push('\n');
+    if let Some(refusal) = refusal {
+        out.push_str(&problem(refusal));
+    }
+    out.push('\n');
+    if let Verdict::ReadBody { max_bytes } = verdict {
+        push_number(&mut out, *max_bytes);
+    }
+    out.push('\n');
+    if matches!(verdict, Verdict::Pass { body: true, .. }) {
+        out.push('1');
+    }
+    out.push('\n');
+    if new && x.request.as_ref().is_some_and(Request::secure) {
+        out.push('1');
+    }
+    out.push('\n');
+    push_headers(&mut out, x, refusal);
+    out.push('\n');
+    let identity = x.identity.as_deref().filter(|_| new);
+    if let Some(identity) = identity {
+        // The reader of tokens takes claims with line breaks between members, and JSON may have none inside a string.
+        push_line(&mut out, &identity.claims_json);
+    }
+    out.push('\n');
+    if let Some(identity) = identity {
+        list(&mut out, |token| {
+            token.string_or_null(identity.id.as_deref());
+            token.number(identity.expires_at).number(identity.issued_at);
+            token.string_or_null(identity.key_id.as_deref()).string(identity.alg.name());
+        });
+    }
+    out.push('\n');
+    if let Some(client) = x.request.as_ref().and_then(Request::client).filter(|_| new) {
+        use std::fmt::Write as _;
+        // Writing to a string can't fail.
+        let _ = write!(out, "{client}");
+    }
+    out.push('\n');
+    push_limits(&mut out, x);
+    out.push('\n');
+    if !x.reasons.is_empty() {
+        list(&mut out, |list| {
+            for reason in &x.reasons {
+                list.string(reason);
+            }
+        });
+    }
+    out.push('\n');
+    if let Verdict::Pass { checked: Some(checked), .. } = verdict {
+        push_checked(&mut out, checked);
+    }
+    out
+}
+
+/// Whether a body has passed and there is nothing else to say.
+pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
+    let Verdict::Pass { checked, body: true } = verdict else { return false };
+    let nothing = |checked: &Checked| {
+        checked.query.is_none() && checked.params.is_none() && checked.headers.is_none()
+    };
+    let told = x.written
+        && x.headers.is_empty()
+        && x.reasons.is_empty()
+        && x.limits.len() == x.limits_written;
+    told && checked.as_ref().is_none_or(nothing)
+}
+
+/// Adds the ticket, if there is one.
+pub(crate) fn close(mut answer: String, ticket: Option<u32>) -> String {
+    answer.push('\n');
+    if let Some(ticket) = ticket {
+        push_number(&mut answer, u64::from(ticket));
+    }
+    answer
+}
+
+fn push_headers(out: &mut String, x: &Exchange, refusal: Option<&Refusal>) {
+    let more = refusal.map(|refusal| refusal.headers.as_slice()).unwrap_or_default();
+    let own = x.headers.iter().map(|(name, value)| (*name, value.as_ref()));
+    for (i, (name, value)) in
+        own.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).enumerate()
+    {
+        if i > 0 {
+            out.push(SEPARATOR);
+        }
+        out.push_str(name);
+        out.push(SEPARATOR);
+        push_line(out, value);
+    }
+}
+
+/// A text that must not end its line.
+fn push_line(out: &mut String, text: &str) {
+    if memchr::memchr2(b'\n', 0x1f, text.as_bytes()).is_none() {
+        out.push_str(text);
+    } else {
+        out.extend(
+            text.chars().map(|char| if matches!(char, '\n' | SEPARATOR) { ' ' } else { char }),
+        );
+    }
+}
+
+fn push_limits(out: &mut String, x: &Exchange) {
+    let limits = x.limits.get(x.limits_written..).unwrap_or_default();
+    if limits.is_empty() {
+        return;
+    }
+    list(out, |list| {
+        for limit in limits {
+            list.list(|item| {
+                item.string(&limit.name).number(limit.limit).number(limit.remaining);
+                item.number(limit.reset_s).number(u64::from(limit.id));
+            });
+        }
+    });
+}
+
+fn push_checked(out: &mut String, checked: &Checked) {
+    let parts =
+        [("query", &checked.query), ("params", &checked.params), ("headers", &checked.headers)];
+    if parts.iter().all(|(_, json)| json.is_none()) {
+        return;
+    }
+    let mut before = '{';
+    for (name, json) in parts {
+        if let Some(json) = json {
+            out.push(before);
+            before = ',';
+            push_string(out, name);
+            out.push(':');
+            push_line(out, json);
+        }
+    }
+    out.push('}');
+}
+
+/// Writes a JSON list.
+fn list(out: &mut String, write: impl FnOnce(&mut List<'_>)) {
+    out.push('[');
+    write(&mut List { out, first: true });
+    out.push(']');
+}
+
+/// The items of a list.
+#[derive(Debug)]
+pub(crate) struct List<'a> {
+    out: &'a mut String,
+    first: bool,
+}
+
+impl List<'_> {
+    fn next(&mut self) {
+        if !self.first {
+            self.out.push(',');
+        }
+        self.first = false;
+    }
+
+    fn null(&mut self) -> &mut Self {
+        self.next();
+        self.out.push_str("null");
+        self
+    }
+
+    pub(crate) fn string_or_null(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.string(text),
+            None => self.null(),
+        }
+    }
+
+    pub(crate) fn string(&mut self, text: &str) -> &mut Self {
+        self.next();
+        push_string(self.out, text);
+        self
+    }
+
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
+        self.next();
+        push_number(self.out, number);
+        self
+    }
+
+    pub(crate) fn list(&mut self, write: impl FnOnce(&mut List<'_>)) -> &mut Self {
+        self.next();
+        self.out.push('[');
+        write(&mut List { out: self.out, first: true });
+        self.out.push(']');
+        self
+    }
+}
+
+/// A refusal as RFC 9457 problem+json.
+pub(crate) fn problem(refusal: &Refusal) -> String {
+    let mut out = String::with_capacity(256);
+    out.push_str("{\"type\":\"about:blank\",\"title\":");
+    push_string(&mut out, title(refusal.status));
+    out.push_str(",\"status\":");
+    push_number(&mut out, u64::from(refusal.status));
+    out.push_str(",\"code\":");
+    push_string(&mut out, refusal.code);
+    out.push_str(",\"detail\":");
+    push_string(&mut out, &refusal.detail);
+    if !refusal.errors.is_empty() {
+        out.push_str(",\"errors\":[");
+        for (i, error) in refusal.errors.iter().enumerate() {
+            out.push_str(if i == 0 { "{\"in\":" } else { ",{\"in\":" });
+            push_string(&mut out, error.location);
+            out.push_str(",\"pointer\":");
+            push_string(&mut out, &error.pointer);
+            out.push_str(",\"code\":");
+            push_string(&mut out, error.code);
+            out.push_str(",\"detail\":");
+            push_string(&mut out, &error.detail);
+            out.push('}');
+        }
+        out.push_str("],\"truncated\":");
+        out.push_str(if refusal.truncated { "true" } else { "false" });
+    }
+    out.push('}');
+    out
+}
+
+/// The reason phrase of a status (RFC 9110 section 15, RFC 6585).
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        // What a policy may choose by its own `status`.
+        402 => "Payment Required",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        410 => "Gone",
+        412 => "Precondition Failed",
+        423 => "Locked",
+        428 => "Precondition Required",
+        451 => "Unavailable For Legal Reasons",
+        _ if (400..500).contains(&status) => "Request Refused",
+        _ => "Internal Server Error",
+    }
+}
+
+fn push_number(out: &mut String, number: u64) {
+    use std::fmt::Write as _;
+    // Writing to a string can't fail.
+    let _ = write!(out, "{number}");
+}
+
+/// A JSON string. What comes through here is mostly plain ASCII, which is copied in one piece.
+fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push_str(text);
+    } else {
+        for char in text.chars() {
+            match char {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                control if u32::from(control) < 0x20 => {
+                    use std::fmt::Write as _;
+                    let _ = write!(out, "\\u{:04x}", u32::from(control));
+                }
+                other => out.push(other),
+            }
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::FieldError;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_refusal_is_problem_json() {
+        let mut refusal =
+            Refusal::new(422, "validation_failed", "the request does not match its schema");
+        refusal.errors.push(FieldError {
+            location: "body",
+            pointer: "#/a\"b".into(),
+            code: "required",
+            detail: "is missing".into(),
+        });
+        let value: serde_json::Value = serde_json::from_str(&problem(&refusal)).unwrap();
+        assert_eq!(value["status"], 422);
+        assert_eq!(value["errors"][0]["pointer"], "#/a\"b");
+        assert_eq!(value["truncated"], false);
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_read_back_as_it_was(text in any::<String>()) {
+            let mut out = String::new();
+            list(&mut out, |list| {
+                list.string(&text).string_or_null(None).list(|list| { list.number(7).string_or_null(Some(&text)); });
+            });
+            prop_assert!(!out.contains('\n'), "it stays on its line");
+            let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+            prop_assert_eq!(value[0].as_str(), Some(text.as_str()));
+            prop_assert_eq!(value[2][1].as_str(), Some(text.as_str()));
+        }
+    }
+}

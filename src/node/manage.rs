@@ -1,0 +1,409 @@
+//! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message, path?, suggestion?}}`.
+
+use std::sync::Arc;
+
+use napi_derive::napi;
+use serde_json::{Map, Value, json};
+
+use super::registry;
+use crate::clock::Now;
+use crate::config::raw::{Options, describe};
+use crate::engine::{Engine, Layers, Tokens};
+use crate::error::ConfigError;
+use crate::limit::{KeyState, LimitError, Limiter};
+use crate::policy::Outcome;
+use crate::revocation::{Revocations, RevokeError};
+use crate::stack::Stack;
+use crate::token::{IssueError, IssueOptions, TokenDenial};
+
+/// An error on its way to a `GuardError`.
+struct Failure(Value);
+
+type Answer = Result<Value, Failure>;
+
+impl Failure {
+    fn new(code: &str, message: &str) -> Self {
+        Self(json!({ "code": code, "message": message }))
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let mut fields = Map::new();
+        fields.insert("code".into(), error.code().as_str().into());
+        fields.insert("message".into(), error.to_string().into());
+        fields.insert("path".into(), error.path().into());
+        if let Some(suggestion) = error.suggestion() {
+            fields.insert("suggestion".into(), suggestion.into());
+        }
+        Self(Value::Object(fields))
+    }
+}
+
+impl From<LimitError> for Failure {
+    fn from(error: LimitError) -> Self {
+        let code = if matches!(error, LimitError::UnknownPolicy) {
+            "ERR_UNKNOWN_LIMIT"
+        } else {
+            "ERR_INVALID_ARGUMENT"
+        };
+        Self::new(code, &error.to_string())
+    }
+}
+
+impl From<RevokeError> for Failure {
+    fn from(error: RevokeError) -> Self {
+        Self::new("ERR_INVALID_ARGUMENT", &error.to_string())
+    }
+}
+
+impl From<TokenDenial> for Failure {
+    fn from(denial: TokenDenial) -> Self {
+        let refusal = denial.to_refusal();
+        Self(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
+    }
+}
+
+fn write(answer: Answer) -> String {
+    match answer {
+        Ok(value) => json!({ "ok": value }),
+        Err(Failure(error)) => json!({ "error": error }),
+    }
+    .to_string()
+}
+
+fn engine(guard: u32) -> Result<Arc<Engine>, Failure> {
+    registry::guard(guard).ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
+}
+
+fn full() -> Failure {
+    Failure::new(
+        "ERR_INTERNAL",
+        "too many guards or stacks are open; build them once, not for every request",
+    )
+}
+
+fn parse(json: &str) -> Result<Value, Failure> {
+    serde_json::from_str(json)
+        .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
+}
+
+/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput}`: its
+/// number, and members of `input` that the policy reads and no request has.
+#[napi(catch_unwind)]
+pub fn create_guard(config: String) -> String {
+    write((|| {
+        let engine = Engine::new(&parse(&config)?)?;
+        let unknown = engine.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
+        let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
+        Ok(json!({ "guard": guard, "unknownInput": unknown }))
+    })())
+}
+
+/// Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed
+/// response headers, and what it will ask the application for.
+#[napi(catch_unwind)]
+pub fn stack(guard: u32, options: String, only: String) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let layers = match only.as_str() {
+            "" => Layers::All,
+            "headers" => Layers::Headers,
+            "cors" => Layers::Cors,
+            "rateLimit" => Layers::RateLimit,
+            "jwt" => Layers::Token,
+            "policy" => Layers::Policy,
+            "payload" => Layers::Payload,
+            _ => return Err(Failure::new("ERR_INTERNAL", "there is no such layer")),
+        };
+        let stack = Arc::new(engine.stack(&parse(&options)?, layers)?);
+        let mut plan = plan(&stack);
+        let number = registry::add_stack(guard, stack).ok_or_else(full)?;
+        plan.insert("stack".into(), number.into());
+        Ok(Value::Object(plan))
+    })())
+}
+
+fn plan(stack: &Stack) -> Map<String, Value> {
+    let flat = |pairs: &[(String, String)]| {
+        pairs.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect::<Vec<_>>()
+    };
+    let headers = match &stack.headers {
+        None => json!({ "always": [], "secure": [], "remove": [], "nonce": null }),
+        Some(set) => json!({
+            "always": flat(&set.always),
+            "secure": flat(&set.secure),
+            "remove": set.remove,
+            "nonce": set.nonce.as_ref().map(|nonce| json!({ "name": nonce.name, "parts": nonce.parts })),
+        }),
+    };
+    let asks: Vec<Value> = stack
+        .callbacks
+        .iter()
+        .map(|asked| json!([asked.limit, asked.option, asked.path]))
+        .collect();
+    let mut plan = Map::new();
+    plan.insert("headers".into(), headers);
+    plan.insert("askOrigin".into(), stack.asks_origin().into());
+    plan.insert("askKeys".into(), asks.into());
+    plan.insert("wantsParams".into(), stack.wants_params().into());
+    plan
+}
+
+/// Forgets a guard and its stacks; requests that reach them are refused with 503.
+#[napi(catch_unwind)]
+pub fn release(guard: u32) -> String {
+    registry::release(guard);
+    write(Ok(Value::Null))
+}
+
+/// How a guard is doing: `HealthReport` of index.d.ts.
+#[napi(catch_unwind)]
+pub fn health(guard: u32) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let store = engine.store();
+        let revoked = engine
+            .tokens
+            .as_ref()
+            .and_then(|tokens| tokens.revocations.as_ref())
+            .map(|revocations| revocations.counts());
+        Ok(json!({
+            "ready": true,
+            "store": { "kind": "memory", "bytes": store.bytes(), "maxBytes": store.max_bytes(), "keys": store.len(Now::read().mono_us) },
+            "revoked": revoked.map(|counts| json!({
+                "tokens": counts.tokens, "subjects": counts.subjects, "sessions": counts.sessions, "keys": counts.keys,
+            })),
+        }))
+    })())
+}
+
+fn with_limit(
+    guard: u32,
+    name: &str,
+    run: impl FnOnce(&Limiter, Now) -> Result<Value, LimitError>,
+) -> String {
+    write((|| {
+        let limiter = engine(guard)?.limiter_with(name).ok_or(LimitError::UnknownPolicy)?;
+        Ok(run(&limiter, Now::read())?)
+    })())
+}
+
+fn key_state(state: &KeyState) -> Value {
+    json!({
+        "allowed": state.allowed,
+        "limit": state.limit,
+        "remaining": state.remaining,
+        "reset": state.reset_s,
+        "retryAfter": state.retry_after_s,
+        "blockedFor": state.blocked_s,
+    })
+}
+
+/// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+#[napi(catch_unwind)]
+pub fn limit_consume(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    with_limit(guard, &name, |limiter, now| {
+        limiter.consume(&name, &parts(&key), cost, now).map(|state| key_state(&state))
+    })
+}
+
+/// How a key of a limit stands. Answers `KeyState` of index.d.ts.
+#[napi(catch_unwind)]
+pub fn limit_get(guard: u32, name: String, key: Vec<String>) -> String {
+    with_limit(guard, &name, |limiter, now| {
+        limiter.get(&name, &parts(&key), now).map(|state| key_state(&state))
+    })
+}
+
+/// Takes `cost` from a key whether it has it or not.
+#[napi(catch_unwind)]
+pub fn limit_penalize(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    with_limit(guard, &name, |limiter, now| {
+        limiter.penalize(&name, &parts(&key), cost, now).map(|()| Value::Null)
+    })
+}
+
+/// Gives `cost` back to a key.
+#[napi(catch_unwind)]
+pub fn limit_reward(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    with_limit(guard, &name, |limiter, now| {
+        limiter.reward(&name, &parts(&key), cost, now).map(|()| Value::Null)
+    })
+}
+
+/// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
+#[napi(catch_unwind)]
+pub fn limit_block(guard: u32, name: String, key: Vec<String>, duration: String) -> String {
+    write((|| {
+        let limiter = engine(guard)?.limiter_with(&name).ok_or(LimitError::UnknownPolicy)?;
+        let given = json!({ "duration": parse(&duration)? });
+        let options = Options::read("", &given, &["duration"])?;
+        let range =
+            std::time::Duration::from_millis(1)..=std::time::Duration::from_secs(400 * 86_400);
+        let Some(duration) = options.duration("duration", range)? else {
+            return Err(Failure::new("ERR_MISSING_OPTION", "`duration` must be given"));
+        };
+        limiter.block(&name, &parts(&key), duration, Now::read())?;
+        Ok(Value::Null)
+    })())
+}
+
+/// Forgets what a key has used, and its block.
+#[napi(catch_unwind)]
+pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
+    with_limit(guard, &name, |limiter, _| limiter.reset(&name, &parts(&key)).map(|()| Value::Null))
+}
+
+fn parts(key: &[String]) -> Vec<&str> {
+    key.iter().map(String::as_str).collect()
+}
+
+fn with_tokens(guard: u32, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let error = || {
+            Failure::new("ERR_MISSING_OPTION", "`jwt` must be set on the guard to work with tokens")
+        };
+        run(engine.tokens.as_ref().ok_or_else(error)?, Now::read())
+    })())
+}
+
+/// Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`.
+#[napi(catch_unwind)]
+pub fn token_issue(guard: u32, claims: String, options: String) -> String {
+    with_tokens(guard, |tokens, now| {
+        let claims = match parse(&claims)? {
+            Value::Object(claims) => claims,
+            other => {
+                return Err(ConfigError::invalid(
+                    "claims",
+                    format!("must be an object, not {}", describe(&other)),
+                )
+                .into());
+            }
+        };
+        let options = parse(&options)?;
+        let options = Options::read("options", &options, &["expiresIn"])?;
+        let range = std::time::Duration::from_secs(1)..=crate::token::MAX_MAX_LIFETIME;
+        // A token for somebody who was logged out everywhere a moment ago must not fall under that.
+        let subject = claims.get("sub").and_then(Value::as_str);
+        let after = tokens
+            .revocations
+            .as_ref()
+            .zip(subject)
+            .and_then(|(revocations, subject)| revocations.subject_before(subject));
+        let options = IssueOptions { expires_in: options.duration("expiresIn", range)?, after };
+        let error = || {
+            Failure::new(
+                "ERR_MISSING_OPTION",
+                "no key can sign; give `jwt.secret` or a private key in `jwt.keys`",
+            )
+        };
+        let signer = tokens.signer.as_ref().ok_or_else(error)?;
+        let issued = signer
+            .issue(claims, options, now)
+            .map_err(|error| Failure::new(issue_code(&error), &error.to_string()))?;
+        Ok(
+            json!({ "accessToken": issued.token, "expiresIn": issued.expires_in_s, "tokenType": "Bearer" }),
+        )
+    })
+}
+
+const fn issue_code(error: &IssueError) -> &'static str {
+    match error {
+        IssueError::Lifetime => "ERR_INVALID_OPTION",
+        _ => "ERR_INVALID_ARGUMENT",
+    }
+}
+
+/// Verifies a token, revocation included. Answers its claims.
+#[napi(catch_unwind)]
+pub fn token_verify(guard: u32, token: String) -> String {
+    with_tokens(guard, |tokens, now| Ok(Value::Object(tokens.verify(&token, now)?.claims.clone())))
+}
+
+/// The public keys as a JWK set; empty where there is but a secret.
+#[napi(catch_unwind)]
+pub fn token_jwks(guard: u32) -> String {
+    with_tokens(guard, |tokens, now| {
+        Ok(tokens.signer.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.jwks(now)))
+    })
+}
+
+fn with_revocations(guard: u32, run: impl FnOnce(&Tokens, &Revocations, Now) -> Answer) -> String {
+    with_tokens(guard, |tokens, now| {
+        let error = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
+        run(tokens, tokens.to_revoke(now).ok_or_else(error)?, now)
+    })
+}
+
+/// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
+#[napi(catch_unwind)]
+pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> String {
+    with_revocations(guard, |tokens, revocations, now| {
+        let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
+        let until = revocable.expires_at.or_else(|| exp.and_then(whole_seconds));
+        revocations.revoke_fingerprint(revocable.fingerprint, until, now)?;
+        Ok(Value::Null)
+    })
+}
+
+/// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
+#[napi(catch_unwind)]
+pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> String {
+    with_revocations(guard, |_, revocations, now| {
+        revocations.revoke_subject(&subject, before.and_then(whole_seconds), now)?;
+        Ok(Value::Null)
+    })
+}
+
+/// Revokes all tokens of a session.
+#[napi(catch_unwind)]
+pub fn revoke_session(guard: u32, session: String) -> String {
+    with_revocations(guard, |_, revocations, now| {
+        revocations.revoke_session(&session, None, now)?;
+        Ok(Value::Null)
+    })
+}
+
+/// Revokes all tokens that a key has signed.
+#[napi(catch_unwind)]
+pub fn revoke_key(guard: u32, key: String) -> String {
+    with_revocations(guard, |_, revocations, _| {
+        revocations.revoke_key(&key)?;
+        Ok(Value::Null)
+    })
+}
+
+/// Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts.
+#[napi(catch_unwind)]
+pub fn policy_evaluate(guard: u32, input: String, query: Option<String>) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let error =
+            || Failure::new("ERR_MISSING_OPTION", "`policy` must be set on the guard to ask it");
+        let set = engine.policy.as_ref().ok_or_else(error)?;
+        let query = match query {
+            Some(query) => set.query("query", &query)?,
+            None => set.default_query(),
+        };
+        let (allow, reasons, fault) = match set.evaluate_json(&query, &parse(&input)?, Now::read())
+        {
+            Outcome::Allow { reasons } => (true, reasons, None),
+            Outcome::Deny { reasons, .. } => (false, reasons, None),
+            Outcome::Fault { kind, .. } => (false, Vec::new(), Some(kind.as_str())),
+        };
+        Ok(json!({ "allow": allow, "reasons": reasons, "fault": fault }))
+    })())
+}
+
+/// Seconds, rounded up: a revocation may last too long, never too short.
+fn whole_seconds(seconds: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be in range"
+    )]
+    (0.0..253_402_300_800.0).contains(&seconds).then_some(seconds.ceil() as u64)
+}

@@ -1,0 +1,21 @@
+//! The edge to Node: the only place that names napi.
+//!
+//! Two kinds of exports. [`decide`] and its three followers run on every request: integers and strings in, one text
+//! out. All others run when a guard is built or managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so
+//! that an error keeps its code, path and suggestion.
+//!
+//! Every export catches panics, which come back as JavaScript errors: the shim refuses the request then.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::must_use_candidate,
+    reason = "Node calls these, and Node-API gives strings and lists by value"
+)]
+
+mod answer;
+pub mod manage;
+mod registry;
+pub mod requests;
+
+#[cfg(debug_assertions)]
+pub mod panics;

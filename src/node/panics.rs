@@ -1,0 +1,31 @@
+//! Deliberate panics, in debug builds only: the tests show with them that none crosses into Node.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use napi_derive::napi;
+
+static PANIC_NEXT: AtomicBool = AtomicBool::new(false);
+
+/// Panics at once.
+#[napi(catch_unwind)]
+pub fn debug_panic() {
+    panic_now();
+}
+
+/// Makes the next decision panic.
+#[napi(catch_unwind)]
+pub fn debug_panic_next() {
+    PANIC_NEXT.store(true, Ordering::SeqCst);
+}
+
+/// Where the next decision panics.
+pub(super) fn point() {
+    if PANIC_NEXT.swap(false, Ordering::SeqCst) {
+        panic_now();
+    }
+}
+
+#[expect(clippy::panic, reason = "this is what it is for")]
+fn panic_now() {
+    panic!("a deliberate panic");
+}

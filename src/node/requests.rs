@@ -1,0 +1,129 @@
+//! The request path: what the shim calls for every request.
+
+use napi_derive::napi;
+use serde_json::Value;
+
+use super::{answer, registry};
+use crate::clock::Now;
+use crate::refusal::Refusal;
+use crate::stack::{Exchange, Extras, Keys, Verdict, Waiting};
+
+/// Decides a request up to its body.
+/// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+/// JSON. Returns the answer of `src/node/answer.rs`.
+#[napi(catch_unwind)]
+pub fn decide(stack: u32, head: String, extras: Option<String>) -> String {
+    #[cfg(debug_assertions)]
+    super::panics::point();
+    let Some(stack) = registry::stack(stack) else { return refused(closed()) };
+    let Some(extras) = read_extras(extras.as_deref()) else { return refused(unreadable()) };
+    let (exchange, verdict) = stack.before_body(head, extras, Now::read());
+    answer_for(Box::new(Waiting { stack, exchange }), &verdict)
+}
+
+/// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
+#[napi(catch_unwind)]
+pub fn resume(ticket: u32, keys: String) -> String {
+    let Some(mut waiting) = registry::take(ticket) else { return refused(unreadable()) };
+    let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
+    let verdict = waiting.stack.resume(&mut waiting.exchange, &keys);
+    answer_for(waiting, &verdict)
+}
+
+/// Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add.
+#[napi(catch_unwind)]
+pub fn decide_body(ticket: u32, body: &[u8]) -> String {
+    #[cfg(debug_assertions)]
+    super::panics::point();
+    let Some(mut waiting) = registry::take(ticket) else { return refused(unreadable()) };
+    let verdict = waiting.stack.after_body(&mut waiting.exchange, body);
+    if answer::is_plain_pass(&waiting.exchange, &verdict) {
+        return String::new();
+    }
+    answer_for(waiting, &verdict)
+}
+
+/// Forgets a waiting request, whose client went away.
+#[napi(catch_unwind)]
+pub fn abandon(ticket: u32) {
+    drop(registry::take(ticket));
+}
+
+fn answer_for(mut waiting: Box<Waiting>, verdict: &Verdict) -> String {
+    let opened = answer::open(&waiting.exchange, verdict);
+    if !matches!(verdict, Verdict::ReadBody { .. } | Verdict::AskKeys) {
+        return answer::close(opened, None);
+    }
+    // The second answer says only what is new.
+    waiting.exchange.forget_written();
+    let Some(ticket) = registry::wait(waiting) else {
+        let overloaded = Refusal::new(503, "overloaded", "too many requests wait for their body");
+        return refused(overloaded.header("Retry-After", "1"));
+    };
+    answer::close(opened, Some(ticket))
+}
+
+fn refused(refusal: Refusal) -> String {
+    answer::close(
+        answer::open(&Exchange::new(Extras::default(), Now::read()), &Verdict::Refuse(refusal)),
+        None,
+    )
+}
+
+fn closed() -> Refusal {
+    Refusal::new(503, "guard_closed", "the guard of this API is closed").header("Retry-After", "1")
+}
+
+/// The shim and the core disagree: never a pass.
+fn unreadable() -> Refusal {
+    Refusal::new(500, "internal_error", "the request could not be decided")
+}
+
+fn read_extras(json: Option<&str>) -> Option<Extras> {
+    let Some(json) = json else { return Some(Extras::default()) };
+    let Value::Object(mut given) = serde_json::from_str(json).ok()? else { return None };
+    let origin = given.get("origin").and_then(Value::as_bool);
+    let params = match given.remove("params") {
+        Some(Value::Object(params)) => {
+            params.into_iter().filter_map(|(name, value)| Some((name, param(value)?))).collect()
+        }
+        _ => Vec::new(),
+    };
+    let counted = match given.remove("counted") {
+        Some(Value::Array(ids)) => {
+            ids.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect()
+        }
+        _ => Vec::new(),
+    };
+    Some(Extras { origin, params, counted })
+}
+
+/// A route parameter: Express 5 gives a list of segments for a wildcard.
+fn param(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Array(segments) => {
+            Some(segments.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("/"))
+        }
+        _ => None,
+    }
+}
+
+fn read_keys(json: &str) -> Option<Vec<Keys>> {
+    let Value::Array(rows) = serde_json::from_str(json).ok()? else { return None };
+    rows.into_iter()
+        .map(|row| {
+            let Value::Array(row) = row else { return None };
+            let [Value::String(name), Value::String(option), value] = row.as_slice() else {
+                return None;
+            };
+            let mut keys = Keys { name: name.clone(), ..Keys::default() };
+            match option.as_str() {
+                "key" => keys.key = Some(value.as_str()?.to_owned()),
+                "cost" => keys.cost = Some(u32::try_from(value.as_u64()?).ok()?),
+                _ => return None,
+            }
+            Some(keys)
+        })
+        .collect()
+}
