@@ -1,0 +1,20 @@
+'use strict'
+
+// The one entry point: `require('keepstone')`, `import guard from 'keepstone'` and `import { createGuard } from
+// 'keepstone'` all give this module object, so there is one instance of everything.
+
+const { createGuard } = require('./shim/guard.js')
+const { GuardError } = require('./shim/errors.js')
+
+/** Builds a guard and returns its stack, in one line. */
+function securityStack(config) {
+  return createGuard(config).securityStack()
+}
+
+const guard = { createGuard, securityStack, GuardError }
+
+module.exports = guard
+module.exports.createGuard = createGuard
+module.exports.securityStack = securityStack
+module.exports.GuardError = GuardError
+module.exports.default = guard

@@ -1,0 +1,148 @@
+'use strict'
+
+const native = require('../native.js')
+const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { encode, encodeData } = require('./encode.js')
+const { validOf } = require('./request.js')
+const { buildStack } = require('./stack.js')
+
+// A guard that nobody holds any more gives its memory back, also when nobody called close().
+const collected = new FinalizationRegistry((handle) => native.release(handle))
+
+/**
+ * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
+ * index.d.ts documents the options.
+ */
+function createGuard(config = {}) {
+  const { json, functions } = encode(takeLog(config))
+  const { guard: handle, unknownInput } = ask(native.createGuard, json)
+  if (unknownInput.length > 0) {
+    const names = unknownInput.map((name) => `input.${name}`).join(', ')
+    warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
+  }
+  const guard = {}
+  // What the handlers need to know of the guard; `pin` keeps it from being collected while one of them is in use.
+  const owner = {
+    handle,
+    functions,
+    log: config?.log,
+    trustsProxies: Array.isArray(config?.trustedProxies) && config.trustedProxies.length > 0,
+    pin: guard
+  }
+  const layer = (name, option) => (options) => {
+    if (options === false) {
+      throw new GuardError(`\`${option}\` can't be false where its layer is mounted alone: leave the handler out`, { code: 'ERR_INVALID_OPTION', path: option })
+    }
+    return buildStack(owner, options === undefined ? undefined : { [option]: options }, name)
+  }
+  // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
+  const call = (fn, ...args) => ask(fn, handle, ...args)
+
+  Object.assign(guard, {
+    securityStack: (route) => [buildStack(owner, route, null)],
+    headers: layer('headers', 'headers'),
+    cors: layer('cors', 'cors'),
+    rateLimit: layer('rateLimit', 'rateLimit'),
+    authenticate: layer('jwt', 'jwt'),
+    authorize: layer('policy', 'policy'),
+    validate(schemas) {
+      const handler = buildStack(owner, schemas, 'payload')
+      handler.valid = (req) => validOf(req, handler)
+      return handler
+    },
+    limits: Object.freeze({
+      consume: async (name, key, cost = 1) => call(native.limitConsume, text('name', name), parts(key), count('cost', cost)),
+      get: async (name, key) => call(native.limitGet, text('name', name), parts(key)),
+      penalize: async (name, key, cost = 1) => void call(native.limitPenalize, text('name', name), parts(key), count('cost', cost)),
+      reward: async (name, key, cost = 1) => void call(native.limitReward, text('name', name), parts(key), count('cost', cost)),
+      block: async (name, key, duration) => void call(native.limitBlock, text('name', name), parts(key), JSON.stringify(duration ?? null)),
+      reset: async (name, key) => void call(native.limitReset, text('name', name), parts(key))
+    }),
+    tokens: Object.freeze({
+      issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
+      verify: async (token) => call(native.tokenVerify, text('token', token)),
+      jwks: () => call(native.tokenJwks)
+    }),
+    revoke: Object.freeze({
+      token: async (tokenOrJti, exp) => void call(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp)),
+      subject: async (sub, before) => void call(native.revokeSubject, text('sub', sub), seconds('before', before)),
+      session: async (sid) => void call(native.revokeSession, text('sid', sid)),
+      key: async (kid) => void call(native.revokeKey, text('kid', kid))
+    }),
+    policy: Object.freeze({
+      evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
+    }),
+    jwks() {
+      call(native.tokenJwks) // a guard without tokens has no such endpoint
+      return (req, res, next) => {
+        let body
+        try {
+          body = JSON.stringify(call(native.tokenJwks))
+        } catch (error) {
+          return closed(res, error, next)
+        }
+        res.setHeader('Content-Type', 'application/jwk-set+json')
+        res.setHeader('Cache-Control', 'public, max-age=300')
+        res.setHeader('Content-Length', String(Buffer.byteLength(body)))
+        res.end(req.method === 'HEAD' ? undefined : body)
+      }
+    },
+    health: () => call(native.health),
+    ready: async () => void call(native.health),
+    close: async () => void native.release(handle)
+  })
+  collected.register(guard, handle)
+  return Object.freeze(guard)
+}
+
+/** Calls the core. A panic in it is no fault of the caller, but must not look like a refusal either. */
+function ask(fn, ...args) {
+  let answer
+  try {
+    answer = fn(...args)
+  } catch (cause) {
+    throw new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
+  }
+  return unwrap(answer)
+}
+
+function closed(res, error, next) {
+  if (error.code !== 'ERR_CLOSED') return next(error)
+  res.statusCode = 503
+  res.setHeader('Retry-After', '1')
+  res.end()
+}
+
+function takeLog(config) {
+  if (config === null || typeof config !== 'object' || config.log === undefined) return config
+  const { log, ...rest } = config
+  if (typeof log !== 'function') {
+    throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
+  }
+  return rest
+}
+
+function text(name, value) {
+  if (typeof value === 'string' && value !== '') return value
+  throw new GuardError(`\`${name}\` must be a string that is not empty`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+}
+
+/** A key as the limit's `key` lists its parts: one string, or a list of them. */
+function parts(key) {
+  return Array.isArray(key) && key.length > 0 ? key.map((part) => text('key', part)) : [text('key', key)]
+}
+
+function count(name, value) {
+  if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) return value
+  throw new GuardError(`\`${name}\` must be a whole number from 0 to 4294967295`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+}
+
+/** Seconds since 1970 from a number or a Date; undefined where none is given. */
+function seconds(name, value) {
+  if (value === undefined) return undefined
+  const number = value instanceof Date ? Math.ceil(value.getTime() / 1000) : value
+  if (Number.isFinite(number) && number >= 0 && number < 253402300800) return number
+  throw new GuardError(`\`${name}\` must be a Date or seconds since 1970`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+}
+
+module.exports = { createGuard }

@@ -1,0 +1,98 @@
+'use strict'
+
+// What the handlers of this process keep on a request: what applications see as `req.guard`, and what only they see.
+
+const { randomBytes } = require('node:crypto')
+const { GuardError } = require('./errors.js')
+const { CLIENT, LIMITS, REASONS, TOKEN } = require('./answer.js')
+
+const kState = Symbol('keepstone')
+const ID_PREFIX = randomBytes(6).toString('hex')
+let idCounter = 0
+
+/** What a handler sees as `req.guard`. */
+class RequestGuard {
+  #id = 0
+  // Lines of answers, read when somebody asks.
+  #token = ''
+  #limits = []
+  client = ''
+  reasons = []
+
+  /** A process-wide unique id of this request. */
+  get id() {
+    if (this.#id === 0) this.#id = ++idCounter
+    return `${ID_PREFIX}-${this.#id.toString(36)}`
+  }
+
+  get token() {
+    if (this.#token === '') return null
+    const [jti, exp, iat, kid, alg] = JSON.parse(this.#token)
+    return { ...(jti === null ? {} : { jti }), exp, iat, ...(kid === null ? {} : { kid }), alg }
+  }
+
+  get limits() {
+    const rows = this.#limits.flatMap((line) => JSON.parse(line))
+    return rows.map(([name, limit, remaining, reset]) => ({ name, limit, remaining, reset }))
+  }
+
+  /** Takes what the core says of this request; a second stack on the same request adds to it. */
+  static take(guard, answer) {
+    if (answer[CLIENT] !== '') guard.client = answer[CLIENT]
+    if (answer[TOKEN] !== '') guard.#token = answer[TOKEN]
+    if (answer[REASONS] !== '') guard.reasons = guard.reasons.concat(JSON.parse(answer[REASONS]))
+    if (answer[LIMITS] !== '') guard.#limits.push(answer[LIMITS])
+  }
+}
+
+function guardOf(req) {
+  if (!(req.guard instanceof RequestGuard)) req.guard = new RequestGuard()
+  return req.guard
+}
+
+/** What this process's guards have done for one request so far. */
+class RequestState {
+  /** Guards whose whole stack has run. */
+  guards = []
+  /** Guards and the limits that they have counted, in turn. */
+  counted = null
+  /** The body as bytes, once it is read. */
+  raw = null
+  /** Whether `req.body` is ours. */
+  hasBody = false
+  /** What each validating handler has found. */
+  valid = null
+
+  /** The numbers of the limits of `owner` that this request was counted by already; undefined where there are none. */
+  countedBy(owner) {
+    if (this.counted === null) return undefined
+    const ids = []
+    for (let i = 0; i < this.counted.length; i += 2) {
+      if (this.counted[i] === owner) for (const limit of JSON.parse(this.counted[i + 1])) ids.push(limit[4])
+    }
+    return ids.length === 0 ? undefined : ids
+  }
+
+  count(owner, limits) {
+    if (this.counted === null) this.counted = [owner, limits]
+    else this.counted.push(owner, limits)
+  }
+}
+
+/** The state of a request; made on first sight. */
+function stateOf(req) {
+  return (req[kState] ??= new RequestState())
+}
+
+/** What the handler of `guard.validate(...)` found valid on this request: `{ body, query, params, headers }`. */
+function validOf(req, handler) {
+  const valid = req[kState]?.valid?.get(handler)
+  if (valid === undefined) {
+    throw new GuardError('this request was not validated by this handler; mount it on the route', {
+      code: 'ERR_INVALID_ARGUMENT'
+    })
+  }
+  return valid
+}
+
+module.exports = { RequestGuard, guardOf, stateOf, validOf }

@@ -1,0 +1,247 @@
+'use strict'
+
+// The request path. The core decides (src/stack.rs has the order); this file asks it and carries out the answer.
+// One native call before the body, one after it, and no promise unless the application's own functions return one.
+
+const { randomBytes } = require('node:crypto')
+const native = require('../native.js')
+const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { encode } = require('./encode.js')
+const { parsedElsewhere, readBody } = require('./body.js')
+const { headOf, pathOf } = require('./head.js')
+const { RequestGuard, guardOf, stateOf } = require('./request.js')
+const { addVary, end, stripLate } = require('./response.js')
+const { takeSchemas, checkSecondStage } = require('./schema.js')
+const {
+  read, readClaims, readHeaders,
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS,
+  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, HAS_BODY, SECURE, HEADERS, CLAIMS, LIMITS, CHECKED, TICKET
+} = require('./answer.js')
+
+const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
+
+/**
+ * Builds the handler of one stack.
+ * `owner` is the guard's inside ({ handle, log, pin }), `options` what the user narrowed, `only` the one layer that
+ * it has (null: all of them).
+ */
+function buildStack(owner, options, only) {
+  // A layer that is mounted alone has no schemas: its `headers` are response headers.
+  const takes = only === null || only === 'payload'
+  const { options: rest, second, parts } = takes ? takeSchemas(options) : { options: options ?? {}, second: [], parts: [] }
+  const { json, functions } = encode(rest)
+  const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
+  const handle = plan.stack
+  const { always, secure, remove, nonce: nonceIn } = plan.headers
+  const strip = remove.filter((name) => name !== 'x-powered-by')
+  const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
+  const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
+  const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
+  const wantsParams = plan.wantsParams
+  const whole = only === null && options === undefined
+
+  function protect(req, res, next) {
+    const state = stateOf(req)
+    if (whole) {
+      if (state.guards.includes(owner)) {
+        warnOnce('GUARD_MOUNTED_TWICE', 'the stack of one guard runs twice on one request; mount it once')
+      }
+      state.guards.push(owner)
+    }
+    const x = { req, res, next, state }
+    attempt(x, () => {
+      putHeaders(x)
+      return askOrigin !== null && req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
+    })
+  }
+
+  // Every step says whether the request has passed. The next handler is called outside of the `try`: what it throws is
+  // its own affair.
+  function attempt(x, step) {
+    let passed = false
+    try {
+      passed = step()
+    } catch (error) {
+      return fail(x, error)
+    }
+    if (passed) x.next()
+  }
+
+  function putHeaders({ req, res }) {
+    if (res.headersSent) return
+    for (let i = 0; i < always.length; i += 2) res.setHeader(always[i], always[i + 1])
+    res.removeHeader('x-powered-by') // Express has set it already
+    if (strip.length > 0) stripLate(res, strip)
+    if (nonceIn !== null) {
+      const nonce = randomBytes(16).toString('base64')
+      guardOf(req).nonce = nonce
+      res.setHeader(nonceIn.name, nonceIn.parts.join(nonce))
+    }
+  }
+
+  function askForOrigin(x) {
+    const verdict = askOrigin(x.req.headers.origin)
+    if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
+    // A promise of our own settles once, whatever the function has returned.
+    Promise.resolve(verdict).then((allowed) => attempt(x, () => decide(x, allowed === true)), (error) => fail(x, error))
+    return false
+  }
+
+  function decide(x, origin) {
+    const { req, state } = x
+    const counted = state.countedBy(owner)
+    let extras
+    if (origin !== undefined || wantsParams || counted !== undefined) {
+      extras = JSON.stringify({ origin, params: wantsParams ? req.params : undefined, counted })
+    }
+    return act(x, read(native.decide(handle, headOf(req, owner.trustsProxies), extras)))
+  }
+
+  function act(x, answer) {
+    const { req, res } = x
+    // While we waited, the client went away or another handler has answered.
+    if (res.writableEnded || res.destroyed) {
+      if (answer[TICKET] !== '') native.abandon(Number(answer[TICKET]))
+      return false
+    }
+    if (!res.headersSent) answerHeaders(res, answer)
+    RequestGuard.take(guardOf(req), answer)
+    if (answer[CLAIMS] !== '') req.user = readClaims(answer[CLAIMS])
+    if (answer[LIMITS] !== '') x.state.count(owner, answer[LIMITS])
+    switch (answer[KIND]) {
+      case PASS:
+        return pass(x, answer[HAS_BODY] === '1', answer[CHECKED])
+      case READ_BODY:
+        return takeBody(x, Number(answer[TICKET]), Number(answer[MAX_BYTES]))
+      case REFUSE:
+        return refuse(x, Number(answer[STATUS]), answer[CODE], answer[PROBLEM])
+      case PREFLIGHT:
+        tell(x, 'preflight', Number(answer[STATUS]))
+        return end(res, Number(answer[STATUS]), undefined)
+      case ASK_KEYS:
+        return act(x, read(native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET]))))))
+      default:
+        throw new Error('unknown answer of the core')
+    }
+  }
+
+  function answerHeaders(res, answer) {
+    if (answer[SECURE] === '1') for (let i = 0; i < secure.length; i += 2) res.setHeader(secure[i], secure[i + 1])
+    if (answer[HEADERS] === '') return
+    const headers = readHeaders(answer[HEADERS])
+    for (let i = 0; i < headers.length; i += 2) {
+      if (headers[i] === 'Vary') addVary(res, headers[i + 1])
+      else res.setHeader(headers[i], headers[i + 1])
+    }
+  }
+
+  function keysOf(x, ticket) {
+    try {
+      return askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(x.req))])
+    } catch (error) {
+      native.abandon(ticket)
+      throw error
+    }
+  }
+
+  function takeBody(x, ticket, maxBytes) {
+    const { req, state } = x
+    let bytes
+    try {
+      bytes = state.raw ?? parsedElsewhere(req)
+    } catch (error) {
+      native.abandon(ticket)
+      throw error
+    }
+    if (bytes !== null) return judgeBody(x, ticket, bytes)
+    readBody(
+      req,
+      maxBytes,
+      (read) => attempt(x, () => judgeBody(x, ticket, read)),
+      () => native.abandon(ticket)
+    )
+    return false
+  }
+
+  function judgeBody(x, ticket, bytes) {
+    x.state.raw = bytes
+    x.req._body = true // other body parsers leave the request alone
+    const answer = native.decideBody(ticket, bytes)
+    if (answer !== '') return act(x, read(answer))
+    // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
+    return x.res.writableEnded || x.res.destroyed ? false : pass(x, true, '')
+  }
+
+  function pass(x, hasBody, checked) {
+    const { req, state } = x
+    // A stack without a schema of its own leaves what an earlier one has made of the body: it may have dropped members.
+    if (hasBody && (!state.hasBody || parts.includes('body'))) {
+      req.body = JSON.parse(state.raw.toString())
+      state.hasBody = true
+    }
+    if (parts.length > 0) {
+      const valid = checked === '' ? {} : JSON.parse(checked)
+      if (parts.includes('body')) valid.body = req.body
+      if (second.length > 0) {
+        const problem = checkSecondStage(second, valid)
+        if (problem !== null) return refuse(x, 422, 'validation_failed', problem)
+        if (parts.includes('body')) req.body = valid.body
+      }
+      state.valid ??= new Map()
+      state.valid.set(protect, valid)
+    }
+    tell(x, 'allow')
+    return true
+  }
+
+  function refuse(x, status, code, problem) {
+    tell(x, 'refuse', status, code)
+    return end(x.res, status, problem)
+  }
+
+  // A fault on our side, or in a function of the application: never a pass.
+  function fail(x, error) {
+    warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${String(error?.message)}`)
+    if (!x.res.writableEnded) refuse(x, 500, 'internal_error', FAULT)
+  }
+
+  function tell(x, outcome, status, code) {
+    if (owner.log === undefined) return
+    const { req } = x
+    const guard = guardOf(req)
+    const event = {
+      time: new Date().toISOString(),
+      id: guard.id,
+      client: guard.client,
+      method: req.method,
+      path: pathOf(req),
+      outcome,
+      status,
+      code,
+      user: req.user?.sub,
+      reasons: guard.reasons
+    }
+    const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
+    try {
+      const logged = owner.log(event)
+      if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  // The closures hold the guard, so that it is not collected while a handler of it is in use.
+  protect.guard = owner.pin
+  return protect
+}
+
+function checkedKey(name, option, value) {
+  if (option === 'key' && typeof value === 'string' && value !== '') return value
+  if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
+  throw new GuardError(
+    `the function \`${option}\` of the rate limit '${name}' must return ${option === 'key' ? 'a string that is not empty' : 'a whole number'}`,
+    { code: 'ERR_INVALID_ARGUMENT' }
+  )
+}
+
+module.exports = { buildStack }
