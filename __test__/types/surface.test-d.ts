@@ -1,0 +1,128 @@
+// Configuration, operations and errors.
+import { createGuard, GuardError, securityStack } from 'keepstone'
+import type {
+  ConfigErrorCode,
+  DecisionEvent,
+  Guard,
+  GuardConfig,
+  GuardErrorCode,
+  IssuedToken,
+  JwkSet,
+  KeyState,
+  PolicyDecision,
+  RequestHandler,
+  TokenErrorCode,
+} from 'keepstone'
+import { expect, type Equals } from './equals'
+
+declare const jwks: JwkSet
+const base = { issuer: 'https://issuer.example.com', audience: 'api' } as const
+
+const full: GuardConfig = {
+  profile: 'web',
+  headers: {
+    csp: { directives: { 'script-src': ["'self'"], 'style-src': false }, nonce: true },
+    hsts: { maxAge: 31_536_000, includeSubDomains: true, preload: true },
+    permissionsPolicy: { camera: [] },
+    remove: ['Server'],
+  },
+  cors: { origins: async (origin) => origin.endsWith('.example.com'), credentials: true, maxAge: 600 },
+  hosts: ['api.example.com'],
+  trustedProxies: ['10.0.0.0/8'],
+  store: { memory: { maxBytes: '32mb', shared: 'api' } },
+  rateLimit: [
+    { name: 'api', limit: 100, window: '60s' },
+    { name: 'login', limit: 5, window: 60_000, key: ['ip', 'user'], methods: ['POST'], paths: ['/login'], tiers: { pro: { limit: 50 } } },
+  ],
+  jwt: { ...base, secret: Buffer.alloc(32), clockTolerance: '5s', maxLifetime: '1h' },
+  payload: { maxBytes: '1mb', maxDepth: 8, operators: 'allow' },
+  policy: { policies: { 'authz.rego': 'package httpapi.authz' }, query: 'data.httpapi.authz.allow', limits: { timeMs: 10 } },
+  log: (event) => console.log(event.outcome),
+}
+const guard = createGuard(full)
+expect<Equals<typeof guard, Guard>>()
+expect<Equals<ReturnType<typeof securityStack>, RequestHandler[]>>()
+
+// Off is `false`, and `undefined` is as good as left out.
+createGuard({ headers: false, cors: false, rateLimit: false, jwt: false, revocation: false, policy: false })
+createGuard({ profile: undefined, log: undefined })
+createGuard()
+
+// Key sources: at least one.
+createGuard({ jwt: { ...base, jwks } })
+createGuard({ jwt: { ...base, keys: [{ kid: 'a', alg: 'ES256', key: '-----BEGIN', notAfter: new Date() }] } })
+// @ts-expect-error: no key source
+createGuard({ jwt: base })
+createGuard({ jwt: { ...base, secret: process.env['JWT_SECRET'] ?? '', jwks } })
+// @ts-expect-error: a secret that may be undefined is no key source
+createGuard({ jwt: { ...base, secret: process.env['JWT_SECRET'] } })
+// @ts-expect-error: no audience
+createGuard({ jwt: { issuer: 'https://issuer.example.com', jwks } })
+// @ts-expect-error: `none` is no algorithm
+createGuard({ jwt: { ...base, jwks, algorithms: ['none'] } })
+
+// @ts-expect-error: misspelt option
+createGuard({ ratelimit: { name: 'api', limit: 1, window: '1s' } })
+// @ts-expect-error: no origins
+createGuard({ cors: { credentials: true } })
+// @ts-expect-error: no unit
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '60' } })
+// @ts-expect-error: no such unit
+createGuard({ payload: { maxBytes: '1gb' } })
+// @ts-expect-error: no name
+createGuard({ rateLimit: { limit: 1, window: '1s' } })
+// @ts-expect-error: `true` is not an option
+createGuard({ headers: true })
+
+// Layers, operations.
+expect<Equals<ReturnType<Guard['headers']>, RequestHandler>>()
+expect<Equals<Awaited<ReturnType<Guard['limits']['consume']>>, KeyState>>()
+expect<Equals<Awaited<ReturnType<Guard['limits']['get']>>, KeyState>>()
+expect<Equals<ReturnType<Guard['limits']['block']>, Promise<void>>>()
+expect<Equals<Awaited<ReturnType<Guard['tokens']['issue']>>, IssuedToken>>()
+expect<Equals<ReturnType<Guard['tokens']['jwks']>, JwkSet>>()
+expect<Equals<ReturnType<Guard['revoke']['subject']>, Promise<void>>>()
+expect<Equals<ReturnType<Guard['policy']['evaluate']>, Promise<PolicyDecision>>>()
+expect<Equals<ReturnType<Guard['ready']>, Promise<void>>>()
+expect<Equals<DecisionEvent['outcome'], 'allow' | 'refuse' | 'preflight'>>()
+void guard.limits.consume('api', '203.0.113.7', 2)
+void guard.revoke.token('jti', 1_800_000_000)
+void guard.revoke.subject('user-1', new Date())
+void guard.tokens.issue({ sub: 'ada', role: 'admin' }, { expiresIn: '5m' })
+// @ts-expect-error: the guard sets it
+void guard.tokens.issue({ sub: 'ada', exp: 1_800_000_000 })
+void guard.limits.block('login', ['203.0.113.7', 'ada'], '15m')
+guard.securityStack({ cors: false, jwt: { optional: true }, policy: { query: 'data.a.b' } })
+
+// What does not exist yet is not typed.
+// @ts-expect-error
+guard.forwardAuth
+// @ts-expect-error
+guard.csrf
+// @ts-expect-error
+createGuard({ store: { redis: 'redis://localhost' } })
+// @ts-expect-error
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', count: 'failed' } })
+
+// Errors
+function explain(error: unknown): string | undefined {
+  if (!(error instanceof GuardError)) return undefined
+  expect<Equals<typeof error.code, GuardErrorCode>>()
+  const status: number | undefined = error.status
+  switch (error.code) {
+    case 'ERR_UNKNOWN_OPTION':
+      return error.suggestion
+    case 'token_expired':
+      return String(status)
+    // @ts-expect-error: no such code
+    case 'token_expire':
+      return undefined
+    default:
+      return error.path
+  }
+}
+void explain
+expect<Equals<Extract<GuardErrorCode, `ERR_WEAK_${string}`>, 'ERR_WEAK_SECRET' | 'ERR_WEAK_KEY'>>()
+expect<Equals<Extract<ConfigErrorCode, TokenErrorCode>, never>>()
+// @ts-expect-error: keepstone makes its errors itself
+new GuardError()

@@ -1,0 +1,1259 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+
+declare global {
+  namespace Express {
+    /**
+     * The verified claims of a request. Add your own claims by declaration merging:
+     *
+     * ```ts
+     * declare global { namespace Express { interface User { sub: string; roles: string[] } } }
+     * ```
+     */
+    interface User {}
+
+    interface Request {
+      /**
+       * The claims of the verified token; `undefined` when the request carries none. Same declaration as passport's.
+       */
+      user?: User | undefined
+      /** What keepstone knows about this request; set by the first keepstone layer that sees it. */
+      guard?: guard.RequestGuard | undefined
+    }
+  }
+}
+
+/**
+ * Security layers for a Node.js API, decided by one native core.
+ *
+ * ```ts
+ * import { createGuard } from 'keepstone'
+ *
+ * const guard = createGuard({ rateLimit: { name: 'api', limit: 100, window: '60s' } })
+ * app.use(guard.securityStack())
+ * ```
+ */
+declare namespace guard {
+  // ----------------------------------------------------------------------------------------------- entry points
+
+  /**
+   * Checks the whole configuration and builds a guard. A request never meets an unchecked option.
+   *
+   * @param config every layer's options; `{}` gives headers, a rate limit of 100 requests per 60 s and client
+   *   address, and body limits, without CORS, tokens or policy.
+   * @returns the guard; it holds no handle that keeps the process alive.
+   * @throws {@link GuardError} with a {@link ConfigErrorCode}, the option's `path` and a `suggestion`: for an unknown
+   *   key, a value of the wrong type or out of range, a missing or contradicting option, a weak secret or key, a
+   *   schema that can't be compiled, a policy that can't be loaded.
+   */
+  export function createGuard(config?: GuardConfig): Guard
+
+  /**
+   * Shorthand for `createGuard(config).securityStack()`.
+   *
+   * @returns the handlers of all layers in their fixed order, for `app.use(securityStack(config))`.
+   * @throws {@link GuardError} as {@link createGuard} does.
+   */
+  export function securityStack(config?: GuardConfig): RequestHandler[]
+
+  /** A guard: its layers together, each layer alone, and the operations behind them. */
+  export interface Guard {
+    /**
+     * All layers in their fixed order: headers, CORS, host, token, revocation, rate limits, policy, payload.
+     *
+     * @param route options for the routes this stack is mounted on, in place of the guard's own; `body`, `query`,
+     *   `params` and `headers` take schemas.
+     * @returns an array with one handler: both `app.use(stack)` and `app.use('/v1', ...stack)` take it. Where a
+     *   handler of your own follows in the same call, spread the array: behind an unspread one, Express's own types
+     *   give that handler no parameter types. Build it once, not per request: it stays until {@link Guard.close}.
+     * @throws {@link GuardError} as {@link createGuard} does.
+     */
+    securityStack<const R extends RouteOptions>(route?: R): RouteHandler<R>[]
+
+    /**
+     * The response headers layer alone.
+     *
+     * @param options replace the guard's `headers` on these routes; left out: the guard's own.
+     * @throws {@link GuardError} as {@link createGuard} does, and for `false`, as every layer alone: leave the handler
+     *   out instead.
+     */
+    headers(options?: HeadersOptions): RequestHandler
+
+    /**
+     * The CORS layer alone: puts the CORS headers on and answers preflights.
+     *
+     * @param options replace the guard's `cors` on these routes; left out: the guard's own.
+     */
+    cors(options?: CorsOptions): RequestHandler
+
+    /**
+     * The rate limit layer alone. Where the guard has `jwt`, a token that is there is verified, so that it can count by
+     * user; a bad one is refused with 401.
+     *
+     * @param policies replace the guard's `rateLimit` on these routes; left out: the guard's own.
+     */
+    rateLimit(policies?: RateLimitPolicy | readonly RateLimitPolicy[]): RequestHandler
+
+    /**
+     * The token layer alone, with revocation: sets `req.user` and `req.guard.token`, or refuses with 401. It verifies
+     * the token anew: what an earlier handler left on `req` is not trusted.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`.
+     */
+    authenticate(options?: AuthenticateOptions): RequestHandler
+
+    /**
+     * Checks body, query, params and headers against schemas and refuses with 400, 413, 415 or 422.
+     *
+     * The limits on the body are the guard's `payload`. The body is checked on its raw bytes before any JavaScript
+     * object exists; the handlers that follow find the parsed body in `req.body`, typed. `req.query`, `req.params` and
+     * `req.headers` stay as they are: read the checked and converted values with `.valid(req)`.
+     *
+     * ```ts
+     * const signup = guard.validate({ body: z.strictObject({ username: z.string().min(3) }) })
+     * app.post('/users', signup, (req, res) => res.json({ hello: req.body.username }))
+     * ```
+     *
+     * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` says otherwise), a
+     *   TypeBox schema or a zod 4 schema.
+     * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled.
+     */
+    validate<const S extends RequestSchemas>(schemas: S): ValidateHandler<S>
+
+    /**
+     * The policy layer alone: refuses with 403 unless the policy says yes. Where the guard has `jwt`, a token that is
+     * there is verified for `input.user`; a bad one is refused with 401. Where the policy reads `input.body`, the body
+     * is read and checked first.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `policy`.
+     */
+    authorize(options?: AuthorizeOptions): RequestHandler
+
+    /**
+     * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s. Secrets are never
+     * part of it. Once the guard is closed, the endpoint answers 503 without a body.
+     *
+     * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard was built without `jwt`.
+     */
+    jwks(): RequestHandler
+
+    /** The rate limits by name, for use outside of a request. */
+    readonly limits: Limits
+    /** Issuing and verifying tokens outside of a request. */
+    readonly tokens: Tokens
+    /** Taking tokens back before they expire. */
+    readonly revoke: Revoke
+    /** Asking the policy outside of a request. */
+    readonly policy: Policy
+
+    /** Resolves when the guard can decide requests: with the memory store at once. Rejects with `ERR_CLOSED`. */
+    ready(): Promise<void>
+    /**
+     * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
+     * `guard_closed`. Calling it again does nothing. A guard that nobody holds any more closes by itself.
+     */
+    close(): Promise<void>
+    /**
+     * The guard's condition, for a health endpoint. Holds nothing secret.
+     *
+     * @throws {@link GuardError} `ERR_CLOSED` after {@link Guard.close}.
+     */
+    health(): HealthReport
+  }
+
+  // ---------------------------------------------------------------------------------------------- configuration
+
+  /**
+   * A time span: a whole number with a unit, `ms`, `s`, `m`, `h` or `d` (`'60s'`, `'1h'`), or a whole number of
+   * milliseconds.
+   */
+  export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
+
+  /** A size: a whole number with a unit, `b`, `kb` or `mb` (1 kb = 1024 bytes), or a whole number of bytes. */
+  export type Size = number | `${number}${'b' | 'kb' | 'mb'}`
+
+  /** A function of the request. Its parameter may be annotated as `express.Request`. */
+  export type FromRequest<T> = { of(req: IncomingMessage): T }['of']
+
+  /** What a guard is built from. Unknown keys are refused. */
+  export interface GuardConfig {
+    /**
+     * The defaults of the headers layer: `'api'` for JSON only, `'web'` for an origin that also serves pages.
+     * @default 'api'
+     */
+    readonly profile?: 'api' | 'web' | undefined
+    /**
+     * Response headers. `false` sends none.
+     * @default {}
+     */
+    readonly headers?: HeadersOptions | false | undefined
+    /**
+     * Cross-origin access (Fetch Standard, section 3.2). `false` sends no CORS header, so browsers keep other
+     * origins out.
+     * @default false
+     */
+    readonly cors?: CorsOptions | false | undefined
+    /**
+     * The hosts this API answers to, in lower case: `'api.example.com'` on any port, `'api.example.com:8443'` on
+     * this one. A request for another host is refused with 403 by {@link Guard.securityStack}; single layers do not
+     * look at it. At least one.
+     * @default any host
+     */
+    readonly hosts?: readonly string[] | undefined
+    /**
+     * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`. Only what
+     * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
+     * is no such proxy. A range of all addresses is refused. With this list Express's `trust proxy` is not consulted.
+     * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
+     * client's
+     */
+    readonly trustedProxies?: readonly string[] | undefined
+    /**
+     * Where rate limits are counted, and, where it is shared, revocations are kept.
+     * @default { memory: { maxBytes: '64mb' } }, of this guard alone
+     */
+    readonly store?: StoreOptions | undefined
+    /**
+     * One policy, or 1 to 16 that must all agree: a request that one refuses is charged by none. `false` limits
+     * nothing.
+     * @default { name: 'default', limit: 100, window: '60s' }
+     */
+    readonly rateLimit?: RateLimitPolicy | readonly RateLimitPolicy[] | false | undefined
+    /**
+     * Bearer tokens (RFC 6750) that are JWTs (RFC 7519). `false` asks for none.
+     * @default false
+     */
+    readonly jwt?: JwtOptions | false | undefined
+    /**
+     * Whether tokens can be taken back with {@link Guard.revoke}. `false` switches the layer off; there is nothing
+     * else to choose. Revocations are this guard's own; guards with the same `store.memory.shared` and the same
+     * `jwt.issuer` have one list.
+     * @default {} where `jwt` is set
+     */
+    readonly revocation?: { readonly [option: string]: never } | false | undefined
+    /**
+     * Limits on bodies, before any schema.
+     * @default {}
+     */
+    readonly payload?: PayloadOptions | undefined
+    /**
+     * Authorization by a Rego policy. `false` asks none.
+     * @default false
+     */
+    readonly policy?: PolicyOptions | false | undefined
+    /**
+     * Called for every decision of a handler, before its answer is sent. An error thrown here is reported once as a
+     * process warning (`GUARD_LOG_FAILED`) and changes no decision, and so is a promise that rejects; it is not waited
+     * for. The event holds no token, claim value but `sub`, or body.
+     */
+    readonly log?: ((event: DecisionEvent) => void) | undefined
+  }
+
+  /** One route's own options. A key that is left out keeps the guard's setting. `headers` is a schema here. */
+  export interface RouteOptions extends RequestSchemas {
+    /** Replaces the guard's CORS options on these routes; `false` sends no CORS header. */
+    readonly cors?: CorsOptions | false | undefined
+    /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
+    readonly rateLimit?: RateLimitPolicy | readonly RateLimitPolicy[] | false | undefined
+    /**
+     * Whether a request without a token passes here; `false` looks at no token, so that `req.user` is not set. The
+     * guard must have `jwt`.
+     */
+    readonly jwt?: AuthenticateOptions | false | undefined
+    /**
+     * Replaces the guard's body limits on these routes; `false` leaves the body to the application, while query,
+     * params and headers are still checked. It contradicts a `body` schema and a policy that reads `input.body`.
+     */
+    readonly payload?: PayloadOptions | false | undefined
+    /** Which rule of the guard's policy decides on these routes; `false` asks none. The guard must have `policy`. */
+    readonly policy?: AuthorizeOptions | false | undefined
+  }
+
+  /** The embedded store. */
+  export interface StoreOptions {
+    /** Counters in the memory of this process. They are gone when it ends. */
+    readonly memory?: MemoryStoreOptions | undefined
+  }
+
+  /** The memory store. Cluster processes do not share it: each counts for itself. */
+  export interface MemoryStoreOptions {
+    /**
+     * The most memory that counters may take; 1 MB to 16 GB. It is taken as it is needed. Where it is full, keys that
+     * have used least are forgotten, and blocked ones never.
+     * @default '64mb', or the size that the shared store of this name has
+     */
+    readonly maxBytes?: Size | undefined
+    /**
+     * A name of 1 to 128 bytes under which guards and worker threads of this process share one store: limits with the
+     * same name and figures count together, and guards with the same `jwt.issuer` share their revocations. Left out:
+     * the store belongs to this guard alone.
+     */
+    readonly shared?: string | undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------- headers
+
+  /**
+   * Response headers. What is left out is as the profile says; `false` leaves a header out. `X-Content-Type-Options:
+   * nosniff` is always sent.
+   */
+  export interface HeadersOptions {
+    /**
+     * `Content-Security-Policy` (CSP Level 3).
+     * @default `default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'` (profile `'api'`);
+     *   `default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none';
+     *   script-src 'self'; script-src-attr 'none'; style-src 'self'` (profile `'web'`)
+     */
+    readonly csp?: CspOptions | false | undefined
+    /**
+     * `Strict-Transport-Security` (RFC 6797). Sent on secure requests only, as section 7.2 demands.
+     * @default { maxAge: 63072000, includeSubDomains: true }
+     */
+    readonly hsts?: HstsOptions | false | undefined
+    /**
+     * `X-Frame-Options` (RFC 7034). Follows the `frame-ancestors` of `csp.directives` where only that is given.
+     * @default 'DENY' (profile `'api'`), 'SAMEORIGIN' (profile `'web'`)
+     */
+    readonly frameOptions?: 'DENY' | 'SAMEORIGIN' | false | undefined
+    /**
+     * `Referrer-Policy`; of a list browsers take the last value that they know.
+     * @default 'no-referrer' (profile `'api'`), 'strict-origin-when-cross-origin' (profile `'web'`)
+     */
+    readonly referrerPolicy?: ReferrerPolicy | readonly ReferrerPolicy[] | false | undefined
+    /**
+     * `Cross-Origin-Resource-Policy`: who may load a response without CORS.
+     * @default 'same-origin'
+     */
+    readonly corp?: 'same-origin' | 'same-site' | 'cross-origin' | false | undefined
+    /**
+     * `Cross-Origin-Opener-Policy`, for pages.
+     * @default false (profile `'api'`), 'same-origin' (profile `'web'`)
+     */
+    readonly coop?:
+      | 'same-origin'
+      | 'same-origin-allow-popups'
+      | 'noopener-allow-popups'
+      | 'unsafe-none'
+      | false
+      | undefined
+    /**
+     * `Cross-Origin-Embedder-Policy`, for pages.
+     * @default false
+     */
+    readonly coep?: 'require-corp' | 'credentialless' | 'unsafe-none' | false | undefined
+    /**
+     * `Permissions-Policy`: for each browser feature who may use it, `'self'`, `'*'` or https origins; an empty list is
+     * nobody, `false` takes the feature out of the header. Written over the defaults.
+     * @default nobody: camera, display-capture, geolocation, microphone, payment, usb
+     */
+    readonly permissionsPolicy?: Readonly<Record<string, readonly string[] | false>> | false | undefined
+    /**
+     * `Cache-Control`, where the handler sets none.
+     * @default 'no-store' (profile `'api'`), false (profile `'web'`)
+     */
+    readonly cacheControl?: string | false | undefined
+    /**
+     * `Reporting-Endpoints` (Reporting API): for each name an https URL that takes reports.
+     * @default false
+     */
+    readonly reportingEndpoints?: Readonly<Record<string, string>> | false | undefined
+    /**
+     * Response headers to take off when the response is written, beside `X-Powered-By`.
+     * @default []
+     */
+    readonly remove?: readonly string[] | undefined
+  }
+
+  /** `Content-Security-Policy`. */
+  export interface CspOptions {
+    /** For each directive its sources, in place of the profile's; `false` leaves the directive out. */
+    readonly directives?: Readonly<Record<string, readonly string[] | false>> | undefined
+    /**
+     * Sends `Content-Security-Policy-Report-Only`: browsers report and block nothing.
+     * @default false
+     */
+    readonly reportOnly?: boolean | undefined
+    /**
+     * Makes a new nonce for every response, adds it to `script-src` and `style-src`, and gives it to the handler as
+     * `req.guard.nonce`. Profile `'web'` only.
+     * @default false
+     */
+    readonly nonce?: boolean | undefined
+  }
+
+  /** `Strict-Transport-Security`. */
+  export interface HstsOptions {
+    /**
+     * How long browsers keep to HTTPS, in seconds; 0 to 315360000 (ten years).
+     * @default 63072000 (two years)
+     */
+    readonly maxAge?: number | undefined
+    /**
+     * Whether subdomains are meant too.
+     * @default true
+     */
+    readonly includeSubDomains?: boolean | undefined
+    /**
+     * Asks to be put on the browsers' preload list, which takes months to leave. Needs `includeSubDomains` and a
+     * `maxAge` of at least 31536000.
+     * @default false
+     */
+    readonly preload?: boolean | undefined
+  }
+
+  /** A value of `Referrer-Policy`. */
+  export type ReferrerPolicy =
+    | 'no-referrer'
+    | 'no-referrer-when-downgrade'
+    | 'origin'
+    | 'origin-when-cross-origin'
+    | 'same-origin'
+    | 'strict-origin'
+    | 'strict-origin-when-cross-origin'
+
+  // ------------------------------------------------------------------------------------------------------- cors
+
+  /** Cross-origin access (Fetch Standard, section 3.2). */
+  export interface CorsOptions {
+    /**
+     * The origins whose pages may read responses: `'https://app.example.com'`, without path or trailing slash, or
+     * `'https://*.example.com'`, where the star is exactly one label; `['*']`, without `credentials`, is every page.
+     * With `credentials`, origins are https, but for localhost. A function decides for each origin: anything but `true`
+     * keeps the origin out, an error refuses the request with 500, and a promise must settle. There is no default.
+     */
+    readonly origins: readonly string[] | ((origin: string) => boolean | Promise<boolean>)
+    /**
+     * Whether pages may send cookies and TLS client certificates along.
+     * @default false
+     */
+    readonly credentials?: boolean | undefined
+    /**
+     * The methods a page may use, in upper case. A preflight that asks for another is answered with 403.
+     * @default ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE']
+     */
+    readonly methods?: readonly string[] | undefined
+    /**
+     * The request headers a page may send beyond the safelisted ones, without wildcards. A preflight that asks for
+     * another is answered with 403.
+     * @default ['authorization', 'content-type']
+     */
+    readonly requestHeaders?: readonly string[] | undefined
+    /**
+     * The response headers a page may read beyond the safelisted ones.
+     * @default []
+     */
+    readonly exposeHeaders?: readonly string[] | undefined
+    /**
+     * How long browsers may keep a preflight's answer, in seconds; 0 to 86400. Chromium caps it at 7200.
+     * @default 7200
+     */
+    readonly maxAge?: number | undefined
+  }
+
+  // ------------------------------------------------------------------------------------------------ rate limits
+
+  /** A rate limit. Refused requests get 429 with `Retry-After` (RFC 6585 section 4). */
+  export interface RateLimitPolicy {
+    /**
+     * The policy's name, in headers, in `req.guard.limits` and for {@link Guard.limits}: 1 to 64 letters, digits, `_`,
+     * `.` or `-`. Unique within a list.
+     *
+     * A request that meets several stacks of one guard is counted once by each limit that was declared: once by the
+     * guard's own, and once by one in a route's options, even if it has the same name. Limits with the same name and
+     * figures in one store are one count, which each of them charges, so give each a name of its own.
+     */
+    readonly name: string
+    /** How many units one key may use per `window`; a whole number from 1 to 10^9. */
+    readonly limit: number
+    /** The time in which `limit` units come back; 10 ms to 400 days. */
+    readonly window: Duration
+    /**
+     * How requests are counted. `'gcra'` and the buckets let a burst through and then an even rate, and answer alike:
+     * three names for one rule (ITU-T I.371). `'fixed-window'` counts in windows that begin at multiples of `window`
+     * since 1970 (`'1d'` is a UTC day); `'sliding-window'` adds the part of the last one that is less than `window`
+     * ago.
+     * @default 'gcra'
+     */
+    readonly algorithm?:
+      | 'gcra'
+      | 'token-bucket'
+      | 'leaky-bucket'
+      | 'fixed-window'
+      | 'sliding-window'
+      | undefined
+    /**
+     * How many units may be used at once by a key that was quiet; 1 to 10^9, and no more than come back in 4000 days.
+     * Not for the window algorithms.
+     * @default `limit`
+     */
+    readonly burst?: number | undefined
+    /**
+     * How many units a request uses: a whole number from 1 to the smallest `limit` or `burst`, or a function of the
+     * request. A function that throws or returns no whole number from 0 to 4294967295 refuses the request with 500.
+     * @default 1
+     */
+    readonly cost?: number | FromRequest<number> | undefined
+    /**
+     * What is counted apart: the client's address (IPv6 by its /56), the token's `sub`, the token (by its `jti`, or a
+     * digest where it has none), the route, each combination of several, or what a function of the request returns.
+     * `'user'` and `'token'` are the address where there is no such thing. `'route'` is the pattern where the handler
+     * is mounted on a route; elsewhere, as with `app.use`, all paths share one count. A function that throws or returns
+     * no string, or an empty one, refuses the request with 500.
+     * @default 'ip'
+     */
+    readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string> | undefined
+    /**
+     * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role` and `plan`
+     * (strings) and `roles` (a list). Of several the most generous counts.
+     */
+    readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
+    /** Only requests with one of these methods (upper case) are counted; `'GET'` includes HEAD. Left out: all. */
+    readonly methods?: readonly string[] | undefined
+    /**
+     * Only requests to one of these paths are counted: `'/v1/login'`, or `'/v1/*'` for `/v1` and everything below it.
+     * Compared with the decoded path; case and a slash at the end make no difference. Left out: all.
+     */
+    readonly paths?: readonly string[] | undefined
+  }
+
+  /** The limit of one role or plan. */
+  export interface RateLimitTier {
+    /** As {@link RateLimitPolicy.limit}. */
+    readonly limit: number
+    /**
+     * As {@link RateLimitPolicy.window}.
+     * @default the policy's
+     */
+    readonly window?: Duration | undefined
+    /**
+     * As {@link RateLimitPolicy.burst}; needed where the policy has a `burst` of its own.
+     * @default the tier's `limit`
+     */
+    readonly burst?: number | undefined
+  }
+
+  /** What a rate limit counts by. */
+  export type RateLimitKey = 'ip' | 'user' | 'token' | 'route'
+
+  // ------------------------------------------------------------------------------------------------------ token
+
+  /** How tokens are verified, and, where a private key or a secret is given, issued. */
+  export type JwtOptions = JwtClaimsOptions & JwtKeySource
+
+  /** What a token must say. */
+  export interface JwtClaimsOptions {
+    /** The only `iss` that is accepted (RFC 7519 section 4.1.1). */
+    readonly issuer: string
+    /** The `aud` values of this API; a token must name one of them (RFC 7519 section 4.1.3). */
+    readonly audience: string | readonly string[]
+    /**
+     * The algorithms that are accepted. Every key is bound to one algorithm anyhow; this narrows the choice.
+     * @default the algorithms of the keys
+     */
+    readonly algorithms?: readonly Algorithm[] | undefined
+    /**
+     * The `typ` a token's header must have, e.g. `'at+jwt'` (RFC 9068 section 2.1), in any case, with or without
+     * `application/`. It is also the `typ` of issued tokens.
+     * @default `JWT`, `at+jwt` or none; issued tokens have `at+jwt`
+     */
+    readonly typ?: string | undefined
+    /**
+     * How far another machine's clock may be off, for `exp`, `nbf` and `iat`; 0 to 60 s.
+     * @default '10s'
+     */
+    readonly clockTolerance?: Duration | undefined
+    /**
+     * The longest life (`exp` less `iat`) a token may have; 1 s to 366 days. It also bounds how long a revocation is
+     * kept.
+     * @default '24h'
+     */
+    readonly maxLifetime?: Duration | undefined
+    /**
+     * Where a token is looked for: the `Authorization` header (RFC 6750 section 2.1), and nowhere else yet.
+     * @default ['header']
+     */
+    readonly from?: readonly ['header'] | undefined
+    /**
+     * Whether a request without a token passes as anonymous. A token that is there and wrong is refused all the
+     * same.
+     * @default false
+     */
+    readonly optional?: boolean | undefined
+    /**
+     * The cache of tokens that were verified, in bytes: a number or `'8mb'`, from 64 kb to 1024 mb. Each hit compares the
+     * whole token and asks again for its times, the life of its key and its revocation. `false` verifies every time.
+     * @default { maxBytes: '8mb' }
+     */
+    readonly cache?: { readonly maxBytes?: number | string | undefined } | false | undefined
+  }
+
+  /** Where the keys come from: at least one source. */
+  export type JwtKeySource =
+    | (JwtKeys & { readonly secret: string | Uint8Array })
+    | (JwtKeys & { readonly keys: readonly KeyInput[] })
+    | (JwtKeys & { readonly jwks: JwkSet })
+
+  /** The sources of keys. */
+  export interface JwtKeys {
+    /**
+     * A shared secret for HS256, or for the one of HS256, HS384 and HS512 that `algorithms` names: at least 32, 48 or
+     * 64 bytes that are hard to guess. Make one with `openssl rand -base64 48`.
+     */
+    readonly secret?: string | Uint8Array | undefined
+    /**
+     * Up to 100 keys, each with its algorithm. New tokens are signed with the private key in force that has the latest
+     * `notBefore`; with a secret where there is none.
+     */
+    readonly keys?: readonly KeyInput[] | undefined
+    /** A JWK set with public keys (RFC 7517 section 5), itself and not its URL. Keys for encryption are left out. */
+    readonly jwks?: JwkSet | undefined
+  }
+
+  /** A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864). */
+  export type Algorithm =
+    | 'HS256'
+    | 'HS384'
+    | 'HS512'
+    | 'RS256'
+    | 'RS384'
+    | 'RS512'
+    | 'PS256'
+    | 'PS384'
+    | 'PS512'
+    | 'ES256'
+    | 'ES384'
+    | 'ES512'
+    | 'EdDSA'
+    | 'Ed25519'
+
+  /** One key. */
+  export interface KeyInput {
+    /** The key's name, as tokens carry it in `kid`. Needed where there are several keys; one of them may have none. */
+    readonly kid?: string | undefined
+    /** The one algorithm this key is used with. */
+    readonly alg: Algorithm
+    /**
+     * PEM text, raw secret bytes (HS algorithms), or a JWK. A private key signs and verifies, a public one verifies.
+     */
+    readonly key: string | Uint8Array | Jwk
+    /**
+     * From when the key is in force: a `Date`, or seconds since the Unix epoch. {@link Tokens.jwks} shows it before.
+     * @default always
+     */
+    readonly notBefore?: Date | number | undefined
+    /**
+     * Until when the key is in force: a `Date`, or seconds since the Unix epoch.
+     * @default always
+     */
+    readonly notAfter?: Date | number | undefined
+  }
+
+  /** A JSON Web Key (RFC 7517). */
+  export interface Jwk {
+    readonly kty: string
+    readonly kid?: string | undefined
+    readonly alg?: string | undefined
+    readonly use?: string | undefined
+    readonly key_ops?: readonly string[] | undefined
+    readonly [member: string]: unknown
+  }
+
+  /** A JSON Web Key set (RFC 7517 section 5). */
+  export interface JwkSet {
+    readonly keys: readonly Jwk[]
+  }
+
+  /** Options of {@link Guard.authenticate}. */
+  export interface AuthenticateOptions {
+    /** Whether a request without a token passes as anonymous. Left out: as the guard's `jwt` says. */
+    readonly optional?: boolean | undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------- payload
+
+  /** Limits on a JSON body, checked on its bytes while they are read. */
+  export interface PayloadOptions {
+    /**
+     * The largest body, from 1 byte to 64 MB; a larger one is refused with 413. It bounds the query string, too, where
+     * there is a schema for it.
+     * @default '100kb'
+     */
+    readonly maxBytes?: Size | undefined
+    /**
+     * How deep objects and arrays may nest; 1 to 128.
+     * @default 32
+     */
+    readonly maxDepth?: number | undefined
+    /**
+     * How many values a body may hold in all; 1 to 10000000.
+     * @default 10000
+     */
+    readonly maxNodes?: number | undefined
+    /**
+     * How many members one object may have; 1 to 1000000.
+     * @default 1000
+     */
+    readonly maxKeys?: number | undefined
+    /**
+     * Whether keys that a document database may read as operators or paths (`$gt`, `a.b`) are refused where the
+     * schema does not declare them.
+     * @default 'refuse'
+     */
+    readonly operators?: 'refuse' | 'allow' | undefined
+  }
+
+  // ----------------------------------------------------------------------------------------------------- policy
+
+  /**
+   * Authorization by a Rego policy. Only `true`, or an object whose `allow` is `true`, lets a request pass; such an
+   * object may also have `reasons` (texts, for the log) and, where it denies, a `status` from 400 to 499.
+   *
+   * `input` has `method`, `effective_method`, `path`, `raw_path`, `route`, `params`, `query`, `headers`, `user`,
+   * `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see docs/recipes.md. A policy that reads another member
+   * gives the warning `GUARD_POLICY_INPUT`.
+   */
+  export interface PolicyOptions {
+    /**
+     * A folder with `.rego` files (also in folders below it), one `.rego` file, or the texts themselves by name. A
+     * path is relative to the working directory of the process. Read once, at construction.
+     */
+    readonly policies: string | Readonly<Record<string, string>>
+    /**
+     * What the policy finds in `data`: an object of what JSON can say, up to 64 MB.
+     * @default {}
+     */
+    readonly data?: object | undefined
+    /** The rule that decides, e.g. `'data.httpapi.authz.allow'`. It must have a `default` that denies. */
+    readonly query: string
+    /**
+     * The version of Rego. `'auto'` reads each file as v1, or, where it lacks v1's `if` and `contains`, as v0.
+     * @default 'auto'
+     */
+    readonly regoVersion?: 'auto' | 'v0' | 'v1' | undefined
+    /**
+     * Bounds of one evaluation; past them the answer is no.
+     * @default {}
+     */
+    readonly limits?: PolicyLimits | undefined
+  }
+
+  /** Bounds of one policy evaluation. */
+  export interface PolicyLimits {
+    /**
+     * The longest evaluation, in milliseconds; 1 to 1000.
+     * @default 25
+     */
+    readonly timeMs?: number | undefined
+    /**
+     * The most text and numbers in the input; 256 bytes to 16 MB.
+     * @default '64kb'
+     */
+    readonly inputBytes?: Size | undefined
+    /**
+     * How deep the input may nest; 4 to 128.
+     * @default 32
+     */
+    readonly depth?: number | undefined
+  }
+
+  /** Options of {@link Guard.authorize}. */
+  export interface AuthorizeOptions {
+    /** The rule that decides on these routes. Left out: the guard's `policy.query`. */
+    readonly query?: string | undefined
+  }
+
+  // --------------------------------------------------------------------------------------------------- handlers
+
+  /** A handler for Express 4, Express 5, Connect and plain `node:http`. */
+  export interface RequestHandler {
+    (req: IncomingMessage, res: ServerResponse, next: Next): void
+  }
+
+  /** What a handler calls when the request may go on, or with the error that stops it. */
+  export type Next = (error?: any) => void
+
+  /** A handler behind which `req.body` is a `Body`. */
+  export interface BodyHandler<Body> {
+    (req: IncomingMessage, res: ServerResponse, next: Next): void
+    // Express takes the types of a route from the last overload.
+    (req: IncomingMessage & { body: Body }, res: ServerResponse, next: Next): void
+  }
+
+  /** A handler that gives `req.body` its type where `S` has a schema for it. */
+  export type RouteHandler<S> = S extends { readonly body: infer B } ? BodyHandler<Infer<B>> : RequestHandler
+
+  /** What {@link Guard.validate} returns. */
+  export type ValidateHandler<S> = RouteHandler<S> & {
+    /**
+     * What this handler found valid on the request, converted and typed.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request has not passed this very handler.
+     */
+    valid(req: IncomingMessage): Valid<S>
+  }
+
+  /** What `req.guard` is. */
+  export interface RequestGuard {
+    /** This request's id, also in log events. It is of this process, and not sent to the client. */
+    readonly id: string
+    /** The client's address, as every layer sees it; IPv4 also where it came as IPv6. Empty on a Unix socket. */
+    readonly client: string
+    /** The verified token, or `null`. */
+    readonly token: VerifiedToken | null
+    /** How the rate limits that are about this request stand after it. */
+    readonly limits: readonly LimitState[]
+    /** What the policy gave as reasons. */
+    readonly reasons: readonly string[]
+    /** The nonce of this response's `Content-Security-Policy`, where `headers.csp.nonce` is on. */
+    readonly nonce?: string
+  }
+
+  /** What a verified token is, its claims apart: those are in `req.user`. */
+  export interface VerifiedToken {
+    /** The token's id (RFC 7519 section 4.1.7). */
+    readonly jti?: string
+    /** When it expires, in seconds since the Unix epoch. */
+    readonly exp: number
+    /** When it was issued, in seconds since the Unix epoch. */
+    readonly iat: number
+    /** The key that verified it. */
+    readonly kid?: string
+    /** The algorithm of that key. */
+    readonly alg: Algorithm
+  }
+
+  /** One rate limit as a key stands to it. */
+  export interface LimitState {
+    /** The policy's name. */
+    readonly name: string
+    /** How many units the key may use per window. */
+    readonly limit: number
+    /** How many units are left now. */
+    readonly remaining: number
+    /** In how many seconds more units come; 0 where all are there. */
+    readonly reset: number
+  }
+
+  /** One decided request, for {@link GuardConfig.log}. */
+  export interface DecisionEvent {
+    /** When, as an ISO 8601 UTC time. */
+    readonly time: string
+    /** The request's id; the same as `req.guard.id`. */
+    readonly id: string
+    /** The client's address. */
+    readonly client: string
+    /** The method. */
+    readonly method: string
+    /** The path, without the query. */
+    readonly path: string
+    /** What was decided. `'preflight'` is a CORS preflight that was answered here. */
+    readonly outcome: 'allow' | 'refuse' | 'preflight'
+    /** The status of a refusal or of a preflight's answer. */
+    readonly status?: number | undefined
+    /** The code of a refusal, as in the problem document. */
+    readonly code?: string | undefined
+    /** The token's `sub`. */
+    readonly user?: string | undefined
+    /** What the policy gave as reasons. */
+    readonly reasons: readonly string[]
+  }
+
+  // ------------------------------------------------------------------------------------------------- operations
+
+  /**
+   * The rate limits outside of a request: those of the guard and of all its stacks and layers, also of such as are
+   * mounted nowhere. Every method rejects with {@link GuardError} `ERR_UNKNOWN_LIMIT` for a name that no policy has,
+   * and `ERR_INVALID_ARGUMENT` for an unusable key or number.
+   *
+   * `consume` and `get` are about the policy's own limit; the others reach the key in every tier.
+   */
+  export interface Limits {
+    /**
+     * Uses `cost` units (1; 0 to 4294967295) of `key`, or none where they are not there.
+     * @param key for `'ip'` the address, for `'user'` the subject, for `'token'` the `jti`, for a function what it
+     *   would return.
+     */
+    consume(name: string, key: LimitKey, cost?: number): Promise<KeyState>
+    /** How `key` stands, and whether a request of cost 1 would be admitted; uses nothing. */
+    get(name: string, key: LimitKey): Promise<KeyState>
+    /** Takes `cost` units (1) from `key` whether it has them or not; at most everything is taken. */
+    penalize(name: string, key: LimitKey, cost?: number): Promise<void>
+    /** Gives `cost` units (1) back to `key`; at most what it has used. */
+    reward(name: string, key: LimitKey, cost?: number): Promise<void>
+    /**
+     * Refuses `key` for a time from now, 1 ms to 400 days, whatever it has left. Replaces an earlier block. Rejects
+     * with `ERR_INVALID_OPTION` for what is no such time.
+     */
+    block(name: string, key: LimitKey, duration: Duration): Promise<void>
+    /** Forgets what `key` used, and its block. */
+    reset(name: string, key: LimitKey): Promise<void>
+  }
+
+  /** How a key stands. */
+  export interface KeyState {
+    /** Whether the request is (for `get`: a request of cost 1 would be) admitted. */
+    readonly allowed: boolean
+    /** How many units the key may use per window. */
+    readonly limit: number
+    /** How many units are left now; 0 while the key is blocked. */
+    readonly remaining: number
+    /** In how many seconds more units come; 0 where all are there. */
+    readonly reset: number
+    /** In how many seconds what was refused would be admitted; 0 where `allowed`. */
+    readonly retryAfter: number
+    /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
+    readonly blockedFor: number
+  }
+
+  /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */
+  export type LimitKey = string | readonly [string, ...string[]]
+
+  /**
+   * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s and the like
+   * are refused. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
+   * of several audiences.
+   */
+  export interface IssueClaims {
+    /** Whom the token is about (RFC 7519 section 4.1.2). */
+    readonly sub?: string
+    /** The session it belongs to, for {@link Revoke.session}. */
+    readonly sid?: string
+    readonly iat?: never
+    readonly exp?: never
+    readonly jti?: never
+    readonly [claim: string]: unknown
+  }
+
+  /** Options of {@link Tokens.issue}. */
+  export interface IssueOptions {
+    /**
+     * How long the token lives, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
+     * @default '15m', or `jwt.maxLifetime` where that is less
+     */
+    readonly expiresIn?: Duration | undefined
+  }
+
+  /** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
+  export interface IssuedToken {
+    readonly accessToken: string
+    /** In seconds. */
+    readonly expiresIn: number
+    readonly tokenType: 'Bearer'
+  }
+
+  /** The claims of a verified token. */
+  export interface Claims {
+    readonly iss: string
+    readonly aud: string | readonly string[]
+    readonly exp: number
+    readonly iat: number
+    readonly sub?: string
+    readonly nbf?: number
+    readonly jti?: string
+    readonly [claim: string]: unknown
+  }
+
+  /**
+   * Tokens outside of a request. Every failure rejects with {@link GuardError}; a guard without `jwt` fails with
+   * `ERR_MISSING_OPTION`.
+   */
+  export interface Tokens {
+    /**
+     * Issues a signed token, of at most 8 KiB. Rejects with `ERR_MISSING_OPTION` where the guard has no secret and no
+     * private key, with `ERR_INVALID_ARGUMENT` for claims that JSON has no word for or that the guard would not verify,
+     * and with `ERR_INVALID_OPTION` for claims that are no object and for an `expiresIn` out of its range.
+     */
+    issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
+    /** Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}. */
+    verify(token: string): Promise<Claims>
+    /**
+     * The public keys, those included whose time is still to come. Secrets are never part of it.
+     *
+     * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard has no `jwt`.
+     */
+    jwks(): JwkSet
+  }
+
+  /**
+   * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with `ERR_MISSING_OPTION`. Each promise
+   * resolves when the revocation is stored and in force: a request that starts afterwards is refused with 401
+   * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list;
+   * other guards, and processes, share none.
+   *
+   * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one time; beyond that,
+   * and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`, and nothing is forgotten for it.
+   */
+  export interface Revoke {
+    /**
+     * One token.
+     * @param token the token itself, or its `jti`.
+     * @param exp when the token expires: a `Date`, or seconds since the Unix epoch. Read from the token where that is
+     *   given; with a `jti`, left out means `jwt.maxLifetime` from now.
+     * @throws {@link GuardError} (the promise rejects) a {@link TokenErrorCode} for a token that is not one of this
+     *   guard's; an expired one is.
+     */
+    token(token: string, exp?: Date | number): Promise<void>
+    /**
+     * Every token of a subject that was issued until now, within this second too. A token that {@link Tokens.issue}
+     * makes afterwards is good.
+     * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not ahead. Left out:
+     * now.
+     */
+    subject(sub: string, before?: Date | number): Promise<void>
+    /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
+    session(sid: string): Promise<void>
+    /** Every token that this key signed or will sign, until the guard, or the last that shares its list, is closed. */
+    key(kid: string): Promise<void>
+  }
+
+  /** The policy outside of a request. */
+  export interface Policy {
+    /**
+     * Asks the policy.
+     *
+     * @param input what the policy finds in `input`: what JSON can say.
+     * @param query the rule, e.g. `'data.httpapi.authz.allow'`; left out: the guard's `policy.query`.
+     * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no `policy`,
+     *   `ERR_INVALID_OPTION` for a `query` that is no rule of it, and `ERR_INVALID_ARGUMENT` for an `input` that JSON
+     *   has no word for.
+     */
+    evaluate(input: unknown, query?: string): Promise<PolicyDecision>
+  }
+
+  /** What a policy says. */
+  export interface PolicyDecision {
+    /** Whether it allows the request. */
+    readonly allow: boolean
+    /** What it gave as reasons; at most 16. */
+    readonly reasons: readonly string[]
+    /** Why it could not be evaluated, `null` where it was. A request is refused with 503 then. */
+    readonly fault: 'time_limit' | 'evaluation' | 'panic' | 'not_a_decision' | 'foreign_query' | null
+  }
+
+  /** What {@link Guard.health} says. */
+  export interface HealthReport {
+    /** Whether requests are decided. */
+    readonly ready: boolean
+    /** The store of the counters. */
+    readonly store: {
+      readonly kind: 'memory'
+      /** What it takes now. */
+      readonly bytes: number
+      /** The most that it may take. */
+      readonly maxBytes: number
+      /** How many keys it counts. */
+      readonly keys: number
+    }
+    /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
+    readonly revoked: RevocationCounts | null
+  }
+
+  /** How many revocations are kept; those that have expired are counted until the next sweep. */
+  export interface RevocationCounts {
+    /** Single tokens. */
+    readonly tokens: number
+    readonly subjects: number
+    readonly sessions: number
+    readonly keys: number
+  }
+
+  // ---------------------------------------------------------------------------------------------------- schemas
+
+  /** Schemas for the parts of a request. A part without a schema is not checked. */
+  export interface RequestSchemas {
+    /**
+     * The JSON body. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
+     * declare are refused; `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
+     */
+    readonly body?: Schema | undefined
+    /** The query string. Text is converted to the declared type; undeclared names are refused. */
+    readonly query?: Schema | undefined
+    /** The route's parameters, where the handler is mounted on the route. Text is converted to the declared type. */
+    readonly params?: Schema | undefined
+    /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
+    readonly headers?: Schema | undefined
+  }
+
+  /** A JSON Schema, a TypeBox schema, or a schema with Standard JSON Schema such as zod 4's. */
+  export type Schema = JsonSchema | StandardSchema
+
+  /** A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be written. */
+  export interface JsonSchema {
+    readonly $schema?: string | undefined
+    readonly $ref?: string | undefined
+    readonly type?: JsonTypeName | readonly JsonTypeName[] | undefined
+    readonly const?: unknown
+    readonly enum?: readonly unknown[] | undefined
+    readonly properties?: object | undefined
+    readonly required?: readonly string[] | undefined
+    readonly additionalProperties?: unknown
+    readonly patternProperties?: object | undefined
+    readonly items?: unknown
+    readonly prefixItems?: readonly unknown[] | undefined
+    readonly anyOf?: readonly unknown[] | undefined
+    readonly oneOf?: readonly unknown[] | undefined
+    readonly allOf?: readonly unknown[] | undefined
+  }
+
+  /** A JSON Schema type name. */
+  export type JsonTypeName = keyof JsonTypes
+
+  /** A schema of a library that implements Standard Schema (version 1). */
+  export interface StandardSchema<Input = unknown, Output = Input> {
+    readonly '~standard': {
+      readonly version: 1
+      readonly vendor: string
+      readonly types?: { readonly input: Input; readonly output: Output } | undefined
+    }
+  }
+
+  /** What passes the schemas `S`, part by part. */
+  export type Valid<S> = { -readonly [Part in keyof S & keyof RequestSchemas]: Infer<S[Part]> }
+
+  /** What passes the schema `T`. */
+  export type Infer<T> = T extends { readonly '~standard': { readonly types?: infer Types } }
+    ? NonNullable<Types> extends { readonly output: infer Output }
+      ? Output
+      : unknown
+    : FromSchema<T>
+
+  /**
+   * What passes the JSON Schema `S`, as far as TypeScript can say it: `type`, `const`, `enum`, `properties`,
+   * `required`, `items`, `prefixItems`, `additionalProperties`, `patternProperties`, `anyOf`, `oneOf` and `allOf`.
+   * Other keywords, `$ref` among them, leave the type as it is. TypeBox schemas are JSON Schemas.
+   */
+  export type FromSchema<S> = [S] extends [false]
+    ? never
+    : S extends { readonly const: infer Value }
+      ? Value
+      : S extends { readonly enum: readonly (infer Value)[] }
+        ? Value
+        : FromType<S> & FromAnyOf<S> & FromAllOf<S>
+
+  /** What the simple type names stand for. */
+  interface JsonTypes {
+    string: string
+    number: number
+    integer: number
+    boolean: boolean
+    null: null
+    array: unknown[]
+    object: { [member: string]: unknown }
+  }
+
+  type FromType<S> = S extends { readonly type: readonly (infer Name)[] }
+    ? FromTypeName<S, Name>
+    : S extends { readonly type: infer Name }
+      ? FromTypeName<S, Name>
+      : S extends { readonly properties: object }
+        ? FromObject<S>
+        : unknown
+
+  type FromTypeName<S, Name> = Name extends 'object'
+    ? FromObject<S>
+    : Name extends 'array'
+      ? FromArray<S>
+      : Name extends JsonTypeName
+        ? JsonTypes[Name]
+        : unknown
+
+  type FromObject<S> = S extends { readonly properties: infer Properties }
+    ? Flat<
+        { -readonly [Key in keyof Properties as Key extends RequiredKey<S> ? Key : never]: FromSchema<Properties[Key]> } & {
+          -readonly [Key in keyof Properties as Key extends RequiredKey<S> ? never : Key]?: FromSchema<Properties[Key]>
+        } & FromAdditional<S>
+      >
+    : S extends { readonly patternProperties: infer Patterns }
+      ? { [member: string]: FromSchema<Patterns[keyof Patterns]> }
+      : S extends { readonly additionalProperties: infer Additional extends object }
+        ? { [member: string]: FromSchema<Additional> }
+        : { [member: string]: unknown }
+
+  type FromAdditional<S> = S extends { readonly additionalProperties: true | object }
+    ? { [member: string]: unknown }
+    : unknown
+
+  /** TypeBox marks the optional members, JSON Schema lists the required ones. */
+  type RequiredKey<S> = S extends { readonly '~kind': unknown; readonly properties: infer Properties }
+    ? { [Key in keyof Properties]: Properties[Key] extends { readonly '~optional': true } ? never : Key }[keyof Properties]
+    : S extends { readonly required: readonly (infer Key)[] }
+      ? Key
+      : never
+
+  type FromArray<S> = S extends { readonly prefixItems: infer Items extends readonly unknown[] }
+    ? [...FromTuple<Items>, ...(S extends { readonly items: infer Rest } ? FromSchema<Rest>[] : unknown[])]
+    : S extends { readonly items: infer Items extends readonly unknown[] }
+      ? FromTuple<Items>
+      : S extends { readonly items: infer Item }
+        ? FromSchema<Item>[]
+        : unknown[]
+
+  type FromTuple<Items extends readonly unknown[]> = { -readonly [Index in keyof Items]: FromSchema<Items[Index]> }
+
+  type FromAnyOf<S> = S extends { readonly anyOf: readonly (infer Branch)[] }
+    ? FromBranch<Branch>
+    : S extends { readonly oneOf: readonly (infer Branch)[] }
+      ? FromBranch<Branch>
+      : unknown
+
+  type FromBranch<Branch> = Branch extends unknown ? FromSchema<Branch> : never
+
+  type FromAllOf<S> = S extends { readonly allOf: readonly [infer First, ...infer Rest] }
+    ? FromSchema<First> & FromAllOf<{ readonly allOf: Rest }>
+    : unknown
+
+  type Flat<T> = { [Key in keyof T]: T[Key] }
+
+  // ----------------------------------------------------------------------------------------------------- errors
+
+  /** Every error that keepstone throws or rejects with. `docs/errors.md` has an entry for each code. */
+  export class GuardError extends Error {
+    private constructor()
+    readonly name: 'GuardError'
+    /** The stable code. */
+    readonly code: GuardErrorCode
+    /** The HTTP status that a request would be refused with, where there is one. */
+    readonly status?: number
+    /** The option at fault, as it is written: `rateLimit[1].window`. */
+    readonly path?: string
+    /** What to write instead, where there is something to say. */
+    readonly suggestion?: string
+  }
+
+  /** Every code of a {@link GuardError}. */
+  export type GuardErrorCode = ConfigErrorCode | TokenErrorCode | OperationErrorCode
+
+  /** What {@link createGuard} throws. */
+  export type ConfigErrorCode =
+    | 'ERR_UNKNOWN_OPTION'
+    | 'ERR_INVALID_OPTION'
+    | 'ERR_MISSING_OPTION'
+    | 'ERR_CONFLICTING_OPTIONS'
+    | 'ERR_WEAK_SECRET'
+    | 'ERR_WEAK_KEY'
+    | 'ERR_INVALID_KEY'
+    | 'ERR_INVALID_SCHEMA'
+    | 'ERR_INVALID_POLICY'
+
+  /** Why a token is not accepted. A request with such a token is refused with 401 and the same code. */
+  export type TokenErrorCode =
+    | 'token_missing'
+    | 'token_malformed'
+    | 'token_expired'
+    | 'token_not_yet_valid'
+    | 'token_signature'
+    | 'token_issuer'
+    | 'token_audience'
+    | 'token_claims'
+    | 'token_algorithm'
+    | 'token_key'
+    | 'token_type'
+    | 'token_lifetime'
+    | 'token_revoked'
+
+  /** Why an operation of a guard fails. */
+  export type OperationErrorCode = 'ERR_CLOSED' | 'ERR_INTERNAL' | 'ERR_INVALID_ARGUMENT' | 'ERR_UNKNOWN_LIMIT'
+
+  export { guard as default }
+}
+
+export = guard
