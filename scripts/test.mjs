@@ -1,0 +1,27 @@
+// All tests: Rust, the addon through JavaScript, and the types.
+// Usage: node scripts/test.mjs [test files]; with files, only these run, on the debug addon.
+
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { build } from './build.mjs'
+import { ensure } from './ensure.mjs'
+import { root, run } from './lib.mjs'
+
+const chosen = process.argv.slice(2)
+
+ensure()
+if (chosen.length === 0) {
+  run('cargo', ['test', '--locked'])
+  build('release')
+}
+// Without files the addon that ships is tested; the tests of panics load the debug one by themselves.
+const addon = build('debug')
+const env = chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}
+run(process.execPath, ['--test', ...(chosen.length > 0 ? chosen : testFiles())], env)
+if (chosen.length === 0) run(process.execPath, ['scripts/types.mjs'])
+
+// Node 22 and 24 take no folder here and Node 20 no pattern, so the files are listed.
+function testFiles() {
+  const names = readdirSync(join(root, '__test__')).filter((name) => name.endsWith('.test.mjs'))
+  return names.toSorted().map((name) => `__test__/${name}`)
+}
