@@ -1,0 +1,102 @@
+// CORS as a browser sees it.
+
+import test from 'node:test'
+import assert from 'node:assert/strict'
+import { createGuard } from 'keepstone'
+import { expresses, serve } from './helpers/http.mjs'
+
+const [, express] = expresses[0]
+const APP = 'https://app.example.com'
+
+async function withCors(cors, use) {
+  const app = express()
+  app.use(createGuard({ cors, rateLimit: false }).securityStack())
+  app.get('/', (req, res) => res.send('ok'))
+  app.options('/', (req, res) => res.send('the handler'))
+  await serve(app, use)
+}
+
+const preflight = (origin, method = 'PUT', headers) => ({
+  method: 'OPTIONS',
+  headers: { origin, 'access-control-request-method': method, ...(headers === undefined ? {} : { 'access-control-request-headers': headers }) }
+})
+const allowed = (answer) => answer.headers['access-control-allow-origin']
+
+test('without `cors` no origin is allowed', async () => {
+  await withCors(undefined, async (send) => {
+    const answer = await send({ headers: { origin: APP } })
+    assert.equal(answer.status, 200)
+    assert.equal(allowed(answer), undefined)
+  })
+})
+
+test('an exact origin and a one-label wildcard are allowed, their look-alikes are not', async () => {
+  await withCors({ origins: [APP, 'https://*.tenants.example.com'], credentials: true }, async (send) => {
+    for (const origin of [APP, 'https://a.tenants.example.com', 'https://xn--caf-dma.tenants.example.com']) {
+      const answer = await send({ headers: { origin } })
+      assert.equal(allowed(answer), origin)
+      assert.equal(answer.headers['access-control-allow-credentials'], 'true')
+      assert.match(answer.headers.vary, /\bOrigin\b/)
+    }
+    const others = ['https://evilapp.example.com', 'https://app.example.com.evil.example', 'http://app.example.com', 'https://app.example.com:8443', 'https://a.b.tenants.example.com', 'https://tenants.example.com', 'https://.tenants.example.com', 'https://*.tenants.example.com', 'null', '', 'https://APP.example.com']
+    for (const origin of others) {
+      const answer = await send({ headers: { origin } })
+      assert.equal(allowed(answer), undefined, origin)
+      assert.match(answer.headers.vary, /\bOrigin\b/, origin)
+    }
+    const none = await send()
+    assert.match(none.headers.vary, /\bOrigin\b/, 'a cache must know, also when there is no Origin')
+  })
+})
+
+test('a preflight is answered before any handler, and says what is allowed', async () => {
+  await withCors({ origins: [APP], methods: ['GET', 'PUT'], requestHeaders: ['content-type', 'x-tenant'], maxAge: 600 }, async (send) => {
+    const answer = await send(preflight(APP, 'PUT', 'content-type,x-tenant'))
+    assert.equal(answer.status, 204)
+    assert.equal(answer.text, '')
+    assert.equal(allowed(answer), APP)
+    assert.match(answer.headers['access-control-allow-methods'], /\bPUT\b/)
+    assert.match(answer.headers['access-control-allow-headers'], /x-tenant/i)
+    assert.equal(answer.headers['access-control-max-age'], '600')
+    assert.match(answer.headers.vary, /Origin/)
+    for (const bad of [preflight('https://evil.example'), preflight(APP, 'DELETE'), preflight(APP, 'PUT', 'x-other')]) {
+      const refused = await send(bad)
+      assert.equal(refused.status, 403)
+      assert.equal(allowed(refused), undefined)
+    }
+    assert.equal((await send({ method: 'OPTIONS', headers: { origin: APP } })).text, 'the handler', 'an OPTIONS without Access-Control-Request-Method is no preflight')
+  })
+})
+
+test('a function may decide about origins, also asynchronously; what it throws is never a yes', async () => {
+  const cors = {
+    origins: async (origin) => {
+      if (origin === 'https://broken.example.com') throw new Error('the database is down')
+      return origin === APP
+    }
+  }
+  await withCors(cors, async (send) => {
+    assert.equal(allowed(await send({ headers: { origin: APP } })), APP)
+    assert.equal(allowed(await send({ headers: { origin: 'https://evil.example' } })), undefined)
+    const broken = await send({ headers: { origin: 'https://broken.example.com' } })
+    assert.equal(broken.status, 500)
+    assert.equal(allowed(broken), undefined)
+    assert.equal((await send(preflight(APP))).status, 204)
+  })
+  await withCors({ origins: () => 'yes' }, async (send) => {
+    assert.equal(allowed(await send({ headers: { origin: APP } })), undefined, 'only true is a yes')
+  })
+})
+
+test('a Vary that is there already is added to, not replaced', async () => {
+  const app = express()
+  app.use((req, res, next) => {
+    res.setHeader('Vary', 'Accept-Encoding')
+    next()
+  })
+  app.use(createGuard({ cors: { origins: [APP] }, rateLimit: false }).securityStack())
+  app.get('/', (req, res) => res.send('ok'))
+  await serve(app, async (send) => {
+    assert.equal((await send()).headers.vary, 'Accept-Encoding, Origin')
+  })
+})

@@ -1,0 +1,146 @@
+// What is wrong with a configuration is said when the guard is built: with a code, the option's path, and what to write
+// instead. A guard that would be weaker than it looks never starts.
+
+import test from 'node:test'
+import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
+import { GuardError, createGuard } from 'keepstone'
+import { SECRET, jwt, policyText } from './helpers/articles.mjs'
+
+const rsa = (bits) => generateKeyPairSync('rsa', { modulusLength: bits, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } }).publicKey
+const ec = (namedCurve) => generateKeyPairSync('ec', { namedCurve, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } }).publicKey
+const { issuer, audience } = jwt
+const limit = (more) => ({ rateLimit: { name: 'api', limit: 100, window: '60s', ...more } })
+const cors = (more) => ({ cors: { origins: ['https://app.example.com'], ...more } })
+const key = (more) => ({ jwt: { issuer, audience, keys: [{ kid: 'a', ...more }] } })
+const policy = (text, more) => ({ policy: { policies: { 'authz.rego': text }, query: 'data.httpapi.authz.allow', ...more } })
+
+// [what is wrong, configuration, code, path, what the message says]
+const CASES = [
+  ['a layer that is no layer', { helmet: {} }, 'ERR_UNKNOWN_OPTION', 'helmet', /.+/],
+  ['a misspelt layer', { ratelimit: {} }, 'ERR_UNKNOWN_OPTION', 'ratelimit', /did you mean `rateLimit`/],
+  ['a configuration that is no object', 'strict', 'ERR_INVALID_OPTION', 'config', /must be an object/],
+  ['a profile that does not exist', { profile: 'spa' }, 'ERR_INVALID_OPTION', 'profile', /'api' or 'web'/],
+
+  ["the cors package's option name", { cors: { allowedOrigins: ['https://a.example'] } }, 'ERR_UNKNOWN_OPTION', 'cors.allowedOrigins', /did you mean `origins`/],
+  ['CORS without origins', { cors: {} }, 'ERR_MISSING_OPTION', 'cors.origins', /must be given/],
+  ['any origin with credentials', { cors: { origins: ['*'], credentials: true } }, 'ERR_CONFLICTING_OPTIONS', 'cors.origins', /credentials/],
+  ['a trailing slash in an origin', { cors: { origins: ['https://app.example.com/'] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /slash/],
+  ['a path in an origin', { cors: { origins: ['https://app.example.com/x'] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /path/],
+  ['an origin without a scheme', { cors: { origins: ['app.example.com'] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /https:\/\//],
+  ['the null origin', { cors: { origins: ['null'] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /null/],
+  ['a wildcard over a public suffix', { cors: { origins: ['https://*.com'] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /.+/],
+  ['a regular expression as origin', { cors: { origins: [/example\.com$/] } }, 'ERR_INVALID_OPTION', 'cors.origins[0]', /must be a string/],
+  ['plain http with credentials', { cors: { origins: ['http://app.example.com'], credentials: true } }, null, 'cors.origins[0]', /https/],
+  ['an empty list of origins', { cors: { origins: [] } }, 'ERR_INVALID_OPTION', 'cors.origins', /false/],
+  ['a forbidden method', cors({ methods: ['TRACE'] }), 'ERR_INVALID_OPTION', 'cors.methods[0]', /.+/],
+  ['a method in lower case', cors({ methods: ['get'] }), 'ERR_INVALID_OPTION', 'cors.methods[0]', /GET/],
+  ['a preflight cache time that is no number', cors({ maxAge: '10m' }), 'ERR_INVALID_OPTION', 'cors.maxAge', /whole number/],
+
+  ["helmet's spelling of a header option", { headers: { hsts: { maxage: 1 } } }, 'ERR_UNKNOWN_OPTION', 'headers.hsts.maxage', /did you mean `maxAge`/],
+  ['HSTS preload with a short life', { headers: { hsts: { maxAge: 10, preload: true } } }, null, /headers\.hsts/, /a year or more/],
+  ['an unknown CSP directive', { headers: { csp: { directives: { 'script-source': ["'self'"] } } } }, null, 'headers.csp.directives.script-source', /script-src/],
+  ['an unquoted CSP keyword', { headers: { csp: { directives: { 'script-src': ['self'] } } } }, 'ERR_INVALID_OPTION', /headers\.csp\.directives\.script-src/, /'self'/],
+  ["'none' beside another source", { headers: { csp: { directives: { 'script-src': ["'none'", "'self'"] } } } }, null, /headers\.csp\.directives\.script-src/, /'none'/],
+  ['a line break in a directive', { headers: { csp: { directives: { 'img-src': ['https://a.example\r\nx: y'] } } } }, 'ERR_INVALID_OPTION', /headers\.csp\.directives\.img-src/, /.+/],
+  ['an unknown referrer policy', { headers: { referrerPolicy: 'never' } }, 'ERR_INVALID_OPTION', /headers\.referrerPolicy/, /no-referrer/],
+
+  ['a limit of 0', limit({ limit: 0 }), 'ERR_INVALID_OPTION', 'rateLimit.limit', /.+/],
+  ["a window of '60 sec'", limit({ window: '60 sec' }), 'ERR_INVALID_OPTION', 'rateLimit.window', /'60s'/],
+  ['a limit without a window', { rateLimit: { name: 'api', limit: 1 } }, 'ERR_MISSING_OPTION', 'rateLimit.window', /must be given/],
+  ['an unknown algorithm', limit({ algorithm: 'gcr' }), 'ERR_INVALID_OPTION', 'rateLimit.algorithm', /did you mean 'gcra'/],
+  ['two limits of one name', { rateLimit: [limit().rateLimit, limit().rateLimit] }, null, 'rateLimit[1].name', /.+/],
+  ['a cost over the limit', limit({ cost: 101 }), null, 'rateLimit.cost', /.+/],
+  ['a burst for a fixed window', limit({ algorithm: 'fixed-window', burst: 5 }), 'ERR_CONFLICTING_OPTIONS', 'rateLimit.burst', /.+/],
+  ["express-rate-limit's option name", limit({ windowMs: 1000 }), 'ERR_UNKNOWN_OPTION', 'rateLimit.windowMs', /did you mean `window`/],
+  ['an unknown key', limit({ key: 'session' }), 'ERR_INVALID_OPTION', 'rateLimit.key', /'ip'/],
+
+  ['a 16-byte HS256 secret', { jwt: { issuer, audience, secret: SECRET.slice(0, 16) } }, 'ERR_WEAK_SECRET', 'jwt.secret', /32/],
+  ["'password' repeated to 32 bytes", { jwt: { issuer, audience, secret: 'password'.repeat(4) } }, 'ERR_WEAK_SECRET', 'jwt.secret', /randomBytes/],
+  ['an empty secret', { jwt: { issuer, audience, secret: '' } }, 'ERR_WEAK_SECRET', 'jwt.secret', /.+/],
+  ['a secret that is undefined', { jwt: { issuer, audience, secret: undefined } }, 'ERR_MISSING_OPTION', /^jwt/, /secret/],
+  ['a public key as secret', { jwt: { issuer, audience, secret: rsa(2048) } }, 'ERR_INVALID_KEY', 'jwt.secret', /keys/],
+  ['RSA 1024', key({ alg: 'RS256', key: rsa(1024) }), 'ERR_WEAK_KEY', 'jwt.keys[0].key', /2048/],
+  ['alg none', key({ alg: 'none', key: rsa(2048) }), 'ERR_INVALID_OPTION', 'jwt.keys[0].alg', /none|RS256/],
+  ['algorithms with none', { jwt: { ...jwt, algorithms: ['HS256', 'none'] } }, 'ERR_INVALID_OPTION', 'jwt.algorithms[1]', /.+/],
+  ['a curve that is not the algorithm', key({ alg: 'ES256', key: ec('P-384') }), null, 'jwt.keys[0].key', /P-256/],
+  ['no issuer', { jwt: { audience, secret: SECRET } }, 'ERR_MISSING_OPTION', 'jwt.issuer', /must be given/],
+  ['no audience', { jwt: { issuer, secret: SECRET } }, 'ERR_MISSING_OPTION', 'jwt.audience', /must be given/],
+  ['no key at all', { jwt: { issuer, audience } }, 'ERR_MISSING_OPTION', /^jwt/, /secret/],
+  ['a clock tolerance of an hour', { jwt: { ...jwt, clockTolerance: '1h' } }, 'ERR_INVALID_OPTION', 'jwt.clockTolerance', /1m|60s/],
+  ['revocation without tokens', { revocation: {} }, 'ERR_CONFLICTING_OPTIONS', 'revocation', /jwt/],
+
+  ['a policy that can not be parsed', policy('package httpapi.authz\ndefault allow = false\nallow {\n  input.x ==\n}\n'), 'ERR_INVALID_POLICY', 'policy.policies', /authz\.rego:\d+:\d+/],
+  ['a query without a rule', policy(policyText, { query: 'data.httpapi.authz.alow' }), 'ERR_INVALID_OPTION', 'policy.query', /did you mean 'data.httpapi.authz.allow'/],
+  ['a rule without a default', policy('package httpapi.authz\nallow { input.x == 1 }\n'), 'ERR_INVALID_OPTION', 'policy.query', /default allow/],
+  ['data that overrides a rule', policy(policyText, { data: { httpapi: { authz: { allow: true } } } }), 'ERR_INVALID_OPTION', 'policy.data', /data\.httpapi\.authz\.allow/],
+  ['an unknown builtin', policy('package httpapi.authz\ndefault allow = false\nallow { http.send({"url": "http://x"}) }\n'), 'ERR_INVALID_POLICY', 'policy.policies', /http\.send/],
+  ['a folder that is not there', { policy: { policies: './no-such-folder', query: 'data.a.allow' } }, null, 'policy.policies', /.+/],
+
+  ['a body limit of nothing', { payload: { maxBytes: 0 } }, 'ERR_INVALID_OPTION', 'payload.maxBytes', /.+/],
+  ['a depth that is no number', { payload: { maxDepth: 'deep' } }, 'ERR_INVALID_OPTION', 'payload.maxDepth', /whole number/],
+  ['a network that trusts everybody', { trustedProxies: ['0.0.0.0/0'] }, 'ERR_INVALID_OPTION', 'trustedProxies[0]', /10\.0\.0\.0\/8/],
+  ['a host with a scheme', { hosts: ['https://api.example.com'] }, 'ERR_INVALID_OPTION', 'hosts[0]', /api\.example\.com/],
+  ['a store that does not exist', { store: { mongo: 'mongodb://x' } }, 'ERR_UNKNOWN_OPTION', 'store.mongo', /.+/],
+  ['a log that is no function', { log: true }, 'ERR_INVALID_OPTION', 'log', /function/]
+]
+
+test('there are at least 40 misuse cases', () => assert.ok(CASES.length >= 40, `${CASES.length}`))
+
+for (const [what, config, code, path, says] of CASES) {
+  test(`${what} throws at construction`, () => {
+    assert.throws(
+      () => createGuard(config),
+      (error) => {
+        assert.ok(error instanceof GuardError && error instanceof Error, String(error))
+        if (code === null) assert.match(error.code, /^ERR_(INVALID|CONFLICTING|UNKNOWN)_/, error.message)
+        else assert.equal(error.code, code, error.message)
+        if (path instanceof RegExp) assert.match(error.path, path, error.message)
+        else assert.equal(error.path, path, error.message)
+        assert.match(error.message, says)
+        assert.match(error.message, /^`?[a-z]/, 'starts in lower case')
+        assert.doesNotMatch(error.message, /\.$/, 'ends without a period')
+        assert.ok(!error.message.includes('passwordpassword') && !error.message.includes(SECRET.slice(0, 16)), 'no secret in the text')
+        return true
+      }
+    )
+  })
+}
+
+// [what is wrong, schemas, path, what the message says]
+const SCHEMAS = [
+  ['a remote $ref', { body: { $ref: 'https://example.com/user.json' } }, /^body/, /\$ref/],
+  ['a file $ref', { body: { $ref: 'file:///etc/passwd' } }, /^body/, /\$ref/],
+  ['a misspelt keyword', { body: { type: 'object', requried: ['a'] } }, /^body/, /required/],
+  ['an unknown type', { query: { type: 'strnig' } }, /^query/, /.+/],
+  ['a pattern that needs backtracking', { body: { type: 'string', pattern: '^(?=a)b' } }, /^body/, /.+/],
+  ['an unknown format', { body: { type: 'string', format: 'emial' } }, /^body/, /.+/],
+  ['an unknown draft', { body: { $schema: 'https://json-schema.org/draft/2050-01/schema' } }, /^body/, /.+/],
+  ['a schema that is no schema', { body: 'user' }, /^body/, /.+/],
+  ['a part that does not exist', { cookies: {} }, 'cookies', /body/]
+]
+
+for (const [what, schemas, path, says] of SCHEMAS) {
+  for (const build of ['validate', 'securityStack']) {
+    test(`${what} throws when guard.${build} is called`, () => {
+      const guard = createGuard({ rateLimit: false })
+      assert.throws(
+        () => guard[build](schemas),
+        (error) => {
+          assert.ok(error instanceof GuardError, String(error))
+          assert.match(error.code, /^ERR_(INVALID_SCHEMA|UNKNOWN_OPTION|INVALID_OPTION)$/)
+          if (path instanceof RegExp) assert.match(error.path, path, error.message)
+          else assert.equal(error.path, path)
+          assert.match(error.message, says)
+          return true
+        }
+      )
+    })
+  }
+}
+
+test('a configuration that holds itself throws instead of running out of stack', () => {
+  const config = { policy: { data: {} } }
+  config.policy.data.again = config.policy.data
+  assert.throws(() => createGuard(config), (error) => error.code === 'ERR_INVALID_OPTION')
+})

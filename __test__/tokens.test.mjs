@@ -1,0 +1,127 @@
+// Tokens of every algorithm, signed by Node's own crypto and read by the guard, and the other way round.
+
+import test from 'node:test'
+import assert from 'node:assert/strict'
+import { constants, createPublicKey, generateKeyPairSync, sign as signBytes, verify as verifyBytes } from 'node:crypto'
+import { createGuard } from 'keepstone'
+import { AUDIENCE, ISSUER, jwt } from './helpers/articles.mjs'
+import { bearer, expresses, serve } from './helpers/http.mjs'
+
+const [, express] = expresses[0]
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const curve = (namedCurve) => generateKeyPairSync('ec', { namedCurve })
+const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+const ieee = { dsaEncoding: 'ieee-p1363' }
+const ALGORITHMS = [
+  ['RS256', rsa, 'sha256', {}],
+  ['RS384', rsa, 'sha384', {}],
+  ['RS512', rsa, 'sha512', {}],
+  ['PS256', rsa, 'sha256', pss],
+  ['PS384', rsa, 'sha384', pss],
+  ['PS512', rsa, 'sha512', pss],
+  ['ES256', curve('P-256'), 'sha256', ieee],
+  ['ES384', curve('P-384'), 'sha384', ieee],
+  ['ES512', curve('P-521'), 'sha512', ieee],
+  ['EdDSA', generateKeyPairSync('ed25519'), null, {}]
+]
+const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
+
+function claims(more = {}) {
+  const now = Math.floor(Date.now() / 1000)
+  return { iss: ISSUER, aud: AUDIENCE, sub: 'ada', iat: now, exp: now + 60, jti: 'x', ...more }
+}
+
+for (const [alg, { privateKey, publicKey }, hash, options] of ALGORITHMS) {
+  for (const [form, key] of [
+    ['PEM', publicKey.export({ type: 'spki', format: 'pem' })],
+    ['JWK', { ...publicKey.export({ format: 'jwk' }), alg, use: 'sig' }]
+  ]) {
+    test(`${alg}: a token that Node signed is verified with a ${form} key, and one bit off is not`, async () => {
+      const guard = createGuard({ jwt: { issuer: ISSUER, audience: AUDIENCE, keys: [{ kid: 'k1', alg, key }] } })
+      const input = `${part({ alg, kid: 'k1', typ: 'at+jwt' })}.${part(claims())}`
+      const signature = signBytes(hash, Buffer.from(input), { key: privateKey, ...options })
+      assert.equal((await guard.tokens.verify(`${input}.${signature.toString('base64url')}`)).sub, 'ada')
+      signature[5] ^= 1
+      await assert.rejects(guard.tokens.verify(`${input}.${signature.toString('base64url')}`), (error) => error.code === 'token_signature' && error.status === 401)
+    })
+  }
+
+  test(`${alg}: a token that the guard issued is verified by Node with the published key`, async () => {
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
+    const guard = createGuard({ jwt: { issuer: ISSUER, audience: AUDIENCE, keys: [{ kid: 'k1', alg, key: pem }] } })
+    const { accessToken, expiresIn, tokenType } = await guard.tokens.issue({ sub: 'ada', role: 'admin' })
+    assert.deepEqual([expiresIn, tokenType], [900, 'Bearer'])
+    const [header, payload, signature] = accessToken.split('.')
+    const { keys } = guard.tokens.jwks()
+    const jwk = keys.find((key) => key.kid === JSON.parse(Buffer.from(header, 'base64url')).kid)
+    assert.equal(jwk.d, undefined, 'no private part is published')
+    const key = createPublicKey({ key: jwk, format: 'jwk' })
+    assert.ok(verifyBytes(hash, Buffer.from(`${header}.${payload}`), { key, ...options }, Buffer.from(signature, 'base64url')))
+    assert.equal((await guard.tokens.verify(accessToken)).role, 'admin')
+  })
+}
+
+test('the JWK set endpoint publishes public keys only, and nothing of a secret', async () => {
+  const { privateKey } = ALGORITHMS[6][1]
+  const asymmetric = createGuard({ jwt: { issuer: ISSUER, audience: AUDIENCE, keys: [{ kid: 'k1', alg: 'ES256', key: privateKey.export({ type: 'pkcs8', format: 'pem' }) }] } })
+  const app = express()
+  app.get('/.well-known/jwks.json', asymmetric.jwks())
+  await serve(app, async (send) => {
+    const answer = await send({ path: '/.well-known/jwks.json' })
+    assert.equal(answer.headers['content-type'], 'application/jwk-set+json')
+    assert.deepEqual(answer.json.keys.map(({ kid, alg, kty, d }) => [kid, alg, kty, d]), [['k1', 'ES256', 'EC', undefined]])
+  })
+  assert.deepEqual(createGuard({ jwt }).tokens.jwks(), { keys: [] })
+})
+
+test('revocation by token, jti, session, subject and key', async () => {
+  const guard = createGuard({ jwt })
+  const issue = async (more) => (await guard.tokens.issue({ sub: 'ada', ...more })).accessToken
+  const refused = (token) => assert.rejects(guard.tokens.verify(token), (error) => error.code === 'token_revoked')
+
+  const [whole, byJti, session, other] = [await issue(), await issue(), await issue({ sid: 's1' }), await issue({ sid: 's2', sub: 'bob' })]
+  await guard.revoke.token(whole)
+  await refused(whole)
+  const { jti, exp } = await guard.tokens.verify(byJti)
+  await guard.revoke.token(jti, exp)
+  await refused(byJti)
+  await guard.revoke.session('s1')
+  await refused(session)
+  assert.equal((await guard.tokens.verify(other)).sub, 'bob')
+  await guard.revoke.subject('bob')
+  await refused(other)
+  // Without the expiry of a jti it is kept as long as any token may live.
+  const last = await issue()
+  await guard.revoke.token((await guard.tokens.verify(last)).jti)
+  await refused(last)
+  // Who has no valid token to show can't fill the list with forged ones.
+  await assert.rejects(guard.revoke.token(`${last.slice(0, -4)}AAAA`), (error) => error.code === 'token_signature')
+})
+
+test('what a token may not be, it is refused for by name', async () => {
+  const guard = createGuard({ jwt })
+  const cases = [
+    ['', /^(ERR_INVALID_ARGUMENT|token_malformed)$/],
+    ['a.b', /^token_malformed$/],
+    [`${part({ alg: 'none' })}.${part(claims())}.`, /^token_(malformed|algorithm)$/],
+    [`${part({ alg: 'RS256' })}.${part(claims())}.AAAA`, /^token_algorithm$/],
+    [`${part({ alg: 'HS256', crit: ['exp'] })}.${part(claims())}.AAAA`, /^token_/],
+    [`${part({ alg: 'HS256' })}.${part(claims())}.AAAA`, /^token_signature$/]
+  ]
+  for (const [token, code] of cases) {
+    await assert.rejects(guard.tokens.verify(token), (error) => code.test(error.code), token)
+  }
+})
+
+test('no token, and nothing of it, stands in a refusal', async () => {
+  const app = express()
+  app.use(createGuard({ jwt }).securityStack())
+  const token = `${part({ alg: 'HS256' })}.${part(claims({ secretnote: 'hunter2hunter2' }))}.c2lnbmF0dXJlc2lnbmF0dXJl`
+  await serve(app, async (send) => {
+    const { status, text, headers } = await send({ headers: bearer(token) })
+    assert.equal(status, 401)
+    const all = text + JSON.stringify(headers)
+    for (const piece of token.split('.')) assert.ok(!all.includes(piece))
+    assert.ok(!all.includes('hunter2'))
+  })
+})
