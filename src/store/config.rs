@@ -29,8 +29,8 @@ impl MemoryConfig {
     /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it, since the store grows as
     /// it fills.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
-    const MIN_BYTES: u64 = 1 << 20;
-    const MAX_BYTES: u64 = 16 << 30;
+    pub(crate) const MIN_BYTES: u64 = 1 << 20;
+    pub(crate) const MAX_BYTES: u64 = 16 << 30;
 
     /// A store of its own with the default size.
     #[must_use]

@@ -21,11 +21,15 @@
 //! check except when a table grows.
 
 pub mod config;
+pub mod error;
 mod memory;
+pub mod redis;
+pub mod runtime;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use config::{MemoryConfig, StoreConfig};
+pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
 pub use table::{Record, SPENT};

@@ -1,0 +1,24 @@
+//! Why a shared store gave no answer. Each is a fault on our side: never a 401, never a 429.
+
+use thiserror::Error;
+
+/// Why a shared store gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It did not answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// It is away, or has failed so often that it is not asked for a moment.
+    #[error("the store is not available")]
+    Unavailable,
+    /// It answered, and said no or something that can't be read: a replica, a wrong permission, a full memory.
+    #[error("the store refused the command")]
+    Refused,
+    /// More waits for it than it could answer in time.
+    #[error("too many requests wait for the store")]
+    Overloaded,
+}
+
+/// What is called once with the answer, on the store's thread. It must be quick.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;

@@ -1,0 +1,24 @@
+//! The one thread that talks to shared stores. It is started with the first such store of the process, shared by all
+//! threads of JavaScript, and holds nothing open: it ends with the process.
+
+use std::future::Future;
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Handle};
+
+/// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
+    static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
+    let Some(handle) = RUNTIME.get_or_init(start) else { return false };
+    handle.spawn(task);
+    true
+}
+
+fn start() -> Option<Handle> {
+    // One thread: it waits for sockets nearly all of the time, and a second one would cost each answer a hand-over.
+    let runtime = Builder::new_current_thread().enable_all().build().ok()?;
+    let handle = runtime.handle().clone();
+    let run = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name("keepstone-store".to_owned()).spawn(run).ok()?;
+    Some(handle)
+}
