@@ -1,0 +1,6 @@
+// The servers that tests of the shared store run against.
+
+export { startFaultProxy } from './fault-proxy.mjs'
+export { startMemcached } from './memcached.mjs'
+export { startRedis } from './redis.mjs'
+export { waitUntil } from './processes.mjs'
