@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import net from 'node:net'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startFaultProxy, startMemcached, startRedis, waitUntil } from './helpers/servers.mjs'
+import { startCluster, startFaultProxy, startMemcached, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
 
 const helpers = new URL('helpers/servers.mjs', import.meta.url)
 
@@ -147,6 +147,71 @@ test('Memcached: answers commands and statistics, and is controlled as Redis is'
   assert.equal(await memcached.command('get a'), 'END', 'it keeps nothing')
   await memcached.kill('SIGTERM')
   assert.ok(await refuses(memcached.port))
+})
+
+test('cluster: names the node that holds a key, moves slots by failover, and replaces a primary that dies', async (t) => {
+  const cluster = await forTest(t, startCluster())
+  assert.equal(cluster.nodes.length, 6)
+  assert.deepEqual(cluster.seeds[0], { host: '127.0.0.1', port: cluster.nodes[0].port })
+  const first = await cluster.primaryOf('a')
+  const [second] = await cluster.replicasOf('a')
+  await first.command('SET', 'a', 'kept')
+  assert.equal(await first.command('WAIT', 1, 5000), 1)
+  const other = cluster.nodes.find((node) => node !== first)
+  await assert.rejects(other.command('GET', 'a'), { code: 'MOVED', message: `MOVED 15495 127.0.0.1:${first.port}` })
+
+  await cluster.failover(second)
+  assert.equal(await cluster.primaryOf('a'), second)
+  assert.deepEqual(await cluster.replicasOf('a'), [first])
+  await assert.rejects(first.command('SET', 'a', 'x'), { code: 'MOVED' })
+
+  assert.equal(await cluster.killPrimaryOf('a'), second)
+  await cluster.settled()
+  assert.equal(await cluster.primaryOf('a'), first)
+  assert.equal(await first.command('GET', 'a'), 'kept')
+
+  await second.restart()
+  await cluster.settled()
+  assert.deepEqual(await cluster.replicasOf('a'), [second])
+  await cluster.stop()
+  for (const { port } of cluster.nodes) assert.ok(await refuses(port))
+})
+
+test('cluster: with TLS, client certificates and users, its nodes talk to each other', async (t) => {
+  const cluster = await forTest(t, startCluster({ tls: { clientAuth: true }, acl: [{ user: 'app', password: 'pw', rules: '~* +@all' }] }))
+  const primary = await cluster.primaryOf('a')
+  assert.equal(await primary.client({ user: 'app', password: 'pw' }).command('SET', 'a', '1'), 'OK')
+  assert.equal(await primary.command('WAIT', 1, 5000), 1)
+})
+
+test('Sentinel: promotes the replica when the primary dies, with the data it had', async (t) => {
+  const watched = await forTest(t, startSentinels({ acl: [{ user: 'app', password: 'pw', rules: '~* +@all' }] }))
+  const primary = await watched.primary()
+  assert.equal(primary, watched.nodes[0])
+  assert.equal(watched.sentinels.length, 3)
+  const [{ port }] = watched.sentinels
+  assert.ok(!(await refuses(port)))
+  assert.equal(await primary.client({ user: 'app', password: 'pw' }).command('SET', 'a', 'kept'), 'OK')
+  assert.equal(await primary.command('WAIT', 1, 5000), 1)
+  await assert.rejects(watched.nodes[1].command('SET', 'a', 'x'), { code: 'READONLY' })
+
+  assert.equal(await watched.killPrimary(), primary)
+  const next = await watched.promoted(primary)
+  assert.equal(next, watched.nodes[1])
+  assert.equal(await next.command('GET', 'a'), 'kept')
+  assert.equal(await next.command('SET', 'a', 'new'), 'OK')
+  const address = await watched.sentinels[2].command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', watched.masterName)
+  assert.deepEqual(address, ['127.0.0.1', String(next.port)])
+})
+
+test('a server whose program is missing fails with what to install', async (t) => {
+  const path = process.env.PATH
+  t.after(() => (process.env.PATH = path))
+  process.env.PATH = '/nowhere'
+  await assert.rejects(startRedis(), /need redis-server or valkey-server[^]+apt-get install redis-server/)
+  await assert.rejects(startCluster(), /brew install redis/)
+  await assert.rejects(startSentinels(), /dnf install valkey/)
+  await assert.rejects(startMemcached(), /need memcached/)
 })
 
 test('fault proxy: passes everything on and counts it; latency makes a round trip longer', async (t) => {

@@ -7,10 +7,12 @@ import { startServer } from './processes.mjs'
 
 /** Starts a Memcached; `args` are more arguments of the program. */
 export async function startMemcached({ port, args = [] } = {}) {
+  // As root it starts only with the name of another user.
+  const asUser = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
   const server = await startServer({
     program: findProgram('memcached'),
     port,
-    args: (port) => ['-l', '127.0.0.1', '-p', String(port), '-U', '0', ...(process.getuid() === 0 ? ['-u', 'nobody'] : []), ...args],
+    args: (port) => ['-l', '127.0.0.1', '-p', String(port), '-U', '0', ...asUser, ...args],
     isReady: (port) => ask(port, 'version')
   })
   const command = (text) => ask(server.port, text)

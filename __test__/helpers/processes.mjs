@@ -81,6 +81,14 @@ export async function waitUntil(what, condition, timeout = 10_000) {
   throw new Error(`waited ${timeout} ms in vain: ${what}`, { cause })
 }
 
+/** What the servers answer to `ask(server)`, as `[server, answer]`, without those that are gone, fail or hang. */
+export async function answersOf(servers, ask) {
+  const late = sleep(500, undefined, { ref: false })
+  const asked = servers.map(async (server) => [server, await Promise.race([ask(server), late])])
+  const settled = await Promise.allSettled(asked)
+  return settled.filter(({ value }) => value?.[1] !== undefined).map(({ value }) => value)
+}
+
 /**
  * Runs a server program on `port`, or else on a free one, and answers once `isReady(port)` does.
  * `args(port)` are its arguments, `folder` is taken away by `stop()`.

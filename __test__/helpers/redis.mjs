@@ -6,7 +6,11 @@ import { makeFolder, startServer } from './processes.mjs'
 import { respClient } from './resp.mjs'
 import { testCertificates } from './tls.mjs'
 
-const FOR_TESTS = ['--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+// Without the delay a replica waits five seconds for others that may come.
+const FOR_TESTS = ['--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--repl-diskless-sync-delay', '0']
+
+/** The user of the helpers, and of replicas, where a server has users. */
+export const ADMIN = { user: 'test-helper', password: randomBytes(16).toString('hex') }
 
 /**
  * Starts a Redis that keeps nothing on disk.
@@ -18,7 +22,7 @@ const FOR_TESTS = ['--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
 export async function startRedis({ port, tls, acl, args = [], dir } = {}) {
   const program = findProgram('redis')
   const certificates = tls ? testCertificates() : undefined
-  const admin = acl ? { user: 'test-helper', password: randomBytes(16).toString('hex') } : {}
+  const admin = acl ? ADMIN : {}
   const folder = dir ?? makeFolder()
   const client = (port, options) => respClient({ port, tls: certificates?.client, ...admin, ...options })
 
@@ -31,13 +35,12 @@ export async function startRedis({ port, tls, acl, args = [], dir } = {}) {
       ...FOR_TESTS,
       '--dir',
       folder,
-      ...(acl ? aclArguments([...acl, { ...admin, rules: '~* +@all' }]) : []),
+      ...(acl ? aclArguments(acl) : []),
       ...args
     ],
-    isReady: (port) => once(client(port), 'PING')
+    isReady: (port) => answers(client(port))
   })
-  const inside = client(server.port)
-  const command = inside.command
+  const { command } = client(server.port)
   return Object.assign(server, {
     url: `${tls ? 'rediss' : 'redis'}://127.0.0.1:${server.port}`,
     tls: certificates?.client,
@@ -54,25 +57,31 @@ export async function startRedis({ port, tls, acl, args = [], dir } = {}) {
   })
 }
 
-async function once(client, ...args) {
+/** Whether a server answers PING, over a connection that is closed then. */
+export async function answers(client) {
   try {
-    return await client.command(...args)
+    return await client.command('PING')
   } finally {
     client.close()
   }
 }
 
-function tlsArguments(port, { server }, clientAuth = false) {
-  const files = ['--tls-cert-file', server.certFile, '--tls-key-file', server.keyFile, '--tls-ca-cert-file', server.caFile]
-  return ['--port', '0', '--tls-port', String(port), ...files, '--tls-auth-clients', clientAuth ? 'yes' : 'no']
+function tlsArguments(port, { server, client }, clientAuth = false) {
+  const files = ['--tls-ca-cert-file', server.caFile, '--tls-cert-file', server.certFile, '--tls-key-file', server.keyFile]
+  // A replica and a node of a cluster are clients of the others.
+  const asClient = ['--tls-client-cert-file', client.certFile, '--tls-client-key-file', client.keyFile]
+  const modes = ['--tls-replication', 'yes', '--tls-cluster', 'yes', '--tls-auth-clients', clientAuth ? 'yes' : 'no']
+  return ['--port', '0', '--tls-port', String(port), ...files, ...asClient, ...modes]
 }
 
 function aclArguments(users) {
-  const all = users.some(({ user }) => user === 'default') ? users : [{ user: 'default' }, ...users]
-  return all.flatMap(({ user, password, rules = '' }) => {
+  // Without a password a user can't log in: `default` is shut unless `users` says otherwise.
+  const all = [{ user: 'default' }, ...users, { ...ADMIN, rules: '~* &* +@all' }]
+  const rules = all.flatMap(({ user, password, rules = '' }) => {
     const login = password === undefined ? ['off'] : ['on', `>${password}`]
     return ['--user', user, 'reset', ...login, ...rules.split(' ').filter((rule) => rule !== '')]
   })
+  return [...rules, '--masteruser', ADMIN.user, '--masterauth', ADMIN.password]
 }
 
 function parseInfo(text) {
