@@ -1,13 +1,14 @@
 // The scripts that decide what has to be installed or built again.
 
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { freshAddon, hashSources } from '../scripts/build.mjs'
 import { firstDifference, isOlder } from '../scripts/ensure.mjs'
 import { complete } from '../scripts/lock.mjs'
+import { ensureServers, findProgram, holdServices, howToInstall, missingPrograms, which } from '../scripts/servers.mjs'
 
 function inFolder(run) {
   const folder = mkdtempSync(join(tmpdir(), 'keepstone-'))
@@ -90,4 +91,92 @@ test('the lockfile installs on every platform, and names no host to install from
   const text = readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8')
   assert.deepEqual(complete(JSON.parse(text)), [], 'run node scripts/lock.mjs')
   assert.doesNotMatch(text, /"resolved"/)
+})
+
+/** A machine with these programs; `calls` are the commands that were run on it, `failures` what the script ended with. */
+function machine(programs, { uid = 1000, brings = [] } = {}) {
+  const installed = new Set(programs)
+  const [calls, failures] = [[], []]
+  const held = { services: false }
+  return {
+    calls,
+    failures,
+    held,
+    find: (name) => (installed.has(name) ? `/bin/${name}` : null),
+    uid,
+    run(command, args, env) {
+      calls.push([command, ...args].join(' '))
+      assert.deepEqual([env.DEBIAN_FRONTEND, held.services], ['noninteractive', true])
+      if (args[0] === 'install') for (const name of brings) installed.add(name)
+    },
+    fail: (text) => failures.push(text),
+    hold() {
+      held.services = true
+      return () => (held.services = false)
+    }
+  }
+}
+
+const ALL = ['redis-server', 'memcached', 'openssl']
+
+test('where all server programs are there, nothing is run; valkey is as good as redis', () => {
+  for (const programs of [ALL, ['valkey-server', 'memcached', 'openssl']]) {
+    const there = machine([...programs, 'apt-get'], { uid: 0 })
+    ensureServers(there)
+    assert.deepEqual([there.calls, there.failures], [[], []])
+  }
+  assert.equal(findProgram('redis', machine(['valkey-server']).find), '/bin/valkey-server')
+  assert.equal(findProgram('redis', machine(['valkey-server', 'redis-server']).find), '/bin/redis-server')
+})
+
+test('as root on Debian only the missing programs are installed, and no service is started', () => {
+  const debian = machine(['apt-get', 'openssl', 'memcached'], { uid: 0, brings: ['redis-server'] })
+  ensureServers(debian)
+  assert.deepEqual(debian.calls, ['apt-get update', 'apt-get install -y --no-install-recommends redis-server'])
+  assert.deepEqual(debian.failures, [])
+  assert.equal(debian.held.services, false)
+})
+
+test('elsewhere, and where the packages bring no program, the script ends with what to install', () => {
+  const missing = { 'not root': machine(['apt-get']), 'no apt': machine([], { uid: 0 }) }
+  for (const [why, there] of Object.entries(missing)) {
+    ensureServers(there)
+    assert.deepEqual(there.calls, [], why)
+    assert.equal(there.failures.length, 1, why)
+    assert.match(there.failures[0], /apt-get install redis-server memcached openssl\n/)
+  }
+  const empty = machine(['apt-get', ...ALL.slice(1)], { uid: 0 })
+  ensureServers(empty)
+  assert.equal(empty.failures.length, 1)
+})
+
+test('the text names the missing programs and the packages of each system', () => {
+  const missing = missingPrograms(machine(['openssl']).find)
+  assert.deepEqual(missing, ['redis', 'memcached'])
+  const text = howToInstall(missing)
+  assert.match(text, /redis-server or valkey-server, memcached/)
+  assert.match(text, /apt-get install redis-server memcached\n/)
+  assert.match(text, /dnf install valkey memcached\n/)
+  assert.match(text, /brew install redis memcached\n/)
+  assert.throws(() => findProgram('memcached', () => null), /brew install memcached\n/)
+})
+
+test('a program is looked for in the folders of PATH', () => {
+  assert.ok(existsSync(which('node') ?? ''))
+  assert.equal(which('no-such-program-anywhere'), null)
+})
+
+test('services are held by a policy that goes away again; a policy of the machine stays', () => {
+  inFolder((folder) => {
+    const policy = join(folder, 'policy-rc.d')
+    const release = holdServices(policy)
+    assert.match(readFileSync(policy, 'utf8'), /exit 101/)
+    assert.equal(statSync(policy).mode & 0o111, 0o111)
+    release()
+    assert.ok(!existsSync(policy))
+
+    writeFileSync(policy, 'of the machine')
+    holdServices(policy)()
+    assert.equal(readFileSync(policy, 'utf8'), 'of the machine')
+  })
 })

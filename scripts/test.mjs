@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import { build } from './build.mjs'
 import { ensure } from './ensure.mjs'
 import { root, run, say } from './lib.mjs'
+import { ensureServers } from './servers.mjs'
 
 const chosen = process.argv.slice(2)
 
 ensure()
+ensureServers()
 if (chosen.length === 0) {
   // JSONTestSuite and the JSON-Schema-Test-Suite, as others publish them: they are not part of the repository.
   const vectors = process.env.KEEPSTONE_VECTORS ?? join(root, '../shared/vectors')

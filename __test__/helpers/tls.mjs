@@ -1,24 +1,71 @@
-// A certificate for 127.0.0.1, made for one test run by the openssl program.
+// Certificates for 127.0.0.1, made for one test run by the openssl program.
 
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { findProgram } from '../../scripts/servers.mjs'
+import { makeFolder, removeFolder } from './processes.mjs'
 
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+
+// Not the system's configuration, which may say anything.
+const CONFIG = `[req]
+distinguished_name = name
+[name]
+[ca]
+basicConstraints = critical, CA:TRUE
+[server]
+subjectAltName = IP:127.0.0.1, DNS:localhost
+extendedKeyUsage = serverAuth
+[client]
+extendedKeyUsage = clientAuth
+`
+
+let certificates
+
+/** A certificate that signs itself, as `{ key, cert }` in PEM. */
 export function selfSigned() {
-  const folder = mkdtempSync(join(tmpdir(), 'keepstone-tls-'))
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  const folder = makeFolder()
   try {
-    execFileSync(
-      'openssl',
-      ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert],
-      { stdio: 'pipe' }
-    )
-    return { key: readFileSync(key), cert: readFileSync(cert) }
-  } catch (error) {
-    if (error.code !== 'ENOENT') throw error
-    throw new Error('this test needs the program openssl: apt-get install openssl')
+    const made = sign(folder, 'server')
+    return { key: made.key, cert: made.cert }
   } finally {
-    rmSync(folder, { recursive: true })
+    removeFolder(folder)
   }
+}
+
+/**
+ * A certificate for a server on 127.0.0.1 or localhost and one for a client, both of one authority. Each has the options
+ * of `tls.connect` in PEM (`ca`, `cert`, `key`) and the paths of the same (`caFile`, `certFile`, `keyFile`).
+ * They are made once, and their files are there until the process ends.
+ */
+export function testCertificates() {
+  certificates ??= makeCertificates(makeFolder())
+  return certificates
+}
+
+function makeCertificates(folder) {
+  const authority = sign(folder, 'ca')
+  const signed = (name) => ({ ca: authority.cert, caFile: authority.certFile, ...sign(folder, name, authority) })
+  return { server: signed('server'), client: signed('client') }
+}
+
+// A new key and its certificate with the extensions of one section of the configuration, by `authority` or by itself.
+function sign(folder, section, authority) {
+  const path = (ending) => join(folder, `${section}.${ending}`)
+  const [config, keyFile, certFile, request] = ['cnf', 'key', 'crt', 'csr'].map((ending) => path(ending))
+  writeFileSync(config, CONFIG)
+  const subject = ['-config', config, '-subj', `/CN=keepstone test ${section}`, ...NEW_KEY, '-keyout', keyFile]
+  if (authority === undefined) {
+    openssl('req', '-x509', ...subject, '-extensions', section, '-days', '1', '-out', certFile)
+  } else {
+    openssl('req', '-new', ...subject, '-out', request)
+    const by = ['-CA', authority.certFile, '-CAkey', authority.keyFile, '-CAcreateserial']
+    openssl('x509', '-req', '-in', request, ...by, '-extfile', config, '-extensions', section, '-days', '1', '-out', certFile)
+  }
+  return { cert: readFileSync(certFile, 'utf8'), certFile, key: readFileSync(keyFile, 'utf8'), keyFile }
+}
+
+function openssl(...args) {
+  execFileSync(findProgram('openssl'), args, { stdio: 'pipe' })
 }

@@ -1,0 +1,95 @@
+// Makes sure that the programs are there which the tests start: Redis, Memcached and openssl.
+// Usage: node scripts/servers.mjs
+//
+// As root on Debian and Ubuntu what is missing is installed; anywhere else the script says what to install and fails.
+
+import { accessSync, constants, rmSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import * as lib from './lib.mjs'
+
+// `names` are programs of which one is enough; the rest are the packages that bring it. Sentinel is redis-server too.
+const PROGRAMS = {
+  redis: { names: ['redis-server', 'valkey-server'], apt: 'redis-server', dnf: 'valkey', brew: 'redis' },
+  memcached: { names: ['memcached'], apt: 'memcached', dnf: 'memcached', brew: 'memcached' },
+  openssl: { names: ['openssl'], apt: 'openssl', dnf: 'openssl', brew: 'openssl' }
+}
+
+const POLICY = '/usr/sbin/policy-rc.d'
+
+/** The path of a program, or `null` where no folder of PATH has it. */
+export function which(name) {
+  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(folder, name)
+    try {
+      accessSync(path, constants.X_OK)
+      return path
+    } catch {
+      // The next folder may have it.
+    }
+  }
+  return null
+}
+
+/** The path of `'redis'`, `'memcached'` or `'openssl'`; throws a text that says what to install where it is missing. */
+export function findProgram(program, find = which) {
+  const path = PROGRAMS[program].names.map((name) => find(name)).find((found) => found !== null)
+  if (path === undefined) throw new Error(howToInstall([program]))
+  return path
+}
+
+/** Which of the programs are missing. */
+export function missingPrograms(find = which) {
+  return Object.keys(PROGRAMS).filter((program) => PROGRAMS[program].names.every((name) => find(name) === null))
+}
+
+/** Says what to install, with the names of the packages. */
+export function howToInstall(missing) {
+  const names = missing.map((program) => PROGRAMS[program].names.join(' or '))
+  const packages = (manager) => missing.map((program) => PROGRAMS[program][manager]).join(' ')
+  return `the tests need ${names.join(', ')}, and PATH has no such program. Install with one of
+
+  Debian, Ubuntu:  apt-get install ${packages('apt')}
+  Fedora:          dnf install ${packages('dnf')}
+  macOS:           brew install ${packages('brew')}
+`
+}
+
+/** Installs the programs that are missing, or ends the script with a text that says how. */
+export function ensureServers({ find = which, uid = process.getuid?.(), run = lib.run, fail = lib.fail, hold = holdServices } = {}) {
+  const missing = missingPrograms(find)
+  if (missing.length === 0) return
+  if (uid !== 0 || find('apt-get') === null) return fail(howToInstall(missing))
+  lib.say(`installing what the tests start: ${missing.join(', ')}`)
+  const release = hold()
+  const env = { DEBIAN_FRONTEND: 'noninteractive' }
+  run('apt-get', ['update'], env)
+  run('apt-get', ['install', '-y', '--no-install-recommends', ...missing.map((program) => PROGRAMS[program].apt)], env)
+  release()
+  const still = missingPrograms(find)
+  if (still.length > 0) fail(howToInstall(still))
+}
+
+/**
+ * Keeps Debian from starting the services it installs: the tests start their own, on ports of their own. A policy that is
+ * there already is the machine's, and stays. Returns what takes the policy away again, as the end of the process does.
+ */
+export function holdServices(policy = POLICY) {
+  try {
+    writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755, flag: 'wx' })
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error
+    return () => {}
+  }
+  const remove = () => rmSync(policy, { force: true })
+  // Ctrl-C ends apt-get, and then the script by its failure, which has an end to run this at.
+  const stay = () => {}
+  process.once('exit', remove)
+  process.on('SIGINT', stay)
+  return () => {
+    remove()
+    process.off('exit', remove)
+    process.off('SIGINT', stay)
+  }
+}
+
+if (lib.isMain(import.meta.url)) ensureServers()
