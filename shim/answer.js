@@ -34,6 +34,7 @@ module.exports = {
   REFUSE: '2',
   PREFLIGHT: '3',
   ASK_KEYS: '4',
+  ASK_STORE: '5',
   // Lines.
   KIND: 0,
   STATUS: 1,

@@ -5,6 +5,7 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { validOf } = require('./request.js')
 const { buildStack } = require('./stack.js')
+const { internal, later, listen } = require('./store.js')
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
 const collected = new FinalizationRegistry((handle) => native.release(handle))
@@ -15,7 +16,8 @@ const collected = new FinalizationRegistry((handle) => native.release(handle))
  */
 function createGuard(config = {}) {
   const { json, functions } = encode(takeLog(config))
-  const { guard: handle, unknownInput } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared } = ask(native.createGuard, json)
+  if (shared) listen()
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
@@ -37,6 +39,7 @@ function createGuard(config = {}) {
   }
   // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
+  const limit = (fn, name, key, ...args) => later(answerOf(fn, handle, text('name', name), parts(key), ...args))
 
   Object.assign(guard, {
     securityStack: (route) => [buildStack(owner, route, null)],
@@ -51,12 +54,12 @@ function createGuard(config = {}) {
       return handler
     },
     limits: Object.freeze({
-      consume: async (name, key, cost = 1) => call(native.limitConsume, text('name', name), parts(key), count('cost', cost)),
-      get: async (name, key) => call(native.limitGet, text('name', name), parts(key)),
-      penalize: async (name, key, cost = 1) => void call(native.limitPenalize, text('name', name), parts(key), count('cost', cost)),
-      reward: async (name, key, cost = 1) => void call(native.limitReward, text('name', name), parts(key), count('cost', cost)),
-      block: async (name, key, duration) => void call(native.limitBlock, text('name', name), parts(key), JSON.stringify(duration ?? null)),
-      reset: async (name, key) => void call(native.limitReset, text('name', name), parts(key))
+      consume: async (name, key, cost = 1) => limit(native.limitConsume, name, key, count('cost', cost)),
+      get: async (name, key) => limit(native.limitGet, name, key),
+      penalize: async (name, key, cost = 1) => void (await limit(native.limitPenalize, name, key, count('cost', cost))),
+      reward: async (name, key, cost = 1) => void (await limit(native.limitReward, name, key, count('cost', cost))),
+      block: async (name, key, duration) => void (await limit(native.limitBlock, name, key, JSON.stringify(duration ?? null))),
+      reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
     tokens: Object.freeze({
       issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
@@ -95,15 +98,17 @@ function createGuard(config = {}) {
   return Object.freeze(guard)
 }
 
-/** Calls the core. A panic in it is no fault of the caller, but must not look like a refusal either. */
+/** Calls the core and reads what it says. */
 function ask(fn, ...args) {
-  let answer
+  return unwrap(answerOf(fn, ...args))
+}
+
+function answerOf(fn, ...args) {
   try {
-    answer = fn(...args)
+    return fn(...args)
   } catch (cause) {
-    throw new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
+    throw internal(cause)
   }
-  return unwrap(answer)
 }
 
 function closed(res, error, next) {

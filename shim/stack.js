@@ -1,7 +1,8 @@
 'use strict'
 
 // The request path. The core decides (src/stack.rs has the order); this file asks it and carries out the answer.
-// One native call before the body, one after it, and no promise unless the application's own functions return one.
+// One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
+// application's own functions return one.
 
 const { randomBytes } = require('node:crypto')
 const native = require('../native.js')
@@ -12,9 +13,10 @@ const { headOf, pathOf } = require('./head.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
 const { addVary, end, stripLate } = require('./response.js')
 const { takeSchemas, checkSecondStage } = require('./schema.js')
+const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS,
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE,
   KIND, STATUS, CODE, PROBLEM, MAX_BYTES, HAS_BODY, SECURE, HEADERS, CLAIMS, LIMITS, CHECKED, TICKET
 } = require('./answer.js')
 
@@ -120,6 +122,9 @@ function buildStack(owner, options, only) {
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
         return act(x, read(native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET]))))))
+      case ASK_STORE:
+        wait(Number(answer[TICKET]), (fetch) => attempt(x, () => act(x, read(fetch()))))
+        return false
       default:
         throw new Error('unknown answer of the core')
     }

@@ -23,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
 use crate::revocation::{RevocationConfig, Revocations};
 use crate::stack::{Callback, Stack, TokenDemand};
-use crate::store::{MemoryStore, StoreConfig};
+use crate::store::{MemoryStore, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -33,7 +33,7 @@ pub struct Engine {
     hosts: Option<Vec<String>>,
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
-    store: Arc<MemoryStore>,
+    store: Store,
     policies: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
     next_limit: AtomicU32,
@@ -44,6 +44,15 @@ pub struct Engine {
     pub(crate) payload: PayloadConfig,
     pub(crate) policy: Option<PolicySet>,
     profile: Profile,
+}
+
+/// Where a guard counts.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In this process.
+    Memory(Arc<MemoryStore>),
+    /// In servers that all processes share.
+    Shared(Arc<SharedStore>),
 }
 
 /// A limit as it was declared, once for the guard or for one route.
@@ -134,8 +143,14 @@ impl Engine {
             Switch::On(value) => Some(Arc::new(Cors::parse("cors", value)?)),
             Switch::Off | Switch::Absent => None,
         };
-        let StoreConfig::Memory(memory) = StoreConfig::parse("store", options.get("store"))?;
-        let store = MemoryStore::open(&memory)?;
+        let (store, shared_name) = match StoreConfig::parse("store", options.get("store"))? {
+            StoreConfig::Memory(config) => {
+                (Store::Memory(MemoryStore::open(&config)?), config.shared)
+            }
+            StoreConfig::Redis(config) => {
+                (Store::Shared(SharedStore::open(*config, "store.redis")?), None)
+            }
+        };
         let policies = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
             Switch::Absent => {
@@ -158,7 +173,7 @@ impl Engine {
             policies,
             next_limit: AtomicU32::new(1000),
             limiters: RwLock::new(vec![base]),
-            tokens: tokens(&options, memory.shared.as_deref())?,
+            tokens: tokens(&options, shared_name.as_deref())?,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
             policy,
             profile,
@@ -233,9 +248,9 @@ impl Engine {
         self.limiters.read().iter().find(|limiter| limiter.index_of(name).is_some()).cloned()
     }
 
-    /// What the store holds and may hold, in bytes.
+    /// Where it counts.
     #[must_use]
-    pub fn store(&self) -> &MemoryStore {
+    pub fn store(&self) -> &Store {
         &self.store
     }
 
@@ -387,13 +402,14 @@ fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
     Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
 }
 
-fn limiter(
-    policies: &[DeclaredLimit],
-    store: &Arc<MemoryStore>,
-) -> Result<Arc<Limiter>, ConfigError> {
+fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<Limiter>, ConfigError> {
     let policies = policies.iter().map(|limit| limit.policy.clone()).collect();
-    // One scope for all: stacks of a guard count together, and so do guards that share a store by its name.
-    Limiter::new(policies, Arc::clone(store), "").map(Arc::new)
+    // One scope for all: stacks of a guard count together, and so do guards that share a store.
+    let limiter = match store {
+        Store::Memory(store) => Limiter::new(policies, Arc::clone(store), ""),
+        Store::Shared(store) => Limiter::shared(policies, Arc::clone(store)),
+    };
+    limiter.map(Arc::new)
 }
 
 fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {

@@ -30,11 +30,16 @@ use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
-use crate::limit::{ClientKey, Limiter, PolicySet as Limits, Subject};
+use crate::limit::{
+    Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits,
+    Subject,
+};
 use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::store::ask::{Answer, Question};
+use crate::store::{SharedStore, StoreError};
 use crate::token::{TokenDenial, Verified, bearer};
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
@@ -120,6 +125,8 @@ pub enum Verdict {
     },
     /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
     AskKeys,
+    /// Ask the shared store, and come back with [`Stack::settle`].
+    AskStore(Box<StoreAsk>),
     /// A CORS preflight: answer with this status and no body.
     Preflight {
         /// 204 where it is allowed, 403 where not.
@@ -127,6 +134,15 @@ pub enum Verdict {
     },
     /// Refuse.
     Refuse(Refusal),
+}
+
+/// What a request wants to know of a shared store.
+#[derive(Debug)]
+pub struct StoreAsk {
+    /// The store.
+    pub store: Arc<SharedStore>,
+    /// What to ask it.
+    pub question: Question,
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -144,6 +160,8 @@ pub struct Exchange {
     pub identity: Option<Arc<Verified>>,
     /// What the limits said, in their order.
     pub limits: Vec<LimitView>,
+    /// What the limits wait for.
+    pub pending: Option<Pending>,
     /// Why the policy decided as it did, in its own words.
     pub reasons: Vec<String>,
     /// Whether the edge has told who the client is: it is told once.
@@ -163,6 +181,7 @@ impl Exchange {
             headers: Vec::new(),
             identity: None,
             limits: Vec::new(),
+            pending: None,
             reasons: Vec::new(),
             written: false,
             limits_written: 0,
@@ -228,6 +247,25 @@ impl Stack {
         self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
     }
 
+    /// Goes on with what the shared store has said, or without it.
+    #[must_use]
+    pub fn settle(
+        &self,
+        x: &mut Exchange,
+        answer: Result<Answer, StoreError>,
+        now: Now,
+    ) -> Verdict {
+        let counted = match (&self.limiter, x.pending.take()) {
+            (Some(limiter), Some(pending)) => limiter.finish(&pending, answer, now),
+            _ => Err(LimitError::StoreAway),
+        };
+        let verdict = match counted {
+            Ok(outcome) => self.note(x, outcome).and_then(|()| self.welcome(x)),
+            Err(error) => Err(not_counted(error)),
+        };
+        verdict.unwrap_or_else(Verdict::Refuse)
+    }
+
     /// Layers 9 and 10, on the bytes of the body.
     #[must_use]
     pub fn after_body(&self, x: &mut Exchange, body: &[u8]) -> Verdict {
@@ -254,7 +292,14 @@ impl Stack {
 
     /// Layers 6 to 8: may it do that, and may it send that.
     fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
-        self.count(x, keys)?;
+        match self.count(x, keys)? {
+            Some(ask) => Ok(Verdict::AskStore(ask)),
+            None => self.welcome(x),
+        }
+    }
+
+    /// Layers 7 and 8.
+    fn welcome(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
         if self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(x, None)?;
         }
@@ -336,9 +381,9 @@ impl Stack {
         !self.callbacks.is_empty()
     }
 
-    // 6
-    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<(), Refusal> {
-        let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(()) };
+    // 6: `Some` where the shared store has to be asked
+    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Box<StoreAsk>>, Refusal> {
+        let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
             if x.extras.counted.contains(id) {
@@ -361,7 +406,7 @@ impl Stack {
         }
         let identity = x.identity.as_deref();
         let token = identity.map(token_key);
-        let outcome = limiter.check(
+        let check = limiter.begin(
             which,
             &Subject {
                 client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
@@ -377,9 +422,19 @@ impl Stack {
             },
             x.now,
         );
-        let outcome = outcome.map_err(|_| {
-            Refusal::new(500, "internal_error", "a rate limit could not be counted")
-        })?;
+        match check.map_err(not_counted)? {
+            Check::Done(outcome) => self.note(x, outcome).map(|()| None),
+            Check::Ask(pending, question) => {
+                x.pending = Some(pending);
+                let store = limiter.shared_store().cloned();
+                let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
+                Ok(Some(Box::new(StoreAsk { store, question })))
+            }
+        }
+    }
+
+    /// Tells what the limits said; a refusal by one of them ends the way.
+    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<(), Refusal> {
         let refusal = outcome.to_refusal();
         if !outcome.states.is_empty() {
             x.headers
@@ -489,6 +544,19 @@ impl Stack {
                 keep_body,
             })
             .map(Some)
+    }
+}
+
+/// A request that could not be counted is never let through uncounted.
+fn not_counted(error: LimitError) -> Refusal {
+    match error {
+        LimitError::StoreAway => Refusal::new(
+            503,
+            "store_unavailable",
+            "the request could not be counted, try again soon",
+        )
+        .header("Retry-After", "1"),
+        _ => Refusal::new(500, "internal_error", "a rate limit could not be counted"),
     }
 }
 

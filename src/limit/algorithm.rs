@@ -59,6 +59,18 @@ impl Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State(pub [u64; 2]);
 
+impl State {
+    /// The state of GCRA whose instant is this.
+    pub(super) fn from_instant(instant: u128) -> Self {
+        from_u128(instant)
+    }
+
+    /// The instant of a state of GCRA.
+    pub(super) fn instant(self) -> u128 {
+        to_u128(self)
+    }
+}
+
 /// One limit in a checked, precomputed form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
@@ -135,6 +147,24 @@ impl Rule {
     #[must_use]
     pub const fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// `window / limit` in lowest terms, as `step / scale` microseconds.
+    pub(super) const fn interval(&self) -> (u128, u128) {
+        (self.step, self.scale)
+    }
+
+    /// The same limit for one of `instances` that share it: its part of the limit and of the burst, at least 1.
+    #[must_use]
+    pub fn share(&self, instances: u32) -> Self {
+        let part =
+            |whole: u64| u32::try_from(whole / u64::from(instances.max(1))).unwrap_or(u32::MAX);
+        Self::new(
+            self.algorithm,
+            part(self.limit),
+            Duration::from_micros(self.window_us),
+            part(self.capacity),
+        )
     }
 
     /// The clock this rule counts on, in microseconds: the wall clock for aligned windows, else the monotonic one.

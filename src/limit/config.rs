@@ -19,9 +19,21 @@ const MAX_WINDOW: Duration = Duration::from_secs(400 * 86_400);
 /// A burst that takes longer than this to come back limits nothing but the first of it.
 const MAX_REFILL: Duration = Duration::from_secs(4_000 * 86_400);
 
-const OPTIONS: &[&str] =
-    &["name", "limit", "window", "algorithm", "burst", "cost", "key", "tiers", "methods", "paths"];
-const LATER: &[&str] = &["count", "onExceed", "onStoreFailure", "exact", "format"];
+const OPTIONS: &[&str] = &[
+    "name",
+    "limit",
+    "window",
+    "algorithm",
+    "burst",
+    "cost",
+    "key",
+    "tiers",
+    "methods",
+    "paths",
+    "exact",
+    "onStoreFailure",
+];
+const LATER: &[&str] = &["count", "onExceed", "format"];
 
 /// One checked policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +44,20 @@ pub struct LimitPolicy {
     pub(super) key: KeySpec,
     pub(super) tiers: Vec<Tier>,
     pub(super) scope: Scope,
+    /// Whether a shared store is asked for every request.
+    pub(super) exact: bool,
+    pub(super) on_failure: OnStoreFailure,
+}
+
+/// What becomes of a request that a shared store can't judge. A store in this process does not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// This process judges it, by its part of the limit.
+    Local,
+    /// It is refused with 503.
+    Closed,
+    /// It passes, uncounted.
+    Open,
 }
 
 /// What one request costs.
@@ -121,6 +147,8 @@ impl LimitPolicy {
             key: KeySpec::Parts(vec![KeyPart::Ip]),
             tiers: Vec::new(),
             scope: Scope::default(),
+            exact: false,
+            on_failure: OnStoreFailure::Local,
         }
     }
 
@@ -156,7 +184,21 @@ impl LimitPolicy {
         options.require("window", "how long a window is")?;
         let rule = rule(&options, algorithm, None)?;
         let tiers = tiers(&options, &rule)?;
+        let exact = options.bool("exact")?.unwrap_or(false);
+        // Who asks for exactness guards something that must not be guessed, so a guess is no answer there.
+        let on_failure = options
+            .one_of(
+                "onStoreFailure",
+                &[
+                    ("local", OnStoreFailure::Local),
+                    ("closed", OnStoreFailure::Closed),
+                    ("open", OnStoreFailure::Open),
+                ],
+            )?
+            .unwrap_or(if exact { OnStoreFailure::Closed } else { OnStoreFailure::Local });
         Ok(Self {
+            exact,
+            on_failure,
             name: name(&options)?,
             cost: cost(&options, &rule, &tiers)?,
             key: key(&options)?,
@@ -204,8 +246,7 @@ fn refuse_later(path: &str, value: &Value) -> Result<(), ConfigError> {
     Err(error.suggest(match *later {
         "count" => "leave it out: every request counts",
         "onExceed" => "leave it out: what exceeds the limit is refused",
-        "format" => "leave it out: the headers are those of draft 11",
-        _ => "leave it out: limits are counted in memory, which is exact and cannot fail",
+        _ => "leave it out: the headers are those of draft 11",
     }))
 }
 

@@ -22,6 +22,9 @@ pub enum LimitError {
     /// The policy's `cost` function gave nothing for this request.
     #[error("the policy's `cost` function must return a whole number, 0 or more")]
     MissingCost,
+    /// The shared store gave no answer, and the policy is not to be judged without it.
+    #[error("the store is not available")]
+    StoreAway,
     /// The store has no place that it may use: all that the key could take hold blocked keys. Nothing was changed.
     #[error("the store is full of blocked keys; give it more `maxBytes`")]
     StoreFull,

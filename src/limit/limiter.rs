@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::algorithm::{Rule, State, View};
-use super::config::{Cost, KeySpec, LimitPolicy, Scope};
+use super::config::{Cost, KeySpec, LimitPolicy, OnStoreFailure, Scope};
 use super::error::LimitError;
 use super::headers::{policy_item, push_item, push_limit, seconds};
 use super::outcome::{LimitState, Outcome};
-use super::subject::Subject;
+use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
-use crate::store::{Key, MemoryStore, Prefix, Record, SPENT};
+use crate::store::ask::SubjectKey;
+use crate::store::{Key, MemoryStore, Prefix, Record, SPENT, SharedStore};
 
 /// The most policies that one limiter holds, over all stacks of a guard.
 pub const MAX_POLICIES: usize = 64;
@@ -19,7 +20,9 @@ pub const MAX_POLICIES: usize = 64;
 /// All policies of a guard, ready to judge requests. It can be shared by threads.
 #[derive(Debug)]
 pub struct Limiter {
+    /// Where it counts; under a shared store, what is kept of that in this process.
     pub(super) store: Arc<MemoryStore>,
+    pub(super) shared: Option<Arc<SharedStore>>,
     pub(super) policies: Vec<Prepared>,
     /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it.
     header: Option<String>,
@@ -32,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) key: KeySpec,
     pub(super) cost: Cost,
     scope: Scope,
+    pub(super) exact: bool,
+    pub(super) on_failure: OnStoreFailure,
     pub(super) own: Counter,
     /// By role or plan, the most generous first.
     pub(super) tiers: Vec<(String, Counter)>,
@@ -42,6 +47,8 @@ pub(super) struct Prepared {
 pub(super) struct Counter {
     pub(super) rule: Rule,
     pub(super) prefix: Prefix,
+    /// What its states are marked with in the record of a subject that a shared store has.
+    pub(super) tag: u32,
     /// Its item of `RateLimit-Policy`.
     header: String,
 }
@@ -82,14 +89,49 @@ impl PolicySet {
 }
 
 /// One policy's part in a check.
-struct Part<'l> {
-    policy: &'l Prepared,
-    counter: &'l Counter,
-    key: Key,
-    cost: u32,
-    clock_us: u64,
-    record: Record,
-    fits: bool,
+#[derive(Debug, Clone)]
+pub(super) struct Part<'l> {
+    /// The policy's place in the limiter.
+    pub(super) index: usize,
+    pub(super) policy: &'l Prepared,
+    pub(super) counter: &'l Counter,
+    pub(super) key: Key,
+    /// Who is counted, where a shared store is asked.
+    pub(super) subject: Option<SubjectKey>,
+    pub(super) cost: u32,
+    /// The clock of whoever counts.
+    pub(super) now: Now,
+    /// How the key stands, with this request where it was counted.
+    pub(super) record: Record,
+    /// What this process has of the limit, while a shared store is away.
+    pub(super) share: Option<Rule>,
+    pub(super) fits: bool,
+}
+
+impl Part<'_> {
+    pub(super) fn rule(&self) -> &Rule {
+        self.share.as_ref().unwrap_or(&self.counter.rule)
+    }
+
+    pub(super) fn clock_us(&self) -> u64 {
+        self.rule().clock(self.now)
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.rule().view(State(self.record.state), self.clock_us())
+    }
+
+    /// Whether the request may pass as the key stands.
+    pub(super) fn would_fit(&self) -> bool {
+        self.record.blocked_until_us <= self.now.mono_us
+            && self.rule().fits(State(self.record.state), self.cost, self.clock_us())
+    }
+
+    /// How long a refused request has to wait.
+    pub(super) fn wait_us(&self) -> u64 {
+        let blocked = self.record.blocked_until_us.saturating_sub(self.now.mono_us);
+        self.rule().wait(State(self.record.state), self.cost, self.clock_us()).max(blocked)
+    }
 }
 
 impl Limiter {
@@ -100,6 +142,24 @@ impl Limiter {
     pub fn new(
         policies: Vec<LimitPolicy>,
         store: Arc<MemoryStore>,
+        scope: &str,
+    ) -> Result<Self, ConfigError> {
+        Self::over(policies, store, None, scope)
+    }
+
+    /// A limiter over a store that other processes share. Limiters of all processes share the counts of policies with
+    /// the same name and limits. Fails as [`Self::new`] does.
+    pub fn shared(
+        policies: Vec<LimitPolicy>,
+        shared: Arc<SharedStore>,
+    ) -> Result<Self, ConfigError> {
+        Self::over(policies, Arc::clone(shared.local()), Some(shared), "")
+    }
+
+    fn over(
+        policies: Vec<LimitPolicy>,
+        store: Arc<MemoryStore>,
+        shared: Option<Arc<SharedStore>>,
         scope: &str,
     ) -> Result<Self, ConfigError> {
         if policies.len() > MAX_POLICIES {
@@ -120,7 +180,7 @@ impl Limiter {
         }
         let no_tiers = prepared.iter().all(|policy| policy.tiers.is_empty());
         let header = no_tiers.then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
-        Ok(Self { store, policies: prepared, header })
+        Ok(Self { store, shared, policies: prepared, header })
     }
 
     /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
@@ -137,76 +197,119 @@ impl Limiter {
 
     /// Judges a request by all policies of `which` that are about it. If all admit it, all count it; if one refuses,
     /// none does. Fails where a user's function gave nothing to count by.
+    ///
+    /// This is for a limiter in this process; for one over a shared store it judges by what is known here.
     pub fn check(
         &self,
         which: PolicySet,
         subject: &Subject<'_>,
         now: Now,
     ) -> Result<Outcome<'_>, LimitError> {
-        let mut parts = Vec::with_capacity(self.policies.len());
-        for (index, policy) in self.policies.iter().enumerate() {
-            if which.has(index) && policy.scope.includes(subject.method, subject.path) {
-                let counter = policy.counter_for(subject.roles);
-                parts.push(Part {
-                    policy,
-                    counter,
-                    key: subject.key(policy, counter, index)?,
-                    cost: subject.cost(policy, index)?,
-                    clock_us: counter.rule.clock(now),
-                    record: Record::default(),
-                    fits: false,
-                });
-            }
-        }
-        Ok(self.judge(&mut parts, now))
+        Ok(self.judge(self.parts(which, subject, now)?, now))
     }
 
-    fn judge<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Outcome<'l> {
+    /// What the policies of `which` that are about a request want to know of it.
+    pub(super) fn parts(
+        &self,
+        which: PolicySet,
+        subject: &Subject<'_>,
+        now: Now,
+    ) -> Result<Vec<Part<'_>>, LimitError> {
+        let mut parts: Vec<Part<'_>> = Vec::with_capacity(self.policies.len());
+        for (index, policy) in self.policies.iter().enumerate() {
+            if !which.has(index) || !policy.scope.includes(subject.method, subject.path) {
+                continue;
+            }
+            let counter = policy.counter_for(subject.roles);
+            let same = |part: &&Part<'_>| part.policy.key == policy.key;
+            let known = parts.iter().find(same).and_then(|part| part.subject);
+            let who = match known {
+                Some(_) if policy.key != KeySpec::Function => known,
+                _ if self.shared.is_some() => Some(subject.shared_key(policy, index)?),
+                _ => None,
+            };
+            parts.push(Part {
+                index,
+                policy,
+                counter,
+                key: subject.key(policy, counter, index)?,
+                subject: who,
+                cost: subject.cost(policy, index)?,
+                now,
+                record: Record::default(),
+                share: None,
+                fits: false,
+            });
+        }
+        Ok(parts)
+    }
+
+    fn judge<'l>(&'l self, parts: Vec<Part<'l>>, now: Now) -> Outcome<'l> {
+        self.judge_from(parts, now, &[])
+    }
+
+    /// Judges and counts in this process. `first` are the records of keys that have none yet.
+    pub(super) fn judge_from<'l>(
+        &'l self,
+        mut parts: Vec<Part<'l>>,
+        now: Now,
+        first: &[Record],
+    ) -> Outcome<'l> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut allowed = true;
-        for part in parts.iter_mut() {
-            part.record = locked.get(&part.key, now.mono_us).unwrap_or_default();
-            part.fits = part.record.blocked_until_us <= now.mono_us
-                && part.counter.rule.fits(State(part.record.state), part.cost, part.clock_us);
+        for (i, part) in parts.iter_mut().enumerate() {
+            let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
+            part.record = known.unwrap_or_default();
+            part.fits = part.would_fit();
             allowed &= part.fits;
         }
+        let mut admitted = allowed;
+        for part in &mut parts {
+            let rule = *part.rule();
+            let (state, clock_us) = (State(part.record.state), part.clock_us());
+            let state = if allowed {
+                rule.charge(state, part.cost, clock_us)
+            } else {
+                rule.settle(state, clock_us)
+            };
+            let view = rule.view(state, clock_us);
+            part.record = record(&part.record, &rule, state, &view, part.policy.price(), now);
+            if !allowed {
+                if !part.fits {
+                    locked.update(&part.key, part.record);
+                }
+            } else if part.cost > 0 && !locked.put(&part.key, part.record, now.mono_us) {
+                // No place at all, so nothing would count this request: it must not pass.
+                part.fits = false;
+                admitted = false;
+            }
+        }
+        drop(locked);
+        self.report(&parts, admitted)
+    }
 
+    /// The outcome of a request whose parts are judged.
+    pub(super) fn report<'l>(&'l self, parts: &[Part<'l>], allowed: bool) -> Outcome<'l> {
         let mut outcome = Outcome {
             allowed,
             rate_limit: String::with_capacity(parts.len() * 32),
-            rate_limit_policy: Cow::Borrowed(""),
+            rate_limit_policy: self.policy_header(parts),
             retry_after: None,
             states: Vec::with_capacity(parts.len()),
         };
         let mut retry_us = 0;
-        for part in parts.iter_mut() {
-            let rule = &part.counter.rule;
-            let mut state = State(part.record.state);
-            if allowed {
-                state = rule.charge(state, part.cost, part.clock_us);
-            } else {
-                state = rule.settle(state, part.clock_us);
-            }
-            let mut view = rule.view(state, part.clock_us);
-            let kept = record(&part.record, rule, state, &view, part.policy.price(), now);
-            if !allowed {
-                if !part.fits {
-                    retry_us = retry_us.max(self::wait(&part.record, rule, state, part, now));
-                    locked.update(&part.key, kept);
-                }
-            } else if part.cost > 0 && !locked.put(&part.key, kept, now.mono_us) {
-                // No place at all, so nothing would count this request: it must not pass.
-                part.fits = false;
-                outcome.allowed = false;
-                retry_us = retry_us.max(1);
-            }
-            if part.record.blocked_until_us > now.mono_us {
+        for part in parts {
+            let mut view = part.view();
+            if part.record.blocked_until_us > part.now.mono_us {
                 view.remaining = 0;
-                view.reset_us = part.record.blocked_until_us - now.mono_us;
+                view.reset_us = part.record.blocked_until_us - part.now.mono_us;
+            }
+            if !allowed && !part.fits {
+                retry_us = retry_us.max(part.wait_us());
             }
             let state = LimitState {
                 name: &part.policy.name,
-                limit: rule.limit(),
+                limit: part.rule().limit(),
                 remaining: view.remaining,
                 reset_s: seconds(view.reset_us),
                 violated: !part.fits,
@@ -214,10 +317,7 @@ impl Limiter {
             push_limit(&mut outcome.rate_limit, state.name, state.remaining, state.reset_s);
             outcome.states.push(state);
         }
-        drop(locked);
-
-        outcome.rate_limit_policy = self.policy_header(parts);
-        if !outcome.allowed {
+        if !allowed {
             outcome.retry_after = Some(seconds(retry_us).max(1));
         }
         outcome
@@ -249,6 +349,8 @@ impl Prepared {
             key: policy.key,
             cost: policy.cost,
             scope: policy.scope,
+            exact: policy.exact,
+            on_failure: policy.on_failure,
             own,
             tiers,
         }
@@ -278,15 +380,11 @@ impl Prepared {
 impl Counter {
     fn new(name: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
         // The rule is part of the key, since a state means something to the rule that wrote it alone.
-        let prefix = store.prefix(&[
-            scope.as_bytes(),
-            name.as_bytes(),
-            &[rule.algorithm() as u8],
-            &rule.limit().to_le_bytes(),
-            &rule.window_us().to_le_bytes(),
-            &rule.capacity().to_le_bytes(),
-        ]);
-        Self { rule, prefix, header: policy_item(name, &rule) }
+        let limit = [rule.limit(), rule.window_us(), rule.capacity()].map(u64::to_le_bytes);
+        let parts =
+            [scope.as_bytes(), name.as_bytes(), &[rule.algorithm() as u8], limit.as_flattened()];
+        let prefix = store.prefix(&parts);
+        Self { rule, prefix, tag: shared_tag(&parts), header: policy_item(name, &rule) }
     }
 }
 
@@ -304,12 +402,6 @@ pub(super) fn record(
     let share = (rule.capacity() - view.remaining) * u64::from(SPENT - 1) / rule.capacity();
     let used = if view.remaining < price { SPENT } else { u16::try_from(share).unwrap_or(SPENT) };
     Record { state: state.0, expires_us, blocked_until_us: old.blocked_until_us, used }
-}
-
-/// How long a refused request has to wait.
-fn wait(record: &Record, rule: &Rule, state: State, part: &Part<'_>, now: Now) -> u64 {
-    let blocked = record.blocked_until_us.saturating_sub(now.mono_us);
-    rule.wait(state, part.cost, part.clock_us).max(blocked)
 }
 
 fn join_headers<'l>(counters: impl Iterator<Item = &'l Counter>) -> String {

@@ -144,7 +144,7 @@ impl Limiter {
         Ok(())
     }
 
-    fn policy(&self, name: &str) -> Result<&Prepared, LimitError> {
+    pub(super) fn policy(&self, name: &str) -> Result<&Prepared, LimitError> {
         self.policies.iter().find(|policy| policy.name == name).ok_or(LimitError::UnknownPolicy)
     }
 }
@@ -154,7 +154,13 @@ fn keys_of<'l>(policy: &'l Prepared, key: &[&str]) -> Result<Vec<(&'l Counter, K
     counters.map(|counter| Ok((counter, key_of_parts(&policy.key, counter, key)?))).collect()
 }
 
-fn key_state(counter: &Counter, record: &Record, cost: u32, allowed: bool, now: Now) -> KeyState {
+pub(super) fn key_state(
+    counter: &Counter,
+    record: &Record,
+    cost: u32,
+    allowed: bool,
+    now: Now,
+) -> KeyState {
     let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
     let state = State(record.state);
     let view = rule.view(state, clock_us);

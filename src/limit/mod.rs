@@ -27,14 +27,18 @@ mod headers;
 mod limiter;
 mod manual;
 mod outcome;
+mod remote;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use address::ClientKey;
-pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
+pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST, OnStoreFailure};
 pub use error::LimitError;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
+pub use remote::{Check, Manual, Pending, PendingManual};
 pub use subject::Subject;
+pub use wire::{Terms, WireState};

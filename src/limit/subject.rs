@@ -7,6 +7,7 @@ use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{Counter, Prepared};
 use crate::store::Key;
+use crate::store::ask::SubjectKey;
 
 /// One request as the limiter sees it.
 #[derive(Debug, Clone, Copy)]
@@ -41,24 +42,46 @@ impl Subject<'_> {
         index: usize,
     ) -> Result<Key, LimitError> {
         let mut key = counter.prefix.key();
+        self.write(policy, index, &mut key)?;
+        Ok(key.build())
+    }
+
+    /// Who is counted by `policy`, the one at `index`, as all processes call it.
+    pub(super) fn shared_key(
+        &self,
+        policy: &Prepared,
+        index: usize,
+    ) -> Result<SubjectKey, LimitError> {
+        let mut key = Digest::new();
+        self.write(policy, index, &mut key)?;
+        Ok(key.subject())
+    }
+
+    /// What tells the counted apart.
+    fn write(
+        &self,
+        policy: &Prepared,
+        index: usize,
+        key: &mut impl Hasher,
+    ) -> Result<(), LimitError> {
         match &policy.key {
             KeySpec::Function => match self.custom_keys.get(index) {
-                Some(Some(custom)) => write_text(&mut key, b'c', custom),
+                Some(Some(custom)) => write_text(key, b'c', custom),
                 _ => return Err(LimitError::MissingKey),
             },
             KeySpec::Parts(parts) => {
                 for part in parts {
                     match (part, self.user, self.token) {
-                        (KeyPart::Route, ..) => write_route(&mut key, self.route),
-                        (KeyPart::User, Some(user), _) => write_text(&mut key, b'u', user),
-                        (KeyPart::Token, _, Some(token)) => write_text(&mut key, b'j', token),
+                        (KeyPart::Route, ..) => write_route(key, self.route),
+                        (KeyPart::User, Some(user), _) => write_text(key, b'u', user),
+                        (KeyPart::Token, _, Some(token)) => write_text(key, b'j', token),
                         // Whoever is anonymous is counted by address and does not share one count with all others.
-                        _ => self.client.write_to(&mut key),
+                        _ => self.client.write_to(key),
                     }
                 }
             }
         }
-        Ok(key.build())
+        Ok(())
     }
 
     pub(super) fn cost(&self, policy: &Prepared, index: usize) -> Result<u32, LimitError> {
@@ -78,26 +101,89 @@ pub(super) fn key_of_parts(
     given: &[&str],
 ) -> Result<Key, LimitError> {
     let mut key = counter.prefix.key();
+    write_parts(spec, given, &mut key)?;
+    Ok(key.build())
+}
+
+/// As [`key_of_parts`], as all processes call it.
+pub(super) fn shared_key_of_parts(
+    spec: &KeySpec,
+    given: &[&str],
+) -> Result<SubjectKey, LimitError> {
+    let mut key = Digest::new();
+    write_parts(spec, given, &mut key)?;
+    Ok(key.subject())
+}
+
+fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<(), LimitError> {
     match spec {
         KeySpec::Function => match given {
-            [custom] => write_text(&mut key, b'c', custom),
+            [custom] => write_text(key, b'c', custom),
             _ => return Err(LimitError::KeyParts { wanted: 1 }),
         },
         KeySpec::Parts(parts) if parts.len() == given.len() => {
             for (part, text) in parts.iter().zip(given) {
                 match part {
                     KeyPart::Ip => {
-                        ClientKey::known(text).ok_or(LimitError::NoAddress)?.write_to(&mut key);
+                        ClientKey::known(text).ok_or(LimitError::NoAddress)?.write_to(key);
                     }
-                    KeyPart::User => write_text(&mut key, b'u', text),
-                    KeyPart::Token => write_text(&mut key, b'j', text),
-                    KeyPart::Route => write_route(&mut key, text),
+                    KeyPart::User => write_text(key, b'u', text),
+                    KeyPart::Token => write_text(key, b'j', text),
+                    KeyPart::Route => write_route(key, text),
                 }
             }
         }
         KeySpec::Parts(parts) => return Err(LimitError::KeyParts { wanted: parts.len() }),
     }
-    Ok(key.build())
+    Ok(())
+}
+
+/// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds two that are alike.
+struct Digest(aws_lc_rs::digest::Context);
+
+impl Digest {
+    fn new() -> Self {
+        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    fn subject(self) -> SubjectKey {
+        let digest = self.0.finish();
+        SubjectKey(digest.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0.update(&(number as u64).to_le_bytes());
+    }
+
+    /// Half of the digest would not do: nobody asks for it.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// What the states of a limit are marked with in a shared store: even, since the next odd number marks its block.
+pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
+    let mut digest = Digest::new();
+    for part in parts {
+        digest.write_usize(part.len());
+        digest.write(part);
+    }
+    let SubjectKey([a, b, c, d, ..]) = digest.subject();
+    u32::from_le_bytes([a, b, c, d]) & !1
 }
 
 /// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts apart from one.

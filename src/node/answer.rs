@@ -9,7 +9,7 @@
 //!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `5` ask the shared store |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
 //! | 4 | most bytes of the body to read |
 //! | 5 | `1` when the body was checked and may be parsed |
@@ -40,6 +40,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
         Verdict::Preflight { status } => ('3', Some(*status)),
         Verdict::AskKeys => ('4', None),
+        Verdict::AskStore(_) => ('5', None),
     };
     out.push(kind);
     out.push('\n');

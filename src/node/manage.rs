@@ -1,19 +1,22 @@
 //! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message, path?, suggestion?}}`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::registry;
+use super::inbox::{self, Arrival};
+use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
-use crate::engine::{Engine, Layers, Tokens};
+use crate::engine::{Engine, Layers, Store, Tokens};
 use crate::error::ConfigError;
-use crate::limit::{KeyState, LimitError, Limiter};
+use crate::limit::{KeyState, LimitError, Manual};
 use crate::policy::Outcome;
 use crate::revocation::{Revocations, RevokeError};
 use crate::stack::Stack;
+use crate::store::StoreError;
 use crate::token::{IssueError, IssueOptions, TokenDenial};
 
 /// An error on its way to a `GuardError`.
@@ -48,6 +51,14 @@ impl From<LimitError> for Failure {
             "ERR_INVALID_ARGUMENT"
         };
         Self::new(code, &error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self(
+            json!({ "code": "ERR_STORE_UNAVAILABLE", "status": 503, "message": error.to_string() }),
+        )
     }
 }
 
@@ -88,15 +99,16 @@ fn parse(json: &str) -> Result<Value, Failure> {
         .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput}`: its
-/// number, and members of `input` that the policy reads and no request has.
+/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
+/// number, members of `input` that the policy reads and no request has, and whether its store is a shared one.
 #[napi(catch_unwind)]
 pub fn create_guard(config: String) -> String {
     write((|| {
         let engine = Engine::new(&parse(&config)?)?;
         let unknown = engine.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
+        let shared = matches!(engine.store(), Store::Shared(_));
         let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
-        Ok(json!({ "guard": guard, "unknownInput": unknown }))
+        Ok(json!({ "guard": guard, "unknownInput": unknown, "shared": shared }))
     })())
 }
 
@@ -162,7 +174,6 @@ pub fn release(guard: u32) -> String {
 pub fn health(guard: u32) -> String {
     write((|| {
         let engine = engine(guard)?;
-        let store = engine.store();
         let revoked = engine
             .tokens
             .as_ref()
@@ -170,7 +181,7 @@ pub fn health(guard: u32) -> String {
             .map(|revocations| revocations.counts());
         Ok(json!({
             "ready": true,
-            "store": { "kind": "memory", "bytes": store.bytes(), "maxBytes": store.max_bytes(), "keys": store.len(Now::read().mono_us) },
+            "store": store_health(engine.store(), Now::read()),
             "revoked": revoked.map(|counts| json!({
                 "tokens": counts.tokens, "subjects": counts.subjects, "sessions": counts.sessions, "keys": counts.keys,
             })),
@@ -178,15 +189,57 @@ pub fn health(guard: u32) -> String {
     })())
 }
 
-fn with_limit(
-    guard: u32,
-    name: &str,
-    run: impl FnOnce(&Limiter, Now) -> Result<Value, LimitError>,
-) -> String {
-    write((|| {
-        let limiter = engine(guard)?.limiter_with(name).ok_or(LimitError::UnknownPolicy)?;
-        Ok(run(&limiter, Now::read())?)
-    })())
+fn store_health(store: &Store, now: Now) -> Value {
+    match store {
+        Store::Memory(store) => json!({
+            "kind": "memory", "bytes": store.bytes(), "maxBytes": store.max_bytes(),
+            "keys": store.len(now.mono_us),
+        }),
+        Store::Shared(shared) => {
+            let (status, local) = (shared.status(), shared.local());
+            json!({
+                "kind": "redis", "bytes": local.bytes(), "maxBytes": local.max_bytes(),
+                "keys": local.len(status.clock(now).mono_us),
+                "available": status.is_available(), "instances": status.instances(), "waiting": status.waiting(),
+            })
+        }
+    }
+}
+
+/// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
+fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String {
+    let limiter = engine(guard)
+        .and_then(|engine| engine.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
+    let limiter = match limiter {
+        Ok(limiter) => limiter,
+        Err(error) => return write(Err(error)),
+    };
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let Some(store) = limiter.shared_store().cloned() else {
+        return write(limiter.call(name, &key, manual, Now::read()).map_or_else(
+            |error| Err(error.into()),
+            |state| Ok(state.as_ref().map_or(Value::Null, key_state)),
+        ));
+    };
+    let (pending, question) = match limiter.manual_question(name, &key, manual) {
+        Ok(asked) => asked,
+        Err(error) => return write(Err(error.into())),
+    };
+    let finish = move |Arrival::Judged(answer): Arrival| {
+        write(match answer {
+            Ok(answer) => limiter
+                .manual_answer(&pending, &answer)
+                .map(|state| if manual.tells() { key_state(&state) } else { Value::Null })
+                .map_err(Failure::from),
+            Err(error) => Err(error.into()),
+        })
+    };
+    match registry::wait(Ticketed::Call(Box::new(finish))) {
+        Some(ticket) if inbox::ask(&store, question, ticket) => {
+            json!({ "later": ticket }).to_string()
+        }
+        _ => write(Err(StoreError::Overloaded.into())),
+    }
 }
 
 fn key_state(state: &KeyState) -> Value {
@@ -201,62 +254,53 @@ fn key_state(state: &KeyState) -> Value {
 }
 
 /// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+///
+/// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
 #[napi(catch_unwind)]
 pub fn limit_consume(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
-    with_limit(guard, &name, |limiter, now| {
-        limiter.consume(&name, &parts(&key), cost, now).map(|state| key_state(&state))
-    })
+    call_limit(guard, &name, &key, Manual::Consume(cost))
 }
 
 /// How a key of a limit stands. Answers `KeyState` of index.d.ts.
 #[napi(catch_unwind)]
 pub fn limit_get(guard: u32, name: String, key: Vec<String>) -> String {
-    with_limit(guard, &name, |limiter, now| {
-        limiter.get(&name, &parts(&key), now).map(|state| key_state(&state))
-    })
+    call_limit(guard, &name, &key, Manual::Get)
 }
 
 /// Takes `cost` from a key whether it has it or not.
 #[napi(catch_unwind)]
 pub fn limit_penalize(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
-    with_limit(guard, &name, |limiter, now| {
-        limiter.penalize(&name, &parts(&key), cost, now).map(|()| Value::Null)
-    })
+    call_limit(guard, &name, &key, Manual::Penalize(cost))
 }
 
 /// Gives `cost` back to a key.
 #[napi(catch_unwind)]
 pub fn limit_reward(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
-    with_limit(guard, &name, |limiter, now| {
-        limiter.reward(&name, &parts(&key), cost, now).map(|()| Value::Null)
-    })
+    call_limit(guard, &name, &key, Manual::Reward(cost))
 }
 
 /// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
 #[napi(catch_unwind)]
 pub fn limit_block(guard: u32, name: String, key: Vec<String>, duration: String) -> String {
-    write((|| {
-        let limiter = engine(guard)?.limiter_with(&name).ok_or(LimitError::UnknownPolicy)?;
-        let given = json!({ "duration": parse(&duration)? });
-        let options = Options::read("", &given, &["duration"])?;
-        let range =
-            std::time::Duration::from_millis(1)..=std::time::Duration::from_secs(400 * 86_400);
-        let Some(duration) = options.duration("duration", range)? else {
-            return Err(Failure::new("ERR_MISSING_OPTION", "`duration` must be given"));
-        };
-        limiter.block(&name, &parts(&key), duration, Now::read())?;
-        Ok(Value::Null)
-    })())
+    match block_span(&duration) {
+        Ok(span) => call_limit(guard, &name, &key, Manual::Block(span)),
+        Err(error) => write(Err(error)),
+    }
+}
+
+fn block_span(json: &str) -> Result<Duration, Failure> {
+    let given = json!({ "duration": parse(json)? });
+    let options = Options::read("", &given, &["duration"])?;
+    let range = Duration::from_millis(1)..=Duration::from_secs(400 * 86_400);
+    options
+        .duration("duration", range)?
+        .ok_or_else(|| Failure::new("ERR_MISSING_OPTION", "`duration` must be given"))
 }
 
 /// Forgets what a key has used, and its block.
 #[napi(catch_unwind)]
 pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
-    with_limit(guard, &name, |limiter, _| limiter.reset(&name, &parts(&key)).map(|()| Value::Null))
-}
-
-fn parts(key: &[String]) -> Vec<&str> {
-    key.iter().map(String::as_str).collect()
+    call_limit(guard, &name, &key, Manual::Reset)
 }
 
 fn with_tokens(guard: u32, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
@@ -285,7 +329,7 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         };
         let options = parse(&options)?;
         let options = Options::read("options", &options, &["expiresIn"])?;
-        let range = std::time::Duration::from_secs(1)..=crate::token::MAX_MAX_LIFETIME;
+        let range = Duration::from_secs(1)..=crate::token::MAX_MAX_LIFETIME;
         // A token for somebody who was logged out everywhere a moment ago must not fall under that.
         let subject = claims.get("sub").and_then(Value::as_str);
         let after = tokens

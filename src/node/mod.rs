@@ -1,7 +1,7 @@
 //! The edge to Node: the only place that names napi.
 //!
-//! Two kinds of exports. [`decide`] and its three followers run on every request: integers and strings in, one text
-//! out. All others run when a guard is built or managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so
+//! Three kinds of exports. [`decide`] and its followers run on every request: integers and strings in, one text out.
+//! Those of [`inbox`] carry questions to shared stores and answers back, many at once. All others run when a guard is built or managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so
 //! that an error keeps its code, path and suggestion.
 //!
 //! Every export catches panics, which come back as JavaScript errors: the shim refuses the request then.
@@ -13,6 +13,7 @@
 )]
 
 mod answer;
+pub mod inbox;
 pub mod manage;
 mod registry;
 pub mod requests;

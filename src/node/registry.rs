@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::inbox::Arrival;
 use crate::engine::Engine;
 use crate::stack::{Stack, Waiting};
 
@@ -64,8 +65,16 @@ struct Guard {
 static GUARDS: RwLock<Slots<Guard>> = RwLock::new(Slots::new());
 static STACKS: RwLock<Slots<Arc<Stack>>> = RwLock::new(Slots::new());
 
+/// What waits under a ticket.
+pub(crate) enum Ticketed {
+    /// A request that waits for its body, for the application's functions or for a shared store.
+    Request(Box<Waiting>),
+    /// A call that waits for a shared store, with what makes its answer.
+    Call(Box<dyn FnOnce(Arrival) -> String>),
+}
+
 thread_local! {
-    static WAITING: RefCell<Slots<Box<Waiting>>> = const { RefCell::new(Slots::new()) };
+    static WAITING: RefCell<Slots<Ticketed>> = const { RefCell::new(Slots::new()) };
 }
 
 pub(crate) fn add_guard(engine: Arc<Engine>) -> Option<u32> {
@@ -100,13 +109,22 @@ pub(crate) fn release(number: u32) {
     }
 }
 
-/// Keeps a request that waits for its body or for the application's functions; the ticket is good once.
-pub(crate) fn wait(waiting: Box<Waiting>) -> Option<u32> {
+/// Keeps what waits; the ticket is good once.
+pub(crate) fn wait(waiting: Ticketed) -> Option<u32> {
     WAITING.with_borrow_mut(|slots| slots.insert(waiting))
 }
 
-pub(crate) fn take(ticket: u32) -> Option<Box<Waiting>> {
+/// What waits under a ticket.
+pub(crate) fn take(ticket: u32) -> Option<Ticketed> {
     WAITING.with_borrow_mut(|slots| slots.take(ticket))
+}
+
+/// The request that waits under a ticket.
+pub(crate) fn take_request(ticket: u32) -> Option<Box<Waiting>> {
+    match take(ticket)? {
+        Ticketed::Request(waiting) => Some(waiting),
+        Ticketed::Call(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use napi_derive::napi;
 use serde_json::Value;
 
-use super::{answer, registry};
+use super::answer;
+use super::inbox::{self, Arrival};
+use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::refusal::Refusal;
 use crate::stack::{Exchange, Extras, Keys, Verdict, Waiting};
@@ -18,16 +20,16 @@ pub fn decide(stack: u32, head: String, extras: Option<String>) -> String {
     let Some(stack) = registry::stack(stack) else { return refused(closed()) };
     let Some(extras) = read_extras(extras.as_deref()) else { return refused(unreadable()) };
     let (exchange, verdict) = stack.before_body(head, extras, Now::read());
-    answer_for(Box::new(Waiting { stack, exchange }), &verdict)
+    answer_for(Box::new(Waiting { stack, exchange }), verdict)
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
 #[napi(catch_unwind)]
 pub fn resume(ticket: u32, keys: String) -> String {
-    let Some(mut waiting) = registry::take(ticket) else { return refused(unreadable()) };
+    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
     let verdict = waiting.stack.resume(&mut waiting.exchange, &keys);
-    answer_for(waiting, &verdict)
+    answer_for(waiting, verdict)
 }
 
 /// Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add.
@@ -35,12 +37,12 @@ pub fn resume(ticket: u32, keys: String) -> String {
 pub fn decide_body(ticket: u32, body: &[u8]) -> String {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some(mut waiting) = registry::take(ticket) else { return refused(unreadable()) };
+    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let verdict = waiting.stack.after_body(&mut waiting.exchange, body);
     if answer::is_plain_pass(&waiting.exchange, &verdict) {
         return String::new();
     }
-    answer_for(waiting, &verdict)
+    answer_for(waiting, verdict)
 }
 
 /// Forgets a waiting request, whose client went away.
@@ -49,17 +51,43 @@ pub fn abandon(ticket: u32) {
     drop(registry::take(ticket));
 }
 
-fn answer_for(mut waiting: Box<Waiting>, verdict: &Verdict) -> String {
-    let opened = answer::open(&waiting.exchange, verdict);
-    if !matches!(verdict, Verdict::ReadBody { .. } | Verdict::AskKeys) {
-        return answer::close(opened, None);
+/// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
+/// `guard.limits` what `src/node/manage.rs` does.
+#[napi(catch_unwind)]
+pub fn settle(ticket: u32) -> String {
+    let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
+        return refused(unreadable());
+    };
+    match waiting {
+        Ticketed::Call(finish) => finish(arrival),
+        Ticketed::Request(mut waiting) => {
+            let Arrival::Judged(answer) = arrival;
+            let verdict = waiting.stack.settle(&mut waiting.exchange, answer, Now::read());
+            answer_for(waiting, verdict)
+        }
     }
-    // The second answer says only what is new.
+}
+
+fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
+    let opened = answer::open(&waiting.exchange, &verdict);
+    let asked = match verdict {
+        Verdict::ReadBody { .. } | Verdict::AskKeys => None,
+        Verdict::AskStore(ask) => Some(ask),
+        Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_) => {
+            return answer::close(opened, None);
+        }
+    };
+    // The next answer says only what is new.
     waiting.exchange.forget_written();
-    let Some(ticket) = registry::wait(waiting) else {
+    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
         let overloaded = Refusal::new(503, "overloaded", "too many requests wait for their body");
         return refused(overloaded.header("Retry-After", "1"));
     };
+    if let Some(ask) = asked
+        && !inbox::ask(&ask.store, ask.question, ticket)
+    {
+        return refused(unreadable());
+    }
     answer::close(opened, Some(ticket))
 }
 

@@ -2,15 +2,18 @@
 
 use serde_json::Value;
 
+use super::redis::RedisConfig;
 use crate::config::raw::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 /// Where counts are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StoreConfig {
     /// In this process.
     Memory(MemoryConfig),
+    /// In servers that all processes share.
+    Redis(Box<RedisConfig>),
 }
 
 /// A store in memory.
@@ -44,17 +47,27 @@ impl StoreConfig {
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let memory_path = format!("{path}.memory");
         let Some(value) = value else { return Ok(Self::Memory(MemoryConfig::new(&memory_path))) };
-        for later in ["redis", "memcached"] {
-            if value.get(later).is_some() {
-                return Err(ConfigError::new(
-                    ConfigCode::UnknownOption,
-                    format!("{path}.{later}"),
-                    "is not available in this version, which has the memory store alone",
-                )
-                .suggest("leave `store` out; each process then counts for itself"));
-            }
+        if value.get("memcached").is_some() {
+            return Err(ConfigError::new(
+                ConfigCode::UnknownOption,
+                format!("{path}.memcached"),
+                "is not available in this version",
+            )
+            .suggest("use `redis`, or leave `store` out; each process then counts for itself"));
         }
-        let options = Options::read(path, value, &["memory"])?;
+        let options = Options::read(path, value, &["memory", "redis"])?;
+        if let Some(redis) = options.get("redis") {
+            if options.has("memory") {
+                return Err(ConfigError::new(
+                    ConfigCode::ConflictingOptions,
+                    options.path_of("memory"),
+                    "can't stand beside `redis`: there is one store",
+                )
+                .suggest("write `redis: { maxBytes }` to bound what is kept in this process"));
+            }
+            let redis = RedisConfig::parse(&options.path_of("redis"), redis)?;
+            return Ok(Self::Redis(Box::new(redis)));
+        }
         let Some(memory) = options.get("memory") else {
             return Ok(Self::Memory(MemoryConfig::new(&memory_path)));
         };
@@ -78,13 +91,17 @@ mod tests {
     use serde_json::json;
 
     fn memory(value: &Value) -> MemoryConfig {
-        let StoreConfig::Memory(memory) = StoreConfig::parse("store", Some(value)).unwrap();
+        let StoreConfig::Memory(memory) = StoreConfig::parse("store", Some(value)).unwrap() else {
+            panic!("another store")
+        };
         memory
     }
 
     #[test]
     fn without_options_it_is_a_memory_store_of_its_own() {
-        let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap();
+        let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap() else {
+            panic!("another store")
+        };
         assert_eq!(config, memory(&json!({})));
         assert_eq!((config.max_bytes, config.shared), (None, None));
     }
@@ -98,7 +115,6 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_by_its_path() {
         for (value, path, code) in [
-            (json!({ "redis": "redis://:hunter2@host" }), "store.redis", ConfigCode::UnknownOption),
             (json!({ "memcached": [] }), "store.memcached", ConfigCode::UnknownOption),
             (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
             (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),

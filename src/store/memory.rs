@@ -39,6 +39,12 @@ pub struct Key {
 }
 
 impl Key {
+    /// A key of its own, in the same shard, for something else that is known of the same subject.
+    #[must_use]
+    pub const fn variant(self, salt: u64) -> Self {
+        Self { low: self.low, high: self.high ^ salt, family: self.family ^ salt }
+    }
+
     fn shard(&self) -> usize {
         usize::try_from(self.low % SHARDS as u64).unwrap_or(0)
     }

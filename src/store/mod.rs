@@ -20,11 +20,14 @@
 //! Expired records are reclaimed as their place is needed. There is no timer and no thread, and no allocation in a
 //! check except when a table grows.
 
+pub mod ask;
 pub mod config;
 pub mod error;
 mod memory;
 pub mod redis;
 pub mod runtime;
+mod shared;
+mod status;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,4 +35,6 @@ mod tests;
 pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
+pub use shared::SharedStore;
+pub use status::Status;
 pub use table::{Record, SPENT};

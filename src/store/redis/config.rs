@@ -30,6 +30,8 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
+    /// What tells two configurations apart: guards with the same one share a store.
+    pub identity: [u8; 32],
     /// A private authority and our certificate, both in PEM.
     pub(super) certificates: Option<TlsCertificates>,
 }
@@ -82,6 +84,7 @@ impl RedisConfig {
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
                 local: MemoryConfig::new(path),
+                identity: identity(value),
                 certificates: None,
             });
         }
@@ -112,6 +115,7 @@ impl RedisConfig {
                 .duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?
                 .unwrap_or(DEFAULT_TIMEOUT),
             local,
+            identity: identity(value),
             certificates,
         })
     }
@@ -126,6 +130,13 @@ impl Topology {
         }
         .iter()
     }
+}
+
+/// A digest, so that the passwords in it are not kept once more.
+fn identity(value: &Value) -> [u8; 32] {
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.to_string().as_bytes());
+    digest.as_ref().try_into().unwrap_or_default()
 }
 
 pub(super) fn is_tls(node: &ConnectionInfo) -> bool {

@@ -1,0 +1,86 @@
+'use strict'
+
+// Waiting for a shared store. What is asked within one tick leaves together; when answers have come, the core calls once
+// for all of them.
+
+const { AsyncResource } = require('node:async_hooks')
+const native = require('../native.js')
+const { GuardError, unwrap } = require('./errors.js')
+
+// By ticket, what goes on when the answer is there. It is given a function that fetches the answer, and may throw.
+const waiting = new Map()
+let listening = false
+let flushing = false
+
+/** Makes this thread ready for answers; once is enough. */
+function listen() {
+  if (listening) return
+  native.listen(deliver)
+  listening = true
+}
+
+/** Calls `goOn(fetch)` in the context of the caller once the answer for `ticket` is there. */
+function wait(ticket, goOn) {
+  // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
+  const context = new AsyncResource('KEEPSTONE')
+  waiting.set(ticket, (fetch) => context.runInAsyncScope(goOn, undefined, fetch))
+  if (flushing) return
+  flushing = true
+  setImmediate(flush)
+}
+
+function flush() {
+  flushing = false
+  native.flush()
+}
+
+function deliver() {
+  for (const ticket of native.arrived()) {
+    const goOn = waiting.get(ticket)
+    waiting.delete(ticket)
+    try {
+      goOn?.(() => native.settle(ticket))
+    } catch (error) {
+      // The application's own, from behind `next()`: it must not keep the others waiting.
+      setImmediate(() => {
+        throw error
+      })
+    }
+  }
+}
+
+// The wake-up holds nothing open, but a call that somebody awaits has to be answered before the process may end.
+let calls = 0
+let holding = null
+
+function hold() {
+  if (calls++ === 0) holding = setInterval(() => {}, 0x7fffffff)
+}
+
+function letGo() {
+  if (--calls === 0) clearInterval(holding)
+}
+
+/** What a call of the core answers: at once, or later from a shared store. Always a promise. */
+function later(answer) {
+  const { later: ticket } = JSON.parse(answer)
+  if (ticket === undefined) return Promise.resolve(unwrap(answer))
+  hold()
+  return new Promise((resolve, reject) => {
+    wait(ticket, (fetch) => {
+      letGo()
+      try {
+        resolve(unwrap(fetch()))
+      } catch (error) {
+        reject(error instanceof GuardError ? error : internal(error))
+      }
+    })
+  })
+}
+
+/** A panic in the core is no fault of the caller, but must not look like a refusal either. */
+function internal(cause) {
+  return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
+}
+
+module.exports = { internal, later, listen, wait }

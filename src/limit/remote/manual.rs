@@ -1,0 +1,135 @@
+//! `guard.limits` under a shared store.
+
+use std::time::Duration;
+
+use super::{ALONE, REFUSED};
+use crate::clock::{Now, micros};
+use crate::limit::algorithm::State;
+use crate::limit::error::LimitError;
+use crate::limit::limiter::{Counter, Limiter, record};
+use crate::limit::manual::{KeyState, key_state};
+use crate::limit::subject::{key_of_parts, shared_key_of_parts};
+use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk};
+use crate::store::{Key, Record};
+
+/// What `guard.limits` can be asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manual {
+    /// Judge a cost as a request would be, and count it if it is admitted.
+    Consume(u32),
+    /// Say how a key stands.
+    Get,
+    /// Take a cost whether it is there or not.
+    Penalize(u32),
+    /// Give a cost back.
+    Reward(u32),
+    /// Refuse a key for so long.
+    Block(Duration),
+    /// Forget what a key has used, and its block.
+    Reset,
+}
+
+impl Manual {
+    /// Whether the caller is told how the key stands.
+    #[must_use]
+    pub const fn tells(self) -> bool {
+        matches!(self, Self::Consume(_) | Self::Get)
+    }
+}
+
+/// A call that waits for the store.
+#[derive(Debug)]
+pub struct PendingManual {
+    name: String,
+    manual: Manual,
+    keys: Vec<Key>,
+}
+
+impl Limiter {
+    /// Carries out a call in this process. `Some` where the caller is told how the key stands.
+    pub fn call(
+        &self,
+        name: &str,
+        key: &[&str],
+        manual: Manual,
+        now: Now,
+    ) -> Result<Option<KeyState>, LimitError> {
+        match manual {
+            Manual::Consume(cost) => self.consume(name, key, cost, now).map(Some),
+            Manual::Get => self.get(name, key, now).map(Some),
+            Manual::Penalize(cost) => self.penalize(name, key, cost, now).map(|()| None),
+            Manual::Reward(cost) => self.reward(name, key, cost, now).map(|()| None),
+            Manual::Block(duration) => self.block(name, key, duration, now).map(|()| None),
+            Manual::Reset => self.reset(name, key).map(|()| None),
+        }
+    }
+
+    /// What to ask the store for a call on the key of a policy.
+    pub fn manual_question(
+        &self,
+        name: &str,
+        key: &[&str],
+        manual: Manual,
+    ) -> Result<(PendingManual, Question), LimitError> {
+        let policy = self.policy(name)?;
+        let (action, cost) = match manual {
+            Manual::Consume(cost) => (Action::Consume, cost),
+            Manual::Get => (Action::Look, 1),
+            Manual::Penalize(cost) => (Action::Charge, cost),
+            Manual::Reward(cost) => (Action::Refund, cost),
+            Manual::Block(duration) => (Action::Block(micros(duration)), 0),
+            Manual::Reset => (Action::Reset, 0),
+        };
+        let one = matches!(manual, Manual::Consume(_) | Manual::Get);
+        let counters: Vec<&Counter> =
+            policy.counters().take(if one { 1 } else { usize::MAX }).collect();
+        let keys = counters.iter().map(|counter| key_of_parts(&policy.key, counter, key));
+        let pending =
+            PendingManual { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
+        let demands = counters
+            .iter()
+            .map(|counter| Demand { tag: counter.tag, rule: counter.rule, cost })
+            .collect();
+        let subject = shared_key_of_parts(&policy.key, key)?;
+        Ok((pending, Question { action, subjects: vec![SubjectAsk { subject, demands }] }))
+    }
+
+    /// What the store's answer means: how the key stands under the policy's own limit.
+    pub fn manual_answer(
+        &self,
+        pending: &PendingManual,
+        answer: &Answer,
+    ) -> Result<KeyState, LimitError> {
+        let policy = self.policy(&pending.name)?;
+        // What is kept here of the key is not true any more.
+        let mut locked = self.store.lock(pending.keys.iter().copied());
+        for key in &pending.keys {
+            for stale in
+                [*key, key.variant(REFUSED), key.variant(ALONE ^ u64::from(self.instances()))]
+            {
+                locked.remove(&stale);
+            }
+        }
+        drop(locked);
+        let standing = answer.standings.first().ok_or(LimitError::StoreAway)?;
+        let now = Now::at_unix_us(standing.now_us);
+        let (counter, clock_us) = (&policy.own, policy.own.rule.clock(now));
+        let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
+        let cost = match pending.manual {
+            Manual::Consume(cost) => cost,
+            _ => 1,
+        };
+        let mut state = standing.state;
+        if pending.manual == Manual::Get && standing.fits {
+            state = counter.rule.refund(state, 1, clock_us);
+        }
+        let state: State = counter.rule.settle(state, clock_us);
+        let view = counter.rule.view(state, clock_us);
+        let kept = record(&known, &counter.rule, state, &view, policy.price(), now);
+        Ok(key_state(counter, &kept, cost, standing.fits, now))
+    }
+
+    fn instances(&self) -> u32 {
+        self.shared.as_ref().map_or(1, |shared| shared.status().instances())
+    }
+}

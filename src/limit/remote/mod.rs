@@ -1,0 +1,274 @@
+//! A request under a shared store: what is known here already, what is asked, and what becomes of it where no answer
+//! comes.
+//!
+//! What the store has said is kept under the key itself, on the store's clock. Beside it stand, under variants of the
+//! key and in the same shard: that it refuses, and what is counted here while the store is away.
+
+mod manual;
+
+use std::sync::Arc;
+
+pub use manual::{Manual, PendingManual};
+
+use super::algorithm::{Rule, State};
+use super::config::OnStoreFailure;
+use super::error::LimitError;
+use super::limiter::{Limiter, Part, PolicySet, record};
+use super::outcome::Outcome;
+use super::subject::Subject;
+use crate::clock::Now;
+use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::store::{Key, Locked, Record, SPENT, SharedStore, StoreError};
+
+/// A refusal of the store is believed for this long at most, though its own time to wait may be longer: a reset by
+/// another process is seen that soon, and a client that is over its limit costs one question in this time.
+const BELIEVED_US: u64 = 1_000_000;
+const REFUSED: u64 = 0x5245_4655_5345_4421;
+const ALONE: u64 = 0x414c_4f4e_4521_2121;
+
+/// What comes of a check.
+#[derive(Debug)]
+pub enum Check<'l> {
+    /// It is decided.
+    Done(Outcome<'l>),
+    /// The store has to be asked; [`Limiter::finish`] takes its answer.
+    Ask(Pending, Question),
+}
+
+/// A request that waits for the store.
+#[derive(Debug)]
+pub struct Pending(Vec<PendingPart>);
+
+#[derive(Debug)]
+struct PendingPart {
+    /// The policy's place in the limiter, and the tag of the counter that it uses.
+    index: usize,
+    tag: u32,
+    key: Key,
+    subject: SubjectKey,
+    cost: u32,
+}
+
+impl Limiter {
+    /// As [`Self::check`], for a limiter over any store: over a shared one, what is not known here has to be asked.
+    pub fn begin(
+        &self,
+        which: PolicySet,
+        subject: &Subject<'_>,
+        now: Now,
+    ) -> Result<Check<'_>, LimitError> {
+        let Some(shared) = &self.shared else {
+            return self.check(which, subject, now).map(Check::Done);
+        };
+        let clock = shared.status().clock(now);
+        let mut parts = self.parts(which, subject, clock)?;
+        if parts.is_empty() {
+            return Ok(Check::Done(self.report(&parts, true)));
+        }
+        if let Some(outcome) = self.known_refusal(&mut parts, clock) {
+            return Ok(Check::Done(outcome));
+        }
+        if !shared.status().is_available() {
+            return self.without_store(parts, shared, clock).map(Check::Done);
+        }
+        let pending = Pending::new(&parts);
+        let question = Question { action: Action::Consume, subjects: subjects_of(&parts) };
+        Ok(Check::Ask(pending, question))
+    }
+
+    /// Goes on with what the store has said, or without it.
+    pub fn finish(
+        &self,
+        pending: &Pending,
+        answer: Result<Answer, StoreError>,
+        now: Now,
+    ) -> Result<Outcome<'_>, LimitError> {
+        let Some(shared) = &self.shared else { return Err(LimitError::StoreAway) };
+        let clock = shared.status().clock(now);
+        let mut parts = pending.parts(self, clock).ok_or(LimitError::StoreAway)?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(_) => return self.without_store(parts, shared, clock),
+        };
+        for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
+            part.now = Now::at_unix_us(standing.now_us);
+            part.fits = standing.fits;
+            let rule = &part.counter.rule;
+            let clock_us = part.clock_us();
+            // What fits was charged in the store's reckoning, and is not where something else refused.
+            let state = if standing.fits && !answer.admitted {
+                rule.refund(standing.state, part.cost, clock_us)
+            } else {
+                rule.settle(standing.state, clock_us)
+            };
+            let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
+            let view = rule.view(state, clock_us);
+            part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
+        }
+        self.remember(&parts);
+        Ok(self.report(&parts, answer.admitted))
+    }
+
+    /// Keeps what the store has said.
+    fn remember(&self, parts: &[Part<'_>]) {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        for part in parts {
+            let now_us = part.now.mono_us;
+            // Where there is no place for it, the store is asked again: nothing is lost.
+            let _ = locked.put_own(&part.key, part.record, now_us);
+            if part.fits {
+                continue;
+            }
+            let until_us = now_us + part.wait_us().min(BELIEVED_US);
+            let refusal = Record {
+                state: [u64::from(part.cost), 0],
+                expires_us: until_us,
+                blocked_until_us: until_us,
+                used: SPENT,
+            };
+            let _ = locked.put_own(&part.key.variant(REFUSED), refusal, now_us);
+        }
+    }
+
+    /// The refusal of a request which the store has just refused to somebody alike: it is not asked again at once.
+    fn known_refusal<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Option<Outcome<'l>> {
+        let locked = self.store.lock(parts.iter().map(|part| part.key));
+        let mut known = Vec::with_capacity(parts.len());
+        let mut refused = false;
+        for part in &mut *parts {
+            let refusal = locked.get(&part.key.variant(REFUSED), now.mono_us);
+            part.fits = !refusal.is_some_and(|refusal| {
+                let [cost, _] = refusal.state;
+                !part.policy.exact && part.cost > 0 && u64::from(part.cost) >= cost
+            });
+            refused |= !part.fits;
+            let record = locked.get(&part.key, now.mono_us);
+            known.push(record.is_some() || !part.fits);
+            part.record = record.unwrap_or_default();
+        }
+        drop(locked);
+        if !refused {
+            return None;
+        }
+        // Of the others, only what is known is told.
+        let told: Vec<Part<'l>> = parts
+            .iter()
+            .zip(known)
+            .filter(|(_, known)| *known)
+            .map(|(part, _)| part.clone())
+            .collect();
+        Some(self.report(&told, false))
+    }
+
+    /// Judges a request while the store is away, each policy as it says.
+    fn without_store<'l>(
+        &'l self,
+        mut parts: Vec<Part<'l>>,
+        shared: &SharedStore,
+        now: Now,
+    ) -> Result<Outcome<'l>, LimitError> {
+        if parts.iter().any(|part| part.policy.on_failure == OnStoreFailure::Closed) {
+            return Err(LimitError::StoreAway);
+        }
+        parts.retain(|part| part.policy.on_failure == OnStoreFailure::Local);
+        let instances = shared.status().instances();
+        let locked = self.store.lock(parts.iter().map(|part| part.key));
+        for part in &mut parts {
+            let share = part.counter.rule.share(instances);
+            let alone = part.key.variant(ALONE ^ u64::from(instances));
+            part.record = locked
+                .get(&alone, now.mono_us)
+                .unwrap_or_else(|| first_share(&locked, part, &share, now));
+            part.key = alone;
+            part.now = now;
+            part.share = Some(share);
+        }
+        drop(locked);
+        let records: Vec<Record> = parts.iter().map(|part| part.record).collect();
+        Ok(self.judge_from(parts, now, &records))
+    }
+
+    /// The shared store, if it counts in one.
+    #[must_use]
+    pub fn shared_store(&self) -> Option<&Arc<SharedStore>> {
+        self.shared.as_ref()
+    }
+}
+
+/// What this process begins with when the store goes away: the same part of its share is used as was of the whole.
+fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> Record {
+    let Some(whole) = locked.get(&part.key, now.mono_us) else { return Record::default() };
+    let rule = &part.counter.rule;
+    let used = rule.capacity() - rule.view(State(whole.state), rule.clock(now)).remaining;
+    let used = (used * share.capacity()).div_ceil(rule.capacity().max(1));
+    let used = u32::try_from(used).unwrap_or(u32::MAX);
+    let state = share.charge(State::default(), used, share.clock(now));
+    Record { state: state.0, blocked_until_us: whole.blocked_until_us, ..Record::default() }
+}
+
+impl Pending {
+    fn new(parts: &[Part<'_>]) -> Self {
+        let pending = |part: &Part<'_>| {
+            Some(PendingPart {
+                index: part.index,
+                tag: part.counter.tag,
+                key: part.key,
+                subject: part.subject?,
+                cost: part.cost,
+            })
+        };
+        Self(parts.iter().filter_map(pending).collect())
+    }
+
+    /// The parts again; `None` where the limiter is not the one that asked.
+    fn parts<'l>(&self, limiter: &'l Limiter, now: Now) -> Option<Vec<Part<'l>>> {
+        self.0
+            .iter()
+            .map(|pending| {
+                let policy = limiter.policies.get(pending.index)?;
+                let counter = policy.counters().find(|counter| counter.tag == pending.tag)?;
+                Some(Part {
+                    index: pending.index,
+                    policy,
+                    counter,
+                    key: pending.key,
+                    subject: Some(pending.subject),
+                    cost: pending.cost,
+                    now,
+                    record: Record::default(),
+                    share: None,
+                    fits: false,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The subjects of a request, each once, with what counts it. The order is that of [`in_asked_order`].
+fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
+    let mut subjects: Vec<SubjectAsk> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Some(subject) = part.subject else { continue };
+        let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost: part.cost };
+        match subjects.iter_mut().find(|known| known.subject == subject) {
+            Some(known) => known.demands.push(demand),
+            None => subjects.push(SubjectAsk { subject, demands: vec![demand] }),
+        }
+    }
+    subjects
+}
+
+/// The parts in the order of the demands of [`subjects_of`].
+fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
+    let mut order: Vec<SubjectKey> = Vec::with_capacity(parts.len());
+    for part in parts.iter() {
+        if let Some(subject) = part.subject.filter(|subject| !order.contains(subject)) {
+            order.push(subject);
+        }
+    }
+    let place = |part: &Part<'_>| order.iter().position(|subject| Some(*subject) == part.subject);
+    let mut sorted: Vec<&mut Part<'l>> = parts.iter_mut().collect();
+    // Stable: the parts of one subject stay in their order.
+    sorted.sort_by_key(|part| place(part));
+    sorted
+}

@@ -1,0 +1,155 @@
+//! Rules and states as numbers that other programs compute with: the scripts in a shared store, whose numbers are
+//! doubles. Every number here is whole and below 2^53, so that nothing is rounded on the way or there.
+
+use super::algorithm::{Algorithm, Rule, State};
+
+/// How a rule charges one cost, for whoever judges it elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// 0 GCRA, 1 fixed window, 2 sliding window.
+    pub kind: u8,
+    /// GCRA: whole microseconds that the cost adds; else the window in microseconds.
+    pub p: u64,
+    /// GCRA: the rest of what it adds, in `1 / t` microseconds; else the cost.
+    pub q: u32,
+    /// GCRA: whole microseconds that the instant may be ahead.
+    pub r: u64,
+    /// GCRA: the rest of that, in `1 / t` microseconds; else the limit.
+    pub s: u32,
+    /// GCRA: parts of a microsecond.
+    pub t: u32,
+}
+
+/// A state as it lies in a shared store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WireState {
+    /// GCRA: the instant in whole microseconds; else the number of the window.
+    pub a: u64,
+    /// GCRA: the rest of it in parts of a microsecond; else what was used (sliding: in the window before).
+    pub b: u32,
+    /// Sliding: what was used in this window.
+    pub c: u32,
+}
+
+impl Rule {
+    /// What a request of `cost` means to it.
+    #[must_use]
+    pub fn terms(&self, cost: u32) -> Terms {
+        match self.algorithm() {
+            Algorithm::FixedWindow | Algorithm::SlidingWindow => Terms {
+                kind: if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
+                p: self.window_us(),
+                // More than the limit never fits, however much more.
+                q: cost.min(whole(u128::from(self.limit()) + 1)),
+                r: 0,
+                s: whole(u128::from(self.limit())),
+                t: 0,
+            },
+            _ => {
+                let (step, scale) = self.interval();
+                let capacity = u128::from(self.capacity());
+                let adds = u128::from(cost).min(capacity + 1) * step;
+                let full = capacity * step;
+                Terms {
+                    kind: 0,
+                    p: long(adds / scale),
+                    q: whole(adds % scale),
+                    r: long(full / scale),
+                    s: whole(full % scale),
+                    t: whole(scale),
+                }
+            }
+        }
+    }
+
+    /// A state of this rule from a shared store.
+    #[must_use]
+    pub fn from_wire(&self, wire: WireState) -> State {
+        match self.algorithm() {
+            Algorithm::FixedWindow => State([wire.a, u64::from(wire.b)]),
+            Algorithm::SlidingWindow => {
+                State([wire.a, u64::from(wire.b) << 32 | u64::from(wire.c)])
+            }
+            _ => {
+                let (_, scale) = self.interval();
+                State::from_instant(u128::from(wire.a) * scale + u128::from(wire.b))
+            }
+        }
+    }
+
+    /// A state of this rule for a shared store.
+    #[must_use]
+    pub fn to_wire(&self, state: State) -> WireState {
+        match self.algorithm() {
+            Algorithm::FixedWindow => {
+                WireState { a: state.0[0], b: whole(u128::from(state.0[1])), c: 0 }
+            }
+            Algorithm::SlidingWindow => WireState {
+                a: state.0[0],
+                b: whole(u128::from(state.0[1] >> 32)),
+                c: whole(u128::from(state.0[1] & 0xffff_ffff)),
+            },
+            _ => {
+                let (_, scale) = self.interval();
+                let instant = state.instant();
+                WireState { a: long(instant / scale), b: whole(instant % scale), c: 0 }
+            }
+        }
+    }
+}
+
+/// Limits and parts of a microsecond are at most 10^9.
+fn whole(number: u128) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Instants and spans are below 2^53 microseconds, which is the year 2255.
+fn long(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const NOW_US: u64 = 1_800_000_000_000_000;
+
+    fn algorithms() -> impl Strategy<Value = Algorithm> {
+        prop_oneof![
+            Just(Algorithm::Gcra),
+            Just(Algorithm::FixedWindow),
+            Just(Algorithm::SlidingWindow)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_comes_back_as_it_went(
+            algorithm in algorithms(),
+            limit in 1u32..1_000_000_000,
+            window_ms in 10u64..34_560_000_000,
+            cost in 0u32..1_000_000_000,
+        ) {
+            let rule = Rule::new(algorithm, limit, Duration::from_millis(window_ms), limit);
+            let state = rule.charge(State::default(), cost, NOW_US);
+            prop_assert_eq!(rule.from_wire(rule.to_wire(state)), state);
+        }
+
+        #[test]
+        fn no_number_is_more_than_a_double_holds(
+            algorithm in algorithms(),
+            limit in 1u32..1_000_000_000,
+            window_ms in 10u64..34_560_000_000,
+            cost: u32,
+        ) {
+            let rule = Rule::new(algorithm, limit, Duration::from_millis(window_ms), limit);
+            let terms = rule.terms(cost);
+            let state = rule.to_wire(rule.charge(State::default(), cost, NOW_US));
+            for number in [terms.p, terms.r, state.a + terms.p] {
+                prop_assert!(number < 1 << 53);
+            }
+        }
+    }
+}

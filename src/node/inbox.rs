@@ -1,0 +1,98 @@
+//! Questions to shared stores on their way out, and answers on their way back to the thread of JavaScript that asked.
+//!
+//! What is asked within one tick leaves together, and however many answers have come, the thread is woken once: a
+//! wake-up costs as much as many decisions. The wake-up holds nothing open, so that the process can end.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+use parking_lot::Mutex;
+
+use crate::store::ask::{Answer, Ask, Question};
+use crate::store::{SharedStore, StoreError};
+
+/// Weak: it does not keep the event loop alive.
+type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
+
+/// What came back for a ticket.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// The store has judged, or not.
+    Judged(Result<Answer, StoreError>),
+}
+
+struct Inbox {
+    arrived: Mutex<Vec<(u32, Arrival)>>,
+    /// Whether the thread is to be woken already.
+    woken: AtomicBool,
+    wake: Wake,
+}
+
+thread_local! {
+    static INBOX: RefCell<Option<Arc<Inbox>>> = const { RefCell::new(None) };
+    static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
+    static ARRIVED: RefCell<VecDeque<(u32, Arrival)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Names the function that is called when answers have come for this thread.
+#[napi(catch_unwind)]
+pub fn listen(wake: Wake) {
+    let inbox = Inbox { arrived: Mutex::default(), woken: AtomicBool::new(false), wake };
+    INBOX.set(Some(Arc::new(inbox)));
+}
+
+/// Sends what was asked since the last call.
+#[napi(catch_unwind)]
+pub fn flush() {
+    for (store, asks) in OUTBOX.take() {
+        store.submit(asks);
+    }
+}
+
+/// The tickets whose answers have come; each wants one call of `settle`, in this order.
+#[napi(catch_unwind)]
+pub fn arrived() -> Vec<u32> {
+    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return Vec::new() };
+    // First the flag: what comes from now on wakes again.
+    inbox.woken.store(false, Ordering::Release);
+    let arrivals = std::mem::take(&mut *inbox.arrived.lock());
+    let tickets = arrivals.iter().map(|(ticket, _)| *ticket).collect();
+    ARRIVED.with_borrow_mut(|arrived| arrived.extend(arrivals));
+    tickets
+}
+
+/// What has come for `ticket`, the next one that [`arrived`] has named.
+pub(crate) fn take(ticket: u32) -> Option<Arrival> {
+    ARRIVED.with_borrow_mut(|arrived| {
+        let place = arrived.iter().position(|(known, _)| *known == ticket)?;
+        arrived.remove(place).map(|(_, arrival)| arrival)
+    })
+}
+
+/// Asks `store`; the answer comes for `ticket`. `false` where this thread does not listen.
+pub(crate) fn ask(store: &Arc<SharedStore>, question: Question, ticket: u32) -> bool {
+    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
+    let reply = move |answer| inbox.put(ticket, Arrival::Judged(answer));
+    let ask = store.ask(question, Box::new(reply));
+    OUTBOX.with_borrow_mut(|outbox| {
+        match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, store)) {
+            Some((_, asks)) => asks.push(ask),
+            None => outbox.push((Arc::clone(store), vec![ask])),
+        }
+    });
+    true
+}
+
+impl Inbox {
+    fn put(&self, ticket: u32, arrival: Arrival) {
+        self.arrived.lock().push((ticket, arrival));
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // It fails where the thread has ended: then nobody waits.
+            let _ = self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a shared store is asked about, and what it answers: the same for every kind of store.
+
+use super::error::{Reply, StoreError};
+use crate::limit::algorithm::{Rule, State};
+
+/// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubjectKey(pub [u8; 16]);
+
+/// One limit's part in a question about a subject.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// Which limit, within the subject's record: even. The next odd number is its block.
+    pub tag: u32,
+    /// How it counts.
+    pub rule: Rule,
+    /// What the request costs.
+    pub cost: u32,
+}
+
+/// A subject with the limits that count it. Its record is one value in the store.
+#[derive(Debug, Clone)]
+pub struct SubjectAsk {
+    /// Who.
+    pub subject: SubjectKey,
+    /// By which limits.
+    pub demands: Vec<Demand>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Charge everything if all of it fits, or nothing.
+    Consume,
+    /// Say how it stands, charge nothing.
+    Look,
+    /// Charge whether it fits or not, at most everything.
+    Charge,
+    /// Give back.
+    Refund,
+    /// Refuse for so many microseconds.
+    Block(u64),
+    /// Forget what was used and the block.
+    Reset,
+}
+
+/// A question. [`Action::Charge`] and those below it are about each subject by itself.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What is to be done.
+    pub action: Action,
+    /// About whom, at least one.
+    pub subjects: Vec<SubjectAsk>,
+}
+
+/// How one limit stands, by the store's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it lets the request through.
+    pub fits: bool,
+    /// The state: with the cost where `fits`, else as it was.
+    pub state: State,
+    /// Until when it is blocked by hand, or 0.
+    pub blocked_until_us: u64,
+    /// The store's clock as it judged.
+    pub now_us: u64,
+}
+
+/// What a store says: one standing for each demand, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether all fit, and were charged where that was asked.
+    pub admitted: bool,
+    /// How each limit stands.
+    pub standings: Vec<Standing>,
+}
+
+/// A question on its way.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub question: Question,
+    /// Who waits for the answer.
+    pub waiter: Waiter,
+}
+
+/// Who waits for an answer. It is told in any case: one that is dropped has got none.
+pub struct Waiter(Option<Reply<Answer>>);
+
+impl Waiter {
+    /// `reply` will be called once.
+    #[must_use]
+    pub fn new(reply: Reply<Answer>) -> Self {
+        Self(Some(reply))
+    }
+
+    /// Tells who waits.
+    pub fn tell(mut self, answer: Result<Answer, StoreError>) {
+        if let Some(reply) = self.0.take() {
+            reply(answer);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(StoreError::Unavailable));
+        }
+    }
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiter")
+    }
+}

@@ -1,0 +1,315 @@
+//! Carries questions to the servers and answers back, on the store's thread.
+//!
+//! One task keeps a connection and shows by a write, every two seconds, that the servers take writes. Another takes
+//! what was asked since it last looked and sends it as one pipeline. Five failures in a row, or a connection that
+//! breaks, open the circuit breaker: nobody asks until the first task has written again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::connect::{Connector, Link};
+use super::script::{By, Scripts, read};
+use crate::clock::Now;
+use crate::store::ask::{Action, Answer, Ask, Question, SubjectAsk, Waiter};
+use crate::store::error::StoreError;
+use crate::store::status::Status;
+
+const LIVE: &str = include_str!("lua/live.lua");
+/// How often a process says that it is alive.
+const BEAT: Duration = Duration::from_secs(2);
+/// After how much silence it is not counted any more.
+const SILENCE_MS: u64 = 7_000;
+/// The longest that a probe may take: it may be slower than a request would wait for.
+const PROBE: Duration = Duration::from_millis(500);
+/// Between attempts to connect: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+struct Driver {
+    connector: Connector,
+    scripts: Scripts,
+    status: Arc<Status>,
+    link: watch::Sender<Option<Link>>,
+    broken: Notify,
+}
+
+/// Answers what comes until nobody can ask any more.
+pub(in crate::store) async fn run(
+    connector: Connector,
+    status: Arc<Status>,
+    mut asks: UnboundedReceiver<Vec<Ask>>,
+) {
+    let scripts = Scripts::new(&connector.config().prefix);
+    let (link, _) = watch::channel(None);
+    let driver = Arc::new(Driver { connector, scripts, status, link, broken: Notify::new() });
+    let keeper = tokio::spawn(keep_connected(Arc::clone(&driver)));
+    while let Some(mut batch) = asks.recv().await {
+        while let Ok(more) = asks.try_recv() {
+            batch.extend(more);
+        }
+        tokio::spawn(carry(Arc::clone(&driver), batch));
+    }
+    keeper.abort();
+}
+
+/// Connects, and connects again, for ever.
+async fn keep_connected(driver: Arc<Driver>) {
+    let process = process_name();
+    let mut pause = BACKOFF.0;
+    loop {
+        if let Some(mut link) = driver.connect(&process).await {
+            pause = BACKOFF.0;
+            driver.link.send_replace(Some(link.clone()));
+            driver.status.recovered();
+            while timeout(jittered(BEAT), driver.broken.notified()).await.is_err() {
+                if !driver.beat(&mut link, &process).await {
+                    break;
+                }
+            }
+        }
+        driver.status.lost();
+        driver.link.send_replace(None);
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+impl Driver {
+    async fn connect(&self, process: &str) -> Option<Link> {
+        let patience = self.connector.config().timeout.max(PROBE);
+        let mut link = self.connector.connect(Some(patience)).await.ok()?;
+        for command in self.scripts.load() {
+            // A user who may not load scripts may still run them.
+            drop(timeout(PROBE, link.command(&command)).await);
+        }
+        self.beat(&mut link, process).await.then_some(link)
+    }
+
+    /// Writes a sign of life; `false` where it did not arrive.
+    async fn beat(&self, link: &mut Link, process: &str) -> bool {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(LIVE)
+            .arg(1)
+            .arg(format!("{}live", self.connector.config().prefix))
+            .arg(process)
+            .arg(SILENCE_MS);
+        let sent = Now::read();
+        let Ok(Ok(Value::Array(values))) = timeout(PROBE, link.command(&command)).await else {
+            return false;
+        };
+        let [Value::Int(time), Value::Int(alive)] = values.as_slice() else { return false };
+        if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
+            self.status.observe(time, sent);
+            self.status.count_instances(alive);
+        }
+        true
+    }
+
+    /// A failure that says nothing about the connection.
+    fn note_failure(&self) {
+        if self.status.failed() {
+            self.note_loss();
+        }
+    }
+
+    /// The connection is no good any more: nobody is to wait for it from now on.
+    fn note_loss(&self) {
+        self.status.lost();
+        self.broken.notify_one();
+    }
+
+    /// The connection, or the one that is being made.
+    async fn linked(&self) -> Option<Link> {
+        let mut link = self.link.subscribe();
+        link.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+/// Sends a batch and tells everyone who asked, within the store's timeout.
+async fn carry(driver: Arc<Driver>, batch: Vec<Ask>) {
+    let deadline = Instant::now() + driver.connector.config().timeout;
+    let (questions, waiters): (Vec<Question>, Vec<Waiter>) =
+        batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
+    let error = match timeout_at(deadline, converse(&driver, &questions)).await {
+        Ok(Ok(answers)) => {
+            for (waiter, answer) in waiters.into_iter().zip(answers) {
+                waiter.tell(answer);
+            }
+            return;
+        }
+        Ok(Err(error)) => error,
+        Err(_) => {
+            driver.note_failure();
+            StoreError::Timeout
+        }
+    };
+    for waiter in waiters {
+        waiter.tell(Err(error));
+    }
+}
+
+/// One answer for each question, or a fault that all of them met.
+async fn converse(
+    driver: &Arc<Driver>,
+    questions: &[Question],
+) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
+    let apart = driver.connector.is_cluster();
+    let commands = |by, only: &dyn Fn(usize) -> bool| -> Vec<(usize, Cmd)> {
+        let asked = questions.iter().enumerate().filter(|(i, _)| only(*i));
+        asked
+            .flat_map(|(i, question)| {
+                let commands = driver.scripts.commands(question, apart, by);
+                commands.into_iter().map(move |command| (i, command))
+            })
+            .collect()
+    };
+    let sent = Now::read();
+    let mut replies =
+        driver.exchange(&mut link, commands(By::Digest, &|_| true), questions.len()).await?;
+    let forgotten: Vec<bool> = replies.iter().map(|values| values.iter().any(is_unknown)).collect();
+    if forgotten.contains(&true) {
+        let again = |i: usize| forgotten.get(i).copied().unwrap_or(false);
+        // A question of several commands, of which some were known, has to be asked for the unknown ones only.
+        let texts = commands(By::Text, &again);
+        driver.repeat(&mut link, texts, &mut replies).await?;
+    }
+    let mut healthy = true;
+    let mut answers = Vec::with_capacity(questions.len());
+    for (question, values) in questions.iter().zip(&replies) {
+        let answer = read(question, values);
+        match &answer {
+            Ok(answer) => {
+                if let Some(standing) = answer.standings.first() {
+                    driver.status.observe(standing.now_us, sent);
+                }
+                if !answer.admitted && apart && question.action == Action::Consume {
+                    give_back(driver, question, values);
+                }
+            }
+            Err(_) => healthy = false,
+        }
+        answers.push(answer);
+    }
+    if healthy {
+        driver.status.succeeded();
+    } else {
+        driver.note_failure();
+    }
+    Ok(answers)
+}
+
+impl Driver {
+    /// Sends commands, each with the number of its question, and sorts the replies by question.
+    async fn exchange(
+        &self,
+        link: &mut Link,
+        commands: Vec<(usize, Cmd)>,
+        questions: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        let mut numbers = Vec::with_capacity(commands.len());
+        for (number, command) in commands {
+            pipeline.add_command(command);
+            numbers.push(number);
+        }
+        let values = link.send(&pipeline).await.map_err(|error| self.fault(&error))?;
+        let mut replies = vec![Vec::new(); questions];
+        for (number, value) in numbers.into_iter().zip(values) {
+            if let Some(place) = replies.get_mut(number) {
+                place.push(value);
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Asks again, by the scripts' texts, what the server did not know by their digests.
+    async fn repeat(
+        &self,
+        link: &mut Link,
+        commands: Vec<(usize, Cmd)>,
+        replies: &mut [Vec<Value>],
+    ) -> Result<(), StoreError> {
+        let mut places = Vec::new();
+        let mut pipeline = Pipeline::new();
+        let mut within = 0;
+        let mut before = None;
+        for (number, command) in commands {
+            within = if before == Some(number) { within + 1 } else { 0 };
+            before = Some(number);
+            let unknown = replies.get(number).and_then(|values| values.get(within));
+            if unknown.is_some_and(is_unknown) {
+                pipeline.add_command(command);
+                places.push((number, within));
+            }
+        }
+        let values = link.send(&pipeline).await.map_err(|error| self.fault(&error))?;
+        for ((number, within), value) in places.into_iter().zip(values) {
+            if let Some(place) = replies.get_mut(number).and_then(|values| values.get_mut(within)) {
+                *place = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&self, error: &RedisError) -> StoreError {
+        if error.is_timeout() {
+            self.note_failure();
+            return StoreError::Timeout;
+        }
+        if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+            self.note_loss();
+        } else {
+            self.note_failure();
+        }
+        StoreError::Unavailable
+    }
+}
+
+/// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
+/// that arrives, they are a request short.
+fn give_back(driver: &Arc<Driver>, question: &Question, values: &[Value]) {
+    let charged: Vec<SubjectAsk> = question
+        .subjects
+        .iter()
+        .zip(values)
+        .filter(|(subject, value)| {
+            let alone = Question { action: question.action, subjects: vec![(*subject).clone()] };
+            read(&alone, std::slice::from_ref(*value)).is_ok_and(|answer| answer.admitted)
+        })
+        .map(|(subject, _)| subject.clone())
+        .collect();
+    if charged.is_empty() {
+        return;
+    }
+    let question = Question { action: Action::Refund, subjects: charged };
+    // Nobody waits for it.
+    tokio::spawn(carry(
+        Arc::clone(driver),
+        vec![Ask { question, waiter: Waiter::new(Box::new(drop)) }],
+    ));
+}
+
+fn is_unknown(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+/// Up to a quarter more or less, so that processes which start or fail together do not go on together.
+fn jittered(span: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness there is no jitter.
+    let _ = getrandom::fill(&mut byte);
+    span * 3 / 4 + span * u32::from(byte[0]) / 512
+}
+
+fn process_name() -> String {
+    let mut bytes = [0; 8];
+    // Processes that could not tell themselves apart would count as one.
+    let _ = getrandom::fill(&mut bytes);
+    format!("{:x}-{:016x}", std::process::id(), u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,87 @@
+-- Changes what is counted of one subject by hand: `guard.limits`, and costs given back after a response.
+--
+-- KEYS[1]  the subject
+-- ARGV[1]  'charge' takes a cost whether it is there or not, 'refund' gives one back, 'block' refuses for a time,
+--          'reset' forgets what was used and the block
+-- ARGV[2]  the limits that it is about, as judge.lua reads them
+-- ARGV[3]  how long a block lasts, in microseconds
+-- answers  the server's time and 1, then for each limit as judge.lua does
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
+local record = redis.call('GET', KEYS[1]) or ''
+local states, tills = {}, {}
+
+local at = 1
+while at < #record do
+  local tag, a, b, c, till
+  tag, a, b, c, till, at = unpack('<I4dI4I4d', record, at)
+  if till > now then states[tag], tills[tag] = {a, b, c}, till end
+end
+
+-- An instant that is at most r + s / t ahead.
+local function clamped(a, b, r, s)
+  if a - now > r or (a - now == r and b > s) then return now + r, s end
+  return a, b
+end
+
+-- A state after `sign` times the cost of a limit, and when it may be forgotten.
+local function moved(state, sign, kind, p, q, r, s, t)
+  if kind == 0 then
+    local a, b = now, 0
+    if state and state[1] >= now then a, b = clamped(state[1], state[2], r, s) end
+    a, b = a + sign * p, b + sign * q
+    if b >= t then a, b = a + 1, b - t elseif b < 0 then a, b = a - 1, b + t end
+    if a < now then a, b = now, 0 end
+    a, b = clamped(a, b, r, s)
+    return {a, b, 0}, a + (b > 0 and 1 or 0)
+  end
+  local window, b, c = (now - fmod(now, p)) / p, 0, 0
+  if kind == 1 then
+    if state and state[1] >= window then b = state[2] end
+    b = math.max(0, math.min(s, b + sign * q))
+    return {window, b, 0}, b > 0 and (window + 1) * p or now
+  end
+  if state then
+    if state[1] == window then b, c = state[2], state[3]
+    elseif state[1] > window then c = state[2] + state[3]
+    elseif state[1] + 1 == window then b = state[3] end
+  end
+  c = c + sign * q
+  if c < 0 then b, c = math.max(0, b + c), 0 end
+  c = math.min(s, c)
+  return {window, b, c}, (c > 0 and window + 2 or b > 0 and window + 1 or 0) * p
+end
+
+local answers = {}
+at = 1
+while at < #asked do
+  local tag, kind, p, q, r, s, t
+  tag, kind, p, q, r, s, t, at = unpack('<I4BdI4dI4I4', asked, at)
+  if action == 'reset' then
+    states[tag], states[tag + 1] = nil, nil
+  elseif action == 'block' then
+    states[tag + 1], tills[tag + 1] = {0, 0, 0}, now + span
+  else
+    states[tag], tills[tag] = moved(states[tag], action == 'charge' and 1 or -1, kind, p, q, r, s, t)
+  end
+  local state = states[tag] or {0, 0, 0}
+  local blocked = states[tag + 1] and tills[tag + 1] or 0
+  answers[#answers + 1] = pack('<BdI4I4d', 1, state[1], state[2], state[3], blocked)
+end
+
+local fresh, last = {}, 0
+for tag, state in pairs(states) do
+  local till = tills[tag]
+  if till > now then
+    fresh[#fresh + 1] = pack('<I4dI4I4d', tag, state[1], state[2], state[3], till)
+    if till > last then last = till end
+  end
+end
+if #fresh > 0 then
+  redis.call('SET', KEYS[1], table.concat(fresh), 'PX', math.max(1, math.ceil((last - now) / 1000)))
+else
+  redis.call('DEL', KEYS[1])
+end
+return pack('<dB', now, 1) .. table.concat(answers)

@@ -1,0 +1,11 @@
+-- Says that a process is alive, and asks how many are. It writes, so it proves that the server takes writes.
+--
+-- KEYS[1]  the processes, by when they were last heard of
+-- ARGV[1]  this process, ARGV[2]  after how many milliseconds of silence one is gone
+-- answers  the server's time in microseconds, and how many are alive
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {time[1] * 1000000 + time[2], redis.call('ZCARD', KEYS[1])}

@@ -1,0 +1,162 @@
+//! How a shared store is doing, as all threads see it: the circuit breaker, the store's clock, and how many share it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+
+use crate::clock::Now;
+
+/// So many failures in a row, and the store is not asked any more until it has answered a probe.
+const MOST_FAILURES: u32 = 5;
+/// More questions than this at once are not answered in time anyway.
+const MOST_WAITING: usize = 20_000;
+/// The offset of a store whose clock nobody has read yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// The state of a shared store. Everything in it is read on the request path without a lock.
+#[derive(Debug)]
+pub struct Status {
+    available: AtomicBool,
+    failures: AtomicU32,
+    waiting: AtomicUsize,
+    /// What to add to the monotonic clock to have the store's.
+    offset_us: AtomicI64,
+    instances: AtomicU32,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            // Nothing has failed yet: the first requests may wait a moment for the first connection.
+            available: AtomicBool::new(true),
+            failures: AtomicU32::new(0),
+            waiting: AtomicUsize::new(0),
+            offset_us: AtomicI64::new(UNKNOWN),
+            instances: AtomicU32::new(1),
+        }
+    }
+}
+
+impl Status {
+    /// Whether the store is to be asked at all.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// The store has answered: the breaker is closed.
+    pub(super) fn recovered(&self) {
+        self.failures.store(0, Ordering::Release);
+        self.available.store(true, Ordering::Release);
+    }
+
+    /// The store is away: the breaker is open.
+    pub(super) fn lost(&self) {
+        self.available.store(false, Ordering::Release);
+    }
+
+    /// An answer came in time.
+    pub(super) fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Release);
+        }
+    }
+
+    /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken as lost.
+    pub(super) fn failed(&self) -> bool {
+        self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= MOST_FAILURES
+    }
+
+    /// Counts questions that are on their way; `false` where there are too many.
+    pub(super) fn enter(&self) -> bool {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) < MOST_WAITING {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// One question has its answer.
+    pub(super) fn leave(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many questions are on their way.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// The store read `store_us` on its clock after `sent` on ours. From here on [`Self::clock`] is never behind the
+    /// store's: it may deny a moment too short, never too long.
+    pub(super) fn observe(&self, store_us: u64, sent: Now) {
+        let offset = i64::try_from(store_us)
+            .ok()
+            .zip(i64::try_from(sent.mono_us).ok())
+            .map(|(store, sent)| store - sent);
+        if let Some(offset) = offset {
+            self.offset_us.store(offset, Ordering::Release);
+        }
+    }
+
+    /// The store's clock, as far as it is known, on both clocks of a [`Now`]; else our own wall clock. Our wall clock
+    /// may be wrong by any time without changing what is decided.
+    #[must_use]
+    pub fn clock(&self, now: Now) -> Now {
+        match self.offset_us.load(Ordering::Acquire) {
+            UNKNOWN => Now::at_unix_us(now.unix_us),
+            offset => Now::at_unix_us(now.mono_us.saturating_add_signed(offset)),
+        }
+    }
+
+    /// How many processes were seen to share the store, at least 1.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        self.instances.load(Ordering::Acquire).max(1)
+    }
+
+    /// So many processes share the store.
+    pub(super) fn count_instances(&self, instances: u32) {
+        self.instances.store(instances, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_breaker_opens_at_the_fifth_failure_in_a_row_and_closes_when_the_store_answers() {
+        let status = Status::default();
+        for _ in 0..4 {
+            assert!(!status.failed());
+        }
+        status.succeeded();
+        for _ in 0..4 {
+            assert!(!status.failed());
+        }
+        assert!(status.failed());
+        status.lost();
+        assert!(!status.is_available());
+        status.recovered();
+        assert!(status.is_available() && !status.failed());
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_wrong_changes_nothing_once_the_store_has_spoken() {
+        let status = Status::default();
+        let sent = Now { unix_us: 1_700_000_030_000_000, mono_us: 5_000_000 };
+        status.observe(1_700_000_000_000_000, sent);
+        let later = Now { unix_us: 1_600_000_000_000_000, mono_us: 6_000_000 };
+        assert_eq!(status.clock(later).unix_us, 1_700_000_001_000_000);
+        assert_eq!(status.clock(later.plus(Duration::from_secs(1))).mono_us, 1_700_000_002_000_000);
+    }
+
+    #[test]
+    fn more_questions_than_can_be_answered_are_not_taken() {
+        let status = Status::default();
+        let taken = (0..MOST_WAITING + 10).filter(|_| status.enter()).count();
+        assert_eq!((taken, status.waiting()), (MOST_WAITING, MOST_WAITING));
+        status.leave();
+        assert!(status.enter());
+    }
+}
