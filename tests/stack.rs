@@ -69,6 +69,7 @@ fn outcome(verdict: &Verdict) -> (u16, &'static str) {
         Verdict::Refuse(refusal) => (refusal.status, refusal.code),
         Verdict::Preflight { status } => (*status, "preflight"),
         Verdict::ReadBody { .. } => (100, "read"),
+        Verdict::AskStore(_) => panic!("a store in this process is not asked"),
         Verdict::AskKeys => (100, "ask"),
     }
 }

@@ -58,7 +58,7 @@ pub struct Question {
 pub struct Standing {
     /// Whether it lets the request through.
     pub fits: bool,
-    /// The state: with the cost where `fits`, else as it was.
+    /// The state: with the cost where all of the request was admitted and charged, else as it was.
     pub state: State,
     /// Until when it is blocked by hand, or 0.
     pub blocked_until_us: u64,

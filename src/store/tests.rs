@@ -30,7 +30,9 @@ fn record(number: u64, expires_us: u64, used: u16) -> Record {
 }
 
 fn open(config: &serde_json::Value) -> Result<Arc<MemoryStore>, ConfigError> {
-    let StoreConfig::Memory(memory) = StoreConfig::parse("store", Some(config))?;
+    let StoreConfig::Memory(memory) = StoreConfig::parse("store", Some(config))? else {
+        panic!("another store")
+    };
     MemoryStore::open(&memory)
 }
 

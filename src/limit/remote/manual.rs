@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{ALONE, REFUSED};
 use crate::clock::{Now, micros};
-use crate::limit::algorithm::State;
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::manual::{KeyState, key_state};
@@ -119,11 +118,7 @@ impl Limiter {
             Manual::Consume(cost) => cost,
             _ => 1,
         };
-        let mut state = standing.state;
-        if pending.manual == Manual::Get && standing.fits {
-            state = counter.rule.refund(state, 1, clock_us);
-        }
-        let state: State = counter.rule.settle(state, clock_us);
+        let state = counter.rule.settle(standing.state, clock_us);
         let view = counter.rule.view(state, clock_us);
         let kept = record(&known, &counter.rule, state, &view, policy.price(), now);
         Ok(key_state(counter, &kept, cost, standing.fits, now))

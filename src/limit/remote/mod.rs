@@ -95,12 +95,7 @@ impl Limiter {
             part.fits = standing.fits;
             let rule = &part.counter.rule;
             let clock_us = part.clock_us();
-            // What fits was charged in the store's reckoning, and is not where something else refused.
-            let state = if standing.fits && !answer.admitted {
-                rule.refund(standing.state, part.cost, clock_us)
-            } else {
-                rule.settle(standing.state, clock_us)
-            };
+            let state = rule.settle(standing.state, clock_us);
             let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Pipeline, RedisError, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connector, Link};
-use super::script::{By, Scripts, read};
+use super::script::{By, Call, Part, Scripts, calls, read};
 use crate::clock::Now;
-use crate::store::ask::{Action, Answer, Ask, Question, SubjectAsk, Waiter};
+use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
 use crate::store::error::StoreError;
 use crate::store::status::Status;
 
@@ -159,102 +159,49 @@ async fn converse(
     questions: &[Question],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
     let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
-    let apart = driver.connector.is_cluster();
-    let commands = |by, only: &dyn Fn(usize) -> bool| -> Vec<(usize, Cmd)> {
-        let asked = questions.iter().enumerate().filter(|(i, _)| only(*i));
-        asked
-            .flat_map(|(i, question)| {
-                let commands = driver.scripts.commands(question, apart, by);
-                commands.into_iter().map(move |command| (i, command))
-            })
-            .collect()
-    };
+    let calls = calls(questions, driver.connector.is_cluster());
     let sent = Now::read();
-    let mut replies =
-        driver.exchange(&mut link, commands(By::Digest, &|_| true), questions.len()).await?;
-    let forgotten: Vec<bool> = replies.iter().map(|values| values.iter().any(is_unknown)).collect();
-    if forgotten.contains(&true) {
-        let again = |i: usize| forgotten.get(i).copied().unwrap_or(false);
-        // A question of several commands, of which some were known, has to be asked for the unknown ones only.
-        let texts = commands(By::Text, &again);
-        driver.repeat(&mut link, texts, &mut replies).await?;
-    }
-    let mut healthy = true;
-    let mut answers = Vec::with_capacity(questions.len());
-    for (question, values) in questions.iter().zip(&replies) {
-        let answer = read(question, values);
-        match &answer {
-            Ok(answer) => {
-                if let Some(standing) = answer.standings.first() {
-                    driver.status.observe(standing.now_us, sent);
-                }
-                if !answer.admitted && apart && question.action == Action::Consume {
-                    give_back(driver, question, values);
-                }
+    let mut replies = driver.exchange(&mut link, calls.iter(), questions, By::Digest).await?;
+    let unknown: Vec<usize> =
+        (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
+    if !unknown.is_empty() {
+        let again = unknown.iter().filter_map(|i| calls.get(*i));
+        let known_now = driver.exchange(&mut link, again, questions, By::Text).await?;
+        for (i, reply) in unknown.into_iter().zip(known_now) {
+            if let Some(place) = replies.get_mut(i) {
+                *place = reply;
             }
-            Err(_) => healthy = false,
         }
-        answers.push(answer);
     }
-    if healthy {
+    let results = read(&calls, &replies, questions);
+    if let Some(Ok(answer)) = results.answers.first()
+        && let Some(standing) = answer.standings.first()
+    {
+        driver.status.observe(standing.now_us, sent);
+    }
+    give_back(driver, questions, results.to_refund);
+    if results.answers.iter().all(Result::is_ok) {
         driver.status.succeeded();
     } else {
         driver.note_failure();
     }
-    Ok(answers)
+    Ok(results.answers)
 }
 
 impl Driver {
-    /// Sends commands, each with the number of its question, and sorts the replies by question.
-    async fn exchange(
+    /// Sends calls as one pipeline; one reply for each.
+    async fn exchange<'c>(
         &self,
         link: &mut Link,
-        commands: Vec<(usize, Cmd)>,
-        questions: usize,
-    ) -> Result<Vec<Vec<Value>>, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        let mut numbers = Vec::with_capacity(commands.len());
-        for (number, command) in commands {
-            pipeline.add_command(command);
-            numbers.push(number);
-        }
-        let values = link.send(&pipeline).await.map_err(|error| self.fault(&error))?;
-        let mut replies = vec![Vec::new(); questions];
-        for (number, value) in numbers.into_iter().zip(values) {
-            if let Some(place) = replies.get_mut(number) {
-                place.push(value);
-            }
-        }
-        Ok(replies)
-    }
-
-    /// Asks again, by the scripts' texts, what the server did not know by their digests.
-    async fn repeat(
-        &self,
-        link: &mut Link,
-        commands: Vec<(usize, Cmd)>,
-        replies: &mut [Vec<Value>],
-    ) -> Result<(), StoreError> {
-        let mut places = Vec::new();
+        calls: impl Iterator<Item = &'c Call>,
+        questions: &[Question],
+        by: By,
+    ) -> Result<Vec<Value>, StoreError> {
         let mut pipeline = Pipeline::new();
-        let mut within = 0;
-        let mut before = None;
-        for (number, command) in commands {
-            within = if before == Some(number) { within + 1 } else { 0 };
-            before = Some(number);
-            let unknown = replies.get(number).and_then(|values| values.get(within));
-            if unknown.is_some_and(is_unknown) {
-                pipeline.add_command(command);
-                places.push((number, within));
-            }
+        for call in calls {
+            pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        let values = link.send(&pipeline).await.map_err(|error| self.fault(&error))?;
-        for ((number, within), value) in places.into_iter().zip(values) {
-            if let Some(place) = replies.get_mut(number).and_then(|values| values.get_mut(within)) {
-                *place = value;
-            }
-        }
-        Ok(())
+        link.send(&pipeline).await.map_err(|error| self.fault(&error))
     }
 
     fn fault(&self, error: &RedisError) -> StoreError {
@@ -273,26 +220,17 @@ impl Driver {
 
 /// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
 /// that arrives, they are a request short.
-fn give_back(driver: &Arc<Driver>, question: &Question, values: &[Value]) {
-    let charged: Vec<SubjectAsk> = question
-        .subjects
-        .iter()
-        .zip(values)
-        .filter(|(subject, value)| {
-            let alone = Question { action: question.action, subjects: vec![(*subject).clone()] };
-            read(&alone, std::slice::from_ref(*value)).is_ok_and(|answer| answer.admitted)
-        })
-        .map(|(subject, _)| subject.clone())
-        .collect();
-    if charged.is_empty() {
-        return;
+fn give_back(driver: &Arc<Driver>, questions: &[Question], charged: Vec<Part>) {
+    let refund = |part: Part| {
+        let subjects = questions.get(part.question)?.subjects.get(part.subjects)?.to_vec();
+        let question = Question { action: Action::Refund, subjects };
+        // Nobody waits for it.
+        Some(Ask { question, waiter: Waiter::new(Box::new(drop)) })
+    };
+    let refunds: Vec<Ask> = charged.into_iter().filter_map(refund).collect();
+    if !refunds.is_empty() {
+        tokio::spawn(carry(Arc::clone(driver), refunds));
     }
-    let question = Question { action: Action::Refund, subjects: charged };
-    // Nobody waits for it.
-    tokio::spawn(carry(
-        Arc::clone(driver),
-        vec![Ask { question, waiter: Waiter::new(Box::new(drop)) }],
-    ));
 }
 
 fn is_unknown(value: &Value) -> bool {

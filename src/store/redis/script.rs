@@ -1,22 +1,26 @@
 //! Questions as commands, and replies as answers. `lua/` has what the server runs.
 
+use std::ops::Range;
+
 use redis::{Cmd, Value};
 
 use crate::limit::WireState;
-use crate::store::ask::{Action, Answer, Question, Standing, SubjectAsk, SubjectKey};
+use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
 const JUDGE: &str = include_str!("lua/judge.lua");
+const JUDGE_ONE: &str = include_str!("lua/judge_one.lua");
 const ADJUST: &str = include_str!("lua/adjust.lua");
 
-/// Bytes of one standing in a reply: whether it fits, three numbers of state, the end of a block.
-const STANDING: usize = 1 + 8 + 4 + 4 + 8;
-/// Bytes before the standings: the server's time, and whether it was admitted.
-const HEAD: usize = 8 + 1;
+/// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
+/// take less than a millisecond.
+const MOST_REQUESTS: usize = 64;
+/// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
+const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
-pub(super) struct Script {
+struct Script {
     text: &'static str,
     digest: String,
 }
@@ -25,6 +29,7 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     judge: Script,
+    judge_one: Script,
     adjust: Script,
     prefix: String,
 }
@@ -38,16 +43,42 @@ pub(super) enum By {
     Text,
 }
 
+/// One call of a script.
+#[derive(Debug)]
+pub(super) struct Call {
+    script: Kind,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Judge,
+    JudgeOne,
+    Adjust,
+}
+
+/// Subjects of a question that one call is about.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// The question's place in the batch.
+    pub(super) question: usize,
+    pub(super) subjects: Range<usize>,
+}
+
+impl Part {
+    fn of<'q>(&self, questions: &'q [Question]) -> &'q [SubjectAsk] {
+        let subjects = questions.get(self.question).map(|question| &question.subjects);
+        subjects.and_then(|subjects| subjects.get(self.subjects.clone())).unwrap_or_default()
+    }
+
+    fn action(&self, questions: &[Question]) -> Action {
+        questions.get(self.question).map_or(Action::Look, |question| question.action)
+    }
+}
+
 impl Script {
     fn new(text: &'static str) -> Self {
         Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
-    }
-
-    fn call(&self, by: By) -> Cmd {
-        match by {
-            By::Digest => redis::cmd("EVALSHA").arg(&self.digest).to_owned(),
-            By::Text => redis::cmd("EVAL").arg(self.text).to_owned(),
-        }
     }
 }
 
@@ -55,53 +86,49 @@ impl Scripts {
     pub(super) fn new(prefix: &str) -> Self {
         Self {
             judge: Script::new(JUDGE),
+            judge_one: Script::new(JUDGE_ONE),
             adjust: Script::new(ADJUST),
             prefix: format!("{prefix}l:"),
         }
     }
 
     /// The commands that make a server know the scripts.
-    pub(super) fn load(&self) -> [Cmd; 2] {
-        [&self.judge, &self.adjust]
+    pub(super) fn load(&self) -> [Cmd; 3] {
+        [&self.judge, &self.judge_one, &self.adjust]
             .map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script.text).to_owned())
     }
 
-    /// The commands of a question: one for all subjects where one server has them all, else one for each.
-    pub(super) fn commands(&self, question: &Question, apart: bool, by: By) -> Vec<Cmd> {
-        let subjects = question.subjects.as_slice();
-        match question.action {
-            Action::Consume | Action::Look if !apart => {
-                vec![self.judge(question.action, subjects, by)]
-            }
-            Action::Consume | Action::Look => {
-                subjects.chunks(1).map(|one| self.judge(question.action, one, by)).collect()
-            }
-            action => subjects.iter().map(|subject| self.adjust(action, subject, by)).collect(),
-        }
-    }
-
-    fn judge(&self, action: Action, subjects: &[SubjectAsk], by: By) -> Cmd {
-        let mut command = self.judge.call(by);
-        command.arg(subjects.len());
-        for subject in subjects {
+    /// The command of a call.
+    pub(super) fn command(&self, call: &Call, questions: &[Question], by: By) -> Cmd {
+        let script = match call.script {
+            Kind::Judge => &self.judge,
+            Kind::JudgeOne => &self.judge_one,
+            Kind::Adjust => &self.adjust,
+        };
+        let mut command = match by {
+            By::Digest => redis::cmd("EVALSHA").arg(&script.digest).to_owned(),
+            By::Text => redis::cmd("EVAL").arg(script.text).to_owned(),
+        };
+        let subjects = || call.parts.iter().flat_map(|part| part.of(questions));
+        command.arg(subjects().count());
+        for subject in subjects() {
             command.arg(self.key(&subject.subject));
         }
-        command.arg(if action == Action::Consume { "1" } else { "0" });
-        for subject in subjects {
-            command.arg(packed(subject));
+        for part in &call.parts {
+            let subjects = part.of(questions);
+            let (name, span) = match part.action(questions) {
+                action @ (Action::Consume | Action::Look) => {
+                    command.arg(request(action, subjects));
+                    continue;
+                }
+                Action::Charge => ("charge", 0),
+                Action::Refund => ("refund", 0),
+                Action::Block(span) => ("block", span),
+                Action::Reset => ("reset", 0),
+            };
+            let demands = subjects.iter().flat_map(|subject| &subject.demands);
+            command.arg(name).arg(packed(demands)).arg(span);
         }
-        command
-    }
-
-    fn adjust(&self, action: Action, subject: &SubjectAsk, by: By) -> Cmd {
-        let (name, span) = match action {
-            Action::Refund => ("refund", 0),
-            Action::Block(span) => ("block", span),
-            Action::Reset => ("reset", 0),
-            _ => ("charge", 0),
-        };
-        let mut command = self.adjust.call(by);
-        command.arg(1).arg(self.key(&subject.subject)).arg(name).arg(packed(subject)).arg(span);
         command
     }
 
@@ -114,10 +141,59 @@ impl Scripts {
     }
 }
 
-/// The limits of a subject as judge.lua unpacks them: `<I4BdI4dI4I4`.
-fn packed(subject: &SubjectAsk) -> Vec<u8> {
-    let mut out = Vec::with_capacity(subject.demands.len() * 33);
-    for demand in &subject.demands {
+/// The calls that answer a batch of questions. Where one server has all keys, many questions go into one call, so that
+/// its clock is read once; in a cluster (`apart`) each subject has a call of its own.
+pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    for (question, asked) in questions.iter().enumerate() {
+        let judged = matches!(asked.action, Action::Consume | Action::Look);
+        let all = 0..asked.subjects.len();
+        if judged && !apart {
+            let script = if is_simple(&asked.subjects) { Kind::JudgeOne } else { Kind::Judge };
+            let part = Part { question, subjects: all };
+            let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
+            match calls.iter_mut().rev().find(open) {
+                Some(call) => call.parts.push(part),
+                None => calls.push(Call { script, parts: vec![part] }),
+            }
+            continue;
+        }
+        for i in all {
+            let subjects = asked.subjects.get(i..=i).unwrap_or_default();
+            let script = match judged {
+                true if is_simple(subjects) => Kind::JudgeOne,
+                true => Kind::Judge,
+                false => Kind::Adjust,
+            };
+            calls.push(Call { script, parts: vec![Part { question, subjects: i..i + 1 }] });
+        }
+    }
+    calls
+}
+
+/// Whether one limit of GCRA is all that counts.
+fn is_simple(subjects: &[SubjectAsk]) -> bool {
+    let [subject] = subjects else { return false };
+    let [demand] = subject.demands.as_slice() else { return false };
+    demand.rule.algorithm().has_burst()
+}
+
+/// A request as judge.lua unpacks it.
+fn request(action: Action, subjects: &[SubjectAsk]) -> Vec<u8> {
+    // No request has more than 64 limits, and so no more subjects.
+    let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+    let mut out = vec![u8::from(action == Action::Consume), count(subjects.len())];
+    for subject in subjects {
+        out.push(count(subject.demands.len()));
+        out.extend(packed(subject.demands.iter()));
+    }
+    out
+}
+
+/// Limits as the scripts unpack them: `<I4BdI4dI4I4`.
+fn packed<'q>(demands: impl Iterator<Item = &'q Demand>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(33);
+    for demand in demands {
         let terms = demand.rule.terms(demand.cost);
         out.extend_from_slice(&demand.tag.to_le_bytes());
         out.push(terms.kind);
@@ -130,39 +206,104 @@ fn packed(subject: &SubjectAsk) -> Vec<u8> {
     out
 }
 
-/// Reads the replies to the commands of a question.
-pub(super) fn read(question: &Question, replies: &[Value]) -> Result<Answer, StoreError> {
-    let mut demands = question.subjects.iter().flat_map(|subject| &subject.demands);
-    let mut answer = Answer { admitted: true, standings: Vec::new() };
-    for reply in replies {
-        let Value::BulkString(bytes) = reply else { return Err(StoreError::Refused) };
-        let (head, body) = bytes.split_at_checked(HEAD).ok_or(StoreError::Refused)?;
-        let now_us = whole(head.first_chunk()).ok_or(StoreError::Refused)?;
-        answer.admitted &= head.last() == Some(&1);
-        for bytes in body.chunks(STANDING) {
-            let demand = demands.next().ok_or(StoreError::Refused)?;
-            let standing = |bytes: &[u8]| {
-                let (fits, rest) = bytes.split_first()?;
-                let (a, rest) = rest.split_first_chunk()?;
-                let (b, rest) = rest.split_first_chunk()?;
-                let (c, rest) = rest.split_first_chunk()?;
-                let state = WireState {
-                    a: whole(Some(a))?,
-                    b: u32::from_le_bytes(*b),
-                    c: u32::from_le_bytes(*c),
-                };
-                Some(Standing {
-                    fits: *fits == 1,
-                    state: demand.rule.from_wire(state),
-                    blocked_until_us: whole(rest.first_chunk())?,
-                    now_us,
-                })
+/// What came of a batch.
+#[derive(Debug)]
+pub(super) struct Results {
+    /// For each question.
+    pub(super) answers: Vec<Result<Answer, StoreError>>,
+    /// What was charged for questions that something else has refused: only in a cluster, where no script sees all.
+    pub(super) to_refund: Vec<Part>,
+}
+
+/// Reads the replies to the calls of a batch.
+pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) -> Results {
+    let nothing = || Answer { admitted: true, standings: Vec::new() };
+    let mut answers: Vec<Result<Answer, StoreError>> =
+        questions.iter().map(|_| Ok(nothing())).collect();
+    let mut charged = Vec::new();
+    for (i, call) in calls.iter().enumerate() {
+        let reply = match replies.get(i) {
+            Some(Value::BulkString(bytes)) => bytes.as_slice(),
+            _ => &[],
+        };
+        let mut reader = Reader(reply);
+        let now_us = reader.number();
+        for part in &call.parts {
+            let read = now_us.and_then(|now_us| reader.part(part.of(questions), now_us));
+            let Some(answer) = answers.get_mut(part.question) else { continue };
+            let Some((admitted, standings)) = read else {
+                *answer = Err(StoreError::Refused);
+                continue;
             };
-            answer.standings.push(standing(bytes).ok_or(StoreError::Refused)?);
+            if admitted && part.action(questions) == Action::Consume {
+                charged.push(part.clone());
+            }
+            if let Ok(answer) = answer {
+                answer.admitted &= admitted;
+                answer.standings.extend(standings);
+            }
         }
     }
-    // A reply that is short of a limit would let it pass unseen.
-    if demands.next().is_some() { Err(StoreError::Refused) } else { Ok(answer) }
+    charged.retain(|part| {
+        !answers
+            .get(part.question)
+            .is_some_and(|answer| answer.as_ref().is_ok_and(|answer| answer.admitted))
+    });
+    Results { answers, to_refund: charged }
+}
+
+/// Reads a reply from its front.
+struct Reader<'r>(&'r [u8]);
+
+impl Reader<'_> {
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*front)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.bytes().and_then(whole)
+    }
+
+    /// Whether a part was admitted, and how each of its limits stands.
+    fn part(&mut self, subjects: &[SubjectAsk], now_us: u64) -> Option<(bool, Vec<Standing>)> {
+        let [admitted] = self.bytes()?;
+        let mut standings = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            let bits = u32::from_le_bytes(self.bytes()?);
+            let length = usize::from(u16::from_le_bytes(self.bytes()?));
+            let (record, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            for (i, demand) in subject.demands.iter().enumerate() {
+                let state = entry(record, demand.tag, now_us)?;
+                let block = entry(record, demand.tag + 1, now_us)?;
+                standings.push(Standing {
+                    fits: bits >> i.min(31) & 1 == 1,
+                    state: demand.rule.from_wire(state.unwrap_or_default().0),
+                    blocked_until_us: block.unwrap_or_default().1,
+                    now_us,
+                });
+            }
+        }
+        Some((admitted == 1, standings))
+    }
+}
+
+/// The entry with this tag, if it is there and not over: its state and its end. `None` where the record can't be read.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<(WireState, u64)>> {
+    for bytes in record.chunks(ENTRY) {
+        let mut reader = Reader(bytes);
+        let known = u32::from_le_bytes(reader.bytes()?);
+        let a = reader.number()?;
+        let b = u32::from_le_bytes(reader.bytes()?);
+        let c = u32::from_le_bytes(reader.bytes()?);
+        let till = reader.number()?;
+        if known == tag && till > now_us {
+            return Some(Some((WireState { a, b, c }, till)));
+        }
+    }
+    Some(None)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
@@ -170,8 +311,8 @@ fn double(number: u64) -> f64 {
     number as f64
 }
 
-fn whole(bytes: Option<&[u8; 8]>) -> Option<u64> {
-    let number = f64::from_le_bytes(*bytes?);
+fn whole(bytes: [u8; 8]) -> Option<u64> {
+    let number = f64::from_le_bytes(bytes);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -179,4 +320,52 @@ fn whole(bytes: Option<&[u8; 8]>) -> Option<u64> {
     )]
     (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number))
         .then_some(number as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::algorithm::{Algorithm, Rule};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn question(limits: usize) -> Question {
+        let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
+        let demands = (0..limits).map(|i| Demand { tag: i as u32 * 2, rule, cost: 1 }).collect();
+        let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
+        Question { action: Action::Consume, subjects }
+    }
+
+    proptest! {
+        #[test]
+        fn a_reply_of_any_bytes_is_an_answer_or_a_fault_and_never_a_pass_by_accident(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            limits in 1usize..4,
+        ) {
+            let questions = [question(limits)];
+            let calls = calls(&questions, false);
+            let results = read(&calls, &[Value::BulkString(bytes.clone())], &questions);
+            if let Some(Ok(answer)) = results.answers.first() {
+                prop_assert_eq!(answer.standings.len(), limits);
+                prop_assert_eq!(answer.admitted, bytes.get(8) == Some(&1));
+            }
+        }
+    }
+
+    #[test]
+    fn no_reply_is_a_fault() {
+        let questions = [question(1), question(2)];
+        let calls = calls(&questions, false);
+        for replies in [vec![], vec![Value::Nil, Value::Int(1)], vec![Value::Okay]] {
+            let results = read(&calls, &replies, &questions);
+            assert!(results.answers.iter().all(|answer| *answer == Err(StoreError::Refused)));
+        }
+    }
+
+    #[test]
+    fn questions_of_one_tick_share_a_call_where_one_server_has_all_keys() {
+        let questions: Vec<Question> = (0..150).map(|_| question(1)).collect();
+        assert_eq!(calls(&questions, false).len(), 3);
+        assert_eq!(calls(&questions, true).len(), 150);
+    }
 }

@@ -5,12 +5,13 @@
 --          'reset' forgets what was used and the block
 -- ARGV[2]  the limits that it is about, as judge.lua reads them
 -- ARGV[3]  how long a block lasts, in microseconds
--- answers  the server's time and 1, then for each limit as judge.lua does
+-- answers  as judge.lua does, for one request that was admitted
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
 local record = redis.call('GET', KEYS[1]) or ''
+if #record % 28 ~= 0 then record = '' end
 local states, tills = {}, {}
 
 local at = 1
@@ -54,7 +55,6 @@ local function moved(state, sign, kind, p, q, r, s, t)
   return {window, b, c}, (c > 0 and window + 2 or b > 0 and window + 1 or 0) * p
 end
 
-local answers = {}
 at = 1
 while at < #asked do
   local tag, kind, p, q, r, s, t
@@ -66,9 +66,6 @@ while at < #asked do
   else
     states[tag], tills[tag] = moved(states[tag], action == 'charge' and 1 or -1, kind, p, q, r, s, t)
   end
-  local state = states[tag] or {0, 0, 0}
-  local blocked = states[tag + 1] and tills[tag + 1] or 0
-  answers[#answers + 1] = pack('<BdI4I4d', 1, state[1], state[2], state[3], blocked)
 end
 
 local fresh, last = {}, 0
@@ -79,9 +76,10 @@ for tag, state in pairs(states) do
     if till > last then last = till end
   end
 end
-if #fresh > 0 then
-  redis.call('SET', KEYS[1], table.concat(fresh), 'PX', math.max(1, math.ceil((last - now) / 1000)))
+record = table.concat(fresh)
+if record ~= '' then
+  redis.call('SET', KEYS[1], record, 'PX', math.max(1, math.ceil((last - now) / 1000)))
 else
   redis.call('DEL', KEYS[1])
 end
-return pack('<dB', now, 1) .. table.concat(answers)
+return pack('<dBI4I2', now, 1, 4294967295, #record) .. record
