@@ -260,9 +260,13 @@ impl Stack {
             _ => Err(LimitError::StoreAway),
         };
         let verdict = match counted {
-            Ok(outcome) => self.note(x, outcome).and_then(|()| self.welcome(x)),
+            Ok(check) => self.counted(x, check),
             Err(error) => Err(not_counted(error)),
         };
+        let verdict = verdict.and_then(|ask| match ask {
+            Some(ask) => Ok(Verdict::AskStore(ask)),
+            None => self.welcome(x),
+        });
         verdict.unwrap_or_else(Verdict::Refuse)
     }
 
@@ -422,11 +426,22 @@ impl Stack {
             },
             x.now,
         );
-        match check.map_err(not_counted)? {
+        let check = check.map_err(not_counted)?;
+        self.counted(x, check)
+    }
+
+    /// What a check means: `Some` where the shared store has to be asked.
+    fn counted(
+        &self,
+        x: &mut Exchange,
+        check: Check<'_>,
+    ) -> Result<Option<Box<StoreAsk>>, Refusal> {
+        match check {
             Check::Done(outcome) => self.note(x, outcome).map(|()| None),
             Check::Ask(pending, question) => {
                 x.pending = Some(pending);
-                let store = limiter.shared_store().cloned();
+                let store =
+                    self.limiter.as_ref().and_then(|limiter| limiter.shared_store().cloned());
                 let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
                 Ok(Some(Box::new(StoreAsk { store, question })))
             }
