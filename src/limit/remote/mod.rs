@@ -132,7 +132,9 @@ impl Limiter {
             if part.fits {
                 continue;
             }
-            let until_us = now_us + part.wait_us().min(BELIEVED_US);
+            // Processes that compete for the last of a quota would otherwise ask for each request.
+            let pause_us = part.wait_us().max(lease::span_us(part.rule()) / 10);
+            let until_us = now_us + pause_us.min(BELIEVED_US);
             let refusal = Record {
                 state: [u64::from(part.cost), 0],
                 expires_us: until_us,
