@@ -29,15 +29,32 @@
 //! `exp` of the token.
 
 mod config;
+mod entry;
+mod feed;
+mod replica;
 mod revocations;
+mod sets;
+mod shared;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use config::RevocationConfig;
+pub use config::{Mode, OnStale, RevocationConfig};
+pub use replica::{Freshness, Gate};
 pub use revocations::{
     Counts, MAX_KEYS, MAX_SUBJECTS, MAX_TOKENS, Revocations, RevokeError, Revoked,
 };
+pub use shared::{SharedRevocations, Status};
 
+use crate::refusal::Refusal;
 #[cfg(doc)]
 use crate::token::Fingerprint;
+
+/// The answer to a request with a token while nobody knows what is revoked: 503 `revocation_stale`. It is no 401, since
+/// a client would drop a token that is good.
+#[must_use]
+pub fn stale_refusal() -> Refusal {
+    Refusal::new(503, "revocation_stale", "what is revoked is not known at the moment")
+        .header("Retry-After", "1")
+}
