@@ -175,8 +175,7 @@ impl Namer {
 }
 
 fn first_8(bytes: &[u8; 16]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *bytes;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 16] {

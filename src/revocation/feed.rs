@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const GAP_PAUSE: Duration = Duration::from_secs(5);
 /// So long a process that publishes lost entries has the say, after each of its steps.
 const RESTORE_LOCK_MS: u64 = 3_000;
+/// How often the others look whether it is their turn.
+const RESTORE_RETRY_US: u64 = 300_000;
 /// The stream is shortened by one process, once in so long.
 const COMPACT_LOCK_MS: u64 = 55_000;
 const MINUTE_US: u64 = 60_000_000;
@@ -102,6 +104,7 @@ impl From<Gap> for Fault {
 #[derive(Default)]
 struct Session {
     restoring: bool,
+    next_try_us: u64,
     compacting: bool,
     next_minute_us: u64,
 }
@@ -280,7 +283,7 @@ impl Feed {
         let now = Now::read();
         let now_minute = minute(now.unix_seconds());
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
-        let Took::Tail { quiet } = took else { return Ok(()) };
+        let Took::Tail = took else { return Ok(()) };
         if !self.is_ready() {
             if !self.settle(link).await? {
                 return Ok(());
@@ -293,7 +296,7 @@ impl Feed {
             self.sets.sweep(now_minute);
             session.compacting = self.lock(link, &self.keys.compacting, COMPACT_LOCK_MS).await?;
         }
-        self.restore(link, session, quiet).await?;
+        self.restore(link, session, now).await?;
         if session.compacting {
             session.compacting = self.compact(link, now_minute).await?;
         }
@@ -313,12 +316,7 @@ impl Feed {
     }
 
     /// Publishes some of what the servers have lost: one process at a time, the others see by reading what is there.
-    async fn restore(
-        &self,
-        link: &mut Link,
-        session: &mut Session,
-        quiet: bool,
-    ) -> Result<(), Fault> {
+    async fn restore(&self, link: &mut Link, session: &mut Session, now: Now) -> Result<(), Fault> {
         if !self.follower.lock().is_missing() {
             if std::mem::take(&mut session.restoring) {
                 ask_one(link, &Keys::unlock(&self.keys.restoring)).await?;
@@ -326,9 +324,11 @@ impl Feed {
             return Ok(());
         }
         if !session.restoring {
-            // While entries come in, somebody is at it.
-            session.restoring =
-                quiet && self.lock(link, &self.keys.restoring, RESTORE_LOCK_MS).await?;
+            if now.mono_us < session.next_try_us {
+                return Ok(());
+            }
+            session.next_try_us = now.mono_us.saturating_add(jittered(RESTORE_RETRY_US));
+            session.restoring = self.lock(link, &self.keys.restoring, RESTORE_LOCK_MS).await?;
             if !session.restoring {
                 return Ok(());
             }
@@ -340,13 +340,22 @@ impl Feed {
             publish.add_command(self.keys.add(entry));
         }
         let stored = ask(link, &publish, PATIENCE).await.and_then(|answers| {
-            answers.iter().skip(1).try_for_each(|answer| id_answer(answer).map(drop))
+            answers.iter().skip(1).map(id_answer).collect::<Result<Vec<_>, _>>()
         });
-        if let Err(error) = stored {
-            self.follower.lock().put_back(entries);
-            return Err(error.into());
+        let mut follower = self.follower.lock();
+        match stored {
+            Ok(ids) => {
+                // They can be lost again before they are read.
+                for (id, entry) in ids.into_iter().zip(entries) {
+                    follower.acknowledged(id, entry);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                follower.put_back(entries);
+                Err(error.into())
+            }
         }
-        Ok(())
     }
 
     /// Shortens the stream by a page; `false` where there is none to take away.

@@ -9,8 +9,8 @@ use super::entry::{Entry, Id};
 use super::sets::Sets;
 use crate::clock::{Now, micros};
 
-/// How many entries are read at once. A page keeps the store's thread for about a millisecond.
-pub(super) const READ_PAGE: usize = 1_000;
+/// How many entries are read at once. A page keeps the store's thread for some milliseconds.
+pub(super) const READ_PAGE: usize = 4_000;
 /// How many lost entries are published at once: less than a page, so that the next read sees the end of the stream.
 pub(super) const PUBLISH_PAGE: usize = 500;
 /// How many entries at the head of the stream are judged at once.
@@ -83,10 +83,7 @@ pub(super) enum Took {
     /// There may be more.
     Page,
     /// That was all there is.
-    Tail {
-        /// Whether there was nothing new.
-        quiet: bool,
-    },
+    Tail,
     /// The servers have lost entries that were read before. The stream must be read from its start.
     Loss,
 }
@@ -105,7 +102,7 @@ pub(super) enum Gap {
 pub(super) struct Follower {
     /// The last entry that was read.
     cursor: Id,
-    /// What was revoked here and acknowledged, and has not been read yet. A primary may fail in between.
+    /// What this process wrote and has not read yet. A primary may fail in between.
     acknowledged: BTreeMap<Id, Entry>,
     missing: Option<Missing>,
     settling: Settling,
@@ -116,7 +113,7 @@ impl Follower {
         self.cursor
     }
 
-    /// The server has stored what was revoked here.
+    /// The server has stored what this process wrote.
     pub(super) fn acknowledged(&mut self, id: Id, entry: Entry) {
         if id > self.cursor {
             self.acknowledged.insert(id, entry);
@@ -148,7 +145,7 @@ impl Follower {
         for entry in std::mem::replace(&mut self.acknowledged, ahead).into_values() {
             self.missing.get_or_insert_default().add(entry);
         }
-        Ok(Took::Tail { quiet: read.entries.is_empty() })
+        Ok(Took::Tail)
     }
 
     /// Whether there is anything to publish again.
@@ -346,3 +343,6 @@ pub(super) fn compact(
     }
     Some(Compaction { moved, gone: page.iter().map(|(id, _)| *id).collect() })
 }
+
+#[cfg(test)]
+mod tests;
