@@ -508,6 +508,29 @@ fn the_stream_is_shortened_and_nothing_that_is_needed_is_lost() {
     println!("2001 entries became {}", server.run::<u64>(&["XLEN", STREAM]));
 }
 
+#[test]
+fn options_of_a_shared_list_are_read_and_judged() {
+    use keepstone::revocation::{Mode, OnStale};
+    let parse = |options| RevocationConfig::parse("revocation", &options, true);
+    let config = parse(json!({})).unwrap();
+    assert_eq!((config.mode, config.on_stale), (Mode::Replica, OnStale::Deny));
+    assert_eq!(config.max_staleness, Duration::from_secs(5));
+    let options = json!({ "mode": "strict", "maxStaleness": "1s", "onStale": "probe" });
+    let config = parse(options).unwrap();
+    assert_eq!((config.mode, config.on_stale), (Mode::Strict, OnStale::Probe));
+    assert_eq!(config.max_staleness, Duration::from_secs(1));
+    for (options, path) in [
+        (json!({ "mode": "bloom" }), "revocation.mode"),
+        (json!({ "onStale": "allow" }), "revocation.onStale"),
+        (json!({ "maxStaleness": 999 }), "revocation.maxStaleness"),
+        (json!({ "maxStaleness": "6m" }), "revocation.maxStaleness"),
+        (json!({ "stale": 1 }), "revocation.stale"),
+        (json!([]), "revocation"),
+    ] {
+        assert_eq!(parse(options).unwrap_err().path(), path);
+    }
+}
+
 /// The time that a process has worked, where the system tells.
 fn cpu_ms(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

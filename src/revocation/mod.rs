@@ -20,8 +20,9 @@
 //! Sets are exact: there is no Bloom filter, so nobody is refused by design. An entry for a token is a 64-bit hash and
 //! the minute it may go: 12 bytes in a table with a load of 0.58 to 0.875, thus 14 to 21 bytes. One of 10^6 entries and
 //! a token fall together once in 2 * 10^13 checks. In memory the hash is keyed (`SipHash`, the key is made with the
-//! list), so nobody can aim for it; what processes share has names that all agree on, see `entry.rs`. There are at most [`MAX_TOKENS`] tokens, [`MAX_SUBJECTS`] subjects and as many sessions,
-//! and [`MAX_KEYS`] keys; beyond that, revoking is an error that the caller sees, and nothing stored is dropped for it.
+//! list), so nobody can aim for it; what processes share has names that all agree on, see `entry.rs`. There are at most
+//! [`MAX_TOKENS`] tokens, [`MAX_SUBJECTS`] subjects and as many sessions, and [`MAX_KEYS`] keys; beyond that, revoking is
+//! an error that the caller sees, and nothing stored is dropped for it.
 //!
 //! The table is in 64 shards, each with its own lock, and each is swept when it is written to, at most once a minute,
 //! and by [`Revocations::sweep`]. Buckets by the minute of expiry, where a whole bucket is dropped at once, were
