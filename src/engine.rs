@@ -444,7 +444,7 @@ fn tokens(options: &Options<'_>, shared: Option<&str>) -> Result<Option<Tokens>,
     let revocation = match Switch::read(options, "revocation") {
         Switch::Off => None,
         Switch::Absent => Some(RevocationConfig::default()),
-        Switch::On(value) => Some(RevocationConfig::parse("revocation", value)?),
+        Switch::On(value) => Some(RevocationConfig::parse("revocation", value, false)?),
     };
     let revocations = revocation.map(|revocation| match shared {
         Some(name) => Revocations::shared(revocation, config.max_lifetime(), name, config.issuer()),

@@ -121,6 +121,27 @@ impl RedisConfig {
     }
 }
 
+impl RedisConfig {
+    /// Alike for two configurations that lead to the same keys. It holds no password.
+    pub(crate) fn identity(&self) -> String {
+        let node = |node: &ConnectionInfo| {
+            let settings = node.redis_settings();
+            format!("{} {} {:?}", node.addr(), settings.db(), settings.username())
+        };
+        let mut nodes: Vec<String> = self.topology.nodes().map(node).collect();
+        nodes.sort();
+        let name = match &self.topology {
+            Topology::Single(_) => "single".to_owned(),
+            Topology::Cluster(_) => "cluster".to_owned(),
+            Topology::Sentinel { name, primary, .. } => {
+                let settings = primary.redis_settings();
+                format!("sentinel {name:?} {} {:?}", settings.db(), settings.username())
+            }
+        };
+        format!("{:?} {name} {nodes:?}", self.prefix)
+    }
+}
+
 impl Topology {
     /// The addresses that were given.
     fn nodes(&self) -> impl Iterator<Item = &ConnectionInfo> {
