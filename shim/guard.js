@@ -1,11 +1,15 @@
 'use strict'
 
+const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { validOf } = require('./request.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
+
+/** How long `guard.ready()` waits for a shared store, in milliseconds. */
+const MOST_PATIENCE = 10_000
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
 const collected = new FinalizationRegistry((handle) => native.release(handle))
@@ -48,6 +52,7 @@ function createGuard(config = {}) {
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
+    require: (demands) => buildStack(owner, demands ?? {}, 'require'),
     validate(schemas) {
       const handler = buildStack(owner, schemas, 'payload')
       handler.valid = (req) => validOf(req, handler)
@@ -91,7 +96,18 @@ function createGuard(config = {}) {
       }
     },
     health: () => call(native.health),
-    ready: async () => void call(native.health),
+    ready: async () => {
+      const end = performance.now() + MOST_PATIENCE
+      while (!call(native.health).ready) {
+        if (performance.now() > end) {
+          throw new GuardError(`the store has not answered within ${MOST_PATIENCE / 1000} seconds; is it where \`store\` says?`, {
+            code: 'ERR_STORE_UNAVAILABLE',
+            status: 503
+          })
+        }
+        await sleep(20)
+      }
+    },
     close: async () => void native.release(handle)
   })
   collected.register(guard, handle)
