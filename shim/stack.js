@@ -9,8 +9,9 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
 const { parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
+const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
-const { addVary, end, stripLate } = require('./response.js')
+const { end, stripLate } = require('./response.js')
 const { takeSchemas, checkSecondStage } = require('./schema.js')
 const {
   read, readClaims, readHeaders,
@@ -32,7 +33,9 @@ function buildStack(owner, options, only) {
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
-  const { always, secure, remove, nonce: nonceIn } = plan.headers
+  const { remove, nonce: nonceIn } = plan.headers
+  const always = prepareHeaders(plan.headers.always)
+  const secure = prepareHeaders(plan.headers.secure)
   const strip = remove.filter((name) => name !== 'x-powered-by')
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
@@ -50,7 +53,7 @@ function buildStack(owner, options, only) {
     }
     const x = { req, res, next, state }
     attempt(x, () => {
-      putHeaders(x)
+      putFixed(x)
       return askOrigin !== null && req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
     })
   }
@@ -67,9 +70,9 @@ function buildStack(owner, options, only) {
     if (passed) x.next()
   }
 
-  function putHeaders({ req, res }) {
+  function putFixed({ req, res }) {
     if (res.headersSent) return
-    for (let i = 0; i < always.length; i += 2) res.setHeader(always[i], always[i + 1])
+    putHeaders(res, always)
     res.removeHeader('x-powered-by') // Express has set it already
     if (strip.length > 0) stripLate(res, strip)
     if (nonceIn !== null) {
@@ -126,7 +129,7 @@ function buildStack(owner, options, only) {
   }
 
   function answerHeaders(res, answer) {
-    if (answer[SECURE] === '1') for (let i = 0; i < secure.length; i += 2) res.setHeader(secure[i], secure[i + 1])
+    if (answer[SECURE] === '1') putHeaders(res, secure)
     if (answer[HEADERS] === '') return
     const headers = readHeaders(answer[HEADERS])
     for (let i = 0; i < headers.length; i += 2) {
