@@ -46,8 +46,8 @@ class RequestGuard {
 }
 
 function guardOf(req) {
-  if (!(req.guard instanceof RequestGuard)) req.guard = new RequestGuard()
-  return req.guard
+  const { guard } = req
+  return guard instanceof RequestGuard ? guard : (req.guard = new RequestGuard())
 }
 
 /** What this process's guards have done for one request so far. */

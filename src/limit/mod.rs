@@ -34,6 +34,8 @@ mod tests;
 pub use address::ClientKey;
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
+#[cfg(feature = "node")]
+pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
