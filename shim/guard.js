@@ -43,7 +43,8 @@ function createGuard(config = {}) {
   }
   // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
-  const limit = (fn, name, key, ...args) => later(answerOf(fn, handle, text('name', name), parts(key), ...args))
+  const soon = (fn, ...args) => later(answerOf(fn, handle, ...args))
+  const limit = (fn, name, key, ...args) => soon(fn, text('name', name), parts(key), ...args)
 
   Object.assign(guard, {
     securityStack: (route) => [buildStack(owner, route, null)],
@@ -68,14 +69,14 @@ function createGuard(config = {}) {
     }),
     tokens: Object.freeze({
       issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      verify: async (token) => call(native.tokenVerify, text('token', token)),
+      verify: async (token) => soon(native.tokenVerify, text('token', token)),
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({
-      token: async (tokenOrJti, exp) => void call(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp)),
-      subject: async (sub, before) => void call(native.revokeSubject, text('sub', sub), seconds('before', before)),
-      session: async (sid) => void call(native.revokeSession, text('sid', sid)),
-      key: async (kid) => void call(native.revokeKey, text('kid', kid))
+      token: async (tokenOrJti, exp) => void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp))),
+      subject: async (sub, before) => void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before))),
+      session: async (sid) => void (await soon(native.revokeSession, text('sid', sid))),
+      key: async (kid) => void (await soon(native.revokeKey, text('kid', kid)))
     }),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))

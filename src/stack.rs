@@ -160,8 +160,8 @@ pub enum StoreAnswer {
 /// What a request waits for at a shared store.
 #[derive(Debug)]
 pub enum Awaited {
-    /// Layer 5.
-    Revocations,
+    /// Layer 5, of this token: nobody is told whose it is before.
+    Revocations(Arc<Verified>),
     /// Layer 6.
     Limits(Pending),
 }
@@ -185,8 +185,10 @@ pub struct Exchange {
     pub awaited: Option<Awaited>,
     /// Why the policy decided as it did, in its own words.
     pub reasons: Vec<String>,
-    /// Whether the edge has told who the client is: it is told once.
+    /// Whether the edge has told who the client is, and whose the token: each is told once.
     pub written: bool,
+    /// See [`Self::written`].
+    pub identity_written: bool,
     /// How many of the limits it has told.
     pub limits_written: usize,
 }
@@ -205,6 +207,7 @@ impl Exchange {
             awaited: None,
             reasons: Vec::new(),
             written: false,
+            identity_written: false,
             limits_written: 0,
         }
     }
@@ -212,6 +215,7 @@ impl Exchange {
     /// What was told is not told again. The limits stay for a policy that reads the body.
     pub fn forget_written(&mut self) {
         self.written = true;
+        self.identity_written |= self.identity.is_some();
         self.limits_written = self.limits.len();
         self.headers.clear();
         self.reasons.clear();
@@ -271,9 +275,9 @@ impl Stack {
     #[must_use]
     pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
         let verdict = match (x.awaited.take(), answer) {
-            (Some(Awaited::Revocations), StoreAnswer::Done(answer)) => {
+            (Some(Awaited::Revocations(verified)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal()).and_then(|()| {
-                    self.check_revoked(x)?;
+                    self.accept_token(x, verified)?;
                     self.identified(x)
                 })
             }
@@ -387,11 +391,10 @@ impl Stack {
         let token = bearer(&[value]).map_err(|denial| denial.to_refusal())?.unwrap_or_default();
         let verified =
             tokens.verifier.verify(token, x.now).map_err(|denial| denial.to_refusal())?;
-        x.identity = Some(verified);
         match tokens.known(self.fresh, x.now) {
-            Known::Now => self.check_revoked(x).map(|()| None),
+            Known::Now => self.accept_token(x, verified).map(|()| None),
             Known::After(list) => {
-                x.awaited = Some(Awaited::Revocations);
+                x.awaited = Some(Awaited::Revocations(verified));
                 Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))))
             }
             Known::No => Err(stale_refusal()),
@@ -399,16 +402,12 @@ impl Stack {
     }
 
     // 5
-    fn check_revoked(&self, x: &mut Exchange) -> Result<(), Refusal> {
-        let (Some(tokens), Some(identity)) = (&self.engine.tokens, &x.identity) else {
-            return Ok(());
-        };
-        let checked = tokens.check(identity).map_err(|denial| denial.to_refusal());
-        if checked.is_err() {
-            // Nobody is told whose token it was.
-            x.identity = None;
+    fn accept_token(&self, x: &mut Exchange, verified: Arc<Verified>) -> Result<(), Refusal> {
+        if let Some(tokens) = &self.engine.tokens {
+            tokens.check(&verified).map_err(|denial| denial.to_refusal())?;
         }
-        checked
+        x.identity = Some(verified);
+        Ok(())
     }
 
     /// Whether the application's own function decides about origins.
