@@ -268,10 +268,73 @@ declare namespace guard {
     readonly policy?: AuthorizeOptions | false | undefined
   }
 
-  /** The embedded store. */
+  /** Where counters live: one of these. */
   export interface StoreOptions {
     /** Counters in the memory of this process. They are gone when it ends. */
     readonly memory?: MemoryStoreOptions | undefined
+    /**
+     * Counters in Redis 7 or later or in Valkey, which all processes share. A URL, or options where one is not enough.
+     * The connection is made in the background: neither `createGuard` nor the first request waits for it.
+     */
+    readonly redis?: string | RedisStoreOptions | undefined
+  }
+
+  /**
+   * A Redis or Valkey store: one of `url`, `cluster` and `sentinel`, and what they need. Guards and worker threads of a
+   * process with the same options share its connection, and processes with the same `prefix` share its counts.
+   */
+  export interface RedisStoreOptions {
+    /**
+     * One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS, of which the certificate is always
+     * checked; also `valkey://` and `valkeys://`.
+     */
+    readonly url?: string | undefined
+    /** Redis Cluster: URLs of 1 to 64 of its nodes, all with TLS or none. They tell of the others. */
+    readonly cluster?: readonly string[] | undefined
+    /** A primary that sentinels know. */
+    readonly sentinel?:
+      | {
+          /** URLs of 1 to 64 sentinels. A user and a password in the first one are used for all. */
+          readonly nodes: readonly string[]
+          /** What they call the primary. */
+          readonly name: string
+        }
+      | undefined
+    /** The user to log in as (ACL); needs `password`. Before one in a URL. */
+    readonly username?: string | undefined
+    /** The password. Before one in a URL. */
+    readonly password?: string | undefined
+    /**
+     * The database, 0 to 65535. Not in a cluster.
+     * @default 0
+     */
+    readonly db?: number | undefined
+    /** What an encrypted connection needs beyond the system's authorities, as PEM text or a Buffer of it. */
+    readonly tls?:
+      | {
+          /** The authority that signed the servers' certificates, instead of the system's. */
+          readonly ca?: string | Buffer | undefined
+          /** Our certificate, where the servers ask for one; needs `key`. */
+          readonly cert?: string | Buffer | undefined
+          /** The private key of `cert`. */
+          readonly key?: string | Buffer | undefined
+        }
+      | undefined
+    /**
+     * What all keys begin with: 1 to 64 visible ASCII characters without `{`, `}`, `*` and `?`.
+     * @default 'keepstone:'
+     */
+    readonly prefix?: string | undefined
+    /**
+     * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says.
+     * @default '25ms'
+     */
+    readonly timeout?: Duration | undefined
+    /**
+     * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
+     * @default '64mb'
+     */
+    readonly maxBytes?: Size | undefined
   }
 
   /** The memory store. Cluster processes do not share it: each counts for itself. */
@@ -513,6 +576,21 @@ declare namespace guard {
      * Compared with the decoded path; case and a slash at the end make no difference. Left out: all.
      */
     readonly paths?: readonly string[] | undefined
+    /**
+     * Whether a shared store is asked for each request. Otherwise a process debits what a busy key will need in the next
+     * second, at most 2 % of the window, ahead of time, and believes a refusal for up to a second: a key is then admitted
+     * at most `burst + rate × (window + that second)` times in any window, and most requests ask nobody. Where `limit` is
+     * small every request asks anyway. The memory store is always exact.
+     * @default false
+     */
+    readonly exact?: boolean | undefined
+    /**
+     * What becomes of requests while a shared store gives no answer. `'local'`: this process counts alone, by its part
+     * of the limit (the limit divided by the number of processes that were last seen alive, at least 1).
+     * `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
+     * @default 'local'; `'closed'` with `exact`
+     */
+    readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
   }
 
   /** The limit of one role or plan. */
@@ -1035,13 +1113,19 @@ declare namespace guard {
     readonly ready: boolean
     /** The store of the counters. */
     readonly store: {
-      readonly kind: 'memory'
-      /** What it takes now. */
+      readonly kind: 'memory' | 'redis'
+      /** What it takes in this process now. */
       readonly bytes: number
-      /** The most that it may take. */
+      /** The most that it may take here. */
       readonly maxBytes: number
-      /** How many keys it counts. */
+      /** How many keys it counts here; with a shared store, of how many something is known here. */
       readonly keys: number
+      /** Whether it answers. Only of a shared store. */
+      readonly available?: boolean
+      /** How many processes were last seen to share it, this one among them. Only of a shared store. */
+      readonly instances?: number
+      /** How many questions are on their way to it. Only of a shared store. */
+      readonly waiting?: number
     }
     /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
     readonly revoked: RevocationCounts | null

@@ -28,7 +28,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
-use crate::engine::Engine;
+use crate::engine::{Engine, Known};
 use crate::headers::HeaderSet;
 use crate::limit::{
     Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits,
@@ -38,6 +38,7 @@ use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::revocation::{SharedRevocations, stale_refusal};
 use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
 use crate::token::{TokenDenial, Verified, bearer};
@@ -52,6 +53,8 @@ pub struct Stack {
     pub(crate) hosts: bool,
     /// Whether a token is looked for, and whether there must be one.
     pub(crate) token: TokenDemand,
+    /// Whether the shared store itself must say that a token was not revoked.
+    pub(crate) fresh: bool,
     pub(crate) limiter: Option<Arc<Limiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
@@ -126,7 +129,7 @@ pub enum Verdict {
     /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
     AskKeys,
     /// Ask the shared store, and come back with [`Stack::settle`].
-    AskStore(Box<StoreAsk>),
+    AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
     Preflight {
         /// 204 where it is allowed, 403 where not.
@@ -138,11 +141,29 @@ pub enum Verdict {
 
 /// What a request wants to know of a shared store.
 #[derive(Debug)]
-pub struct StoreAsk {
-    /// The store.
-    pub store: Arc<SharedStore>,
-    /// What to ask it.
-    pub question: Question,
+pub enum StoreAsk {
+    /// What was revoked lately.
+    Revocations(Arc<SharedRevocations>),
+    /// Whether its limits admit it.
+    Limits(Arc<SharedStore>, Question),
+}
+
+/// What a shared store said.
+#[derive(Debug)]
+pub enum StoreAnswer {
+    /// It was told what was asked, or has taken what it was given.
+    Done(Result<(), StoreError>),
+    /// It has judged.
+    Judged(Result<Answer, StoreError>),
+}
+
+/// What a request waits for at a shared store.
+#[derive(Debug)]
+pub enum Awaited {
+    /// Layer 5, of this token: nobody is told whose it is before.
+    Revocations(Arc<Verified>),
+    /// Layer 6.
+    Limits(Pending),
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -160,12 +181,14 @@ pub struct Exchange {
     pub identity: Option<Arc<Verified>>,
     /// What the limits said, in their order.
     pub limits: Vec<LimitView>,
-    /// What the limits wait for.
-    pub pending: Option<Pending>,
+    /// What it waits for.
+    pub awaited: Option<Awaited>,
     /// Why the policy decided as it did, in its own words.
     pub reasons: Vec<String>,
-    /// Whether the edge has told who the client is: it is told once.
+    /// Whether the edge has told who the client is, and whose the token: each is told once.
     pub written: bool,
+    /// See [`Self::written`].
+    pub identity_written: bool,
     /// How many of the limits it has told.
     pub limits_written: usize,
 }
@@ -181,9 +204,10 @@ impl Exchange {
             headers: Vec::new(),
             identity: None,
             limits: Vec::new(),
-            pending: None,
+            awaited: None,
             reasons: Vec::new(),
             written: false,
+            identity_written: false,
             limits_written: 0,
         }
     }
@@ -191,6 +215,7 @@ impl Exchange {
     /// What was told is not told again. The limits stay for a policy that reads the body.
     pub fn forget_written(&mut self) {
         self.written = true;
+        self.identity_written |= self.identity.is_some();
         self.limits_written = self.limits.len();
         self.headers.clear();
         self.reasons.clear();
@@ -232,8 +257,7 @@ impl Stack {
                 x.request = Some(request);
                 verdict.and_then(|verdict| match verdict {
                     Some(verdict) => Ok(verdict),
-                    None if self.asks_keys() => Ok(Verdict::AskKeys),
-                    None => self.admit(&mut x, &[]),
+                    None => self.identified(&mut x),
                 })
             }
             Err(refusal) => Err(refusal),
@@ -249,19 +273,22 @@ impl Stack {
 
     /// Goes on with what the shared store has said, or without it.
     #[must_use]
-    pub fn settle(
-        &self,
-        x: &mut Exchange,
-        answer: Result<Answer, StoreError>,
-        now: Now,
-    ) -> Verdict {
-        let counted = match (&self.limiter, x.pending.take()) {
-            (Some(limiter), Some(pending)) => limiter.finish(&pending, answer, now),
-            _ => Err(LimitError::StoreAway),
-        };
-        let verdict = match counted {
-            Ok(outcome) => self.note(x, outcome).and_then(|()| self.welcome(x)),
-            Err(error) => Err(not_counted(error)),
+    pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
+        let verdict = match (x.awaited.take(), answer) {
+            (Some(Awaited::Revocations(verified)), StoreAnswer::Done(answer)) => {
+                answer.map_err(|_| stale_refusal()).and_then(|()| {
+                    self.accept_token(x, verified)?;
+                    self.identified(x)
+                })
+            }
+            (Some(Awaited::Limits(pending)), StoreAnswer::Judged(answer)) => self
+                .limiter
+                .as_ref()
+                .ok_or(LimitError::StoreAway)
+                .and_then(|limiter| limiter.finish(&pending, answer, now))
+                .map_err(not_counted)
+                .and_then(|check| self.counted(x, check)),
+            _ => Err(not_counted(LimitError::StoreAway)),
         };
         verdict.unwrap_or_else(Verdict::Refuse)
     }
@@ -286,14 +313,18 @@ impl Stack {
         if let Some(status) = preflight {
             return Ok(Some(Verdict::Preflight { status }));
         }
-        self.check_token(request, x)?;
-        Ok(None)
+        self.check_token(request, x)
+    }
+
+    /// Behind layer 5: the application's own functions are asked first, where the limits need them.
+    fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
     }
 
     /// Layers 6 to 8: may it do that, and may it send that.
     fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
         match self.count(x, keys)? {
-            Some(ask) => Ok(Verdict::AskStore(ask)),
+            Some(verdict) => Ok(verdict),
             None => self.welcome(x),
         }
     }
@@ -345,20 +376,37 @@ impl Stack {
         }
     }
 
-    // 4 and 5
-    fn check_token(&self, request: &Request, x: &mut Exchange) -> Result<(), Refusal> {
+    // 4 and 5: `Some` where the shared store has to be asked
+    fn check_token(&self, request: &Request, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
         let (Some(tokens), true) = (&self.engine.tokens, self.token != TokenDemand::Ignore) else {
-            return Ok(());
+            return Ok(None);
         };
         // `Request::read` has refused a second header of this name.
         let Some(value) = request.header("authorization") else {
             return match self.token {
                 TokenDemand::Required => Err(TokenDenial::Missing.to_refusal()),
-                TokenDemand::Optional | TokenDemand::Ignore => Ok(()),
+                TokenDemand::Optional | TokenDemand::Ignore => Ok(None),
             };
         };
         let token = bearer(&[value]).map_err(|denial| denial.to_refusal())?.unwrap_or_default();
-        x.identity = Some(tokens.verify(token, x.now).map_err(|denial| denial.to_refusal())?);
+        let verified =
+            tokens.verifier.verify(token, x.now).map_err(|denial| denial.to_refusal())?;
+        match tokens.known(self.fresh, x.now) {
+            Known::Now => self.accept_token(x, verified).map(|()| None),
+            Known::After(list) => {
+                x.awaited = Some(Awaited::Revocations(verified));
+                Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))))
+            }
+            Known::No => Err(stale_refusal()),
+        }
+    }
+
+    // 5
+    fn accept_token(&self, x: &mut Exchange, verified: Arc<Verified>) -> Result<(), Refusal> {
+        if let Some(tokens) = &self.engine.tokens {
+            tokens.check(&verified).map_err(|denial| denial.to_refusal())?;
+        }
+        x.identity = Some(verified);
         Ok(())
     }
 
@@ -382,7 +430,7 @@ impl Stack {
     }
 
     // 6: `Some` where the shared store has to be asked
-    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Box<StoreAsk>>, Refusal> {
+    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Verdict>, Refusal> {
         let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
@@ -424,13 +472,31 @@ impl Stack {
         );
         match check.map_err(not_counted)? {
             Check::Done(outcome) => self.note(x, outcome).map(|()| None),
-            Check::Ask(pending, question) => {
-                x.pending = Some(pending);
-                let store = limiter.shared_store().cloned();
-                let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
-                Ok(Some(Box::new(StoreAsk { store, question })))
-            }
+            Check::Ask(pending, question) => self.ask_limits(x, pending, question).map(Some),
         }
+    }
+
+    /// Layers 6 to 8, once the shared store has spoken.
+    fn counted(&self, x: &mut Exchange, check: Check<'_>) -> Result<Verdict, Refusal> {
+        match check {
+            Check::Done(outcome) => {
+                self.note(x, outcome)?;
+                self.welcome(x)
+            }
+            Check::Ask(pending, question) => self.ask_limits(x, pending, question),
+        }
+    }
+
+    fn ask_limits(
+        &self,
+        x: &mut Exchange,
+        pending: Pending,
+        question: Question,
+    ) -> Result<Verdict, Refusal> {
+        x.awaited = Some(Awaited::Limits(pending));
+        let store = self.limiter.as_ref().and_then(|limiter| limiter.shared_store().cloned());
+        let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
+        Ok(Verdict::AskStore(StoreAsk::Limits(store, question)))
     }
 
     /// Tells what the limits said; a refusal by one of them ends the way.

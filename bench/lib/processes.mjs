@@ -47,9 +47,9 @@ export const pins = (() => {
   return { server: list[0], load: list[1], redis: list[2] ?? list[1] }
 })()
 
-/** Spawns a process pinned to the processor of its role; it dies with us. */
+/** Spawns a process pinned to the processor of its role, or to none without one; it dies with us. */
 export function start(role, command, args, options) {
-  const pinned = pins === null ? [command, args] : ['taskset', ['-c', String(pins[role]), command, ...args]]
+  const pinned = pins === null || role === null ? [command, args] : ['taskset', ['-c', String(pins[role]), command, ...args]]
   const child = spawn(...pinned, options)
   children.add(child)
   child.once('exit', () => children.delete(child))
@@ -116,8 +116,8 @@ export function cpuOf(child) {
 }
 
 /** A server of one stack: its port, and `ask(question)` for what only it knows. Throws with its output if it fails. */
-export async function startServer(file, settings) {
-  const child = start('server', process.execPath, [file], {
+export async function startServer(file, settings, { pinned = true } = {}) {
+  const child = start(pinned ? 'server' : null, process.execPath, [file], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: { ...process.env, NODE_ENV: 'production', BENCH_SETTINGS: JSON.stringify(settings) },
   })

@@ -105,6 +105,10 @@ pub(super) struct Part<'l> {
     pub(super) record: Record,
     /// What this process has of the limit, while a shared store is away.
     pub(super) share: Option<Rule>,
+    /// Requests to debit in a shared store ahead of time.
+    pub(super) ahead: u32,
+    /// What was debited ahead of time and is still to be spent here.
+    pub(super) leased: u64,
     pub(super) fits: bool,
 }
 
@@ -238,6 +242,8 @@ impl Limiter {
                 now,
                 record: Record::default(),
                 share: None,
+                ahead: 0,
+                leased: 0,
                 fits: false,
             });
         }
@@ -300,6 +306,7 @@ impl Limiter {
         let mut retry_us = 0;
         for part in parts {
             let mut view = part.view();
+            view.remaining += part.leased;
             if part.record.blocked_until_us > part.now.mono_us {
                 view.remaining = 0;
                 view.reset_us = part.record.blocked_until_us - part.now.mono_us;

@@ -36,6 +36,8 @@ mod wire;
 pub use address::ClientKey;
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST, OnStoreFailure};
 pub use error::LimitError;
+#[cfg(feature = "node")]
+pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};

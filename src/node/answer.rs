@@ -15,12 +15,16 @@
 //! | 5 | `1` when the body was checked and may be parsed |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
-//! | 8, 9 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
-//! | 10 | client address |
-//! | 11, 12 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
-//! | 13 | checked `query`, `params` and `headers`, an object |
-//! | 14 | ticket of the waiting request |
+//! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
+//! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
+//! | 11 | client address |
+//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
+//! | 14 | checked `query`, `params` and `headers`, an object |
+//! | 15 | ticket of the waiting request |
 
+use std::net::IpAddr;
+
+use crate::limit::push_number;
 use crate::payload::Checked;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -28,6 +32,9 @@ use crate::stack::{Exchange, Verdict};
 
 /// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
 const SEPARATOR: char = '\u{1f}';
+
+/// The header that has a line of its own.
+const RATE_LIMIT: &str = "RateLimit";
 
 /// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
 pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
@@ -70,7 +77,11 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     out.push('\n');
     push_headers(&mut out, x, refusal);
     out.push('\n');
-    let identity = x.identity.as_deref().filter(|_| new);
+    if let Some((_, value)) = x.headers.iter().find(|(name, _)| *name == RATE_LIMIT) {
+        push_line(&mut out, value);
+    }
+    out.push('\n');
+    let identity = x.identity.as_deref().filter(|_| !x.identity_written);
     if let Some(identity) = identity {
         // The reader of tokens takes claims with line breaks between members, and JSON may have none inside a string.
         push_line(&mut out, &identity.claims_json);
@@ -85,9 +96,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     }
     out.push('\n');
     if let Some(client) = x.request.as_ref().and_then(Request::client).filter(|_| new) {
-        use std::fmt::Write as _;
-        // Writing to a string can't fail.
-        let _ = write!(out, "{client}");
+        push_address(&mut out, client);
     }
     out.push('\n');
     push_limits(&mut out, x);
@@ -113,6 +122,7 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
         checked.query.is_none() && checked.params.is_none() && checked.headers.is_none()
     };
     let told = x.written
+        && (x.identity_written || x.identity.is_none())
         && x.headers.is_empty()
         && x.reasons.is_empty()
         && x.limits.len() == x.limits_written;
@@ -130,7 +140,8 @@ pub(crate) fn close(mut answer: String, ticket: Option<u32>) -> String {
 
 fn push_headers(out: &mut String, x: &Exchange, refusal: Option<&Refusal>) {
     let more = refusal.map(|refusal| refusal.headers.as_slice()).unwrap_or_default();
-    let own = x.headers.iter().map(|(name, value)| (*name, value.as_ref()));
+    let own = x.headers.iter().filter(|(name, _)| *name != RATE_LIMIT);
+    let own = own.map(|(name, value)| (*name, value.as_ref()));
     for (i, (name, value)) in
         own.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).enumerate()
     {
@@ -301,10 +312,21 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-fn push_number(out: &mut String, number: u64) {
+/// An address as it is always written, but faster where it is IPv4.
+fn push_address(out: &mut String, address: IpAddr) {
     use std::fmt::Write as _;
-    // Writing to a string can't fail.
-    let _ = write!(out, "{number}");
+    match address {
+        IpAddr::V4(address) => {
+            for (i, octet) in address.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push('.');
+                }
+                push_number(out, u64::from(octet));
+            }
+        }
+        // Writing to a string can't fail.
+        IpAddr::V6(_) => drop(write!(out, "{address}")),
+    }
 }
 
 /// A JSON string. What comes through here is mostly plain ASCII, which is copied in one piece.
@@ -351,6 +373,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_address_is_written_as_ever(v4: u32, v6: u128) {
+            for address in [IpAddr::V4(v4.into()), IpAddr::V6(v6.into())] {
+                let mut out = String::new();
+                push_address(&mut out, address);
+                prop_assert_eq!(out, address.to_string());
+            }
+        }
+
         #[test]
         fn every_string_is_read_back_as_it_was(text in any::<String>()) {
             let mut out = String::new();

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::inbox::Arrival;
 use crate::engine::Engine;
-use crate::stack::{Stack, Waiting};
+use crate::stack::{Stack, StoreAnswer, Waiting};
 
 /// A table whose slots are used again, with a generation in the number, so that an old number finds nothing.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ pub(crate) enum Ticketed {
     /// A request that waits for its body, for the application's functions or for a shared store.
     Request(Box<Waiting>),
     /// A call that waits for a shared store, with what makes its answer.
-    Call(Box<dyn FnOnce(Arrival) -> String>),
+    Call(Box<dyn FnOnce(StoreAnswer) -> String>),
 }
 
 thread_local! {

@@ -4,7 +4,7 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use super::answer;
-use super::inbox::{self, Arrival};
+use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::refusal::Refusal;
@@ -61,8 +61,7 @@ pub fn settle(ticket: u32) -> String {
     match waiting {
         Ticketed::Call(finish) => finish(arrival),
         Ticketed::Request(mut waiting) => {
-            let Arrival::Judged(answer) = arrival;
-            let verdict = waiting.stack.settle(&mut waiting.exchange, answer, Now::read());
+            let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
             answer_for(waiting, verdict)
         }
     }
@@ -84,7 +83,7 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
         return refused(overloaded.header("Retry-After", "1"));
     };
     if let Some(ask) = asked
-        && !inbox::ask(&ask.store, ask.question, ticket)
+        && !inbox::ask(ask, ticket)
     {
         return refused(unreadable());
     }

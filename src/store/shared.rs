@@ -22,6 +22,7 @@ pub struct SharedStore {
     status: Arc<Status>,
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
+    connector: Arc<Connector>,
 }
 
 impl SharedStore {
@@ -30,22 +31,22 @@ impl SharedStore {
     pub fn open(config: RedisConfig, path: &str) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<[u8; 32], Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let identity = config.identity;
+        let digest = config.digest;
         let local = MemoryStore::open(&config.local)?;
-        let connector = Connector::new(config, path)?;
+        let connector = Arc::new(Connector::new(config, path)?);
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();
-        if let Some(store) = stores.get(&identity).and_then(Weak::upgrade) {
+        if let Some(store) = stores.get(&digest).and_then(Weak::upgrade) {
             return Ok(store);
         }
         stores.retain(|_, store| store.strong_count() > 0);
         let status = Arc::new(Status::default());
         let (asks, receiver) = unbounded_channel();
-        if !runtime::spawn(driver::run(connector, Arc::clone(&status), receiver)) {
+        if !runtime::spawn(driver::run(Arc::clone(&connector), Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let store = Arc::new(Self { asks, status, local });
-        stores.insert(identity, Arc::downgrade(&store));
+        let store = Arc::new(Self { asks, status, local, connector });
+        stores.insert(digest, Arc::downgrade(&store));
         Ok(store)
     }
 
@@ -53,6 +54,12 @@ impl SharedStore {
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// How to reach its servers.
+    #[must_use]
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
     }
 
     /// What is kept of it in this process.

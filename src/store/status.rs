@@ -42,6 +42,12 @@ impl Status {
         self.available.load(Ordering::Acquire)
     }
 
+    /// Whether it has ever answered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.offset_us.load(Ordering::Acquire) != UNKNOWN
+    }
+
     /// The store has answered: the breaker is closed.
     pub(super) fn recovered(&self) {
         self.failures.store(0, Ordering::Release);

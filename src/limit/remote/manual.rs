@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ALONE, REFUSED};
+use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
@@ -108,6 +108,7 @@ impl Limiter {
             {
                 locked.remove(&stale);
             }
+            lease::forget(&mut locked, *key);
         }
         drop(locked);
         let standing = answer.standings.first().ok_or(LimitError::StoreAway)?;

@@ -2,8 +2,10 @@
 //! comes.
 //!
 //! What the store has said is kept under the key itself, on the store's clock. Beside it stand, under variants of the
-//! key and in the same shard: that it refuses, and what is counted here while the store is away.
+//! key and in the same shard: that it refuses, what was debited ahead of time ([`lease`]), and what is counted here
+//! while the store is away.
 
+mod lease;
 mod manual;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ struct PendingPart {
     key: Key,
     subject: SubjectKey,
     cost: u32,
+    ahead: u32,
 }
 
 impl Limiter {
@@ -65,15 +68,20 @@ impl Limiter {
         if parts.is_empty() {
             return Ok(Check::Done(self.report(&parts, true)));
         }
-        if let Some(outcome) = self.known_refusal(&mut parts, clock) {
+        if let Some(outcome) = self.look_here(&mut parts, clock) {
             return Ok(Check::Done(outcome));
         }
         if !shared.status().is_available() {
             return self.without_store(parts, shared, clock).map(Check::Done);
         }
-        let pending = Pending::new(&parts);
-        let question = Question { action: Action::Consume, subjects: subjects_of(&parts) };
-        Ok(Check::Ask(pending, question))
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        let unspent = lease::plan(&mut locked, &mut parts, shared.status().instances(), clock);
+        drop(locked);
+        if !unspent.is_empty() {
+            let ask = |question| shared.ask(question, Box::new(drop));
+            shared.submit(unspent.into_iter().map(ask).collect());
+        }
+        Ok(ask(&parts))
     }
 
     /// Goes on with what the store has said, or without it.
@@ -82,14 +90,21 @@ impl Limiter {
         pending: &Pending,
         answer: Result<Answer, StoreError>,
         now: Now,
-    ) -> Result<Outcome<'_>, LimitError> {
+    ) -> Result<Check<'_>, LimitError> {
         let Some(shared) = &self.shared else { return Err(LimitError::StoreAway) };
         let clock = shared.status().clock(now);
         let mut parts = pending.parts(self, clock).ok_or(LimitError::StoreAway)?;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(_) => return self.without_store(parts, shared, clock),
+            Err(_) => return self.without_store(parts, shared, clock).map(Check::Done),
         };
+        if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
+            // Too much was asked for. This request alone may fit.
+            for part in &mut parts {
+                part.ahead = 0;
+            }
+            return Ok(ask(&parts));
+        }
         for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
             part.now = Now::at_unix_us(standing.now_us);
             part.fits = standing.fits;
@@ -100,21 +115,26 @@ impl Limiter {
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }
-        self.remember(&parts);
-        Ok(self.report(&parts, answer.admitted))
+        self.remember(&parts, answer.admitted);
+        Ok(Check::Done(self.report(&parts, answer.admitted)))
     }
 
     /// Keeps what the store has said.
-    fn remember(&self, parts: &[Part<'_>]) {
+    fn remember(&self, parts: &[Part<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
             let now_us = part.now.mono_us;
             // Where there is no place for it, the store is asked again: nothing is lost.
             let _ = locked.put_own(&part.key, part.record, now_us);
+            if admitted {
+                lease::keep(&mut locked, part);
+            }
             if part.fits {
                 continue;
             }
-            let until_us = now_us + part.wait_us().min(BELIEVED_US);
+            // Processes that compete for the last of a quota would otherwise ask for each request.
+            let pause_us = part.wait_us().max(lease::span_us(part.rule()) / 10);
+            let until_us = now_us + pause_us.min(BELIEVED_US);
             let refusal = Record {
                 state: [u64::from(part.cost), 0],
                 expires_us: until_us,
@@ -125,9 +145,9 @@ impl Limiter {
         }
     }
 
-    /// The refusal of a request which the store has just refused to somebody alike: it is not asked again at once.
-    fn known_refusal<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Option<Outcome<'l>> {
-        let locked = self.store.lock(parts.iter().map(|part| part.key));
+    /// What can be decided here: the store has just refused somebody alike, or a lease covers the request.
+    fn look_here<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Option<Outcome<'l>> {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known = Vec::with_capacity(parts.len());
         let mut refused = false;
         for part in &mut *parts {
@@ -141,18 +161,18 @@ impl Limiter {
             known.push(record.is_some() || !part.fits);
             part.record = record.unwrap_or_default();
         }
-        drop(locked);
-        if !refused {
+        if refused {
+            drop(locked);
+            // Of the others, only what is known is told.
+            let told = parts.iter().zip(known).filter(|(_, known)| *known);
+            let told: Vec<Part<'l>> = told.map(|(part, _)| part.clone()).collect();
+            return Some(self.report(&told, false));
+        }
+        if !lease::spend(&mut locked, parts, now) {
             return None;
         }
-        // Of the others, only what is known is told.
-        let told: Vec<Part<'l>> = parts
-            .iter()
-            .zip(known)
-            .filter(|(_, known)| *known)
-            .map(|(part, _)| part.clone())
-            .collect();
-        Some(self.report(&told, false))
+        drop(locked);
+        Some(self.report(parts, true))
     }
 
     /// Judges a request while the store is away, each policy as it says.
@@ -210,6 +230,7 @@ impl Pending {
                 key: part.key,
                 subject: part.subject?,
                 cost: part.cost,
+                ahead: part.ahead,
             })
         };
         Self(parts.iter().filter_map(pending).collect())
@@ -232,6 +253,8 @@ impl Pending {
                     now,
                     record: Record::default(),
                     share: None,
+                    ahead: pending.ahead,
+                    leased: 0,
                     fits: false,
                 })
             })
@@ -239,12 +262,19 @@ impl Pending {
     }
 }
 
+/// Asks the store to charge for all parts, or for none.
+fn ask<'l>(parts: &[Part<'_>]) -> Check<'l> {
+    let question = Question { action: Action::Consume, subjects: subjects_of(parts) };
+    Check::Ask(Pending::new(parts), question)
+}
+
 /// The subjects of a request, each once, with what counts it. The order is that of [`in_asked_order`].
 fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
     let mut subjects: Vec<SubjectAsk> = Vec::with_capacity(parts.len());
     for part in parts {
         let Some(subject) = part.subject else { continue };
-        let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost: part.cost };
+        let cost = part.cost.saturating_mul(part.ahead + 1);
+        let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost };
         match subjects.iter_mut().find(|known| known.subject == subject) {
             Some(known) => known.demands.push(demand),
             None => subjects.push(SubjectAsk { subject, demands: vec![demand] }),

@@ -107,8 +107,8 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (with("paths", json!(["/ü"])), "rateLimit.paths[0]", InvalidOption),
         (with("count", json!("failed")), "rateLimit.count", UnknownOption),
         (with("onExceed", json!("delay")), "rateLimit.onExceed", UnknownOption),
-        (with("onStoreFailure", json!("open")), "rateLimit.onStoreFailure", UnknownOption),
-        (with("exact", json!(true)), "rateLimit.exact", UnknownOption),
+        (with("onStoreFailure", json!("pass")), "rateLimit.onStoreFailure", InvalidOption),
+        (with("exact", json!("yes")), "rateLimit.exact", InvalidOption),
         (json!([]), "rateLimit", InvalidOption),
         (
             json!([with("key", json!("ip")), with("key", json!("ip"))]),

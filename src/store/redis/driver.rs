@@ -30,7 +30,7 @@ const PROBE: Duration = Duration::from_millis(500);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 struct Driver {
-    connector: Connector,
+    connector: Arc<Connector>,
     scripts: Scripts,
     status: Arc<Status>,
     link: watch::Sender<Option<Link>>,
@@ -39,7 +39,7 @@ struct Driver {
 
 /// Answers what comes until nobody can ask any more.
 pub(in crate::store) async fn run(
-    connector: Connector,
+    connector: Arc<Connector>,
     status: Arc<Status>,
     mut asks: UnboundedReceiver<Vec<Ask>>,
 ) {
