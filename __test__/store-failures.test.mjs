@@ -107,16 +107,18 @@ test('the store answers, but 200 ms late: nobody gets a 429, and most requests d
   const api = await serveGuard(t, options())
   await api.judged()
   proxy.latency(200)
+  t.after(() => proxy.latency(0))
   const waits = []
   const end = performance.now() + 4_000
-  while (performance.now() < end) {
+  // So few that each limit has room for its half of them.
+  while (performance.now() < end && waits.length < 2 * LIMIT - 50) {
     const start = performance.now()
     const { status } = await api.get(waits.length % 2 === 0 ? '/local' : '/open')
     waits.push(performance.now() - start)
     assert.equal(status, 200)
   }
   const waited = waits.filter((ms) => ms >= TIMEOUT * 0.9)
-  t.diagnostic(`${waited.length} of ${waits.length} requests in 4 s waited for the store`)
+  t.diagnostic(`${waited.length} of ${waits.length} requests waited for the store`)
   assert.ok(waited.length <= waits.length / 4, `${waited.length} of ${waits.length}`)
   proxy.latency(0)
   await api.judged()
