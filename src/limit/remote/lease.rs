@@ -78,6 +78,11 @@ impl Lease {
         (1..=ASKING_MS).contains(&left)
     }
 
+    /// Whether a part's cost can be spent.
+    fn covers(self, part: &Part<'_>, now_us: u64) -> bool {
+        part.cost == 0 || !part.policy.exact && self.until_us > now_us && self.left >= part.cost
+    }
+
     /// Requests per second, as far as one can tell.
     fn rate(self) -> u64 {
         u64::from(self.now.max(self.before))
@@ -122,9 +127,7 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
         lease.note(now_us);
         leases.push((record.is_some(), lease));
     }
-    let enough = parts.iter().zip(&leases).all(|(part, (_, lease))| {
-        part.cost == 0 || !part.policy.exact && lease.until_us > now_us && lease.left >= part.cost
-    });
+    let enough = parts.iter().zip(&leases).all(|(part, (_, lease))| lease.covers(part, now_us));
     for (part, (known, mut lease)) in parts.iter_mut().zip(leases) {
         if enough {
             lease.left -= part.cost.min(lease.left);
@@ -137,6 +140,16 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
         }
     }
     enough
+}
+
+/// Whether leases cover a request that the store would refuse: what is spent of them was admitted before. What was blocked
+/// by hand is not let through.
+pub(super) fn cover(locked: &Locked<'_>, parts: &[Part<'_>], now: Now) -> bool {
+    parts.iter().all(|part| {
+        let record = locked.get(&part.key.variant(LEASED), now.mono_us);
+        let lease = record.map_or_else(Lease::default, |record| Lease::read(&record));
+        part.record.blocked_until_us <= now.mono_us && lease.covers(part, now.mono_us)
+    })
 }
 
 /// Decides how much to debit for each part, and names what was not spent in time, to be given back.

@@ -116,7 +116,20 @@ impl Limiter {
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }
         self.remember(&parts, answer.admitted);
-        Ok(Check::Done(self.report(&parts, answer.admitted)))
+        let admitted = answer.admitted || self.spend_lease(&mut parts, clock);
+        Ok(Check::Done(self.report(&parts, admitted)))
+    }
+
+    /// Admits what the store has refused, where somebody has leased the last that it had.
+    fn spend_lease(&self, parts: &mut [Part<'_>], now: Now) -> bool {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        let admitted = lease::cover(&locked, parts, now) && lease::spend(&mut locked, parts, now);
+        if admitted {
+            for part in parts {
+                part.fits = true;
+            }
+        }
+        admitted
     }
 
     /// Keeps what the store has said.
@@ -161,7 +174,7 @@ impl Limiter {
             known.push(record.is_some() || !part.fits);
             part.record = record.unwrap_or_default();
         }
-        if refused {
+        if refused && !lease::cover(&locked, parts, now) {
             drop(locked);
             // Of the others, only what is known is told.
             let told = parts.iter().zip(known).filter(|(_, known)| *known);
@@ -172,6 +185,9 @@ impl Limiter {
             return None;
         }
         drop(locked);
+        for part in &mut *parts {
+            part.fits = true;
+        }
         Some(self.report(parts, true))
     }
 

@@ -51,7 +51,14 @@ pub(in crate::store) async fn run(
         while let Ok(more) = asks.try_recv() {
             batch.extend(more);
         }
-        tokio::spawn(carry(Arc::clone(&driver), batch));
+        if !driver.connector.is_cluster() {
+            tokio::spawn(carry(Arc::clone(&driver), batch));
+            continue;
+        }
+        // The nodes of a cluster fail one by one: no question waits for the node of another.
+        for ask in batch {
+            tokio::spawn(carry(Arc::clone(&driver), vec![ask]));
+        }
     }
     keeper.abort();
 }
@@ -158,6 +165,9 @@ async fn converse(
     driver: &Arc<Driver>,
     questions: &[Question],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    if !driver.status.is_available() {
+        return Err(StoreError::Unavailable);
+    }
     let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
     let calls = calls(questions, driver.connector.is_cluster());
     let sent = Now::read();
@@ -201,7 +211,7 @@ impl Driver {
         for call in calls {
             pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        link.send(&pipeline).await.map_err(|error| self.fault(&error))
+        link.send_apart(&pipeline).await.map_err(|error| self.fault(&error))
     }
 
     fn fault(&self, error: &RedisError) -> StoreError {
@@ -209,7 +219,10 @@ impl Driver {
             self.note_failure();
             return StoreError::Timeout;
         }
-        if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        let is_lost =
+            error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
+        // A cluster that has lost a node has others, and finds the one that takes its place.
+        if is_lost && !self.connector.is_cluster() {
             self.note_loss();
         } else {
             self.note_failure();

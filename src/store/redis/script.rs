@@ -8,15 +8,17 @@ use crate::limit::WireState;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
-const JUDGE: &str = include_str!("lua/judge.lua");
-const JUDGE_ONE: &str = include_str!("lua/judge_one.lua");
-const ADJUST: &str = include_str!("lua/adjust.lua");
+const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
+const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
+const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
 /// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
 const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
+/// The scripts pass over entries that end later than in so many microseconds: they have written none.
+const LATEST: u64 = 1 << 50;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
@@ -276,8 +278,8 @@ impl Reader<'_> {
             let (record, rest) = self.0.split_at_checked(length)?;
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
-                let state = entry(record, demand.tag, now_us)?;
-                let block = entry(record, demand.tag + 1, now_us)?;
+                let state = entry(record, demand.tag, now_us);
+                let block = entry(record, demand.tag + 1, now_us);
                 standings.push(Standing {
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.unwrap_or_default().0),
@@ -290,20 +292,18 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over: its state and its end. `None` where the record can't be read.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<(WireState, u64)>> {
-    for bytes in record.chunks(ENTRY) {
+/// The entry with this tag, if it is there and not over: its state and its end. What the scripts pass over is not there.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<(WireState, u64)> {
+    record.chunks_exact(ENTRY).find_map(|bytes| {
         let mut reader = Reader(bytes);
         let known = u32::from_le_bytes(reader.bytes()?);
         let a = reader.number()?;
         let b = u32::from_le_bytes(reader.bytes()?);
         let c = u32::from_le_bytes(reader.bytes()?);
         let till = reader.number()?;
-        if known == tag && till > now_us {
-            return Some(Some((WireState { a, b, c }, till)));
-        }
-    }
-    Some(None)
+        let counts = till > now_us && till - now_us <= LATEST;
+        (known == tag && counts).then_some((WireState { a, b, c }, till))
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
@@ -331,7 +331,8 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let demands = (0..limits).map(|i| Demand { tag: i as u32 * 2, rule, cost: 1 }).collect();
+        let tags = (0..).step_by(2).take(limits);
+        let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }
     }
