@@ -115,7 +115,7 @@ impl Limiter {
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }
-        self.remember(&parts, answer.admitted);
+        self.remember(&mut parts, answer.admitted);
         let admitted = answer.admitted || self.spend_lease(&mut parts, clock);
         Ok(Check::Done(self.report(&parts, admitted)))
     }
@@ -133,7 +133,7 @@ impl Limiter {
     }
 
     /// Keeps what the store has said.
-    fn remember(&self, parts: &[Part<'_>], admitted: bool) {
+    fn remember(&self, parts: &mut [Part<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
             let now_us = part.now.mono_us;
