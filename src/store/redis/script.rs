@@ -8,15 +8,17 @@ use crate::limit::WireState;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
-const JUDGE: &str = include_str!("lua/judge.lua");
-const JUDGE_ONE: &str = include_str!("lua/judge_one.lua");
-const ADJUST: &str = include_str!("lua/adjust.lua");
+const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
+const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
+const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
 /// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
 const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
+/// The scripts pass over entries that end later than in so many microseconds: they have written none.
+const LATEST: u64 = 1 << 50;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
@@ -290,16 +292,18 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over: its state and its end. `None` where the record can't be read.
+/// The entry with this tag, if it is there and not over: its state and its end. Entries that the scripts pass over are not
+/// there. `None` where the record can't be read.
 fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<(WireState, u64)>> {
     for bytes in record.chunks(ENTRY) {
         let mut reader = Reader(bytes);
         let known = u32::from_le_bytes(reader.bytes()?);
-        let a = reader.number()?;
+        let a = whole(reader.bytes()?);
         let b = u32::from_le_bytes(reader.bytes()?);
         let c = u32::from_le_bytes(reader.bytes()?);
-        let till = reader.number()?;
-        if known == tag && till > now_us {
+        let till =
+            whole(reader.bytes()?).filter(|till| (now_us + 1..=now_us + LATEST).contains(till));
+        if let (true, Some(a), Some(till)) = (known == tag, a, till) {
             return Some(Some((WireState { a, b, c }, till)));
         }
     }
