@@ -57,12 +57,14 @@ module.exports = {
   PREFLIGHT: '3',
   ASK_KEYS: '4',
   ASK_STORE: '5',
+  DELAY: '6',
   // Lines.
   KIND: 0,
   STATUS: 1,
   CODE: 2,
   PROBLEM: 3,
   MAX_BYTES: 4,
+  WAIT_MS: 4,
   HAS_BODY: 5,
   SECURE: 6,
   HEADERS: 7,
@@ -73,5 +75,6 @@ module.exports = {
   LIMITS: 12,
   REASONS: 13,
   CHECKED: 14,
-  TICKET: 15
+  TICKET: 15,
+  RECEIPT: 16
 }

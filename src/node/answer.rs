@@ -9,18 +9,19 @@
 //!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `5` ask the shared store |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `5` ask the shared store, `6` wait |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read |
+//! | 4 | most bytes of the body to read; milliseconds to wait |
 //! | 5 | `1` when the body was checked and may be parsed |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
 //! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
 //! | 11 | client address |
-//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
+//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
 //! | 14 | checked `query`, `params` and `headers`, an object |
 //! | 15 | ticket of the waiting request |
+//! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
 use std::net::IpAddr;
 
@@ -48,6 +49,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::Preflight { status } => ('3', Some(*status)),
         Verdict::AskKeys => ('4', None),
         Verdict::AskStore(_) => ('5', None),
+        Verdict::Delay { .. } => ('6', None),
     };
     out.push(kind);
     out.push('\n');
@@ -63,8 +65,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         out.push_str(&problem(refusal));
     }
     out.push('\n');
-    if let Verdict::ReadBody { max_bytes } = verdict {
-        push_number(&mut out, *max_bytes);
+    if let Verdict::ReadBody { max_bytes: number } | Verdict::Delay { ms: number } = verdict {
+        push_number(&mut out, *number);
     }
     out.push('\n');
     if matches!(verdict, Verdict::Pass { body: true, .. }) {
@@ -129,11 +131,15 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     told && checked.as_ref().is_none_or(nothing)
 }
 
-/// Adds the ticket, if there is one.
-pub(crate) fn close(mut answer: String, ticket: Option<u32>) -> String {
+/// Adds the ticket and the receipt, if there are any.
+pub(crate) fn close(mut answer: String, ticket: Option<u32>, receipt: Option<u32>) -> String {
     answer.push('\n');
     if let Some(ticket) = ticket {
         push_number(&mut answer, u64::from(ticket));
+    }
+    if let Some(receipt) = receipt {
+        answer.push('\n');
+        push_number(&mut answer, u64::from(receipt));
     }
     answer
 }
@@ -175,6 +181,9 @@ fn push_limits(out: &mut String, x: &Exchange) {
             list.list(|item| {
                 item.string(&limit.name).number(limit.limit).number(limit.remaining);
                 item.number(limit.reset_s).number(u64::from(limit.id));
+                if let Some(refused) = limit.shadow {
+                    item.number(u64::from(refused));
+                }
             });
         }
     });
