@@ -252,7 +252,7 @@ test('the context of AsyncLocalStorage is there behind the guard, each request i
 const ENDS = `
 const http = require('node:http')
 const { createGuard } = require('keepstone')
-const guard = createGuard({ rateLimit: { name: 'ends', limit: 10, window: '300d', onStoreFailure: 'closed' }, store: { redis: JSON.parse(process.env.STORE) } })
+const guard = createGuard({ rateLimit: { name: 'ends', limit: 10, window: '300d', exact: true }, store: { redis: JSON.parse(process.env.STORE) } })
 const [protect] = guard.securityStack()
 const server = http.createServer((req, res) => protect(req, res, () => res.end('ok')))
 server.listen(0, '127.0.0.1', () => {
