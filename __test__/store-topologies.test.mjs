@@ -182,10 +182,28 @@ async function assertClusterCounts(t, cluster, redis) {
   return { api, left, passed }
 }
 
+/** While one node answers nothing, what lives on the others is counted as before. */
+async function assertNodesFailAlone(cluster, api) {
+  const ask = (key) => api.guard.limits.consume('other', key).then(() => true, () => false)
+  const keys = Array.from({ length: 30 }, (_, i) => `alone${i}`)
+  await waitUntil('all nodes answer', async () => (await Promise.all(keys.map((key) => ask(key)))).every(Boolean))
+  const live = await cluster.primaryOf('keepstone:live')
+  // Not the one where signs of life are written: without those the store is away.
+  const node = (await Promise.all(cluster.nodes.map(async (one) => [one, await one.info('replication')]))).find(([one, { role }]) => one !== live && role === 'master')[0]
+  node.pause()
+  const answered = await Promise.all(keys.map((key) => ask(key)))
+  node.resume()
+  assert.ok(answered.includes(false), 'some live on the node that hangs')
+  assert.ok(answered.filter(Boolean).length >= 8, `${answered.filter(Boolean).length} of 30 were answered`)
+  await cluster.settled()
+  await waitUntil('all nodes answer again', async () => (await Promise.all(keys.map((key) => ask(key)))).every(Boolean))
+}
+
 test('Redis Cluster: subjects on different nodes are charged together or not at all, and a replaced primary is found', async (t) => {
   const cluster = await forTest(t, startCluster({ primaries: 3, replicasPer: 1 }))
   const urls = cluster.seeds.map(({ host, port }) => `redis://${host}:${port}`)
   const { api, left, passed } = await assertClusterCounts(t, cluster, { cluster: urls.slice(0, 2) })
+  await assertNodesFailAlone(cluster, api)
   const [key] = (await Promise.all(cluster.nodes.map((node) => node.keys('*l:*')))).flat()
   const start = performance.now()
   await cluster.killPrimaryOf(key)
