@@ -229,6 +229,55 @@ test('a request whose client leaves, and a guard that is closed, while the store
   redis.resume()
 })
 
+test('more questions than a store could answer in time are refused at once, and the others in time', async (t) => {
+  const api = await serveGuard(t, options({ timeout: '1s' }))
+  await api.judged()
+  redis.pause()
+  t.after(() => redis.resume())
+  const questions = Array.from({ length: 25_000 }, () => api.guard.limits.get('local', KEY).catch(({ code, message }) => `${code} ${message}`))
+  const answers = await Promise.all(questions)
+  const count = (text) => answers.filter((answer) => answer === `ERR_STORE_UNAVAILABLE ${text}`).length
+  assert.ok(count('too many requests wait for the store') >= 5_000)
+  assert.ok(count('the store did not answer in time') >= 1)
+  assert.equal(api.store().waiting, 0)
+  redis.resume()
+  await api.judged()
+})
+
+test('guards that are closed leave no connection behind', async () => {
+  const clients = async () => (await redis.command('CLIENT', 'LIST')).split('\n').filter((line) => !line.includes('cmd=client')).length
+  const before = await clients()
+  for (let i = 0; i < 10; i++) {
+    const guard = createGuard({ rateLimit: { name: 'a', limit: 9, window: '300d' }, store: { redis: options({ url: redis.url, timeout: '5s' }) } })
+    assert.equal((await guard.limits.consume('a', KEY)).remaining, 8)
+    await guard.close()
+  }
+  await waitUntil('the connections are closed', async () => (await clients()) <= before)
+})
+
+test('worker threads that are terminated while they wait for the store take nothing with them', async () => {
+  const script = `
+const guard = require('keepstone').createGuard({ rateLimit: { name: 'w', limit: 1000000, window: '300d' }, store: { redis: ${JSON.stringify(options({ timeout: '5s' }))} } })
+const ask = () => guard.limits.consume('w', '127.0.0.1').then(ask)
+for (let i = 0; i < 50; i++) ask()
+require('node:worker_threads').parentPort.postMessage('up')
+`
+  const program = `
+const { Worker } = require('node:worker_threads')
+const { once } = require('node:events')
+;(async () => {
+  for (let i = 0; i < 8; i++) {
+    const worker = new Worker(${JSON.stringify(script)}, { eval: true })
+    await once(worker, 'message')
+    await new Promise((resolve) => setTimeout(resolve, 10 * i))
+    await worker.terminate()
+  }
+})()
+`
+  const { code, signal, out } = await run(program, {})
+  assert.deepEqual([code, signal], [0, null], out)
+})
+
 test('the context of AsyncLocalStorage is there behind the guard, each request its own', async (t) => {
   const contexts = new AsyncLocalStorage()
   const guard = createGuard({ rateLimit: { name: 'als', limit: 100, window: '300d', cost: () => 1 }, store: { redis: options() } })
@@ -252,7 +301,7 @@ test('the context of AsyncLocalStorage is there behind the guard, each request i
 const ENDS = `
 const http = require('node:http')
 const { createGuard } = require('keepstone')
-const guard = createGuard({ rateLimit: { name: 'ends', limit: 10, window: '300d', onStoreFailure: 'closed' }, store: { redis: JSON.parse(process.env.STORE) } })
+const guard = createGuard({ rateLimit: { name: 'ends', limit: 10, window: '300d', exact: true }, store: { redis: JSON.parse(process.env.STORE) } })
 const [protect] = guard.securityStack()
 const server = http.createServer((req, res) => protect(req, res, () => res.end('ok')))
 server.listen(0, '127.0.0.1', () => {

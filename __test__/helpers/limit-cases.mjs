@@ -250,6 +250,14 @@ export const CASES = [
     ]
   },
   {
+    name: 'calls that are not awaited take effect in their order',
+    config: { rateLimit: limit() },
+    steps: [
+      [{ calls: [call('consume', 'api', K), call('penalize', 'api', K, 2), call('consume', 'api', K), call('reset', 'api', K), call('consume', 'api', K, 2)] }, 'allowed 2, done, refused 0, done, allowed 1'],
+      [get(), '200 api:0']
+    ]
+  },
+  {
     name: 'a route with limits of its own: those of the guard count once',
     config: { rateLimit: limit({ name: 'all', limit: 5 }) },
     route: { rateLimit: limit({ name: 'login', limit: 2 }) },
@@ -283,11 +291,12 @@ export async function runCase({ config, route, routes = [], steps }, store) {
   await guard.close()
 }
 
-async function take({ request, claims, method, args, pause }, guard, send) {
+async function take({ request, claims, method, args, calls, pause }, guard, send) {
   if (pause !== undefined) {
     await new Promise((resolve) => setTimeout(resolve, pause))
     return 'done'
   }
+  if (calls !== undefined) return (await Promise.all(calls.map((one) => take(one, guard)))).join(', ')
   if (method !== undefined) return told(await guard.limits[method](...args))
   const token = claims === undefined ? {} : bearer((await guard.tokens.issue(claims)).accessToken)
   const { status, headers } = await send({ ...request, headers: { ...request.headers, ...token } })

@@ -68,9 +68,15 @@ impl StoreConfig {
             let redis = RedisConfig::parse(&options.path_of("redis"), redis)?;
             return Ok(Self::Redis(Box::new(redis)));
         }
-        let Some(memory) = options.get("memory") else {
-            return Ok(Self::Memory(MemoryConfig::new(&memory_path)));
-        };
+        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process alone.
+        let memory = options.get("memory").ok_or_else(|| {
+            ConfigError::new(
+                ConfigCode::MissingOption,
+                path,
+                "names no store: an address that is undefined is none",
+            )
+            .suggest("set the variable that it is read from; `memory: {}` counts in each process by itself")
+        })?;
         let options = Options::read(&memory_path, memory, &["maxBytes", "shared"])?;
         let shared = options.string("shared")?;
         if shared.is_some_and(|name| name.is_empty() || name.len() > 128) {
@@ -102,7 +108,7 @@ mod tests {
         let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap() else {
             panic!("another store")
         };
-        assert_eq!(config, memory(&json!({})));
+        assert_eq!(config, memory(&json!({ "memory": {} })));
         assert_eq!((config.max_bytes, config.shared), (None, None));
     }
 
@@ -116,6 +122,7 @@ mod tests {
     fn what_cannot_be_used_is_refused_by_its_path() {
         for (value, path, code) in [
             (json!({ "memcached": [] }), "store.memcached", ConfigCode::UnknownOption),
+            (json!({}), "store", ConfigCode::MissingOption),
             (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
             (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),
             (

@@ -59,7 +59,7 @@ impl World {
     pub fn requests(&self, dice: &mut Dice, shape: Shape, count: u64) -> Vec<Question> {
         let few = dice.some(&self.subjects, 3, false);
         let one = |dice: &mut Dice| {
-            let action = if dice.one_in(5) { Action::Look } else { Action::Consume };
+            let action = action(dice);
             let subjects = match shape {
                 Shape::Simple => {
                     let subject = *dice.pick(&few);
@@ -124,12 +124,14 @@ fn rule(dice: &mut Dice) -> Rule {
 }
 
 fn cost(dice: &mut Dice, rule: &Rule) -> u32 {
-    let cost = match dice.between(0, 19) {
+    let cost = match dice.between(0, 20) {
         0 => u64::from(u32::MAX),
         1 => rule.capacity() + 1,
         2 => rule.capacity(),
         3 => dice.between(1, rule.capacity()),
         4 => 0,
+        // What two windows hold.
+        20 => rule.capacity() * 2,
         5 | 6 => dice.between(2, 5),
         _ => 1,
     };

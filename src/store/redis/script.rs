@@ -154,7 +154,9 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
             let script = if is_simple(&asked.subjects) { Kind::JudgeOne } else { Kind::Judge };
             let part = Part { question, subjects: all };
             let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
-            match calls.iter_mut().rev().find(open) {
+            // What is changed by hand before a request is asked is changed before it is judged.
+            let mut later = calls.iter_mut().rev().take_while(|call| call.script != Kind::Adjust);
+            match later.find(open) {
                 Some(call) => call.parts.push(part),
                 None => calls.push(Call { script, parts: vec![part] }),
             }
@@ -361,6 +363,14 @@ mod tests {
             let results = read(&calls, &replies, &questions);
             assert!(results.answers.iter().all(|answer| *answer == Err(StoreError::Refused)));
         }
+    }
+
+    #[test]
+    fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
+        let reset = Question { action: Action::Reset, ..question(1) };
+        let calls = calls(&[question(1), reset, question(1), question(1)], false);
+        let order: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(order, [Kind::JudgeOne, Kind::Adjust, Kind::JudgeOne]);
     }
 
     #[test]
