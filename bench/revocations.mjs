@@ -13,6 +13,8 @@ const worker = path.join(here, 'servers', 'revocations.cjs')
 const experiments = { spread, million }
 const chosen = process.argv.slice(2)
 
+const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
+
 const redis = await startRedis()
 const client = await createClient(Number(new URL(redis.url).port))
 const secret = randomBytes(48).toString('base64url')
@@ -23,8 +25,6 @@ for (const name of chosen.length > 0 ? chosen : Object.keys(experiments)) {
 }
 await stop(redis.child)
 process.exit(0)
-
-const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
 
 /** 8 processes that watch, one of which revokes: how long until each of them refuses. */
 async function spread() {
