@@ -640,9 +640,36 @@ declare namespace guard {
      * What becomes of requests while a shared store gives no answer. `'local'`: this process counts alone, by its part
      * of the limit (the limit divided by the number of processes that were last seen alive, at least 1).
      * `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
-     * @default 'local'; `'closed'` with `exact`
+     * @default 'local'; `'closed'` with `exact` and with `count: 'failed'`
      */
     readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
+    /**
+     * Which requests count. Every request is charged before it is let in, so that many at once can't exceed the limit,
+     * and what does not count is given back when its response is over. `'failed'`: those that are answered with a status
+     * of 400 or more, by whichever handler or layer, or that end without an answer. `'succeeded'`: the others. Other
+     * than `'all'`, a shared store is asked for every request.
+     * @default 'all'
+     */
+    readonly count?: 'all' | 'failed' | 'succeeded' | undefined
+    /**
+     * What becomes of a request that exceeds the limit. `'reject'`: it is refused with 429. `'delay'`: it waits for its
+     * turn, which is charged at once, at most `maxDelay`; beyond that, or where `maxDelayed` others wait, it is refused.
+     * A client that leaves while it waits has used its turn. Not for the window algorithms. `'shadow'`: it passes, while
+     * the limit counts as if it had refused; `req.guard.limits` and the `log` event say what it would have done, and
+     * clients are told nothing of it. Other than `'reject'`, a shared store is asked for every request.
+     * @default 'reject'
+     */
+    readonly onExceed?: 'reject' | 'delay' | 'shadow' | undefined
+    /**
+     * The longest that a request waits with `onExceed: 'delay'`; 1 ms to 60 s.
+     * @default '5s'
+     */
+    readonly maxDelay?: Duration | undefined
+    /**
+     * How many requests wait for this limit at most, in one guard; 1 to 100000.
+     * @default 1000
+     */
+    readonly maxDelayed?: number | undefined
   }
 
   /** The limit of one role or plan. */
@@ -961,6 +988,8 @@ declare namespace guard {
     readonly remaining: number
     /** In how many seconds more units come; 0 where all are there. */
     readonly reset: number
+    /** Only of a limit with `onExceed: 'shadow'`: whether it would have refused the request. */
+    readonly wouldRefuse?: boolean
   }
 
   /** One decided request, for {@link GuardConfig.log}. */
@@ -985,6 +1014,8 @@ declare namespace guard {
     readonly user?: string | undefined
     /** What the policy gave as reasons. */
     readonly reasons: readonly string[]
+    /** The limits with `onExceed: 'shadow'` that would have refused the request, where the stack has such limits. */
+    readonly shadow?: readonly string[] | undefined
   }
 
   // ------------------------------------------------------------------------------------------------- operations

@@ -56,6 +56,7 @@ module.exports = {
   REFUSE: '2',
   PREFLIGHT: '3',
   ASK_KEYS: '4',
+  DELAY: '6',
   // The first character of an answer that is a ticket alone: '5'.
   ASK_STORE: 53,
   // Lines.
@@ -64,6 +65,7 @@ module.exports = {
   CODE: 2,
   PROBLEM: 3,
   MAX_BYTES: 4,
+  WAIT_MS: 4,
   HAS_BODY: 5,
   SECURE: 6,
   HEADERS: 7,
@@ -74,5 +76,6 @@ module.exports = {
   LIMITS: 12,
   REASONS: 13,
   CHECKED: 14,
-  TICKET: 15
+  TICKET: 15,
+  RECEIPT: 16
 }

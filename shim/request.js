@@ -33,7 +33,13 @@ class RequestGuard {
 
   get limits() {
     const rows = this.#limits.flatMap((line) => JSON.parse(line))
-    return rows.map(([name, limit, remaining, reset]) => ({ name, limit, remaining, reset }))
+    return rows.map(([name, limit, remaining, reset, , shadow]) => ({
+      name,
+      limit,
+      remaining,
+      reset,
+      ...(shadow === undefined ? {} : { wouldRefuse: shadow === 1 })
+    }))
   }
 
   /** Takes what the core says of this request; a second stack on the same request adds to it. */
@@ -62,6 +68,8 @@ class RequestState {
   hasBody = false
   /** What each validating handler has found. */
   valid = null
+  /** Receipts of what may be given back when the response is over. */
+  receipts = null
 
   /** The numbers of the limits of `owner` that this request was counted by already; undefined where there are none. */
   countedBy(owner) {

@@ -11,14 +11,15 @@ const { encode } = require('./encode.js')
 const { parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
+const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
 const { end, stripLate } = require('./response.js')
 const { takeSchemas, checkSecondStage } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE,
-  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, LIMITS, CHECKED, TICKET
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY,
+  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
@@ -42,7 +43,7 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const wantsParams = plan.wantsParams
+  const { wantsParams, hasShadow } = plan
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
   // Only `guard.validate` hands out what it found valid.
@@ -115,6 +116,7 @@ function buildStack(owner, options, only) {
 
   function act(x, answer) {
     const { req, res } = x
+    if (answer.length > RECEIPT) keepReceipt(x.state, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) {
       if (answer[TICKET] !== '') native.abandon(Number(answer[TICKET]))
@@ -136,8 +138,28 @@ function buildStack(owner, options, only) {
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
         return go(x, native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET])))))
+      case DELAY:
+        return hold(x, Number(answer[TICKET]), Number(answer[WAIT_MS]))
       default:
         throw new Error('unknown answer of the core')
+    }
+  }
+
+  // Its turn comes later; the core has the request's place, and bounds how many there are.
+  function hold(x, ticket, ms) {
+    const { res } = x
+    const timer = setTimeout(() => {
+      res.off('close', gone)
+      attempt(x, () => go(x, native.wake(ticket)))
+    }, ms)
+    // The connection keeps the process up, as long as there is one.
+    timer.unref()
+    res.once('close', gone)
+    return false
+
+    function gone() {
+      clearTimeout(timer)
+      native.abandon(ticket)
     }
   }
 
@@ -237,7 +259,8 @@ function buildStack(owner, options, only) {
       status,
       code,
       user: req.user?.sub,
-      reasons: guard.reasons
+      reasons: guard.reasons,
+      shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
     }
     const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
     try {

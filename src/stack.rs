@@ -31,17 +31,21 @@ use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::engine::{Engine, Known};
 use crate::headers::HeaderSet;
 use crate::limit::{
-    Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits,
-    Subject,
+    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
+    PolicySet as Limits, Subject,
 };
 use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::revocation::{SharedRevocations, stale_refusal};
-use crate::store::ask::{Answer, Question};
-use crate::store::{SharedStore, StoreError};
+use crate::revocation::stale_refusal;
+use crate::store::ask::Question;
 use crate::token::{TokenDenial, Verified, bearer};
+
+pub use crate::exchange::{
+    Awaited, Callback, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk, TokenDemand,
+    Verdict, Waiting,
+};
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
 #[derive(Debug)]
@@ -65,185 +69,6 @@ pub struct Stack {
     /// `None`: the body is the application's own affair.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
-}
-
-/// A key or cost function of one limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Callback {
-    /// The limit's name.
-    pub limit: String,
-    /// `key` or `cost`.
-    pub option: &'static str,
-    /// Where the function stands in the configuration: `rateLimit[0].key`.
-    pub path: String,
-}
-
-/// What a stack wants of a request's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenDemand {
-    /// No token is looked at.
-    Ignore,
-    /// Without a token the request is anonymous; a bad token is refused all the same.
-    Optional,
-    /// Without a token the request is refused.
-    Required,
-}
-
-/// What only JavaScript knows of a request.
-#[derive(Debug, Default)]
-pub struct Extras {
-    /// What the application's function said of the request's origin.
-    pub origin: Option<bool>,
-    /// Route parameters, as Express decoded them.
-    pub params: Vec<(String, String)>,
-    /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
-    pub counted: Vec<u32>,
-}
-
-/// What the application's own functions gave for one limit.
-#[derive(Debug, Default, Clone)]
-pub struct Keys {
-    /// The limit's name.
-    pub name: String,
-    /// What to count by.
-    pub key: Option<String>,
-    /// How much this request costs.
-    pub cost: Option<u32>,
-}
-
-/// Where a request stands when the core has said all it can for now.
-#[derive(Debug)]
-pub enum Verdict {
-    /// Every layer has passed.
-    Pass {
-        /// The checked parts, where schemas were given.
-        checked: Option<Checked>,
-        /// Whether a body was read and checked.
-        body: bool,
-    },
-    /// Read the body, at most so many bytes, and come back with [`Stack::after_body`].
-    ReadBody {
-        /// Most bytes to read.
-        max_bytes: u64,
-    },
-    /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
-    AskKeys,
-    /// Ask the shared store, and come back with [`Stack::settle`].
-    AskStore(StoreAsk),
-    /// A CORS preflight: answer with this status and no body.
-    Preflight {
-        /// 204 where it is allowed, 403 where not.
-        status: u16,
-    },
-    /// Refuse.
-    Refuse(Refusal),
-}
-
-/// What a request wants to know of a shared store.
-#[derive(Debug)]
-pub enum StoreAsk {
-    /// What was revoked lately.
-    Revocations(Arc<SharedRevocations>),
-    /// Whether its limits admit it.
-    Limits(Arc<SharedStore>, Question),
-}
-
-/// What a shared store said.
-#[derive(Debug)]
-pub enum StoreAnswer {
-    /// It was told what was asked, or has taken what it was given.
-    Done(Result<(), StoreError>),
-    /// It has judged.
-    Judged(Result<Answer, StoreError>),
-}
-
-/// What a request waits for at a shared store.
-#[derive(Debug)]
-pub enum Awaited {
-    /// Layer 5, of this token: nobody is told whose it is before.
-    Revocations(Arc<Verified>),
-    /// Layer 6.
-    Limits(Pending),
-}
-
-/// A request on its way, with what the layers have found out about it.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The request itself; `None` if its head could not be read.
-    pub request: Option<Request>,
-    /// The instant that every layer sees.
-    pub now: Now,
-    /// What only JavaScript knows.
-    pub extras: Extras,
-    /// Response headers so far.
-    pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// Who it is, once a token was verified.
-    pub identity: Option<Arc<Verified>>,
-    /// What the limits said, in their order.
-    pub limits: Vec<LimitView>,
-    /// What it waits for.
-    pub awaited: Option<Awaited>,
-    /// Why the policy decided as it did, in its own words.
-    pub reasons: Vec<String>,
-    /// Whether the edge has told who the client is, and whose the token: each is told once.
-    pub written: bool,
-    /// See [`Self::written`].
-    pub identity_written: bool,
-    /// How many of the limits it has told.
-    pub limits_written: usize,
-}
-
-impl Exchange {
-    /// An exchange of which nothing is known yet.
-    #[must_use]
-    pub fn new(extras: Extras, now: Now) -> Self {
-        Self {
-            request: None,
-            now,
-            extras,
-            headers: Vec::new(),
-            identity: None,
-            limits: Vec::new(),
-            awaited: None,
-            reasons: Vec::new(),
-            written: false,
-            identity_written: false,
-            limits_written: 0,
-        }
-    }
-
-    /// What was told is not told again. The limits stay for a policy that reads the body.
-    pub fn forget_written(&mut self) {
-        self.written = true;
-        self.identity_written |= self.identity.is_some();
-        self.limits_written = self.limits.len();
-        self.headers.clear();
-        self.reasons.clear();
-    }
-}
-
-/// How one limit stands after this request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitView {
-    /// The limit's name.
-    pub name: Arc<str>,
-    /// Requests per window.
-    pub limit: u64,
-    /// How many more requests would pass now.
-    pub remaining: u64,
-    /// Whole seconds until there are more.
-    pub reset_s: u64,
-    /// Its number.
-    pub id: u32,
-}
-
-/// A request that waits for its body or for the application's functions.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The stack it is in.
-    pub stack: Arc<Stack>,
-    /// How far it has come.
-    pub exchange: Exchange,
 }
 
 impl Stack {
@@ -285,12 +110,20 @@ impl Stack {
                 .limiter
                 .as_ref()
                 .ok_or(LimitError::StoreAway)
-                .and_then(|limiter| limiter.finish(&pending, answer, now))
+                .and_then(|limiter| limiter.finish(pending, answer, now))
                 .map_err(not_counted)
                 .and_then(|check| self.counted(x, check)),
             _ => Err(not_counted(LimitError::StoreAway)),
         };
         verdict.unwrap_or_else(Verdict::Refuse)
+    }
+
+    /// Goes on with a request that a limit has held back.
+    #[must_use]
+    pub fn wake(&self, x: &mut Exchange, now: Now) -> Verdict {
+        x.places.clear();
+        x.now = now;
+        self.welcome(x).unwrap_or_else(Verdict::Refuse)
     }
 
     /// Layers 9 and 10, on the bytes of the body.
@@ -424,6 +257,12 @@ impl Stack {
                 && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
     }
 
+    /// Whether a limit of it only watches.
+    #[must_use]
+    pub fn has_shadow(&self) -> bool {
+        self.limiter.as_ref().is_some_and(|limiter| limiter.has_shadow())
+    }
+
     /// Whether the application's functions are to be asked before the limits.
     fn asks_keys(&self) -> bool {
         !self.callbacks.is_empty()
@@ -471,7 +310,7 @@ impl Stack {
             x.now,
         );
         match check.map_err(not_counted)? {
-            Check::Done(outcome) => self.note(x, outcome).map(|()| None),
+            Check::Done(outcome) => self.note(x, outcome),
             Check::Ask(pending, question) => self.ask_limits(x, pending, question).map(Some),
         }
     }
@@ -479,10 +318,10 @@ impl Stack {
     /// Layers 6 to 8, once the shared store has spoken.
     fn counted(&self, x: &mut Exchange, check: Check<'_>) -> Result<Verdict, Refusal> {
         match check {
-            Check::Done(outcome) => {
-                self.note(x, outcome)?;
-                self.welcome(x)
-            }
+            Check::Done(outcome) => match self.note(x, outcome)? {
+                Some(verdict) => Ok(verdict),
+                None => self.welcome(x),
+            },
             Check::Ask(pending, question) => self.ask_limits(x, pending, question),
         }
     }
@@ -499,10 +338,10 @@ impl Stack {
         Ok(Verdict::AskStore(StoreAsk::Limits(store, question)))
     }
 
-    /// Tells what the limits said; a refusal by one of them ends the way.
-    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<(), Refusal> {
+    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
+    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<Option<Verdict>, Refusal> {
         let refusal = outcome.to_refusal();
-        if !outcome.states.is_empty() {
+        if !outcome.rate_limit.is_empty() {
             x.headers
                 .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
             x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
@@ -519,9 +358,20 @@ impl Stack {
                 remaining: state.remaining,
                 reset_s: state.reset_s,
                 id: *id,
+                shadow: state.shadow.then_some(state.violated),
             });
         }
-        refusal.map_or(Ok(()), Err)
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if let Some(limiter) = self.limiter.as_ref().filter(|_| !outcome.charges.is_empty()) {
+            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges));
+        }
+        if outcome.delay_us == 0 {
+            return Ok(None);
+        }
+        x.places = outcome.places;
+        Ok(Some(Verdict::Delay { ms: outcome.delay_us.div_ceil(1000) }))
     }
 
     fn policy_reads_body(&self) -> bool {
@@ -543,8 +393,9 @@ impl Stack {
         let identity = x.identity.as_deref();
         let client =
             request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
-        // The tightest limit is the one that a policy can reason about.
-        let rate = x.limits.iter().min_by_key(|limit| limit.remaining);
+        // The tightest limit is the one that a policy can reason about, but for those that only watch.
+        let limits = x.limits.iter().filter(|limit| limit.shadow.is_none());
+        let rate = limits.min_by_key(|limit| limit.remaining);
         let input = InputParts {
             method: request.method(),
             path: &path,

@@ -115,7 +115,21 @@ guard.forwardAuth
 // @ts-expect-error
 guard.csrf
 // @ts-expect-error
-createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', count: 'failed' } })
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
+
+// What becomes of requests that are too many, and which count
+createGuard({
+  rateLimit: [
+    { name: 'login', limit: 1, window: '1s', count: 'failed' },
+    { name: 'slow', limit: 1, window: '1s', onExceed: 'delay', maxDelay: '5s', maxDelayed: 10 },
+    { name: 'new', limit: 1, window: '1s', onExceed: 'shadow', count: 'succeeded' }
+  ],
+  log: ({ shadow }) => expect<Equals<typeof shadow, readonly string[] | undefined>>()
+})
+// @ts-expect-error
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', count: 'none' } })
+// @ts-expect-error
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', onExceed: 'drop' } })
 
 // Errors
 function explain(error: unknown): string | undefined {

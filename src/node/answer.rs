@@ -11,18 +11,19 @@
 //!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read |
+//! | 4 | most bytes of the body to read; milliseconds to wait |
 //! | 5 | `1` when the body was checked and may be parsed |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
 //! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
 //! | 11 | client address |
-//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
+//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
 //! | 14 | checked `query`, `params` and `headers`, an object |
 //! | 15 | ticket of the waiting request |
+//! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
 use std::net::IpAddr;
 
@@ -51,6 +52,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::AskKeys => ('4', None),
         // It has an answer of its own, see [`waits`].
         Verdict::AskStore(_) => ('2', None),
+        Verdict::Delay { .. } => ('6', None),
     };
     out.push(kind);
     out.push('\n');
@@ -66,8 +68,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         out.push_str(&problem(refusal));
     }
     out.push('\n');
-    if let Verdict::ReadBody { max_bytes } = verdict {
-        push_number(&mut out, *max_bytes);
+    if let Verdict::ReadBody { max_bytes: number } | Verdict::Delay { ms: number } = verdict {
+        push_number(&mut out, *number);
     }
     out.push('\n');
     if matches!(verdict, Verdict::Pass { body: true, .. }) {
@@ -140,11 +142,15 @@ pub(crate) fn waits(ticket: u32) -> String {
     answer
 }
 
-/// Adds the ticket, if there is one.
-pub(crate) fn close(mut answer: String, ticket: Option<u32>) -> String {
+/// Adds the ticket and the receipt, if there are any.
+pub(crate) fn close(mut answer: String, ticket: Option<u32>, receipt: Option<u32>) -> String {
     answer.push('\n');
     if let Some(ticket) = ticket {
         push_number(&mut answer, u64::from(ticket));
+    }
+    if let Some(receipt) = receipt {
+        answer.push('\n');
+        push_number(&mut answer, u64::from(receipt));
     }
     answer
 }
@@ -186,6 +192,9 @@ fn push_limits(out: &mut String, x: &Exchange) {
             list.list(|item| {
                 item.string(&limit.name).number(limit.limit).number(limit.remaining);
                 item.number(limit.reset_s).number(u64::from(limit.id));
+                if let Some(refused) = limit.shadow {
+                    item.number(u64::from(refused));
+                }
             });
         }
     });

@@ -13,7 +13,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::Ask;
+use crate::store::ask::{Ask, Question};
 use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
@@ -74,16 +74,25 @@ pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
         StoreAsk::Limits(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
             let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
-            let ask = store.ask(question, Box::new(put));
-            OUTBOX.with_borrow_mut(|outbox| {
-                match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &store)) {
-                    Some((_, asks)) => asks.push(ask),
-                    None => outbox.push((store, vec![ask])),
-                }
-            });
+            post(&store, store.ask(question, Box::new(put)));
             true
         }
     }
+}
+
+/// Tells a store something; nobody waits for an answer.
+pub(crate) fn tell(store: &Arc<SharedStore>, question: Question) {
+    post(store, store.ask(question, Box::new(drop)));
+}
+
+/// Lets a question leave with the others of this tick.
+fn post(store: &Arc<SharedStore>, ask: Ask) {
+    OUTBOX.with_borrow_mut(|outbox| {
+        match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, store)) {
+            Some((_, asks)) => asks.push(ask),
+            None => outbox.push((Arc::clone(store), vec![ask])),
+        }
+    });
 }
 
 /// What a store is to call when it has done something; the answer comes for `ticket`. `None` where this thread does not

@@ -160,6 +160,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askOrigin".into(), stack.asks_origin().into());
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
+    plan.insert("hasShadow".into(), stack.has_shadow().into());
     plan
 }
 

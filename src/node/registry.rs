@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::engine::Engine;
+use crate::limit::Charged;
 use crate::stack::{Stack, StoreAnswer, Waiting};
 
 /// A table whose slots are used again, with a generation in the number, so that an old number finds nothing.
@@ -70,6 +71,8 @@ pub(crate) enum Ticketed {
     Request(Box<Waiting>),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
+    /// What a request was charged, until its response is known.
+    Charged(Charged),
 }
 
 thread_local! {
@@ -122,7 +125,7 @@ pub(crate) fn take(ticket: u32) -> Option<Ticketed> {
 pub(crate) fn take_request(ticket: u32) -> Option<Box<Waiting>> {
     match take(ticket)? {
         Ticketed::Request(waiting) => Some(waiting),
-        Ticketed::Call(_) => None,
+        Ticketed::Call(_) | Ticketed::Charged(_) => None,
     }
 }
 

@@ -45,6 +45,27 @@ pub fn decide_body(ticket: u32, body: &[u8]) -> String {
     answer_for(waiting, verdict)
 }
 
+/// Goes on with a request that a limit has held back.
+#[napi(catch_unwind)]
+pub fn wake(ticket: u32) -> String {
+    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+    let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
+    answer_for(waiting, verdict)
+}
+
+/// Gives back what does not count of a request's charge, now that its response is known. `true` where a store has to
+/// be told, which `flush` does.
+#[napi(catch_unwind)]
+pub fn finished(receipt: u32, failed: bool) -> bool {
+    let Some(Ticketed::Charged(charged)) = registry::take(receipt) else { return false };
+    let questions = charged.settle(failed, Now::read());
+    let any = !questions.is_empty();
+    for (store, question) in questions {
+        inbox::tell(&store, question);
+    }
+    any
+}
+
 /// Forgets a waiting request, whose client went away.
 #[napi(catch_unwind)]
 pub fn abandon(ticket: u32) {
@@ -60,6 +81,7 @@ pub fn settle(ticket: u32) -> String {
     };
     match waiting {
         Ticketed::Call(finish) => finish(arrival),
+        Ticketed::Charged(_) => refused(unreadable()),
         Ticketed::Request(mut waiting) => {
             let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
             answer_for(waiting, verdict)
@@ -68,18 +90,20 @@ pub fn settle(ticket: u32) -> String {
 }
 
 fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
-    match verdict {
-        Verdict::AskStore(ask) => return ask_store(waiting, ask),
-        Verdict::ReadBody { .. } | Verdict::AskKeys => {}
-        Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_) => {
-            return answer::close(answer::open(&waiting.exchange, &verdict), None);
-        }
+    if let Verdict::AskStore(ask) = verdict {
+        return ask_store(waiting, ask);
     }
     let opened = answer::open(&waiting.exchange, &verdict);
-    // The second answer says only what is new.
+    let charged = waiting.exchange.charged.take();
+    // Where there is no room to keep it, nothing is given back.
+    let receipt = charged.and_then(|charged| registry::wait(Ticketed::Charged(charged)));
+    if matches!(verdict, Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_)) {
+        return answer::close(opened, None, receipt);
+    }
+    // The next answer says only what is new.
     waiting.exchange.forget_written();
     match registry::wait(Ticketed::Request(waiting)) {
-        Some(ticket) => answer::close(opened, Some(ticket)),
+        Some(ticket) => answer::close(opened, Some(ticket), receipt),
         None => refused(overloaded()),
     }
 }
@@ -105,6 +129,7 @@ fn overloaded() -> Refusal {
 fn refused(refusal: Refusal) -> String {
     answer::close(
         answer::open(&Exchange::new(Extras::default(), Now::read()), &Verdict::Refuse(refusal)),
+        None,
         None,
     )
 }

@@ -181,24 +181,29 @@ pub(super) fn plan(
     unspent
 }
 
-/// Keeps what was debited ahead for a part that was admitted.
-pub(super) fn keep(locked: &mut Locked<'_>, part: &Part<'_>) {
-    if part.ahead == 0 {
-        return;
-    }
+/// Keeps what was debited ahead for a part that was admitted, and tells what there is now.
+pub(super) fn keep(locked: &mut Locked<'_>, part: &mut Part<'_>) {
     let (key, now_us) = (part.key.variant(LEASED), part.now.mono_us);
-    let end_us = end_us(&part.counter.rule, now_us);
-    let mut lease = locked.get(&key, now_us).map_or_else(Lease::default, |r| Lease::read(&r));
-    // Where some of another is left, the earlier end holds for both.
-    if lease.left > 0 && lease.until_us > now_us {
-        lease.until_us = lease.until_us.min(end_us);
-    } else {
-        (lease.left, lease.until_us) = (0, end_us);
+    let known = locked.get(&key, now_us).map(|record| Lease::read(&record));
+    let mut lease = known.unwrap_or_default();
+    if part.ahead > 0 {
+        let end_us = end_us(&part.counter.rule, now_us);
+        // Where some of another is left, the earlier end holds for both.
+        if lease.left > 0 && lease.until_us > now_us {
+            lease.until_us = lease.until_us.min(end_us);
+        } else {
+            (lease.left, lease.until_us) = (0, end_us);
+        }
+        lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
+        lease.asking_ms = 0;
+        if !locked.put_own(&key, lease.record(now_us), now_us) {
+            // Without a place it is lost, and so less is admitted, never more.
+            return;
+        }
     }
-    lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
-    lease.asking_ms = 0;
-    // Without a place it is lost, and so less is admitted, never more.
-    let _ = locked.put_own(&key, lease.record(now_us), now_us);
+    if lease.until_us > now_us {
+        part.leased = u64::from(lease.left);
+    }
 }
 
 /// Forgets a lease: the key was changed by hand. What was debited is lost to it.

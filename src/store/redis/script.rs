@@ -179,7 +179,7 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
 fn is_simple(subjects: &[SubjectAsk]) -> bool {
     let [subject] = subjects else { return false };
     let [demand] = subject.demands.as_slice() else { return false };
-    demand.rule.algorithm().has_burst()
+    demand.rule.algorithm().has_burst() && !demand.rule.is_watching()
 }
 
 /// A request as judge.lua unpacks it.

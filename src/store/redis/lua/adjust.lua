@@ -56,6 +56,7 @@ at = 1
 while at < #asked do
   local tag, kind, p, q, r, s, t
   tag, kind, p, q, r, s, t, at = unpack('<I4BdI4dI4I4', asked, at)
+  kind = kind % 16
   if action == 'reset' then
     states[tag], states[tag + 1] = nil, nil
   elseif action == 'block' then

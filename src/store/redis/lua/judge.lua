@@ -82,6 +82,8 @@ for request = 1, #ARGV do
       end
 
       local fits, costs, ends
+      local watching = kind >= 16
+      if watching then kind = kind - 16 end
       if kind == 0 then
         -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be ahead
         costs = p > 0 or q > 0
@@ -96,7 +98,10 @@ for request = 1, #ARGV do
         costs = q > 0
         fits, a, b, c, ends = windowed(kind, p, q, s, a, b, c)
       end
-      if fits and blocked <= now then bits = bits + bit else admitted = false end
+      if fits and blocked <= now then bits = bits + bit
+      -- What only watches refuses nothing, and does not count what it would have refused.
+      elseif watching then costs = false
+      else admitted = false end
       bit = bit + bit
       if costs then charged, old, till = true, pack(ENTRY, tag, a, b, c, ends), ends end
       fresh = fresh .. old
