@@ -417,9 +417,8 @@ pub fn token_verify(guard: u32, token: String) -> String {
                 StoreAnswer::Done(Ok(())) => write(claims()),
                 _ => write(Err(stale())),
             },
-            move |ticket| match inbox::ask(StoreAsk::Revocations(list), ticket) {
-                true => Ok(()),
-                false => Err(stale()),
+            move |ticket| {
+                if inbox::ask(StoreAsk::Revocations(list), ticket) { Ok(()) } else { Err(stale()) }
             },
         ),
     }

@@ -72,20 +72,21 @@ impl SharedStore {
     #[must_use]
     pub fn ask(&self, question: Question, reply: Reply<Answer>) -> Ask {
         let status = Arc::clone(&self.status);
-        let entered = status.enter();
-        let reply: Reply<Answer> = if entered {
-            Box::new(move |answer| {
-                status.leave();
-                reply(answer);
-            })
-        } else {
-            Box::new(move |_| reply(Err(StoreError::Overloaded)))
-        };
+        if !status.enter() {
+            // It is not sent either: it would only make the others late.
+            reply(Err(StoreError::Overloaded));
+            return Ask { question, waiter: Waiter::told() };
+        }
+        let reply: Reply<Answer> = Box::new(move |answer| {
+            status.leave();
+            reply(answer);
+        });
         Ask { question, waiter: Waiter::new(reply) }
     }
 
     /// Sends questions, those of one tick together: they leave as one pipeline.
-    pub fn submit(&self, asks: Vec<Ask>) {
+    pub fn submit(&self, mut asks: Vec<Ask>) {
+        asks.retain(|ask| ask.waiter.waits());
         // Where nobody receives, they are dropped and so answered.
         drop(self.asks.send(asks));
     }

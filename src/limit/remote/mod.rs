@@ -96,9 +96,8 @@ impl Limiter {
         let Some(shared) = &self.shared else { return Err(LimitError::StoreAway) };
         let clock = shared.status().clock(now);
         let mut parts = pending.parts(self, clock).ok_or(LimitError::StoreAway)?;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(_) => return self.without_store(parts, shared, clock).map(Check::Done),
+        let Ok(answer) = answer else {
+            return self.without_store(parts, shared, clock).map(Check::Done);
         };
         if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
             // Too much was asked for. This request alone may fit.
