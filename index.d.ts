@@ -233,6 +233,11 @@ declare namespace guard {
      */
     readonly trustedProxies?: readonly string[] | undefined
     /**
+     * Networks of clients that are not limited, and of such as are refused with 403 before their token and the limits
+     * are looked at. {@link Limits.block} and {@link Limits.allow} add to it while the guard runs.
+     */
+    readonly clients?: ClientsOptions | undefined
+    /**
      * Where rate limits are counted, and, where it is shared, revocations are kept.
      * @default { memory: { maxBytes: '64mb' } }, of this guard alone
      */
@@ -562,6 +567,19 @@ declare namespace guard {
      * @default 7200
      */
     readonly maxAge?: number | undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------- clients
+
+  /**
+   * Networks in CIDR form, or addresses; an IPv6 address stands for its /56. The longest network that a client lies in
+   * decides, so that `allow` may take an address out of a network in `block`. At most 10000 in each.
+   */
+  export interface ClientsOptions {
+    /** Not limited. */
+    readonly allow?: readonly string[] | undefined
+    /** Refused with 403 `client_blocked`. */
+    readonly block?: readonly string[] | undefined
   }
 
   // ------------------------------------------------------------------------------------------------ rate limits
@@ -1045,6 +1063,21 @@ declare namespace guard {
      * with `ERR_INVALID_OPTION` for what is no such time.
      */
     block(name: string, key: LimitKey, duration: Duration): Promise<void>
+    /**
+     * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`: an address (IPv6: its /56) or a
+     * network before its token is looked at, a user as soon as the token has told who it is. It holds for all guards
+     * over the same store: at once in this process, and with Redis within 3 s in all others. Of two lists, the longest
+     * network decides, as in {@link ClientsOptions}; of two calls for one client, the later one.
+     *
+     * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds here all the same.
+     *
+     * @param reason for the `log` event alone, at most 200 bytes.
+     */
+    block(client: ClientRef, ttl: Duration, reason?: string): Promise<void>
+    /** Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in all else. */
+    allow(client: ClientRef, ttl: Duration): Promise<void>
+    /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
+    unblock(client: ClientRef): Promise<void>
     /** Forgets what `key` used, and its block. */
     reset(name: string, key: LimitKey): Promise<void>
   }
@@ -1064,6 +1097,9 @@ declare namespace guard {
     /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
     readonly blockedFor: number
   }
+
+  /** A client: an address, a network in CIDR form, or a user by the token's `sub`. */
+  export type ClientRef = string | { readonly user: string }
 
   /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */
   export type LimitKey = string | readonly [string, ...string[]]

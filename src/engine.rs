@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::RwLock;
 use serde_json::Value;
 
+use crate::clients::{ClientsConfig, Listed};
 use crate::clock::Now;
 use crate::config::checked::{
     GUARD_OPTIONS, ROUTE_OPTIONS, SCHEMA_OPTIONS, contradictions, hosts, trusted_proxies,
@@ -16,14 +17,14 @@ use crate::config::raw::{Options, Switch};
 use crate::cors::Cors;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter};
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, user_key};
 use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::{Callback, Stack, TokenDemand};
-use crate::store::{MemoryStore, SharedStore, StoreConfig};
+use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -31,6 +32,7 @@ use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 pub struct Engine {
     pub(crate) trusted_proxies: TrustedProxies,
     hosts: Option<Vec<String>>,
+    clients: ClientsConfig,
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
     store: Store,
@@ -62,6 +64,24 @@ impl Store {
         match self {
             Self::Memory(_) => true,
             Self::Shared(store) => store.status().has_answered(),
+        }
+    }
+
+    /// What is said to all who use it, as far as this process knows.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        match self {
+            Self::Memory(store) => store.notices(),
+            Self::Shared(store) => store.local().notices(),
+        }
+    }
+
+    /// The clock that ends what is said.
+    #[must_use]
+    pub fn clock_us(&self, now: Now) -> u64 {
+        match self {
+            Self::Memory(_) => now.mono_us,
+            Self::Shared(store) => store.status().clock(now).mono_us,
         }
     }
 }
@@ -225,6 +245,7 @@ impl Engine {
         Ok(Self {
             trusted_proxies: TrustedProxies::new(trusted_proxies(&options)?),
             hosts: hosts(&options)?,
+            clients: ClientsConfig::parse("clients", options.get("clients"))?,
             headers,
             cors,
             store,
@@ -269,6 +290,7 @@ impl Engine {
             },
             cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
             hosts: all && self.hosts.is_some(),
+            clients: all || layers == Layers::RateLimit,
             token: self.token_demand(&options, layers)?,
             fresh: options.bool("fresh")?.unwrap_or(false),
             callbacks: callbacks(&limits),
@@ -312,6 +334,17 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the lists say of a client. Who has no address is on none.
+    pub(crate) fn listed_client(&self, request: &Request, now: Now) -> Listed {
+        let Some(address) = request.client() else { return Listed::No };
+        self.store.notices().lists.client(&self.clients, address, self.store.clock_us(now))
+    }
+
+    /// What the lists say of a user.
+    pub(crate) fn listed_user(&self, user: &str, now: Now) -> Listed {
+        self.store.notices().lists.user(|| user_key(user), self.store.clock_us(now))
     }
 
     /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an attacker's page can reach

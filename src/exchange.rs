@@ -131,6 +131,8 @@ pub struct Exchange {
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
+    /// Whether a list says that it is not limited.
+    pub unlimited: bool,
     /// What the limits said, in their order.
     pub limits: Vec<LimitView>,
     /// What it waits for.
@@ -159,6 +161,7 @@ impl Exchange {
             extras,
             headers: Vec::new(),
             identity: None,
+            unlimited: false,
             limits: Vec::new(),
             awaited: None,
             places: Vec::new(),

@@ -3,7 +3,7 @@
 //! ```text
 //!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
 //!                     2  CORS                   its headers too; a preflight is answered here
-//!                     3  path and host          one canonical path for every layer behind
+//!                     3  path and host          one canonical path for every layer behind; lists of clients
 //!                     4  identity               token: signature, claims; all local
 //!                     5  revocation             local
 //!                     6  rate limits            all policies of this request at once, or none is charged
@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::clients::Listed;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::engine::{Engine, Known};
@@ -55,6 +56,8 @@ pub struct Stack {
     pub headers: Option<HeaderSet>,
     pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) hosts: bool,
+    /// Whether it asks the lists of clients.
+    pub(crate) clients: bool,
     /// Whether a token is looked for, and whether there must be one.
     pub(crate) token: TokenDemand,
     /// Whether the shared store itself must say that a token was not revoked.
@@ -143,6 +146,10 @@ impl Stack {
         if self.hosts {
             self.engine.check_host(request)?;
         }
+        if self.clients {
+            let listed = self.engine.listed_client(request, x.now);
+            check_listed(x, listed)?;
+        }
         if let Some(status) = preflight {
             return Ok(Some(Verdict::Preflight { status }));
         }
@@ -151,6 +158,11 @@ impl Stack {
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.
     fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        if self.clients {
+            let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
+            let listed = user.map(|user| self.engine.listed_user(user, x.now));
+            check_listed(x, listed.unwrap_or(Listed::No))?;
+        }
         if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
     }
 
@@ -270,6 +282,9 @@ impl Stack {
 
     // 6: `Some` where the shared store has to be asked
     fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Verdict>, Refusal> {
+        if x.unlimited {
+            return Ok(None);
+        }
         let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
@@ -462,6 +477,19 @@ impl Stack {
             })
             .map(Some)
     }
+}
+
+/// Refuses a client that is blocked, and notes one that is not limited.
+fn check_listed(x: &mut Exchange, listed: Listed) -> Result<(), Refusal> {
+    match listed {
+        Listed::No => {}
+        Listed::Allowed => x.unlimited = true,
+        Listed::Blocked(reason) => {
+            x.reasons.push(format!("client blocked: {reason}"));
+            return Err(Refusal::new(403, "client_blocked", "this client is blocked"));
+        }
+    }
+    Ok(())
 }
 
 /// A request that could not be counted is never let through uncounted.

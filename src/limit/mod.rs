@@ -46,5 +46,5 @@ pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};
-pub use subject::Subject;
+pub use subject::{Subject, user_key};
 pub use wire::{Terms, WireState};

@@ -138,6 +138,14 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
     Ok(())
 }
 
+/// What the lists of a store call a user.
+#[must_use]
+pub fn user_key(user: &str) -> SubjectKey {
+    let mut key = Digest::new();
+    write_text(&mut key, b'u', user);
+    key.subject()
+}
+
 /// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds two that are alike.
 struct Digest(aws_lc_rs::digest::Context);
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::config::MemoryConfig;
+use super::notices::Notices;
 use super::table::{Record, Shard};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -20,6 +21,7 @@ pub struct MemoryStore {
     /// Held while a table is copied into a larger one. Taken after any shard's lock, never before one.
     growing: Mutex<()>,
     max_bytes: u64,
+    notices: Notices,
     low: RandomState,
     high: RandomState,
 }
@@ -106,6 +108,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             growing: Mutex::new(()),
             max_bytes,
+            notices: Notices::default(),
             low: RandomState::new(),
             high: RandomState::new(),
         }
@@ -174,6 +177,12 @@ impl MemoryStore {
             }
         }
         locked
+    }
+
+    /// What is said to all who use it.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// The bytes that it takes now, counted from what is allocated.

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::ask::{Answer, Ask, Question, Waiter};
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
+use super::notices::Notice;
+use super::redis::notices::{self, Publication};
 use super::redis::{Connector, RedisConfig, driver};
 use super::runtime;
 use super::status::Status;
@@ -23,6 +26,7 @@ pub struct SharedStore {
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
     connector: Arc<Connector>,
+    said: UnboundedSender<Publication>,
 }
 
 impl SharedStore {
@@ -45,7 +49,12 @@ impl SharedStore {
         if !runtime::spawn(driver::run(Arc::clone(&connector), Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let store = Arc::new(Self { asks, status, local, connector });
+        let (said, publications) = unbounded_channel();
+        let (of, clock, copy) =
+            (Arc::clone(&connector), Arc::clone(&status), Arc::downgrade(&local));
+        // Without a thread, whoever says something is told that nobody hears it.
+        let _ = runtime::spawn(notices::run(of, clock, copy, publications));
+        let store = Arc::new(Self { asks, status, local, connector, said });
         stores.insert(digest, Arc::downgrade(&store));
         Ok(store)
     }
@@ -82,6 +91,15 @@ impl SharedStore {
             reply(answer);
         });
         Ask { question, waiter: Waiter::new(reply) }
+    }
+
+    /// Says something to all processes; the reply comes when the store keeps it.
+    pub fn say(&self, notice: Notice, reply: Reply<()>) {
+        if let Err(SendError(Publication { reply, .. })) =
+            self.said.send(Publication { notice, reply })
+        {
+            reply(Err(StoreError::Unavailable));
+        }
     }
 
     /// Sends questions, those of one tick together: they leave as one pipeline.

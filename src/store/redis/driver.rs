@@ -251,7 +251,7 @@ fn is_unknown(value: &Value) -> bool {
 }
 
 /// Up to a quarter more or less, so that processes which start or fail together do not go on together.
-fn jittered(span: Duration) -> Duration {
+pub(super) fn jittered(span: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is no jitter.
     let _ = getrandom::fill(&mut byte);
