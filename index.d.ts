@@ -1076,6 +1076,17 @@ declare namespace guard {
     block(client: ClientRef, ttl: Duration, reason?: string): Promise<void>
     /** Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in all else. */
     allow(client: ClientRef, ttl: Duration): Promise<void>
+    /**
+     * Makes the limits of a client tighter or wider for a while, say after a CAPTCHA that failed or was passed: those
+     * that count by its address, user or token alone (`key: 'ip'`, `'user'` or `'token'`), or the one named `policy`. With
+     * `factor` 0.1 a window has a tenth of its `limit` (at least 1), and for GCRA and the buckets a request costs ten times
+     * as much (at most everything, so that one passes in the end). What was counted stays. A later signal for the same
+     * client takes the place of an earlier one; `factor` 1 takes it back.
+     *
+     * With Redis it holds in all processes: at once for limits that ask for every request, within a second for others. While
+     * the store is away, processes that count alone do not know of it.
+     */
+    signal(client: SignalRef, options: SignalOptions): Promise<void>
     /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
     unblock(client: ClientRef): Promise<void>
     /** Forgets what `key` used, and its block. */
@@ -1100,6 +1111,19 @@ declare namespace guard {
 
   /** A client: an address, a network in CIDR form, or a user by the token's `sub`. */
   export type ClientRef = string | { readonly user: string }
+
+  /** A client: an address, a user by the token's `sub`, or a token by its `jti`. */
+  export type SignalRef = string | { readonly user: string } | { readonly token: string }
+
+  /** What {@link Limits.signal} makes of limits. */
+  export interface SignalOptions {
+    /** How much of each limit there is; 0.01 to 10, in thousandths. */
+    readonly factor: number
+    /** For how long; 1 ms to 400 days. */
+    readonly ttl: Duration
+    /** The one limit that it is about; left out: all that count by this alone. */
+    readonly policy?: string | undefined
+  }
 
   /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */
   export type LimitKey = string | readonly [string, ...string[]]

@@ -58,6 +58,9 @@ export declare function limitReset(guard: number, name: string, key: Array<strin
 /** Gives `cost` back to a key. */
 export declare function limitReward(guard: number, name: string, key: Array<string>, cost: number): string
 
+/** Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`. */
+export declare function limitSignal(guard: number, key: string, options: string): string
+
 /** Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON. */
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 

@@ -330,6 +330,12 @@ impl Engine {
         self.limiters.read().iter().find(|limiter| limiter.index_of(name).is_some()).cloned()
     }
 
+    /// The limits of all stacks.
+    #[must_use]
+    pub fn limiters(&self) -> Vec<Arc<Limiter>> {
+        self.limiters.read().clone()
+    }
+
     /// Where it counts.
     #[must_use]
     pub fn store(&self) -> &Store {

@@ -129,6 +129,11 @@ guard.limits.allow({ name: 'eve' }, '1d')
 // @ts-expect-error
 createGuard({ clients: { deny: [] } })
 
+guard.limits.signal('203.0.113.7', { factor: 0.1, ttl: '10m' })
+guard.limits.signal({ token: 'jti' }, { factor: 2, ttl: 1000, policy: 'login' })
+// @ts-expect-error
+guard.limits.signal('203.0.113.7', { ttl: '10m' })
+
 // What becomes of requests that are too many, and which count
 createGuard({
   rateLimit: [

@@ -109,6 +109,8 @@ pub(super) struct Part<'l> {
     pub(super) record: Record,
     /// What this process has of the limit, while a shared store is away.
     pub(super) share: Option<Rule>,
+    /// What a signal has made of the limit for this client.
+    pub(super) scaled: Option<Rule>,
     /// Its place among those that wait, where it may have to.
     pub(super) place: Option<Place>,
     /// Requests to debit in a shared store ahead of time.
@@ -120,7 +122,7 @@ pub(super) struct Part<'l> {
 
 impl Part<'_> {
     pub(super) fn rule(&self) -> &Rule {
-        self.share.as_ref().unwrap_or(&self.counter.rule)
+        self.scaled.as_ref().or(self.share.as_ref()).unwrap_or(&self.counter.rule)
     }
 
     /// Whether the limit only watches.
@@ -268,6 +270,7 @@ impl Limiter {
                 now,
                 record: Record::default(),
                 share: None,
+                scaled: None,
                 place: policy.places.as_ref().and_then(Places::take),
                 ahead: 0,
                 leased: 0,
@@ -293,6 +296,7 @@ impl Limiter {
         for (i, part) in parts.iter_mut().enumerate() {
             let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
             part.record = known.unwrap_or_default();
+            part.scaled = self.signalled(&locked, &part.key, part.rule(), now);
             part.fits = part.would_fit();
             allowed &= part.fits || part.is_watching();
         }

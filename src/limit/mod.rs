@@ -29,6 +29,7 @@ mod limiter;
 mod manual;
 mod outcome;
 mod remote;
+mod signal;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -46,5 +47,6 @@ pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};
+pub use signal::{Signal, Whom};
 pub use subject::{Subject, user_key};
 pub use wire::{Terms, WireState};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, DefaultHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,6 +23,8 @@ pub struct MemoryStore {
     growing: Mutex<()>,
     max_bytes: u64,
     notices: Notices,
+    /// Until when there may be signals in it.
+    signals_until_us: AtomicU64,
     low: RandomState,
     high: RandomState,
 }
@@ -109,6 +112,7 @@ impl MemoryStore {
             growing: Mutex::new(()),
             max_bytes,
             notices: Notices::default(),
+            signals_until_us: AtomicU64::new(0),
             low: RandomState::new(),
             high: RandomState::new(),
         }
@@ -179,6 +183,17 @@ impl MemoryStore {
         locked
     }
 
+    /// Whether a signal may be in it that is not over.
+    #[must_use]
+    pub fn has_signals(&self, now_us: u64) -> bool {
+        self.signals_until_us.load(Ordering::Acquire) > now_us
+    }
+
+    /// A signal was put in that lasts until `until_us`.
+    pub fn note_signal(&self, until_us: u64) {
+        self.signals_until_us.fetch_max(until_us, Ordering::AcqRel);
+    }
+
     /// What is said to all who use it.
     #[must_use]
     pub fn notices(&self) -> &Notices {
@@ -228,6 +243,14 @@ impl Locked<'_> {
         let number = key.shard();
         let mut locked = self.few.iter().flatten().chain(&self.more);
         locked.find(|(locked, _)| *locked == number)?.1.get(key, now_us)
+    }
+
+    /// As [`Self::get`], but never a count that keys share.
+    #[must_use]
+    pub fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
+        let number = key.shard();
+        let mut locked = self.few.iter().flatten().chain(&self.more);
+        locked.find(|(locked, _)| *locked == number)?.1.get_own(key, now_us)
     }
 
     /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be refused.

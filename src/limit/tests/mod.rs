@@ -7,6 +7,7 @@ mod exceed;
 mod flood;
 mod limiter;
 mod manual;
+mod signal;
 mod threads;
 
 use std::sync::Arc;

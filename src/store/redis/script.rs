@@ -5,6 +5,7 @@ use std::ops::Range;
 use redis::{Cmd, Value};
 
 use crate::limit::WireState;
+use crate::limit::algorithm::WHOLE;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
@@ -118,18 +119,19 @@ impl Scripts {
         }
         for part in &call.parts {
             let subjects = part.of(questions);
-            let (name, span) = match part.action(questions) {
+            let (name, span, factor) = match part.action(questions) {
                 action @ (Action::Consume | Action::Look) => {
                     command.arg(request(action, subjects));
                     continue;
                 }
-                Action::Charge => ("charge", 0),
-                Action::Refund => ("refund", 0),
-                Action::Block(span) => ("block", span),
-                Action::Reset => ("reset", 0),
+                Action::Charge => ("charge", 0, 0),
+                Action::Refund => ("refund", 0, 0),
+                Action::Block(span) => ("block", span, 0),
+                Action::Reset => ("reset", 0, 0),
+                Action::Signal(factor, span) => ("signal", span, factor),
             };
             let demands = subjects.iter().flat_map(|subject| &subject.demands);
-            command.arg(name).arg(packed(demands)).arg(span);
+            command.arg(name).arg(packed(demands)).arg(span).arg(factor);
         }
         command
     }
@@ -282,7 +284,10 @@ impl Reader<'_> {
             for (i, demand) in subject.demands.iter().enumerate() {
                 let state = entry(record, demand.tag, now_us);
                 let block = entry(record, demand.tag + 1, now_us);
+                let signal = entry(record, demand.tag + 2, now_us);
+                let factor = signal.and_then(|(state, _)| u16::try_from(state.a).ok());
                 standings.push(Standing {
+                    factor: factor.filter(|factor| *factor > 0).unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.unwrap_or_default().0),
                     blocked_until_us: block.unwrap_or_default().1,
@@ -333,7 +338,7 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let tags = (0..).step_by(2).take(limits);
+        let tags = (0..).step_by(4).take(limits);
         let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }
