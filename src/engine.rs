@@ -23,7 +23,9 @@ use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
 use crate::revocation::{RevocationConfig, Revocations};
 use crate::stack::{Callback, Stack, TokenDemand};
-use crate::store::{MemoryStore, SharedStore, StoreConfig};
+use crate::store::memcached::MemcachedConfig;
+use crate::store::redis::Connector;
+use crate::store::{Backend, MemoryStore, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -148,9 +150,13 @@ impl Engine {
                 (Store::Memory(MemoryStore::open(&config)?), config.shared)
             }
             StoreConfig::Redis(config) => {
-                (Store::Shared(SharedStore::open(*config, "store.redis")?), None)
+                let connector = Connector::new(*config, "store.redis")?;
+                (Store::Shared(SharedStore::open(connector)?), None)
             }
+            StoreConfig::Memcached(config) => (Store::Shared(SharedStore::open(*config)?), None),
         };
+        let may_forget =
+            matches!(&store, Store::Shared(shared) if shared.kind() == MemcachedConfig::KIND);
         let policies = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
             Switch::Absent => {
@@ -173,7 +179,7 @@ impl Engine {
             policies,
             next_limit: AtomicU32::new(1000),
             limiters: RwLock::new(vec![base]),
-            tokens: tokens(&options, shared_name.as_deref())?,
+            tokens: tokens(&options, shared_name.as_deref(), may_forget)?,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
             policy,
             profile,
@@ -438,11 +444,19 @@ fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
     Ok((!schemas.is_empty()).then_some(schemas))
 }
 
-fn tokens(options: &Options<'_>, shared: Option<&str>) -> Result<Option<Tokens>, ConfigError> {
+/// `shared` is the name of a store in memory; `may_forget` is said of a store that no revocation can be trusted to.
+fn tokens(
+    options: &Options<'_>,
+    shared: Option<&str>,
+    may_forget: bool,
+) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
     let revocation = match Switch::read(options, "revocation") {
         Switch::Off => None,
+        _ if may_forget => {
+            Some(RevocationConfig::parse_beside_memcached("revocation", options.get("revocation"))?)
+        }
         Switch::Absent => Some(RevocationConfig::default()),
         Switch::On(value) => Some(RevocationConfig::parse("revocation", value)?),
     };

@@ -23,7 +23,9 @@
 pub mod ask;
 pub mod config;
 pub mod error;
+pub mod memcached;
 mod memory;
+mod record;
 pub mod redis;
 pub mod runtime;
 mod shared;
@@ -35,6 +37,6 @@ mod tests;
 pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
-pub use shared::SharedStore;
+pub use shared::{Backend, SharedStore};
 pub use status::Status;
 pub use table::{Record, SPENT};

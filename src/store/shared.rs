@@ -2,22 +2,44 @@
 //! back by a callback, and no request ever waits longer than the store's timeout.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::ask::{Answer, Ask, Question, Waiter};
+use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
-use super::redis::{Connector, RedisConfig, driver};
 use super::runtime;
 use super::status::Status;
 use crate::error::ConfigError;
 
+/// A kind of store that processes share.
+pub trait Backend: Sized {
+    /// What `health()` calls it.
+    const KIND: &'static str;
+
+    /// What tells two configurations apart: guards with the same one share a store.
+    fn identity(&self) -> [u8; 32];
+
+    /// What is kept in this process.
+    fn local(&self) -> &MemoryConfig;
+
+    /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the thread of
+    /// [`super::runtime`].
+    fn run(
+        self,
+        status: Arc<Status>,
+        asks: UnboundedReceiver<Vec<Ask>>,
+    ) -> impl Future<Output = ()> + Send + 'static;
+}
+
 /// A shared store, one for all guards and threads of the process that name the same servers and prefix.
 #[derive(Debug)]
 pub struct SharedStore {
+    kind: &'static str,
     asks: UnboundedSender<Vec<Ask>>,
     status: Arc<Status>,
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
@@ -25,14 +47,12 @@ pub struct SharedStore {
 }
 
 impl SharedStore {
-    /// The store of a configuration; `path` is where the user wrote it. It returns at once: the servers are connected
-    /// to in the background.
-    pub fn open(config: RedisConfig, path: &str) -> Result<Arc<Self>, ConfigError> {
-        type Stores = HashMap<[u8; 32], Weak<SharedStore>>;
+    /// The store of a configuration. It returns at once: the servers are connected to in the background.
+    pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
+        type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let identity = config.identity;
-        let local = MemoryStore::open(&config.local)?;
-        let connector = Connector::new(config, path)?;
+        let identity = (B::KIND, backend.identity());
+        let local = MemoryStore::open(backend.local())?;
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();
         if let Some(store) = stores.get(&identity).and_then(Weak::upgrade) {
@@ -41,12 +61,18 @@ impl SharedStore {
         stores.retain(|_, store| store.strong_count() > 0);
         let status = Arc::new(Status::default());
         let (asks, receiver) = unbounded_channel();
-        if !runtime::spawn(driver::run(connector, Arc::clone(&status), receiver)) {
+        if !runtime::spawn(backend.run(Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let store = Arc::new(Self { asks, status, local });
+        let store = Arc::new(Self { kind: B::KIND, asks, status, local });
         stores.insert(identity, Arc::downgrade(&store));
         Ok(store)
+    }
+
+    /// What `health()` calls it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
     }
 
     /// How it is doing.

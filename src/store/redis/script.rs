@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
-use crate::limit::WireState;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
+use crate::store::record::{Entry, Reader, double, entries};
 
 const JUDGE: &str = include_str!("lua/judge.lua");
 const JUDGE_ONE: &str = include_str!("lua/judge_one.lua");
@@ -15,8 +15,6 @@ const ADJUST: &str = include_str!("lua/adjust.lua");
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
-/// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
-const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
@@ -252,20 +250,7 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
     Results { answers, to_refund: charged }
 }
 
-/// Reads a reply from its front.
-struct Reader<'r>(&'r [u8]);
-
 impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.bytes().and_then(whole)
-    }
-
     /// Whether a part was admitted, and how each of its limits stands.
     fn part(&mut self, subjects: &[SubjectAsk], now_us: u64) -> Option<(bool, Vec<Standing>)> {
         let [admitted] = self.bytes()?;
@@ -280,8 +265,10 @@ impl Reader<'_> {
                 let block = entry(record, demand.tag + 1, now_us)?;
                 standings.push(Standing {
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand.rule.from_wire(state.unwrap_or_default().0),
-                    blocked_until_us: block.unwrap_or_default().1,
+                    state: demand
+                        .rule
+                        .from_wire(state.map(|entry| entry.state).unwrap_or_default()),
+                    blocked_until_us: block.map_or(0, |entry| entry.till_us),
                     now_us,
                 });
             }
@@ -290,36 +277,15 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over: its state and its end. `None` where the record can't be read.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<(WireState, u64)>> {
-    for bytes in record.chunks(ENTRY) {
-        let mut reader = Reader(bytes);
-        let known = u32::from_le_bytes(reader.bytes()?);
-        let a = reader.number()?;
-        let b = u32::from_le_bytes(reader.bytes()?);
-        let c = u32::from_le_bytes(reader.bytes()?);
-        let till = reader.number()?;
-        if known == tag && till > now_us {
-            return Some(Some((WireState { a, b, c }, till)));
+/// The entry with this tag, if it is there and not over. `None` where the record can't be read.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<Entry>> {
+    for entry in entries(record) {
+        let entry = entry?;
+        if entry.tag == tag && entry.till_us > now_us {
+            return Some(Some(entry));
         }
     }
     Some(None)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
-fn double(number: u64) -> f64 {
-    number as f64
-}
-
-fn whole(bytes: [u8; 8]) -> Option<u64> {
-    let number = f64::from_le_bytes(bytes);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be whole and in range"
-    )]
-    (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number))
-        .then_some(number as u64)
 }
 
 #[cfg(test)]
