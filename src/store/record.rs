@@ -9,7 +9,7 @@ use crate::limit::WireState;
 pub(super) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
 /// One limit's part of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Entry {
     pub(super) tag: u32,
     pub(super) state: WireState,

@@ -173,7 +173,8 @@ async fn work(driver: &Arc<Driver>, cases: Vec<Case>, desk: &Desk) {
             match case.settle(verdict, &written) {
                 None if attempt < RETRIES => again.push((place, case)),
                 answer => {
-                    close(driver, desk, place, &case, answer.unwrap_or(Err(StoreError::Contended)))
+                    let answer = answer.unwrap_or(Err(StoreError::Contended));
+                    close(driver, desk, place, &case, answer);
                 }
             }
         }
@@ -182,7 +183,9 @@ async fn work(driver: &Arc<Driver>, cases: Vec<Case>, desk: &Desk) {
             return;
         }
         let round = Duration::from_micros(Now::read().mono_us.saturating_sub(begun));
-        sleep(random_part(round * 4 * (attempt + 1))).await;
+        // Whoever competes with many others must spread out further than they do, and still answer in time.
+        let most = driver.timeout / 6;
+        sleep(random_part((round * (4 << (2 * attempt))).min(most))).await;
     }
 }
 

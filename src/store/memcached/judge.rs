@@ -202,10 +202,9 @@ impl Case {
         let parts = self.question.subjects.iter().zip(&mut self.done).zip(standings);
         for ((ask, done), standings) in parts.filter(|((_, done), _)| done.is_none()) {
             match written.get(&ask.subject) {
-                // A record that nobody in this batch has changed needs no writing.
-                None => {}
                 Some(Ok(Stored::Yes)) if charged => *done = Some(standings),
-                Some(Ok(Stored::Yes)) => {}
+                // What nobody in this batch has changed needs no writing.
+                None | Some(Ok(Stored::Yes)) => {}
                 Some(Ok(Stored::No)) => again = true,
                 Some(Err(error)) => fault = Some(*error),
             }

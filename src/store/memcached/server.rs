@@ -27,6 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// At first the clock is read so many times in a second, to know soon when its seconds begin.
 const FIRST_READINGS: u32 = 16;
+/// What tells a process from others.
+type Process = [u8; 8];
 /// Bytes of a process in the list of those alive: its number, and when it was heard of, in microseconds.
 const PROCESS: usize = 16;
 /// So many processes are counted at most.
@@ -130,17 +132,17 @@ impl Server {
 
     /// Connects, and connects again, for ever. `changed` is called when the server comes or goes, and with each beat.
     pub(super) async fn keep_connected(&self, changed: impl Fn()) {
-        let mut process = [0; 8];
+        let mut process = Process::default();
         // Processes that could not tell themselves apart would count as one.
         let _ = getrandom::fill(&mut process);
         let mut pause = BACKOFF.0;
         loop {
-            if let Some(mut link) = self.connect(&process).await {
+            if let Some(mut link) = self.connect(process).await {
                 pause = BACKOFF.0;
                 self.link.send_replace(Some(link.clone()));
                 self.status.recovered();
                 changed();
-                self.stay(&mut link, &process, &changed).await;
+                self.stay(&mut link, process, &changed).await;
                 link.give_up();
             }
             self.status.lost();
@@ -151,7 +153,7 @@ impl Server {
         }
     }
 
-    async fn connect(&self, process: &[u8; 8]) -> Option<Connection> {
+    async fn connect(&self, process: Process) -> Option<Connection> {
         let opening = Connection::open(&self.address.host, self.address.port);
         let link = timeout(CONNECT_TIMEOUT, opening).await.ok()?.ok()?;
         // It may be another server by now, or have another clock.
@@ -160,7 +162,7 @@ impl Server {
     }
 
     /// Says that we are alive, until the connection breaks or a beat fails.
-    async fn stay(&self, link: &mut Connection, process: &[u8; 8], changed: &impl Fn()) {
+    async fn stay(&self, link: &mut Connection, process: Process, changed: &impl Fn()) {
         for _ in 1..FIRST_READINGS {
             first_of(sleep(Duration::from_secs(1) / FIRST_READINGS), link.closed()).await;
             if link.is_closed() || !self.read_clock(link).await {
@@ -196,7 +198,7 @@ impl Server {
     }
 
     /// Reads the clock and writes a sign of life; `false` where it could not be written.
-    async fn beat(&self, link: &Connection, process: &[u8; 8]) -> bool {
+    async fn beat(&self, link: &Connection, process: Process) -> bool {
         let beating = async {
             let asked = vec![Command::time(), Command::gets(&self.live_key)];
             let replies = link.exchange(asked).await?;
@@ -222,13 +224,13 @@ impl Server {
 }
 
 /// The list of processes that are alive with us in it, and how many that are.
-fn alive(known: Option<&Versioned>, process: &[u8; 8], now_us: u64) -> (Vec<u8>, u32) {
+fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, u32) {
     let mut list = [process.as_slice(), &now_us.to_le_bytes()].concat();
     let others = known.map_or(&[][..], |known| known.value.as_slice());
     for other in others.chunks_exact(PROCESS).take(MOST_PROCESSES) {
         let Some((name, heard)) = other.split_first_chunk::<8>() else { continue };
         let heard_us = heard.first_chunk().map_or(0, |heard| u64::from_le_bytes(*heard));
-        if name != process && heard_us.abs_diff(now_us) < SILENCE_US {
+        if *name != process && heard_us.abs_diff(now_us) < SILENCE_US {
             list.extend_from_slice(other);
         }
     }

@@ -15,6 +15,9 @@ const LONGEST_SPAN: u64 = 30 * 86_400;
 /// What all our items have as flags.
 const FLAGS: u32 = 0;
 
+/// What comes behind a value.
+const TAIL: &[u8] = b"\r\nEND\r\n";
+
 /// A command on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
@@ -149,7 +152,6 @@ fn value(
     if words.next().is_some() {
         return Err(Garbage);
     }
-    const TAIL: &[u8] = b"\r\nEND\r\n";
     let rest = bytes.get(head..).unwrap_or_default();
     let Some((value, tail)) = rest.split_at_checked(size) else { return Ok(None) };
     let known = tail.get(..TAIL.len()).unwrap_or(tail);

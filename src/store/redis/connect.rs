@@ -52,7 +52,7 @@ impl Connector {
         match &connector.config.topology {
             Topology::Single(node) => connector.client(node).map(drop).map_err(unreadable)?,
             Topology::Cluster(nodes) => {
-                connector.cluster(nodes, None).map(drop).map_err(unreadable)?
+                connector.cluster(nodes, None).map(drop).map_err(unreadable)?;
             }
             Topology::Sentinel { primary, .. } => {
                 connector.client(primary).map(drop).map_err(unreadable)?;

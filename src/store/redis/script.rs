@@ -265,10 +265,8 @@ impl Reader<'_> {
                 let block = entry(record, demand.tag + 1, now_us)?;
                 standings.push(Standing {
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand
-                        .rule
-                        .from_wire(state.map(|entry| entry.state).unwrap_or_default()),
-                    blocked_until_us: block.map_or(0, |entry| entry.till_us),
+                    state: demand.rule.from_wire(state.state),
+                    blocked_until_us: block.till_us,
                     now_us,
                 });
             }
@@ -277,15 +275,15 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over. `None` where the record can't be read.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<Entry>> {
+/// The entry with this tag, or an empty one where there is none that is not over. `None` where the record can't be read.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Entry> {
     for entry in entries(record) {
         let entry = entry?;
         if entry.tag == tag && entry.till_us > now_us {
-            return Some(Some(entry));
+            return Some(entry);
         }
     }
-    Some(None)
+    Some(Entry::default())
 }
 
 #[cfg(test)]
@@ -297,7 +295,8 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let demands = (0..limits).map(|i| Demand { tag: i as u32 * 2, rule, cost: 1 }).collect();
+        let demands =
+            (0u32..).step_by(2).take(limits).map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }
     }
