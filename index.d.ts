@@ -257,6 +257,7 @@ declare namespace guard {
      * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
      * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
      * own, or those of all guards with the same `store.memory.shared` and `jwt.issuer`, and there is nothing to choose.
+     * Memcached may forget what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
      * @default {} where `jwt` is set
      */
     readonly revocation?: RevocationOptions | false | undefined
@@ -307,6 +308,12 @@ declare namespace guard {
      * The connection is made in the background: neither `createGuard` nor the first request waits for it.
      */
     readonly redis?: string | RedisStoreOptions | undefined
+    /**
+     * Counters in Memcached 1.4 or later, which all processes share. A list of servers, or options where that is not
+     * enough. The guarantee is weaker than that of Redis, see {@link MemcachedStoreOptions}. The connections are made in
+     * the background: neither `createGuard` nor the first request waits for them.
+     */
+    readonly memcached?: readonly string[] | MemcachedStoreOptions | undefined
   }
 
   /**
@@ -365,6 +372,53 @@ declare namespace guard {
      * @default '64mb'
      */
     readonly maxBytes?: Size | undefined
+  }
+
+  /**
+   * A Memcached store. Guards and worker threads of a process with the same options share its connections, and
+   * processes with the same `servers` and `prefix` share its counts. Without TLS and without a login: keep the servers
+   * in a network that is yours.
+   *
+   * No count is overwritten by another process, but counts can be lost: Memcached forgets all of them when it is
+   * restarted or flushed, and single ones when it is full. Such a key begins anew. In any span W a key is admitted at
+   * most burst + limit / window × (W + s), where s is how much the processes differ in reading the server's clock:
+   * below 0.1 s as a rule, 2 s at most just after one has connected. The processes' own wall clocks decide nothing.
+   *
+   * A key lives on one of the servers, picked by the text of their addresses, so all processes must write them alike. A
+   * server that is away takes its keys along and no others. Revocations are never kept here, since one that is forgotten
+   * would let a revoked token pass: with `jwt`, write `revocation: { scope: 'process' }` or `revocation: false`.
+   */
+  export interface MemcachedStoreOptions {
+    /**
+     * 1 to 64 servers, in any order: `host:port`, `[address]:port` or `memcached://host:port`; without a port it is
+     * 11211.
+     */
+    readonly servers: readonly string[]
+    /**
+     * What all keys begin with: 1 to 64 visible ASCII characters without `{`, `}`, `*` and `?`.
+     * @default 'keepstone:'
+     */
+    readonly prefix?: string | undefined
+    /**
+     * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says. A
+     * request takes two round trips, and up to eight where many processes count one key.
+     * @default '25ms'
+     */
+    readonly timeout?: Duration | undefined
+    /**
+     * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
+     * @default '64mb'
+     */
+    readonly maxBytes?: Size | undefined
+  }
+
+  /** How revocations are kept. */
+  export interface RevocationOptions {
+    /**
+     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
+     * its own, and a token that is revoked in one is still good in the others.
+     */
+    readonly scope?: 'process' | undefined
   }
 
   /** The memory store. Cluster processes do not share it: each counts for itself. */
@@ -1260,7 +1314,7 @@ declare namespace guard {
     readonly ready: boolean
     /** The store of the counters. */
     readonly store: {
-      readonly kind: 'memory' | 'redis'
+      readonly kind: 'memory' | 'redis' | 'memcached'
       /** What it takes in this process now. */
       readonly bytes: number
       /** The most that it may take here. */

@@ -109,6 +109,15 @@ void guard.tokens.issue({ sub: 'ada', exp: 1_800_000_000 })
 void guard.limits.block('login', ['203.0.113.7', 'ada'], '15m')
 guard.securityStack({ cors: false, jwt: { optional: true }, policy: { query: 'data.a.b' } })
 
+createGuard({ store: { memcached: ['127.0.0.1:11211'] as const } })
+createGuard({ store: { memcached: { servers: ['a', 'b'], prefix: 'shop:', timeout: '50ms' } }, revocation: { scope: 'process' } })
+// @ts-expect-error
+createGuard({ store: { memcached: '127.0.0.1:11211' } })
+// @ts-expect-error
+createGuard({ store: { memcached: { prefix: 'shop:' } } })
+// @ts-expect-error
+createGuard({ revocation: { scope: 'all' } })
+
 // What does not exist yet is not typed.
 // @ts-expect-error
 guard.forwardAuth

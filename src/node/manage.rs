@@ -216,7 +216,7 @@ fn store_health(store: &Store, now: Now) -> Value {
         Store::Shared(shared) => {
             let (status, local) = (shared.status(), shared.local());
             json!({
-                "kind": "redis", "bytes": local.bytes(), "maxBytes": local.max_bytes(),
+                "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
                 "keys": local.len(status.clock(now).mono_us),
                 "available": status.is_available(), "instances": status.instances(), "waiting": status.waiting(),
             })

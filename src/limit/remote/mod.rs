@@ -74,7 +74,7 @@ impl Limiter {
             return Ok(Check::Done(self.report(parts, allowed)));
         }
         if !shared.status().is_available() {
-            return self.without_store(parts, shared, clock).map(Check::Done);
+            return self.without_store(parts, shared, clock, true).map(Check::Done);
         }
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let unspent = lease::plan(&mut locked, &mut parts, shared.status().instances(), clock);
@@ -96,8 +96,13 @@ impl Limiter {
         let Some(shared) = &self.shared else { return Err(LimitError::StoreAway) };
         let clock = shared.status().clock(now);
         let mut parts = pending.parts(self, clock).ok_or(LimitError::StoreAway)?;
-        let Ok(answer) = answer else {
-            return self.without_store(parts, shared, clock).map(Check::Done);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Nobody may talk himself out of being counted: who competes for a record is counted here.
+                let away = error != StoreError::Contended;
+                return self.without_store(parts, shared, clock, away).map(Check::Done);
+            }
         };
         if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
             // Too much was asked for. This request alone may fit.
@@ -195,17 +200,18 @@ impl Limiter {
         Some(true)
     }
 
-    /// Judges a request while the store is away, each policy as it says.
+    /// Judges a request without the store: each policy as it says where the store is away, else here.
     fn without_store<'l>(
         &'l self,
         mut parts: Vec<Part<'l>>,
         shared: &SharedStore,
         now: Now,
+        away: bool,
     ) -> Result<Outcome<'l>, LimitError> {
         if parts.iter().any(|part| part.policy.on_failure == OnStoreFailure::Closed) {
             return Err(LimitError::StoreAway);
         }
-        parts.retain(|part| part.policy.on_failure == OnStoreFailure::Local);
+        parts.retain(|part| !away || part.policy.on_failure == OnStoreFailure::Local);
         let instances = shared.status().instances();
         let locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in &mut parts {

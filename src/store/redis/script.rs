@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
-use crate::limit::WireState;
 use crate::limit::algorithm::WHOLE;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
+use crate::store::record::{Entry, Reader, double, entries};
 
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
@@ -16,8 +16,6 @@ const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/a
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
-/// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
-const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 /// The scripts pass over entries that end later than in so many microseconds: they have written none.
 const LATEST: u64 = 1 << 50;
 
@@ -258,20 +256,7 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
     Results { answers, to_refund: charged }
 }
 
-/// Reads a reply from its front.
-struct Reader<'r>(&'r [u8]);
-
 impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.bytes().and_then(whole)
-    }
-
     /// Whether a part was admitted, and how each of its limits stands.
     fn part(&mut self, subjects: &[SubjectAsk], now_us: u64) -> Option<(bool, Vec<Standing>)> {
         let [admitted] = self.bytes()?;
@@ -285,12 +270,12 @@ impl Reader<'_> {
                 let state = entry(record, demand.tag, now_us);
                 let block = entry(record, demand.tag + 1, now_us);
                 let signal = entry(record, demand.tag + 2, now_us);
-                let factor = signal.and_then(|(state, _)| u16::try_from(state.a).ok());
+                let factor = u16::try_from(signal.state.a).ok().filter(|factor| *factor > 0);
                 standings.push(Standing {
-                    factor: factor.filter(|factor| *factor > 0).unwrap_or(WHOLE),
+                    factor: factor.unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand.rule.from_wire(state.unwrap_or_default().0),
-                    blocked_until_us: block.unwrap_or_default().1,
+                    state: demand.rule.from_wire(state.state),
+                    blocked_until_us: block.till_us,
                     now_us,
                 });
             }
@@ -299,34 +284,12 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over: its state and its end. What the scripts pass over is not there.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<(WireState, u64)> {
-    record.chunks_exact(ENTRY).find_map(|bytes| {
-        let mut reader = Reader(bytes);
-        let known = u32::from_le_bytes(reader.bytes()?);
-        let a = reader.number()?;
-        let b = u32::from_le_bytes(reader.bytes()?);
-        let c = u32::from_le_bytes(reader.bytes()?);
-        let till = reader.number()?;
-        let counts = till > now_us && till - now_us <= LATEST;
-        (known == tag && counts).then_some((WireState { a, b, c }, till))
-    })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
-fn double(number: u64) -> f64 {
-    number as f64
-}
-
-fn whole(bytes: [u8; 8]) -> Option<u64> {
-    let number = f64::from_le_bytes(bytes);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be whole and in range"
-    )]
-    (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number))
-        .then_some(number as u64)
+/// The entry with this tag, or an empty one where there is none that is not over. What the scripts pass over is not there.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Entry {
+    let counts = |entry: &Entry| {
+        entry.tag == tag && entry.till_us > now_us && entry.till_us - now_us <= LATEST
+    };
+    entries(record).flatten().find(counts).unwrap_or_default()
 }
 
 #[cfg(test)]
