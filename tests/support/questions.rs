@@ -35,7 +35,7 @@ pub enum Shape {
 
 impl World {
     pub fn new(dice: &mut Dice) -> Self {
-        let limits = (0..16).map(|i| (i * 2 + 200_000_000, rule(dice))).collect();
+        let limits = (0..16).map(|i| (i * 4 + 200_000_000, rule(dice))).collect();
         let mut subject = || {
             let bytes = u128::from(dice.roll()) << 64 | u128::from(dice.roll());
             SubjectKey(bytes.to_le_bytes())
@@ -120,7 +120,12 @@ fn rule(dice: &mut Dice) -> Rule {
         _ => limit,
     };
     let narrow = |number: u64| u32::try_from(number).unwrap();
-    Rule::new(algorithm, narrow(limit), Duration::from_millis(window_ms), narrow(burst))
+    let rule = Rule::new(algorithm, narrow(limit), Duration::from_millis(window_ms), narrow(burst));
+    match dice.between(0, 9) {
+        0 | 1 => rule.watching(),
+        2 | 3 => rule.with_delay(Duration::from_millis(dice.between(1, 60_000))),
+        _ => rule,
+    }
 }
 
 fn cost(dice: &mut Dice, rule: &Rule) -> u32 {

@@ -285,7 +285,7 @@ impl Reader<'_> {
                 let signal = entry(record, demand.tag + 2, now_us)?;
                 let factor = signal.and_then(|(state, _)| u16::try_from(state.a).ok());
                 standings.push(Standing {
-                    factor: factor.filter(|factor| *factor > 0).unwrap_or(WHOLE),
+                    factor: factor.filter(|factor| (1..=10_000).contains(factor)).unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.unwrap_or_default().0),
                     blocked_until_us: block.unwrap_or_default().1,
