@@ -1141,6 +1141,13 @@ declare namespace guard {
      * the store is away, processes that count alone do not know of it.
      */
     signal(client: SignalRef, options: SignalOptions): Promise<void>
+    /**
+     * Gives a limit of this guard other figures while it runs: at once in this process, and with Redis within 3 s in all
+     * others. What is left out of `window`, `burst` and `tiers` stays as it was configured; the figures are checked as they
+     * are when a guard is built. Counts begin anew. It holds for 400 days at most, also for processes that start later, as
+     * long as the limit is configured as it is here: a deploy with other options wins.
+     */
+    set(policy: LimitChange): Promise<void>
     /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
     unblock(client: ClientRef): Promise<void>
     /** Forgets what `key` used, and its block. */
@@ -1177,6 +1184,16 @@ declare namespace guard {
     readonly ttl: Duration
     /** The one limit that it is about; left out: all that count by this alone. */
     readonly policy?: string | undefined
+  }
+
+  /** Other figures for a limit; each as in {@link RateLimitPolicy}. */
+  export interface LimitChange {
+    /** Which limit. */
+    readonly name: string
+    readonly limit: number
+    readonly window?: Duration | undefined
+    readonly burst?: number | undefined
+    readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
   }
 
   /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */

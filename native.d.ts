@@ -58,6 +58,9 @@ export declare function limitReset(guard: number, name: string, key: Array<strin
 /** Gives `cost` back to a key. */
 export declare function limitReward(guard: number, name: string, key: Array<string>, cost: number): string
 
+/** Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`. */
+export declare function limitSet(guard: number, policy: string): string
+
 /** Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`. */
 export declare function limitSignal(guard: number, key: string, options: string): string
 

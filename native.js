@@ -848,6 +848,7 @@ module.exports.limitGet = nativeBinding.limitGet
 module.exports.limitPenalize = nativeBinding.limitPenalize
 module.exports.limitReset = nativeBinding.limitReset
 module.exports.limitReward = nativeBinding.limitReward
+module.exports.limitSet = nativeBinding.limitSet
 module.exports.limitSignal = nativeBinding.limitSignal
 module.exports.listClient = nativeBinding.listClient
 module.exports.policyEvaluate = nativeBinding.policyEvaluate

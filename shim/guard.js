@@ -76,6 +76,7 @@ function createGuard(config = {}) {
         else await list('block', first, second, third)
       },
       allow: async (key, ttl) => void (await list('allow', key, ttl)),
+      set: async (policy) => void (await soon(native.limitSet, encode(policy).json)),
       signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encode(options).json)),
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))

@@ -17,7 +17,7 @@ use crate::config::raw::{Options, Switch};
 use crate::cors::Cors;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, user_key};
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter, user_key};
 use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
@@ -25,7 +25,7 @@ use crate::request::{Request, TrustedProxies};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::{Callback, Stack, TokenDemand};
 use crate::store::redis::Connector;
-use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
+use crate::store::{MemoryStore, Notice, Notices, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -41,7 +41,7 @@ pub struct Engine {
     /// Numbers for limits that routes declare, above those of the guard itself.
     next_limit: AtomicU32,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
-    limiters: RwLock<Vec<Arc<Limiter>>>,
+    limiters: RwLock<Vec<Arc<LiveLimiter>>>,
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
@@ -330,13 +330,23 @@ impl Engine {
     /// The limiter that has the limit of this name, of whichever stack.
     #[must_use]
     pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
-        self.limiters.read().iter().find(|limiter| limiter.index_of(name).is_some()).cloned()
+        self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
+    }
+
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn change_limit(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
+        let limiters = self.limiters.read();
+        let found = limiters.iter().find_map(|limiter| limiter.change(name, value).transpose());
+        found.transpose()
     }
 
     /// The limits of all stacks.
     #[must_use]
     pub fn limiters(&self) -> Vec<Arc<Limiter>> {
-        self.limiters.read().clone()
+        self.limiters.read().iter().map(|limiter| limiter.now()).collect()
     }
 
     /// Where it counts.
@@ -384,7 +394,7 @@ impl Engine {
         &self,
         options: &Options<'_>,
         run: bool,
-    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<Limiter>>), ConfigError> {
+    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<LiveLimiter>>), ConfigError> {
         let (declared, limiter) = match Switch::read(options, "rateLimit") {
             Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
             Switch::On(value) if run => {
@@ -505,14 +515,14 @@ fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
     Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
 }
 
-fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<Limiter>, ConfigError> {
-    let policies = policies.iter().map(|limit| limit.policy.clone()).collect();
+fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<LiveLimiter>, ConfigError> {
+    let policies: Vec<LimitPolicy> = policies.iter().map(|limit| limit.policy.clone()).collect();
     // One scope for all: stacks of a guard count together, and so do guards that share a store.
     let limiter = match store {
-        Store::Memory(store) => Limiter::new(policies, Arc::clone(store), ""),
-        Store::Shared(store) => Limiter::shared(policies, Arc::clone(store)),
+        Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
+        Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
     };
-    limiter.map(Arc::new)
+    limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
 }
 
 fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {

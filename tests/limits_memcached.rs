@@ -192,7 +192,7 @@ fn it_judges_as_the_arithmetic_does_at_the_same_instants() {
             let cost = u32::try_from(numbers.below(4)).unwrap();
             places
                 .map(|place| Demand {
-                    tag: u32::try_from(place).unwrap() * 2,
+                    tag: u32::try_from(place).unwrap() * 4,
                     rule: rules[usize::try_from(place).unwrap()],
                     cost,
                 })

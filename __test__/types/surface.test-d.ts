@@ -143,6 +143,10 @@ guard.limits.signal({ token: 'jti' }, { factor: 2, ttl: 1000, policy: 'login' })
 // @ts-expect-error
 guard.limits.signal('203.0.113.7', { ttl: '10m' })
 
+guard.limits.set({ name: 'api', limit: 10, window: '1m', tiers: { pro: { limit: 20 } } })
+// @ts-expect-error
+guard.limits.set({ name: 'api', limit: 10, key: 'user' })
+
 // What becomes of requests that are too many, and which count
 createGuard({
   rateLimit: [

@@ -315,20 +315,21 @@ impl Rule {
     /// The state after `cost` is given back: at most everything is.
     #[must_use]
     pub fn refund(&self, state: State, cost: u32, now_us: u64) -> State {
-        let cost = u64::from(cost);
         match self.algorithm {
             Algorithm::FixedWindow => {
-                State([self.window_of(now_us), self.count(state, now_us).saturating_sub(cost)])
+                let count = self.count(state, now_us).saturating_sub(u64::from(cost));
+                State([self.window_of(now_us), count])
             }
             Algorithm::SlidingWindow => {
                 let (older, newer) = self.counts(state, now_us);
+                let cost = u64::from(cost);
                 let rest = cost.saturating_sub(newer);
                 let (older, newer) = (older.saturating_sub(rest), newer.saturating_sub(cost));
                 State([self.window_of(now_us), pack(older, newer)])
             }
             _ => {
                 let level = self.level(state, now_us);
-                self.with_level(level.saturating_sub(u128::from(cost) * self.step), now_us)
+                self.with_level(level.saturating_sub(self.takes(cost)), now_us)
             }
         }
     }
@@ -423,8 +424,11 @@ impl Rule {
 
     // GCRA. Instants and levels count in `1 / scale` microseconds.
 
-    /// What a cost adds to the level: never more than there is, which only a scaled rule could.
+    /// What a cost adds to the level. A scaled rule takes no more than there is for a cost that the limit can hold.
     fn takes(&self, cost: u32) -> u128 {
+        if u64::from(cost) > self.capacity {
+            return self.reach() + self.step;
+        }
         (u128::from(cost) * self.step).min(self.full.max(self.step))
     }
 

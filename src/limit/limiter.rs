@@ -24,6 +24,7 @@ pub struct Limiter {
     /// Where it counts; under a shared store, what is kept of that in this process.
     pub(super) store: Arc<MemoryStore>,
     pub(super) shared: Option<Arc<SharedStore>>,
+    scope: String,
     pub(super) policies: Vec<Prepared>,
     /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and none only watches.
     header: Option<String>,
@@ -206,7 +207,12 @@ impl Limiter {
             .iter()
             .all(simple)
             .then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
-        Ok(Self { store, shared, policies: prepared, header })
+        Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
+    }
+
+    /// A limiter like this one with other policies.
+    pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
+        Self::over(policies, Arc::clone(&self.store), self.shared.clone(), &self.scope)
     }
 
     /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].

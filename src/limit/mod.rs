@@ -26,6 +26,7 @@ mod config;
 mod error;
 mod headers;
 mod limiter;
+mod live;
 mod manual;
 mod outcome;
 mod remote;
@@ -44,6 +45,7 @@ pub use error::LimitError;
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
+pub use live::LiveLimiter;
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};

@@ -56,6 +56,21 @@ pub fn list_client(
     }
 }
 
+/// Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`.
+#[napi(catch_unwind)]
+pub fn limit_set(guard: u32, policy: String) -> String {
+    let changed = || {
+        let (engine, value) = (engine(guard)?, parse(&policy)?);
+        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let notice = engine.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
+        Ok::<_, Failure>((engine, notice))
+    };
+    match changed() {
+        Ok((engine, notice)) => say(&engine, notice),
+        Err(error) => write(Err(error)),
+    }
+}
+
 /// Says something to this process at once, and to the others where a store is shared.
 pub(super) fn say(engine: &Arc<Engine>, notice: Notice) -> String {
     let now_us = engine.store().clock_us(Now::read());

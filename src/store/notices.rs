@@ -1,9 +1,14 @@
-//! What is said to all guards over one store while they run: who is listed. A shared store carries it to the other
+//! What is said to all guards over one store while they run: who is listed, and which limits have other figures. A shared store carries it to the other
 //! processes; each keeps a copy, so that no request ever asks for it.
 //!
 //! A notice is a name and a text that lasts for a time. A later one for the same name takes its place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde_json::Value;
 
 use crate::clients::{Entry, Lists, ListsFull, Prefix, Standing, Who};
 use crate::store::ask::SubjectKey;
@@ -13,6 +18,10 @@ use crate::store::ask::SubjectKey;
 pub struct Notices {
     /// Who is listed.
     pub lists: Lists,
+    /// By name, the limits that were changed: what they must have been configured as, and the new figures.
+    policies: RwLock<BTreeMap<String, (u32, Value)>>,
+    /// How often limits were changed.
+    changes: AtomicU64,
 }
 
 /// A notice on its way to a shared store.
@@ -24,6 +33,10 @@ pub struct Notice {
     pub(super) ms: u64,
 }
 
+/// A changed limit holds for so long, unless its configuration is changed before: 400 days.
+const POLICY_MS: u64 = 400 * 86_400_000;
+/// No store knows more changed limits than this.
+const MAX_POLICIES: usize = 10_000;
 /// What takes back an earlier notice of the same name. It lasts as long as that one would have.
 pub(super) const GONE: &str = "gone";
 
@@ -36,6 +49,13 @@ impl Notice {
             Standing::Blocked => format!("block {reason}"),
         };
         Self { name: name_of(who), text, ms }
+    }
+
+    /// A limit is changed, where it was configured with this mark.
+    #[must_use]
+    pub fn policy(name: &str, mark: u32, value: &Value) -> Self {
+        let text = format!("policy {mark:08x} {value}");
+        Self { name: format!("p:{name}"), text, ms: POLICY_MS }
     }
 
     /// Somebody is taken off the lists.
@@ -67,6 +87,10 @@ impl Notices {
         until_us: u64,
         now_us: u64,
     ) -> Result<(), ListsFull> {
+        if let Some(policy) = name.strip_prefix("p:") {
+            self.take_policy(policy, text);
+            return Ok(());
+        }
         let Some(who) = who_of(name) else { return Ok(()) };
         let (kind, reason) = text.split_once(' ').unwrap_or((text, ""));
         let standing = match kind {
@@ -83,6 +107,37 @@ impl Notices {
             return Ok(());
         }
         self.lists.put(who, Entry { standing, until_us, reason: Arc::from(reason) }, now_us)
+    }
+}
+
+impl Notices {
+    fn take_policy(&self, name: &str, text: &str) {
+        let read = || {
+            let (mark, json) = text.strip_prefix("policy ")?.split_once(' ')?;
+            let mark = u32::from_str_radix(mark, 16).ok()?;
+            Some((mark, serde_json::from_str(json).ok()?))
+        };
+        let Some(change) = read() else { return };
+        let mut policies = self.policies.write();
+        if policies.get(name) != Some(&change)
+            && (policies.len() < MAX_POLICIES || policies.contains_key(name))
+        {
+            policies.insert(name.to_owned(), change);
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// How often limits were changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The new figures of a limit that was configured with this mark.
+    #[must_use]
+    pub fn policy(&self, name: &str, mark: u32) -> Option<Value> {
+        let policies = self.policies.read();
+        policies.get(name).filter(|(of, _)| *of == mark).map(|(_, value)| value.clone())
     }
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod exceed;
 mod flood;
 mod limiter;
+mod live;
 mod manual;
 mod signal;
 mod threads;

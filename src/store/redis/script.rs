@@ -270,7 +270,9 @@ impl Reader<'_> {
                 let state = entry(record, demand.tag, now_us);
                 let block = entry(record, demand.tag + 1, now_us);
                 let signal = entry(record, demand.tag + 2, now_us);
-                let factor = u16::try_from(signal.state.a).ok().filter(|factor| *factor > 0);
+                let factor = u16::try_from(signal.state.a)
+                    .ok()
+                    .filter(|factor| (1..=10_000).contains(factor));
                 standings.push(Standing {
                     factor: factor.unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
