@@ -129,6 +129,15 @@ declare namespace guard {
     authorize(options?: AuthorizeOptions): RequestHandler
 
     /**
+     * What a route demands of a request beyond what the stack before it has asked for: a verified token in any case, and
+     * with `fresh` that a shared store is asked, at this moment, whether it was revoked. For what must not happen with a
+     * token that was taken back a second ago: payments, changes of passwords. Without a shared store every check is fresh.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`.
+     */
+    require(demands?: RouteDemands): RequestHandler
+
+    /**
      * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s. Secrets are never
      * part of it. Once the guard is closed, the endpoint answers 503 without a body.
      *
@@ -145,7 +154,13 @@ declare namespace guard {
     /** Asking the policy outside of a request. */
     readonly policy: Policy
 
-    /** Resolves when the guard can decide requests: with the memory store at once. Rejects with `ERR_CLOSED`. */
+    /**
+     * Resolves when the guard can decide requests: with the memory store at once, with a shared store when that has
+     * answered and the list of revocations has been read, which takes 2 s and more where the list is new. It may be left
+     * out: limits then do as their `onStoreFailure` says, and requests with a token are refused with 503.
+     *
+     * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a store; `ERR_CLOSED`.
+     */
     ready(): Promise<void>
     /**
      * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
@@ -158,6 +173,16 @@ declare namespace guard {
      * @throws {@link GuardError} `ERR_CLOSED` after {@link Guard.close}.
      */
     health(): HealthReport
+  }
+
+  /** What {@link Guard.require} demands. */
+  export interface RouteDemands {
+    /**
+     * Whether the shared store itself must say that the token was not revoked. Where it gives no answer within its
+     * `timeout`, the request is refused with 503 `revocation_stale`.
+     * @default false
+     */
+    readonly fresh?: boolean | undefined
   }
 
   // ---------------------------------------------------------------------------------------------- configuration
@@ -224,9 +249,9 @@ declare namespace guard {
      */
     readonly jwt?: JwtOptions | false | undefined
     /**
-     * Whether tokens can be taken back with {@link Guard.revoke}. `false` switches the layer off; there is nothing
-     * else to choose but beside `store.memcached`. Revocations are this guard's own; guards with the same `store.memory.shared` and the same
-     * `jwt.issuer` have one list.
+     * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
+     * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
+     * own, or those of all guards with the same `store.memory.shared` and `jwt.issuer`, and there is nothing to choose.
      * @default {} where `jwt` is set
      */
     readonly revocation?: RevocationOptions | false | undefined
@@ -352,6 +377,7 @@ declare namespace guard {
    * restarted or flushed, and single ones when it is full. Such a key begins anew. In any span W a key is admitted at
    * most burst + limit / window × (W + s), where s is how much the processes differ in reading the server's clock:
    * below 0.1 s as a rule, 2 s at most just after one has connected. The processes' own wall clocks decide nothing.
+   * Without {@link RateLimitPolicy.exact} leases come on top, as with Redis.
    *
    * A key lives on one of the servers, picked by the text of their addresses, so all processes must write them alike. A
    * server that is away takes its keys along and no others. Revocations are never kept here, since one that is forgotten
@@ -381,15 +407,6 @@ declare namespace guard {
     readonly maxBytes?: Size | undefined
   }
 
-  /** How revocations are kept. */
-  export interface RevocationOptions {
-    /**
-     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
-     * its own, and a token that is revoked in one is still good in the others.
-     */
-    readonly scope?: 'process' | undefined
-  }
-
   /** The memory store. Cluster processes do not share it: each counts for itself. */
   export interface MemoryStoreOptions {
     /**
@@ -404,6 +421,38 @@ declare namespace guard {
      * the store belongs to this guard alone.
      */
     readonly shared?: string | undefined
+  }
+
+  /**
+   * How a list of revocations that processes share is looked at: only with a shared store. Each process has a copy of the
+   * list and follows the store, so that a request asks nobody. While the copy can't be trusted, a request with a token is
+   * refused with 503 `revocation_stale`: also between the start of a process and the moment when it has read the list
+   * ({@link Guard.ready}).
+   */
+  export interface RevocationOptions {
+    /**
+     * `'replica'` looks in the copy. `'strict'` asks the store for what is new before each check, one command for all
+     * requests that come meanwhile; {@link Guard.require} asks so on single routes.
+     * @default 'replica'
+     */
+    readonly mode?: 'replica' | 'strict' | undefined
+    /**
+     * The longest that a revocation by another process may take to be known here, in the worst case; usually it takes
+     * milliseconds. 1 s to 5 min.
+     * @default '5s'
+     */
+    readonly maxStaleness?: Duration | undefined
+    /**
+     * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
+     * as `'strict'` does, and refuses where it does not answer.
+     * @default 'deny'
+     */
+    readonly onStale?: 'deny' | 'probe' | undefined
+    /**
+     * Beside `store.memcached` alone, and the one option there: Memcached may forget at any time, so each process has a
+     * list of its own, and a token that is revoked in one is still good in the others.
+     */
+    readonly scope?: 'process' | undefined
   }
 
   // ---------------------------------------------------------------------------------------------------- headers
@@ -641,9 +690,36 @@ declare namespace guard {
      * What becomes of requests while a shared store gives no answer. `'local'`: this process counts alone, by its part
      * of the limit (the limit divided by the number of processes that were last seen alive, at least 1).
      * `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
-     * @default 'local'; `'closed'` with `exact`
+     * @default 'local'; `'closed'` with `exact` and with `count: 'failed'`
      */
     readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
+    /**
+     * Which requests count. Every request is charged before it is let in, so that many at once can't exceed the limit,
+     * and what does not count is given back when its response is over. `'failed'`: those that are answered with a status
+     * of 400 or more, by whichever handler or layer, or that end without an answer. `'succeeded'`: the others. Other
+     * than `'all'`, a shared store is asked for every request.
+     * @default 'all'
+     */
+    readonly count?: 'all' | 'failed' | 'succeeded' | undefined
+    /**
+     * What becomes of a request that exceeds the limit. `'reject'`: it is refused with 429. `'delay'`: it waits for its
+     * turn, which is charged at once, at most `maxDelay`; beyond that, or where `maxDelayed` others wait, it is refused.
+     * A client that leaves while it waits has used its turn. Not for the window algorithms. `'shadow'`: it passes, while
+     * the limit counts as if it had refused; `req.guard.limits` and the `log` event say what it would have done, and
+     * clients are told nothing of it. Other than `'reject'`, a shared store is asked for every request.
+     * @default 'reject'
+     */
+    readonly onExceed?: 'reject' | 'delay' | 'shadow' | undefined
+    /**
+     * The longest that a request waits with `onExceed: 'delay'`; 1 ms to 60 s.
+     * @default '5s'
+     */
+    readonly maxDelay?: Duration | undefined
+    /**
+     * How many requests wait for this limit at most, in one guard; 1 to 100000.
+     * @default 1000
+     */
+    readonly maxDelayed?: number | undefined
   }
 
   /** The limit of one role or plan. */
@@ -962,6 +1038,8 @@ declare namespace guard {
     readonly remaining: number
     /** In how many seconds more units come; 0 where all are there. */
     readonly reset: number
+    /** Only of a limit with `onExceed: 'shadow'`: whether it would have refused the request. */
+    readonly wouldRefuse?: boolean
   }
 
   /** One decided request, for {@link GuardConfig.log}. */
@@ -986,6 +1064,8 @@ declare namespace guard {
     readonly user?: string | undefined
     /** What the policy gave as reasons. */
     readonly reasons: readonly string[]
+    /** The limits with `onExceed: 'shadow'` that would have refused the request, where the stack has such limits. */
+    readonly shadow?: readonly string[] | undefined
   }
 
   // ------------------------------------------------------------------------------------------------- operations
@@ -1107,8 +1187,12 @@ declare namespace guard {
   /**
    * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with `ERR_MISSING_OPTION`. Each promise
    * resolves when the revocation is stored and in force: a request that starts afterwards is refused with 401
-   * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list;
-   * other guards, and processes, share none.
+   * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list.
+   *
+   * With a `redis` store all processes have one list. A promise resolves when the store has the revocation, which is then
+   * in force in this process, within milliseconds in the others, and after `maxStaleness` at the latest. It rejects with
+   * `ERR_STORE_UNAVAILABLE` where the store has not said that it has it: the token is refused here all the same, but call
+   * again, or the others may never hear of it.
    *
    * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one time; beyond that,
    * and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`, and nothing is forgotten for it.
@@ -1132,7 +1216,7 @@ declare namespace guard {
     subject(sub: string, before?: Date | number): Promise<void>
     /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
     session(sid: string): Promise<void>
-    /** Every token that this key signed or will sign, until the guard, or the last that shares its list, is closed. */
+    /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
     key(kid: string): Promise<void>
   }
 
@@ -1182,6 +1266,15 @@ declare namespace guard {
     }
     /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
     readonly revoked: RevocationCounts | null
+    /** How this process's copy of a shared list of revocations is; `null` where there is none. */
+    readonly revocation: {
+      /** `'fresh'`: it decides. `'stale'`: older than `maxStaleness`. `'not-ready'`: not read to its end yet. */
+      readonly state: 'fresh' | 'stale' | 'not-ready'
+      /** Milliseconds since it was certain that nothing is missing; `null` for never. */
+      readonly age: number | null
+      /** Entries that the store has lost and has not been given again yet. */
+      readonly missing: number
+    } | null
   }
 
   /** How many revocations are kept; those that have expired are counted until the next sweep. */

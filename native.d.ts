@@ -28,6 +28,12 @@ export declare function decide(stack: number, head: string, extras?: string | un
 /** Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add. */
 export declare function decideBody(ticket: number, body: Uint8Array): string
 
+/**
+ * Gives back what does not count of a request's charge, now that its response is known. `true` where a store has to
+ * be told, which `flush` does.
+ */
+export declare function finished(receipt: number, failed: boolean): boolean
+
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
@@ -84,3 +90,6 @@ export declare function tokenJwks(guard: number): string
 
 /** Verifies a token, revocation included. Answers its claims. */
 export declare function tokenVerify(guard: number, token: string): string
+
+/** Goes on with a request that a limit has held back. */
+export declare function wake(ticket: number): string

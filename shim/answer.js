@@ -2,6 +2,8 @@
 
 // An answer of the core is lines of text; src/node/answer.rs says which line is what, and why.
 
+const { prepareHeaders } = require('./headers.js')
+
 /** The lines of an answer; an empty one is what is not there. */
 const read = (text) => text.split('\n')
 
@@ -21,8 +23,28 @@ function readClaims(json) {
   return claims
 }
 
-/** Header names and values in turn. */
-const readHeaders = (line) => line.split('\u001f')
+// Headers by their line, which is the same for most requests.
+const MOST_HEADERS = 1000
+const knownHeaders = new Map()
+
+/** The response headers of a line: values of `Vary`, which are added to what is there, and the others for `putHeaders`. */
+function readHeaders(line) {
+  const known = knownHeaders.get(line)
+  if (known !== undefined) return known
+  const vary = []
+  const others = []
+  const pairs = line.split('\u001f')
+  for (let i = 0; i < pairs.length; i += 2) {
+    if (pairs[i] === 'Vary') vary.push(pairs[i + 1])
+    else others.push(pairs[i], pairs[i + 1])
+  }
+  const headers = { vary, fields: prepareHeaders(others) }
+  if (line.length <= 2048) {
+    if (knownHeaders.size >= MOST_HEADERS) knownHeaders.clear()
+    knownHeaders.set(line, headers)
+  }
+  return headers
+}
 
 module.exports = {
   read,
@@ -34,21 +56,26 @@ module.exports = {
   REFUSE: '2',
   PREFLIGHT: '3',
   ASK_KEYS: '4',
-  ASK_STORE: '5',
+  DELAY: '6',
+  // The first character of an answer that is a ticket alone: '5'.
+  ASK_STORE: 53,
   // Lines.
   KIND: 0,
   STATUS: 1,
   CODE: 2,
   PROBLEM: 3,
   MAX_BYTES: 4,
+  WAIT_MS: 4,
   HAS_BODY: 5,
   SECURE: 6,
   HEADERS: 7,
-  CLAIMS: 8,
-  TOKEN: 9,
-  CLIENT: 10,
-  LIMITS: 11,
-  REASONS: 12,
-  CHECKED: 13,
-  TICKET: 14
+  RATE_LIMIT: 8,
+  CLAIMS: 9,
+  TOKEN: 10,
+  CLIENT: 11,
+  LIMITS: 12,
+  REASONS: 13,
+  CHECKED: 14,
+  TICKET: 15,
+  RECEIPT: 16
 }

@@ -1,11 +1,15 @@
 'use strict'
 
+const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { validOf } = require('./request.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
+
+/** How long `guard.ready()` waits for a shared store, in milliseconds. */
+const MOST_PATIENCE = 10_000
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
 const collected = new FinalizationRegistry((handle) => native.release(handle))
@@ -39,7 +43,8 @@ function createGuard(config = {}) {
   }
   // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
-  const limit = (fn, name, key, ...args) => later(answerOf(fn, handle, text('name', name), parts(key), ...args))
+  const soon = (fn, ...args) => later(answerOf(fn, handle, ...args))
+  const limit = (fn, name, key, ...args) => soon(fn, text('name', name), parts(key), ...args)
 
   Object.assign(guard, {
     securityStack: (route) => [buildStack(owner, route, null)],
@@ -48,6 +53,7 @@ function createGuard(config = {}) {
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
+    require: (demands) => buildStack(owner, demands ?? {}, 'require'),
     validate(schemas) {
       const handler = buildStack(owner, schemas, 'payload')
       handler.valid = (req) => validOf(req, handler)
@@ -63,14 +69,14 @@ function createGuard(config = {}) {
     }),
     tokens: Object.freeze({
       issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      verify: async (token) => call(native.tokenVerify, text('token', token)),
+      verify: async (token) => soon(native.tokenVerify, text('token', token)),
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({
-      token: async (tokenOrJti, exp) => void call(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp)),
-      subject: async (sub, before) => void call(native.revokeSubject, text('sub', sub), seconds('before', before)),
-      session: async (sid) => void call(native.revokeSession, text('sid', sid)),
-      key: async (kid) => void call(native.revokeKey, text('kid', kid))
+      token: async (tokenOrJti, exp) => void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp))),
+      subject: async (sub, before) => void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before))),
+      session: async (sid) => void (await soon(native.revokeSession, text('sid', sid))),
+      key: async (kid) => void (await soon(native.revokeKey, text('kid', kid)))
     }),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
@@ -91,7 +97,18 @@ function createGuard(config = {}) {
       }
     },
     health: () => call(native.health),
-    ready: async () => void call(native.health),
+    ready: async () => {
+      const end = performance.now() + MOST_PATIENCE
+      while (!call(native.health).ready) {
+        if (performance.now() > end) {
+          throw new GuardError(`the store has not answered within ${MOST_PATIENCE / 1000} seconds; is it where \`store\` says?`, {
+            code: 'ERR_STORE_UNAVAILABLE',
+            status: 503
+          })
+        }
+        await sleep(20)
+      }
+    },
     close: async () => void native.release(handle)
   })
   collected.register(guard, handle)

@@ -1,15 +1,5 @@
 'use strict'
 
-/** Adds names to `Vary`, beside those that other handlers have put there. */
-function addVary(res, value) {
-  const old = res.getHeader('Vary')
-  if (old === undefined) return res.setHeader('Vary', value)
-  const have = String(old).toLowerCase().split(/\s*,\s*/)
-  if (have.includes('*')) return
-  const more = value.split(', ').filter((name) => !have.includes(name.toLowerCase()))
-  if (more.length > 0) res.setHeader('Vary', `${old}, ${more.join(', ')}`)
-}
-
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
   if (res.headersSent) {
@@ -44,4 +34,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { addVary, end, stripLate }
+module.exports = { end, stripLate }

@@ -10,14 +10,16 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
 const { parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
+const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
+const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
-const { addVary, end, stripLate } = require('./response.js')
+const { end, stripLate } = require('./response.js')
 const { takeSchemas, checkSecondStage } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE,
-  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, HAS_BODY, SECURE, HEADERS, CLAIMS, LIMITS, CHECKED, TICKET
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY,
+  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
@@ -34,13 +36,18 @@ function buildStack(owner, options, only) {
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
-  const { always, secure, remove, nonce: nonceIn } = plan.headers
+  const { remove, nonce: nonceIn } = plan.headers
+  const always = prepareHeaders(plan.headers.always)
+  const secure = prepareHeaders(plan.headers.secure)
   const strip = remove.filter((name) => name !== 'x-powered-by')
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const wantsParams = plan.wantsParams
+  const { wantsParams, hasShadow } = plan
   const whole = only === null && options === undefined
+  const checksBody = parts.includes('body')
+  // Only `guard.validate` hands out what it found valid.
+  const keepsValid = only === 'payload' && parts.length > 0
 
   function protect(req, res, next) {
     const state = stateOf(req)
@@ -51,10 +58,12 @@ function buildStack(owner, options, only) {
       state.guards.push(owner)
     }
     const x = { req, res, next, state }
-    attempt(x, () => {
-      putHeaders(x)
-      return askOrigin !== null && req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
-    })
+    attempt(x, begin)
+  }
+
+  function begin(x) {
+    putFixed(x)
+    return askOrigin !== null && x.req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
   }
 
   // Every step says whether the request has passed. The next handler is called outside of the `try`: what it throws is
@@ -62,16 +71,16 @@ function buildStack(owner, options, only) {
   function attempt(x, step) {
     let passed = false
     try {
-      passed = step()
+      passed = step(x)
     } catch (error) {
       return fail(x, error)
     }
     if (passed) x.next()
   }
 
-  function putHeaders({ req, res }) {
+  function putFixed({ req, res }) {
     if (res.headersSent) return
-    for (let i = 0; i < always.length; i += 2) res.setHeader(always[i], always[i + 1])
+    putHeaders(res, always)
     res.removeHeader('x-powered-by') // Express has set it already
     if (strip.length > 0) stripLate(res, strip)
     if (nonceIn !== null) {
@@ -96,11 +105,18 @@ function buildStack(owner, options, only) {
     if (origin !== undefined || wantsParams || counted !== undefined) {
       extras = JSON.stringify({ origin, params: wantsParams ? req.params : undefined, counted })
     }
-    return act(x, read(native.decide(handle, headOf(req, owner.trustsProxies), extras)))
+    return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
+  }
+
+  function go(x, answer) {
+    if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
+    wait(Number(answer.slice(1)), (fetch) => attempt(x, () => go(x, fetch())))
+    return false
   }
 
   function act(x, answer) {
     const { req, res } = x
+    if (answer.length > RECEIPT) keepReceipt(x.state, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) {
       if (answer[TICKET] !== '') native.abandon(Number(answer[TICKET]))
@@ -121,23 +137,40 @@ function buildStack(owner, options, only) {
         tell(x, 'preflight', Number(answer[STATUS]))
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
-        return act(x, read(native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET]))))))
-      case ASK_STORE:
-        wait(Number(answer[TICKET]), (fetch) => attempt(x, () => act(x, read(fetch()))))
-        return false
+        return go(x, native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET])))))
+      case DELAY:
+        return hold(x, Number(answer[TICKET]), Number(answer[WAIT_MS]))
       default:
         throw new Error('unknown answer of the core')
     }
   }
 
-  function answerHeaders(res, answer) {
-    if (answer[SECURE] === '1') for (let i = 0; i < secure.length; i += 2) res.setHeader(secure[i], secure[i + 1])
-    if (answer[HEADERS] === '') return
-    const headers = readHeaders(answer[HEADERS])
-    for (let i = 0; i < headers.length; i += 2) {
-      if (headers[i] === 'Vary') addVary(res, headers[i + 1])
-      else res.setHeader(headers[i], headers[i + 1])
+  // Its turn comes later; the core has the request's place, and bounds how many there are.
+  function hold(x, ticket, ms) {
+    const { res } = x
+    const timer = setTimeout(() => {
+      res.off('close', gone)
+      attempt(x, () => go(x, native.wake(ticket)))
+    }, ms)
+    // The connection keeps the process up, as long as there is one.
+    timer.unref()
+    res.once('close', gone)
+    return false
+
+    function gone() {
+      clearTimeout(timer)
+      native.abandon(ticket)
     }
+  }
+
+  function answerHeaders(res, answer) {
+    if (answer[SECURE] === '1') putHeaders(res, secure)
+    if (answer[HEADERS] !== '') {
+      const { vary, fields } = readHeaders(answer[HEADERS])
+      for (let i = 0; i < vary.length; i += 1) addVary(res, vary[i])
+      putHeaders(res, fields)
+    }
+    if (answer[RATE_LIMIT] !== '') res.setHeader('RateLimit', answer[RATE_LIMIT])
   }
 
   function keysOf(x, ticket) {
@@ -180,20 +213,22 @@ function buildStack(owner, options, only) {
   function pass(x, hasBody, checked) {
     const { req, state } = x
     // A stack without a schema of its own leaves what an earlier one has made of the body: it may have dropped members.
-    if (hasBody && (!state.hasBody || parts.includes('body'))) {
+    if (hasBody && (!state.hasBody || checksBody)) {
       req.body = JSON.parse(state.raw.toString())
       state.hasBody = true
     }
-    if (parts.length > 0) {
+    if (keepsValid || second.length > 0) {
       const valid = checked === '' ? {} : JSON.parse(checked)
-      if (parts.includes('body')) valid.body = req.body
+      if (checksBody) valid.body = req.body
       if (second.length > 0) {
         const problem = checkSecondStage(second, valid)
         if (problem !== null) return refuse(x, 422, 'validation_failed', problem)
-        if (parts.includes('body')) req.body = valid.body
+        if (checksBody) req.body = valid.body
       }
-      state.valid ??= new Map()
-      state.valid.set(protect, valid)
+      if (keepsValid) {
+        state.valid ??= new Map()
+        state.valid.set(protect, valid)
+      }
     }
     tell(x, 'allow')
     return true
@@ -224,7 +259,8 @@ function buildStack(owner, options, only) {
       status,
       code,
       user: req.user?.sub,
-      reasons: guard.reasons
+      reasons: guard.reasons,
+      shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
     }
     const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
     try {

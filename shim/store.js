@@ -24,6 +24,11 @@ function wait(ticket, goOn) {
   // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
   const context = new AsyncResource('KEEPSTONE')
   waiting.set(ticket, (fetch) => context.runInAsyncScope(goOn, undefined, fetch))
+  flushSoon()
+}
+
+/** Lets what was told to a store leave with what else is asked in this tick. */
+function flushSoon() {
   if (flushing) return
   flushing = true
   setImmediate(flush)
@@ -83,4 +88,4 @@ function internal(cause) {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
 }
 
-module.exports = { internal, later, listen, wait }
+module.exports = { flushSoon, internal, later, listen, wait }

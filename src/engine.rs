@@ -21,11 +21,10 @@ use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
-use crate::revocation::{RevocationConfig, Revocations};
+use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::{Callback, Stack, TokenDemand};
-use crate::store::memcached::MemcachedConfig;
 use crate::store::redis::Connector;
-use crate::store::{Backend, MemoryStore, SharedStore, StoreConfig};
+use crate::store::{MemoryStore, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -57,6 +56,17 @@ pub enum Store {
     Shared(Arc<SharedStore>),
 }
 
+impl Store {
+    /// Whether it has answered yet. One in this process need not be waited for.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Shared(store) => store.status().has_answered(),
+        }
+    }
+}
+
 /// A limit as it was declared, once for the guard or for one route.
 #[derive(Debug, Clone)]
 struct DeclaredLimit {
@@ -74,30 +84,74 @@ pub struct Tokens {
     pub verifier: Verifier,
     /// `None` where no key can sign.
     pub signer: Option<Signer>,
-    /// `None` where `revocation` is off.
-    pub revocations: Option<Arc<Revocations>>,
+    /// What is revoked.
+    pub revocations: RevocationList,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
 }
 
+/// What is revoked, and where that is written.
+#[derive(Debug)]
+pub enum RevocationList {
+    /// `revocation` is off.
+    Off,
+    /// In this process.
+    Local(Arc<Revocations>),
+    /// In a store that other processes share.
+    Shared(Arc<SharedRevocations>),
+}
+
+/// Whether the list of revocations can be looked at.
+#[derive(Debug)]
+pub enum Known {
+    /// It can: [`Tokens::check`] says whether a token is good.
+    Now,
+    /// When the store was asked what is new.
+    After(Arc<SharedRevocations>),
+    /// Not at the moment: 503.
+    No,
+}
+
 impl Tokens {
-    /// Layers 4 and 5: whose token it is, unless it was revoked.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
-        let verified = self.verifier.verify(token, now)?;
-        if let Some(revocations) = &self.revocations {
-            revocations.check(&verified).map_err(|_| TokenDenial::Revoked)?;
+    /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
+    #[must_use]
+    pub fn known(&self, fresh: bool, now: Now) -> Known {
+        let RevocationList::Shared(shared) = &self.revocations else { return Known::Now };
+        match shared.gate(fresh, now) {
+            Gate::Check => Known::Now,
+            Gate::RefreshFirst => Known::After(Arc::clone(shared)),
+            Gate::Refuse => Known::No,
         }
-        Ok(verified)
     }
 
-    /// Where to revoke. What no token needs any more is forgotten here, once a minute at the most: a request never
+    /// Layer 5: whether a token was revoked, as far as is known here: ask [`Self::known`] first.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
+        let checked = match &self.revocations {
+            RevocationList::Off => Ok(()),
+            RevocationList::Local(list) => list.check(token),
+            RevocationList::Shared(list) => list.check(token),
+        };
+        checked.map_err(|_| TokenDenial::Revoked)
+    }
+
+    /// The second up to which the tokens of a subject are revoked.
+    #[must_use]
+    pub fn subject_before(&self, subject: &str) -> Option<u64> {
+        match &self.revocations {
+            RevocationList::Off => None,
+            RevocationList::Local(list) => list.subject_before(subject),
+            RevocationList::Shared(list) => list.subject_before(subject),
+        }
+    }
+
+    /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
     /// waits for that.
     pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
-        let revocations = self.revocations.as_ref()?;
+        let RevocationList::Local(revocations) = &self.revocations else { return None };
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
             revocations.sweep(now);
@@ -123,6 +177,8 @@ pub enum Layers {
     Policy,
     /// `guard.validate()`.
     Payload,
+    /// `guard.require()`.
+    Require,
 }
 
 impl Engine {
@@ -145,18 +201,19 @@ impl Engine {
             Switch::On(value) => Some(Arc::new(Cors::parse("cors", value)?)),
             Switch::Off | Switch::Absent => None,
         };
-        let (store, shared_name) = match StoreConfig::parse("store", options.get("store"))? {
+        let (store, home) = match StoreConfig::parse("store", options.get("store"))? {
             StoreConfig::Memory(config) => {
-                (Store::Memory(MemoryStore::open(&config)?), config.shared)
+                (Store::Memory(MemoryStore::open(&config)?), Home::Process(config.shared))
             }
             StoreConfig::Redis(config) => {
-                let connector = Connector::new(*config, "store.redis")?;
-                (Store::Shared(SharedStore::open(connector)?), None)
+                let connector = Arc::new(Connector::new(*config, "store.redis")?);
+                let store = SharedStore::open(Arc::clone(&connector))?;
+                (Store::Shared(store), Home::Redis(connector))
             }
-            StoreConfig::Memcached(config) => (Store::Shared(SharedStore::open(*config)?), None),
+            StoreConfig::Memcached(config) => {
+                (Store::Shared(SharedStore::open(*config)?), Home::BesideMemcached)
+            }
         };
-        let may_forget =
-            matches!(&store, Store::Shared(shared) if shared.kind() == MemcachedConfig::KIND);
         let policies = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
             Switch::Absent => {
@@ -166,6 +223,7 @@ impl Engine {
             Switch::On(value) => declared_limits(value)?,
         };
         let base = limiter(&policies, &store)?;
+        let tokens = tokens(&options, &home)?;
         let policy = match Switch::read(&options, "policy") {
             Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
             Switch::Off | Switch::Absent => None,
@@ -179,7 +237,7 @@ impl Engine {
             policies,
             next_limit: AtomicU32::new(1000),
             limiters: RwLock::new(vec![base]),
-            tokens: tokens(&options, shared_name.as_deref(), may_forget)?,
+            tokens,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
             policy,
             profile,
@@ -199,6 +257,7 @@ impl Engine {
             Layers::Token => &["jwt"],
             Layers::Policy => &["policy"],
             Layers::Payload => &SCHEMA_OPTIONS,
+            Layers::Require => &["fresh"],
         };
         let options = Options::read("", route, known)?;
         let all = layers == Layers::All;
@@ -217,6 +276,7 @@ impl Engine {
             cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
             hosts: all && self.hosts.is_some(),
             token: self.token_demand(&options, layers)?,
+            fresh: options.bool("fresh")?.unwrap_or(false),
             callbacks: callbacks(&limits),
             limit_ids: limits
                 .iter()
@@ -315,7 +375,7 @@ impl Engine {
     ) -> Result<TokenDemand, ConfigError> {
         let Some(tokens) = &self.tokens else {
             return match layers {
-                Layers::Token => Err(ConfigError::invalid(
+                Layers::Token | Layers::Require => Err(ConfigError::invalid(
                     "jwt",
                     "must be set on the guard before a route can ask for a token",
                 )),
@@ -332,6 +392,7 @@ impl Engine {
             Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
         };
         Ok(match layers {
+            Layers::Require => TokenDemand::Required,
             Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
                 TokenDemand::Required
             }
@@ -444,26 +505,43 @@ fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
     Ok((!schemas.is_empty()).then_some(schemas))
 }
 
-/// `shared` is the name of a store in memory; `may_forget` is said of a store that no revocation can be trusted to.
-fn tokens(
-    options: &Options<'_>,
-    shared: Option<&str>,
-    may_forget: bool,
-) -> Result<Option<Tokens>, ConfigError> {
+/// Where revocations are kept.
+enum Home {
+    /// In this process; under a name, for all guards that give it.
+    Process(Option<String>),
+    /// In a store that other processes share.
+    Redis(Arc<Connector>),
+    /// In this process, which the user has to say: the store may forget.
+    BesideMemcached,
+}
+
+fn tokens(options: &Options<'_>, home: &Home) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
-    let revocation = match Switch::read(options, "revocation") {
-        Switch::Off => None,
-        _ if may_forget => {
-            Some(RevocationConfig::parse_beside_memcached("revocation", options.get("revocation"))?)
+    let is_shared = matches!(home, Home::Redis(_));
+    let revocation = match (Switch::read(options, "revocation"), home) {
+        (Switch::Off, _) => None,
+        (_, Home::BesideMemcached) => {
+            let value = options.get("revocation");
+            Some(RevocationConfig::parse_beside_memcached("revocation", value)?)
         }
-        Switch::Absent => Some(RevocationConfig::default()),
-        Switch::On(value) => Some(RevocationConfig::parse("revocation", value)?),
+        (Switch::Absent, _) => Some(RevocationConfig::default()),
+        (Switch::On(value), _) => Some(RevocationConfig::parse("revocation", value, is_shared)?),
     };
-    let revocations = revocation.map(|revocation| match shared {
-        Some(name) => Revocations::shared(revocation, config.max_lifetime(), name, config.issuer()),
-        None => Arc::new(Revocations::new(revocation, config.max_lifetime())),
-    });
+    let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
+    let revocations = match (revocation, home) {
+        (None, _) => RevocationList::Off,
+        (Some(revocation), Home::Redis(connector)) => {
+            let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
+            RevocationList::Shared(Arc::new(list))
+        }
+        (Some(revocation), Home::Process(Some(name))) => {
+            RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
+        }
+        (Some(revocation), _) => {
+            RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
+        }
+    };
     Ok(Some(Tokens {
         optional: config.optional,
         signer: Signer::new(Arc::clone(&config)),

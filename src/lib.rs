@@ -14,6 +14,7 @@ pub mod request;
 
 pub mod cors;
 pub mod engine;
+pub mod exchange;
 pub mod headers;
 pub mod limit;
 pub mod payload;

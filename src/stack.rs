@@ -28,19 +28,24 @@ use serde_json::{Map, Value};
 
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
-use crate::engine::Engine;
+use crate::engine::{Engine, Known};
 use crate::headers::HeaderSet;
 use crate::limit::{
-    Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits,
-    Subject,
+    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
+    PolicySet as Limits, Subject,
 };
 use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::store::ask::{Answer, Question};
-use crate::store::{SharedStore, StoreError};
+use crate::revocation::stale_refusal;
+use crate::store::ask::Question;
 use crate::token::{TokenDenial, Verified, bearer};
+
+pub use crate::exchange::{
+    Awaited, Callback, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk, TokenDemand,
+    Verdict, Waiting,
+};
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub struct Stack {
     pub(crate) hosts: bool,
     /// Whether a token is looked for, and whether there must be one.
     pub(crate) token: TokenDemand,
+    /// Whether the shared store itself must say that a token was not revoked.
+    pub(crate) fresh: bool,
     pub(crate) limiter: Option<Arc<Limiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
@@ -62,163 +69,6 @@ pub struct Stack {
     /// `None`: the body is the application's own affair.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
-}
-
-/// A key or cost function of one limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Callback {
-    /// The limit's name.
-    pub limit: String,
-    /// `key` or `cost`.
-    pub option: &'static str,
-    /// Where the function stands in the configuration: `rateLimit[0].key`.
-    pub path: String,
-}
-
-/// What a stack wants of a request's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenDemand {
-    /// No token is looked at.
-    Ignore,
-    /// Without a token the request is anonymous; a bad token is refused all the same.
-    Optional,
-    /// Without a token the request is refused.
-    Required,
-}
-
-/// What only JavaScript knows of a request.
-#[derive(Debug, Default)]
-pub struct Extras {
-    /// What the application's function said of the request's origin.
-    pub origin: Option<bool>,
-    /// Route parameters, as Express decoded them.
-    pub params: Vec<(String, String)>,
-    /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
-    pub counted: Vec<u32>,
-}
-
-/// What the application's own functions gave for one limit.
-#[derive(Debug, Default, Clone)]
-pub struct Keys {
-    /// The limit's name.
-    pub name: String,
-    /// What to count by.
-    pub key: Option<String>,
-    /// How much this request costs.
-    pub cost: Option<u32>,
-}
-
-/// Where a request stands when the core has said all it can for now.
-#[derive(Debug)]
-pub enum Verdict {
-    /// Every layer has passed.
-    Pass {
-        /// The checked parts, where schemas were given.
-        checked: Option<Checked>,
-        /// Whether a body was read and checked.
-        body: bool,
-    },
-    /// Read the body, at most so many bytes, and come back with [`Stack::after_body`].
-    ReadBody {
-        /// Most bytes to read.
-        max_bytes: u64,
-    },
-    /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
-    AskKeys,
-    /// Ask the shared store, and come back with [`Stack::settle`].
-    AskStore(Box<StoreAsk>),
-    /// A CORS preflight: answer with this status and no body.
-    Preflight {
-        /// 204 where it is allowed, 403 where not.
-        status: u16,
-    },
-    /// Refuse.
-    Refuse(Refusal),
-}
-
-/// What a request wants to know of a shared store.
-#[derive(Debug)]
-pub struct StoreAsk {
-    /// The store.
-    pub store: Arc<SharedStore>,
-    /// What to ask it.
-    pub question: Question,
-}
-
-/// A request on its way, with what the layers have found out about it.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The request itself; `None` if its head could not be read.
-    pub request: Option<Request>,
-    /// The instant that every layer sees.
-    pub now: Now,
-    /// What only JavaScript knows.
-    pub extras: Extras,
-    /// Response headers so far.
-    pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// Who it is, once a token was verified.
-    pub identity: Option<Arc<Verified>>,
-    /// What the limits said, in their order.
-    pub limits: Vec<LimitView>,
-    /// What the limits wait for.
-    pub pending: Option<Pending>,
-    /// Why the policy decided as it did, in its own words.
-    pub reasons: Vec<String>,
-    /// Whether the edge has told who the client is: it is told once.
-    pub written: bool,
-    /// How many of the limits it has told.
-    pub limits_written: usize,
-}
-
-impl Exchange {
-    /// An exchange of which nothing is known yet.
-    #[must_use]
-    pub fn new(extras: Extras, now: Now) -> Self {
-        Self {
-            request: None,
-            now,
-            extras,
-            headers: Vec::new(),
-            identity: None,
-            limits: Vec::new(),
-            pending: None,
-            reasons: Vec::new(),
-            written: false,
-            limits_written: 0,
-        }
-    }
-
-    /// What was told is not told again. The limits stay for a policy that reads the body.
-    pub fn forget_written(&mut self) {
-        self.written = true;
-        self.limits_written = self.limits.len();
-        self.headers.clear();
-        self.reasons.clear();
-    }
-}
-
-/// How one limit stands after this request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitView {
-    /// The limit's name.
-    pub name: Arc<str>,
-    /// Requests per window.
-    pub limit: u64,
-    /// How many more requests would pass now.
-    pub remaining: u64,
-    /// Whole seconds until there are more.
-    pub reset_s: u64,
-    /// Its number.
-    pub id: u32,
-}
-
-/// A request that waits for its body or for the application's functions.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The stack it is in.
-    pub stack: Arc<Stack>,
-    /// How far it has come.
-    pub exchange: Exchange,
 }
 
 impl Stack {
@@ -232,8 +82,7 @@ impl Stack {
                 x.request = Some(request);
                 verdict.and_then(|verdict| match verdict {
                     Some(verdict) => Ok(verdict),
-                    None if self.asks_keys() => Ok(Verdict::AskKeys),
-                    None => self.admit(&mut x, &[]),
+                    None => self.identified(&mut x),
                 })
             }
             Err(refusal) => Err(refusal),
@@ -249,25 +98,32 @@ impl Stack {
 
     /// Goes on with what the shared store has said, or without it.
     #[must_use]
-    pub fn settle(
-        &self,
-        x: &mut Exchange,
-        answer: Result<Answer, StoreError>,
-        now: Now,
-    ) -> Verdict {
-        let counted = match (&self.limiter, x.pending.take()) {
-            (Some(limiter), Some(pending)) => limiter.finish(&pending, answer, now),
-            _ => Err(LimitError::StoreAway),
+    pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
+        let verdict = match (x.awaited.take(), answer) {
+            (Some(Awaited::Revocations(verified)), StoreAnswer::Done(answer)) => {
+                answer.map_err(|_| stale_refusal()).and_then(|()| {
+                    self.accept_token(x, verified)?;
+                    self.identified(x)
+                })
+            }
+            (Some(Awaited::Limits(pending)), StoreAnswer::Judged(answer)) => self
+                .limiter
+                .as_ref()
+                .ok_or(LimitError::StoreAway)
+                .and_then(|limiter| limiter.finish(pending, answer, now))
+                .map_err(not_counted)
+                .and_then(|check| self.counted(x, check)),
+            _ => Err(not_counted(LimitError::StoreAway)),
         };
-        let verdict = match counted {
-            Ok(check) => self.counted(x, check),
-            Err(error) => Err(not_counted(error)),
-        };
-        let verdict = verdict.and_then(|ask| match ask {
-            Some(ask) => Ok(Verdict::AskStore(ask)),
-            None => self.welcome(x),
-        });
         verdict.unwrap_or_else(Verdict::Refuse)
+    }
+
+    /// Goes on with a request that a limit has held back.
+    #[must_use]
+    pub fn wake(&self, x: &mut Exchange, now: Now) -> Verdict {
+        x.places.clear();
+        x.now = now;
+        self.welcome(x).unwrap_or_else(Verdict::Refuse)
     }
 
     /// Layers 9 and 10, on the bytes of the body.
@@ -290,14 +146,18 @@ impl Stack {
         if let Some(status) = preflight {
             return Ok(Some(Verdict::Preflight { status }));
         }
-        self.check_token(request, x)?;
-        Ok(None)
+        self.check_token(request, x)
+    }
+
+    /// Behind layer 5: the application's own functions are asked first, where the limits need them.
+    fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
     }
 
     /// Layers 6 to 8: may it do that, and may it send that.
     fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
         match self.count(x, keys)? {
-            Some(ask) => Ok(Verdict::AskStore(ask)),
+            Some(verdict) => Ok(verdict),
             None => self.welcome(x),
         }
     }
@@ -349,20 +209,37 @@ impl Stack {
         }
     }
 
-    // 4 and 5
-    fn check_token(&self, request: &Request, x: &mut Exchange) -> Result<(), Refusal> {
+    // 4 and 5: `Some` where the shared store has to be asked
+    fn check_token(&self, request: &Request, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
         let (Some(tokens), true) = (&self.engine.tokens, self.token != TokenDemand::Ignore) else {
-            return Ok(());
+            return Ok(None);
         };
         // `Request::read` has refused a second header of this name.
         let Some(value) = request.header("authorization") else {
             return match self.token {
                 TokenDemand::Required => Err(TokenDenial::Missing.to_refusal()),
-                TokenDemand::Optional | TokenDemand::Ignore => Ok(()),
+                TokenDemand::Optional | TokenDemand::Ignore => Ok(None),
             };
         };
         let token = bearer(&[value]).map_err(|denial| denial.to_refusal())?.unwrap_or_default();
-        x.identity = Some(tokens.verify(token, x.now).map_err(|denial| denial.to_refusal())?);
+        let verified =
+            tokens.verifier.verify(token, x.now).map_err(|denial| denial.to_refusal())?;
+        match tokens.known(self.fresh, x.now) {
+            Known::Now => self.accept_token(x, verified).map(|()| None),
+            Known::After(list) => {
+                x.awaited = Some(Awaited::Revocations(verified));
+                Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))))
+            }
+            Known::No => Err(stale_refusal()),
+        }
+    }
+
+    // 5
+    fn accept_token(&self, x: &mut Exchange, verified: Arc<Verified>) -> Result<(), Refusal> {
+        if let Some(tokens) = &self.engine.tokens {
+            tokens.check(&verified).map_err(|denial| denial.to_refusal())?;
+        }
+        x.identity = Some(verified);
         Ok(())
     }
 
@@ -380,13 +257,19 @@ impl Stack {
                 && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
     }
 
+    /// Whether a limit of it only watches.
+    #[must_use]
+    pub fn has_shadow(&self) -> bool {
+        self.limiter.as_ref().is_some_and(|limiter| limiter.has_shadow())
+    }
+
     /// Whether the application's functions are to be asked before the limits.
     fn asks_keys(&self) -> bool {
         !self.callbacks.is_empty()
     }
 
     // 6: `Some` where the shared store has to be asked
-    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Box<StoreAsk>>, Refusal> {
+    fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Verdict>, Refusal> {
         let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
@@ -426,32 +309,39 @@ impl Stack {
             },
             x.now,
         );
-        let check = check.map_err(not_counted)?;
-        self.counted(x, check)
-    }
-
-    /// What a check means: `Some` where the shared store has to be asked.
-    fn counted(
-        &self,
-        x: &mut Exchange,
-        check: Check<'_>,
-    ) -> Result<Option<Box<StoreAsk>>, Refusal> {
-        match check {
-            Check::Done(outcome) => self.note(x, outcome).map(|()| None),
-            Check::Ask(pending, question) => {
-                x.pending = Some(pending);
-                let store =
-                    self.limiter.as_ref().and_then(|limiter| limiter.shared_store().cloned());
-                let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
-                Ok(Some(Box::new(StoreAsk { store, question })))
-            }
+        match check.map_err(not_counted)? {
+            Check::Done(outcome) => self.note(x, outcome),
+            Check::Ask(pending, question) => self.ask_limits(x, pending, question).map(Some),
         }
     }
 
-    /// Tells what the limits said; a refusal by one of them ends the way.
-    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<(), Refusal> {
+    /// Layers 6 to 8, once the shared store has spoken.
+    fn counted(&self, x: &mut Exchange, check: Check<'_>) -> Result<Verdict, Refusal> {
+        match check {
+            Check::Done(outcome) => match self.note(x, outcome)? {
+                Some(verdict) => Ok(verdict),
+                None => self.welcome(x),
+            },
+            Check::Ask(pending, question) => self.ask_limits(x, pending, question),
+        }
+    }
+
+    fn ask_limits(
+        &self,
+        x: &mut Exchange,
+        pending: Pending,
+        question: Question,
+    ) -> Result<Verdict, Refusal> {
+        x.awaited = Some(Awaited::Limits(pending));
+        let store = self.limiter.as_ref().and_then(|limiter| limiter.shared_store().cloned());
+        let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
+        Ok(Verdict::AskStore(StoreAsk::Limits(store, question)))
+    }
+
+    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
+    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<Option<Verdict>, Refusal> {
         let refusal = outcome.to_refusal();
-        if !outcome.states.is_empty() {
+        if !outcome.rate_limit.is_empty() {
             x.headers
                 .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
             x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
@@ -468,9 +358,20 @@ impl Stack {
                 remaining: state.remaining,
                 reset_s: state.reset_s,
                 id: *id,
+                shadow: state.shadow.then_some(state.violated),
             });
         }
-        refusal.map_or(Ok(()), Err)
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if let Some(limiter) = self.limiter.as_ref().filter(|_| !outcome.charges.is_empty()) {
+            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges));
+        }
+        if outcome.delay_us == 0 {
+            return Ok(None);
+        }
+        x.places = outcome.places;
+        Ok(Some(Verdict::Delay { ms: outcome.delay_us.div_ceil(1000) }))
     }
 
     fn policy_reads_body(&self) -> bool {
@@ -492,8 +393,9 @@ impl Stack {
         let identity = x.identity.as_deref();
         let client =
             request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
-        // The tightest limit is the one that a policy can reason about.
-        let rate = x.limits.iter().min_by_key(|limit| limit.remaining);
+        // The tightest limit is the one that a policy can reason about, but for those that only watch.
+        let limits = x.limits.iter().filter(|limit| limit.shadow.is_none());
+        let rate = limits.min_by_key(|limit| limit.remaining);
         let input = InputParts {
             method: request.method(),
             path: &path,

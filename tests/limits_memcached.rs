@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests are tests"
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests, and they wait for real servers"
 )]
 
 use std::collections::HashMap;
@@ -233,7 +234,7 @@ fn it_judges_as_the_arithmetic_does_at_the_same_instants() {
             let model = models.get_mut(&(who, demand.tag)).unwrap();
             match action {
                 Action::Consume if admitted && cost > 0 => {
-                    model.keep(rule, rule.charge(state, cost, now_us), now_us)
+                    model.keep(rule, rule.charge(state, cost, now_us), now_us);
                 }
                 Action::Charge => model.keep(rule, rule.charge(state, cost, now_us), now_us),
                 Action::Refund => model.keep(rule, rule.refund(state, cost, now_us), now_us),

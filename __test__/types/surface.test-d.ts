@@ -43,6 +43,21 @@ const guard = createGuard(full)
 expect<Equals<typeof guard, Guard>>()
 expect<Equals<ReturnType<typeof securityStack>, RequestHandler[]>>()
 
+// A shared store.
+createGuard({
+  store: { redis: { sentinel: { nodes: ['redis://127.0.0.1:26379'], name: 'main' }, password: 'x', timeout: '50ms' } },
+  rateLimit: { name: 'login', limit: 5, window: '15m', exact: true, onStoreFailure: 'closed' },
+  jwt: { ...base, jwks },
+  revocation: { mode: 'strict', maxStaleness: '2s', onStale: 'probe' },
+})
+createGuard({ store: { redis: 'redis://127.0.0.1:6379' } })
+expect<Equals<ReturnType<typeof guard.require>, RequestHandler>>()
+guard.require({ fresh: true })
+// @ts-expect-error: not a demand
+guard.require({ scopes: ['pay'] })
+// @ts-expect-error: not a mode
+createGuard({ revocation: { mode: 'local' } })
+
 // Off is `false`, and `undefined` is as good as left out.
 createGuard({ headers: false, cors: false, rateLimit: false, jwt: false, revocation: false, policy: false })
 createGuard({ profile: undefined, log: undefined })
@@ -109,9 +124,21 @@ guard.forwardAuth
 // @ts-expect-error
 guard.csrf
 // @ts-expect-error
-createGuard({ store: { redis: 'redis://localhost' } })
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
+
+// What becomes of requests that are too many, and which count
+createGuard({
+  rateLimit: [
+    { name: 'login', limit: 1, window: '1s', count: 'failed' },
+    { name: 'slow', limit: 1, window: '1s', onExceed: 'delay', maxDelay: '5s', maxDelayed: 10 },
+    { name: 'new', limit: 1, window: '1s', onExceed: 'shadow', count: 'succeeded' }
+  ],
+  log: ({ shadow }) => expect<Equals<typeof shadow, readonly string[] | undefined>>()
+})
 // @ts-expect-error
-createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', count: 'failed' } })
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', count: 'none' } })
+// @ts-expect-error
+createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', onExceed: 'drop' } })
 
 // Errors
 function explain(error: unknown): string | undefined {

@@ -84,6 +84,10 @@ pub struct Rule {
     scale: u128,
     /// `capacity × step`: how far ahead of now the TAT may be.
     full: u128,
+    /// How much further it may be, by requests that wait until it is not.
+    slack: u128,
+    /// Whether it only watches: what it would refuse passes, uncounted by it.
+    watching: bool,
 }
 
 /// How a key stands, for headers and for the store.
@@ -122,7 +126,37 @@ impl Rule {
         let step = u128::from(window_us / divisor);
         let scale = u128::from(limit / divisor);
         let full = u128::from(capacity) * step;
-        Self { algorithm, limit, window_us, capacity, step, scale, full }
+        Self { algorithm, limit, window_us, capacity, step, scale, full, slack: 0, watching: false }
+    }
+
+    /// The same limit for requests that may wait up to `longest` for their turn: they are charged ahead of time, each
+    /// behind the others, and [`Rule::delay`] says how long each has to wait. It means nothing to windows.
+    #[must_use]
+    pub fn with_delay(mut self, longest: Duration) -> Self {
+        if self.algorithm.has_burst() {
+            self.slack = u128::from(micros(longest)) * self.scale;
+        }
+        self
+    }
+
+    /// The same limit without waiting.
+    #[must_use]
+    pub const fn without_delay(mut self) -> Self {
+        self.slack = 0;
+        self
+    }
+
+    /// The same limit, which only watches.
+    #[must_use]
+    pub const fn watching(mut self) -> Self {
+        self.watching = true;
+        self
+    }
+
+    /// Whether it only watches.
+    #[must_use]
+    pub const fn is_watching(&self) -> bool {
+        self.watching
     }
 
     /// How it counts.
@@ -154,17 +188,25 @@ impl Rule {
         (self.step, self.scale)
     }
 
+    /// How far ahead of now the TAT may be at most, in `1 / scale` microseconds.
+    pub(super) const fn reach(&self) -> u128 {
+        self.full + self.slack
+    }
+
     /// The same limit for one of `instances` that share it: its part of the limit and of the burst, at least 1.
     #[must_use]
     pub fn share(&self, instances: u32) -> Self {
         let part =
             |whole: u64| u32::try_from(whole / u64::from(instances.max(1))).unwrap_or(u32::MAX);
-        Self::new(
+        let share = Self::new(
             self.algorithm,
             part(self.limit),
             Duration::from_micros(self.window_us),
             part(self.capacity),
-        )
+        );
+        // The wait stays the same, whatever part of a microsecond each counts in.
+        let slack = share.scale.saturating_mul(self.slack) / self.scale.max(1);
+        Self { slack, watching: self.watching, ..share }
     }
 
     /// The clock this rule counts on, in microseconds: the wall clock for aligned windows, else the monotonic one.
@@ -189,7 +231,10 @@ impl Rule {
                 let (older, newer) = self.counts(state, now_us);
                 cost == 0 || newer + self.weighted(older, now_us) + u64::from(cost) <= self.limit
             }
-            _ => self.level(state, now_us) + u128::from(cost) * self.step <= self.full || cost == 0,
+            _ => {
+                let level = self.level(state, now_us) + u128::from(cost) * self.step;
+                cost == 0 || u64::from(cost) <= self.capacity && level <= self.full + self.slack
+            }
         }
     }
 
@@ -208,9 +253,40 @@ impl Rule {
             }
             _ => {
                 let level = self.level(state, now_us) + u128::from(cost) * self.step;
-                self.with_level(level.min(self.full), now_us)
+                self.with_level(level.min(self.full + self.slack), now_us)
             }
         }
+    }
+
+    /// Microseconds that a request which was charged just now has to wait for its turn.
+    #[must_use]
+    pub fn delay(&self, state: State, now_us: u64) -> u64 {
+        if self.slack == 0 {
+            return 0;
+        }
+        ceil_div(self.level(state, now_us).saturating_sub(self.full), self.scale)
+    }
+
+    /// What is left to give back of a charge of `cost`, which has left `charged` behind: as a rule, and a cost under
+    /// that rule. `None` where nothing is.
+    ///
+    /// Of what a request has used, part may have come back by itself, and been used again by others. Giving all of it
+    /// back then would let more through than the limit. Under GCRA the request lies at the end of the queue that
+    /// `charged` is, so what has not leaked of its cost is at most what is still ahead of now (where others of that
+    /// queue were given back in the meantime, it is less: then up to one cost is given back too much). A window that is
+    /// over has nothing to give back, and one that is about to end is left alone: the store may see it end first.
+    #[must_use]
+    pub fn remainder(&self, charged: State, cost: u32, now_us: u64) -> Option<(Self, u32)> {
+        if !self.algorithm.has_burst() {
+            let margin = (self.window_us / 20).min(1_000_000);
+            let State([window, _]) = charged;
+            let late = self.rest_of_window(now_us) <= margin;
+            return (window == self.window_of(now_us) && !late && cost > 0)
+                .then_some((*self, cost));
+        }
+        let step = (u128::from(cost) * self.step).min(self.level(charged, now_us));
+        // One unit of this rule is all that is left.
+        (step > 0).then_some((Self { step, ..*self }, 1))
     }
 
     /// The state after `cost` is given back: at most everything is.
@@ -243,7 +319,7 @@ impl Rule {
                 let State([window, _]) = state;
                 window > self.window_of(now_us)
             }
-            _ => to_u128(state).saturating_sub(self.at(now_us)) > self.full,
+            _ => to_u128(state).saturating_sub(self.at(now_us)) > self.full + self.slack,
         };
         if ahead { self.charge(state, 0, now_us) } else { state }
     }
@@ -257,15 +333,15 @@ impl Rule {
                 let State([window, _]) = state;
                 window.saturating_mul(self.window_us)
             }
-            _ => ceil_div(to_u128(state).saturating_sub(self.full), self.scale),
+            _ => ceil_div(to_u128(state).saturating_sub(self.reach()), self.scale),
         }
     }
 
-    /// Microseconds until a request of `cost` is admitted, if nothing else comes; 0 if it is now. A cost above
-    /// [`Rule::capacity`] is never admitted: the answer is then the wait for everything that there is.
+    /// Microseconds until a request of `cost` is admitted without waiting, if nothing else comes; 0 if it is now. A cost
+    /// above [`Rule::capacity`] is never admitted: the answer is then the wait for everything that there is.
     #[must_use]
     pub fn wait(&self, state: State, cost: u32, now_us: u64) -> u64 {
-        if self.fits(state, cost, now_us) {
+        if cost == 0 || self.slack == 0 && self.fits(state, cost, now_us) {
             return 0;
         }
         let cost = u64::from(cost).min(self.capacity);
@@ -297,7 +373,7 @@ impl Rule {
                 let (older, newer) = self.counts(state, now_us);
                 self.limit.saturating_sub(newer + self.weighted(older, now_us))
             }
-            _ => floor_div(self.full - self.level(state, now_us), self.step),
+            _ => floor_div(self.full.saturating_sub(self.level(state, now_us)), self.step),
         };
         let reset_us = match u32::try_from(remaining + 1) {
             Ok(more) if remaining < self.capacity => self.wait(state, more, now_us),
@@ -327,9 +403,10 @@ impl Rule {
         u128::from(now_us) * self.scale
     }
 
-    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for one that has used everything.
+    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for one that has used everything, more for one with
+    /// requests that wait.
     fn level(&self, state: State, now_us: u64) -> u128 {
-        to_u128(state).saturating_sub(self.at(now_us)).min(self.full)
+        to_u128(state).saturating_sub(self.at(now_us)).min(self.full + self.slack)
     }
 
     fn with_level(&self, level: u128, now_us: u64) -> State {

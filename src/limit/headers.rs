@@ -64,7 +64,7 @@ fn push_name(out: &mut String, name: &str) {
 }
 
 /// Faster than `write!`, which goes through `fmt::Arguments`. At most 20 digits deep.
-pub(super) fn push_number(out: &mut String, number: u64) {
+pub(crate) fn push_number(out: &mut String, number: u64) {
     if number >= 10 {
         push_number(out, number / 10);
     }

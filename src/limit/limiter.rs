@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::algorithm::{Rule, State, View};
-use super::config::{Cost, KeySpec, LimitPolicy, OnStoreFailure, Scope};
+use super::charge::{Charge, Place, Places};
+use super::config::{Cost, Count, KeySpec, LimitPolicy, OnExceed, OnStoreFailure, Scope};
 use super::error::LimitError;
 use super::headers::{policy_item, push_item, push_limit, seconds};
 use super::outcome::{LimitState, Outcome};
@@ -24,7 +25,7 @@ pub struct Limiter {
     pub(super) store: Arc<MemoryStore>,
     pub(super) shared: Option<Arc<SharedStore>>,
     pub(super) policies: Vec<Prepared>,
-    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it.
+    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and none only watches.
     header: Option<String>,
 }
 
@@ -37,6 +38,9 @@ pub(super) struct Prepared {
     scope: Scope,
     pub(super) exact: bool,
     pub(super) on_failure: OnStoreFailure,
+    pub(super) count: Count,
+    /// `None` where what exceeds the limit does not wait.
+    pub(super) places: Option<Places>,
     pub(super) own: Counter,
     /// By role or plan, the most generous first.
     pub(super) tiers: Vec<(String, Counter)>,
@@ -89,7 +93,7 @@ impl PolicySet {
 }
 
 /// One policy's part in a check.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Part<'l> {
     /// The policy's place in the limiter.
     pub(super) index: usize,
@@ -105,6 +109,8 @@ pub(super) struct Part<'l> {
     pub(super) record: Record,
     /// What this process has of the limit, while a shared store is away.
     pub(super) share: Option<Rule>,
+    /// Its place among those that wait, where it may have to.
+    pub(super) place: Option<Place>,
     /// Requests to debit in a shared store ahead of time.
     pub(super) ahead: u32,
     /// What was debited ahead of time and is still to be spent here.
@@ -115,6 +121,17 @@ pub(super) struct Part<'l> {
 impl Part<'_> {
     pub(super) fn rule(&self) -> &Rule {
         self.share.as_ref().unwrap_or(&self.counter.rule)
+    }
+
+    /// Whether the limit only watches.
+    pub(super) fn is_watching(&self) -> bool {
+        self.counter.rule.is_watching()
+    }
+
+    /// What the request is asked by: where it has no place to wait in, it has to fit at once.
+    pub(super) fn asked_rule(&self) -> Rule {
+        let rule = *self.rule();
+        if self.place.is_some() { rule } else { rule.without_delay() }
     }
 
     pub(super) fn clock_us(&self) -> u64 {
@@ -128,7 +145,7 @@ impl Part<'_> {
     /// Whether the request may pass as the key stands.
     pub(super) fn would_fit(&self) -> bool {
         self.record.blocked_until_us <= self.now.mono_us
-            && self.rule().fits(State(self.record.state), self.cost, self.clock_us())
+            && self.asked_rule().fits(State(self.record.state), self.cost, self.clock_us())
     }
 
     /// How long a refused request has to wait.
@@ -182,8 +199,11 @@ impl Limiter {
             }
             prepared.push(Prepared::new(policy, &store, scope));
         }
-        let no_tiers = prepared.iter().all(|policy| policy.tiers.is_empty());
-        let header = no_tiers.then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
+        let simple = |policy: &Prepared| policy.tiers.is_empty() && !policy.own.rule.is_watching();
+        let header = prepared
+            .iter()
+            .all(simple)
+            .then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
         Ok(Self { store, shared, policies: prepared, header })
     }
 
@@ -191,6 +211,12 @@ impl Limiter {
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.policies.iter().position(|policy| policy.name == name)
+    }
+
+    /// Whether a policy of it only watches.
+    #[must_use]
+    pub fn has_shadow(&self) -> bool {
+        self.policies.iter().any(|policy| policy.own.rule.is_watching())
     }
 
     /// The store that it counts in.
@@ -242,6 +268,7 @@ impl Limiter {
                 now,
                 record: Record::default(),
                 share: None,
+                place: policy.places.as_ref().and_then(Places::take),
                 ahead: 0,
                 leased: 0,
                 fits: false,
@@ -267,41 +294,45 @@ impl Limiter {
             let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
             part.record = known.unwrap_or_default();
             part.fits = part.would_fit();
-            allowed &= part.fits;
+            allowed &= part.fits || part.is_watching();
         }
         let mut admitted = allowed;
         for part in &mut parts {
             let rule = *part.rule();
             let (state, clock_us) = (State(part.record.state), part.clock_us());
-            let state = if allowed {
+            let charged = allowed && part.fits;
+            let state = if charged {
                 rule.charge(state, part.cost, clock_us)
             } else {
                 rule.settle(state, clock_us)
             };
             let view = rule.view(state, clock_us);
             part.record = record(&part.record, &rule, state, &view, part.policy.price(), now);
-            if !allowed {
+            if !charged {
                 if !part.fits {
                     locked.update(&part.key, part.record);
                 }
             } else if part.cost > 0 && !locked.put(&part.key, part.record, now.mono_us) {
                 // No place at all, so nothing would count this request: it must not pass.
                 part.fits = false;
-                admitted = false;
+                admitted &= part.is_watching();
             }
         }
         drop(locked);
-        self.report(&parts, admitted)
+        self.report(parts, admitted)
     }
 
     /// The outcome of a request whose parts are judged.
-    pub(super) fn report<'l>(&'l self, parts: &[Part<'l>], allowed: bool) -> Outcome<'l> {
+    pub(super) fn report<'l>(&'l self, parts: Vec<Part<'l>>, allowed: bool) -> Outcome<'l> {
         let mut outcome = Outcome {
             allowed,
             rate_limit: String::with_capacity(parts.len() * 32),
-            rate_limit_policy: self.policy_header(parts),
+            rate_limit_policy: self.policy_header(&parts),
             retry_after: None,
             states: Vec::with_capacity(parts.len()),
+            delay_us: 0,
+            places: Vec::new(),
+            charges: Vec::new(),
         };
         let mut retry_us = 0;
         for part in parts {
@@ -311,7 +342,8 @@ impl Limiter {
                 view.remaining = 0;
                 view.reset_us = part.record.blocked_until_us - part.now.mono_us;
             }
-            if !allowed && !part.fits {
+            let shadow = part.is_watching();
+            if !allowed && !part.fits && !shadow {
                 retry_us = retry_us.max(part.wait_us());
             }
             let state = LimitState {
@@ -320,9 +352,21 @@ impl Limiter {
                 remaining: view.remaining,
                 reset_s: seconds(view.reset_us),
                 violated: !part.fits,
+                shadow,
             };
-            push_limit(&mut outcome.rate_limit, state.name, state.remaining, state.reset_s);
+            // What only watches must not change what clients do.
+            if !shadow {
+                push_limit(&mut outcome.rate_limit, state.name, state.remaining, state.reset_s);
+            }
             outcome.states.push(state);
+            if allowed {
+                outcome.charges.extend(Charge::of(&part));
+                let delay_us = part.rule().delay(State(part.record.state), part.clock_us());
+                if delay_us > 0 && part.fits && part.cost > 0 {
+                    outcome.delay_us = outcome.delay_us.max(delay_us);
+                    outcome.places.extend(part.place);
+                }
+            }
         }
         if !allowed {
             outcome.retry_after = Some(seconds(retry_us).max(1));
@@ -333,9 +377,12 @@ impl Limiter {
     fn policy_header<'l>(&'l self, parts: &[Part<'l>]) -> Cow<'l, str> {
         match (parts, &self.header) {
             ([], _) => Cow::Borrowed(""),
-            ([one], _) => Cow::Borrowed(&one.counter.header),
+            ([one], _) if !one.is_watching() => Cow::Borrowed(&one.counter.header),
             (all, Some(header)) if all.len() == self.policies.len() => Cow::Borrowed(header),
-            (some, _) => Cow::Owned(join_headers(some.iter().map(|part| part.counter))),
+            (some, _) => {
+                let told = some.iter().filter(|part| !part.is_watching());
+                Cow::Owned(join_headers(told.map(|part| part.counter)))
+            }
         }
     }
 }
@@ -358,6 +405,11 @@ impl Prepared {
             scope: policy.scope,
             exact: policy.exact,
             on_failure: policy.on_failure,
+            count: policy.count,
+            places: match policy.on_exceed {
+                OnExceed::Delay { most, .. } => Some(Places::new(most)),
+                OnExceed::Reject | OnExceed::Shadow => None,
+            },
             own,
             tiers,
         }

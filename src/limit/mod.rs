@@ -21,6 +21,7 @@
 
 pub mod address;
 pub mod algorithm;
+mod charge;
 mod config;
 mod error;
 mod headers;
@@ -34,8 +35,13 @@ mod tests;
 mod wire;
 
 pub use address::ClientKey;
-pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST, OnStoreFailure};
+pub use charge::{Charge, Charged, Place};
+pub use config::{
+    Cost, Count, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST, OnExceed, OnStoreFailure,
+};
 pub use error::LimitError;
+#[cfg(feature = "node")]
+pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::charge::{Charge, Place};
 use crate::refusal::Refusal;
 
 /// How one policy stands after a request.
@@ -15,16 +16,18 @@ pub struct LimitState<'l> {
     pub remaining: u64,
     /// Whole seconds until there are more, rounded up; 0 if all are there.
     pub reset_s: u64,
-    /// Whether it is (one of) those that refused the request.
+    /// Whether it is (one of) those that refused the request, or would have, where it only watches.
     pub violated: bool,
+    /// Whether it only watches.
+    pub shadow: bool,
 }
 
 /// What comes of one request under all its policies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Outcome<'l> {
     /// Whether every policy admits it. If not, none has counted it.
     pub allowed: bool,
-    /// The value of `RateLimit`. Empty where no policy was about the request: then send neither header.
+    /// The value of `RateLimit`. Empty where no policy that refuses was about the request: then send neither header.
     pub rate_limit: String,
     /// The value of `RateLimit-Policy`.
     pub rate_limit_policy: Cow<'l, str>,
@@ -33,12 +36,18 @@ pub struct Outcome<'l> {
     pub retry_after: Option<u64>,
     /// The policies that were about the request, in their order.
     pub states: Vec<LimitState<'l>>,
+    /// How long the request has to wait for its turn, in microseconds; its slot is charged already.
+    pub delay_us: u64,
+    /// Its places among those that wait.
+    pub places: Vec<Place>,
+    /// What may have to be given back.
+    pub charges: Vec<Charge>,
 }
 
 impl<'l> Outcome<'l> {
     /// The names of the policies that refused.
     pub fn violated(&self) -> impl Iterator<Item = &'l str> {
-        self.states.iter().filter(|state| state.violated).map(|state| state.name)
+        self.states.iter().filter(|state| state.violated && !state.shadow).map(|state| state.name)
     }
 
     /// The 429 for a request that is not allowed, with `Retry-After` (RFC 6585 section 4, RFC 9110 section 10.2.3).

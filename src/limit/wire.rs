@@ -6,7 +6,7 @@ use super::algorithm::{Algorithm, Rule, State};
 /// How a rule charges one cost, for whoever judges it elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// 0 GCRA, 1 fixed window, 2 sliding window.
+    /// 0 GCRA, 1 fixed window, 2 sliding window; 16 more for a rule that only watches.
     pub kind: u8,
     /// GCRA: whole microseconds that the cost adds; else the window in microseconds.
     pub p: u64,
@@ -35,23 +35,25 @@ impl Rule {
     /// What a request of `cost` means to it.
     #[must_use]
     pub fn terms(&self, cost: u32) -> Terms {
+        let watching = if self.is_watching() { 16 } else { 0 };
         match self.algorithm() {
             Algorithm::FixedWindow | Algorithm::SlidingWindow => Terms {
-                kind: if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
+                kind: watching + if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
                 p: self.window_us(),
-                // More than the limit never fits, however much more.
-                q: cost.min(whole(u128::from(self.limit()) + 1)),
+                // More than two windows hold never fits, and gives back all of them, however much more.
+                q: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
                 r: 0,
                 s: whole(u128::from(self.limit())),
                 t: 0,
             },
             _ => {
                 let (step, scale) = self.interval();
-                let capacity = u128::from(self.capacity());
-                let adds = u128::from(cost).min(capacity + 1) * step;
-                let full = capacity * step;
+                let full = self.reach();
+                let fits = u64::from(cost) <= self.capacity();
+                // More than the capacity never fits, however much more.
+                let adds = if fits { u128::from(cost) * step } else { full + step };
                 Terms {
-                    kind: 0,
+                    kind: watching,
                     p: long(adds / scale),
                     q: whole(adds % scale),
                     r: long(full / scale),
@@ -122,6 +124,12 @@ mod tests {
             Just(Algorithm::FixedWindow),
             Just(Algorithm::SlidingWindow)
         ]
+    }
+
+    #[test]
+    fn a_refund_reaches_both_windows_of_a_sliding_limit() {
+        let rule = Rule::new(Algorithm::SlidingWindow, 2, Duration::from_secs(1), 2);
+        assert_eq!([1, 4, 5, 6, u32::MAX].map(|cost| rule.terms(cost).q), [1, 4, 5, 5, 5]);
     }
 
     proptest! {

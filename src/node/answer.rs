@@ -7,20 +7,27 @@
 //! an `Object.prototype` that a bug of the application polluted. No value has a line break: JSON escapes it, and no header
 //! may have one.
 //!
+//! A request that waits for a shared store has one line: `5` and its ticket at once.
+//!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `5` ask the shared store |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read |
+//! | 4 | most bytes of the body to read; milliseconds to wait |
 //! | 5 | `1` when the body was checked and may be parsed |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
-//! | 8, 9 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
-//! | 10 | client address |
-//! | 11, 12 | limits, `[[name, limit, remaining, reset, number]]`; reasons of the policy, a list |
-//! | 13 | checked `query`, `params` and `headers`, an object |
-//! | 14 | ticket of the waiting request |
+//! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
+//! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
+//! | 11 | client address |
+//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
+//! | 14 | checked `query`, `params` and `headers`, an object |
+//! | 15 | ticket of the waiting request |
+//! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
+use std::net::IpAddr;
+
+use crate::limit::push_number;
 use crate::payload::Checked;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -28,6 +35,9 @@ use crate::stack::{Exchange, Verdict};
 
 /// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
 const SEPARATOR: char = '\u{1f}';
+
+/// The header that has a line of its own.
+const RATE_LIMIT: &str = "RateLimit";
 
 /// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
 pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
@@ -40,7 +50,9 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
         Verdict::Preflight { status } => ('3', Some(*status)),
         Verdict::AskKeys => ('4', None),
-        Verdict::AskStore(_) => ('5', None),
+        // It has an answer of its own, see [`waits`].
+        Verdict::AskStore(_) => ('2', None),
+        Verdict::Delay { .. } => ('6', None),
     };
     out.push(kind);
     out.push('\n');
@@ -56,8 +68,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         out.push_str(&problem(refusal));
     }
     out.push('\n');
-    if let Verdict::ReadBody { max_bytes } = verdict {
-        push_number(&mut out, *max_bytes);
+    if let Verdict::ReadBody { max_bytes: number } | Verdict::Delay { ms: number } = verdict {
+        push_number(&mut out, *number);
     }
     out.push('\n');
     if matches!(verdict, Verdict::Pass { body: true, .. }) {
@@ -70,7 +82,11 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     out.push('\n');
     push_headers(&mut out, x, refusal);
     out.push('\n');
-    let identity = x.identity.as_deref().filter(|_| new);
+    if let Some((_, value)) = x.headers.iter().find(|(name, _)| *name == RATE_LIMIT) {
+        push_line(&mut out, value);
+    }
+    out.push('\n');
+    let identity = x.identity.as_deref().filter(|_| !x.identity_written);
     if let Some(identity) = identity {
         // The reader of tokens takes claims with line breaks between members, and JSON may have none inside a string.
         push_line(&mut out, &identity.claims_json);
@@ -85,9 +101,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     }
     out.push('\n');
     if let Some(client) = x.request.as_ref().and_then(Request::client).filter(|_| new) {
-        use std::fmt::Write as _;
-        // Writing to a string can't fail.
-        let _ = write!(out, "{client}");
+        push_address(&mut out, client);
     }
     out.push('\n');
     push_limits(&mut out, x);
@@ -113,24 +127,38 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
         checked.query.is_none() && checked.params.is_none() && checked.headers.is_none()
     };
     let told = x.written
+        && (x.identity_written || x.identity.is_none())
         && x.headers.is_empty()
         && x.reasons.is_empty()
         && x.limits.len() == x.limits_written;
     told && checked.as_ref().is_none_or(nothing)
 }
 
-/// Adds the ticket, if there is one.
-pub(crate) fn close(mut answer: String, ticket: Option<u32>) -> String {
+/// The answer for a request that waits for a shared store: `5` and its ticket, and no other line.
+pub(crate) fn waits(ticket: u32) -> String {
+    let mut answer = String::with_capacity(12);
+    answer.push('5');
+    push_number(&mut answer, u64::from(ticket));
+    answer
+}
+
+/// Adds the ticket and the receipt, if there are any.
+pub(crate) fn close(mut answer: String, ticket: Option<u32>, receipt: Option<u32>) -> String {
     answer.push('\n');
     if let Some(ticket) = ticket {
         push_number(&mut answer, u64::from(ticket));
+    }
+    if let Some(receipt) = receipt {
+        answer.push('\n');
+        push_number(&mut answer, u64::from(receipt));
     }
     answer
 }
 
 fn push_headers(out: &mut String, x: &Exchange, refusal: Option<&Refusal>) {
     let more = refusal.map(|refusal| refusal.headers.as_slice()).unwrap_or_default();
-    let own = x.headers.iter().map(|(name, value)| (*name, value.as_ref()));
+    let own = x.headers.iter().filter(|(name, _)| *name != RATE_LIMIT);
+    let own = own.map(|(name, value)| (*name, value.as_ref()));
     for (i, (name, value)) in
         own.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).enumerate()
     {
@@ -164,6 +192,9 @@ fn push_limits(out: &mut String, x: &Exchange) {
             list.list(|item| {
                 item.string(&limit.name).number(limit.limit).number(limit.remaining);
                 item.number(limit.reset_s).number(u64::from(limit.id));
+                if let Some(refused) = limit.shadow {
+                    item.number(u64::from(refused));
+                }
             });
         }
     });
@@ -301,10 +332,21 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-fn push_number(out: &mut String, number: u64) {
+/// An address as it is always written, but faster where it is IPv4.
+fn push_address(out: &mut String, address: IpAddr) {
     use std::fmt::Write as _;
-    // Writing to a string can't fail.
-    let _ = write!(out, "{number}");
+    match address {
+        IpAddr::V4(address) => {
+            for (i, octet) in address.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push('.');
+                }
+                push_number(out, u64::from(octet));
+            }
+        }
+        // Writing to a string can't fail.
+        IpAddr::V6(_) => drop(write!(out, "{address}")),
+    }
 }
 
 /// A JSON string. What comes through here is mostly plain ASCII, which is copied in one piece.
@@ -351,6 +393,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_address_is_written_as_ever(v4: u32, v6: u128) {
+            for address in [IpAddr::V4(v4.into()), IpAddr::V6(v6.into())] {
+                let mut out = String::new();
+                push_address(&mut out, address);
+                prop_assert_eq!(out, address.to_string());
+            }
+        }
+
         #[test]
         fn every_string_is_read_back_as_it_was(text in any::<String>()) {
             let mut out = String::new();

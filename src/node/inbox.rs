@@ -12,21 +12,15 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
-use crate::store::ask::{Answer, Ask, Question};
-use crate::store::{SharedStore, StoreError};
+use crate::stack::{StoreAnswer, StoreAsk};
+use crate::store::ask::{Ask, Question};
+use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
 type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
 
-/// What came back for a ticket.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// The store has judged, or not.
-    Judged(Result<Answer, StoreError>),
-}
-
 struct Inbox {
-    arrived: Mutex<Vec<(u32, Arrival)>>,
+    arrived: Mutex<Vec<(u32, StoreAnswer)>>,
     /// Whether the thread is to be woken already.
     woken: AtomicBool,
     wake: Wake,
@@ -35,7 +29,7 @@ struct Inbox {
 thread_local! {
     static INBOX: RefCell<Option<Arc<Inbox>>> = const { RefCell::new(None) };
     static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
-    static ARRIVED: RefCell<VecDeque<(u32, Arrival)>> = const { RefCell::new(VecDeque::new()) };
+    static ARRIVED: RefCell<VecDeque<(u32, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// Names the function that is called when answers have come for this thread.
@@ -66,29 +60,50 @@ pub fn arrived() -> Vec<u32> {
 }
 
 /// What has come for `ticket`, the next one that [`arrived`] has named.
-pub(crate) fn take(ticket: u32) -> Option<Arrival> {
+pub(crate) fn take(ticket: u32) -> Option<StoreAnswer> {
     ARRIVED.with_borrow_mut(|arrived| {
         let place = arrived.iter().position(|(known, _)| *known == ticket)?;
         arrived.remove(place).map(|(_, arrival)| arrival)
     })
 }
 
-/// Asks `store`; the answer comes for `ticket`. `false` where this thread does not listen.
-pub(crate) fn ask(store: &Arc<SharedStore>, question: Question, ticket: u32) -> bool {
-    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
-    let reply = move |answer| inbox.put(ticket, Arrival::Judged(answer));
-    let ask = store.ask(question, Box::new(reply));
+/// Asks a store; the answer comes for `ticket`. `false` where this thread does not listen.
+pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
+    match what {
+        StoreAsk::Revocations(list) => reply(ticket).map(|reply| list.refresh(reply)).is_some(),
+        StoreAsk::Limits(store, question) => {
+            let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
+            let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
+            post(&store, store.ask(question, Box::new(put)));
+            true
+        }
+    }
+}
+
+/// Tells a store something; nobody waits for an answer.
+pub(crate) fn tell(store: &Arc<SharedStore>, question: Question) {
+    post(store, store.ask(question, Box::new(drop)));
+}
+
+/// Lets a question leave with the others of this tick.
+fn post(store: &Arc<SharedStore>, ask: Ask) {
     OUTBOX.with_borrow_mut(|outbox| {
         match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, store)) {
             Some((_, asks)) => asks.push(ask),
             None => outbox.push((Arc::clone(store), vec![ask])),
         }
     });
-    true
+}
+
+/// What a store is to call when it has done something; the answer comes for `ticket`. `None` where this thread does not
+/// listen.
+pub(crate) fn reply(ticket: u32) -> Option<Reply<()>> {
+    let inbox = INBOX.with_borrow(Clone::clone)?;
+    Some(Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done))))
 }
 
 impl Inbox {
-    fn put(&self, ticket: u32, arrival: Arrival) {
+    fn put(&self, ticket: u32, arrival: StoreAnswer) {
         self.arrived.lock().push((ticket, arrival));
         if !self.woken.swap(true, Ordering::AcqRel) {
             // It fails where the thread has ended: then nobody waits.

@@ -6,17 +6,17 @@ use std::time::Duration;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::inbox::{self, Arrival};
+use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
-use crate::engine::{Engine, Layers, Store, Tokens};
+use crate::engine::{Engine, Known, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::policy::Outcome;
-use crate::revocation::{Revocations, RevokeError};
-use crate::stack::Stack;
-use crate::store::StoreError;
+use crate::revocation::{Freshness, Revocations, RevokeError, SharedRevocations, stale_refusal};
+use crate::stack::{Stack, StoreAnswer, StoreAsk};
+use crate::store::{Reply, StoreError};
 use crate::token::{IssueError, IssueOptions, TokenDenial};
 
 /// An error on its way to a `GuardError`.
@@ -126,6 +126,7 @@ pub fn stack(guard: u32, options: String, only: String) -> String {
             "jwt" => Layers::Token,
             "policy" => Layers::Policy,
             "payload" => Layers::Payload,
+            "require" => Layers::Require,
             _ => return Err(Failure::new("ERR_INTERNAL", "there is no such layer")),
         };
         let stack = Arc::new(engine.stack(&parse(&options)?, layers)?);
@@ -159,6 +160,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askOrigin".into(), stack.asks_origin().into());
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
+    plan.insert("hasShadow".into(), stack.has_shadow().into());
     plan
 }
 
@@ -174,14 +176,30 @@ pub fn release(guard: u32) -> String {
 pub fn health(guard: u32) -> String {
     write((|| {
         let engine = engine(guard)?;
-        let revoked = engine
-            .tokens
-            .as_ref()
-            .and_then(|tokens| tokens.revocations.as_ref())
-            .map(|revocations| revocations.counts());
+        let now = Now::read();
+        let list = engine.tokens.as_ref().map(|tokens| &tokens.revocations);
+        let shared = match list {
+            Some(RevocationList::Shared(list)) => Some(list.status(now)),
+            _ => None,
+        };
+        let revoked = match list {
+            Some(RevocationList::Local(list)) => Some(list.counts()),
+            _ => shared.map(|status| status.counts),
+        };
+        let ready = engine.store().has_answered()
+            && shared.is_none_or(|status| status.freshness != Freshness::NotReady);
         Ok(json!({
-            "ready": true,
-            "store": store_health(engine.store(), Now::read()),
+            "ready": ready,
+            "store": store_health(engine.store(), now),
+            "revocation": shared.map(|status| json!({
+                "state": match status.freshness {
+                    Freshness::Fresh => "fresh",
+                    Freshness::Stale => "stale",
+                    Freshness::NotReady => "not-ready",
+                },
+                "age": status.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                "missing": status.missing,
+            })),
             "revoked": revoked.map(|counts| json!({
                 "tokens": counts.tokens, "subjects": counts.subjects, "sessions": counts.sessions, "keys": counts.keys,
             })),
@@ -225,20 +243,37 @@ fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String 
         Ok(asked) => asked,
         Err(error) => return write(Err(error.into())),
     };
-    let finish = move |Arrival::Judged(answer): Arrival| {
+    let finish = move |answer| {
         write(match answer {
-            Ok(answer) => limiter
+            StoreAnswer::Judged(Ok(answer)) => limiter
                 .manual_answer(&pending, &answer)
                 .map(|state| if manual.tells() { key_state(&state) } else { Value::Null })
                 .map_err(Failure::from),
-            Err(error) => Err(error.into()),
+            StoreAnswer::Judged(Err(error)) | StoreAnswer::Done(Err(error)) => Err(error.into()),
+            StoreAnswer::Done(Ok(())) => Err(StoreError::Refused.into()),
         })
     };
-    match registry::wait(Ticketed::Call(Box::new(finish))) {
-        Some(ticket) if inbox::ask(&store, question, ticket) => {
-            json!({ "later": ticket }).to_string()
+    later(finish, |ticket| {
+        inbox::ask(StoreAsk::Limits(store, question), ticket)
+            .then_some(())
+            .ok_or_else(|| StoreError::Unavailable.into())
+    })
+}
+
+/// Answers `{"later": ticket}`: `ask` asks a store, and `finish` makes the answer of what it says.
+fn later(
+    finish: impl FnOnce(StoreAnswer) -> String + 'static,
+    ask: impl FnOnce(u32) -> Result<(), Failure>,
+) -> String {
+    let Some(ticket) = registry::wait(Ticketed::Call(Box::new(finish))) else {
+        return write(Err(StoreError::Overloaded.into()));
+    };
+    match ask(ticket) {
+        Ok(()) => json!({ "later": ticket }).to_string(),
+        Err(error) => {
+            drop(registry::take(ticket));
+            write(Err(error))
         }
-        _ => write(Err(StoreError::Overloaded.into())),
     }
 }
 
@@ -303,14 +338,14 @@ pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, Manual::Reset)
 }
 
+fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
+    let error =
+        || Failure::new("ERR_MISSING_OPTION", "`jwt` must be set on the guard to work with tokens");
+    engine.tokens.as_ref().ok_or_else(error)
+}
+
 fn with_tokens(guard: u32, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
-    write((|| {
-        let engine = engine(guard)?;
-        let error = || {
-            Failure::new("ERR_MISSING_OPTION", "`jwt` must be set on the guard to work with tokens")
-        };
-        run(engine.tokens.as_ref().ok_or_else(error)?, Now::read())
-    })())
+    write((|| run(tokens_of(&*engine(guard)?)?, Now::read()))())
 }
 
 /// Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`.
@@ -332,11 +367,7 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         let range = Duration::from_secs(1)..=crate::token::MAX_MAX_LIFETIME;
         // A token for somebody who was logged out everywhere a moment ago must not fall under that.
         let subject = claims.get("sub").and_then(Value::as_str);
-        let after = tokens
-            .revocations
-            .as_ref()
-            .zip(subject)
-            .and_then(|(revocations, subject)| revocations.subject_before(subject));
+        let after = subject.and_then(|subject| tokens.subject_before(subject));
         let options = IssueOptions { expires_in: options.duration("expiresIn", range)?, after };
         let error = || {
             Failure::new(
@@ -361,10 +392,42 @@ const fn issue_code(error: &IssueError) -> &'static str {
     }
 }
 
-/// Verifies a token, revocation included. Answers its claims.
+/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: u32, token: String) -> String {
-    with_tokens(guard, |tokens, now| Ok(Value::Object(tokens.verify(&token, now)?.claims.clone())))
+    let verify = || {
+        let engine = engine(guard)?;
+        let tokens = tokens_of(&engine)?;
+        let now = Now::read();
+        Ok((tokens.verifier.verify(&token, now)?, tokens.known(false, now), Arc::clone(&engine)))
+    };
+    let (verified, known, engine) = match verify() {
+        Ok(found) => found,
+        Err(error) => return write(Err(error)),
+    };
+    let claims = move || {
+        tokens_of(&engine)?.check(&verified)?;
+        Ok(Value::Object(verified.claims.clone()))
+    };
+    match known {
+        Known::Now => write(claims()),
+        Known::No => write(Err(stale())),
+        Known::After(list) => later(
+            move |answer| match answer {
+                StoreAnswer::Done(Ok(())) => write(claims()),
+                _ => write(Err(stale())),
+            },
+            move |ticket| {
+                if inbox::ask(StoreAsk::Revocations(list), ticket) { Ok(()) } else { Err(stale()) }
+            },
+        ),
+    }
+}
+
+/// Nobody knows at the moment what is revoked.
+fn stale() -> Failure {
+    let refusal = stale_refusal();
+    Failure(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
 }
 
 /// The public keys as a JWK set; empty where there is but a secret.
@@ -375,49 +438,95 @@ pub fn token_jwks(guard: u32) -> String {
     })
 }
 
-fn with_revocations(guard: u32, run: impl FnOnce(&Tokens, &Revocations, Now) -> Answer) -> String {
-    with_tokens(guard, |tokens, now| {
-        let error = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
-        run(tokens, tokens.to_revoke(now).ok_or_else(error)?, now)
-    })
+/// Revokes: in this process at once, or in a shared store, which answers later that it has stored it.
+fn revoke(
+    guard: u32,
+    local: impl FnOnce(&Tokens, &Revocations, Now) -> Result<(), Failure>,
+    shared: impl FnOnce(&Tokens, &SharedRevocations, Now, Reply<()>) -> Result<(), Failure>,
+) -> String {
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
+    let tokens = match tokens_of(&engine) {
+        Ok(tokens) => tokens,
+        Err(error) => return write(Err(error)),
+    };
+    let now = Now::read();
+    let off = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
+    let RevocationList::Shared(list) = &tokens.revocations else {
+        let done = tokens.to_revoke(now).ok_or_else(off).and_then(|list| local(tokens, list, now));
+        return write(done.map(|()| Value::Null));
+    };
+    later(
+        |answer| {
+            write(match answer {
+                StoreAnswer::Done(Ok(())) => Ok(Value::Null),
+                StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
+                    Err(error.into())
+                }
+                StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
+            })
+        },
+        |ticket| {
+            let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
+            shared(tokens, list, now, reply)
+        },
+    )
 }
 
 /// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
+///
+/// This and the calls below answer `{"later": ticket}` where the list is shared.
 #[napi(catch_unwind)]
 pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> String {
-    with_revocations(guard, |tokens, revocations, now| {
+    let find = |tokens: &Tokens, now| {
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
         let until = revocable.expires_at.or_else(|| exp.and_then(whole_seconds));
-        revocations.revoke_fingerprint(revocable.fingerprint, until, now)?;
-        Ok(Value::Null)
-    })
+        Ok::<_, Failure>((revocable.fingerprint, until))
+    };
+    revoke(
+        guard,
+        |tokens, list, now| {
+            let (fingerprint, until) = find(tokens, now)?;
+            Ok(list.revoke_fingerprint(fingerprint, until, now)?)
+        },
+        |tokens, list, now, reply| {
+            let (fingerprint, until) = find(tokens, now)?;
+            Ok(list.revoke_fingerprint(fingerprint, until, now, reply)?)
+        },
+    )
 }
 
 /// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
 #[napi(catch_unwind)]
 pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> String {
-    with_revocations(guard, |_, revocations, now| {
-        revocations.revoke_subject(&subject, before.and_then(whole_seconds), now)?;
-        Ok(Value::Null)
-    })
+    let before = before.and_then(whole_seconds);
+    revoke(
+        guard,
+        |_, list, now| Ok(list.revoke_subject(&subject, before, now)?),
+        |_, list, now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
+    )
 }
 
 /// Revokes all tokens of a session.
 #[napi(catch_unwind)]
 pub fn revoke_session(guard: u32, session: String) -> String {
-    with_revocations(guard, |_, revocations, now| {
-        revocations.revoke_session(&session, None, now)?;
-        Ok(Value::Null)
-    })
+    revoke(
+        guard,
+        |_, list, now| Ok(list.revoke_session(&session, None, now)?),
+        |_, list, now, reply| Ok(list.revoke_session(&session, None, now, reply)?),
+    )
 }
 
 /// Revokes all tokens that a key has signed.
 #[napi(catch_unwind)]
 pub fn revoke_key(guard: u32, key: String) -> String {
-    with_revocations(guard, |_, revocations, _| {
-        revocations.revoke_key(&key)?;
-        Ok(Value::Null)
-    })
+    revoke(
+        guard,
+        |_, list, _| Ok(list.revoke_key(&key)?),
+        |_, list, now, reply| Ok(list.revoke_key(&key, now, reply)?),
+    )
 }
 
 /// Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts.

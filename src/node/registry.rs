@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::inbox::Arrival;
 use crate::engine::Engine;
-use crate::stack::{Stack, Waiting};
+use crate::limit::Charged;
+use crate::stack::{Stack, StoreAnswer, Waiting};
 
 /// A table whose slots are used again, with a generation in the number, so that an old number finds nothing.
 #[derive(Debug)]
@@ -70,7 +70,9 @@ pub(crate) enum Ticketed {
     /// A request that waits for its body, for the application's functions or for a shared store.
     Request(Box<Waiting>),
     /// A call that waits for a shared store, with what makes its answer.
-    Call(Box<dyn FnOnce(Arrival) -> String>),
+    Call(Box<dyn FnOnce(StoreAnswer) -> String>),
+    /// What a request was charged, until its response is known.
+    Charged(Charged),
 }
 
 thread_local! {
@@ -123,7 +125,7 @@ pub(crate) fn take(ticket: u32) -> Option<Ticketed> {
 pub(crate) fn take_request(ticket: u32) -> Option<Box<Waiting>> {
     match take(ticket)? {
         Ticketed::Request(waiting) => Some(waiting),
-        Ticketed::Call(_) => None,
+        Ticketed::Call(_) | Ticketed::Charged(_) => None,
     }
 }
 

@@ -4,11 +4,11 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use super::answer;
-use super::inbox::{self, Arrival};
+use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::refusal::Refusal;
-use crate::stack::{Exchange, Extras, Keys, Verdict, Waiting};
+use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
@@ -45,6 +45,27 @@ pub fn decide_body(ticket: u32, body: &[u8]) -> String {
     answer_for(waiting, verdict)
 }
 
+/// Goes on with a request that a limit has held back.
+#[napi(catch_unwind)]
+pub fn wake(ticket: u32) -> String {
+    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+    let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
+    answer_for(waiting, verdict)
+}
+
+/// Gives back what does not count of a request's charge, now that its response is known. `true` where a store has to
+/// be told, which `flush` does.
+#[napi(catch_unwind)]
+pub fn finished(receipt: u32, failed: bool) -> bool {
+    let Some(Ticketed::Charged(charged)) = registry::take(receipt) else { return false };
+    let questions = charged.settle(failed, Now::read());
+    let any = !questions.is_empty();
+    for (store, question) in questions {
+        inbox::tell(&store, question);
+    }
+    any
+}
+
 /// Forgets a waiting request, whose client went away.
 #[napi(catch_unwind)]
 pub fn abandon(ticket: u32) {
@@ -60,40 +81,55 @@ pub fn settle(ticket: u32) -> String {
     };
     match waiting {
         Ticketed::Call(finish) => finish(arrival),
+        Ticketed::Charged(_) => refused(unreadable()),
         Ticketed::Request(mut waiting) => {
-            let Arrival::Judged(answer) = arrival;
-            let verdict = waiting.stack.settle(&mut waiting.exchange, answer, Now::read());
+            let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
             answer_for(waiting, verdict)
         }
     }
 }
 
 fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
+    if let Verdict::AskStore(ask) = verdict {
+        return ask_store(waiting, ask);
+    }
     let opened = answer::open(&waiting.exchange, &verdict);
-    let asked = match verdict {
-        Verdict::ReadBody { .. } | Verdict::AskKeys => None,
-        Verdict::AskStore(ask) => Some(ask),
-        Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_) => {
-            return answer::close(opened, None);
-        }
-    };
+    let charged = waiting.exchange.charged.take();
+    // Where there is no room to keep it, nothing is given back.
+    let receipt = charged.and_then(|charged| registry::wait(Ticketed::Charged(charged)));
+    if matches!(verdict, Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_)) {
+        return answer::close(opened, None, receipt);
+    }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
-    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
-        let overloaded = Refusal::new(503, "overloaded", "too many requests wait for their body");
-        return refused(overloaded.header("Retry-After", "1"));
-    };
-    if let Some(ask) = asked
-        && !inbox::ask(&ask.store, ask.question, ticket)
-    {
-        return refused(unreadable());
+    match registry::wait(Ticketed::Request(waiting)) {
+        Some(ticket) => answer::close(opened, Some(ticket), receipt),
+        None => refused(overloaded()),
     }
-    answer::close(opened, Some(ticket))
+}
+
+/// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
+/// costs half.
+fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> String {
+    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
+        return refused(overloaded());
+    };
+    if inbox::ask(ask, ticket) {
+        return answer::waits(ticket);
+    }
+    drop(registry::take(ticket));
+    refused(unreadable())
+}
+
+fn overloaded() -> Refusal {
+    let why = "too many requests wait for their body or for the store";
+    Refusal::new(503, "overloaded", why).header("Retry-After", "1")
 }
 
 fn refused(refusal: Refusal) -> String {
     answer::close(
         answer::open(&Exchange::new(Extras::default(), Now::read()), &Verdict::Refuse(refusal)),
+        None,
         None,
     )
 }

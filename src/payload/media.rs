@@ -13,15 +13,13 @@ impl PayloadConfig {
         content_type: Option<&str>,
         content_encoding: Option<&str>,
     ) -> Result<(), Refusal> {
-        let media = Refusal::new(
-            415,
-            "unsupported_media_type",
-            "the body must be sent as application/json",
-        );
-        let Some(parsed) = content_type.and_then(parse) else { return Err(media) };
-        if !parsed.is_json {
-            return Err(media);
-        }
+        let Some(parsed) = content_type.and_then(parse).filter(|parsed| parsed.is_json) else {
+            return Err(Refusal::new(
+                415,
+                "unsupported_media_type",
+                "the body must be sent as application/json",
+            ));
+        };
         if !parsed.is_utf8 {
             return Err(Refusal::new(415, "unsupported_charset", "the body must be sent in utf-8"));
         }

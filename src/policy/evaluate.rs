@@ -128,15 +128,18 @@ impl PolicySet {
 
     /// Asks `query` about a request. It never panics, and only [`Outcome::Allow`] lets the request pass.
     pub fn evaluate(&self, query: &QueryId, input: &InputParts<'_>, now: Now) -> Outcome {
-        let input = match self.inner.plan.build(input, now, &self.inner.limits) {
-            Ok(input) => input,
-            Err(error) => return Outcome::denied(error.reason()),
-        };
-        let remembers = self.inner.repeats && query.set == self.inner.id;
-        let key = remembers.then(|| cache::key(self.inner.id, &query.rule, &input)).flatten();
+        let Inner { id, plan, limits, .. } = &*self.inner;
+        let remembers = self.inner.repeats && query.set == *id;
+        let key = remembers
+            .then(|| cache::key(*id, &query.rule, |out| plan.write(input, now, limits, out)))
+            .flatten();
         if let Some(known) = key.and_then(cache::get) {
             return known;
         }
+        let input = match plan.build(input, now, limits) {
+            Ok(input) => input,
+            Err(error) => return Outcome::denied(error.reason()),
+        };
         let outcome = self.ask(query, input, now);
         if let Some(key) = key {
             cache::put(key, &outcome);

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 use serde_json::{Map, Value as Json};
 
+use super::cache::Writer;
 use super::config::Limits;
 use super::load::CREDENTIAL_HEADERS;
 use super::needs::Need;
@@ -261,6 +262,68 @@ impl InputPlan {
         }
         Ok(Value::from(input))
     }
+
+    /// Writes down what the input of one request is built from, which costs less than to build it. `None`: it can't be
+    /// built, or is never the same twice.
+    pub(super) fn write(
+        &self,
+        parts: &InputParts<'_>,
+        now: Now,
+        limits: &Limits,
+        out: &mut Writer,
+    ) -> Option<()> {
+        for (field, _, members) in &self.fields {
+            match field {
+                Field::Method => out.text(parts.method),
+                Field::EffectiveMethod => out.text(effective_method(parts.method)),
+                Field::Path => {
+                    out.number(parts.path.len() as u64);
+                    parts.path.iter().for_each(|segment| out.text(segment));
+                }
+                Field::RawPath => out.text(parts.raw_path),
+                Field::Route => out.maybe(parts.route, Writer::text),
+                Field::User => {
+                    out.maybe(parts.user, |out, claims| write_user(claims, members, out));
+                }
+                Field::Token => out.maybe(parts.token, |out, token| {
+                    for text in [token.jti, token.alg, token.kid] {
+                        out.maybe(text, Writer::text);
+                    }
+                    out.maybe(token.exp, Writer::number);
+                }),
+                Field::Client => out.text(parts.client_ip),
+                // Of these a policy mostly reads a little, and what it does not read must not make it another input.
+                Field::Params | Field::Query | Field::Headers => {
+                    let mut budget = Budget::new(limits);
+                    let value = build_field(*field, members, parts, now, &mut budget, limits);
+                    out.value(&value.ok()??)?;
+                }
+                Field::Rate | Field::Time | Field::Body => return None,
+            }
+        }
+        Some(())
+    }
+}
+
+fn effective_method(method: &str) -> &str {
+    if method == "HEAD" { "GET" } else { method }
+}
+
+fn write_user(claims: &Map<String, Json>, members: &Members, out: &mut Writer) {
+    match members {
+        Members::All => {
+            out.number(claims.len() as u64);
+            for (name, claim) in claims {
+                out.text(name);
+                out.json(claim);
+            }
+        }
+        Members::Only(wanted) => {
+            for (name, _) in wanted {
+                out.maybe(claims.get(name), Writer::json);
+            }
+        }
+    }
 }
 
 fn build_field(
@@ -273,9 +336,7 @@ fn build_field(
 ) -> Result<Option<Value>, InputError> {
     let value = match field {
         Field::Method => budget.text(parts.method)?,
-        Field::EffectiveMethod => {
-            budget.text(if parts.method == "HEAD" { "GET" } else { parts.method })?
-        }
+        Field::EffectiveMethod => budget.text(effective_method(parts.method))?,
         Field::Path => {
             let segments = parts.path.iter().map(|segment| budget.text(segment));
             Value::from(segments.collect::<Result<Vec<Value>, _>>()?)

@@ -1,16 +1,16 @@
 //! What is revoked, and whether a verified token is.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::config::RevocationConfig;
-use super::table::Table;
+use super::entry::{Entry, Kind, Namer};
+use super::sets::Sets;
 use crate::clock::Now;
 use crate::refusal::Refusal;
 use crate::token::{Fingerprint, MAX_TOLERANCE, TokenDenial, Verified};
@@ -29,7 +29,7 @@ const MOST_TIME_S: u64 = 100_000_000_000;
 
 /// A verified token that was revoked. It doesn't say by what: that is no business of its bearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revoked(());
+pub struct Revoked(pub(super) ());
 
 impl Revoked {
     /// The answer to the client: 401 `token_revoked`.
@@ -75,74 +75,88 @@ pub struct Counts {
 /// The list of what is revoked, in this process. All methods take `&self` and may be called by many threads.
 #[derive(Debug)]
 pub struct Revocations {
-    keyed: RandomState,
-    max_lifetime_s: AtomicU64,
-    tokens: Table,
-    subjects: Names<SubjectEntry>,
-    sessions: Names<u32>,
-    keys: Names<()>,
+    rules: Rules,
+    sets: Sets,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct SubjectEntry {
-    /// Tokens with this `iat` or an earlier one are refused.
-    before_s: u64,
-    until_minute: u32,
-}
-
-/// Keyed hashes of names, with how many there are beside the lock so that an empty map costs no lock.
+/// What an order to revoke something comes to.
 #[derive(Debug)]
-struct Names<T> {
-    map: RwLock<HashMap<u64, T, RandomState>>,
-    len: AtomicUsize,
+pub(super) struct Rules {
+    pub(super) namer: Namer,
+    max_lifetime_s: AtomicU64,
 }
 
-impl<T: Copy> Names<T> {
-    fn new() -> Self {
-        Self {
-            map: RwLock::new(HashMap::with_hasher(RandomState::new())),
-            len: AtomicUsize::new(0),
-        }
+impl Rules {
+    /// For tokens that live at most `max_lifetime`.
+    pub(super) fn new(namer: Namer, max_lifetime: Duration) -> Self {
+        let rules = Self { namer, max_lifetime_s: AtomicU64::new(0) };
+        rules.keep_for(max_lifetime);
+        rules
     }
 
-    fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    /// From now on tokens may live as long as this.
+    fn keep_for(&self, max_lifetime: Duration) {
+        self.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
-    fn get(&self, hash: u64) -> Option<T> {
-        self.map.read().get(&hash).copied()
-    }
-
-    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays` was asked of all.
-    fn put(
+    /// `None` where no such token would be taken any more.
+    pub(super) fn token(
         &self,
-        hash: u64,
-        most: usize,
-        stays: impl Fn(&T) -> bool,
-        change: impl FnOnce(Option<T>) -> T,
-    ) -> Result<(), RevokeError> {
-        let mut map = self.map.write();
-        let known = map.get(&hash).copied();
-        if known.is_none() && map.len() >= most {
-            map.retain(|_, entry| stays(entry));
-        }
-        let result = if known.is_none() && map.len() >= most {
-            Err(RevokeError::Full)
-        } else {
-            map.insert(hash, change(known));
-            Ok(())
+        fingerprint: Fingerprint,
+        expires_at: Option<u64>,
+        now: Now,
+    ) -> Result<Option<Entry>, RevokeError> {
+        let latest = self.latest_expiry(now);
+        let expires_at = match expires_at {
+            None => latest,
+            Some(at) => seconds(at)?.min(latest),
         };
-        self.len.store(map.len(), Ordering::Release);
-        result
+        let entry =
+            Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) };
+        Ok(Some(entry).filter(|entry| entry.is_needed(minute(now.unix_seconds()))))
     }
 
-    fn retain(&self, stays: impl Fn(&T) -> bool) {
-        let mut map = self.map.write();
-        map.retain(|_, entry| stays(entry));
-        if map.capacity() > 64 && map.len() * 4 < map.capacity() {
-            map.shrink_to_fit();
+    /// `None` where no such token would be taken any more.
+    pub(super) fn subject(
+        &self,
+        subject: &str,
+        before: Option<u64>,
+        now: Now,
+    ) -> Result<Option<Entry>, RevokeError> {
+        not_empty(subject)?;
+        let before_s = before.map_or(Ok(now.unix_seconds()), seconds)?;
+        if before_s > now.unix_seconds() {
+            return Err(RevokeError::Future);
         }
-        self.len.store(map.len(), Ordering::Release);
+        let until =
+            until_minute(before_s.saturating_add(self.max_lifetime_s.load(Ordering::Acquire)));
+        let name = self.namer.name(Kind::Subject, subject);
+        let entry = Entry::Subject { name, before_s, until };
+        Ok(Some(entry).filter(|entry| entry.is_needed(minute(now.unix_seconds()))))
+    }
+
+    pub(super) fn session(
+        &self,
+        sid: &str,
+        until: Option<u64>,
+        now: Now,
+    ) -> Result<Entry, RevokeError> {
+        not_empty(sid)?;
+        let latest = self.latest_expiry(now);
+        let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
+        Ok(Entry::Session { name: self.namer.name(Kind::Session, sid), until })
+    }
+
+    pub(super) fn key(&self, kid: &str) -> Result<Entry, RevokeError> {
+        not_empty(kid)?;
+        Ok(Entry::Key { name: self.namer.name(Kind::Key, kid) })
+    }
+
+    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by the tolerance.
+    fn latest_expiry(&self, now: Now) -> u64 {
+        now.unix_seconds()
+            .saturating_add(self.max_lifetime_s.load(Ordering::Acquire))
+            .saturating_add(MAX_TOLERANCE.as_secs())
     }
 }
 
@@ -166,21 +180,14 @@ impl Revocations {
             shared.insert(key, Arc::downgrade(&list));
             list
         });
-        list.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
+        list.rules.keep_for(max_lifetime);
         list
     }
 
     /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::TokenConfig::max_lifetime`].
     #[must_use]
     pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
-        Self {
-            keyed: RandomState::new(),
-            max_lifetime_s: AtomicU64::new(max_lifetime.as_secs().saturating_add(1)),
-            tokens: Table::new(),
-            subjects: Names::new(),
-            sessions: Names::new(),
-            keys: Names::new(),
-        }
+        Self { rules: Rules::new(Namer::private(), max_lifetime), sets: Sets::new() }
     }
 
     /// Revokes the token with this `jti`.
@@ -204,27 +211,7 @@ impl Revocations {
         expires_at: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        let latest = self.latest_expiry(now);
-        let expires_at = match expires_at {
-            None => latest,
-            Some(at) => seconds(at)?.min(latest),
-        };
-        let until = until_minute(expires_at);
-        let now_minute = minute(now.unix_seconds());
-        if until < now_minute {
-            return Ok(());
-        }
-        let hash = self.hash(fingerprint.as_bytes());
-        if self.tokens.insert(hash, until, now_minute, MAX_TOKENS) {
-            return Ok(());
-        }
-        // Full: perhaps of what may be forgotten.
-        self.tokens.sweep(now_minute);
-        if self.tokens.insert(hash, until, now_minute, MAX_TOKENS) {
-            Ok(())
-        } else {
-            Err(RevokeError::Full)
-        }
+        self.apply(self.rules.token(fingerprint, expires_at, now)?, now)
     }
 
     /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since 1970; `None` is now.
@@ -239,29 +226,13 @@ impl Revocations {
         before: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        not_empty(subject)?;
-        let before_s = before.map_or(Ok(now.unix_seconds()), seconds)?;
-        if before_s > now.unix_seconds() {
-            return Err(RevokeError::Future);
-        }
-        let until =
-            until_minute(before_s.saturating_add(self.max_lifetime_s.load(Ordering::Acquire)));
-        let now_minute = minute(now.unix_seconds());
-        if until < now_minute {
-            return Ok(());
-        }
-        let entry = SubjectEntry { before_s, until_minute: until };
-        let stays = |entry: &SubjectEntry| entry.until_minute >= now_minute;
-        self.subjects.put(self.hash(subject), MAX_SUBJECTS, stays, |known| match known {
-            Some(known) if known.before_s >= before_s => known,
-            _ => entry,
-        })
+        self.apply(self.rules.subject(subject, before, now)?, now)
     }
 
     /// The second up to which the tokens of `subject` are revoked: one that is to be taken must have a later `iat`.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
-        self.subjects.get(self.hash(subject)).map(|entry| entry.before_s)
+        self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
     /// Revokes every token of the session `sid`, also those that are issued later, until `until` (seconds since 1970),
@@ -272,79 +243,37 @@ impl Revocations {
         until: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        not_empty(sid)?;
-        let latest = self.latest_expiry(now);
-        let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
-        let now_minute = minute(now.unix_seconds());
-        self.sessions.put(
-            self.hash(sid),
-            MAX_SUBJECTS,
-            |until| *until >= now_minute,
-            |known| known.map_or(until, |known| known.max(until)),
-        )
+        self.apply(Some(self.rules.session(sid, until, now)?), now)
     }
 
     /// Revokes every token that the key `kid` signed or will sign, for the life of this list.
     pub fn revoke_key(&self, kid: &str) -> Result<(), RevokeError> {
-        not_empty(kid)?;
-        self.keys.put(self.hash(kid), MAX_KEYS, |()| true, |_| ())
+        self.sets.apply(&self.rules.key(kid)?, 0)
     }
 
     /// Whether `token` is still good. Empty lists cost a load each, the others a hash and a look-up.
     pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
-        let revoked = self.tokens.contains_with(|| self.hash(token.fingerprint.as_bytes()))
-            || self.by_name(&self.keys, token.key_id.as_deref(), |()| true)
-            || self.by_name(&self.sessions, token.session.as_deref(), |_| true)
-            || self.by_name(&self.subjects, token.subject.as_deref(), |entry| {
-                token.issued_at <= entry.before_s
-            });
-        if revoked { Err(Revoked(())) } else { Ok(()) }
+        if self.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
     /// Forgets what no token could be refused by any more. To be called about once a minute; without it the list is
     /// as good, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {
-        let now_minute = minute(now.unix_seconds());
-        self.tokens.sweep(now_minute);
-        self.subjects.retain(|entry| entry.until_minute >= now_minute);
-        self.sessions.retain(|until| *until >= now_minute);
+        self.sets.sweep(minute(now.unix_seconds()));
     }
 
     /// How many are revoked.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts {
-            tokens: self.tokens.len(),
-            subjects: self.subjects.len(),
-            sessions: self.sessions.len(),
-            keys: self.keys.len(),
-            token_bytes: self.tokens.bytes(),
-        }
+        self.sets.counts()
     }
 
-    fn by_name<T: Copy>(
-        &self,
-        names: &Names<T>,
-        name: Option<&str>,
-        refuses: impl FnOnce(T) -> bool,
-    ) -> bool {
-        let Some(name) = name else { return false };
-        names.len() > 0 && names.get(self.hash(name)).is_some_and(refuses)
-    }
-
-    fn hash<T: std::hash::Hash + ?Sized>(&self, value: &T) -> u64 {
-        self.keyed.hash_one(value)
-    }
-
-    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by the tolerance.
-    fn latest_expiry(&self, now: Now) -> u64 {
-        now.unix_seconds()
-            .saturating_add(self.max_lifetime_s.load(Ordering::Acquire))
-            .saturating_add(MAX_TOLERANCE.as_secs())
+    fn apply(&self, entry: Option<Entry>, now: Now) -> Result<(), RevokeError> {
+        entry.map_or(Ok(()), |entry| self.sets.apply(&entry, minute(now.unix_seconds())))
     }
 }
 
-fn not_empty(name: &str) -> Result<(), RevokeError> {
+pub(super) fn not_empty(name: &str) -> Result<(), RevokeError> {
     if name.is_empty() { Err(RevokeError::Empty) } else { Ok(()) }
 }
 
@@ -352,7 +281,7 @@ fn seconds(at: u64) -> Result<u64, RevokeError> {
     if (LEAST_TIME_S..MOST_TIME_S).contains(&at) { Ok(at) } else { Err(RevokeError::NotSeconds) }
 }
 
-fn minute(seconds: u64) -> u32 {
+pub(super) fn minute(seconds: u64) -> u32 {
     u32::try_from(seconds / 60).unwrap_or(u32::MAX)
 }
 

@@ -1,5 +1,6 @@
 //! An exact set of fingerprints, each with the minute in which it may be forgotten.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
@@ -10,7 +11,7 @@ const LEAST_SLOTS: usize = 16;
 /// A slot that is free. A hash that happens to be zero is stored as one.
 const FREE: u64 = 0;
 
-/// The set. It takes hashes that are already keyed and spread.
+/// The set. It takes hashes that are already spread, and keeps them as they are.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Vec<RwLock<Shard>>,
@@ -80,6 +81,18 @@ impl Table {
         }
         self.count(before, shard.len);
         room
+    }
+
+    /// All that may not be forgotten in `now_minute` yet, each with its minute.
+    pub(super) fn to_map(&self, now_minute: u32) -> HashMap<u64, u32> {
+        let mut all = HashMap::with_capacity(self.len());
+        for shard in &self.shards {
+            let shard = shard.read();
+            let slots = shard.hashes.iter().zip(&shard.minutes);
+            let kept = slots.filter(|(hash, minute)| **hash != FREE && **minute >= now_minute);
+            all.extend(kept.map(|(hash, minute)| (*hash, *minute)));
+        }
+        all
     }
 
     /// Forgets what may be forgotten.

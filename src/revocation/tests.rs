@@ -257,15 +257,16 @@ fn revocations_by_many_threads_are_all_kept() {
 
 #[test]
 fn options_of_a_shared_list_are_refused_with_the_reason() {
-    assert!(RevocationConfig::parse("revocation", &json!({})).is_ok());
+    assert!(RevocationConfig::parse("revocation", &json!({}), false).is_ok());
     for key in ["mode", "maxStaleness", "onStale"] {
-        let error = RevocationConfig::parse("revocation", &json!({ key: "x" })).unwrap_err();
+        let error = RevocationConfig::parse("revocation", &json!({ key: "x" }), false).unwrap_err();
         assert_eq!(error.code(), ConfigCode::ConflictingOptions);
         assert!(error.to_string().contains("shared store"), "{error}");
     }
-    let error = RevocationConfig::parse("revocation", &json!({ "maxStalenes": 1 })).unwrap_err();
+    let error =
+        RevocationConfig::parse("revocation", &json!({ "maxStalenes": 1 }), false).unwrap_err();
     assert_eq!(error.code(), ConfigCode::UnknownOption);
-    assert!(RevocationConfig::parse("revocation", &json!("on")).is_err());
+    assert!(RevocationConfig::parse("revocation", &json!("on"), false).is_err());
 }
 
 impl Revocations {

@@ -69,9 +69,15 @@ impl StoreConfig {
             let memcached = MemcachedConfig::parse(&options.path_of("memcached"), memcached)?;
             return Ok(Self::Memcached(Box::new(memcached)));
         }
-        let Some(memory) = options.get("memory") else {
-            return Ok(Self::Memory(MemoryConfig::new(&memory_path)));
-        };
+        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process alone.
+        let memory = options.get("memory").ok_or_else(|| {
+            ConfigError::new(
+                ConfigCode::MissingOption,
+                path,
+                "names no store: an address that is undefined is none",
+            )
+            .suggest("set the variable that it is read from; `memory: {}` counts in each process by itself")
+        })?;
         let options = Options::read(&memory_path, memory, &["maxBytes", "shared"])?;
         let shared = options.string("shared")?;
         if shared.is_some_and(|name| name.is_empty() || name.len() > 128) {
@@ -128,7 +134,7 @@ mod tests {
         let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap() else {
             panic!("another store")
         };
-        assert_eq!(config, memory(&json!({})));
+        assert_eq!(config, memory(&json!({ "memory": {} })));
         assert_eq!((config.max_bytes, config.shared), (None, None));
     }
 
@@ -152,6 +158,7 @@ mod tests {
                 "store.memory",
                 ConfigCode::ConflictingOptions,
             ),
+            (json!({}), "store", ConfigCode::MissingOption),
             (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
             (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),
             (

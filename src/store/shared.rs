@@ -21,8 +21,8 @@ pub trait Backend: Sized {
     /// What `health()` calls it.
     const KIND: &'static str;
 
-    /// What tells two configurations apart: guards with the same one share a store.
-    fn identity(&self) -> [u8; 32];
+    /// Alike for the same options: guards that have them share a store.
+    fn digest(&self) -> [u8; 32];
 
     /// What is kept in this process.
     fn local(&self) -> &MemoryConfig;
@@ -51,11 +51,11 @@ impl SharedStore {
     pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let identity = (B::KIND, backend.identity());
+        let digest = (B::KIND, backend.digest());
         let local = MemoryStore::open(backend.local())?;
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();
-        if let Some(store) = stores.get(&identity).and_then(Weak::upgrade) {
+        if let Some(store) = stores.get(&digest).and_then(Weak::upgrade) {
             return Ok(store);
         }
         stores.retain(|_, store| store.strong_count() > 0);
@@ -65,7 +65,7 @@ impl SharedStore {
             status.lost();
         }
         let store = Arc::new(Self { kind: B::KIND, asks, status, local });
-        stores.insert(identity, Arc::downgrade(&store));
+        stores.insert(digest, Arc::downgrade(&store));
         Ok(store)
     }
 

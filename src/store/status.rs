@@ -42,6 +42,12 @@ impl Status {
         self.available.load(Ordering::Acquire)
     }
 
+    /// Whether it has ever answered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.offset_us.load(Ordering::Acquire) != UNKNOWN
+    }
+
     /// The store has answered: the breaker is closed.
     pub(super) fn recovered(&self) {
         self.failures.store(0, Ordering::Release);
@@ -95,11 +101,6 @@ impl Status {
         if let Some(offset) = offset {
             self.offset_us.store(offset, Ordering::Release);
         }
-    }
-
-    /// Whether the store's clock was ever read.
-    pub(super) fn knows_clock(&self) -> bool {
-        self.offset_us.load(Ordering::Acquire) != UNKNOWN
     }
 
     /// The store's clock, as far as it is known, on both clocks of a [`Now`]; else our own wall clock. Our wall clock

@@ -3,12 +3,13 @@
 //! A client sends the same token with each request, and nothing about its signature and claims changes in between. What
 //! does change is asked on every hit: the token's own times, the life of its key, and, behind this layer, revocation. A
 //! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
-//! only says where to look. The configuration never changes; another one has another cache.
+//! only says where to look, so a fast one will do. The configuration never changes; another one has another cache.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use super::claims::Times;
@@ -28,7 +29,7 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, Entry, RandomState>,
     bytes: usize,
 }
 
@@ -62,7 +63,7 @@ impl Cache {
     /// A cache that takes about `max_bytes` at the most.
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            keyed: RandomState::new(),
+            keyed: RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_bytes: max_bytes / SHARDS,
         }

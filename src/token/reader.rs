@@ -149,12 +149,28 @@ pub fn bearer<'a>(values: &[&'a str]) -> Result<Option<&'a str>, TokenDenial> {
         return Err(TokenDenial::Missing);
     }
     let body = token.trim_end_matches('=');
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     if body.is_empty() || !body.bytes().all(allowed) {
         return Err(TokenDenial::Malformed);
     }
     Ok(Some(token))
 }
+
+/// What may stand in front of the padding, by byte.
+const TOKEN68: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "below 256")]
+        {
+            let char = byte as u8;
+            table[byte] = char.is_ascii_alphanumeric()
+                || matches!(char, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub use manual::{Manual, PendingManual};
 
 use super::algorithm::{Rule, State};
+use super::charge::Place;
 use super::config::OnStoreFailure;
 use super::error::LimitError;
 use super::limiter::{Limiter, Part, PolicySet, record};
@@ -50,6 +51,7 @@ struct PendingPart {
     subject: SubjectKey,
     cost: u32,
     ahead: u32,
+    place: Option<Place>,
 }
 
 impl Limiter {
@@ -66,10 +68,10 @@ impl Limiter {
         let clock = shared.status().clock(now);
         let mut parts = self.parts(which, subject, clock)?;
         if parts.is_empty() {
-            return Ok(Check::Done(self.report(&parts, true)));
+            return Ok(Check::Done(self.report(parts, true)));
         }
-        if let Some(outcome) = self.look_here(&mut parts, clock) {
-            return Ok(Check::Done(outcome));
+        if let Some(allowed) = self.look_here(&mut parts, clock) {
+            return Ok(Check::Done(self.report(parts, allowed)));
         }
         if !shared.status().is_available() {
             return self.without_store(parts, shared, clock, true).map(Check::Done);
@@ -81,13 +83,13 @@ impl Limiter {
             let ask = |question| shared.ask(question, Box::new(drop));
             shared.submit(unspent.into_iter().map(ask).collect());
         }
-        Ok(ask(&parts))
+        Ok(ask(parts))
     }
 
     /// Goes on with what the store has said, or without it.
     pub fn finish(
         &self,
-        pending: &Pending,
+        pending: Pending,
         answer: Result<Answer, StoreError>,
         now: Now,
     ) -> Result<Check<'_>, LimitError> {
@@ -107,7 +109,7 @@ impl Limiter {
             for part in &mut parts {
                 part.ahead = 0;
             }
-            return Ok(ask(&parts));
+            return Ok(ask(parts));
         }
         for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
             part.now = Now::at_unix_us(standing.now_us);
@@ -119,12 +121,25 @@ impl Limiter {
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }
-        self.remember(&parts, answer.admitted);
-        Ok(Check::Done(self.report(&parts, answer.admitted)))
+        self.remember(&mut parts, answer.admitted);
+        let admitted = answer.admitted || self.spend_lease(&mut parts, clock);
+        Ok(Check::Done(self.report(parts, admitted)))
+    }
+
+    /// Admits what the store has refused, where somebody has leased the last that it had.
+    fn spend_lease(&self, parts: &mut [Part<'_>], now: Now) -> bool {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        let admitted = lease::cover(&locked, parts, now) && lease::spend(&mut locked, parts, now);
+        if admitted {
+            for part in parts {
+                part.fits = true;
+            }
+        }
+        admitted
     }
 
     /// Keeps what the store has said.
-    fn remember(&self, parts: &[Part<'_>], admitted: bool) {
+    fn remember(&self, parts: &mut [Part<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
             let now_us = part.now.mono_us;
@@ -149,12 +164,13 @@ impl Limiter {
         }
     }
 
-    /// What can be decided here: the store has just refused somebody alike, or a lease covers the request.
-    fn look_here<'l>(&'l self, parts: &mut [Part<'l>], now: Now) -> Option<Outcome<'l>> {
+    /// What can be decided here, `Some` whether the request is admitted: the store has just refused somebody alike, or a
+    /// lease covers it.
+    fn look_here(&self, parts: &mut Vec<Part<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known = Vec::with_capacity(parts.len());
         let mut refused = false;
-        for part in &mut *parts {
+        for part in parts.iter_mut() {
             let refusal = locked.get(&part.key.variant(REFUSED), now.mono_us);
             part.fits = !refusal.is_some_and(|refusal| {
                 let [cost, _] = refusal.state;
@@ -165,18 +181,21 @@ impl Limiter {
             known.push(record.is_some() || !part.fits);
             part.record = record.unwrap_or_default();
         }
-        if refused {
+        if refused && !lease::cover(&locked, parts, now) {
             drop(locked);
             // Of the others, only what is known is told.
-            let told = parts.iter().zip(known).filter(|(_, known)| *known);
-            let told: Vec<Part<'l>> = told.map(|(part, _)| part.clone()).collect();
-            return Some(self.report(&told, false));
+            let mut known = known.into_iter();
+            parts.retain(|_| known.next().unwrap_or(false));
+            return Some(false);
         }
         if !lease::spend(&mut locked, parts, now) {
             return None;
         }
         drop(locked);
-        Some(self.report(parts, true))
+        for part in &mut *parts {
+            part.fits = true;
+        }
+        Some(true)
     }
 
     /// Judges a request without the store: each policy as it says where the store is away, else here.
@@ -227,8 +246,8 @@ fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> 
 }
 
 impl Pending {
-    fn new(parts: &[Part<'_>]) -> Self {
-        let pending = |part: &Part<'_>| {
+    fn new(parts: Vec<Part<'_>>) -> Self {
+        let pending = |part: Part<'_>| {
             Some(PendingPart {
                 index: part.index,
                 tag: part.counter.tag,
@@ -236,15 +255,16 @@ impl Pending {
                 subject: part.subject?,
                 cost: part.cost,
                 ahead: part.ahead,
+                place: part.place,
             })
         };
-        Self(parts.iter().filter_map(pending).collect())
+        Self(parts.into_iter().filter_map(pending).collect())
     }
 
     /// The parts again; `None` where the limiter is not the one that asked.
-    fn parts<'l>(&self, limiter: &'l Limiter, now: Now) -> Option<Vec<Part<'l>>> {
+    fn parts(self, limiter: &Limiter, now: Now) -> Option<Vec<Part<'_>>> {
         self.0
-            .iter()
+            .into_iter()
             .map(|pending| {
                 let policy = limiter.policies.get(pending.index)?;
                 let counter = policy.counters().find(|counter| counter.tag == pending.tag)?;
@@ -258,6 +278,7 @@ impl Pending {
                     now,
                     record: Record::default(),
                     share: None,
+                    place: pending.place,
                     ahead: pending.ahead,
                     leased: 0,
                     fits: false,
@@ -268,8 +289,8 @@ impl Pending {
 }
 
 /// Asks the store to charge for all parts, or for none.
-fn ask<'l>(parts: &[Part<'_>]) -> Check<'l> {
-    let question = Question { action: Action::Consume, subjects: subjects_of(parts) };
+fn ask<'l>(parts: Vec<Part<'_>>) -> Check<'l> {
+    let question = Question { action: Action::Consume, subjects: subjects_of(&parts) };
     Check::Ask(Pending::new(parts), question)
 }
 
@@ -279,7 +300,7 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
     for part in parts {
         let Some(subject) = part.subject else { continue };
         let cost = part.cost.saturating_mul(part.ahead + 1);
-        let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost };
+        let demand = Demand { tag: part.counter.tag, rule: part.asked_rule(), cost };
         match subjects.iter_mut().find(|known| known.subject == subject) {
             Some(known) => known.demands.push(demand),
             None => subjects.push(SubjectAsk { subject, demands: vec![demand] }),

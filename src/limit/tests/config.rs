@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::{ConfigCode, ConfigError};
-use crate::limit::{Cost, KeyPart, KeySpec, LimitPolicy};
+use crate::limit::{Cost, KeyPart, KeySpec, LimitPolicy, OnStoreFailure};
 
 fn parse(value: &Value) -> Result<Vec<LimitPolicy>, ConfigError> {
     LimitPolicy::parse_all("rateLimit", value)
@@ -105,8 +105,12 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (with("paths", json!(["/users/:id"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/a?b=c"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/ü"])), "rateLimit.paths[0]", InvalidOption),
-        (with("count", json!("failed")), "rateLimit.count", UnknownOption),
-        (with("onExceed", json!("delay")), "rateLimit.onExceed", UnknownOption),
+        (with("format", json!("draft-7")), "rateLimit.format", UnknownOption),
+        (with("count", json!("hunter2")), "rateLimit.count", InvalidOption),
+        (with("count", json!(true)), "rateLimit.count", InvalidOption),
+        (with("onExceed", json!("hunter2")), "rateLimit.onExceed", InvalidOption),
+        (with("maxDelay", json!("1s")), "rateLimit.maxDelay", ConflictingOptions),
+        (with("maxDelayed", json!(1)), "rateLimit.maxDelayed", ConflictingOptions),
         (with("onStoreFailure", json!("pass")), "rateLimit.onStoreFailure", InvalidOption),
         (with("exact", json!("yes")), "rateLimit.exact", InvalidOption),
         (json!([]), "rateLimit", InvalidOption),
@@ -145,18 +149,66 @@ fn a_limit_of_zero_says_what_to_do_instead() {
 
 #[test]
 fn options_of_later_versions_say_that_they_are_not_there_yet() {
-    let text = parse(&with("onExceed", json!("delay"))).unwrap_err().to_string();
+    let text = parse(&with("format", json!("draft-7"))).unwrap_err().to_string();
     assert_eq!(
         text,
-        "`rateLimit.onExceed` is not available yet; leave it out: what exceeds the limit is refused"
+        "`rateLimit.format` is not available yet; leave it out: the headers are those of draft 11"
     );
+}
+
+#[test]
+fn what_waits_or_only_watches_is_refused_where_it_can_mean_nothing() {
+    use ConfigCode::{ConflictingOptions, InvalidOption};
+    for (more, path, code) in [
+        (json!({ "algorithm": "fixed-window" }), "rateLimit.onExceed", ConflictingOptions),
+        (json!({ "algorithm": "sliding-window" }), "rateLimit.onExceed", ConflictingOptions),
+        (json!({ "maxDelay": "0s" }), "rateLimit.maxDelay", InvalidOption),
+        (json!({ "maxDelay": "61s" }), "rateLimit.maxDelay", InvalidOption),
+        (json!({ "maxDelayed": 0 }), "rateLimit.maxDelayed", InvalidOption),
+        (json!({ "maxDelayed": 100_001 }), "rateLimit.maxDelayed", InvalidOption),
+        (
+            json!({ "onExceed": "shadow", "maxDelay": "1s" }),
+            "rateLimit.maxDelay",
+            ConflictingOptions,
+        ),
+        (
+            json!({ "onExceed": "shadow", "onStoreFailure": "closed" }),
+            "rateLimit.onStoreFailure",
+            ConflictingOptions,
+        ),
+    ] {
+        let mut value = with("onExceed", json!("delay"));
+        for (key, given) in more.as_object().unwrap() {
+            value[key] = given.clone();
+        }
+        assert_eq!(refused(&value), (path.to_owned(), code), "{value}");
+    }
+}
+
+#[test]
+fn a_limit_of_failures_is_closed_without_its_store_and_one_that_watches_never_is() {
+    let closed = |more: Value| {
+        let mut value = with("limit", json!(5));
+        for (key, given) in more.as_object().unwrap() {
+            value[key] = given.clone();
+        }
+        let policies = parse(&value).unwrap();
+        (policies[0].on_failure == OnStoreFailure::Closed, policies[0].exact)
+    };
+    assert_eq!(closed(json!({})), (false, false));
+    assert_eq!(closed(json!({ "count": "failed" })), (true, true));
+    assert_eq!(closed(json!({ "count": "succeeded" })), (false, true));
+    assert_eq!(closed(json!({ "count": "failed", "onStoreFailure": "local" })), (false, true));
+    assert_eq!(closed(json!({ "onExceed": "delay" })), (false, true));
+    assert_eq!(closed(json!({ "onExceed": "shadow", "count": "failed" })), (false, true));
+    assert_eq!(closed(json!({ "onExceed": "shadow", "exact": true })), (false, true));
 }
 
 proptest! {
     #[test]
     fn any_value_of_any_option_is_read_or_refused(key in "[a-zA-Z]{1,12}", text in ".*", number: f64) {
         for value in [json!(text), json!(number), json!([text]), json!({ text.clone(): number }), Value::Null] {
-            for key in [key.as_str(), "name", "limit", "window", "burst", "cost", "key", "tiers", "methods", "paths"] {
+            for key in [key.as_str(), "name", "limit", "window", "burst", "cost", "key", "tiers", "methods", "paths", "count", "onExceed"] {
                 let _ = parse(&with(key, value.clone()));
             }
         }

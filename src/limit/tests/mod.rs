@@ -1,7 +1,9 @@
 //! What users rely on.
 
 mod algorithm;
+mod charge;
 mod config;
+mod exceed;
 mod flood;
 mod limiter;
 mod manual;

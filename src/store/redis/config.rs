@@ -28,8 +28,8 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
-    /// What tells two configurations apart: guards with the same one share a store.
-    pub identity: [u8; 32],
+    /// Alike for the same options: guards that have them share a connection.
+    pub digest: [u8; 32],
     /// A private authority and our certificate, both in PEM.
     pub(super) certificates: Option<TlsCertificates>,
 }
@@ -82,7 +82,7 @@ impl RedisConfig {
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
                 local: MemoryConfig::new(path),
-                identity: identity(value),
+                digest: digest(value),
                 certificates: None,
             });
         }
@@ -113,9 +113,30 @@ impl RedisConfig {
                 .duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?
                 .unwrap_or(DEFAULT_TIMEOUT),
             local,
-            identity: identity(value),
+            digest: digest(value),
             certificates,
         })
+    }
+}
+
+impl RedisConfig {
+    /// Alike for two configurations that lead to the same keys. It holds no password.
+    pub(crate) fn identity(&self) -> String {
+        let node = |node: &ConnectionInfo| {
+            let settings = node.redis_settings();
+            format!("{} {} {:?}", node.addr(), settings.db(), settings.username())
+        };
+        let mut nodes: Vec<String> = self.topology.nodes().map(node).collect();
+        nodes.sort();
+        let name = match &self.topology {
+            Topology::Single(_) => "single".to_owned(),
+            Topology::Cluster(_) => "cluster".to_owned(),
+            Topology::Sentinel { name, primary, .. } => {
+                let settings = primary.redis_settings();
+                format!("sentinel {name:?} {} {:?}", settings.db(), settings.username())
+            }
+        };
+        format!("{:?} {name} {nodes:?}", self.prefix)
     }
 }
 
@@ -131,7 +152,7 @@ impl Topology {
 }
 
 /// A digest, so that the passwords in it are not kept once more.
-fn identity(value: &Value) -> [u8; 32] {
+fn digest(value: &Value) -> [u8; 32] {
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.to_string().as_bytes());
     digest.as_ref().try_into().unwrap_or_default()

@@ -34,18 +34,18 @@ const PROBE: Duration = Duration::from_millis(500);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 struct Driver {
-    connector: Connector,
+    connector: Arc<Connector>,
     scripts: Scripts,
     status: Arc<Status>,
     link: watch::Sender<Option<Link>>,
     broken: Notify,
 }
 
-impl Backend for Connector {
+impl Backend for Arc<Connector> {
     const KIND: &'static str = "redis";
 
-    fn identity(&self) -> [u8; 32] {
-        self.config().identity
+    fn digest(&self) -> [u8; 32] {
+        self.config().digest
     }
 
     fn local(&self) -> &MemoryConfig {
@@ -61,7 +61,11 @@ impl Backend for Connector {
     }
 }
 
-async fn run(connector: Connector, status: Arc<Status>, mut asks: UnboundedReceiver<Vec<Ask>>) {
+async fn run(
+    connector: Arc<Connector>,
+    status: Arc<Status>,
+    mut asks: UnboundedReceiver<Vec<Ask>>,
+) {
     let scripts = Scripts::new(&connector.config().prefix);
     let (link, _) = watch::channel(None);
     let driver = Arc::new(Driver { connector, scripts, status, link, broken: Notify::new() });
@@ -70,7 +74,14 @@ async fn run(connector: Connector, status: Arc<Status>, mut asks: UnboundedRecei
         while let Ok(more) = asks.try_recv() {
             batch.extend(more);
         }
-        tokio::spawn(carry(Arc::clone(&driver), batch));
+        if !driver.connector.is_cluster() {
+            tokio::spawn(carry(Arc::clone(&driver), batch));
+            continue;
+        }
+        // The nodes of a cluster fail one by one: no question waits for the node of another.
+        for ask in batch {
+            tokio::spawn(carry(Arc::clone(&driver), vec![ask]));
+        }
     }
     keeper.abort();
 }
@@ -177,6 +188,9 @@ async fn converse(
     driver: &Arc<Driver>,
     questions: &[Question],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    if !driver.status.is_available() {
+        return Err(StoreError::Unavailable);
+    }
     let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
     let calls = calls(questions, driver.connector.is_cluster());
     let sent = Now::read();
@@ -220,7 +234,7 @@ impl Driver {
         for call in calls {
             pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        link.send(&pipeline).await.map_err(|error| self.fault(&error))
+        link.send_apart(&pipeline).await.map_err(|error| self.fault(&error))
     }
 
     fn fault(&self, error: &RedisError) -> StoreError {
@@ -228,7 +242,10 @@ impl Driver {
             self.note_failure();
             return StoreError::Timeout;
         }
-        if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        let is_lost =
+            error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
+        // A cluster that has lost a node has others, and finds the one that takes its place.
+        if is_lost && !self.connector.is_cluster() {
             self.note_loss();
         } else {
             self.note_failure();

@@ -8,9 +8,9 @@ use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, 
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries};
 
-const JUDGE: &str = include_str!("lua/judge.lua");
-const JUDGE_ONE: &str = include_str!("lua/judge_one.lua");
-const ADJUST: &str = include_str!("lua/adjust.lua");
+const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
+const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
+const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
@@ -150,7 +150,9 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
             let script = if is_simple(&asked.subjects) { Kind::JudgeOne } else { Kind::Judge };
             let part = Part { question, subjects: all };
             let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
-            match calls.iter_mut().rev().find(open) {
+            // What is changed by hand before a request is asked is changed before it is judged.
+            let mut later = calls.iter_mut().rev().take_while(|call| call.script != Kind::Adjust);
+            match later.find(open) {
                 Some(call) => call.parts.push(part),
                 None => calls.push(Call { script, parts: vec![part] }),
             }
@@ -173,7 +175,7 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
 fn is_simple(subjects: &[SubjectAsk]) -> bool {
     let [subject] = subjects else { return false };
     let [demand] = subject.demands.as_slice() else { return false };
-    demand.rule.algorithm().has_burst()
+    demand.rule.algorithm().has_burst() && !demand.rule.is_watching()
 }
 
 /// A request as judge.lua unpacks it.
@@ -261,12 +263,12 @@ impl Reader<'_> {
             let (record, rest) = self.0.split_at_checked(length)?;
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
-                let state = entry(record, demand.tag, now_us)?;
-                let block = entry(record, demand.tag + 1, now_us)?;
+                let state = entry(record, demand.tag, now_us);
+                let block = entry(record, demand.tag + 1, now_us);
                 standings.push(Standing {
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand.rule.from_wire(state.state),
-                    blocked_until_us: block.till_us,
+                    state: demand.rule.from_wire(state.unwrap_or_default().state),
+                    blocked_until_us: block.unwrap_or_default().till_us,
                     now_us,
                 });
             }
@@ -275,15 +277,9 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, or an empty one where there is none that is not over. `None` where the record can't be read.
+/// The entry with this tag, if it is there and not over.
 fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Entry> {
-    for entry in entries(record) {
-        let entry = entry?;
-        if entry.tag == tag && entry.till_us > now_us {
-            return Some(entry);
-        }
-    }
-    Some(Entry::default())
+    entries(record, now_us).find(|entry| entry.tag == tag)
 }
 
 #[cfg(test)]
@@ -295,8 +291,8 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let demands =
-            (0u32..).step_by(2).take(limits).map(|tag| Demand { tag, rule, cost: 1 }).collect();
+        let tags = (0..).step_by(2).take(limits);
+        let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }
     }
@@ -325,6 +321,14 @@ mod tests {
             let results = read(&calls, &replies, &questions);
             assert!(results.answers.iter().all(|answer| *answer == Err(StoreError::Refused)));
         }
+    }
+
+    #[test]
+    fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
+        let reset = Question { action: Action::Reset, ..question(1) };
+        let calls = calls(&[question(1), reset, question(1), question(1)], false);
+        let order: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(order, [Kind::JudgeOne, Kind::Adjust, Kind::JudgeOne]);
     }
 
     #[test]

@@ -6,19 +6,16 @@
 -- ARGV[2]  the limits that it is about, as judge.lua reads them
 -- ARGV[3]  how long a block lasts, in microseconds
 -- answers  as judge.lua does, for one request that was admitted
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
-local record = redis.call('GET', KEYS[1]) or ''
-if #record % 28 ~= 0 then record = '' end
+local record = record_of(KEYS[1])
 local states, tills = {}, {}
 
 local at = 1
 while at < #record do
   local tag, a, b, c, till
-  tag, a, b, c, till, at = unpack('<I4dI4I4d', record, at)
-  if till > now then states[tag], tills[tag] = {a, b, c}, till end
+  tag, a, b, c, till, at = unpack(ENTRY, record, at)
+  if counts(a, till) then states[tag], tills[tag] = {a, b, c}, till end
 end
 
 -- An instant that is at most r + s / t ahead.
@@ -59,6 +56,7 @@ at = 1
 while at < #asked do
   local tag, kind, p, q, r, s, t
   tag, kind, p, q, r, s, t, at = unpack('<I4BdI4dI4I4', asked, at)
+  kind = kind % 16
   if action == 'reset' then
     states[tag], states[tag + 1] = nil, nil
   elseif action == 'block' then
@@ -72,7 +70,7 @@ local fresh, last = {}, 0
 for tag, state in pairs(states) do
   local till = tills[tag]
   if till > now then
-    fresh[#fresh + 1] = pack('<I4dI4I4d', tag, state[1], state[2], state[3], till)
+    fresh[#fresh + 1] = pack(ENTRY, tag, state[1], state[2], state[3], till)
     if till > last then last = till end
   end
 end

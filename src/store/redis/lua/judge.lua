@@ -6,13 +6,9 @@
 -- answers  the server's time, and for each request whether it was admitted, and for each of its subjects which limits
 --          fit, as bits, and the record as it is now, with its length before it
 --
--- A record is a list of entries: tag, three numbers of state, and when it may be forgotten. An odd tag is a block, of
--- the limit with the even tag below it. All numbers are whole and below 2^53, so arithmetic on doubles is exact.
 -- Nearly always a record has just the entries that are asked for, in that order: then no table is made of it.
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 local call, unpack, pack, sub, ceil = redis.call, struct.unpack, struct.pack, string.sub, math.ceil
-local ENTRY, LENGTH, LIMIT = '<I4dI4I4d', 28, '<I4BdI4dI4I4'
+local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
 -- The entries of a record that are not over, by tag: state, end, and the entry itself.
@@ -20,9 +16,19 @@ local function entries_of(record)
   local entries = {}
   for from = 1, #record, LENGTH do
     local tag, a, b, c, till = unpack(ENTRY, record, from)
-    if till > now then entries[tag] = {a, b, c, till, sub(record, from, from + LENGTH - 1)} end
+    if counts(a, till) then entries[tag] = {a, b, c, till, sub(record, from, from + LENGTH - 1)} end
   end
   return entries
+end
+
+-- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and no others: no block.
+local function is_as_asked(record, limits, asked, at)
+  if #record ~= limits * LENGTH then return false end
+  for from = 1, #record, LENGTH do
+    if sub(record, from, from + 3) ~= sub(asked, at, at + 3) then return false end
+    at = at + LIMIT_LENGTH
+  end
+  return true
 end
 
 -- A window of length p with limit s after a cost of q: whether it fits, and the state with it.
@@ -55,29 +61,29 @@ for request = 1, #ARGV do
   length = first
   for _ = 1, subjects do
     subject = subject + 1
-    local record = call('GET', KEYS[subject])
-    if not record or #record % LENGTH ~= 0 then record = '' end
-    local limits, from, fresh, last, entries, bits, bit = 0, 1, nil, 0, nil, 0, 1
+    local record, limits = record_of(KEYS[subject]), 0
     limits, at = unpack('<B', asked, at)
+    local entries = record ~= '' and not is_as_asked(record, limits, asked, at) and entries_of(record)
+    local from, fresh, last, charged, bits, bit = 1, '', 0, false, 0, 1
     for _ = 1, limits do
       local tag, kind, p, q, r, s, t
       tag, kind, p, q, r, s, t, at = unpack(LIMIT, asked, at)
 
-      local known, a, b, c, till, blocked = -1, 0, 0, 0, 0, 0
-      if not entries then
-        if from < #record then known, a, b, c, till, from = unpack(ENTRY, record, from) end
-        -- Only what is laid out as it is asked for can be read on the way.
-        if known ~= tag and record ~= '' or q == 0 and p == 0 then entries = entries_of(record) end
-      end
+      local a, b, c, till, old, blocked = 0, 0, 0, 0, '', 0
       if entries then
         local entry, block = entries[tag], entries[tag + 1]
-        a, b, c, till = 0, 0, 0, 0
-        if entry then a, b, c, till = entry[1], entry[2], entry[3], entry[4] end
+        if entry then a, b, c, till, old = entry[1], entry[2], entry[3], entry[4], entry[5] end
         if block then blocked = block[4] end
+        entries[tag] = nil
+      elseif record ~= '' then
+        tag, a, b, c, till = unpack(ENTRY, record, from)
+        if counts(a, till) then old = sub(record, from, from + LENGTH - 1) else a, b, c, till = 0, 0, 0, 0 end
+        from = from + LENGTH
       end
-      if till <= now then a, b, c = 0, 0, 0 end
 
-      local fits, costs
+      local fits, costs, ends
+      local watching = kind >= 16
+      if watching then kind = kind - 16 end
       if kind == 0 then
         -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be ahead
         costs = p > 0 or q > 0
@@ -86,31 +92,25 @@ for request = 1, #ARGV do
         if b >= t then a, b = a + 1, b - t end
         local ahead = a - now
         fits = ahead < r or (ahead == r and b <= s) or not costs
-        till = b > 0 and a + 1 or a
+        ends = b > 0 and a + 1 or a
       else
         -- p is the window, q the cost, s the limit
         costs = q > 0
-        fits, a, b, c, till = windowed(kind, p, q, s, a, b, c)
+        fits, a, b, c, ends = windowed(kind, p, q, s, a, b, c)
       end
-      if fits and blocked <= now then bits = bits + bit else admitted = false end
+      if fits and blocked <= now then bits = bits + bit
+      -- What only watches refuses nothing, and does not count what it would have refused.
+      elseif watching then costs = false
+      else admitted = false end
       bit = bit + bit
-      if costs then
-        local entry = pack(ENTRY, tag, a, b, c, till)
-        fresh = fresh and fresh .. entry or entry
-        if till > last then last = till end
-        if entries then entries[tag] = nil end
-      end
+      if costs then charged, old, till = true, pack(ENTRY, tag, a, b, c, ends), ends end
+      fresh = fresh .. old
+      if till > last then last = till end
     end
-    if fresh and charging == 1 then
-      if not entries and from < #record then
-        -- More stands behind what was asked for.
-        entries = entries_of(sub(record, from))
-      end
-      if entries then
-        for _, entry in pairs(entries) do
-          fresh = fresh .. entry[5]
-          if entry[4] > last then last = entry[4] end
-        end
+    if charged and charging == 1 then
+      for _, entry in pairs(entries or {}) do
+        fresh = fresh .. entry[5]
+        if entry[4] > last then last = entry[4] end
       end
       if not writes then writes = {} end
       local n = #writes

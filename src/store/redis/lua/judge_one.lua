@@ -4,25 +4,23 @@
 -- KEYS     the subject of each request
 -- ARGV[i]  request i as judge.lua reads it, with one subject and one limit
 -- answers  as judge.lua does
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 local call, unpack, pack, sub, ceil = redis.call, struct.unpack, struct.pack, string.sub, math.ceil
-local ENTRY, LENGTH = '<I4dI4I4d', 28
 local answer, length = {pack('<d', now)}, 1
 
 for i = 1, #KEYS do
   local charging, _, _, tag, _, p, q, r, s, t = unpack('<BBBI4BdI4dI4I4', ARGV[i])
-  local record = call('GET', KEYS[i])
-  if not record or #record % LENGTH ~= 0 then record = '' end
+  local record = record_of(KEYS[i])
   local a, b, last, blocked, others = now, 0, 0, false, ''
   for from = 1, #record, LENGTH do
     local known, x, y, _, till = unpack(ENTRY, record, from)
-    if known == tag then
-      if x >= now then a, b = x, y end
-    elseif till > now then
-      blocked = blocked or known == tag + 1
-      others = others .. sub(record, from, from + LENGTH - 1)
-      if till > last then last = till end
+    if counts(x, till) then
+      if known == tag then
+        if x >= now then a, b = x, y end
+      else
+        blocked = blocked or known == tag + 1
+        others = others .. sub(record, from, from + LENGTH - 1)
+        if till > last then last = till end
+      end
     end
   end
   -- p + q / t is what the request adds, r + s / t the most that the instant may be ahead.

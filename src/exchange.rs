@@ -1,0 +1,207 @@
+//! What a request carries on its way through the layers, and what comes of it: `src/stack.rs` has the way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::limit::{Charged, Pending, Place};
+use crate::payload::Checked;
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::revocation::SharedRevocations;
+use crate::stack::Stack;
+use crate::store::ask::{Answer, Question};
+use crate::store::{SharedStore, StoreError};
+use crate::token::Verified;
+
+/// A key or cost function of one limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// The limit's name.
+    pub limit: String,
+    /// `key` or `cost`.
+    pub option: &'static str,
+    /// Where the function stands in the configuration: `rateLimit[0].key`.
+    pub path: String,
+}
+
+/// What a stack wants of a request's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenDemand {
+    /// No token is looked at.
+    Ignore,
+    /// Without a token the request is anonymous; a bad token is refused all the same.
+    Optional,
+    /// Without a token the request is refused.
+    Required,
+}
+
+/// What only JavaScript knows of a request.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// What the application's function said of the request's origin.
+    pub origin: Option<bool>,
+    /// Route parameters, as Express decoded them.
+    pub params: Vec<(String, String)>,
+    /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
+    pub counted: Vec<u32>,
+}
+
+/// What the application's own functions gave for one limit.
+#[derive(Debug, Default, Clone)]
+pub struct Keys {
+    /// The limit's name.
+    pub name: String,
+    /// What to count by.
+    pub key: Option<String>,
+    /// How much this request costs.
+    pub cost: Option<u32>,
+}
+
+/// Where a request stands when the core has said all it can for now.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Every layer has passed.
+    Pass {
+        /// The checked parts, where schemas were given.
+        checked: Option<Checked>,
+        /// Whether a body was read and checked.
+        body: bool,
+    },
+    /// Read the body, at most so many bytes, and come back with [`Stack::after_body`].
+    ReadBody {
+        /// Most bytes to read.
+        max_bytes: u64,
+    },
+    /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
+    AskKeys,
+    /// Ask the shared store, and come back with [`Stack::settle`].
+    AskStore(StoreAsk),
+    /// A CORS preflight: answer with this status and no body.
+    Preflight {
+        /// 204 where it is allowed, 403 where not.
+        status: u16,
+    },
+    /// The limits admit it, but not yet: come back with [`Stack::wake`].
+    Delay {
+        /// In so many milliseconds.
+        ms: u64,
+    },
+    /// Refuse.
+    Refuse(Refusal),
+}
+
+/// What a request wants to know of a shared store.
+#[derive(Debug)]
+pub enum StoreAsk {
+    /// What was revoked lately.
+    Revocations(Arc<SharedRevocations>),
+    /// Whether its limits admit it.
+    Limits(Arc<SharedStore>, Question),
+}
+
+/// What a shared store said.
+#[derive(Debug)]
+pub enum StoreAnswer {
+    /// It was told what was asked, or has taken what it was given.
+    Done(Result<(), StoreError>),
+    /// It has judged.
+    Judged(Result<Answer, StoreError>),
+}
+
+/// What a request waits for at a shared store.
+#[derive(Debug)]
+pub enum Awaited {
+    /// Layer 5, of this token: nobody is told whose it is before.
+    Revocations(Arc<Verified>),
+    /// Layer 6.
+    Limits(Pending),
+}
+
+/// A request on its way, with what the layers have found out about it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The request itself; `None` if its head could not be read.
+    pub request: Option<Request>,
+    /// The instant that every layer sees.
+    pub now: Now,
+    /// What only JavaScript knows.
+    pub extras: Extras,
+    /// Response headers so far.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// Who it is, once a token was verified.
+    pub identity: Option<Arc<Verified>>,
+    /// What the limits said, in their order.
+    pub limits: Vec<LimitView>,
+    /// What it waits for.
+    pub awaited: Option<Awaited>,
+    /// Its places among the requests that limits hold back.
+    pub places: Vec<Place>,
+    /// What may be given back once its response is known.
+    pub charged: Option<Charged>,
+    /// Why the policy decided as it did, in its own words.
+    pub reasons: Vec<String>,
+    /// Whether the edge has told who the client is, and whose the token: each is told once.
+    pub written: bool,
+    /// See [`Self::written`].
+    pub identity_written: bool,
+    /// How many of the limits it has told.
+    pub limits_written: usize,
+}
+
+impl Exchange {
+    /// An exchange of which nothing is known yet.
+    #[must_use]
+    pub fn new(extras: Extras, now: Now) -> Self {
+        Self {
+            request: None,
+            now,
+            extras,
+            headers: Vec::new(),
+            identity: None,
+            limits: Vec::new(),
+            awaited: None,
+            places: Vec::new(),
+            charged: None,
+            reasons: Vec::new(),
+            written: false,
+            identity_written: false,
+            limits_written: 0,
+        }
+    }
+
+    /// What was told is not told again. The limits stay for a policy that reads the body.
+    pub fn forget_written(&mut self) {
+        self.written = true;
+        self.identity_written |= self.identity.is_some();
+        self.limits_written = self.limits.len();
+        self.headers.clear();
+        self.reasons.clear();
+    }
+}
+
+/// How one limit stands after this request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitView {
+    /// The limit's name.
+    pub name: Arc<str>,
+    /// Requests per window.
+    pub limit: u64,
+    /// How many more requests would pass now.
+    pub remaining: u64,
+    /// Whole seconds until there are more.
+    pub reset_s: u64,
+    /// Its number.
+    pub id: u32,
+    /// `None` for a limit that refuses; else whether this one, which only watches, would have.
+    pub shadow: Option<bool>,
+}
+
+/// A request that waits for its body or for the application's functions.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The stack it is in.
+    pub stack: Arc<Stack>,
+    /// How far it has come.
+    pub exchange: Exchange,
+}

@@ -1,0 +1,125 @@
+//! What may be given back of a request's charge once its response is known, and the places of requests that wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::algorithm::{Rule, State};
+use super::config::Count;
+use super::limiter::{Limiter, Part, record};
+use crate::clock::Now;
+use crate::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use crate::store::{Key, SharedStore};
+
+/// What one limit has charged a request that it may have to give back.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    count: Count,
+    key: Key,
+    /// Who was charged in a shared store, and by which limit; `None` where it was charged here.
+    shared: Option<(SubjectKey, u32)>,
+    rule: Rule,
+    cost: u32,
+    /// What the cheapest request costs.
+    price: u64,
+    /// The state that the charge has left behind.
+    state: State,
+}
+
+impl Charge {
+    /// The charge of a part that was admitted, where it may have to be given back.
+    pub(super) fn of(part: &Part<'_>) -> Option<Self> {
+        let gives_back = part.policy.count != Count::All && part.fits && part.cost > 0;
+        gives_back.then(|| Self {
+            count: part.policy.count,
+            key: part.key,
+            shared: part
+                .subject
+                .filter(|_| part.share.is_none())
+                .map(|subject| (subject, part.counter.tag)),
+            rule: *part.rule(),
+            cost: part.cost,
+            price: part.policy.price(),
+            state: State(part.record.state),
+        })
+    }
+}
+
+/// What a request was charged, until its response is known. Nothing is given back where this is dropped.
+#[derive(Debug)]
+pub struct Charged {
+    limiter: Arc<Limiter>,
+    charges: Vec<Charge>,
+}
+
+impl Charged {
+    /// What `limiter` has charged.
+    #[must_use]
+    pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>) -> Self {
+        Self { limiter, charges }
+    }
+
+    /// Gives back what does not count, now that it is known whether the request has failed: at once what was charged
+    /// here; for a shared store, what to ask it.
+    #[must_use]
+    pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, Question)> {
+        let clock = self.limiter.shared.as_ref().map_or(now, |shared| shared.status().clock(now));
+        let mut questions = Vec::new();
+        for charge in self.charges.iter().filter(|charge| charge.count.gives_back(failed)) {
+            let clock_us = charge.rule.clock(clock);
+            let left = charge.rule.remainder(charge.state, charge.cost, clock_us);
+            let Some((rule, cost)) = left else { continue };
+            match (charge.shared, &self.limiter.shared) {
+                (Some((subject, tag)), Some(store)) => {
+                    let demands = vec![Demand { tag, rule, cost }];
+                    let subjects = vec![SubjectAsk { subject, demands }];
+                    let question = Question { action: Action::Refund, subjects };
+                    questions.push((Arc::clone(store), question));
+                }
+                _ => self.limiter.give_back(charge, &rule, cost, clock),
+            }
+        }
+        questions
+    }
+}
+
+impl Limiter {
+    fn give_back(&self, charge: &Charge, rest: &Rule, cost: u32, now: Now) {
+        let mut locked = self.store.lock(std::iter::once(charge.key));
+        // What has gone in the meantime has used nothing any more.
+        let Some(old) = locked.get(&charge.key, now.mono_us) else { return };
+        let (rule, clock_us) = (&charge.rule, charge.rule.clock(now));
+        let state = rest.refund(State(old.state), cost, clock_us);
+        let view = rule.view(state, clock_us);
+        locked.update(&charge.key, record(&old, rule, state, &view, charge.price, now));
+    }
+}
+
+/// The requests that one limit holds back in this guard.
+#[derive(Debug)]
+pub(super) struct Places {
+    taken: Arc<AtomicU32>,
+    most: u32,
+}
+
+impl Places {
+    pub(super) fn new(most: u32) -> Self {
+        Self { taken: Arc::default(), most }
+    }
+
+    /// A place for a request that may have to wait; `None` where all are taken.
+    pub(super) fn take(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.taken));
+        // Dropping the place takes it back.
+        (self.taken.fetch_add(1, Ordering::AcqRel) < self.most).then_some(place)
+    }
+}
+
+/// The place of a request that waits, free again when this is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicU32>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,265 @@
+//! What a revocation is called, and how it is written into the stream.
+//!
+//! All processes must call a thing by the same name, so a name is a hash without a key: the first bytes of a SHA-256
+//! over issuer, kind and what was revoked. A token's name has 8 bytes, and is what the table keeps, so that the table
+//! alone is enough to publish it again after the servers have lost it. That is short enough to be aimed at, by trying
+//! 2^64 tokens for one victim, and the prize would be that the victim is logged out; but whoever aims must choose a
+//! `jti`, and the issuer does that. The names of subjects and sessions may be chosen by those who bear them, and there
+//! are many victims at once to aim at, so these have 16 bytes.
+//!
+//! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the kind, the name, the
+//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are refused. All numbers
+//! are big-endian. The form is fixed and short so that Redis packs a hundred of them into one node.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::token::Fingerprint;
+
+/// One revocation, as every process knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Revokes nothing: a stream that exists shows its age, and its loss.
+    Mark,
+    /// One token.
+    Token { name: u64, until: u32 },
+    /// A session.
+    Session { name: u128, until: u32 },
+    /// The tokens of a subject with this `iat` or an earlier one.
+    Subject { name: u128, before_s: u64, until: u32 },
+    /// All tokens of a key.
+    Key { name: u128 },
+}
+
+const MARK: u8 = 0;
+const TOKEN: u8 = 1;
+const SESSION: u8 = 2;
+const SUBJECT: u8 = 3;
+const KEY: u8 = 4;
+
+impl Entry {
+    /// The bytes for the stream.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Mark => vec![MARK],
+            Self::Token { name, until } => {
+                [&[TOKEN][..], &name.to_be_bytes(), &until.to_be_bytes()].concat()
+            }
+            Self::Session { name, until } => {
+                [&[SESSION][..], &name.to_be_bytes(), &until.to_be_bytes()].concat()
+            }
+            Self::Subject { name, before_s, until } => {
+                let times = [&until.to_be_bytes()[..], &before_s.to_be_bytes()].concat();
+                [&[SUBJECT][..], &name.to_be_bytes(), &times].concat()
+            }
+            Self::Key { name } => [&[KEY][..], &name.to_be_bytes()].concat(),
+        }
+    }
+
+    /// Reads what [`Self::encode`] wrote. `None` for anything else, such as an entry of a later version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&kind, mut rest) = bytes.split_first()?;
+        let entry = match kind {
+            MARK => Self::Mark,
+            TOKEN => Self::Token {
+                name: u64::from_be_bytes(take(&mut rest)?),
+                until: u32::from_be_bytes(take(&mut rest)?),
+            },
+            SESSION => Self::Session {
+                name: u128::from_be_bytes(take(&mut rest)?),
+                until: u32::from_be_bytes(take(&mut rest)?),
+            },
+            SUBJECT => {
+                let name = u128::from_be_bytes(take(&mut rest)?);
+                let until = u32::from_be_bytes(take(&mut rest)?);
+                Self::Subject { name, until, before_s: u64::from_be_bytes(take(&mut rest)?) }
+            }
+            KEY => Self::Key { name: u128::from_be_bytes(take(&mut rest)?) },
+            _ => return None,
+        };
+        rest.is_empty().then_some(entry)
+    }
+
+    /// Whether a token could still be refused by it in `minute`.
+    pub(super) fn is_needed(&self, minute: u32) -> bool {
+        match self {
+            Self::Mark => false,
+            Self::Token { until, .. }
+            | Self::Session { until, .. }
+            | Self::Subject { until, .. } => *until >= minute,
+            Self::Key { .. } => true,
+        }
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, more) = rest.split_first_chunk::<N>()?;
+    *rest = more;
+    Some(*taken)
+}
+
+/// Where an entry stands in the stream: milliseconds of the server's clock, and a number within the millisecond.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    pub(super) ms: u64,
+    pub(super) number: u64,
+}
+
+impl Id {
+    /// Before every entry.
+    pub(super) const START: Self = Self { ms: 0, number: 0 };
+
+    /// Reads the form `1526919030474-55`.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let (ms, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(ms) || !digits(number) {
+            return None;
+        }
+        Some(Self { ms: ms.parse().ok()?, number: number.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.number)
+    }
+}
+
+/// What a name is the name of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Session = SESSION as isize,
+    Subject = SUBJECT as isize,
+    Key = KEY as isize,
+}
+
+/// Makes names.
+#[derive(Debug)]
+pub(super) enum Namer {
+    /// For a list of this process: hashes under a random key, which nobody can aim at.
+    Private(RandomState),
+    /// For a list that processes share: they agree on the hash, which begins with one of the issuer.
+    Agreed([u8; 16]),
+}
+
+impl Namer {
+    pub(super) fn private() -> Self {
+        Self::Private(RandomState::new())
+    }
+
+    pub(super) fn agreed(issuer: &str) -> Self {
+        Self::Agreed(sha256(&[b"keepstone revocation\0", issuer.as_bytes()]))
+    }
+
+    /// Never 0.
+    pub(super) fn token(&self, fingerprint: Fingerprint) -> u64 {
+        let hash = match self {
+            Self::Private(key) => key.hash_one(fingerprint.as_bytes()),
+            // Both are SHA-256 already.
+            Self::Agreed(issuer) => first_8(fingerprint.as_bytes()) ^ first_8(issuer),
+        };
+        hash.max(1)
+    }
+
+    pub(super) fn name(&self, kind: Kind, name: &str) -> u128 {
+        match self {
+            Self::Private(key) => u128::from(key.hash_one((kind as u8, name))),
+            Self::Agreed(issuer) => {
+                u128::from_be_bytes(sha256(&[issuer, &[kind as u8], name.as_bytes()]))
+            }
+        }
+    }
+}
+
+fn first_8(bytes: &[u8; 16]) -> u64 {
+    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 16] {
+    let digest = digest(&SHA256, &parts.concat());
+    let mut first = [0; 16];
+    for (to, from) in first.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        prop_oneof![
+            Just(Entry::Mark),
+            (any::<u64>(), any::<u32>()).prop_map(|(name, until)| Entry::Token { name, until }),
+            (any::<u128>(), any::<u32>()).prop_map(|(name, until)| Entry::Session { name, until }),
+            (any::<u128>(), any::<u64>(), any::<u32>())
+                .prop_map(|(name, before_s, until)| Entry::Subject { name, before_s, until }),
+            any::<u128>().prop_map(|name| Entry::Key { name }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(entry in entries()) {
+            prop_assert_eq!(Entry::decode(&entry.encode()), Some(entry));
+        }
+
+        #[test]
+        fn hostile_bytes_are_read_as_nothing_or_as_what_they_would_be_written_as(
+            bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            if let Some(entry) = Entry::decode(&bytes) {
+                prop_assert_eq!(entry.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_cut_or_longer_entry_is_none(entry in entries(), more in any::<u8>()) {
+            let mut bytes = entry.encode();
+            bytes.push(more);
+            prop_assert_eq!(Entry::decode(&bytes), None);
+            bytes.truncate(bytes.len() - 2);
+            prop_assert_eq!(Entry::decode(&bytes), None);
+        }
+
+        #[test]
+        fn ids_are_read_as_written(ms in any::<u64>(), number in any::<u64>(), junk in ".{0,40}") {
+            let id = Id { ms, number };
+            prop_assert_eq!(Id::parse(id.to_string().as_bytes()), Some(id));
+            let _ = Id::parse(junk.as_bytes());
+        }
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        for text in
+            ["", "-", "1", "1-", "-1", "+1-1", "1-+1", "1-1-1", " 1-1", "1-18446744073709551616"]
+        {
+            assert_eq!(Id::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Id::parse(b"\xff-1"), None);
+        assert!(Id { ms: 1, number: 9 } < Id { ms: 2, number: 0 });
+    }
+
+    #[test]
+    fn processes_agree_on_names_and_issuers_and_kinds_have_names_of_their_own() {
+        let (a, b) = (Namer::agreed("a"), Namer::agreed("b"));
+        let jti = Fingerprint::of_jti("x");
+        assert_eq!(a.token(jti), Namer::agreed("a").token(jti));
+        assert_ne!(a.token(jti), b.token(jti));
+        assert_eq!(a.name(Kind::Session, "x"), Namer::agreed("a").name(Kind::Session, "x"));
+        assert_ne!(a.name(Kind::Session, "x"), b.name(Kind::Session, "x"));
+        assert_ne!(a.name(Kind::Session, "x"), a.name(Kind::Subject, "x"));
+        assert_ne!(a.name(Kind::Key, "x"), a.name(Kind::Subject, "x"));
+        // What is written must be read by the version before, so the names never change.
+        assert_eq!(a.name(Kind::Session, "x") >> 96, NAME_OF_X);
+    }
+
+    /// The first 4 bytes of SHA-256(SHA-256("keepstone revocation\0a")[..16] || 2 || "x"), by sha256sum.
+    const NAME_OF_X: u128 = 0xd687_955e;
+}

@@ -1,0 +1,473 @@
+//! Reads the stream into the sets of this process, and writes into it: everything that waits for the servers.
+//!
+//! One task follows the stream on a connection of its own, since it waits there for what comes next; a second
+//! connection is for what is revoked here and for what is asked in between. The task ends with the last guard.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::time::{sleep, timeout};
+
+use super::entry::Entry;
+use super::replica::{self, Birth, Follower, Gap, Took};
+use super::revocations::minute;
+use super::sets::Sets;
+use super::stream::{Keys, head_answer, id_answer, read_answer};
+use crate::clock::{Now, micros};
+use crate::store::redis::{Connector, Link};
+use crate::store::{Reply, StoreError, runtime};
+
+/// How long storing a revocation may take. No request waits for it.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than it was asked to an answer may take, before the connection counts as dead.
+const PATIENCE: Duration = Duration::from_secs(3);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// After something was read that this process can't have a whole list with.
+const GAP_PAUSE: Duration = Duration::from_secs(5);
+/// So long a process that publishes lost entries has the say, after each of its steps.
+const RESTORE_LOCK_MS: u64 = 3_000;
+/// How often the others look whether it is their turn.
+const RESTORE_RETRY_US: u64 = 300_000;
+/// The stream is shortened by one process, once in so long.
+const COMPACT_LOCK_MS: u64 = 55_000;
+const MINUTE_US: u64 = 60_000_000;
+
+/// The copy of the list in this process.
+#[derive(Debug)]
+pub(super) struct Feed {
+    connector: Arc<Connector>,
+    keys: Keys,
+    pub(super) sets: Sets,
+    follower: Mutex<Follower>,
+    ready: AtomicBool,
+    /// Why the store does not answer, where it does not.
+    fault: Mutex<Option<StoreError>>,
+    /// All that was stored before this moment of the monotonic clock is in the sets; 0 for never.
+    proven_us: AtomicU64,
+    /// The least `maxStaleness` of those who use it.
+    bound_us: AtomicU64,
+    /// For all but following the stream.
+    commands: Mutex<Option<Link>>,
+    asking: Mutex<Vec<Answer>>,
+}
+
+/// Calls back once, at the latest when it is dropped.
+struct Answer(Option<Reply<()>>);
+
+impl Answer {
+    fn give(mut self, result: Result<(), StoreError>) {
+        if let Some(reply) = self.0.take() {
+            reply(result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(StoreError::Unavailable));
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+/// Why a turn failed.
+enum Fault {
+    Store(StoreError),
+    Gap,
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Gap> for Fault {
+    fn from(_: Gap) -> Self {
+        Self::Gap
+    }
+}
+
+/// What a task keeps from turn to turn on one connection.
+#[derive(Default)]
+struct Session {
+    restoring: bool,
+    next_try_us: u64,
+    compacting: bool,
+    next_minute_us: u64,
+}
+
+impl Feed {
+    /// The feed that all in this process share who use the same servers and prefix.
+    pub(super) fn shared(connector: &Arc<Connector>) -> Arc<Self> {
+        static FEEDS: Mutex<BTreeMap<String, Weak<Feed>>> = Mutex::new(BTreeMap::new());
+        let mut feeds = FEEDS.lock();
+        let key = connector.config().identity();
+        if let Some(feed) = feeds.get(&key).and_then(Weak::upgrade) {
+            return feed;
+        }
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        let feed = Self::start(connector);
+        feeds.insert(key, Arc::downgrade(&feed));
+        feed
+    }
+
+    /// A feed of its own.
+    pub(super) fn start(connector: &Arc<Connector>) -> Arc<Self> {
+        let feed = Arc::new(Self {
+            keys: Keys::new(&connector.config().prefix),
+            connector: Arc::clone(connector),
+            sets: Sets::new(),
+            follower: Mutex::new(Follower::default()),
+            ready: AtomicBool::new(false),
+            fault: Mutex::new(Some(StoreError::Unavailable)),
+            proven_us: AtomicU64::new(0),
+            bound_us: AtomicU64::new(MINUTE_US * 5),
+            commands: Mutex::new(None),
+            asking: Mutex::new(Vec::new()),
+        });
+        // Without a thread it never becomes ready, and nothing is let in.
+        let _ = runtime::spawn(follow(Arc::downgrade(&feed)));
+        feed
+    }
+
+    /// From now on somebody must know of everything within `bound`.
+    pub(super) fn keep_within(&self, bound: Duration) {
+        self.bound_us.fetch_min(micros(bound), Ordering::AcqRel);
+    }
+
+    pub(super) fn freshness(&self, now: Now, bound: Duration) -> replica::Freshness {
+        let ready = self.ready.load(Ordering::Acquire);
+        replica::freshness(ready, self.proven_us.load(Ordering::Acquire), now, bound)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn fault(&self) -> Option<StoreError> {
+        *self.fault.lock()
+    }
+
+    /// How long ago it was certain that nothing is missing.
+    pub(super) fn age(&self, now: Now) -> Option<Duration> {
+        let proven_us = self.proven_us.load(Ordering::Acquire);
+        (proven_us > 0).then(|| Duration::from_micros(now.mono_us.saturating_sub(proven_us)))
+    }
+
+    /// How many entries the servers have lost and not been given again yet.
+    pub(super) fn missing(&self) -> usize {
+        self.follower.lock().missing()
+    }
+
+    /// Stores `entry`, which is in the sets already, and answers once the server has said so.
+    pub(super) fn publish(self: &Arc<Self>, entry: Entry, reply: Reply<()>) {
+        let (feed, answer) = (Arc::clone(self), Answer(Some(reply)));
+        runtime::spawn(async move {
+            let adding = timeout(REVOKE_TIMEOUT, feed.add(entry));
+            answer.give(adding.await.unwrap_or(Err(StoreError::Timeout)));
+        });
+    }
+
+    /// Reads what is new at the primary, so that what was stored before this call is in the sets when it answers. All
+    /// who ask before the store's thread gets to it share one round trip.
+    pub(super) fn refresh(self: &Arc<Self>, reply: Reply<()>) {
+        let mut asking = self.asking.lock();
+        asking.push(Answer(Some(reply)));
+        let is_first = asking.len() == 1;
+        drop(asking);
+        if !is_first {
+            return;
+        }
+        let feed = Arc::clone(self);
+        let answering = async move {
+            let asking = std::mem::take(&mut *feed.asking.lock());
+            let reading = timeout(feed.connector.config().timeout, feed.catch_up());
+            let result = reading.await.unwrap_or(Err(StoreError::Timeout));
+            for answer in asking {
+                answer.give(result);
+            }
+        };
+        if !runtime::spawn(answering) {
+            drop(std::mem::take(&mut *self.asking.lock()));
+        }
+    }
+
+    async fn add(&self, entry: Entry) -> Result<(), StoreError> {
+        let known = self.commands.lock().clone();
+        let mut link = match known {
+            Some(link) => link,
+            None => self.connect_commands().await?,
+        };
+        let stored = link.command(&self.keys.add(&entry)).await;
+        let id = id_answer(&stored.map_err(|error| self.failed(&error))?)?;
+        self.follower.lock().acknowledged(id, entry);
+        Ok(())
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        if !self.is_ready() {
+            return Err(StoreError::Unavailable);
+        }
+        let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
+        let mut cursor = self.follower.lock().cursor();
+        loop {
+            let is_start = cursor == super::entry::Id::START;
+            let answers = link.send(&self.keys.read(cursor, None)).await;
+            let read = read_answer(answers.map_err(|error| self.failed(&error))?)
+                .inspect_err(|_| self.forget_commands())?;
+            if !read.is_whole && !is_start {
+                return Err(StoreError::Unavailable);
+            }
+            replica::apply(&read.entries, &self.sets, minute(Now::read().unix_seconds()))
+                .map_err(|_| StoreError::Refused)?;
+            match read.entries.last() {
+                Some((last, _)) if read.entries.len() >= replica::READ_PAGE => cursor = *last,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Both connections; the one to follow the stream by is returned.
+    async fn connect(&self) -> Result<Link, StoreError> {
+        self.connect_commands().await?;
+        self.connector.connect(None).await.map_err(|error| store_error(&error))
+    }
+
+    async fn connect_commands(&self) -> Result<Link, StoreError> {
+        let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
+        let link = connecting.await.map_err(|error| store_error(&error))?;
+        *self.commands.lock() = Some(link.clone());
+        Ok(link)
+    }
+
+    fn forget_commands(&self) {
+        *self.commands.lock() = None;
+    }
+
+    /// A connection that has failed, or leads to a server that is no primary any more, is not used again.
+    fn failed(&self, error: &RedisError) -> StoreError {
+        let kept = matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
+        );
+        if !kept {
+            self.forget_commands();
+        }
+        store_error(error)
+    }
+
+    /// Reads once, and does what is to be done at the end of the stream.
+    async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), Fault> {
+        // Eight reads within the bound, so that one slow answer does no harm.
+        let block = (self.bound_us.load(Ordering::Acquire) / 8).clamp(100_000, 500_000) / 1_000;
+        let cursor = self.follower.lock().cursor();
+        // What is read was there at the earliest when it was asked for, so this moment is what an answer proves: on our
+        // own monotonic clock, whatever the clocks of the servers say.
+        let asked = Now::read();
+        let patience = PATIENCE + Duration::from_millis(block);
+        let read = ask(link, &self.keys.read(cursor, Some(block)), patience).await?;
+        let read = read_answer(read)?;
+        let now = Now::read();
+        let now_minute = minute(now.unix_seconds());
+        let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
+        let Took::Tail = took else { return Ok(()) };
+        if !self.is_ready() {
+            if !self.settle(link).await? {
+                return Ok(());
+            }
+            self.ready.store(true, Ordering::Release);
+        }
+        self.proven_us.store(asked.mono_us, Ordering::Release);
+        if session.next_minute_us <= now.mono_us {
+            session.next_minute_us = now.mono_us.saturating_add(jittered(MINUTE_US));
+            self.sets.sweep(now_minute);
+            session.compacting = self.lock(link, &self.keys.compacting, COMPACT_LOCK_MS).await?;
+        }
+        self.restore(link, session, now).await?;
+        if session.compacting {
+            session.compacting = self.compact(link, now_minute).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the stream that was read to its end can be all there is.
+    async fn settle(&self, link: &mut Link) -> Result<bool, Fault> {
+        let head = head_answer(ask(link, &self.keys.head(1), PATIENCE).await?)?;
+        let Some((first, _)) = head.entries.first() else {
+            // A stream that is there shows how old it is.
+            id_answer(&ask_one(link, &self.keys.add(&Entry::Mark)).await?)?;
+            return Ok(false);
+        };
+        let birth = Birth { first: *first, server_ms: head.server_ms, restoring: head.restoring };
+        Ok(self.follower.lock().settled(&birth, Now::read()))
+    }
+
+    /// Publishes some of what the servers have lost: one process at a time, the others see by reading what is there.
+    async fn restore(&self, link: &mut Link, session: &mut Session, now: Now) -> Result<(), Fault> {
+        if !self.follower.lock().is_missing() {
+            if std::mem::take(&mut session.restoring) {
+                ask_one(link, &Keys::unlock(&self.keys.restoring)).await?;
+            }
+            return Ok(());
+        }
+        if !session.restoring {
+            if now.mono_us < session.next_try_us {
+                return Ok(());
+            }
+            session.next_try_us = now.mono_us.saturating_add(jittered(RESTORE_RETRY_US));
+            session.restoring = self.lock(link, &self.keys.restoring, RESTORE_LOCK_MS).await?;
+            if !session.restoring {
+                return Ok(());
+            }
+        }
+        let entries = self.follower.lock().next_missing();
+        let mut publish = Pipeline::new();
+        publish.add_command(Keys::keep(&self.keys.restoring, RESTORE_LOCK_MS));
+        for entry in &entries {
+            publish.add_command(self.keys.add(entry));
+        }
+        let stored = ask(link, &publish, PATIENCE).await.and_then(|answers| {
+            answers.iter().skip(1).map(id_answer).collect::<Result<Vec<_>, _>>()
+        });
+        let mut follower = self.follower.lock();
+        match stored {
+            Ok(ids) => {
+                // They can be lost again before they are read.
+                for (id, entry) in ids.into_iter().zip(entries) {
+                    follower.acknowledged(id, entry);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                follower.put_back(entries);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Shortens the stream by a page; `false` where there is none to take away.
+    async fn compact(&self, link: &mut Link, now_minute: u32) -> Result<bool, Fault> {
+        let head = head_answer(ask(link, &self.keys.compaction_head(), PATIENCE).await?)?;
+        let Some(plan) = replica::compact(&head.entries, now_minute, head.server_ms) else {
+            return Ok(false);
+        };
+        if !plan.moved.is_empty() {
+            let mut add = Pipeline::new();
+            for entry in &plan.moved {
+                add.add_command(self.keys.add(entry));
+            }
+            // All must be stored before one is deleted.
+            for answer in ask(link, &add, PATIENCE).await? {
+                id_answer(&answer)?;
+            }
+        }
+        ask_one(link, &self.keys.delete(&plan.gone)).await?;
+        Ok(true)
+    }
+
+    async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {
+        Ok(ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil)
+    }
+}
+
+/// Follows the stream until nobody uses the feed any more.
+async fn follow(feed: Weak<Feed>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(fault) = follow_once(&feed).await else { return };
+        let Some(strong) = feed.upgrade() else { return };
+        // What was connected and failed is tried again at once, and more and more seldom then.
+        if strong.fault().is_none() {
+            pause = FIRST_PAUSE;
+        }
+        let now = match fault {
+            Fault::Store(error) => {
+                *strong.fault.lock() = Some(error);
+                pause
+            }
+            Fault::Gap => {
+                *strong.fault.lock() = Some(StoreError::Refused);
+                strong.ready.store(false, Ordering::Release);
+                strong.follower.lock().restart();
+                GAP_PAUSE
+            }
+        };
+        strong.forget_commands();
+        drop(strong);
+        sleep(Duration::from_micros(jittered(micros(now)))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Connects and follows until that fails; `None` where nobody uses the feed any more.
+async fn follow_once(feed: &Weak<Feed>) -> Option<Fault> {
+    let mut link = match feed.upgrade()?.connect().await {
+        Ok(link) => link,
+        Err(error) => return Some(error.into()),
+    };
+    let mut session = Session::default();
+    loop {
+        // Held for one turn only.
+        let feed = feed.upgrade()?;
+        if let Err(fault) = feed.turn(&mut link, &mut session).await {
+            return Some(fault);
+        }
+        *feed.fault.lock() = None;
+    }
+}
+
+/// Sends `commands`; an answer that takes too long is none, and the connection is not to be used again.
+async fn ask(
+    link: &mut Link,
+    commands: &Pipeline,
+    patience: Duration,
+) -> Result<Vec<Value>, StoreError> {
+    within(patience, link.send(commands)).await
+}
+
+async fn ask_one(link: &mut Link, command: &Cmd) -> Result<Value, StoreError> {
+    within(PATIENCE, link.command(command)).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, StoreError> {
+    match timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(|error| store_error(&error)),
+        Err(_) => Err(StoreError::Timeout),
+    }
+}
+
+fn store_error(error: &RedisError) -> StoreError {
+    match error.kind() {
+        _ if error.is_timeout() => StoreError::Timeout,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::TryAgain,
+        ) => StoreError::Unavailable,
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Parse => StoreError::Refused,
+        _ => StoreError::Unavailable,
+    }
+}
+
+/// From three quarters of `us` to five quarters, so that processes that were started together part.
+fn jittered(us: u64) -> u64 {
+    let random = u64::from(getrandom::u32().unwrap_or(u32::MAX / 2));
+    us - us / 4 + ((us / 2).saturating_mul(random) >> 32)
+}

@@ -1,0 +1,284 @@
+//! What is decided without a server, also after any loss.
+
+use super::*;
+use proptest::prelude::*;
+
+const MINUTE: u32 = 30_000_000;
+const NOW: u64 = 1_800_000_000_000_000;
+
+fn now_at(seconds: u64) -> Now {
+    Now::at_unix_us(NOW).plus(Duration::from_secs(seconds))
+}
+
+fn id(ms: u64) -> Id {
+    Id { ms, number: 0 }
+}
+
+fn token(name: u64) -> Entry {
+    Entry::Token { name, until: MINUTE + 10 }
+}
+
+fn read(is_whole: bool, entries: &[(u64, Entry)]) -> Read {
+    let entries = entries.iter().map(|(ms, entry)| (id(*ms), Some(*entry))).collect();
+    Read { is_whole, entries }
+}
+
+fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> Took {
+    follower.take(read, sets, MINUTE).unwrap()
+}
+
+/// A process that has read tokens 1 to 3, the last at 30.
+fn follower() -> (Follower, Sets) {
+    let (mut follower, sets) = (Follower::default(), Sets::new());
+    let entries = [(10, token(1)), (20, token(2)), (30, token(3))];
+    let took = take(&mut follower, &sets, &read(false, &entries));
+    assert_eq!(took, Took::Tail);
+    assert_eq!((follower.cursor(), follower.is_missing()), (id(30), false));
+    (follower, sets)
+}
+
+#[test]
+fn freshness_is_measured_from_the_last_proof_on_the_monotonic_clock() {
+    let bound = Duration::from_secs(5);
+    let proven = now_at(0).mono_us;
+    let at = |seconds| freshness(true, proven, now_at(seconds), bound);
+    assert_eq!((at(0), at(5), at(6)), (Freshness::Fresh, Freshness::Fresh, Freshness::Stale));
+    assert_eq!(freshness(false, proven, now_at(0), bound), Freshness::NotReady);
+    assert_eq!(freshness(true, 0, now_at(0), bound), Freshness::NotReady);
+    // The wall clock of this process may be off by any amount, and jump.
+    for unix_us in [0, NOW - 30_000_000, NOW + 30_000_000, u64::MAX] {
+        let now = Now { unix_us, ..now_at(5) };
+        assert_eq!(freshness(true, proven, now, bound), Freshness::Fresh);
+        let now = Now { unix_us, ..now_at(6) };
+        assert_eq!(freshness(true, proven, now, bound), Freshness::Stale);
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_and_strict_asks() {
+    let config = |mode, on_stale| RevocationConfig { mode, on_stale, ..Default::default() };
+    let (replica, strict) = (Mode::Replica, Mode::Strict);
+    let (deny, probe) = (OnStale::Deny, OnStale::Probe);
+    for (mode, on_stale, freshness, wants_fresh, wanted) in [
+        (replica, deny, Freshness::Fresh, false, Gate::Check),
+        (replica, deny, Freshness::Fresh, true, Gate::RefreshFirst),
+        (replica, deny, Freshness::Stale, false, Gate::Refuse),
+        (replica, deny, Freshness::Stale, true, Gate::RefreshFirst),
+        (replica, probe, Freshness::Stale, false, Gate::RefreshFirst),
+        (strict, deny, Freshness::Fresh, false, Gate::RefreshFirst),
+        (replica, probe, Freshness::NotReady, true, Gate::Refuse),
+        (strict, probe, Freshness::NotReady, true, Gate::Refuse),
+    ] {
+        let got = gate(&config(mode, on_stale), freshness, wants_fresh);
+        assert_eq!(got, wanted, "{mode:?} {on_stale:?} {freshness:?} {wants_fresh}");
+    }
+}
+
+#[test]
+fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
+    let (mut follower, sets) = follower();
+    // The stream begins anew, perhaps with ids that are higher than ours.
+    let took = take(&mut follower, &sets, &read(false, &[(40, token(4))]));
+    assert_eq!((took, follower.cursor()), (Took::Loss, Id::START));
+    // Another process has published 2 already, and 3 for too short a time.
+    let short = Entry::Token { name: 3, until: MINUTE + 9 };
+    let entries = [(40, token(4)), (50, token(2)), (60, short)];
+    let took = take(&mut follower, &sets, &read(false, &entries));
+    assert_eq!(took, Took::Tail);
+    let mut missing = follower.next_missing();
+    missing.sort_by_key(Entry::encode);
+    assert_eq!(missing, [token(1), token(3)]);
+    assert!(!follower.is_missing());
+    assert_eq!(sets.counts().tokens, 4);
+    // They were not stored, so they are still missing.
+    follower.put_back(missing);
+    assert_eq!(follower.missing(), 2);
+}
+
+#[test]
+fn subjects_sessions_and_keys_are_published_again_unless_the_stream_says_as_much() {
+    let (mut follower, sets) = follower();
+    let subject = |before_s| Entry::Subject { name: 1, before_s, until: MINUTE + 10 };
+    let session = |until| Entry::Session { name: 2, until: MINUTE + until };
+    let key = Entry::Key { name: 3 };
+    let all = [(40, subject(100)), (50, session(5)), (60, key)];
+    take(&mut follower, &sets, &read(true, &all));
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Loss);
+    let less = [(70, subject(99)), (80, session(4)), (90, token(1)), (91, token(2))];
+    take(&mut follower, &sets, &read(true, &less));
+    assert_eq!(follower.missing(), 4);
+    let more = [(92, subject(101)), (93, session(6)), (94, key), (95, token(3))];
+    take(&mut follower, &sets, &read(true, &more));
+    assert!(!follower.is_missing());
+    assert_eq!(sets.subject_before(1), Some(101));
+}
+
+#[test]
+fn an_acknowledged_revocation_that_a_failed_primary_took_along_is_published_again() {
+    let (mut follower, sets) = follower();
+    sets.apply(&token(5), MINUTE).unwrap();
+    follower.acknowledged(id(40), token(5));
+    // The end of what the new primary has is before it.
+    take(&mut follower, &sets, &read(true, &[]));
+    assert!(!follower.is_missing());
+    // Others write on, and it is not among what they wrote.
+    take(&mut follower, &sets, &read(true, &[(50, token(6))]));
+    assert_eq!(follower.next_missing(), [token(5)]);
+    // One that is read where it was acknowledged is there.
+    follower.acknowledged(id(60), token(7));
+    take(&mut follower, &sets, &read(true, &[(60, token(7)), (70, token(8))]));
+    // An acknowledgement may come after the entry was read.
+    follower.acknowledged(id(70), token(8));
+    take(&mut follower, &sets, &read(true, &[(80, token(9))]));
+    assert!(!follower.is_missing());
+}
+
+#[test]
+fn what_can_not_be_read_is_a_gap() {
+    let (mut follower, sets) = follower();
+    let read = Read { is_whole: true, entries: vec![(id(40), None)] };
+    assert_eq!(follower.take(&read, &sets, MINUTE), Err(Gap::Unreadable));
+    follower.restart();
+    assert_eq!(follower.cursor(), Id::START);
+    assert_eq!(sets.counts().tokens, 3);
+}
+
+#[test]
+fn a_young_stream_and_one_that_is_being_restored_are_waited_for() {
+    let birth = |first, server_ms, restoring| Birth { first: id(first), server_ms, restoring };
+    let settled = |births: &[(u64, Birth)]| {
+        let mut settling = Settling::default();
+        let over = births.iter().map(|(at, birth)| settling.is_over(birth, now_at(*at)));
+        over.collect::<Vec<_>>()
+    };
+    // An old one is ready at once.
+    assert_eq!(settled(&[(0, birth(1_000, 90_000, false))]), [true]);
+    assert_eq!(
+        settled(&[(0, birth(1_000, 2_000, false)), (1, birth(1_000, 3_000, false))]),
+        [false, true]
+    );
+    // While somebody publishes, and a second longer.
+    let restoring = [
+        (0, birth(1_000, 90_000, true)),
+        (9, birth(1_000, 99_000, true)),
+        (9, birth(1_000, 99_000, false)),
+        (10, birth(1_000, 99_000, false)),
+    ];
+    assert_eq!(settled(&restoring), [false, false, false, true]);
+    // The server's clock went back: no one waits longer than for a young one.
+    let back = [(0, birth(90_000, 1_000, false)), (2, birth(90_000, 3_000, false))];
+    assert_eq!(settled(&back), [false, true]);
+}
+
+fn page(needed: impl Fn(usize) -> bool) -> Vec<(Id, Option<Entry>)> {
+    let entry = |i: usize| Entry::Token {
+        name: i as u64,
+        until: if needed(i) { MINUTE + 5 } else { MINUTE - 5 },
+    };
+    (0..=COMPACT_PAGE).map(|i| (id(i as u64), Some(entry(i)))).collect()
+}
+
+#[test]
+fn a_page_is_taken_away_where_half_of_it_is_over_and_the_rest_moves() {
+    let server_ms = u64::from(MINUTE) * 60_000;
+    let plan = compact(&page(|i| i % 2 == 0), MINUTE, server_ms).unwrap();
+    assert_eq!((plan.moved.len(), plan.gone.len()), (COMPACT_PAGE / 2, COMPACT_PAGE));
+    assert_eq!(compact(&page(|i| i % 3 != 0), MINUTE, server_ms), None);
+    // The last entry stays, and so does what is not a whole page.
+    assert!(!plan.gone.contains(&id(COMPACT_PAGE as u64)));
+    assert_eq!(compact(&page(|_| false)[1..], MINUTE, server_ms), None);
+    assert_eq!(compact(&[], MINUTE, server_ms), None);
+    // A clock that runs ahead, ours or the server's, takes nothing away.
+    for (minute, server_ms) in [(u32::MAX, server_ms), (MINUTE, u64::MAX)] {
+        let plan = compact(&page(|i| i % 2 == 0), minute, server_ms).unwrap();
+        assert_eq!(plan.moved.len(), COMPACT_PAGE / 2);
+    }
+    // Keys are needed for ever, and what can't be read stays where it is.
+    let mut keys = page(|_| false);
+    keys[7].1 = Some(Entry::Key { name: 1 });
+    assert_eq!(compact(&keys, MINUTE, server_ms).unwrap().moved, [Entry::Key { name: 1 }]);
+    keys[9].1 = None;
+    assert_eq!(compact(&keys, MINUTE, server_ms), None);
+    // Young entries stay.
+    let mut young = page(|_| false);
+    young[COMPACT_PAGE - 1].0 = id(server_ms - 59_000);
+    assert_eq!(compact(&young, MINUTE, server_ms), None);
+}
+
+/// A server, or what is left of one.
+#[derive(Debug, Clone, Default)]
+struct Stream {
+    entries: Vec<(Id, Entry)>,
+}
+
+impl Stream {
+    fn add(&mut self, entry: Entry) -> Id {
+        let next = self.entries.last().map_or(1, |(id, _)| id.ms + 1);
+        self.entries.push((id(next), entry));
+        id(next)
+    }
+
+    fn read(&self, cursor: Id) -> Read {
+        let is_whole = self.entries.iter().any(|(id, _)| *id == cursor);
+        let behind = self.entries.iter().filter(|(id, _)| *id > cursor).take(READ_PAGE);
+        Read { is_whole, entries: behind.map(|(id, entry)| (*id, Some(*entry))).collect() }
+    }
+}
+
+proptest! {
+    /// Three processes revoke and read; the server loses everything, or its last entries, at any moment. Once all
+    /// have read and published, every revocation that was acknowledged is in the stream and known to all.
+    #[test]
+    fn no_acknowledged_revocation_is_lost_whatever_the_server_loses(
+        steps in proptest::collection::vec((0_usize..5, 0_usize..3), 1..60),
+    ) {
+        let mut stream = Stream::default();
+        let mut all: Vec<_> = (0..3).map(|_| (Follower::default(), Sets::new())).collect();
+        let mut names = 0;
+        let turn = |process: &mut (Follower, Sets), stream: &mut Stream| {
+            let (follower, sets) = process;
+            let read = stream.read(follower.cursor());
+            if follower.take(&read, sets, MINUTE) == Ok(Took::Loss) {
+                return;
+            }
+            while follower.is_missing() {
+                for entry in follower.next_missing() {
+                    let id = stream.add(entry);
+                    follower.acknowledged(id, entry);
+                }
+            }
+        };
+        for (step, number) in steps {
+            let process = &mut all[number];
+            match step {
+                0 | 1 => {
+                    names += 1;
+                    process.1.apply(&token(names), MINUTE).unwrap();
+                    let id = stream.add(token(names));
+                    process.0.acknowledged(id, token(names));
+                }
+                2 | 3 => turn(process, &mut stream),
+                // A new primary begins with higher ids than any that were lost.
+                _ => {
+                    let next = stream.entries.last().map_or(1, |(id, _)| id.ms + 1);
+                    let kept = stream.entries.len() / (number + 1) * number;
+                    stream.entries.truncate(kept);
+                    stream.entries.push((id(next), Entry::Mark));
+                }
+            }
+        }
+        // Everybody's clock goes on, so that somebody writes something.
+        stream.add(Entry::Mark);
+        for _ in 0..4 {
+            for process in &mut all {
+                turn(process, &mut stream);
+            }
+        }
+        for name in 1..=names {
+            prop_assert!(stream.entries.iter().any(|(_, entry)| *entry == token(name)));
+        }
+        for (_, sets) in &all {
+            prop_assert_eq!(sets.counts().tokens, usize::try_from(names).unwrap());
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The exact sets that a check looks into.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+use super::entry::{Entry, Kind, Namer};
+use super::revocations::{Counts, MAX_KEYS, MAX_SUBJECTS, MAX_TOKENS, RevokeError};
+use super::table::Table;
+use crate::token::Verified;
+
+/// What is revoked, by names. All methods take `&self` and may be called by many threads.
+#[derive(Debug)]
+pub(super) struct Sets {
+    tokens: Table,
+    subjects: Names<SubjectEntry>,
+    sessions: Names<u32>,
+    keys: Names<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SubjectEntry {
+    /// Tokens with this `iat` or an earlier one are refused.
+    before_s: u64,
+    until: u32,
+}
+
+/// Names, with how many there are beside the lock so that an empty map costs no lock.
+#[derive(Debug)]
+struct Names<T> {
+    map: RwLock<HashMap<u128, T, RandomState>>,
+    len: AtomicUsize,
+}
+
+impl<T: Copy> Names<T> {
+    fn new() -> Self {
+        Self {
+            map: RwLock::new(HashMap::with_hasher(RandomState::new())),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn get(&self, name: u128) -> Option<T> {
+        self.map.read().get(&name).copied()
+    }
+
+    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays` was asked of all.
+    fn put(
+        &self,
+        name: u128,
+        most: usize,
+        stays: impl Fn(&T) -> bool,
+        change: impl FnOnce(Option<T>) -> T,
+    ) -> Result<(), RevokeError> {
+        let mut map = self.map.write();
+        let known = map.get(&name).copied();
+        if known.is_none() && map.len() >= most {
+            map.retain(|_, entry| stays(entry));
+        }
+        let result = if known.is_none() && map.len() >= most {
+            Err(RevokeError::Full)
+        } else {
+            map.insert(name, change(known));
+            Ok(())
+        };
+        self.len.store(map.len(), Ordering::Release);
+        result
+    }
+
+    fn retain(&self, stays: impl Fn(&T) -> bool) {
+        let mut map = self.map.write();
+        map.retain(|_, entry| stays(entry));
+        if map.capacity() > 64 && map.len() * 4 < map.capacity() {
+            map.shrink_to_fit();
+        }
+        self.len.store(map.len(), Ordering::Release);
+    }
+
+    fn refuses(&self, name: impl FnOnce() -> Option<u128>, by: impl FnOnce(T) -> bool) -> bool {
+        self.len() > 0 && name().and_then(|name| self.get(name)).is_some_and(by)
+    }
+
+    fn to_vec(&self, entry: impl Fn(u128, T) -> Entry) -> Vec<Entry> {
+        self.map.read().iter().map(|(name, kept)| entry(*name, *kept)).collect()
+    }
+}
+
+impl Sets {
+    pub(super) fn new() -> Self {
+        Self {
+            tokens: Table::new(),
+            subjects: Names::new(),
+            sessions: Names::new(),
+            keys: Names::new(),
+        }
+    }
+
+    /// Adds `entry`. It never takes anything back: an entry that says less than what is there changes nothing.
+    pub(super) fn apply(&self, entry: &Entry, now_minute: u32) -> Result<(), RevokeError> {
+        if !entry.is_needed(now_minute) {
+            return Ok(());
+        }
+        match *entry {
+            Entry::Mark => Ok(()),
+            Entry::Token { name, until } => {
+                if self.tokens.insert(name, until, now_minute, MAX_TOKENS) {
+                    return Ok(());
+                }
+                // Full: perhaps of what may be forgotten.
+                self.tokens.sweep(now_minute);
+                if self.tokens.insert(name, until, now_minute, MAX_TOKENS) {
+                    Ok(())
+                } else {
+                    Err(RevokeError::Full)
+                }
+            }
+            Entry::Session { name, until } => self.sessions.put(
+                name,
+                MAX_SUBJECTS,
+                |until| *until >= now_minute,
+                |known| known.map_or(until, |known| known.max(until)),
+            ),
+            Entry::Subject { name, before_s, until } => self.subjects.put(
+                name,
+                MAX_SUBJECTS,
+                |entry| entry.until >= now_minute,
+                |known| match known {
+                    Some(known) if known.before_s >= before_s => known,
+                    _ => SubjectEntry { before_s, until },
+                },
+            ),
+            Entry::Key { name } => self.keys.put(name, MAX_KEYS, |()| true, |_| ()),
+        }
+    }
+
+    /// Whether `token` was revoked. Empty sets cost a load each, the others a hash and a look-up.
+    pub(super) fn refuse(&self, namer: &Namer, token: &Verified) -> bool {
+        let name = |kind, name: Option<&str>| name.map(|name| namer.name(kind, name));
+        self.tokens.contains_with(|| namer.token(token.fingerprint))
+            || self.keys.refuses(|| name(Kind::Key, token.key_id.as_deref()), |()| true)
+            || self.sessions.refuses(|| name(Kind::Session, token.session.as_deref()), |_| true)
+            || self.subjects.refuses(
+                || name(Kind::Subject, token.subject.as_deref()),
+                |entry| token.issued_at <= entry.before_s,
+            )
+    }
+
+    pub(super) fn subject_before(&self, name: u128) -> Option<u64> {
+        self.subjects.get(name).map(|entry| entry.before_s)
+    }
+
+    pub(super) fn sweep(&self, now_minute: u32) {
+        self.tokens.sweep(now_minute);
+        self.subjects.retain(|entry| entry.until >= now_minute);
+        self.sessions.retain(|until| *until >= now_minute);
+    }
+
+    /// Tokens, each with its minute, that are needed in `now_minute`.
+    pub(super) fn tokens(&self, now_minute: u32) -> HashMap<u64, u32> {
+        self.tokens.to_map(now_minute)
+    }
+
+    /// All that are no tokens and are needed in `now_minute`.
+    pub(super) fn others(&self, now_minute: u32) -> Vec<Entry> {
+        let mut all = self.keys.to_vec(|name, ()| Entry::Key { name });
+        all.extend(self.sessions.to_vec(|name, until| Entry::Session { name, until }));
+        all.extend(self.subjects.to_vec(|name, kept| Entry::Subject {
+            name,
+            before_s: kept.before_s,
+            until: kept.until,
+        }));
+        all.retain(|entry| entry.is_needed(now_minute));
+        all
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            tokens: self.tokens.len(),
+            subjects: self.subjects.len(),
+            sessions: self.sessions.len(),
+            keys: self.keys.len(),
+            token_bytes: self.tokens.bytes(),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A list of revocations that processes share through a store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::RevocationConfig;
+use super::entry::{Entry, Kind, Namer};
+use super::feed::Feed;
+use super::replica::{self, Freshness, Gate};
+use super::revocations::{Counts, RevokeError, Revoked, Rules, minute, not_empty};
+use crate::clock::Now;
+use crate::store::redis::Connector;
+use crate::store::{Reply, StoreError};
+use crate::token::{Fingerprint, Verified};
+
+/// The list that processes share. All methods take `&self` and may be called by many threads, and none of them waits:
+/// what needs the store answers through a [`Reply`], called once on the store's thread.
+pub struct SharedRevocations {
+    rules: Rules,
+    feed: Arc<Feed>,
+    config: RevocationConfig,
+}
+
+impl fmt::Debug for SharedRevocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedRevocations").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// How a shared list stands, for those who watch over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether it has been read to its end, and is fresh enough to decide by.
+    pub freshness: Freshness,
+    /// Why the store does not answer; `None` where it does.
+    pub fault: Option<StoreError>,
+    /// How long ago it was certain that nothing is missing; `None` for never.
+    pub age: Option<Duration>,
+    /// How many are revoked.
+    pub counts: Counts,
+    /// How many entries the store has lost and has not been given again yet.
+    pub missing: usize,
+}
+
+impl SharedRevocations {
+    /// The list of `issuer` at these servers and under their prefix. All guards of this process that name the same
+    /// servers and prefix have one copy, in worker threads too; it is followed as long as somebody uses it.
+    ///
+    /// `max_lifetime` is [`crate::token::TokenConfig::max_lifetime`], and is to be the same in all processes: an entry
+    /// is kept as long as the process that made it finds necessary.
+    #[must_use]
+    pub fn shared(
+        connector: &Arc<Connector>,
+        config: RevocationConfig,
+        max_lifetime: Duration,
+        issuer: &str,
+    ) -> Self {
+        Self::with(Feed::shared(connector), config, max_lifetime, issuer)
+    }
+
+    /// The same, with a copy that nobody else has.
+    #[must_use]
+    pub fn new(
+        connector: &Arc<Connector>,
+        config: RevocationConfig,
+        max_lifetime: Duration,
+        issuer: &str,
+    ) -> Self {
+        Self::with(Feed::start(connector), config, max_lifetime, issuer)
+    }
+
+    fn with(
+        feed: Arc<Feed>,
+        config: RevocationConfig,
+        max_lifetime: Duration,
+        issuer: &str,
+    ) -> Self {
+        feed.keep_within(config.max_staleness);
+        Self { rules: Rules::new(Namer::agreed(issuer), max_lifetime), feed, config }
+    }
+
+    /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the store.
+    #[must_use]
+    pub fn gate(&self, wants_fresh: bool, now: Now) -> Gate {
+        replica::gate(&self.config, self.freshness(now), wants_fresh)
+    }
+
+    /// Whether the copy may be decided by.
+    #[must_use]
+    pub fn freshness(&self, now: Now) -> Freshness {
+        self.feed.freshness(now, self.config.max_staleness)
+    }
+
+    /// Whether `token` is still good, as far as this process knows: ask [`Self::gate`] first.
+    pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
+        if self.feed.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
+    }
+
+    /// Reads what is new at the store. After an `Ok`, [`Self::check`] knows of everything that was stored before the
+    /// call. Calls at one time share a round trip, each waits at most the store's `timeout`.
+    pub fn refresh(&self, reply: Reply<()>) {
+        self.feed.refresh(reply);
+    }
+
+    /// Revokes the token with this `jti`; see [`super::Revocations::revoke_token`].
+    ///
+    /// As with the other calls, an `Err` means that nothing was done and `reply` is not called. Otherwise the token is
+    /// refused here at once, and `reply` is called with `Ok` when the store has it, perhaps before this returns. With an
+    /// error nobody knows whether the other processes will hear of it: revoke it again.
+    pub fn revoke_token(
+        &self,
+        jti: &str,
+        expires_at: Option<u64>,
+        now: Now,
+        reply: Reply<()>,
+    ) -> Result<(), RevokeError> {
+        not_empty(jti)?;
+        self.revoke_fingerprint(Fingerprint::of_jti(jti), expires_at, now, reply)
+    }
+
+    /// As [`Self::revoke_token`], for what [`crate::token::Verifier::revocable`] found.
+    pub fn revoke_fingerprint(
+        &self,
+        fingerprint: Fingerprint,
+        expires_at: Option<u64>,
+        now: Now,
+        reply: Reply<()>,
+    ) -> Result<(), RevokeError> {
+        self.publish(self.rules.token(fingerprint, expires_at, now)?, now, reply)
+    }
+
+    /// Revokes the tokens of `subject` up to a second; see [`super::Revocations::revoke_subject`].
+    pub fn revoke_subject(
+        &self,
+        subject: &str,
+        before: Option<u64>,
+        now: Now,
+        reply: Reply<()>,
+    ) -> Result<(), RevokeError> {
+        self.publish(self.rules.subject(subject, before, now)?, now, reply)
+    }
+
+    /// The second up to which the tokens of `subject` are revoked, as far as this process knows.
+    #[must_use]
+    pub fn subject_before(&self, subject: &str) -> Option<u64> {
+        self.feed.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
+    }
+
+    /// Revokes a session; see [`super::Revocations::revoke_session`].
+    pub fn revoke_session(
+        &self,
+        sid: &str,
+        until: Option<u64>,
+        now: Now,
+        reply: Reply<()>,
+    ) -> Result<(), RevokeError> {
+        self.publish(Some(self.rules.session(sid, until, now)?), now, reply)
+    }
+
+    /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists anywhere.
+    pub fn revoke_key(&self, kid: &str, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
+        self.publish(Some(self.rules.key(kid)?), now, reply)
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            freshness: self.freshness(now),
+            fault: self.feed.fault(),
+            age: self.feed.age(now),
+            counts: self.feed.sets.counts(),
+            missing: self.feed.missing(),
+        }
+    }
+
+    fn publish(&self, entry: Option<Entry>, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
+        let Some(entry) = entry else {
+            reply(Ok(()));
+            return Ok(());
+        };
+        self.feed.sets.apply(&entry, minute(now.unix_seconds()))?;
+        self.feed.publish(entry, reply);
+        Ok(())
+    }
+}

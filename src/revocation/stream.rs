@@ -1,0 +1,258 @@
+//! The stream as Redis has it: the commands, and their answers read with suspicion.
+
+use redis::{Cmd, Pipeline, Value};
+
+use super::entry::{Entry, Id};
+use super::replica::{COMPACT_PAGE, READ_PAGE, Read};
+use crate::store::StoreError;
+
+/// The name of the one field of an entry.
+const FIELD: &str = "v";
+
+/// The keys that a service keeps its revocations under. They are in one slot of a cluster.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) stream: String,
+    /// Who publishes lost entries.
+    pub(super) restoring: String,
+    /// Who shortens the stream in this minute.
+    pub(super) compacting: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        let stream = format!("{prefix}{{rev}}");
+        Self {
+            restoring: format!("{stream}:restoring"),
+            compacting: format!("{stream}:compacting"),
+            stream,
+        }
+    }
+
+    pub(super) fn add(&self, entry: &Entry) -> Cmd {
+        let mut add = Cmd::new();
+        add.arg("XADD").arg(&self.stream).arg("*").arg(FIELD).arg(entry.encode());
+        add
+    }
+
+    /// Asks for what follows `cursor`, waiting up to `block_ms` for it.
+    ///
+    /// The first command is a write that changes nothing. Only a primary takes it, and only one that may take writes: a
+    /// replica answers reads as well, from a past that it does not tell.
+    pub(super) fn read(&self, cursor: Id, block_ms: Option<u64>) -> Pipeline {
+        let mut ask = Pipeline::new();
+        ask.cmd("XDEL").arg(&self.stream).arg("0-1");
+        let at = cursor.to_string();
+        ask.cmd("XRANGE").arg(&self.stream).arg(&at).arg(&at).arg("COUNT").arg(1);
+        ask.cmd("XREAD").arg("COUNT").arg(READ_PAGE);
+        if let Some(block_ms) = block_ms {
+            ask.arg("BLOCK").arg(block_ms);
+        }
+        ask.arg("STREAMS").arg(&self.stream).arg(&at);
+        ask
+    }
+
+    /// Asks for the first `count` entries, for the server's clock and whether somebody publishes lost entries.
+    pub(super) fn head(&self, count: usize) -> Pipeline {
+        let mut ask = Pipeline::new();
+        ask.cmd("XRANGE").arg(&self.stream).arg("-").arg("+").arg("COUNT").arg(count);
+        ask.cmd("TIME");
+        ask.cmd("GET").arg(&self.restoring);
+        ask
+    }
+
+    pub(super) fn compaction_head(&self) -> Pipeline {
+        self.head(COMPACT_PAGE + 1)
+    }
+
+    pub(super) fn delete(&self, ids: &[Id]) -> Cmd {
+        let mut delete = Cmd::new();
+        delete.arg("XDEL").arg(&self.stream);
+        for id in ids {
+            delete.arg(id.to_string());
+        }
+        delete
+    }
+
+    /// Takes `lock` for a time, unless somebody has it.
+    pub(super) fn lock(lock: &str, ms: u64) -> Cmd {
+        let mut set = Cmd::new();
+        set.arg("SET").arg(lock).arg("1").arg("NX").arg("PX").arg(ms);
+        set
+    }
+
+    /// Keeps a lock that was taken.
+    pub(super) fn keep(lock: &str, ms: u64) -> Cmd {
+        let mut set = Cmd::new();
+        set.arg("SET").arg(lock).arg("1").arg("PX").arg(ms);
+        set
+    }
+
+    pub(super) fn unlock(lock: &str) -> Cmd {
+        let mut delete = Cmd::new();
+        delete.arg("DEL").arg(lock);
+        delete
+    }
+}
+
+/// The first entries of a stream.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) entries: Vec<(Id, Option<Entry>)>,
+    pub(super) server_ms: u64,
+    pub(super) restoring: bool,
+}
+
+/// The answers to [`Keys::read`].
+pub(super) fn read_answer(answers: Vec<Value>) -> Result<Read, StoreError> {
+    let [deleted, at_cursor, read] = three(answers)?;
+    if !matches!(deleted, Value::Int(_)) {
+        return Err(StoreError::Refused);
+    }
+    let is_whole = !entries(at_cursor)?.is_empty();
+    let entries = match read {
+        Value::Nil => Vec::new(),
+        // One stream was asked for: RESP2 has a list of pairs, RESP3 a map.
+        Value::Array(streams) => match <[Value; 1]>::try_from(streams) {
+            Ok([Value::Array(stream)]) => match <[Value; 2]>::try_from(stream) {
+                Ok([_, list]) => entries(list)?,
+                Err(_) => return Err(StoreError::Refused),
+            },
+            _ => return Err(StoreError::Refused),
+        },
+        Value::Map(streams) => match <[(Value, Value); 1]>::try_from(streams) {
+            Ok([(_, list)]) => entries(list)?,
+            Err(_) => return Err(StoreError::Refused),
+        },
+        _ => return Err(StoreError::Refused),
+    };
+    Ok(Read { is_whole, entries })
+}
+
+/// The answers to [`Keys::head`].
+pub(super) fn head_answer(answers: Vec<Value>) -> Result<Head, StoreError> {
+    let [first, time, restoring] = three(answers)?;
+    let Value::Array(time) = time else { return Err(StoreError::Refused) };
+    let number = |value: &Value| match value {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    let (Some(seconds), Some(micros)) =
+        (time.first().and_then(number), time.get(1).and_then(number))
+    else {
+        return Err(StoreError::Refused);
+    };
+    Ok(Head {
+        entries: entries(first)?,
+        server_ms: seconds.saturating_mul(1_000).saturating_add(micros / 1_000),
+        restoring: restoring != Value::Nil,
+    })
+}
+
+/// The answer to [`Keys::add`].
+pub(super) fn id_answer(answer: &Value) -> Result<Id, StoreError> {
+    match answer {
+        Value::BulkString(id) => Id::parse(id),
+        _ => None,
+    }
+    .ok_or(StoreError::Refused)
+}
+
+fn three(answers: Vec<Value>) -> Result<[Value; 3], StoreError> {
+    if answers.iter().any(|answer| matches!(answer, Value::ServerError(_))) {
+        return Err(StoreError::Refused);
+    }
+    <[Value; 3]>::try_from(answers).map_err(|_| StoreError::Refused)
+}
+
+/// A list of entries. One without an id is no such list; one that says something else than we write is `None`.
+fn entries(list: Value) -> Result<Vec<(Id, Option<Entry>)>, StoreError> {
+    let Value::Array(list) = list else { return Err(StoreError::Refused) };
+    let entry = |value| {
+        let Value::Array(parts) = value else { return None };
+        let [Value::BulkString(id), fields] = <[Value; 2]>::try_from(parts).ok()? else {
+            return None;
+        };
+        Some((Id::parse(&id)?, fields_of(&fields)))
+    };
+    list.into_iter().map(entry).collect::<Option<_>>().ok_or(StoreError::Refused)
+}
+
+fn fields_of(fields: &Value) -> Option<Entry> {
+    let Value::Array(fields) = fields else { return None };
+    match fields.as_slice() {
+        [Value::BulkString(name), Value::BulkString(value)] if name == FIELD.as_bytes() => {
+            Entry::decode(value)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bulk(text: impl AsRef<[u8]>) -> Value {
+        Value::BulkString(text.as_ref().to_vec())
+    }
+
+    fn entry(id: &str, value: &[u8]) -> Value {
+        Value::Array(vec![bulk(id), Value::Array(vec![bulk("v"), bulk(value)])])
+    }
+
+    #[test]
+    fn both_protocols_are_read() {
+        let list = || Value::Array(vec![entry("5-0", &Entry::Key { name: 7 }.encode())]);
+        let resp2 = Value::Array(vec![Value::Array(vec![bulk("k"), list()])]);
+        let resp3 = Value::Map(vec![(bulk("k"), list())]);
+        for answer in [resp2, resp3] {
+            let read = read_answer(vec![Value::Int(0), Value::Array(vec![]), answer]).unwrap();
+            let id = Id { ms: 5, number: 0 };
+            assert_eq!(read.entries, [(id, Some(Entry::Key { name: 7 }))]);
+            assert!(!read.is_whole);
+        }
+        let nothing = vec![Value::Int(0), Value::Array(vec![entry("1-1", b"\0")]), Value::Nil];
+        let read = read_answer(nothing).unwrap();
+        assert!(read.is_whole && read.entries.is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_is_not_ours_is_seen_and_not_skipped() {
+        let fields = [
+            Value::Array(vec![bulk("v"), bulk([9])]),
+            Value::Array(vec![bulk("w"), bulk([0])]),
+            Value::Array(vec![bulk("v"), bulk([0]), bulk("x"), bulk("y")]),
+            Value::Nil,
+        ];
+        for fields in fields {
+            let list = Value::Array(vec![Value::Array(vec![bulk("1-1"), fields])]);
+            assert_eq!(entries(list).unwrap(), [(Id { ms: 1, number: 1 }, None)]);
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            Just(Value::Okay),
+            any::<i64>().prop_map(Value::Int),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(Value::BulkString),
+            Just(bulk("1-1")),
+            Just(bulk("v")),
+        ];
+        leaf.prop_recursive(4, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                proptest::collection::vec((inner.clone(), inner), 0..3).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(answers in proptest::collection::vec(values(), 0..5)) {
+            let _ = read_answer(answers.clone());
+            let _ = head_answer(answers);
+        }
+    }
+}

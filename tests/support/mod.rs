@@ -1,0 +1,6 @@
+//! What the tests of shared stores have in common.
+
+pub mod dice;
+pub mod model;
+pub mod questions;
+pub mod redis;
