@@ -19,7 +19,7 @@ use std::time::Duration;
 use keepstone::clock::Now;
 use keepstone::limit::{Check, ClientKey, LimitPolicy, Limiter, PolicySet, Subject};
 use keepstone::store::SharedStore;
-use keepstone::store::redis::RedisConfig;
+use keepstone::store::redis::{Connector, RedisConfig};
 use serde_json::{Value, json};
 use support::redis::Server;
 
@@ -36,7 +36,8 @@ impl Process {
         let timeout = u64::try_from(4_000 + skew_s).unwrap();
         let options = json!({ "url": server.url(), "prefix": prefix, "timeout": timeout });
         let config = RedisConfig::parse("store.redis", &options).unwrap();
-        let store = SharedStore::open(config, "store.redis").unwrap();
+        let store =
+            SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap();
         let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
         let limiter = Limiter::shared(policies, Arc::clone(&store)).unwrap();
         Self { limiter, store, skew_s }
