@@ -22,17 +22,12 @@ pub(super) struct Book {
     changed: bool,
     /// What is to be written over.
     version: Option<u64>,
-    readable: bool,
 }
 
 impl Book {
     /// The record that lies in `value`, if there is one, at an instant of its server's clock.
     pub(super) fn read(value: &[u8], version: Option<u64>, now_us: u64) -> Self {
-        let read: Option<Vec<Entry>> = entries(value).collect();
-        let readable = value.len().is_multiple_of(ENTRY) && read.is_some();
-        let mut entries = read.unwrap_or_default();
-        entries.retain(|entry| entry.till_us > now_us);
-        Self { entries, now_us, changed: false, version, readable }
+        Self { entries: entries(value, now_us).collect(), now_us, changed: false, version }
     }
 
     /// What to write, for how long it must be kept, and over which version; `None` where nothing changed.
@@ -51,14 +46,17 @@ impl Book {
 
     /// Judges at no earlier instant than the one at which somebody else has judged already, by a clock that is a
     /// little ahead of ours.
-    fn turn_to(&mut self, demands: &[Demand]) -> Result<(), StoreError> {
+    fn turn_to(&mut self, demands: &[Demand]) {
         for demand in demands {
-            let earliest = self
-                .entry(demand.tag)
-                .map_or(0, |entry| demand.rule.earliest(state(demand, entry)));
-            self.now_us = self.now_us.max(earliest);
+            let Some(entry) = self.entry(demand.tag) else { continue };
+            let earliest = demand.rule.earliest(state(demand, entry));
+            if earliest <= entry.till_us {
+                self.now_us = self.now_us.max(earliest);
+            } else {
+                // No process of ours has written that.
+                self.entries.retain(|entry| entry.tag != demand.tag);
+            }
         }
-        if self.readable && self.now_us < END_OF_TIME { Ok(()) } else { Err(StoreError::Refused) }
     }
 
     fn entry(&self, tag: u32) -> Option<&Entry> {
@@ -81,7 +79,8 @@ impl Book {
     fn standing(&self, demand: &Demand) -> Standing {
         let state = self.entry(demand.tag).map_or(State::default(), |entry| state(demand, entry));
         let blocked_until_us = self.entry(demand.tag + 1).map_or(0, |block| block.till_us);
-        let fits = blocked_until_us == 0 && self.rule(demand).fits(state, demand.cost, self.now_us);
+        let rule = self.rule(demand);
+        let fits = blocked_until_us == 0 && rule.fits(state, demand.cost, self.now_us);
         let factor = self.factor(demand);
         Standing { fits, state, blocked_until_us, factor, now_us: self.now_us }
     }
@@ -183,30 +182,26 @@ impl Case {
                 continue;
             }
             let book = book_of(books, ask.subject)?;
-            match book.turn_to(&ask.demands) {
-                // What can't be read can still be forgotten.
-                Err(_) if action == Action::Reset => book.readable = true,
-                read => read?,
-            }
+            book.turn_to(&ask.demands);
             standings.push(ask.demands.iter().map(|demand| book.standing(demand)).collect());
         }
         let judged = matches!(action, Action::Consume | Action::Look);
         let demands = subjects.iter().flat_map(|ask| &ask.demands);
-        // What only watches refuses nobody, and does not count what it would have refused.
         let passes =
-            |(standing, demand): (&Standing, &Demand)| standing.fits || demand.rule.is_watching();
-        let admitted = !judged || standings.iter().flatten().zip(demands).all(passes);
+            |(demand, standing): (&Demand, &Standing)| standing.fits || demand.rule.is_watching();
+        let admitted = !judged || demands.zip(standings.iter().flatten()).all(passes);
         let charged = admitted && action != Action::Look;
         if charged {
             let parts = subjects.iter().zip(&self.done).zip(&mut standings);
             for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
                 let book = book_of(books, ask.subject)?;
-                for (demand, stand) in ask.demands.iter().zip(stands) {
-                    let fits = !judged || stand.fits;
-                    if fits {
+                for (demand, standing) in ask.demands.iter().zip(stands) {
+                    // What only watches does not count what it would have refused.
+                    let counts = !judged || standing.fits;
+                    if counts {
                         book.change(demand, action);
                     }
-                    *stand = Standing { fits, ..book.standing(demand) };
+                    *standing = Standing { fits: counts, ..book.standing(demand) };
                 }
             }
         }

@@ -155,15 +155,34 @@ fn a_block_refuses_until_it_ends_and_a_reset_forgets_all() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_is_a_fault_until_it_is_reset() {
+fn what_something_else_has_put_in_the_place_of_a_record_is_written_over() {
     let (mut server, rule) = (Server::default(), rule(Algorithm::Gcra, 3, 3_600_000));
     server.0.insert(subject(1), b"somebody else's value".to_vec());
-    for action in [Action::Consume, Action::Look, Action::Charge, Action::Refund] {
-        let answer = server.round(&mut case(action, &[1], rule, 1), NOW, &[]);
-        assert_eq!(answer, Some(Err(StoreError::Refused)));
+    for _ in 0..3 {
+        assert!(server.admits(&[1], rule, NOW));
     }
-    server.round(&mut case(Action::Reset, &[1], rule, 1), NOW, &[]).unwrap().unwrap();
-    assert!(server.admits(&[1], rule, NOW));
+    assert!(!server.admits(&[1], rule, NOW));
+}
+
+#[test]
+fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
+    let mut server = Server::default();
+    let [strict, watching] = [4, 2].map(|limit| rule(Algorithm::Gcra, limit, 3_600_000));
+    let watching = watching.watching();
+    let demands =
+        vec![Demand { tag: 2, rule: strict, cost: 1 }, Demand { tag: 4, rule: watching, cost: 1 }];
+    let subjects = vec![SubjectAsk { subject: subject(1), demands }];
+    let mut verdicts = Vec::new();
+    for _ in 0..5 {
+        let question = Question { action: Action::Consume, subjects: subjects.clone() };
+        let answer = server.round(&mut Case::new(question), NOW, &[]).unwrap().unwrap();
+        let left = watching.view(answer.standings[1].state, NOW).remaining;
+        verdicts.push((answer.admitted, answer.standings[1].fits, left));
+    }
+    assert_eq!(
+        verdicts,
+        [(true, true, 1), (true, true, 0), (true, false, 0), (true, false, 0), (false, false, 0)]
+    );
 }
 
 fn algorithms() -> impl Strategy<Value = Algorithm> {

@@ -16,8 +16,6 @@ const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/a
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
-/// The scripts pass over entries that end later than in so many microseconds: they have written none.
-const LATEST: u64 = 1 << 50;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
@@ -286,12 +284,9 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, or an empty one where there is none that is not over. What the scripts pass over is not there.
+/// The entry with this tag, or an empty one where there is none that is not over.
 fn entry(record: &[u8], tag: u32, now_us: u64) -> Entry {
-    let counts = |entry: &Entry| {
-        entry.tag == tag && entry.till_us > now_us && entry.till_us - now_us <= LATEST
-    };
-    entries(record).flatten().find(counts).unwrap_or_default()
+    entries(record, now_us).find(|entry| entry.tag == tag).unwrap_or_default()
 }
 
 #[cfg(test)]
