@@ -129,6 +129,15 @@ declare namespace guard {
     authorize(options?: AuthorizeOptions): RequestHandler
 
     /**
+     * What a route demands of a request beyond what the stack before it has asked for: a verified token in any case, and
+     * with `fresh` that a shared store is asked, at this moment, whether it was revoked. For what must not happen with a
+     * token that was taken back a second ago: payments, changes of passwords. Without a shared store every check is fresh.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`.
+     */
+    require(demands?: RouteDemands): RequestHandler
+
+    /**
      * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s. Secrets are never
      * part of it. Once the guard is closed, the endpoint answers 503 without a body.
      *
@@ -145,7 +154,13 @@ declare namespace guard {
     /** Asking the policy outside of a request. */
     readonly policy: Policy
 
-    /** Resolves when the guard can decide requests: with the memory store at once. Rejects with `ERR_CLOSED`. */
+    /**
+     * Resolves when the guard can decide requests: with the memory store at once, with a shared store when that has
+     * answered and the list of revocations has been read, which takes 2 s and more where the list is new. It may be left
+     * out: limits then do as their `onStoreFailure` says, and requests with a token are refused with 503.
+     *
+     * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a store; `ERR_CLOSED`.
+     */
     ready(): Promise<void>
     /**
      * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
@@ -158,6 +173,16 @@ declare namespace guard {
      * @throws {@link GuardError} `ERR_CLOSED` after {@link Guard.close}.
      */
     health(): HealthReport
+  }
+
+  /** What {@link Guard.require} demands. */
+  export interface RouteDemands {
+    /**
+     * Whether the shared store itself must say that the token was not revoked. Where it gives no answer within its
+     * `timeout`, the request is refused with 503 `revocation_stale`.
+     * @default false
+     */
+    readonly fresh?: boolean | undefined
   }
 
   // ---------------------------------------------------------------------------------------------- configuration
@@ -229,12 +254,13 @@ declare namespace guard {
      */
     readonly jwt?: JwtOptions | false | undefined
     /**
-     * Whether tokens can be taken back with {@link Guard.revoke}. `false` switches the layer off; there is nothing
-     * else to choose. Revocations are this guard's own; guards with the same `store.memory.shared` and the same
-     * `jwt.issuer` have one list.
+     * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
+     * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
+     * own, or those of all guards with the same `store.memory.shared` and `jwt.issuer`, and there is nothing to choose.
+     * Memcached may forget what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
      * @default {} where `jwt` is set
      */
-    readonly revocation?: { readonly [option: string]: never } | false | undefined
+    readonly revocation?: RevocationOptions | false | undefined
     /**
      * Limits on bodies, before any schema.
      * @default {}
@@ -282,6 +308,12 @@ declare namespace guard {
      * The connection is made in the background: neither `createGuard` nor the first request waits for it.
      */
     readonly redis?: string | RedisStoreOptions | undefined
+    /**
+     * Counters in Memcached 1.4 or later, which all processes share. A list of servers, or options where that is not
+     * enough. The guarantee is weaker than that of Redis, see {@link MemcachedStoreOptions}. The connections are made in
+     * the background: neither `createGuard` nor the first request waits for them.
+     */
+    readonly memcached?: readonly string[] | MemcachedStoreOptions | undefined
   }
 
   /**
@@ -342,6 +374,53 @@ declare namespace guard {
     readonly maxBytes?: Size | undefined
   }
 
+  /**
+   * A Memcached store. Guards and worker threads of a process with the same options share its connections, and
+   * processes with the same `servers` and `prefix` share its counts. Without TLS and without a login: keep the servers
+   * in a network that is yours.
+   *
+   * No count is overwritten by another process, but counts can be lost: Memcached forgets all of them when it is
+   * restarted or flushed, and single ones when it is full. Such a key begins anew. In any span W a key is admitted at
+   * most burst + limit / window × (W + s), where s is how much the processes differ in reading the server's clock:
+   * below 0.1 s as a rule, 2 s at most just after one has connected. The processes' own wall clocks decide nothing.
+   *
+   * A key lives on one of the servers, picked by the text of their addresses, so all processes must write them alike. A
+   * server that is away takes its keys along and no others. Revocations are never kept here, since one that is forgotten
+   * would let a revoked token pass: with `jwt`, write `revocation: { scope: 'process' }` or `revocation: false`.
+   */
+  export interface MemcachedStoreOptions {
+    /**
+     * 1 to 64 servers, in any order: `host:port`, `[address]:port` or `memcached://host:port`; without a port it is
+     * 11211.
+     */
+    readonly servers: readonly string[]
+    /**
+     * What all keys begin with: 1 to 64 visible ASCII characters without `{`, `}`, `*` and `?`.
+     * @default 'keepstone:'
+     */
+    readonly prefix?: string | undefined
+    /**
+     * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says. A
+     * request takes two round trips, and up to eight where many processes count one key.
+     * @default '25ms'
+     */
+    readonly timeout?: Duration | undefined
+    /**
+     * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
+     * @default '64mb'
+     */
+    readonly maxBytes?: Size | undefined
+  }
+
+  /** How revocations are kept. */
+  export interface RevocationOptions {
+    /**
+     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
+     * its own, and a token that is revoked in one is still good in the others.
+     */
+    readonly scope?: 'process' | undefined
+  }
+
   /** The memory store. Cluster processes do not share it: each counts for itself. */
   export interface MemoryStoreOptions {
     /**
@@ -356,6 +435,33 @@ declare namespace guard {
      * the store belongs to this guard alone.
      */
     readonly shared?: string | undefined
+  }
+
+  /**
+   * How a list of revocations that processes share is looked at: only with a shared store. Each process has a copy of the
+   * list and follows the store, so that a request asks nobody. While the copy can't be trusted, a request with a token is
+   * refused with 503 `revocation_stale`: also between the start of a process and the moment when it has read the list
+   * ({@link Guard.ready}).
+   */
+  export interface RevocationOptions {
+    /**
+     * `'replica'` looks in the copy. `'strict'` asks the store for what is new before each check, one command for all
+     * requests that come meanwhile; {@link Guard.require} asks so on single routes.
+     * @default 'replica'
+     */
+    readonly mode?: 'replica' | 'strict' | undefined
+    /**
+     * The longest that a revocation by another process may take to be known here, in the worst case; usually it takes
+     * milliseconds. 1 s to 5 min.
+     * @default '5s'
+     */
+    readonly maxStaleness?: Duration | undefined
+    /**
+     * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
+     * as `'strict'` does, and refuses where it does not answer.
+     * @default 'deny'
+     */
+    readonly onStale?: 'deny' | 'probe' | undefined
   }
 
   // ---------------------------------------------------------------------------------------------------- headers
@@ -1162,8 +1268,12 @@ declare namespace guard {
   /**
    * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with `ERR_MISSING_OPTION`. Each promise
    * resolves when the revocation is stored and in force: a request that starts afterwards is refused with 401
-   * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list;
-   * other guards, and processes, share none.
+   * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list.
+   *
+   * With a `redis` store all processes have one list. A promise resolves when the store has the revocation, which is then
+   * in force in this process, within milliseconds in the others, and after `maxStaleness` at the latest. It rejects with
+   * `ERR_STORE_UNAVAILABLE` where the store has not said that it has it: the token is refused here all the same, but call
+   * again, or the others may never hear of it.
    *
    * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one time; beyond that,
    * and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`, and nothing is forgotten for it.
@@ -1187,7 +1297,7 @@ declare namespace guard {
     subject(sub: string, before?: Date | number): Promise<void>
     /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
     session(sid: string): Promise<void>
-    /** Every token that this key signed or will sign, until the guard, or the last that shares its list, is closed. */
+    /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
     key(kid: string): Promise<void>
   }
 
@@ -1221,7 +1331,7 @@ declare namespace guard {
     readonly ready: boolean
     /** The store of the counters. */
     readonly store: {
-      readonly kind: 'memory' | 'redis'
+      readonly kind: 'memory' | 'redis' | 'memcached'
       /** What it takes in this process now. */
       readonly bytes: number
       /** The most that it may take here. */
@@ -1237,6 +1347,15 @@ declare namespace guard {
     }
     /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
     readonly revoked: RevocationCounts | null
+    /** How this process's copy of a shared list of revocations is; `null` where there is none. */
+    readonly revocation: {
+      /** `'fresh'`: it decides. `'stale'`: older than `maxStaleness`. `'not-ready'`: not read to its end yet. */
+      readonly state: 'fresh' | 'stale' | 'not-ready'
+      /** Milliseconds since it was certain that nothing is missing; `null` for never. */
+      readonly age: number | null
+      /** Entries that the store has lost and has not been given again yet. */
+      readonly missing: number
+    } | null
   }
 
   /** How many revocations are kept; those that have expired are counted until the next sweep. */

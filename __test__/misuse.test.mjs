@@ -4,6 +4,7 @@
 import test from 'node:test'
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { inspect } from 'node:util'
 import { GuardError, createGuard } from 'keepstone'
 import { SECRET, jwt, policyText } from './helpers/articles.mjs'
 
@@ -13,6 +14,10 @@ const { issuer, audience } = jwt
 const limit = (more) => ({ rateLimit: { name: 'api', limit: 100, window: '60s', ...more } })
 const cors = (more) => ({ cors: { origins: ['https://app.example.com'], ...more } })
 const key = (more) => ({ jwt: { issuer, audience, keys: [{ kid: 'a', ...more }] } })
+const redis = (more) => ({ store: { redis: typeof more === 'string' ? more : { url: 'redis://127.0.0.1:1', ...more } } })
+const elsewhere = (more) => ({ store: { redis: more } })
+const SENTINEL = ['redis://127.0.0.1:1']
+const PASSWORD = 'hunter2hunter2'
 const policy = (text, more) => ({ policy: { policies: { 'authz.rego': text }, query: 'data.httpapi.authz.allow', ...more } })
 
 // [what is wrong, configuration, code, path, what the message says]
@@ -82,6 +87,40 @@ const CASES = [
   ['a network that trusts everybody', { trustedProxies: ['0.0.0.0/0'] }, 'ERR_INVALID_OPTION', 'trustedProxies[0]', /10\.0\.0\.0\/8/],
   ['a host with a scheme', { hosts: ['https://api.example.com'] }, 'ERR_INVALID_OPTION', 'hosts[0]', /api\.example\.com/],
   ['a store that does not exist', { store: { mongo: 'mongodb://x' } }, 'ERR_UNKNOWN_OPTION', 'store.mongo', /.+/],
+
+  ['a Redis without an address', elsewhere({}), 'ERR_MISSING_OPTION', 'store.redis.url', /redis:\/\/127\.0\.0\.1:6379/],
+  ['a Redis that is undefined', elsewhere(undefined), 'ERR_MISSING_OPTION', 'store', /undefined/],
+  ['a Redis that is a port', elsewhere(6379), 'ERR_INVALID_OPTION', 'store.redis', /URL or an object/],
+  ['a Redis of another scheme', redis('http://127.0.0.1:6379'), 'ERR_INVALID_OPTION', 'store.redis', /rediss:\/\//],
+  ['a Redis without a scheme', redis('127.0.0.1:6379'), 'ERR_INVALID_OPTION', 'store.redis', /redis:\/\//],
+  ['a Redis whose URL can not be read', redis({ url: `redis://:${PASSWORD}@127.0.0.1:port` }), 'ERR_INVALID_OPTION', 'store.redis.url', /percent-encoded/],
+  ['a Redis database that is no number', redis(`redis://:${PASSWORD}@127.0.0.1:6379/zero`), 'ERR_INVALID_OPTION', 'store.redis', /.+/],
+  ['a certificate that nobody checks', redis({ url: `rediss://:${PASSWORD}@127.0.0.1:6379/#insecure` }), 'ERR_INVALID_OPTION', 'store.redis.url', /tls\.ca/],
+  ['a misspelt option of Redis', redis({ passwrod: PASSWORD }), 'ERR_UNKNOWN_OPTION', 'store.redis.passwrod', /did you mean `password`/],
+  ["ioredis's option name", redis({ keyPrefix: 'a:' }), 'ERR_UNKNOWN_OPTION', 'store.redis.keyPrefix', /did you mean `prefix`/],
+  ['one Redis and a cluster', redis({ cluster: SENTINEL }), 'ERR_CONFLICTING_OPTIONS', 'store.redis.cluster', /one of/],
+  ['a cluster without nodes', elsewhere({ cluster: [] }), 'ERR_INVALID_OPTION', 'store.redis.cluster', /1 to 64/],
+  ['a cluster of addresses that are none', elsewhere({ cluster: [{ host: '127.0.0.1', port: 1 }] }), 'ERR_INVALID_OPTION', 'store.redis.cluster[0]', /string/],
+  ['a cluster that is encrypted in part', elsewhere({ cluster: ['rediss://a:1', 'redis://b:1'] }), 'ERR_INVALID_OPTION', 'store.redis.cluster', /all or none/],
+  ['a database of a cluster', elsewhere({ cluster: SENTINEL, db: 1 }), 'ERR_CONFLICTING_OPTIONS', 'store.redis.db', /one database/],
+  ['sentinels without a name', elsewhere({ sentinel: { nodes: SENTINEL } }), 'ERR_MISSING_OPTION', 'store.redis.sentinel.name', /primary/],
+  ['sentinels without addresses', elsewhere({ sentinel: { name: 'mymaster' } }), 'ERR_MISSING_OPTION', 'store.redis.sentinel.nodes', /.+/],
+  ['a list of sentinels alone', elsewhere({ sentinel: SENTINEL }), 'ERR_INVALID_OPTION', 'store.redis.sentinel', /object/],
+  ['TLS to an address that is not encrypted', redis({ tls: {} }), 'ERR_CONFLICTING_OPTIONS', 'store.redis.tls', /rediss:\/\//],
+  ['a client certificate without its key', redis({ url: 'rediss://127.0.0.1:1', tls: { cert: rsa(2048) } }), 'ERR_MISSING_OPTION', 'store.redis.tls.key', /`cert`/],
+  ['an authority that is the name of a file', redis({ url: 'rediss://127.0.0.1:1', tls: { ca: '/etc/ssl/ca.pem' } }), 'ERR_INVALID_OPTION', 'store.redis.tls.ca', /contents/],
+  ['an authority that is no certificate', redis({ url: 'rediss://127.0.0.1:1', tls: { ca: '-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----\n' } }), 'ERR_INVALID_OPTION', 'store.redis.tls', /can't be read/],
+  ['checks of certificates that are switched off', redis({ url: 'rediss://127.0.0.1:1', tls: { rejectUnauthorized: false } }), 'ERR_UNKNOWN_OPTION', 'store.redis.tls.rejectUnauthorized', /.+/],
+  ['a user without a password', redis({ username: 'limits' }), 'ERR_MISSING_OPTION', 'store.redis.password', /username/],
+  ['an empty password', redis({ password: '' }), 'ERR_INVALID_OPTION', 'store.redis.password', /leave it out/],
+  ['a prefix with braces', redis({ prefix: '{shop}:' }), 'ERR_INVALID_OPTION', 'store.redis.prefix', /'shop:'/],
+  ['an empty prefix', redis({ prefix: '' }), 'ERR_INVALID_OPTION', 'store.redis.prefix', /1 to 64/],
+  ['no time to wait for Redis', redis({ timeout: 0 }), 'ERR_INVALID_OPTION', 'store.redis.timeout', /.+/],
+  ['a minute to wait for Redis', redis({ timeout: '1m' }), 'ERR_INVALID_OPTION', 'store.redis.timeout', /5s|5000/],
+  ['a database that there is not', redis({ db: -1 }), 'ERR_INVALID_OPTION', 'store.redis.db', /65535/],
+  ['two stores', { store: { memory: {}, redis: 'redis://127.0.0.1:1' } }, 'ERR_CONFLICTING_OPTIONS', 'store.memory', /one store/],
+  ['a policy that may fail in a way of its own', limit({ onStoreFailure: 'allow' }), 'ERR_INVALID_OPTION', 'rateLimit.onStoreFailure', /'open'/],
+
   ['a log that is no function', { log: true }, 'ERR_INVALID_OPTION', 'log', /function/]
 ]
 
@@ -100,7 +139,8 @@ for (const [what, config, code, path, says] of CASES) {
         assert.match(error.message, says)
         assert.match(error.message, /^`?[a-z]/, 'starts in lower case')
         assert.doesNotMatch(error.message, /\.$/, 'ends without a period')
-        assert.ok(!error.message.includes('passwordpassword') && !error.message.includes(SECRET.slice(0, 16)), 'no secret in the text')
+        const told = inspect(error, { depth: 10 })
+        for (const secret of ['passwordpassword', SECRET.slice(0, 16), PASSWORD]) assert.ok(!told.includes(secret), 'no secret in the text')
         return true
       }
     )

@@ -5,17 +5,19 @@ import test, { after } from 'node:test'
 import { createGuard } from 'keepstone'
 import { CASES, runCase } from './helpers/limit-cases.mjs'
 import { expresses, serve } from './helpers/http.mjs'
-import { startRedis } from './helpers/servers.mjs'
+import { startMemcached, startRedis } from './helpers/servers.mjs'
 
 const [, express] = expresses[0]
 const redis = await startRedis()
-after(() => redis.stop())
+const memcached = await startMemcached()
+after(() => Promise.all([redis.stop(), memcached.stop()]))
 
 // The option `store` for the case of this number. Requests wait longer than they would in production: these tests are
 // about counts, and machines that run tests are slow.
 const STORES = {
   memory: () => undefined,
-  redis: (i) => ({ redis: { url: redis.url, prefix: `case${i}:`, timeout: '5s' } })
+  redis: (i) => ({ redis: { url: redis.url, prefix: `case${i}:`, timeout: '5s' } }),
+  memcached: (i) => ({ memcached: { servers: [`127.0.0.1:${memcached.port}`], prefix: `case${i}:`, timeout: '5s' } })
 }
 
 for (const [store, option] of Object.entries(STORES)) {

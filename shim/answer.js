@@ -56,8 +56,9 @@ module.exports = {
   REFUSE: '2',
   PREFLIGHT: '3',
   ASK_KEYS: '4',
-  ASK_STORE: '5',
   DELAY: '6',
+  // The first character of an answer that is a ticket alone: '5'.
+  ASK_STORE: 53,
   // Lines.
   KIND: 0,
   STATUS: 1,

@@ -105,7 +105,13 @@ function buildStack(owner, options, only) {
     if (origin !== undefined || wantsParams || counted !== undefined) {
       extras = JSON.stringify({ origin, params: wantsParams ? req.params : undefined, counted })
     }
-    return act(x, read(native.decide(handle, headOf(req, owner.trustsProxies), extras)))
+    return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
+  }
+
+  function go(x, answer) {
+    if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
+    wait(Number(answer.slice(1)), (fetch) => attempt(x, () => go(x, fetch())))
+    return false
   }
 
   function act(x, answer) {
@@ -131,10 +137,7 @@ function buildStack(owner, options, only) {
         tell(x, 'preflight', Number(answer[STATUS]))
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
-        return act(x, read(native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET]))))))
-      case ASK_STORE:
-        wait(Number(answer[TICKET]), (fetch) => attempt(x, () => act(x, read(fetch()))))
-        return false
+        return go(x, native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET])))))
       case DELAY:
         return hold(x, Number(answer[TICKET]), Number(answer[WAIT_MS]))
       default:
@@ -147,7 +150,7 @@ function buildStack(owner, options, only) {
     const { res } = x
     const timer = setTimeout(() => {
       res.off('close', gone)
-      attempt(x, () => act(x, read(native.wake(ticket))))
+      attempt(x, () => go(x, native.wake(ticket)))
     }, ms)
     // The connection keeps the process up, as long as there is one.
     timer.unref()

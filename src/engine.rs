@@ -24,6 +24,7 @@ use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::{Callback, Stack, TokenDemand};
+use crate::store::redis::Connector;
 use crate::store::{MemoryStore, Notice, Notices, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
@@ -225,8 +226,10 @@ impl Engine {
                 (Store::Memory(MemoryStore::open(&config)?), config.shared)
             }
             StoreConfig::Redis(config) => {
-                (Store::Shared(SharedStore::open(*config, "store.redis")?), None)
+                let connector = Arc::new(Connector::new(*config, "store.redis")?);
+                (Store::Shared(SharedStore::open(connector)?), None)
             }
+            StoreConfig::Memcached(config) => (Store::Shared(SharedStore::open(*config)?), None),
         };
         let policies = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
@@ -555,17 +558,26 @@ fn tokens(
 ) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
-    let is_shared = matches!(store, Store::Shared(_));
+    // A store may be shared and yet be none that a revocation can be trusted to.
+    let (connector, may_forget) = match store {
+        Store::Memory(_) => (None, false),
+        Store::Shared(store) => (store.connector(), store.connector().is_none()),
+    };
     let revocation = match Switch::read(options, "revocation") {
         Switch::Off => None,
+        _ if may_forget => {
+            let given = options.get("revocation");
+            Some(RevocationConfig::parse_beside_memcached("revocation", given)?)
+        }
         Switch::Absent => Some(RevocationConfig::default()),
-        Switch::On(value) => Some(RevocationConfig::parse("revocation", value, is_shared)?),
+        Switch::On(value) => {
+            Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
+        }
     };
     let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
-    let revocations = match (revocation, store, shared_name) {
+    let revocations = match (revocation, connector, shared_name) {
         (None, ..) => RevocationList::Off,
-        (Some(revocation), Store::Shared(store), _) => {
-            let connector = store.connector();
+        (Some(revocation), Some(connector), _) => {
             let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
             RevocationList::Shared(Arc::new(list))
         }

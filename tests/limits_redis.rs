@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use keepstone::limit::algorithm::{Algorithm, Rule};
 use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
-use keepstone::store::redis::RedisConfig;
+use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{SharedStore, StoreError};
 use redis::{Commands as _, Connection, Value};
 use serde_json::json;
@@ -37,7 +37,7 @@ const PREFIX: &str = "t:";
 fn open(server: &Server) -> Arc<SharedStore> {
     let options = json!({ "url": server.url(), "prefix": PREFIX, "timeout": "5s" });
     let config = RedisConfig::parse("store.redis", &options).unwrap();
-    SharedStore::open(config, "store.redis").unwrap()
+    SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
 }
 
 /// Asks all of it at once; the answers are in the order of the questions.

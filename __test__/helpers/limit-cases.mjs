@@ -10,7 +10,8 @@ const [, express] = expresses[0]
 const K = '127.0.0.1'
 // So long that nothing comes back, and no window ends, while the tests run.
 const WINDOW = '300d'
-const limit = (more) => ({ name: 'api', limit: 3, window: WINDOW, ...more })
+// Exact: what a process has leased of a shared store and not spent yet would be missing from what is left.
+const limit = (more) => ({ name: 'api', limit: 3, window: WINDOW, exact: true, ...more })
 
 // What is done. A request gives its status and what is left of each limit that has counted it, a call what it says.
 const get = (path = '/', more) => ({ request: { path, ...more } })
@@ -249,6 +250,14 @@ export const CASES = [
     ]
   },
   {
+    name: 'calls that are not awaited take effect in their order',
+    config: { rateLimit: limit() },
+    steps: [
+      [{ calls: [call('consume', 'api', K), call('penalize', 'api', K, 2), call('consume', 'api', K), call('reset', 'api', K), call('consume', 'api', K, 2)] }, 'allowed 2, done, refused 0, done, allowed 1'],
+      [get(), '200 api:0']
+    ]
+  },
+  {
     name: 'a route with limits of its own: those of the guard count once',
     config: { rateLimit: limit({ name: 'all', limit: 5 }) },
     route: { rateLimit: limit({ name: 'login', limit: 2 }) },
@@ -272,6 +281,7 @@ export async function runCase({ config, route, routes = [], steps }, store) {
   app.use(guard.securityStack())
   if (route !== undefined) app.use('/route', guard.securityStack(route))
   app.use((req, res) => res.send('ok'))
+  await guard.ready()
   await serve(app, async (send) => {
     for (const [i, [step, wanted]] of steps.entries()) {
       const seen = await take(step, guard, send)
@@ -281,11 +291,12 @@ export async function runCase({ config, route, routes = [], steps }, store) {
   await guard.close()
 }
 
-async function take({ request, claims, method, args, pause }, guard, send) {
+async function take({ request, claims, method, args, calls, pause }, guard, send) {
   if (pause !== undefined) {
     await new Promise((resolve) => setTimeout(resolve, pause))
     return 'done'
   }
+  if (calls !== undefined) return (await Promise.all(calls.map((one) => take(one, guard)))).join(', ')
   if (method !== undefined) return told(await guard.limits[method](...args))
   const token = claims === undefined ? {} : bearer((await guard.tokens.issue(claims)).accessToken)
   const { status, headers } = await send({ ...request, headers: { ...request.headers, ...token } })

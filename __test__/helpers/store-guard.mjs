@@ -9,10 +9,21 @@ import { waitUntil } from './servers.mjs'
 export const LIMIT = 500
 export const KEY = '127.0.0.1'
 
-const policy = (name, onStoreFailure) => ({ name, limit: LIMIT, window: '300d', algorithm: 'fixed-window', onStoreFailure, paths: [`/${name}`] })
+const policy = (onStoreFailure, exact) => ({
+  name: onStoreFailure,
+  limit: LIMIT,
+  window: '300d',
+  algorithm: 'fixed-window',
+  paths: [`/${onStoreFailure}`],
+  onStoreFailure,
+  exact
+})
 
-/** `/local`, `/closed` and `/open` are what becomes of a request without the store; each has a limit of its own. */
-export const POLICIES = [policy('local', 'local'), policy('closed', 'closed'), policy('open', 'open')]
+/**
+ * `/local`, `/closed` and `/open` are what becomes of a request without the store; each has a limit of its own. That of
+ * `/closed` is exact: what is left of it is what the store says.
+ */
+export const POLICIES = [policy('local', false), policy('closed', true), policy('open', false)]
 
 /** Serves an API behind a guard over `redis` (options of the store) until the test ends. */
 export async function serveGuard(t, redis, { rateLimit = POLICIES, listener = (req, res) => res.end('ok') } = {}) {

@@ -43,6 +43,21 @@ const guard = createGuard(full)
 expect<Equals<typeof guard, Guard>>()
 expect<Equals<ReturnType<typeof securityStack>, RequestHandler[]>>()
 
+// A shared store.
+createGuard({
+  store: { redis: { sentinel: { nodes: ['redis://127.0.0.1:26379'], name: 'main' }, password: 'x', timeout: '50ms' } },
+  rateLimit: { name: 'login', limit: 5, window: '15m', exact: true, onStoreFailure: 'closed' },
+  jwt: { ...base, jwks },
+  revocation: { mode: 'strict', maxStaleness: '2s', onStale: 'probe' },
+})
+createGuard({ store: { redis: 'redis://127.0.0.1:6379' } })
+expect<Equals<ReturnType<typeof guard.require>, RequestHandler>>()
+guard.require({ fresh: true })
+// @ts-expect-error: not a demand
+guard.require({ scopes: ['pay'] })
+// @ts-expect-error: not a mode
+createGuard({ revocation: { mode: 'local' } })
+
 // Off is `false`, and `undefined` is as good as left out.
 createGuard({ headers: false, cors: false, rateLimit: false, jwt: false, revocation: false, policy: false })
 createGuard({ profile: undefined, log: undefined })
@@ -94,13 +109,20 @@ void guard.tokens.issue({ sub: 'ada', exp: 1_800_000_000 })
 void guard.limits.block('login', ['203.0.113.7', 'ada'], '15m')
 guard.securityStack({ cors: false, jwt: { optional: true }, policy: { query: 'data.a.b' } })
 
+createGuard({ store: { memcached: ['127.0.0.1:11211'] as const } })
+createGuard({ store: { memcached: { servers: ['a', 'b'], prefix: 'shop:', timeout: '50ms' } }, revocation: { scope: 'process' } })
+// @ts-expect-error
+createGuard({ store: { memcached: '127.0.0.1:11211' } })
+// @ts-expect-error
+createGuard({ store: { memcached: { prefix: 'shop:' } } })
+// @ts-expect-error
+createGuard({ revocation: { scope: 'all' } })
+
 // What does not exist yet is not typed.
 // @ts-expect-error
 guard.forwardAuth
 // @ts-expect-error
 guard.csrf
-// @ts-expect-error
-createGuard({ store: { redis: 'redis://localhost' } })
 // @ts-expect-error
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
 

@@ -9,7 +9,9 @@ const limiters = { keepstone, flexible }
 /** keepstone's own middleware, on requests that have what it reads of them. */
 function keepstone() {
   const { createGuard } = require(process.env.KEEPSTONE_ROOT)
-  const guard = createGuard({ headers: false, store: { redis: settings.redis }, rateLimit: settings.policies })
+  // Eight busy processes on few processors are slower than the default timeout allows for, and that is not measured here.
+  const store = { redis: { url: settings.redis, timeout: '2s' } }
+  const guard = createGuard({ headers: false, store, rateLimit: settings.policies })
   const handler = guard.rateLimit()
   const decide = (address) =>
     new Promise((resolve) => {
@@ -27,7 +29,7 @@ function keepstone() {
       const socket = { remoteAddress: address, encrypted: false }
       handler({ method: 'GET', url: '/', headers: {}, rawHeaders: [], httpVersionMajor: 1, socket }, res, () => resolve(200))
     })
-  return { decide, ready: () => guard.limits.get(settings.policies[0].name, '127.0.0.1') }
+  return { decide, ready: () => guard.ready() }
 }
 
 /** rate-limiter-flexible over ioredis, one limiter for each policy, one after the other as its documentation has it. */
@@ -63,14 +65,14 @@ async function hammer({ count, keys, inFlight }) {
       note(tally, key, await decide(address(key)))
     }
   }
-  const tally = { admitted: new Array(keys).fill(0), statuses: {} }
+  const tally = { admitted: Array.from({ length: keys }, () => 0), statuses: {} }
   await Promise.all(Array.from({ length: inFlight }, () => lane(tally)))
   return tally
 }
 
 /** Requests that come at random, `rate` per second for each key, for `seconds`. */
 async function arrive({ keys, rate, seconds }) {
-  const tally = { admitted: new Array(keys).fill(0), statuses: {} }
+  const tally = { admitted: Array.from({ length: keys }, () => 0), statuses: {} }
   const waiting = []
   const end = performance.now() + seconds * 1000
   let next = performance.now()

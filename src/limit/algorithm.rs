@@ -348,6 +348,19 @@ impl Rule {
         if ahead { self.charge(state, 0, now_us) } else { state }
     }
 
+    /// The earliest instant at which `state` can have been written. Processes whose clocks differ judge a record at no
+    /// earlier instant than that: none sets the time of a record back, and so none frees what another has counted.
+    #[must_use]
+    pub fn earliest(&self, state: State) -> u64 {
+        match self.algorithm {
+            Algorithm::FixedWindow | Algorithm::SlidingWindow => {
+                let State([window, _]) = state;
+                window.saturating_mul(self.window_us)
+            }
+            _ => ceil_div(to_u128(state).saturating_sub(self.full + self.slack), self.scale),
+        }
+    }
+
     /// Microseconds until a request of `cost` is admitted without waiting, if nothing else comes; 0 if it is now. A cost
     /// above [`Rule::capacity`] is never admitted: the answer is then the wait for everything that there is.
     #[must_use]

@@ -40,8 +40,8 @@ impl Rule {
             Algorithm::FixedWindow | Algorithm::SlidingWindow => Terms {
                 kind: watching + if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
                 p: self.window_us(),
-                // More than the limit never fits, however much more.
-                q: cost.min(whole(u128::from(self.limit()) + 1)),
+                // More than two windows hold never fits, and gives back all of them, however much more.
+                q: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
                 r: 0,
                 s: whole(u128::from(self.limit())),
                 t: 0,
@@ -124,6 +124,12 @@ mod tests {
             Just(Algorithm::FixedWindow),
             Just(Algorithm::SlidingWindow)
         ]
+    }
+
+    #[test]
+    fn a_refund_reaches_both_windows_of_a_sliding_limit() {
+        let rule = Rule::new(Algorithm::SlidingWindow, 2, Duration::from_secs(1), 2);
+        assert_eq!([1, 4, 5, 6, u32::MAX].map(|cost| rule.terms(cost).q), [1, 4, 5, 5, 5]);
     }
 
     proptest! {

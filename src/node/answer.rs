@@ -7,9 +7,11 @@
 //! an `Object.prototype` that a bug of the application polluted. No value has a line break: JSON escapes it, and no header
 //! may have one.
 //!
+//! A request that waits for a shared store has one line: `5` and its ticket at once.
+//!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `5` ask the shared store, `6` wait |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
 //! | 4 | most bytes of the body to read; milliseconds to wait |
 //! | 5 | `1` when the body was checked and may be parsed |
@@ -48,7 +50,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
         Verdict::Preflight { status } => ('3', Some(*status)),
         Verdict::AskKeys => ('4', None),
-        Verdict::AskStore(_) => ('5', None),
+        // It has an answer of its own, see [`waits`].
+        Verdict::AskStore(_) => ('2', None),
         Verdict::Delay { .. } => ('6', None),
     };
     out.push(kind);
@@ -129,6 +132,14 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
         && x.reasons.is_empty()
         && x.limits.len() == x.limits_written;
     told && checked.as_ref().is_none_or(nothing)
+}
+
+/// The answer for a request that waits for a shared store: `5` and its ticket, and no other line.
+pub(crate) fn waits(ticket: u32) -> String {
+    let mut answer = String::with_capacity(12);
+    answer.push('5');
+    push_number(&mut answer, u64::from(ticket));
+    answer
 }
 
 /// Adds the ticket and the receipt, if there are any.

@@ -216,7 +216,7 @@ fn store_health(store: &Store, now: Now) -> Value {
         Store::Shared(shared) => {
             let (status, local) = (shared.status(), shared.local());
             json!({
-                "kind": "redis", "bytes": local.bytes(), "maxBytes": local.max_bytes(),
+                "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
                 "keys": local.len(status.clock(now).mono_us),
                 "available": status.is_available(), "instances": status.instances(), "waiting": status.waiting(),
             })
@@ -424,9 +424,8 @@ pub fn token_verify(guard: u32, token: String) -> String {
                 StoreAnswer::Done(Ok(())) => write(claims()),
                 _ => write(Err(stale())),
             },
-            move |ticket| match inbox::ask(StoreAsk::Revocations(list), ticket) {
-                true => Ok(()),
-                false => Err(stale()),
+            move |ticket| {
+                if inbox::ask(StoreAsk::Revocations(list), ticket) { Ok(()) } else { Err(stale()) }
             },
         ),
     }

@@ -85,4 +85,26 @@ impl RevocationConfig {
                 .unwrap_or_default(),
         })
     }
+
+    /// As [`Self::parse`], beside a store in Memcached. It may forget what it is given at any time, and then revoked
+    /// tokens would pass: so the list is this process's own, and only where the user says that he knows.
+    pub fn parse_beside_memcached(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
+        let conflict = |at: String, problem| {
+            ConfigError::new(ConfigCode::ConflictingOptions, at, problem).suggest(
+                "use `store.redis`; or write `revocation: { scope: 'process' }` where it will do that each process knows its own revocations alone, or `revocation: false`",
+            )
+        };
+        let unsafe_there = "can't be kept in Memcached, which may forget it";
+        let Some(value) = value else { return Err(conflict(path.to_owned(), unsafe_there)) };
+        let options = Options::read(path, value, &["scope", "mode", "maxStaleness", "onStale"])?;
+        if let Some(key) =
+            ["mode", "maxStaleness", "onStale"].into_iter().find(|key| options.has(key))
+        {
+            return Err(conflict(options.path_of(key), "is about a list that processes share"));
+        }
+        match options.one_of("scope", &[("process", ())])? {
+            Some(()) => Ok(Self::default()),
+            None => Err(conflict(path.to_owned(), unsafe_there)),
+        }
+    }
 }

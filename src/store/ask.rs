@@ -116,6 +116,16 @@ impl Waiter {
         Self(Some(reply))
     }
 
+    /// Nobody waits any more.
+    pub(super) fn told() -> Self {
+        Self(None)
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn waits(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells who waits.
     pub fn tell(mut self, answer: Result<Answer, StoreError>) {
         if let Some(reply) = self.0.take() {

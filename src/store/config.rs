@@ -1,10 +1,17 @@
 //! The option `store`, checked.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::memcached::MemcachedConfig;
 use super::redis::RedisConfig;
 use crate::config::raw::Options;
 use crate::error::{ConfigCode, ConfigError};
+
+pub(super) const DEFAULT_PREFIX: &str = "keepstone:";
+/// The longest that a request waits for a shared store, unless the user says otherwise.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(25);
 
 /// Where counts are kept.
 #[derive(Debug, Clone)]
@@ -14,6 +21,8 @@ pub enum StoreConfig {
     Memory(MemoryConfig),
     /// In servers that all processes share.
     Redis(Box<RedisConfig>),
+    /// In servers that all processes share, with a weaker guarantee.
+    Memcached(Box<MemcachedConfig>),
 }
 
 /// A store in memory.
@@ -47,30 +56,28 @@ impl StoreConfig {
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let memory_path = format!("{path}.memory");
         let Some(value) = value else { return Ok(Self::Memory(MemoryConfig::new(&memory_path))) };
-        if value.get("memcached").is_some() {
-            return Err(ConfigError::new(
-                ConfigCode::UnknownOption,
-                format!("{path}.memcached"),
-                "is not available in this version",
-            )
-            .suggest("use `redis`, or leave `store` out; each process then counts for itself"));
+        let options = Options::read(path, value, &["memory", "redis", "memcached"])?;
+        let shared = ["redis", "memcached"].into_iter().find(|kind| options.has(kind));
+        if let Some(shared) = shared {
+            one_store(&options, shared)?;
         }
-        let options = Options::read(path, value, &["memory", "redis"])?;
         if let Some(redis) = options.get("redis") {
-            if options.has("memory") {
-                return Err(ConfigError::new(
-                    ConfigCode::ConflictingOptions,
-                    options.path_of("memory"),
-                    "can't stand beside `redis`: there is one store",
-                )
-                .suggest("write `redis: { maxBytes }` to bound what is kept in this process"));
-            }
             let redis = RedisConfig::parse(&options.path_of("redis"), redis)?;
             return Ok(Self::Redis(Box::new(redis)));
         }
-        let Some(memory) = options.get("memory") else {
-            return Ok(Self::Memory(MemoryConfig::new(&memory_path)));
-        };
+        if let Some(memcached) = options.get("memcached") {
+            let memcached = MemcachedConfig::parse(&options.path_of("memcached"), memcached)?;
+            return Ok(Self::Memcached(Box::new(memcached)));
+        }
+        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process alone.
+        let memory = options.get("memory").ok_or_else(|| {
+            ConfigError::new(
+                ConfigCode::MissingOption,
+                path,
+                "names no store: an address that is undefined is none",
+            )
+            .suggest("set the variable that it is read from; `memory: {}` counts in each process by itself")
+        })?;
         let options = Options::read(&memory_path, memory, &["maxBytes", "shared"])?;
         let shared = options.string("shared")?;
         if shared.is_some_and(|name| name.is_empty() || name.len() > 128) {
@@ -83,6 +90,31 @@ impl StoreConfig {
             path: memory_path,
         }))
     }
+}
+
+fn one_store(options: &Options<'_>, shared: &str) -> Result<(), ConfigError> {
+    let others = ["memory", "redis", "memcached"].into_iter().filter(|kind| *kind != shared);
+    let Some(other) = others.into_iter().find(|kind| options.has(kind)) else { return Ok(()) };
+    let problem = format!("can't stand beside `{shared}`: there is one store");
+    let error = ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(other), problem);
+    Err(if other == "memory" {
+        error.suggest(format!("give `{shared}` a `maxBytes` to bound what is kept in this process"))
+    } else {
+        error.suggest("leave one of them out")
+    })
+}
+
+/// `prefix` of a shared store: what all of its keys begin with.
+pub(super) fn prefix(options: &Options<'_>) -> Result<String, ConfigError> {
+    let prefix = options.string("prefix")?.unwrap_or(DEFAULT_PREFIX);
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'*' | b'?');
+    if (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain) {
+        return Ok(prefix.to_owned());
+    }
+    // Braces would put all keys of a cluster into one slot.
+    Err(options
+        .invalid("prefix", "must be 1 to 64 visible ASCII characters without { } * ?")
+        .suggest("write a name and a colon such as 'shop:'"))
 }
 
 #[cfg(test)]
@@ -102,7 +134,7 @@ mod tests {
         let StoreConfig::Memory(config) = StoreConfig::parse("store", None).unwrap() else {
             panic!("another store")
         };
-        assert_eq!(config, memory(&json!({})));
+        assert_eq!(config, memory(&json!({ "memory": {} })));
         assert_eq!((config.max_bytes, config.shared), (None, None));
     }
 
@@ -115,7 +147,18 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_by_its_path() {
         for (value, path, code) in [
-            (json!({ "memcached": [] }), "store.memcached", ConfigCode::UnknownOption),
+            (json!({}), "store", ConfigCode::MissingOption),
+            (json!({ "memcached": [] }), "store.memcached", ConfigCode::InvalidOption),
+            (
+                json!({ "memcached": ["a"], "redis": "redis://a" }),
+                "store.memcached",
+                ConfigCode::ConflictingOptions,
+            ),
+            (
+                json!({ "memcached": ["a"], "memory": {} }),
+                "store.memory",
+                ConfigCode::ConflictingOptions,
+            ),
             (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
             (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),
             (

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// More waits for it than it could answer in time.
     #[error("too many requests wait for the store")]
     Overloaded,
+    /// Others changed the same record again and again while this one was judged.
+    #[error("too many processes change the same count at once")]
+    Contended,
 }
 
 /// What is called once with the answer, on the store's thread. It must be quick.

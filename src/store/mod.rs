@@ -23,8 +23,10 @@
 pub mod ask;
 pub mod config;
 pub mod error;
+pub mod memcached;
 mod memory;
 pub mod notices;
+mod record;
 pub mod redis;
 pub mod runtime;
 mod shared;
@@ -37,6 +39,6 @@ pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
 pub use notices::{Notice, Notices};
-pub use shared::SharedStore;
+pub use shared::{Backend, SharedStore};
 pub use status::Status;
 pub use table::{Record, SPENT};

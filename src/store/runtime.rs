@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 
@@ -21,4 +22,12 @@ fn start() -> Option<Handle> {
     let run = move || runtime.block_on(std::future::pending::<()>());
     std::thread::Builder::new().name("keepstone-store".to_owned()).spawn(run).ok()?;
     Some(handle)
+}
+
+/// Up to a quarter more or less, so that processes which start or fail together do not go on together.
+pub(super) fn jittered(span: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness there is no jitter.
+    let _ = getrandom::fill(&mut byte);
+    span * 3 / 4 + span * u32::from(byte[0]) / 512
 }

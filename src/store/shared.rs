@@ -2,73 +2,109 @@
 //! back by a callback, and no request ever waits longer than the store's timeout.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::ask::{Answer, Ask, Question, Waiter};
+use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
 use super::notices::Notice;
+use super::redis::Connector;
 use super::redis::notices::{self, Publication};
-use super::redis::{Connector, RedisConfig, driver};
 use super::runtime;
 use super::status::Status;
 use crate::error::ConfigError;
 
+/// A kind of store that processes share.
+pub trait Backend: Sized {
+    /// What `health()` calls it.
+    const KIND: &'static str;
+
+    /// What tells two configurations apart: guards with the same one share a store.
+    fn identity(&self) -> [u8; 32];
+
+    /// What is kept in this process.
+    fn local(&self) -> &MemoryConfig;
+
+    /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the thread of
+    /// [`super::runtime`].
+    fn run(
+        self,
+        status: Arc<Status>,
+        asks: UnboundedReceiver<Vec<Ask>>,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// How to reach its servers, where it is one that keeps all that it is given: revocations, and who is listed.
+    fn connector(&self) -> Option<Arc<Connector>> {
+        None
+    }
+}
+
 /// A shared store, one for all guards and threads of the process that name the same servers and prefix.
 #[derive(Debug)]
 pub struct SharedStore {
+    kind: &'static str,
     asks: UnboundedSender<Vec<Ask>>,
     status: Arc<Status>,
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
-    connector: Arc<Connector>,
-    said: UnboundedSender<Publication>,
+    connector: Option<Arc<Connector>>,
+    /// Where what is said to all processes goes; `None` where it stays in this one.
+    said: Option<UnboundedSender<Publication>>,
 }
 
 impl SharedStore {
-    /// The store of a configuration; `path` is where the user wrote it. It returns at once: the servers are connected
-    /// to in the background.
-    pub fn open(config: RedisConfig, path: &str) -> Result<Arc<Self>, ConfigError> {
-        type Stores = HashMap<[u8; 32], Weak<SharedStore>>;
+    /// The store of a configuration. It returns at once: the servers are connected to in the background.
+    pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
+        type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let digest = config.digest;
-        let local = MemoryStore::open(&config.local)?;
-        let connector = Arc::new(Connector::new(config, path)?);
+        let identity = (B::KIND, backend.identity());
+        let local = MemoryStore::open(backend.local())?;
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();
-        if let Some(store) = stores.get(&digest).and_then(Weak::upgrade) {
+        if let Some(store) = stores.get(&identity).and_then(Weak::upgrade) {
             return Ok(store);
         }
         stores.retain(|_, store| store.strong_count() > 0);
         let status = Arc::new(Status::default());
         let (asks, receiver) = unbounded_channel();
-        if !runtime::spawn(driver::run(Arc::clone(&connector), Arc::clone(&status), receiver)) {
+        let connector = backend.connector();
+        let said = connector.as_ref().map(|connector| {
+            let (said, publications) = unbounded_channel();
+            let (clock, copy) = (Arc::clone(&status), Arc::downgrade(&local));
+            // Without a thread, whoever says something is told that nobody hears it.
+            let _ = runtime::spawn(notices::run(Arc::clone(connector), clock, copy, publications));
+            said
+        });
+        if !runtime::spawn(backend.run(Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let (said, publications) = unbounded_channel();
-        let (of, clock, copy) =
-            (Arc::clone(&connector), Arc::clone(&status), Arc::downgrade(&local));
-        // Without a thread, whoever says something is told that nobody hears it.
-        let _ = runtime::spawn(notices::run(of, clock, copy, publications));
-        let store = Arc::new(Self { asks, status, local, connector, said });
-        stores.insert(digest, Arc::downgrade(&store));
+        let store = Arc::new(Self { kind: B::KIND, asks, status, local, connector, said });
+        stores.insert(identity, Arc::downgrade(&store));
         Ok(store)
+    }
+
+    /// What `health()` calls it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// How to reach its servers, where it keeps revocations: Redis does.
+    #[must_use]
+    pub fn connector(&self) -> Option<&Arc<Connector>> {
+        self.connector.as_ref()
     }
 
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
-    }
-
-    /// How to reach its servers.
-    #[must_use]
-    pub fn connector(&self) -> &Arc<Connector> {
-        &self.connector
     }
 
     /// What is kept of it in this process.
@@ -81,29 +117,30 @@ impl SharedStore {
     #[must_use]
     pub fn ask(&self, question: Question, reply: Reply<Answer>) -> Ask {
         let status = Arc::clone(&self.status);
-        let entered = status.enter();
-        let reply: Reply<Answer> = if entered {
-            Box::new(move |answer| {
-                status.leave();
-                reply(answer);
-            })
-        } else {
-            Box::new(move |_| reply(Err(StoreError::Overloaded)))
-        };
+        if !status.enter() {
+            // It is not sent either: it would only make the others late.
+            reply(Err(StoreError::Overloaded));
+            return Ask { question, waiter: Waiter::told() };
+        }
+        let reply: Reply<Answer> = Box::new(move |answer| {
+            status.leave();
+            reply(answer);
+        });
         Ask { question, waiter: Waiter::new(reply) }
     }
 
-    /// Says something to all processes; the reply comes when the store keeps it.
+    /// Says something to all processes; the reply comes when the store keeps it, or at once where it keeps no such thing.
     pub fn say(&self, notice: Notice, reply: Reply<()>) {
-        if let Err(SendError(Publication { reply, .. })) =
-            self.said.send(Publication { notice, reply })
+        let Some(said) = &self.said else { return reply(Ok(())) };
+        if let Err(SendError(Publication { reply, .. })) = said.send(Publication { notice, reply })
         {
             reply(Err(StoreError::Unavailable));
         }
     }
 
     /// Sends questions, those of one tick together: they leave as one pipeline.
-    pub fn submit(&self, asks: Vec<Ask>) {
+    pub fn submit(&self, mut asks: Vec<Ask>) {
+        asks.retain(|ask| ask.waiter.waits());
         // Where nobody receives, they are dropped and so answered.
         drop(self.asks.send(asks));
     }

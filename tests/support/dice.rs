@@ -1,4 +1,4 @@
-//! Chance that a seed repeats: SplitMix64, by Sebastiano Vigna.
+//! Chance that a seed repeats: `SplitMix64`, by Sebastiano Vigna.
 
 /// Gives the same numbers for the same seed.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Dice {
 
     /// Once in so many times.
     pub fn one_in(&mut self, times: u64) -> bool {
-        self.roll() % times == 0
+        self.roll().is_multiple_of(times)
     }
 
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {

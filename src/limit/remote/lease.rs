@@ -78,6 +78,11 @@ impl Lease {
         (1..=ASKING_MS).contains(&left)
     }
 
+    /// Whether a part's cost can be spent.
+    fn covers(self, part: &Part<'_>, now_us: u64) -> bool {
+        part.cost == 0 || !part.policy.exact && self.until_us > now_us && self.left >= part.cost
+    }
+
     /// Requests per second, as far as one can tell.
     fn rate(self) -> u64 {
         u64::from(self.now.max(self.before))
@@ -122,9 +127,7 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
         lease.note(now_us);
         leases.push((record.is_some(), lease));
     }
-    let enough = parts.iter().zip(&leases).all(|(part, (_, lease))| {
-        part.cost == 0 || !part.policy.exact && lease.until_us > now_us && lease.left >= part.cost
-    });
+    let enough = parts.iter().zip(&leases).all(|(part, (_, lease))| lease.covers(part, now_us));
     for (part, (known, mut lease)) in parts.iter_mut().zip(leases) {
         if enough {
             lease.left -= part.cost.min(lease.left);
@@ -137,6 +140,16 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
         }
     }
     enough
+}
+
+/// Whether leases cover a request that the store would refuse: what is spent of them was admitted before. What was blocked
+/// by hand is not let through.
+pub(super) fn cover(locked: &Locked<'_>, parts: &[Part<'_>], now: Now) -> bool {
+    parts.iter().all(|part| {
+        let record = locked.get(&part.key.variant(LEASED), now.mono_us);
+        let lease = record.map_or_else(Lease::default, |record| Lease::read(&record));
+        part.record.blocked_until_us <= now.mono_us && lease.covers(part, now.mono_us)
+    })
 }
 
 /// Decides how much to debit for each part, and names what was not spent in time, to be given back.
@@ -168,24 +181,29 @@ pub(super) fn plan(
     unspent
 }
 
-/// Keeps what was debited ahead for a part that was admitted.
-pub(super) fn keep(locked: &mut Locked<'_>, part: &Part<'_>) {
-    if part.ahead == 0 {
-        return;
-    }
+/// Keeps what was debited ahead for a part that was admitted, and tells what there is now.
+pub(super) fn keep(locked: &mut Locked<'_>, part: &mut Part<'_>) {
     let (key, now_us) = (part.key.variant(LEASED), part.now.mono_us);
-    let end_us = end_us(&part.counter.rule, now_us);
-    let mut lease = locked.get(&key, now_us).map_or_else(Lease::default, |r| Lease::read(&r));
-    // Where some of another is left, the earlier end holds for both.
-    if lease.left > 0 && lease.until_us > now_us {
-        lease.until_us = lease.until_us.min(end_us);
-    } else {
-        (lease.left, lease.until_us) = (0, end_us);
+    let known = locked.get(&key, now_us).map(|record| Lease::read(&record));
+    let mut lease = known.unwrap_or_default();
+    if part.ahead > 0 {
+        let end_us = end_us(&part.counter.rule, now_us);
+        // Where some of another is left, the earlier end holds for both.
+        if lease.left > 0 && lease.until_us > now_us {
+            lease.until_us = lease.until_us.min(end_us);
+        } else {
+            (lease.left, lease.until_us) = (0, end_us);
+        }
+        lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
+        lease.asking_ms = 0;
+        if !locked.put_own(&key, lease.record(now_us), now_us) {
+            // Without a place it is lost, and so less is admitted, never more.
+            return;
+        }
     }
-    lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
-    lease.asking_ms = 0;
-    // Without a place it is lost, and so less is admitted, never more.
-    let _ = locked.put_own(&key, lease.record(now_us), now_us);
+    if lease.until_us > now_us {
+        part.leased = u64::from(lease.left);
+    }
 }
 
 /// Forgets a lease: the key was changed by hand. What was debited is lost to it.

@@ -74,7 +74,7 @@ impl Limiter {
             return Ok(Check::Done(self.report(parts, allowed)));
         }
         if !shared.status().is_available() {
-            return self.without_store(parts, shared, clock).map(Check::Done);
+            return self.without_store(parts, shared, clock, true).map(Check::Done);
         }
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let unspent = lease::plan(&mut locked, &mut parts, shared.status().instances(), clock);
@@ -98,7 +98,11 @@ impl Limiter {
         let mut parts = pending.parts(self, clock).ok_or(LimitError::StoreAway)?;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(_) => return self.without_store(parts, shared, clock).map(Check::Done),
+            Err(error) => {
+                // Nobody may talk himself out of being counted: who competes for a record is counted here.
+                let away = error != StoreError::Contended;
+                return self.without_store(parts, shared, clock, away).map(Check::Done);
+            }
         };
         if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
             // Too much was asked for. This request alone may fit.
@@ -119,12 +123,25 @@ impl Limiter {
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }
-        self.remember(&parts, answer.admitted);
-        Ok(Check::Done(self.report(parts, answer.admitted)))
+        self.remember(&mut parts, answer.admitted);
+        let admitted = answer.admitted || self.spend_lease(&mut parts, clock);
+        Ok(Check::Done(self.report(parts, admitted)))
+    }
+
+    /// Admits what the store has refused, where somebody has leased the last that it had.
+    fn spend_lease(&self, parts: &mut [Part<'_>], now: Now) -> bool {
+        let mut locked = self.store.lock(parts.iter().map(|part| part.key));
+        let admitted = lease::cover(&locked, parts, now) && lease::spend(&mut locked, parts, now);
+        if admitted {
+            for part in parts {
+                part.fits = true;
+            }
+        }
+        admitted
     }
 
     /// Keeps what the store has said.
-    fn remember(&self, parts: &[Part<'_>], admitted: bool) {
+    fn remember(&self, parts: &mut [Part<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
             let now_us = part.now.mono_us;
@@ -166,7 +183,7 @@ impl Limiter {
             known.push(record.is_some() || !part.fits);
             part.record = record.unwrap_or_default();
         }
-        if refused {
+        if refused && !lease::cover(&locked, parts, now) {
             drop(locked);
             // Of the others, only what is known is told.
             let mut known = known.into_iter();
@@ -176,20 +193,25 @@ impl Limiter {
         if !lease::spend(&mut locked, parts, now) {
             return None;
         }
+        drop(locked);
+        for part in &mut *parts {
+            part.fits = true;
+        }
         Some(true)
     }
 
-    /// Judges a request while the store is away, each policy as it says.
+    /// Judges a request without the store: each policy as it says where the store is away, else here.
     fn without_store<'l>(
         &'l self,
         mut parts: Vec<Part<'l>>,
         shared: &SharedStore,
         now: Now,
+        away: bool,
     ) -> Result<Outcome<'l>, LimitError> {
         if parts.iter().any(|part| part.policy.on_failure == OnStoreFailure::Closed) {
             return Err(LimitError::StoreAway);
         }
-        parts.retain(|part| part.policy.on_failure == OnStoreFailure::Local);
+        parts.retain(|part| !away || part.policy.on_failure == OnStoreFailure::Local);
         let instances = shared.status().instances();
         let locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in &mut parts {

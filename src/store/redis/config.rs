@@ -8,15 +8,13 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, bytes, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::store::config::MemoryConfig;
+use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, prefix};
 
 const OPTIONS: &[&str] = &[
     "url", "cluster", "sentinel", "username", "password", "db", "tls", "prefix", "timeout",
     "maxBytes",
 ];
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
-const DEFAULT_PREFIX: &str = "keepstone:";
-const DEFAULT_TIMEOUT: Duration = Duration::from_millis(25);
 const MOST_NODES: usize = 64;
 
 /// A Redis or Valkey store that all processes share.
@@ -315,16 +313,4 @@ fn pem(options: &Options<'_>, key: &str) -> Result<Option<Vec<u8>>, ConfigError>
             .invalid(key, "must be PEM text or a Buffer of it")
             .suggest("write the contents of the file, not its name")
     })
-}
-
-fn prefix(options: &Options<'_>) -> Result<String, ConfigError> {
-    let prefix = options.string("prefix")?.unwrap_or(DEFAULT_PREFIX);
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'*' | b'?');
-    if (1..=64).contains(&prefix.len()) && prefix.bytes().all(plain) {
-        return Ok(prefix.to_owned());
-    }
-    // Braces would put all keys of a cluster into one slot.
-    Err(options
-        .invalid("prefix", "must be 1 to 64 visible ASCII characters without { } * ?")
-        .suggest("write a name and a colon such as 'shop:'"))
 }

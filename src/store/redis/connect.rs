@@ -9,6 +9,7 @@ use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, TlsMode, Value,
 };
+use tokio::task::JoinSet;
 
 use super::config::{RedisConfig, Topology, is_tls};
 use crate::error::ConfigError;
@@ -182,6 +183,30 @@ impl Link {
         match self {
             Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
             Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await,
+        }
+    }
+
+    /// As [`Self::send`], for commands that may be about different nodes of a cluster: in any order, and what has failed
+    /// where others have not is a [`Value::Nil`].
+    pub async fn send_apart(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        let Self::Cluster(link) = self else { return self.send(pipeline).await };
+        let mut sent = JoinSet::new();
+        for (place, command) in pipeline.cmd_iter().cloned().enumerate() {
+            let mut link = link.clone();
+            sent.spawn(async move { (place, link.req_packed_command(&command).await) });
+        }
+        let mut values = vec![Value::Nil; pipeline.len()];
+        let (mut arrived, mut failure) = (false, None);
+        while let Some(Ok((place, answer))) = sent.join_next().await {
+            match (answer, values.get_mut(place)) {
+                (Ok(value), Some(to)) => (*to, arrived) = (value, true),
+                (Err(error), _) => failure = Some(error),
+                (Ok(_), None) => {}
+            }
+        }
+        match failure {
+            Some(error) if !arrived => Err(error),
+            _ => Ok(values),
         }
     }
 

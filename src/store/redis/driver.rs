@@ -4,6 +4,7 @@
 //! what was asked since it last looked and sends it as one pipeline. Five failures in a row, or a connection that
 //! breaks, open the circuit breaker: nobody asks until the first task has written again.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use super::connect::{Connector, Link};
 use super::script::{By, Call, Part, Scripts, calls, read};
 use crate::clock::Now;
 use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
+use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
+use crate::store::runtime::jittered;
+use crate::store::shared::Backend;
 use crate::store::status::Status;
 
 const LIVE: &str = include_str!("lua/live.lua");
@@ -37,8 +41,31 @@ struct Driver {
     broken: Notify,
 }
 
-/// Answers what comes until nobody can ask any more.
-pub(in crate::store) async fn run(
+impl Backend for Arc<Connector> {
+    const KIND: &'static str = "redis";
+
+    fn identity(&self) -> [u8; 32] {
+        self.config().digest
+    }
+
+    fn local(&self) -> &MemoryConfig {
+        &self.config().local
+    }
+
+    fn run(
+        self,
+        status: Arc<Status>,
+        asks: UnboundedReceiver<Vec<Ask>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        run(self, status, asks)
+    }
+
+    fn connector(&self) -> Option<Arc<Connector>> {
+        Some(Arc::clone(self))
+    }
+}
+
+async fn run(
     connector: Arc<Connector>,
     status: Arc<Status>,
     mut asks: UnboundedReceiver<Vec<Ask>>,
@@ -51,7 +78,14 @@ pub(in crate::store) async fn run(
         while let Ok(more) = asks.try_recv() {
             batch.extend(more);
         }
-        tokio::spawn(carry(Arc::clone(&driver), batch));
+        if !driver.connector.is_cluster() {
+            tokio::spawn(carry(Arc::clone(&driver), batch));
+            continue;
+        }
+        // The nodes of a cluster fail one by one: no question waits for the node of another.
+        for ask in batch {
+            tokio::spawn(carry(Arc::clone(&driver), vec![ask]));
+        }
     }
     keeper.abort();
 }
@@ -158,6 +192,9 @@ async fn converse(
     driver: &Arc<Driver>,
     questions: &[Question],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    if !driver.status.is_available() {
+        return Err(StoreError::Unavailable);
+    }
     let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
     let calls = calls(questions, driver.connector.is_cluster());
     let sent = Now::read();
@@ -201,7 +238,7 @@ impl Driver {
         for call in calls {
             pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        link.send(&pipeline).await.map_err(|error| self.fault(&error))
+        link.send_apart(&pipeline).await.map_err(|error| self.fault(&error))
     }
 
     fn fault(&self, error: &RedisError) -> StoreError {
@@ -209,7 +246,10 @@ impl Driver {
             self.note_failure();
             return StoreError::Timeout;
         }
-        if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        let is_lost =
+            error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
+        // A cluster that has lost a node has others, and finds the one that takes its place.
+        if is_lost && !self.connector.is_cluster() {
             self.note_loss();
         } else {
             self.note_failure();
@@ -235,14 +275,6 @@ fn give_back(driver: &Arc<Driver>, questions: &[Question], charged: Vec<Part>) {
 
 fn is_unknown(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
-}
-
-/// Up to a quarter more or less, so that processes which start or fail together do not go on together.
-pub(super) fn jittered(span: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness there is no jitter.
-    let _ = getrandom::fill(&mut byte);
-    span * 3 / 4 + span * u32::from(byte[0]) / 512
 }
 
 fn process_name() -> String {

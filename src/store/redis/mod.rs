@@ -6,7 +6,7 @@
 
 pub mod config;
 mod connect;
-pub(super) mod driver;
+mod driver;
 pub(super) mod notices;
 mod script;
 

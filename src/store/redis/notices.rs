@@ -9,10 +9,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Connector, Link};
-use super::driver::jittered;
 use crate::clock::Now;
 use crate::store::memory::MemoryStore;
 use crate::store::notices::Notice;
+use crate::store::runtime::jittered;
 use crate::store::status::Status;
 use crate::store::{Reply, StoreError};
 

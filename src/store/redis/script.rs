@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
-use crate::limit::WireState;
 use crate::limit::algorithm::WHOLE;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
+use crate::store::record::{Entry, Reader, double, entries};
 
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
@@ -16,8 +16,6 @@ const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/a
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
 const MOST_REQUESTS: usize = 64;
-/// Bytes of an entry of a record: tag, three numbers of state, and when it may be forgotten.
-const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 /// The scripts pass over entries that end later than in so many microseconds: they have written none.
 const LATEST: u64 = 1 << 50;
 
@@ -156,7 +154,9 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
             let script = if is_simple(&asked.subjects) { Kind::JudgeOne } else { Kind::Judge };
             let part = Part { question, subjects: all };
             let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
-            match calls.iter_mut().rev().find(open) {
+            // What is changed by hand before a request is asked is changed before it is judged.
+            let mut later = calls.iter_mut().rev().take_while(|call| call.script != Kind::Adjust);
+            match later.find(open) {
                 Some(call) => call.parts.push(part),
                 None => calls.push(Call { script, parts: vec![part] }),
             }
@@ -256,20 +256,7 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
     Results { answers, to_refund: charged }
 }
 
-/// Reads a reply from its front.
-struct Reader<'r>(&'r [u8]);
-
 impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.bytes().and_then(whole)
-    }
-
     /// Whether a part was admitted, and how each of its limits stands.
     fn part(&mut self, subjects: &[SubjectAsk], now_us: u64) -> Option<(bool, Vec<Standing>)> {
         let [admitted] = self.bytes()?;
@@ -280,15 +267,17 @@ impl Reader<'_> {
             let (record, rest) = self.0.split_at_checked(length)?;
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
-                let state = entry(record, demand.tag, now_us)?;
-                let block = entry(record, demand.tag + 1, now_us)?;
-                let signal = entry(record, demand.tag + 2, now_us)?;
-                let factor = signal.and_then(|(state, _)| u16::try_from(state.a).ok());
+                let state = entry(record, demand.tag, now_us);
+                let block = entry(record, demand.tag + 1, now_us);
+                let signal = entry(record, demand.tag + 2, now_us);
+                let factor = u16::try_from(signal.state.a)
+                    .ok()
+                    .filter(|factor| (1..=10_000).contains(factor));
                 standings.push(Standing {
-                    factor: factor.filter(|factor| (1..=10_000).contains(factor)).unwrap_or(WHOLE),
+                    factor: factor.unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand.rule.from_wire(state.unwrap_or_default().0),
-                    blocked_until_us: block.unwrap_or_default().1,
+                    state: demand.rule.from_wire(state.state),
+                    blocked_until_us: block.till_us,
                     now_us,
                 });
             }
@@ -297,38 +286,12 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over: its state and its end. Entries that the scripts pass over are not
-/// there. `None` where the record can't be read.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Option<(WireState, u64)>> {
-    for bytes in record.chunks(ENTRY) {
-        let mut reader = Reader(bytes);
-        let known = u32::from_le_bytes(reader.bytes()?);
-        let a = whole(reader.bytes()?);
-        let b = u32::from_le_bytes(reader.bytes()?);
-        let c = u32::from_le_bytes(reader.bytes()?);
-        let till =
-            whole(reader.bytes()?).filter(|till| (now_us + 1..=now_us + LATEST).contains(till));
-        if let (true, Some(a), Some(till)) = (known == tag, a, till) {
-            return Some(Some((WireState { a, b, c }, till)));
-        }
-    }
-    Some(None)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
-fn double(number: u64) -> f64 {
-    number as f64
-}
-
-fn whole(bytes: [u8; 8]) -> Option<u64> {
-    let number = f64::from_le_bytes(bytes);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be whole and in range"
-    )]
-    (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number))
-        .then_some(number as u64)
+/// The entry with this tag, or an empty one where there is none that is not over. What the scripts pass over is not there.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Entry {
+    let counts = |entry: &Entry| {
+        entry.tag == tag && entry.till_us > now_us && entry.till_us - now_us <= LATEST
+    };
+    entries(record).flatten().find(counts).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -340,7 +303,8 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let demands = (0..limits).map(|i| Demand { tag: i as u32 * 4, rule, cost: 1 }).collect();
+        let tags = (0..).step_by(4).take(limits);
+        let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }
     }
@@ -369,6 +333,14 @@ mod tests {
             let results = read(&calls, &replies, &questions);
             assert!(results.answers.iter().all(|answer| *answer == Err(StoreError::Refused)));
         }
+    }
+
+    #[test]
+    fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
+        let reset = Question { action: Action::Reset, ..question(1) };
+        let calls = calls(&[question(1), reset, question(1), question(1)], false);
+        let order: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(order, [Kind::JudgeOne, Kind::Adjust, Kind::JudgeOne]);
     }
 
     #[test]

@@ -1,0 +1,259 @@
+// The ways that Redis is run in production: encrypted, with users, as a cluster, under sentinels.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import test from 'node:test'
+import { inspect } from 'node:util'
+import { createGuard } from 'keepstone'
+import { startCluster, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
+import { KEY, LIMIT, assertCallsFail, assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
+import { selfSigned } from './helpers/tls.mjs'
+
+const PASSWORD = 'hunter2-hunter2'
+
+/** What a user needs who does nothing but count. */
+const RIGHTS = '~keepstone:* +eval +evalsha +time +get +set +del +zadd +zremrangebyscore +zcard +pexpire'
+
+/** A server that is stopped after the test. */
+async function forTest(t, starting) {
+  const server = await starting
+  t.after(() => server.stop())
+  return server
+}
+
+// Where the store answers, requests wait longer than in production: a busy machine is no fault. Where it does not, less.
+const options = (more) => ({ timeout: '1s', ...more })
+const useless = (more) => options({ timeout: '100ms', ...more })
+
+/** Requests are counted one by one in the store. */
+async function assertCounts(api) {
+  await api.judged()
+  const first = await api.remaining('/closed')
+  assert.equal(await api.remaining('/closed'), first - 1)
+  assert.equal((await api.guard.limits.consume('closed', KEY)).remaining, first - 2)
+  assert.equal(await api.remaining('/closed'), first - 3)
+}
+
+/** The store can't be used: each policy does as it says, and nothing of it is ever passed on in the clear. */
+async function assertUnusable(api) {
+  for (let i = 0; i < 3; i++) {
+    assertUnavailable(await api.get('/closed'))
+    assert.equal((await api.get('/local')).status, 200)
+    assert.equal((await api.get('/open')).status, 200)
+  }
+  await assertCallsFail(api.guard)
+}
+
+/** Whatever is told of a guard, its secrets are not. */
+function assertSecret({ guard }, ...secrets) {
+  const told = [inspect(guard, { depth: 10, showHidden: true }), JSON.stringify(guard.health()), String(guard)].join('\n')
+  for (const secret of secrets) assert.ok(!told.includes(secret))
+}
+
+test('TLS: a server of a private authority is asked, with the authority as text or bytes', async (t) => {
+  const redis = await forTest(t, startRedis({ tls: true }))
+  for (const ca of [redis.tls.ca, readFileSync(redis.tls.caFile)]) {
+    const api = await serveGuard(t, options({ url: redis.url, tls: { ca } }))
+    await assertCounts(api)
+  }
+})
+
+test('TLS: a server that wants a certificate of its clients is given one, and refuses who has none', async (t) => {
+  const redis = await forTest(t, startRedis({ tls: { clientAuth: true } }))
+  const { ca, cert, key } = redis.tls
+  const api = await serveGuard(t, options({ url: redis.url, tls: { ca, cert, key } }))
+  await assertCounts(api)
+  assertSecret(api, key.split('\n')[1])
+  await assertUnusable(await serveGuard(t, useless({ url: redis.url, tls: { ca } })))
+})
+
+test('TLS: a server whose certificate another authority has signed is never asked, encrypted or not', async (t) => {
+  const redis = await forTest(t, startRedis({ tls: true }))
+  const strangers = [{ ca: selfSigned().cert }, undefined]
+  for (const tls of strangers) await assertUnusable(await serveGuard(t, useless({ url: redis.url, tls })))
+  assert.equal((await redis.command('DBSIZE')), 0)
+  const { evalsha, eval: evals, auth } = await redis.commandStats()
+  assert.deepEqual([evalsha, evals, auth], [undefined, undefined, undefined])
+})
+
+test('TLS: the name of the server is checked, not only who signed it', async (t) => {
+  const redis = await forTest(t, startRedis({ tls: true }))
+  const { ca } = redis.tls
+  await assertCounts(await serveGuard(t, options({ url: `rediss://localhost:${redis.port}`, tls: { ca } })))
+  // Another address of this machine, which the certificate does not name.
+  const other = await startRedis({ tls: true, args: ['--bind', '127.0.0.1', '127.0.0.2'] })
+  t.after(() => other.stop())
+  await assertUnusable(await serveGuard(t, useless({ url: `rediss://127.0.0.2:${other.port}`, tls: { ca } })))
+})
+
+test('TLS: an encrypted address is never spoken to in the clear, and a plain one is not where TLS is spoken', async (t) => {
+  const plain = await forTest(t, startRedis())
+  await assertUnusable(await serveGuard(t, useless({ url: `rediss://127.0.0.1:${plain.port}` })))
+  const encrypted = await forTest(t, startRedis({ tls: true }))
+  await assertUnusable(await serveGuard(t, useless({ url: `redis://127.0.0.1:${encrypted.port}` })))
+})
+
+test('TLS: #insecure is refused when the guard is built, however it is spelt', () => {
+  for (const url of ['rediss://127.0.0.1:1/#insecure', 'rediss://127.0.0.1:1#insecure', `rediss://u:${PASSWORD}@127.0.0.1:1/0#insecure`]) {
+    for (const redis of [url, { url }, { cluster: [url] }, { sentinel: { name: 'a', nodes: [url] } }]) {
+      assert.throws(
+        () => createGuard({ store: { redis } }),
+        (error) => error.code === 'ERR_INVALID_OPTION' && /certificate is always checked/.test(error.message) && !inspect(error).includes(PASSWORD)
+      )
+    }
+  }
+})
+
+test('users: the least rights are enough, and a password is told to nobody', async (t) => {
+  const redis = await forTest(t, startRedis({ acl: [{ user: 'limits', password: PASSWORD, rules: RIGHTS }] }))
+  const ways = [
+    { url: redis.url, username: 'limits', password: PASSWORD },
+    { url: redis.url.replace('://', `://limits:${PASSWORD}@`) }
+  ]
+  for (const way of ways) {
+    const api = await serveGuard(t, options(way))
+    await assertCounts(api)
+    await api.guard.limits.block('local', KEY, '1h')
+    assert.equal((await api.get('/local')).status, 429)
+    await api.guard.limits.reset('local', KEY)
+    assert.equal((await api.get('/local')).status, 200)
+    assertSecret(api, PASSWORD)
+  }
+})
+
+test('users: each right that is missing is seen as a store that is away, not as a limit that counts nothing', async (t) => {
+  const rights = ['eval', 'time', 'get', 'set', 'zadd', 'zcard']
+  const acl = rights.map((right) => ({ user: `without-${right}`, password: PASSWORD, rules: `${RIGHTS} -${right}` }))
+  const elsewhere = { user: 'elsewhere', password: PASSWORD, rules: RIGHTS.replace('keepstone', 'other') }
+  const redis = await forTest(t, startRedis({ acl: [...acl, elsewhere] }))
+  for (const { user } of [...acl, elsewhere]) {
+    const api = await serveGuard(t, useless({ url: redis.url, username: user, password: PASSWORD }))
+    for (let i = 0; i < 3; i++) assertUnavailable(await api.get('/closed'))
+    assert.equal((await api.get('/local')).status, 200)
+    await api.close()
+  }
+})
+
+test('users: a wrong password is a store that is away, and is told to nobody', async (t) => {
+  const redis = await forTest(t, startRedis({ acl: [{ user: 'limits', password: 'another-one', rules: RIGHTS }] }))
+  for (const way of [{ username: 'limits', password: PASSWORD }, { password: PASSWORD }, {}]) {
+    const api = await serveGuard(t, useless({ url: redis.url, ...way }))
+    await assertUnusable(api)
+    assertSecret(api, PASSWORD)
+    const error = await api.guard.limits.get('local', KEY).catch((error) => error)
+    assert.ok(!inspect(error, { depth: 10 }).includes(PASSWORD))
+  }
+})
+
+test('a database of its own is used, by URL and by option', async (t) => {
+  const redis = await forTest(t, startRedis())
+  await assertCounts(await serveGuard(t, options({ url: `${redis.url}/3` })))
+  await assertCounts(await serveGuard(t, options({ url: redis.url, db: 5 })))
+  const info = await redis.info('keyspace')
+  assert.deepEqual(Object.keys(info).sort(), ['db3', 'db5'])
+})
+
+const MUCH = 1_000_000
+const byHeader = (name, limit) => ({ name, limit, window: '300d', algorithm: 'fixed-window', exact: true, key: (req) => req.headers[`x-${name}`] ?? 'nobody' })
+
+/** A cluster counts subjects that live on different nodes, all of them or none, and goes on when a node is replaced. */
+async function assertClusterCounts(t, cluster, redis) {
+  const rateLimit = [byHeader('wide', MUCH), byHeader('tight', 3), byHeader('other', MUCH)]
+  const api = await serveGuard(t, options(redis), { rateLimit })
+  const { limits } = api.guard
+  const headers = (i) => ({ 'x-wide': 'w', 'x-tight': `t${i}`, 'x-other': 'o' })
+  const get = (i) => api.get('/', { headers: headers(i) })
+  await waitUntil('the cluster judges requests', async () => (await get('boot')).status === 200)
+  await limits.reset('wide', 'w')
+  await limits.reset('other', 'o')
+  let passed = 0
+  for (let i = 0; i < 20; i++) {
+    for (const wanted of [200, 200, 200, 429]) {
+      assert.equal((await get(i)).status, wanted)
+      passed += wanted === 200 ? 1 : 0
+    }
+  }
+  // What a refused request had charged on other nodes comes back a moment later.
+  const left = async (name, key) => (await limits.get(name, key)).remaining
+  await waitUntil('refused requests have cost nothing', async () => (await left('wide', 'w')) === MUCH - passed && (await left('other', 'o')) === MUCH - passed)
+  assert.equal(await left('tight', 't7'), 0)
+  const keys = await Promise.all(cluster.nodes.map((node) => node.keys('*l:*')))
+  assert.ok(keys.filter((some) => some.length > 0).length >= 3, 'the subjects live on different nodes')
+  return { api, left, passed }
+}
+
+/** While one node answers nothing, what lives on the others is counted as before. */
+async function assertNodesFailAlone(cluster, api) {
+  const ask = (key) => api.guard.limits.consume('other', key).then(() => true, () => false)
+  const keys = Array.from({ length: 30 }, (_, i) => `alone${i}`)
+  await waitUntil('all nodes answer', async () => (await Promise.all(keys.map((key) => ask(key)))).every(Boolean))
+  const live = await cluster.primaryOf('keepstone:live')
+  // Not the one where signs of life are written: without those the store is away.
+  const node = (await Promise.all(cluster.nodes.map(async (one) => [one, await one.info('replication')]))).find(([one, { role }]) => one !== live && role === 'master')[0]
+  node.pause()
+  const answered = await Promise.all(keys.map((key) => ask(key)))
+  node.resume()
+  assert.ok(answered.includes(false), 'some live on the node that hangs')
+  assert.ok(answered.filter(Boolean).length >= 8, `${answered.filter(Boolean).length} of 30 were answered`)
+  await cluster.settled()
+  await waitUntil('all nodes answer again', async () => (await Promise.all(keys.map((key) => ask(key)))).every(Boolean))
+}
+
+test('Redis Cluster: subjects on different nodes are charged together or not at all, and a replaced primary is found', async (t) => {
+  const cluster = await forTest(t, startCluster({ primaries: 3, replicasPer: 1 }))
+  const urls = cluster.seeds.map(({ host, port }) => `redis://${host}:${port}`)
+  const { api, left, passed } = await assertClusterCounts(t, cluster, { cluster: urls.slice(0, 2) })
+  await assertNodesFailAlone(cluster, api)
+  const [key] = (await Promise.all(cluster.nodes.map((node) => node.keys('*l:*')))).flat()
+  const start = performance.now()
+  await cluster.killPrimaryOf(key)
+  const statuses = new Set()
+  let asked = 0
+  await waitUntil(
+    'the cluster judges requests again',
+    async () => {
+      const requests = Array.from({ length: 12 }, () => api.get('/', { headers: { 'x-wide': 'w', 'x-tight': `new${asked++}`, 'x-other': 'o' } }))
+      const answers = (await Promise.all(requests)).map(({ status }) => status)
+      for (const status of answers) statuses.add(status)
+      return answers.every((status) => status === 200)
+    },
+    20_000
+  )
+  t.diagnostic(`all subjects were judged again ${(performance.now() - start).toFixed(0)} ms after a primary was killed`)
+  assert.ok([...statuses].every((status) => status === 200 || status === 503), `${[...statuses]}`)
+  assert.ok((await left('wide', 'w')) <= MUCH - passed - 12)
+})
+
+test('Redis Cluster with TLS and users: the same', async (t) => {
+  const rules = `${RIGHTS} +cluster|slots`
+  const acl = [{ user: 'limits', password: PASSWORD, rules }]
+  const cluster = await forTest(t, startCluster({ primaries: 3, replicasPer: 0, tls: true, acl }))
+  const urls = cluster.seeds.map(({ host, port }) => `rediss://${host}:${port}`)
+  const { ca } = cluster.nodes[0].tls
+  await assertClusterCounts(t, cluster, { cluster: urls, tls: { ca }, username: 'limits', password: PASSWORD })
+})
+
+test('Sentinel: the primary is found by its name, and the next one when it is gone', async (t) => {
+  const acl = [{ user: 'limits', password: PASSWORD, rules: `${RIGHTS} +role` }]
+  const sentinels = await forTest(t, startSentinels({ acl }))
+  const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
+  const redis = { sentinel: { nodes, name: sentinels.masterName }, username: 'limits', password: PASSWORD }
+  const api = await serveGuard(t, options(redis))
+  await assertCounts(api)
+  const known = await api.remaining('/closed')
+  const old = await sentinels.killPrimary()
+  const start = performance.now()
+  assert.equal((await api.get('/local')).status, 200)
+  await api.judged(25_000)
+  t.diagnostic(`requests were judged again ${(performance.now() - start).toFixed(0)} ms after the primary was killed`)
+  assert.notEqual(await sentinels.promoted(old), old)
+  const remaining = await api.remaining('/closed')
+  assert.ok(remaining < known && remaining > LIMIT - 100, `${known} ${remaining}`)
+  assertSecret(api, PASSWORD)
+})
+
+test('Sentinel: a name that no sentinel knows is a store that is away', async (t) => {
+  const sentinels = await forTest(t, startSentinels({ sentinels: 1, replicas: 0 }))
+  const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
+  await assertUnusable(await serveGuard(t, useless({ sentinel: { nodes, name: 'nobody' } })))
+})

@@ -1,0 +1,264 @@
+//! Judging here what was read from a server: the questions of a batch, one after another, over the records that they
+//! are about. What changes is then written over the version that was read, or all of it is judged again.
+
+use std::collections::HashMap;
+
+use crate::limit::WireState;
+use crate::limit::algorithm::{Rule, State, WHOLE};
+use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use crate::store::error::StoreError;
+use crate::store::record::{ENTRY, Entry, entries};
+
+/// Times are below this, so that doubles hold them.
+const END_OF_TIME: u64 = 1 << 53;
+
+/// A record as the questions of a batch leave it.
+#[derive(Debug, Clone)]
+pub(super) struct Book {
+    entries: Vec<Entry>,
+    /// When it is judged. It never goes back, see [`Book::turn_to`].
+    now_us: u64,
+    /// Whether it is to be written.
+    changed: bool,
+    /// What is to be written over.
+    version: Option<u64>,
+    readable: bool,
+}
+
+impl Book {
+    /// The record that lies in `value`, if there is one, at an instant of its server's clock.
+    pub(super) fn read(value: &[u8], version: Option<u64>, now_us: u64) -> Self {
+        let read: Option<Vec<Entry>> = entries(value).collect();
+        let readable = value.len().is_multiple_of(ENTRY) && read.is_some();
+        let mut entries = read.unwrap_or_default();
+        entries.retain(|entry| entry.till_us > now_us);
+        Self { entries, now_us, changed: false, version, readable }
+    }
+
+    /// What to write, for how long it must be kept, and over which version; `None` where nothing changed.
+    pub(super) fn written(&self) -> Option<(Vec<u8>, u64, Option<u64>)> {
+        if !self.changed {
+            return None;
+        }
+        let mut record = Vec::with_capacity(self.entries.len() * ENTRY);
+        let mut last = self.now_us;
+        for entry in self.entries.iter().filter(|entry| entry.till_us > self.now_us) {
+            entry.write(&mut record);
+            last = last.max(entry.till_us);
+        }
+        Some((record, last - self.now_us, self.version))
+    }
+
+    /// Judges at no earlier instant than the one at which somebody else has judged already, by a clock that is a
+    /// little ahead of ours.
+    fn turn_to(&mut self, demands: &[Demand]) -> Result<(), StoreError> {
+        for demand in demands {
+            let earliest = self
+                .entry(demand.tag)
+                .map_or(0, |entry| demand.rule.earliest(state(demand, entry)));
+            self.now_us = self.now_us.max(earliest);
+        }
+        if self.readable && self.now_us < END_OF_TIME { Ok(()) } else { Err(StoreError::Refused) }
+    }
+
+    fn entry(&self, tag: u32) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.tag == tag && entry.till_us > self.now_us)
+    }
+
+    /// What a signal leaves of the limits, in thousandths.
+    fn factor(&self, demand: &Demand) -> u16 {
+        let signal = self.entry(demand.tag + 2).and_then(|entry| u16::try_from(entry.state.a).ok());
+        signal.filter(|factor| (1..=10_000).contains(factor)).unwrap_or(WHOLE)
+    }
+
+    fn rule(&self, demand: &Demand) -> Rule {
+        match self.factor(demand) {
+            WHOLE => demand.rule,
+            factor => demand.rule.scaled(factor),
+        }
+    }
+
+    fn standing(&self, demand: &Demand) -> Standing {
+        let state = self.entry(demand.tag).map_or(State::default(), |entry| state(demand, entry));
+        let blocked_until_us = self.entry(demand.tag + 1).map_or(0, |block| block.till_us);
+        let fits = blocked_until_us == 0 && self.rule(demand).fits(state, demand.cost, self.now_us);
+        let factor = self.factor(demand);
+        Standing { fits, state, blocked_until_us, factor, now_us: self.now_us }
+    }
+
+    fn change(&mut self, demand: &Demand, action: Action) {
+        let (rule, now_us) = (self.rule(demand), self.now_us);
+        let old = self.standing(demand).state;
+        let new = match action {
+            Action::Look => return,
+            Action::Consume if demand.cost == 0 => return,
+            Action::Consume | Action::Charge => rule.charge(old, demand.cost, now_us),
+            Action::Refund => rule.refund(old, demand.cost, now_us),
+            Action::Block(span_us) => {
+                let till_us = now_us.saturating_add(span_us).min(END_OF_TIME - 1);
+                self.put(demand.tag + 1, WireState::default(), till_us);
+                return;
+            }
+            Action::Signal(factor, span_us) => {
+                let lasts = if factor == WHOLE { 0 } else { span_us };
+                let till_us = now_us.saturating_add(lasts).min(END_OF_TIME - 1);
+                let signal = WireState { a: u64::from(factor), ..WireState::default() };
+                self.put(demand.tag + 2, signal, till_us);
+                return;
+            }
+            Action::Reset => {
+                self.put(demand.tag, WireState::default(), 0);
+                self.put(demand.tag + 1, WireState::default(), 0);
+                return;
+            }
+        };
+        let till_us = now_us.saturating_add(rule.view(new, now_us).expires_us);
+        self.put(demand.tag, rule.to_wire(new), till_us.min(END_OF_TIME - 1));
+    }
+
+    fn put(&mut self, tag: u32, state: WireState, till_us: u64) {
+        self.changed = true;
+        self.entries.retain(|entry| entry.tag != tag);
+        if till_us > self.now_us {
+            self.entries.push(Entry { tag, state, till_us });
+        }
+    }
+}
+
+fn state(demand: &Demand, entry: &Entry) -> State {
+    demand.rule.from_wire(entry.state)
+}
+
+/// The records of a batch, or why one could not be read.
+pub(super) type Books = HashMap<SubjectKey, Result<Book, StoreError>>;
+
+/// What became of the records that were to be written.
+pub(super) type Written = HashMap<SubjectKey, Result<Stored, StoreError>>;
+
+/// Whether a record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Yes,
+    /// Somebody else has written it since it was read.
+    No,
+}
+
+/// A question on its way, maybe over several rounds.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) question: Question,
+    /// For each subject, how it stands where its part is written.
+    done: Vec<Option<Vec<Standing>>>,
+}
+
+/// What a question comes to in one round, if all that it changes can be written.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    answer: Answer,
+    /// For each subject, how it stands.
+    standings: Vec<Vec<Standing>>,
+    /// Whether it has changed its subjects.
+    charged: bool,
+}
+
+impl Case {
+    pub(super) fn new(question: Question) -> Self {
+        let done = question.subjects.iter().map(|_| None).collect();
+        Self { question, done }
+    }
+
+    /// The subjects that are still to be judged.
+    pub(super) fn open(&self) -> impl Iterator<Item = SubjectKey> + '_ {
+        let parts = self.question.subjects.iter().zip(&self.done);
+        parts.filter(|(_, done)| done.is_none()).map(|(ask, _)| ask.subject)
+    }
+
+    /// Judges it, and changes the records where everything fits.
+    pub(super) fn judge(&self, books: &mut Books) -> Result<Verdict, StoreError> {
+        let (action, subjects) = (self.question.action, &self.question.subjects);
+        let mut standings: Vec<Vec<Standing>> = Vec::with_capacity(subjects.len());
+        for (ask, done) in subjects.iter().zip(&self.done) {
+            if let Some(done) = done {
+                standings.push(done.clone());
+                continue;
+            }
+            let book = book_of(books, ask.subject)?;
+            match book.turn_to(&ask.demands) {
+                // What can't be read can still be forgotten.
+                Err(_) if action == Action::Reset => book.readable = true,
+                read => read?,
+            }
+            standings.push(ask.demands.iter().map(|demand| book.standing(demand)).collect());
+        }
+        let judged = matches!(action, Action::Consume | Action::Look);
+        let demands = subjects.iter().flat_map(|ask| &ask.demands);
+        // What only watches refuses nobody, and does not count what it would have refused.
+        let passes =
+            |(standing, demand): (&Standing, &Demand)| standing.fits || demand.rule.is_watching();
+        let admitted = !judged || standings.iter().flatten().zip(demands).all(passes);
+        let charged = admitted && action != Action::Look;
+        if charged {
+            let parts = subjects.iter().zip(&self.done).zip(&mut standings);
+            for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
+                let book = book_of(books, ask.subject)?;
+                for (demand, stand) in ask.demands.iter().zip(stands) {
+                    let fits = !judged || stand.fits;
+                    if fits {
+                        book.change(demand, action);
+                    }
+                    *stand = Standing { fits, ..book.standing(demand) };
+                }
+            }
+        }
+        let all = standings.iter().flatten().copied().collect();
+        Ok(Verdict { answer: Answer { admitted, standings: all }, standings, charged })
+    }
+
+    /// The answer, once what it depends on is written; `None` where it has to be judged again.
+    pub(super) fn settle(
+        &mut self,
+        verdict: Result<Verdict, StoreError>,
+        written: &Written,
+    ) -> Option<Result<Answer, StoreError>> {
+        let Verdict { answer, standings, charged } = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut fault = None;
+        let mut again = false;
+        let parts = self.question.subjects.iter().zip(&mut self.done).zip(standings);
+        for ((ask, done), standings) in parts.filter(|((_, done), _)| done.is_none()) {
+            match written.get(&ask.subject) {
+                Some(Ok(Stored::Yes)) if charged => *done = Some(standings),
+                // What nobody in this batch has changed needs no writing.
+                None | Some(Ok(Stored::Yes)) => {}
+                Some(Ok(Stored::No)) => again = true,
+                Some(Err(error)) => fault = Some(*error),
+            }
+        }
+        match fault {
+            Some(error) => Some(Err(error)),
+            None if again => None,
+            None => Some(Ok(answer)),
+        }
+    }
+
+    /// What has to be given back where it was charged for a request that was then not admitted.
+    pub(super) fn refund(&self) -> Option<Question> {
+        if self.question.action != Action::Consume {
+            return None;
+        }
+        let parts = self.question.subjects.iter().zip(&self.done);
+        let subjects: Vec<_> =
+            parts.filter(|(_, done)| done.is_some()).map(|(ask, _)| ask.clone()).collect();
+        (!subjects.is_empty()).then_some(Question { action: Action::Refund, subjects })
+    }
+}
+
+fn book_of(books: &mut Books, subject: SubjectKey) -> Result<&mut Book, StoreError> {
+    match books.get_mut(&subject) {
+        Some(Ok(book)) => Ok(book),
+        Some(Err(error)) => Err(*error),
+        None => Err(StoreError::Unavailable),
+    }
+}

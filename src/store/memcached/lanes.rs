@@ -1,0 +1,127 @@
+//! Which questions may go together. Two tasks of one process must not write one record at once: one of them would have
+//! to begin again. So a question about a record that is being judged waits, and then goes with all others that wait for
+//! it; and questions about different servers go apart, so that a slow server keeps nobody else.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::time::Instant;
+
+use crate::store::ask::{Ask, SubjectKey};
+
+/// A question with the instant by which it must be answered.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) ask: Ask,
+    pub(super) by: Instant,
+}
+
+impl Due {
+    fn subjects(&self) -> impl Iterator<Item = SubjectKey> + '_ {
+        self.ask.question.subjects.iter().map(|ask| ask.subject)
+    }
+}
+
+/// A set of servers, by their places.
+pub(super) type Servers = u64;
+
+/// What is on its way and what waits.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    /// Whose record is being judged.
+    busy: HashSet<SubjectKey>,
+    /// Questions about those, in the order in which they came.
+    parked: Vec<Due>,
+}
+
+impl Lanes {
+    /// Takes questions in, and gives those that may go now, in batches. `server_of` has the place of a subject's server.
+    pub(super) fn admit(
+        &mut self,
+        incoming: Vec<Due>,
+        server_of: impl Fn(SubjectKey) -> u32,
+    ) -> Vec<Vec<Due>> {
+        let mut batches: HashMap<Servers, Vec<Due>> = HashMap::new();
+        // Where each subject's questions go now; `None` is not yet.
+        let mut way: HashMap<SubjectKey, Option<Servers>> = HashMap::new();
+        let waiting = std::mem::take(&mut self.parked);
+        for due in waiting.into_iter().chain(incoming) {
+            let servers =
+                due.subjects().fold(0, |servers, subject| servers | 1 << (server_of(subject) % 64));
+            let free = due.subjects().all(|subject| match way.get(&subject) {
+                Some(way) => *way == Some(servers),
+                None => !self.busy.contains(&subject),
+            });
+            // What waits closes the way behind it, so that nobody overtakes.
+            let taken = free.then_some(servers);
+            for subject in due.subjects() {
+                way.insert(subject, taken);
+            }
+            if free {
+                batches.entry(servers).or_default().push(due);
+            } else {
+                self.parked.push(due);
+            }
+        }
+        for due in batches.values().flatten() {
+            self.busy.extend(due.subjects());
+        }
+        batches.into_values().collect()
+    }
+
+    /// Nobody judges these records any more.
+    pub(super) fn release(&mut self, subjects: impl IntoIterator<Item = SubjectKey>) {
+        for subject in subjects {
+            self.busy.remove(&subject);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ask::{Action, Question, SubjectAsk, Waiter};
+
+    fn subject(number: u8) -> SubjectKey {
+        SubjectKey([number; 16])
+    }
+
+    fn due(numbers: &[u8]) -> Due {
+        let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: Vec::new() };
+        let subjects = numbers.iter().map(ask).collect();
+        let question = Question { action: Action::Consume, subjects };
+        Due { ask: Ask { question, waiter: Waiter::new(Box::new(drop)) }, by: Instant::now() }
+    }
+
+    /// Even numbers are on one server, odd ones on another.
+    fn admit(lanes: &mut Lanes, questions: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
+        let dues = questions.iter().map(|numbers| due(numbers)).collect();
+        let batches = lanes.admit(dues, |subject| u32::from(subject.0[0] % 2));
+        let numbers = |due: &Due| due.subjects().map(|subject| subject.0[0]).collect();
+        let mut shown: Vec<Vec<Vec<u8>>> =
+            batches.iter().map(|batch| batch.iter().map(numbers).collect()).collect();
+        shown.sort();
+        shown
+    }
+
+    #[test]
+    fn questions_about_one_record_go_together_and_later_ones_wait() {
+        let mut lanes = Lanes::default();
+        assert_eq!(admit(&mut lanes, &[&[2], &[2], &[4]]), [[[2], [2], [4]]]);
+        assert!(admit(&mut lanes, &[&[2], &[4, 2]]).is_empty());
+        assert_eq!(admit(&mut lanes, &[&[6]]), [[[6]]]);
+        lanes.release([subject(4)]);
+        assert!(admit(&mut lanes, &[&[4]]).is_empty(), "it would overtake");
+        lanes.release([subject(2)]);
+        assert_eq!(admit(&mut lanes, &[]), [[vec![2], vec![4, 2], vec![4]]]);
+    }
+
+    #[test]
+    fn questions_for_different_servers_go_apart() {
+        let mut lanes = Lanes::default();
+        assert_eq!(admit(&mut lanes, &[&[2], &[1], &[3]]), [vec![vec![1], vec![3]], vec![vec![2]]]);
+        lanes.release([subject(1), subject(2), subject(3)]);
+        assert_eq!(admit(&mut lanes, &[&[2], &[1, 2], &[3]]), [[[2]], [[3]]]);
+        lanes.release([subject(2), subject(3)]);
+        assert_eq!(admit(&mut lanes, &[]), [[[1, 2]]]);
+    }
+}

@@ -1,0 +1,262 @@
+//! One server: the connection to it, its own circuit breaker, its clock, and who else is there.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::config::Address;
+use super::connection::{Connection, first_of};
+use super::wire::{Command, Reply, Versioned, expiry};
+use crate::clock::Now;
+use crate::store::error::StoreError;
+use crate::store::runtime::jittered;
+use crate::store::status::Status;
+
+/// How often a process says that it is alive.
+const BEAT: Duration = Duration::from_secs(2);
+/// After how much silence it is not counted any more.
+const SILENCE_US: u64 = 7_000_000;
+/// The longest that a probe may take: it may be slower than a request would wait for.
+const PROBE: Duration = Duration::from_millis(500);
+/// How long making a connection may take. No request waits for it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between attempts to connect: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// At first the clock is read so many times in a second, to know soon when its seconds begin.
+const FIRST_READINGS: u32 = 16;
+/// What tells a process from others.
+type Process = [u8; 8];
+/// Bytes of a process in the list of those alive: its number, and when it was heard of, in microseconds.
+const PROCESS: usize = 16;
+/// So many processes are counted at most.
+const MOST_PROCESSES: usize = 4096;
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: Address,
+    /// What its name adds to a subject's in [`Server::weight`].
+    seed: u64,
+    /// Where the processes that are alive write themselves down.
+    live_key: Vec<u8>,
+    status: Status,
+    clock: Mutex<Clock>,
+    link: watch::Sender<Option<Connection>>,
+}
+
+/// A clock that is read in whole seconds only. The latest second that it can show is the truth; of many readings, that
+/// which came soonest after a second began is nearest to it, and it is nearly the same for every process.
+#[derive(Debug, Default)]
+struct Clock(VecDeque<i64>);
+
+impl Clock {
+    /// Readings that are remembered: those of the last minute.
+    const READINGS: usize = 32;
+
+    /// What to add to our monotonic clock to have the server's, which read `second` when we received that.
+    fn read(&mut self, second: u64, received: Now) -> Option<i64> {
+        let second_us = i64::try_from(second.checked_mul(1_000_000)?).ok()?;
+        if self.0.len() == Self::READINGS {
+            self.0.pop_front();
+        }
+        self.0.push_back(second_us.checked_sub_unsigned(received.mono_us)?);
+        self.0.iter().max().copied()
+    }
+}
+
+impl Server {
+    pub(super) fn new(address: Address, prefix: &str) -> Self {
+        let name = address.to_string();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+        let seed = digest.as_ref().first_chunk().copied().map_or(0, u64::from_le_bytes);
+        Self {
+            address,
+            seed,
+            live_key: format!("{prefix}live").into_bytes(),
+            status: Status::default(),
+            clock: Mutex::default(),
+            link: watch::channel(None).0,
+        }
+    }
+
+    /// How it is doing.
+    pub(super) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The instant on its clock.
+    pub(super) fn now_us(&self) -> u64 {
+        self.status.clock(Now::read()).unix_us
+    }
+
+    /// How much it wants a subject: the server that wants it most has it, so that one server more or less moves the
+    /// subjects of that server alone (rendezvous hashing).
+    pub(super) fn weight(&self, subject: &[u8; 16]) -> u64 {
+        let [one, two] = [0, 8].map(|at| {
+            subject
+                .get(at..)
+                .and_then(|half| half.first_chunk())
+                .map_or(0, |half| u64::from_le_bytes(*half))
+        });
+        mix(mix(self.seed ^ one) ^ two)
+    }
+
+    /// Sends commands as one; one reply for each.
+    pub(super) async fn exchange(&self, commands: Vec<Command>) -> Result<Vec<Reply>, StoreError> {
+        if !self.status.is_available() {
+            return Err(StoreError::Unavailable);
+        }
+        let mut watch = Watch { server: self, answered: false };
+        let mut link = self.link.subscribe();
+        let link = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
+        let replies = match link {
+            Some(link) => link.exchange(commands).await,
+            None => None,
+        };
+        let replies = replies.ok_or(StoreError::Unavailable)?;
+        watch.answered = !replies.contains(&Reply::Refused);
+        Ok(replies)
+    }
+
+    fn note_failure(&self) {
+        if self.status.failed() {
+            self.status.lost();
+            if let Some(link) = self.link.borrow().as_ref() {
+                link.give_up();
+            }
+        }
+    }
+
+    /// Connects, and connects again, for ever. `changed` is called when the server comes or goes, and with each beat.
+    pub(super) async fn keep_connected(&self, changed: impl Fn()) {
+        let mut process = Process::default();
+        // Processes that could not tell themselves apart would count as one.
+        let _ = getrandom::fill(&mut process);
+        let mut pause = BACKOFF.0;
+        loop {
+            if let Some(mut link) = self.connect(process).await {
+                pause = BACKOFF.0;
+                self.link.send_replace(Some(link.clone()));
+                self.status.recovered();
+                changed();
+                self.stay(&mut link, process, &changed).await;
+                link.give_up();
+            }
+            self.status.lost();
+            self.link.send_replace(None);
+            changed();
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn connect(&self, process: Process) -> Option<Connection> {
+        let opening = Connection::open(&self.address.host, self.address.port);
+        let link = timeout(CONNECT_TIMEOUT, opening).await.ok()?.ok()?;
+        // It may be another server by now, or have another clock.
+        self.clock.lock().0.clear();
+        self.beat(&link, process).await.then_some(link)
+    }
+
+    /// Says that we are alive, until the connection breaks or a beat fails.
+    async fn stay(&self, link: &mut Connection, process: Process, changed: &impl Fn()) {
+        for _ in 1..FIRST_READINGS {
+            first_of(sleep(Duration::from_secs(1) / FIRST_READINGS), link.closed()).await;
+            if link.is_closed() || !self.read_clock(link).await {
+                return;
+            }
+            changed();
+        }
+        loop {
+            first_of(sleep(jittered(BEAT)), link.closed()).await;
+            if link.is_closed() || !self.beat(link, process).await {
+                return;
+            }
+            changed();
+        }
+    }
+
+    async fn read_clock(&self, link: &Connection) -> bool {
+        let replies = timeout(PROBE, link.exchange(vec![Command::time()])).await;
+        let Ok(Some(replies)) = replies else { return false };
+        let [Reply::Time(second)] = replies.as_slice() else { return false };
+        self.observe(*second)
+    }
+
+    fn observe(&self, second: u64) -> bool {
+        let received = Now::read();
+        let offset = self.clock.lock().read(second, received);
+        let Some(now_us) = offset.and_then(|offset| received.mono_us.checked_add_signed(offset))
+        else {
+            return false;
+        };
+        self.status.observe(now_us, received);
+        true
+    }
+
+    /// Reads the clock and writes a sign of life; `false` where it could not be written.
+    async fn beat(&self, link: &Connection, process: Process) -> bool {
+        let beating = async {
+            let asked = vec![Command::time(), Command::gets(&self.live_key)];
+            let replies = link.exchange(asked).await?;
+            let [Reply::Time(second), Reply::Value(known)] = replies.as_slice() else {
+                return None;
+            };
+            if !self.observe(*second) {
+                return None;
+            }
+            let (list, alive) = alive(known.as_ref(), process, self.now_us());
+            let version = known.as_ref().map(|known| known.version);
+            let store = Command::store(&self.live_key, &list, expiry(SILENCE_US, *second), version);
+            let replies = link.exchange(vec![store]).await?;
+            // Where another process was faster, the server takes writes; we are in the list at the next beat.
+            matches!(replies.as_slice(), [Reply::Stored | Reply::Conflict]).then_some(alive)
+        };
+        let Ok(Some(alive)) = timeout(PROBE, beating).await else { return false };
+        // After a restart the list fills again: until then, the share that each has while the store is away must not
+        // be everything.
+        self.status.count_instances(alive.max(self.status.instances().saturating_sub(1)));
+        true
+    }
+}
+
+/// The list of processes that are alive with us in it, and how many that are.
+fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, u32) {
+    let mut list = [process.as_slice(), &now_us.to_le_bytes()].concat();
+    let others = known.map_or(&[][..], |known| known.value.as_slice());
+    for other in others.chunks_exact(PROCESS).take(MOST_PROCESSES) {
+        let Some((name, heard)) = other.split_first_chunk::<8>() else { continue };
+        let heard_us = heard.first_chunk().map_or(0, |heard| u64::from_le_bytes(*heard));
+        if *name != process && heard_us.abs_diff(now_us) < SILENCE_US {
+            list.extend_from_slice(other);
+        }
+    }
+    let count = u32::try_from(list.len() / PROCESS).unwrap_or(u32::MAX);
+    (list, count)
+}
+
+/// Notes what becomes of an exchange, also where nobody waits for it any more.
+struct Watch<'s> {
+    server: &'s Server,
+    answered: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            self.server.status.succeeded();
+        } else {
+            self.server.note_failure();
+        }
+    }
+}
+
+/// The finalizer of `SplitMix64`: every bit of the input moves half of the output's.
+fn mix(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}

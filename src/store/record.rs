@@ -1,0 +1,102 @@
+//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and one
+//! for each block, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all little
+//! endian; numbers above 32 bits are doubles, for the scripts of Redis. An odd tag is a block, of the limit with the
+//! even tag below it, and lasts as long as its entry.
+
+use crate::limit::WireState;
+
+/// Bytes of an entry.
+pub(super) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
+
+/// One limit's part of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Entry {
+    pub(super) tag: u32,
+    pub(super) state: WireState,
+    /// When it says nothing any more, in microseconds of the store's clock.
+    pub(super) till_us: u64,
+}
+
+impl Entry {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let tag = u32::from_le_bytes(reader.bytes()?);
+        let a = reader.number()?;
+        let b = u32::from_le_bytes(reader.bytes()?);
+        let c = u32::from_le_bytes(reader.bytes()?);
+        let till_us = reader.number()?;
+        Some(Self { tag, state: WireState { a, b, c }, till_us })
+    }
+
+    /// Appends it to a record.
+    pub(super) fn write(&self, record: &mut Vec<u8>) {
+        record.extend_from_slice(&self.tag.to_le_bytes());
+        record.extend_from_slice(&double(self.state.a).to_le_bytes());
+        record.extend_from_slice(&self.state.b.to_le_bytes());
+        record.extend_from_slice(&self.state.c.to_le_bytes());
+        record.extend_from_slice(&double(self.till_us).to_le_bytes());
+    }
+}
+
+/// The entries of a record; `None` in the place of one that can't be read.
+pub(super) fn entries(record: &[u8]) -> impl Iterator<Item = Option<Entry>> + '_ {
+    record.chunks(ENTRY).map(Entry::read)
+}
+
+/// Reads bytes from their front.
+pub(super) struct Reader<'r>(pub(super) &'r [u8]);
+
+impl Reader<'_> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*front)
+    }
+
+    /// A whole number that came as a double.
+    pub(super) fn number(&mut self) -> Option<u64> {
+        self.bytes().and_then(whole)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
+pub(super) fn double(number: u64) -> f64 {
+    number as f64
+}
+
+fn whole(bytes: [u8; 8]) -> Option<u64> {
+    let number = f64::from_le_bytes(bytes);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be whole and in range"
+    )]
+    (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number))
+        .then_some(number as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_entry_is_read_as_it_was_written(
+            tag: u32, a in 0u64..1 << 53, b: u32, c: u32, till_us in 0u64..1 << 53,
+        ) {
+            let entry = Entry { tag, state: WireState { a, b, c }, till_us };
+            let mut record = Vec::new();
+            entry.write(&mut record);
+            entry.write(&mut record);
+            prop_assert_eq!(record.len(), 2 * ENTRY);
+            prop_assert!(entries(&record).eq([Some(entry), Some(entry)]));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(record in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let rest = usize::from(record.len() % ENTRY != 0);
+            prop_assert_eq!(entries(&record).count(), record.len() / ENTRY + rest);
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Limits over real Memcached servers, in the core alone.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use keepstone::limit::algorithm::{Algorithm, Rule, State};
+use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::store::memcached::MemcachedConfig;
+use keepstone::store::{SharedStore, StoreError};
+use serde_json::json;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A server that ends with its test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_on(port)
+    }
+
+    fn start_on(port: u16) -> Self {
+        let mut command = Command::new("memcached");
+        command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]);
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.expect("memcached did not start: apt-get install memcached");
+        let server = Self { child, port };
+        wait_until("memcached listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The answer to commands of the text protocol.
+    fn ask(&self, text: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{text}\r\nquit\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// The seconds that the item of a subject still has.
+    fn time_to_live(&self, prefix: &str, subject: SubjectKey) -> i64 {
+        use base64::Engine as _;
+        let name = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(subject.0);
+        let answer = self.ask(&format!("mg {prefix}l:{name} t"));
+        answer.trim().strip_prefix("HD t").expect("the item is there").parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout.starts_with(b"0\n")
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A store as another process would have it, for each `process`.
+fn open(servers: &[String], process: u32) -> Arc<SharedStore> {
+    let value = json!({
+        "servers": servers, "prefix": "test:", "timeout": "2s", "maxBytes": format!("{}mb", process + 1)
+    });
+    let store =
+        SharedStore::open(MemcachedConfig::parse("store.memcached", &value).unwrap()).unwrap();
+    // The first answer is there as soon as all servers are connected to.
+    wait_until("the store is there", || {
+        store.status().instances() >= 1 && store.status().is_available()
+    });
+    store
+}
+
+fn ask(store: &SharedStore, question: Question) -> Result<Answer, StoreError> {
+    let (tell, told) = mpsc::channel();
+    let reply = Box::new(move |answer| {
+        let _ = tell.send(answer);
+    });
+    store.submit(vec![store.ask(question, reply)]);
+    told.recv_timeout(Duration::from_secs(10)).expect("every question is answered")
+}
+
+fn question(action: Action, subjects: &[SubjectKey], rule: Rule, cost: u32) -> Question {
+    let demands = vec![Demand { tag: 2, rule, cost }];
+    let ask = |subject: &SubjectKey| SubjectAsk { subject: *subject, demands: demands.clone() };
+    Question { action, subjects: subjects.iter().map(ask).collect() }
+}
+
+fn gcra(limit: u32, window: Duration) -> Rule {
+    Rule::new(Algorithm::Gcra, limit, window, limit)
+}
+
+fn subject(number: u64) -> SubjectKey {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    key[8..].copy_from_slice(&number.to_le_bytes());
+    SubjectKey(key)
+}
+
+fn admits(store: &SharedStore, subject: SubjectKey, rule: Rule) -> bool {
+    ask(store, question(Action::Consume, &[subject], rule, 1)).unwrap().admitted
+}
+
+/// Small numbers that look random, the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// What a limit is by the arithmetic of a store in memory.
+#[derive(Default, Clone, Copy)]
+struct Model {
+    state: State,
+    till_us: u64,
+    blocked_us: u64,
+}
+
+impl Model {
+    fn at(&mut self, now_us: u64) -> (State, u64) {
+        let state = if self.till_us > now_us { self.state } else { State::default() };
+        (state, if self.blocked_us > now_us { self.blocked_us } else { 0 })
+    }
+
+    fn keep(&mut self, rule: &Rule, state: State, now_us: u64) {
+        *self = Self { state, till_us: now_us + rule.view(state, now_us).expires_us, ..*self };
+    }
+}
+
+#[test]
+fn it_judges_as_the_arithmetic_does_at_the_same_instants() {
+    let server = Server::start();
+    let stores: Vec<_> = (0..2).map(|process| open(&[server.address()], process)).collect();
+    let rules = [
+        gcra(7, Duration::from_millis(300)),
+        Rule::new(Algorithm::Gcra, 1000, Duration::from_millis(1700), 5),
+        Rule::new(Algorithm::FixedWindow, 6, Duration::from_millis(250), 6),
+        Rule::new(Algorithm::SlidingWindow, 9, Duration::from_millis(400), 9),
+        Rule::new(Algorithm::SlidingWindow, 20, 400 * DAY, 20),
+    ];
+    let mut numbers = Numbers(0x00c0_ffee);
+    let mut models: HashMap<(u64, u32), Model> = HashMap::new();
+    for step in 0..3000u32 {
+        let who: Vec<u64> = (0..=numbers.below(2)).map(|i| numbers.below(4) + 4 * i).collect();
+        let mut demands = |_: &u64| -> Vec<Demand> {
+            let first = numbers.below(5);
+            let places = (0..=numbers.below(3)).map(|i| (first + i) % 5);
+            let cost = u32::try_from(numbers.below(4)).unwrap();
+            places
+                .map(|place| Demand {
+                    tag: u32::try_from(place).unwrap() * 4,
+                    rule: rules[usize::try_from(place).unwrap()],
+                    cost,
+                })
+                .collect()
+        };
+        let subjects: Vec<SubjectAsk> = who
+            .iter()
+            .map(|who| SubjectAsk { subject: subject(*who), demands: demands(who) })
+            .collect();
+        let action = match numbers.below(24) {
+            0 => Action::Charge,
+            1 | 2 => Action::Refund,
+            3 => Action::Block(numbers.below(50_000)),
+            4 => Action::Reset,
+            5..9 => Action::Look,
+            _ => Action::Consume,
+        };
+        let store = &stores[usize::try_from(numbers.below(2)).unwrap()];
+        let asked = Question { action, subjects: subjects.clone() };
+        let answer = ask(store, asked).unwrap_or_else(|error| panic!("step {step}: {error}"));
+
+        let mut standings = answer.standings.iter();
+        let mut judged = Vec::new();
+        for (who, ask) in who.iter().zip(&subjects) {
+            for demand in &ask.demands {
+                let standing = *standings.next().unwrap();
+                let model = models.entry((*who, demand.tag)).or_default();
+                let (state, blocked_us) = model.at(standing.now_us);
+                let fits = blocked_us == 0 && demand.rule.fits(state, demand.cost, standing.now_us);
+                judged.push((*who, *demand, standing, state, blocked_us, fits));
+            }
+        }
+        let asks = matches!(action, Action::Consume | Action::Look);
+        let admitted = !asks || judged.iter().all(|(.., fits)| *fits);
+        assert_eq!(answer.admitted, admitted, "step {step}: {action:?}");
+        for (who, demand, standing, state, blocked_us, fits) in judged {
+            let (rule, cost, now_us) = (&demand.rule, demand.cost, standing.now_us);
+            let model = models.get_mut(&(who, demand.tag)).unwrap();
+            match action {
+                Action::Consume if admitted && cost > 0 => {
+                    model.keep(rule, rule.charge(state, cost, now_us), now_us)
+                }
+                Action::Charge => model.keep(rule, rule.charge(state, cost, now_us), now_us),
+                Action::Refund => model.keep(rule, rule.refund(state, cost, now_us), now_us),
+                Action::Block(span_us) => model.blocked_us = now_us + span_us,
+                Action::Reset => *model = Model::default(),
+                Action::Look | Action::Consume | Action::Signal(..) => {}
+            }
+            let (state, blocked_us) =
+                if asks { (model.at(now_us).0, blocked_us) } else { model.at(now_us) };
+            assert_eq!(standing.state, state, "step {step}: {action:?}");
+            assert_eq!(standing.blocked_until_us, blocked_us, "step {step}: {action:?}");
+            assert!(!asks || standing.fits == (admitted || fits), "step {step}: {action:?}");
+        }
+    }
+}
+
+#[test]
+fn many_processes_on_one_key_never_admit_more_than_its_limit() {
+    let server = Server::start();
+    let stores: Vec<_> = (0..8).map(|process| open(&[server.address()], process)).collect();
+    let (limit, tries) = (500, 200);
+    let rule = gcra(limit, 24 * HOUR);
+    let key = subject(1);
+    let begun = Instant::now();
+    let threads: Vec<_> = stores
+        .into_iter()
+        .map(|store| {
+            std::thread::spawn(move || {
+                let mut counts = [0u32; 3];
+                for _ in 0..tries {
+                    let asked = question(Action::Consume, &[key], rule, 1);
+                    match ask(&store, asked) {
+                        Ok(answer) => counts[usize::from(!answer.admitted)] += 1,
+                        Err(StoreError::Contended) => counts[2] += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                (counts, store)
+            })
+        })
+        .collect();
+    let done: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let sum = |i: usize| done.iter().map(|(counts, _)| counts[i]).sum::<u32>();
+    println!(
+        "admitted {}, refused {}, met others too often {}, in {:?}",
+        sum(0),
+        sum(1),
+        sum(2),
+        begun.elapsed()
+    );
+    assert!(sum(0) <= limit);
+    // What was admitted is what was counted.
+    let store = &done[0].1;
+    let look = ask(store, question(Action::Look, &[key], rule, 0)).unwrap();
+    let standing = look.standings[0];
+    assert_eq!(rule.view(standing.state, standing.now_us).remaining, u64::from(limit - sum(0)));
+}
+
+#[test]
+fn a_request_of_several_servers_is_charged_everywhere_or_nowhere_in_the_end() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let addresses: Vec<String> = servers.iter().map(Server::address).collect();
+    let stores: Vec<_> = (0..4).map(|process| open(&addresses, process)).collect();
+    let rule = gcra(60, 24 * HOUR);
+    let threads: Vec<_> = (0u64..)
+        .zip(stores)
+        .map(|(i, store)| {
+            std::thread::spawn(move || {
+                let mut admitted = HashMap::new();
+                for round in 0..60u64 {
+                    // Each process has a user of its own; addresses are shared by all.
+                    let who = [subject(round % 3), subject(100 + i)];
+                    let asked = question(Action::Consume, &who, rule, 1);
+                    if ask(&store, asked).is_ok_and(|answer| answer.admitted) {
+                        for who in who {
+                            *admitted.entry(who).or_insert(0u64) += 1;
+                        }
+                    }
+                }
+                (admitted, store)
+            })
+        })
+        .collect();
+    let done: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let mut admitted: HashMap<SubjectKey, u64> = HashMap::new();
+    for (counts, _) in &done {
+        for (who, count) in counts {
+            *admitted.entry(*who).or_default() += count;
+        }
+    }
+    assert!(admitted.values().sum::<u64>() > 100);
+    let store = &done[0].1;
+    wait_until("everything is given back", || {
+        admitted.iter().all(|(who, count)| {
+            let look = ask(store, question(Action::Look, &[*who], rule, 0)).unwrap();
+            let standing = look.standings[0];
+            let used = 60 - rule.view(standing.state, standing.now_us).remaining;
+            assert!(used >= *count, "more was admitted than was counted");
+            used == *count
+        })
+    });
+    // Each server has some of the subjects.
+    for server in &servers {
+        assert!(!server.ask("stats items").is_empty());
+    }
+}
+
+#[test]
+fn no_item_is_without_an_expiry_from_10_milliseconds_to_400_days() {
+    let server = Server::start();
+    let store = open(&[server.address()], 0);
+    for (number, window, least, most) in [
+        (1, Duration::from_millis(10), 0, 3),
+        (2, Duration::from_secs(60), 60, 63),
+        (3, 30 * DAY, 30 * 86_400, 30 * 86_400 + 8),
+        (4, 31 * DAY, 31 * 86_400, 31 * 86_400 + 8),
+        (5, 400 * DAY, 400 * 86_400, 400 * 86_400 + 8),
+    ] {
+        let who = subject(number);
+        let rule = gcra(3, window);
+        assert!(ask(&store, question(Action::Consume, &[who], rule, 3)).unwrap().admitted);
+        let left = server.time_to_live("test:", who);
+        assert!((least - 1..=most).contains(&left), "{window:?}: {left}");
+        if window > HOUR {
+            assert!(!admits(&store, who, rule));
+        }
+        // What is forgotten has an end as well.
+        ask(&store, question(Action::Reset, &[who], rule, 0)).unwrap();
+        assert!((0..=3).contains(&server.time_to_live("test:", who)));
+        assert!(admits(&store, who, rule));
+    }
+}
+
+#[test]
+fn what_was_counted_is_lost_when_the_server_is_flushed_or_restarted() {
+    let mut server = Server::start();
+    let store = open(&[server.address()], 0);
+    let (who, rule) = (subject(1), gcra(1, HOUR));
+    assert!(admits(&store, who, rule));
+    assert!(!admits(&store, who, rule));
+    assert!(server.ask("flush_all").starts_with("OK"));
+    assert!(admits(&store, who, rule));
+    assert!(!admits(&store, who, rule));
+    let port = server.port;
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    wait_until("the breaker opens", || !store.status().is_available());
+    let begun = Instant::now();
+    assert_eq!(ask(&store, question(Action::Look, &[who], rule, 1)), Err(StoreError::Unavailable));
+    assert!(begun.elapsed() < Duration::from_millis(500), "nobody waits for what is away");
+    let _again = Server::start_on(port);
+    wait_until("the breaker closes", || store.status().is_available());
+    assert!(admits(&store, who, rule));
+}
+
+#[test]
+fn a_server_that_is_away_or_hangs_takes_its_own_subjects_along_and_no_others() {
+    let (mut first, second) = (Server::start(), Server::start());
+    let store = open(&[first.address(), second.address()], 0);
+    let rule = gcra(1000, HOUR);
+    let try_all = || -> Vec<Result<Answer, StoreError>> {
+        let one = |i| ask(&store, question(Action::Consume, &[subject(i)], rule, 1));
+        (0..40).map(one).collect()
+    };
+    assert!(try_all().iter().all(Result::is_ok));
+    second.signal("-STOP");
+    // It takes as long as a probe to notice.
+    wait_until("half of them are without a store", || {
+        let failed = try_all().iter().filter(|answer| answer.is_err()).count();
+        (5..=35).contains(&failed)
+    });
+    let begun = Instant::now();
+    let answers = try_all();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(answers.iter().filter(|answer| answer.is_ok()).count() >= 5);
+    second.signal("-CONT");
+    wait_until("all of them have one again", || try_all().iter().all(Result::is_ok));
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    wait_until("the others are without", || try_all().iter().any(Result::is_err));
+    assert!(try_all().iter().any(Result::is_ok));
+    assert!(store.status().is_available());
+    // Those of the server that stayed were counted all the time.
+    drop(second);
+    wait_until("nothing is left", || !store.status().is_available());
+}
+
+#[test]
+fn processes_count_each_other_and_agree_on_the_time() {
+    let server = Server::start();
+    let stores: Vec<_> = (0..3).map(|process| open(&[server.address()], process)).collect();
+    wait_until("they have seen each other", || {
+        stores.iter().all(|store| store.status().instances() == 3)
+    });
+    std::thread::sleep(Duration::from_millis(2500));
+    let times: Vec<u64> = stores
+        .iter()
+        .map(|store| {
+            let look = question(Action::Look, &[subject(1)], gcra(1, HOUR), 0);
+            ask(store, look).unwrap().standings[0].now_us
+        })
+        .collect();
+    let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
+    println!("their clocks are {spread} us apart");
+    assert!(spread < 300_000);
+}

@@ -1,0 +1,118 @@
+//! Processes whose clocks are wrong decide as all others do: the store's clock counts.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "helpers of tests are tests"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use keepstone::clock::Now;
+use keepstone::limit::{Check, ClientKey, LimitPolicy, Limiter, PolicySet, Subject};
+use keepstone::store::SharedStore;
+use keepstone::store::redis::{Connector, RedisConfig};
+use serde_json::{Value, json};
+use support::redis::Server;
+
+/// A process of a service, whose wall clock is wrong by `skew_s`.
+struct Process {
+    limiter: Limiter,
+    store: Arc<SharedStore>,
+    skew_s: i64,
+}
+
+impl Process {
+    fn start(server: &Server, prefix: &str, policies: &Value, skew_s: i64) -> Self {
+        // A timeout of its own, or all would share one store, as threads of one process do.
+        let timeout = u64::try_from(4_000 + skew_s).unwrap();
+        let options = json!({ "url": server.url(), "prefix": prefix, "timeout": timeout });
+        let config = RedisConfig::parse("store.redis", &options).unwrap();
+        let store =
+            SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap();
+        let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
+        let limiter = Limiter::shared(policies, Arc::clone(&store)).unwrap();
+        Self { limiter, store, skew_s }
+    }
+
+    fn now(&self) -> Now {
+        let now = Now::read();
+        let unix_us = now.unix_us.checked_add_signed(self.skew_s * 1_000_000).unwrap();
+        Now { unix_us, ..now }
+    }
+
+    /// Whether a request from `address` is admitted, and what is left by each limit.
+    fn ask(&self, address: &str) -> (bool, Vec<u64>) {
+        let subject = Subject {
+            client: &ClientKey::parse(address),
+            user: None,
+            token: None,
+            route: "",
+            method: "GET",
+            path: "/",
+            roles: &[],
+            custom_keys: &[],
+            custom_costs: &[],
+        };
+        let mut check = self.limiter.begin(PolicySet::ALL, &subject, self.now()).unwrap();
+        loop {
+            match check {
+                Check::Done(outcome) => {
+                    let left = outcome.states.iter().map(|state| state.remaining).collect();
+                    return (outcome.allowed, left);
+                }
+                Check::Ask(pending, question) => {
+                    let (reply, answer) = channel();
+                    let ask = self
+                        .store
+                        .ask(question, Box::new(move |answer| reply.send(answer).unwrap()));
+                    self.store.submit(vec![ask]);
+                    let answer =
+                        answer.recv_timeout(Duration::from_secs(20)).expect("it is answered");
+                    check = self.limiter.finish(pending, answer, self.now()).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn half_a_minute_of_skew_either_way_changes_no_decision() {
+    let server = Server::start();
+    let policies = json!([
+        { "name": "gcra", "limit": 25, "window": "10m", "exact": true },
+        { "name": "fixed", "limit": 30, "window": "365d", "algorithm": "fixed-window", "exact": true },
+        { "name": "sliding", "limit": 30, "window": "365d", "algorithm": "sliding-window", "exact": true },
+    ]);
+    let service = |prefix: &str, skews: [i64; 4]| {
+        let processes = skews.map(|skew_s| Process::start(&server, prefix, &policies, skew_s));
+        let asked = (0..60).map(|i| processes[i % 4].ask(&format!("203.0.113.{}", i % 2)));
+        asked.collect::<Vec<_>>()
+    };
+    let right = service("right:", [0, 1, 2, 3]);
+    let wrong = service("wrong:", [-30, 30, -29, 29]);
+    assert_eq!(wrong, right);
+    assert_eq!(right.iter().filter(|(allowed, _)| *allowed).count(), 50);
+}
+
+#[test]
+fn leases_of_processes_with_wrong_clocks_stay_within_the_bound() {
+    let server = Server::start();
+    let policies = json!({ "name": "api", "limit": 600, "window": "10m", "burst": 400 });
+    let processes =
+        [-30, 30, -15, 15].map(|skew_s| Process::start(&server, "lease:", &policies, skew_s));
+    let began = Now::read();
+    let asked = (0..6_000).map(|i| processes[i % 4].ask("203.0.113.9").0);
+    let admitted = u64::try_from(asked.filter(|allowed| *allowed).count()).unwrap();
+    let seconds = (Now::read().mono_us - began.mono_us) / 1_000_000 + 1;
+    // The burst, what has come back meanwhile, and what a lease may be late by.
+    assert!((400..=400 + seconds + 1).contains(&admitted), "{admitted} in {seconds} s");
+}
