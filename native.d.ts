@@ -12,6 +12,9 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 /** Forgets a waiting request, whose client went away. */
 export declare function abandon(ticket: number): void
 
+/** The tickets whose answers have come; each wants one call of `settle`, in this order. */
+export declare function arrived(): Array<number>
+
 /**
  * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput}`: its
  * number, and members of `input` that the policy reads and no request has.
@@ -33,6 +36,9 @@ export declare function decideBody(ticket: number, body: Uint8Array): string
  * be told, which `flush` does.
  */
 export declare function finished(receipt: number, failed: boolean): boolean
+
+/** Sends what was asked since the last call. */
+export declare function flush(): void
 
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
@@ -67,6 +73,9 @@ export declare function limitSignal(guard: number, key: string, options: string)
 /** Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON. */
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
+/** Names the function that is called when answers have come for this thread. */
+export declare function listen(wake: (() => void)): void
+
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
@@ -87,6 +96,12 @@ export declare function revokeSubject(guard: number, subject: string, before?: n
 
 /** Revokes one token: the whole token, or its `jti` with its `exp` in seconds. */
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null): string
+
+/**
+ * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
+ * `guard.limits` what `src/node/manage.rs` does.
+ */
+export declare function settle(ticket: number): string
 
 /**
  * Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::algorithm::{Rule, State};
-use super::config::Count;
+use super::exceed::Count;
 use super::limiter::{Limiter, Part, record};
 use crate::clock::Now;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};

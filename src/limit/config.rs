@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::algorithm::{Algorithm, Rule};
+use super::exceed::{Count, OnExceed, OnStoreFailure, exactness};
 use crate::config::raw::{Options, describe, is_function, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -37,12 +38,7 @@ const OPTIONS: &[&str] = &[
     "maxDelay",
     "maxDelayed",
 ];
-const LATER: &[&str] = &["format"];
-/// How long a request is held back, where nothing is said.
-const DELAY: Duration = Duration::from_secs(5);
-const MAX_DELAY: Duration = Duration::from_secs(60);
-const DELAYED: u32 = 1000;
-const MAX_DELAYED: u64 = 100_000;
+const LATER: &[&str] = &["format", "concurrent", "timeout"];
 
 /// One checked policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,56 +54,6 @@ pub struct LimitPolicy {
     pub(super) on_failure: OnStoreFailure,
     pub(super) count: Count,
     pub(super) on_exceed: OnExceed,
-}
-
-/// Which requests count in the end. All are charged before they are let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
-    /// Each.
-    All,
-    /// Those whose response says that they failed: a status of 400 or more, or none.
-    Failed,
-    /// The others.
-    Succeeded,
-}
-
-impl Count {
-    /// Whether a request with this outcome is given back what it was charged.
-    #[must_use]
-    pub fn gives_back(self, failed: bool) -> bool {
-        match self {
-            Self::All => false,
-            Self::Failed => !failed,
-            Self::Succeeded => failed,
-        }
-    }
-}
-
-/// What becomes of a request that is too much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExceed {
-    /// It is refused.
-    Reject,
-    /// It waits for its turn, for so long at most, and so many others at most wait beside it in this guard.
-    Delay {
-        /// The longest wait.
-        longest: Duration,
-        /// The most that wait.
-        most: u32,
-    },
-    /// It passes, and is only told about.
-    Shadow,
-}
-
-/// What becomes of a request that a shared store can't judge. A store in this process does not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnStoreFailure {
-    /// This process judges it, by its part of the limit.
-    Local,
-    /// It is refused with 503.
-    Closed,
-    /// It passes, uncounted.
-    Open,
 }
 
 /// What one request costs.
@@ -236,8 +182,8 @@ impl LimitPolicy {
         options.require("window", "how long a window is")?;
         let rule = rule(&options, algorithm, None)?;
         let tiers = tiers(&options, &rule)?;
-        let count = count(&options)?;
-        let on_exceed = on_exceed(&options, algorithm)?;
+        let count = Count::parse(&options)?;
+        let on_exceed = OnExceed::parse(&options, algorithm)?;
         let (exact, on_failure) = exactness(&options, count, on_exceed)?;
         let kind = |rule| on_exceed.apply(rule);
         let cost = cost(&options, &rule, &tiers)?;
@@ -253,16 +199,6 @@ impl LimitPolicy {
             rule: kind(rule),
             tiers: tiers.into_iter().map(|tier| Tier { rule: kind(tier.rule), ..tier }).collect(),
         })
-    }
-}
-
-impl OnExceed {
-    fn apply(self, rule: Rule) -> Rule {
-        match self {
-            Self::Reject => rule,
-            Self::Delay { longest, .. } => rule.with_delay(longest),
-            Self::Shadow => rule.watching(),
-        }
     }
 }
 
@@ -341,69 +277,10 @@ fn refuse_later(path: &str, value: &Value) -> Result<(), ConfigError> {
         format!("{path}.{later}"),
         "is not available yet",
     );
-    Err(error.suggest("leave it out: the headers are those of draft 11"))
-}
-
-fn count(options: &Options<'_>) -> Result<Count, ConfigError> {
-    let words = [("all", Count::All), ("failed", Count::Failed), ("succeeded", Count::Succeeded)];
-    Ok(options.one_of("count", &words)?.unwrap_or(Count::All))
-}
-
-fn on_exceed(options: &Options<'_>, algorithm: Algorithm) -> Result<OnExceed, ConfigError> {
-    let words = [
-        ("reject", OnExceed::Reject),
-        ("delay", OnExceed::Delay { longest: DELAY, most: DELAYED }),
-        ("shadow", OnExceed::Shadow),
-    ];
-    let found = options.one_of("onExceed", &words)?.unwrap_or(OnExceed::Reject);
-    let OnExceed::Delay { .. } = found else {
-        if let Some(key) = ["maxDelay", "maxDelayed"].into_iter().find(|key| options.has(key)) {
-            let error = conflict(options, key, "is about requests that wait, and none do");
-            return Err(error.suggest("add `onExceed: 'delay'`, or leave it out"));
-        }
-        return Ok(found);
-    };
-    if !algorithm.has_burst() {
-        let problem = "is 'delay', which needs an algorithm that lets requests through one by one";
-        return Err(conflict(options, "onExceed", problem)
-            .suggest("use the algorithm 'gcra', or refuse what exceeds the limit"));
-    }
-    let longest = options.duration("maxDelay", Duration::from_millis(1)..=MAX_DELAY)?;
-    let most = options.integer("maxDelayed", 1..=MAX_DELAYED)?;
-    Ok(OnExceed::Delay {
-        longest: longest.unwrap_or(DELAY),
-        most: most.and_then(|most| u32::try_from(most).ok()).unwrap_or(DELAYED),
-    })
-}
-
-/// Whether each request is judged by the store itself, and what becomes of it where the store is away.
-fn exactness(
-    options: &Options<'_>,
-    count: Count,
-    on_exceed: OnExceed,
-) -> Result<(bool, OnStoreFailure), ConfigError> {
-    let words = [
-        ("local", OnStoreFailure::Local),
-        ("closed", OnStoreFailure::Closed),
-        ("open", OnStoreFailure::Open),
-    ];
-    let said = options.one_of("onStoreFailure", &words)?;
-    let exact = options.bool("exact")?.unwrap_or(false);
-    let shadow = on_exceed == OnExceed::Shadow;
-    if shadow && said == Some(OnStoreFailure::Closed) {
-        let problem = "is 'closed', but a limit with `onExceed: 'shadow'` refuses nothing";
-        return Err(conflict(options, "onStoreFailure", problem).suggest("leave it out"));
-    }
-    // Who asks for exactness, or counts what fails, guards something that must not be guessed: a guess is no answer there.
-    let guards = (exact || count == Count::Failed) && !shadow;
-    let otherwise = if guards { OnStoreFailure::Closed } else { OnStoreFailure::Local };
-    // What is given back, and when a turn comes, is known to the store alone.
-    let asks = count != Count::All || on_exceed != OnExceed::Reject;
-    Ok((exact || asks, said.unwrap_or(otherwise)))
-}
-
-fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
-    ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
+    Err(error.suggest(match *later {
+        "format" => "leave it out: the headers are those of draft 11",
+        _ => "leave it out: limits count requests in time, not those that are under way",
+    }))
 }
 
 fn name(options: &Options<'_>) -> Result<String, ConfigError> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::algorithm::{Rule, State, View};
 use super::charge::{Charge, Place, Places};
-use super::config::{Cost, Count, KeySpec, LimitPolicy, OnExceed, OnStoreFailure, Scope};
+use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
+use super::exceed::{Count, OnExceed, OnStoreFailure};
 use super::headers::{policy_item, push_item, push_limit, seconds};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};

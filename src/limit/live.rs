@@ -19,8 +19,9 @@ use crate::store::Notice;
 /// The limiter of a stack, as it is at the moment.
 #[derive(Debug)]
 pub struct LiveLimiter {
-    /// As they were configured.
+    /// As they were configured, and the limiter that was built of them.
     policies: Vec<LimitPolicy>,
+    first: Arc<Limiter>,
     current: RwLock<Arc<Limiter>>,
     /// How many changes it knows of.
     seen: AtomicU64,
@@ -30,16 +31,21 @@ impl LiveLimiter {
     /// A limiter that was built of `policies`.
     #[must_use]
     pub fn new(policies: Vec<LimitPolicy>, limiter: Limiter) -> Self {
-        Self { policies, current: RwLock::new(Arc::new(limiter)), seen: AtomicU64::new(0) }
+        let first = Arc::new(limiter);
+        let current = RwLock::new(Arc::clone(&first));
+        Self { policies, first, current, seen: AtomicU64::new(0) }
     }
 
     /// The limiter with what was changed up to now.
     #[must_use]
     pub fn now(&self) -> Arc<Limiter> {
-        let current = Arc::clone(&self.current.read());
-        let changes = current.store().notices().changes();
+        let changes = self.first.store().notices().changes();
+        if changes == 0 {
+            // Mostly nothing is ever changed, and nobody takes the lock.
+            return Arc::clone(&self.first);
+        }
         if self.seen.load(Ordering::Acquire) == changes {
-            return current;
+            return Arc::clone(&self.current.read());
         }
         let mut place = self.current.write();
         let notices = place.store().notices();

@@ -24,6 +24,7 @@ pub mod algorithm;
 mod charge;
 mod config;
 mod error;
+mod exceed;
 mod headers;
 mod limiter;
 mod live;
@@ -38,10 +39,9 @@ mod wire;
 
 pub use address::ClientKey;
 pub use charge::{Charge, Charged, Place};
-pub use config::{
-    Cost, Count, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST, OnExceed, OnStoreFailure,
-};
+pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
+pub use exceed::{Count, OnExceed, OnStoreFailure};
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};

@@ -14,8 +14,8 @@ pub use manual::{Manual, PendingManual};
 
 use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
-use super::config::OnStoreFailure;
 use super::error::LimitError;
+use super::exceed::OnStoreFailure;
 use super::limiter::{Limiter, Part, PolicySet, record};
 use super::outcome::Outcome;
 use super::subject::Subject;
