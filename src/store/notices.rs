@@ -178,7 +178,8 @@ mod tests {
         #[test]
         fn who_is_listed_is_read_as_it_was_written(bits: u128, length in 1u8..=128, v4: bool) {
             let text = if v4 {
-                format!("{}/{}", std::net::Ipv4Addr::from_bits(bits as u32), length.min(32))
+                let bits = u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default();
+                format!("{}/{}", std::net::Ipv4Addr::from_bits(bits), length.min(32))
             } else {
                 format!("{}/{length}", Ipv6Addr::from_bits(bits))
             };
