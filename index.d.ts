@@ -233,6 +233,11 @@ declare namespace guard {
      */
     readonly trustedProxies?: readonly string[] | undefined
     /**
+     * Networks of clients that are not limited, and of such as are refused with 403 before their token and the limits
+     * are looked at. {@link Limits.block} and {@link Limits.allow} add to it while the guard runs.
+     */
+    readonly clients?: ClientsOptions | undefined
+    /**
      * Where rate limits are counted, and, where it is shared, revocations are kept.
      * @default { memory: { maxBytes: '64mb' } }, of this guard alone
      */
@@ -252,6 +257,7 @@ declare namespace guard {
      * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
      * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
      * own, or those of all guards with the same `store.memory.shared` and `jwt.issuer`, and there is nothing to choose.
+     * Memcached may forget what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
      * @default {} where `jwt` is set
      */
     readonly revocation?: RevocationOptions | false | undefined
@@ -407,6 +413,15 @@ declare namespace guard {
     readonly maxBytes?: Size | undefined
   }
 
+  /** How revocations are kept. */
+  export interface RevocationOptions {
+    /**
+     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
+     * its own, and a token that is revoked in one is still good in the others.
+     */
+    readonly scope?: 'process' | undefined
+  }
+
   /** The memory store. Cluster processes do not share it: each counts for itself. */
   export interface MemoryStoreOptions {
     /**
@@ -448,11 +463,6 @@ declare namespace guard {
      * @default 'deny'
      */
     readonly onStale?: 'deny' | 'probe' | undefined
-    /**
-     * Beside `store.memcached` alone, and the one option there: Memcached may forget at any time, so each process has a
-     * list of its own, and a token that is revoked in one is still good in the others.
-     */
-    readonly scope?: 'process' | undefined
   }
 
   // ---------------------------------------------------------------------------------------------------- headers
@@ -612,6 +622,19 @@ declare namespace guard {
      * @default 7200
      */
     readonly maxAge?: number | undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------- clients
+
+  /**
+   * Networks in CIDR form, or addresses; an IPv6 address stands for its /56. The longest network that a client lies in
+   * decides, so that `allow` may take an address out of a network in `block`. At most 10000 in each.
+   */
+  export interface ClientsOptions {
+    /** Not limited. */
+    readonly allow?: readonly string[] | undefined
+    /** Refused with 403 `client_blocked`. */
+    readonly block?: readonly string[] | undefined
   }
 
   // ------------------------------------------------------------------------------------------------ rate limits
@@ -1095,6 +1118,39 @@ declare namespace guard {
      * with `ERR_INVALID_OPTION` for what is no such time.
      */
     block(name: string, key: LimitKey, duration: Duration): Promise<void>
+    /**
+     * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`: an address (IPv6: its /56) or a
+     * network before its token is looked at, a user as soon as the token has told who it is. It holds for all guards
+     * over the same store: at once in this process, and with Redis within 3 s in all others. Of two lists, the longest
+     * network decides, as in {@link ClientsOptions}; of two calls for one client, the later one.
+     *
+     * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds here all the same.
+     *
+     * @param reason for the `log` event alone, at most 200 bytes.
+     */
+    block(client: ClientRef, ttl: Duration, reason?: string): Promise<void>
+    /** Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in all else. */
+    allow(client: ClientRef, ttl: Duration): Promise<void>
+    /**
+     * Makes the limits of a client tighter or wider for a while, say after a CAPTCHA that failed or was passed: those
+     * that count by its address, user or token alone (`key: 'ip'`, `'user'` or `'token'`), or the one named `policy`. With
+     * `factor` 0.1 a window has a tenth of its `limit` (at least 1), and for GCRA and the buckets a request costs ten times
+     * as much (at most everything, so that one passes in the end). What was counted stays. A later signal for the same
+     * client takes the place of an earlier one; `factor` 1 takes it back.
+     *
+     * With Redis it holds in all processes: at once for limits that ask for every request, within a second for others. While
+     * the store is away, processes that count alone do not know of it.
+     */
+    signal(client: SignalRef, options: SignalOptions): Promise<void>
+    /**
+     * Gives a limit of this guard other figures while it runs: at once in this process, and with Redis within 3 s in all
+     * others. What is left out of `window`, `burst` and `tiers` stays as it was configured; the figures are checked as they
+     * are when a guard is built. Counts begin anew. It holds for 400 days at most, also for processes that start later, as
+     * long as the limit is configured as it is here: a deploy with other options wins.
+     */
+    set(policy: LimitChange): Promise<void>
+    /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
+    unblock(client: ClientRef): Promise<void>
     /** Forgets what `key` used, and its block. */
     reset(name: string, key: LimitKey): Promise<void>
   }
@@ -1113,6 +1169,32 @@ declare namespace guard {
     readonly retryAfter: number
     /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
     readonly blockedFor: number
+  }
+
+  /** A client: an address, a network in CIDR form, or a user by the token's `sub`. */
+  export type ClientRef = string | { readonly user: string }
+
+  /** A client: an address, a user by the token's `sub`, or a token by its `jti`. */
+  export type SignalRef = string | { readonly user: string } | { readonly token: string }
+
+  /** What {@link Limits.signal} makes of limits. */
+  export interface SignalOptions {
+    /** How much of each limit there is; 0.01 to 10, in thousandths. */
+    readonly factor: number
+    /** For how long; 1 ms to 400 days. */
+    readonly ttl: Duration
+    /** The one limit that it is about; left out: all that count by this alone. */
+    readonly policy?: string | undefined
+  }
+
+  /** Other figures for a limit; each as in {@link RateLimitPolicy}. */
+  export interface LimitChange {
+    /** Which limit. */
+    readonly name: string
+    readonly limit: number
+    readonly window?: Duration | undefined
+    readonly burst?: number | undefined
+    readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
   }
 
   /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */

@@ -37,6 +37,9 @@ export declare function finished(receipt: number, failed: boolean): boolean
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
+/** Whether a guard or one of its stacks has a limit of this name. */
+export declare function knowsLimit(guard: number, name: string): string
+
 /** Refuses a key for a duration (JSON of a `Duration`), whatever it has left. */
 export declare function limitBlock(guard: number, name: string, key: Array<string>, duration: string): string
 
@@ -54,6 +57,15 @@ export declare function limitReset(guard: number, name: string, key: Array<strin
 
 /** Gives `cost` back to a key. */
 export declare function limitReward(guard: number, name: string, key: Array<string>, cost: number): string
+
+/** Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`. */
+export declare function limitSet(guard: number, policy: string): string
+
+/** Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`. */
+export declare function limitSignal(guard: number, key: string, options: string): string
+
+/** Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON. */
+export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string

@@ -32,10 +32,10 @@ test('everything that index.d.ts promises at run time is there', () => {
   const guard = require('keepstone')
   assert.deepEqual(Object.keys(guard).sort(), ['GuardError', 'createGuard', 'default', 'securityStack'])
   const one = guard.createGuard({ jwt: { issuer: 'https://i.example', audience: 'a', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' } })
-  for (const name of ['securityStack', 'headers', 'cors', 'rateLimit', 'authenticate', 'validate', 'authorize', 'jwks', 'health', 'ready', 'close']) {
+  for (const name of ['securityStack', 'headers', 'cors', 'rateLimit', 'authenticate', 'validate', 'authorize', 'require', 'jwks', 'health', 'ready', 'close']) {
     assert.equal(typeof one[name], 'function', name)
   }
-  assert.deepEqual(Object.keys(one.limits).sort(), ['block', 'consume', 'get', 'penalize', 'reset', 'reward'])
+  assert.deepEqual(Object.keys(one.limits).sort(), ['allow', 'block', 'consume', 'get', 'penalize', 'reset', 'reward', 'signal', 'unblock'])
   assert.deepEqual(Object.keys(one.tokens).sort(), ['issue', 'jwks', 'verify'])
   assert.deepEqual(Object.keys(one.revoke).sort(), ['key', 'session', 'subject', 'token'])
 })

@@ -225,7 +225,7 @@ test('Redis Cluster: subjects on different nodes are charged together or not at 
 })
 
 test('Redis Cluster with TLS and users: the same', async (t) => {
-  const rules = `${RIGHTS} +cluster|slots +cluster|shards +cluster|nodes`
+  const rules = `${RIGHTS} +cluster|slots`
   const acl = [{ user: 'limits', password: PASSWORD, rules }]
   const cluster = await forTest(t, startCluster({ primaries: 3, replicasPer: 0, tls: true, acl }))
   const urls = cluster.seeds.map(({ host, port }) => `rediss://${host}:${port}`)

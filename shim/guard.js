@@ -1,5 +1,6 @@
 'use strict'
 
+const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
@@ -46,6 +47,12 @@ function createGuard(config = {}) {
   const soon = (fn, ...args) => later(answerOf(fn, handle, ...args))
   const limit = (fn, name, key, ...args) => soon(fn, text('name', name), parts(key), ...args)
 
+  const list = (action, key, ttl, reason) =>
+    soon(native.listClient, action, encodeData('key', key), JSON.stringify(ttl ?? null), reason === undefined ? undefined : text('reason', reason))
+  // Three arguments are a limit's name, a key and a duration, unless the first one can only be a client.
+  const isOfLimit = (first, third) =>
+    third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
+
   Object.assign(guard, {
     securityStack: (route) => [buildStack(owner, route, null)],
     headers: layer('headers', 'headers'),
@@ -64,7 +71,14 @@ function createGuard(config = {}) {
       get: async (name, key) => limit(native.limitGet, name, key),
       penalize: async (name, key, cost = 1) => void (await limit(native.limitPenalize, name, key, count('cost', cost))),
       reward: async (name, key, cost = 1) => void (await limit(native.limitReward, name, key, count('cost', cost))),
-      block: async (name, key, duration) => void (await limit(native.limitBlock, name, key, JSON.stringify(duration ?? null))),
+      block: async (first, second, third) => {
+        if (isOfLimit(first, third)) await limit(native.limitBlock, first, second, JSON.stringify(third))
+        else await list('block', first, second, third)
+      },
+      allow: async (key, ttl) => void (await list('allow', key, ttl)),
+      set: async (policy) => void (await soon(native.limitSet, encode(policy).json)),
+      signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encode(options).json)),
+      unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
     tokens: Object.freeze({

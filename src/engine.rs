@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::RwLock;
 use serde_json::Value;
 
+use crate::clients::{ClientsConfig, Listed};
 use crate::clock::Now;
 use crate::config::checked::{
     GUARD_OPTIONS, ROUTE_OPTIONS, SCHEMA_OPTIONS, contradictions, hosts, trusted_proxies,
@@ -16,7 +17,7 @@ use crate::config::raw::{Options, Switch};
 use crate::cors::Cors;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter};
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter, user_key};
 use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
@@ -24,7 +25,7 @@ use crate::request::{Request, TrustedProxies};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::{Callback, Stack, TokenDemand};
 use crate::store::redis::Connector;
-use crate::store::{MemoryStore, SharedStore, StoreConfig};
+use crate::store::{MemoryStore, Notice, Notices, SharedStore, StoreConfig};
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// A guard.
@@ -32,6 +33,7 @@ use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 pub struct Engine {
     pub(crate) trusted_proxies: TrustedProxies,
     hosts: Option<Vec<String>>,
+    clients: ClientsConfig,
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
     store: Store,
@@ -39,7 +41,7 @@ pub struct Engine {
     /// Numbers for limits that routes declare, above those of the guard itself.
     next_limit: AtomicU32,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
-    limiters: RwLock<Vec<Arc<Limiter>>>,
+    limiters: RwLock<Vec<Arc<LiveLimiter>>>,
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
@@ -63,6 +65,24 @@ impl Store {
         match self {
             Self::Memory(_) => true,
             Self::Shared(store) => store.status().has_answered(),
+        }
+    }
+
+    /// What is said to all who use it, as far as this process knows.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        match self {
+            Self::Memory(store) => store.notices(),
+            Self::Shared(store) => store.local().notices(),
+        }
+    }
+
+    /// The clock that ends what is said.
+    #[must_use]
+    pub fn clock_us(&self, now: Now) -> u64 {
+        match self {
+            Self::Memory(_) => now.mono_us,
+            Self::Shared(store) => store.status().clock(now).mono_us,
         }
     }
 }
@@ -201,18 +221,15 @@ impl Engine {
             Switch::On(value) => Some(Arc::new(Cors::parse("cors", value)?)),
             Switch::Off | Switch::Absent => None,
         };
-        let (store, home) = match StoreConfig::parse("store", options.get("store"))? {
+        let (store, shared_name) = match StoreConfig::parse("store", options.get("store"))? {
             StoreConfig::Memory(config) => {
-                (Store::Memory(MemoryStore::open(&config)?), Home::Process(config.shared))
+                (Store::Memory(MemoryStore::open(&config)?), config.shared)
             }
             StoreConfig::Redis(config) => {
                 let connector = Arc::new(Connector::new(*config, "store.redis")?);
-                let store = SharedStore::open(Arc::clone(&connector))?;
-                (Store::Shared(store), Home::Redis(connector))
+                (Store::Shared(SharedStore::open(connector)?), None)
             }
-            StoreConfig::Memcached(config) => {
-                (Store::Shared(SharedStore::open(*config)?), Home::BesideMemcached)
-            }
+            StoreConfig::Memcached(config) => (Store::Shared(SharedStore::open(*config)?), None),
         };
         let policies = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
@@ -223,7 +240,7 @@ impl Engine {
             Switch::On(value) => declared_limits(value)?,
         };
         let base = limiter(&policies, &store)?;
-        let tokens = tokens(&options, &home)?;
+        let tokens = tokens(&options, &store, shared_name.as_deref())?;
         let policy = match Switch::read(&options, "policy") {
             Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
             Switch::Off | Switch::Absent => None,
@@ -231,6 +248,7 @@ impl Engine {
         Ok(Self {
             trusted_proxies: TrustedProxies::new(trusted_proxies(&options)?),
             hosts: hosts(&options)?,
+            clients: ClientsConfig::parse("clients", options.get("clients"))?,
             headers,
             cors,
             store,
@@ -275,6 +293,7 @@ impl Engine {
             },
             cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
             hosts: all && self.hosts.is_some(),
+            clients: all || layers == Layers::RateLimit,
             token: self.token_demand(&options, layers)?,
             fresh: options.bool("fresh")?.unwrap_or(false),
             callbacks: callbacks(&limits),
@@ -311,13 +330,40 @@ impl Engine {
     /// The limiter that has the limit of this name, of whichever stack.
     #[must_use]
     pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
-        self.limiters.read().iter().find(|limiter| limiter.index_of(name).is_some()).cloned()
+        self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
+    }
+
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn change_limit(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
+        let limiters = self.limiters.read();
+        let found = limiters.iter().find_map(|limiter| limiter.change(name, value).transpose());
+        found.transpose()
+    }
+
+    /// The limits of all stacks.
+    #[must_use]
+    pub fn limiters(&self) -> Vec<Arc<Limiter>> {
+        self.limiters.read().iter().map(|limiter| limiter.now()).collect()
     }
 
     /// Where it counts.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the lists say of a client. Who has no address is on none.
+    pub(crate) fn listed_client(&self, request: &Request, now: Now) -> Listed {
+        let Some(address) = request.client() else { return Listed::No };
+        self.store.notices().lists.client(&self.clients, address, self.store.clock_us(now))
+    }
+
+    /// What the lists say of a user.
+    pub(crate) fn listed_user(&self, user: &str, now: Now) -> Listed {
+        self.store.notices().lists.user(|| user_key(user), self.store.clock_us(now))
     }
 
     /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an attacker's page can reach
@@ -348,7 +394,7 @@ impl Engine {
         &self,
         options: &Options<'_>,
         run: bool,
-    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<Limiter>>), ConfigError> {
+    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<LiveLimiter>>), ConfigError> {
         let (declared, limiter) = match Switch::read(options, "rateLimit") {
             Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
             Switch::On(value) if run => {
@@ -469,14 +515,14 @@ fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
     Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
 }
 
-fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<Limiter>, ConfigError> {
-    let policies = policies.iter().map(|limit| limit.policy.clone()).collect();
+fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<LiveLimiter>, ConfigError> {
+    let policies: Vec<LimitPolicy> = policies.iter().map(|limit| limit.policy.clone()).collect();
     // One scope for all: stacks of a guard count together, and so do guards that share a store.
     let limiter = match store {
-        Store::Memory(store) => Limiter::new(policies, Arc::clone(store), ""),
-        Store::Shared(store) => Limiter::shared(policies, Arc::clone(store)),
+        Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
+        Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
     };
-    limiter.map(Arc::new)
+    limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
 }
 
 fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
@@ -505,40 +551,40 @@ fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
     Ok((!schemas.is_empty()).then_some(schemas))
 }
 
-/// Where revocations are kept.
-enum Home {
-    /// In this process; under a name, for all guards that give it.
-    Process(Option<String>),
-    /// In a store that other processes share.
-    Redis(Arc<Connector>),
-    /// In this process, which the user has to say: the store may forget.
-    BesideMemcached,
-}
-
-fn tokens(options: &Options<'_>, home: &Home) -> Result<Option<Tokens>, ConfigError> {
+fn tokens(
+    options: &Options<'_>,
+    store: &Store,
+    shared_name: Option<&str>,
+) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
-    let is_shared = matches!(home, Home::Redis(_));
-    let revocation = match (Switch::read(options, "revocation"), home) {
-        (Switch::Off, _) => None,
-        (_, Home::BesideMemcached) => {
-            let value = options.get("revocation");
-            Some(RevocationConfig::parse_beside_memcached("revocation", value)?)
+    // A store may be shared and yet be none that a revocation can be trusted to.
+    let (connector, may_forget) = match store {
+        Store::Memory(_) => (None, false),
+        Store::Shared(store) => (store.connector(), store.connector().is_none()),
+    };
+    let revocation = match Switch::read(options, "revocation") {
+        Switch::Off => None,
+        _ if may_forget => {
+            let given = options.get("revocation");
+            Some(RevocationConfig::parse_beside_memcached("revocation", given)?)
         }
-        (Switch::Absent, _) => Some(RevocationConfig::default()),
-        (Switch::On(value), _) => Some(RevocationConfig::parse("revocation", value, is_shared)?),
+        Switch::Absent => Some(RevocationConfig::default()),
+        Switch::On(value) => {
+            Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
+        }
     };
     let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
-    let revocations = match (revocation, home) {
-        (None, _) => RevocationList::Off,
-        (Some(revocation), Home::Redis(connector)) => {
+    let revocations = match (revocation, connector, shared_name) {
+        (None, ..) => RevocationList::Off,
+        (Some(revocation), Some(connector), _) => {
             let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
             RevocationList::Shared(Arc::new(list))
         }
-        (Some(revocation), Home::Process(Some(name))) => {
+        (Some(revocation), _, Some(name)) => {
             RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
         }
-        (Some(revocation), _) => {
+        (Some(revocation), _, None) => {
             RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
         }
     };

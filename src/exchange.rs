@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::limit::{Charged, Pending, Place};
+use crate::limit::{Charged, Limiter, Pending, Place};
 use crate::payload::Checked;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -114,8 +114,8 @@ pub enum StoreAnswer {
 pub enum Awaited {
     /// Layer 5, of this token: nobody is told whose it is before.
     Revocations(Arc<Verified>),
-    /// Layer 6.
-    Limits(Pending),
+    /// Layer 6, of the limiter that has asked: its limits may be others by now.
+    Limits(Pending, Arc<Limiter>),
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -131,6 +131,8 @@ pub struct Exchange {
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
+    /// Whether a list says that it is not limited.
+    pub unlimited: bool,
     /// What the limits said, in their order.
     pub limits: Vec<LimitView>,
     /// What it waits for.
@@ -159,6 +161,7 @@ impl Exchange {
             extras,
             headers: Vec::new(),
             identity: None,
+            unlimited: false,
             limits: Vec::new(),
             awaited: None,
             places: Vec::new(),

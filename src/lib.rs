@@ -12,6 +12,7 @@ pub mod node;
 pub mod refusal;
 pub mod request;
 
+pub mod clients;
 pub mod cors;
 pub mod engine;
 pub mod exchange;

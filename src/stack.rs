@@ -3,7 +3,7 @@
 //! ```text
 //!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
 //!                     2  CORS                   its headers too; a preflight is answered here
-//!                     3  path and host          one canonical path for every layer behind
+//!                     3  path and host          one canonical path for every layer behind; lists of clients
 //!                     4  identity               token: signature, claims; all local
 //!                     5  revocation             local
 //!                     6  rate limits            all policies of this request at once, or none is charged
@@ -26,12 +26,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::clients::Listed;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::engine::{Engine, Known};
 use crate::headers::HeaderSet;
 use crate::limit::{
-    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
+    Charged, Check, ClientKey, LimitError, Limiter, LiveLimiter, Outcome as Counted, Pending,
     PolicySet as Limits, Subject,
 };
 use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
@@ -55,11 +56,13 @@ pub struct Stack {
     pub headers: Option<HeaderSet>,
     pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) hosts: bool,
+    /// Whether it asks the lists of clients.
+    pub(crate) clients: bool,
     /// Whether a token is looked for, and whether there must be one.
     pub(crate) token: TokenDemand,
     /// Whether the shared store itself must say that a token was not revoked.
     pub(crate) fresh: bool,
-    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) limiter: Option<Arc<LiveLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
     pub(crate) limit_ids: Vec<(u32, Arc<str>)>,
@@ -106,13 +109,10 @@ impl Stack {
                     self.identified(x)
                 })
             }
-            (Some(Awaited::Limits(pending)), StoreAnswer::Judged(answer)) => self
-                .limiter
-                .as_ref()
-                .ok_or(LimitError::StoreAway)
-                .and_then(|limiter| limiter.finish(pending, answer, now))
-                .map_err(not_counted)
-                .and_then(|check| self.counted(x, check)),
+            (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
+                let check = limiter.finish(pending, answer, now).map_err(not_counted);
+                check.and_then(|check| self.counted(x, &limiter, check))
+            }
             _ => Err(not_counted(LimitError::StoreAway)),
         };
         verdict.unwrap_or_else(Verdict::Refuse)
@@ -143,6 +143,10 @@ impl Stack {
         if self.hosts {
             self.engine.check_host(request)?;
         }
+        if self.clients {
+            let listed = self.engine.listed_client(request, x.now);
+            check_listed(x, listed)?;
+        }
         if let Some(status) = preflight {
             return Ok(Some(Verdict::Preflight { status }));
         }
@@ -151,6 +155,11 @@ impl Stack {
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.
     fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        if self.clients {
+            let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
+            let listed = user.map(|user| self.engine.listed_user(user, x.now));
+            check_listed(x, listed.unwrap_or(Listed::No))?;
+        }
         if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
     }
 
@@ -260,7 +269,7 @@ impl Stack {
     /// Whether a limit of it only watches.
     #[must_use]
     pub fn has_shadow(&self) -> bool {
-        self.limiter.as_ref().is_some_and(|limiter| limiter.has_shadow())
+        self.limiter.as_ref().is_some_and(|limiter| limiter.now().has_shadow())
     }
 
     /// Whether the application's functions are to be asked before the limits.
@@ -270,7 +279,11 @@ impl Stack {
 
     // 6: `Some` where the shared store has to be asked
     fn count(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Option<Verdict>, Refusal> {
+        if x.unlimited {
+            return Ok(None);
+        }
         let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
+        let limiter = limiter.now();
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
             if x.extras.counted.contains(id) {
@@ -310,36 +323,34 @@ impl Stack {
             x.now,
         );
         match check.map_err(not_counted)? {
-            Check::Done(outcome) => self.note(x, outcome),
-            Check::Ask(pending, question) => self.ask_limits(x, pending, question).map(Some),
+            Check::Done(outcome) => self.note(x, &limiter, outcome),
+            Check::Ask(pending, question) => ask_limits(x, &limiter, pending, question).map(Some),
         }
     }
 
     /// Layers 6 to 8, once the shared store has spoken.
-    fn counted(&self, x: &mut Exchange, check: Check<'_>) -> Result<Verdict, Refusal> {
+    fn counted(
+        &self,
+        x: &mut Exchange,
+        limiter: &Arc<Limiter>,
+        check: Check<'_>,
+    ) -> Result<Verdict, Refusal> {
         match check {
-            Check::Done(outcome) => match self.note(x, outcome)? {
+            Check::Done(outcome) => match self.note(x, limiter, outcome)? {
                 Some(verdict) => Ok(verdict),
                 None => self.welcome(x),
             },
-            Check::Ask(pending, question) => self.ask_limits(x, pending, question),
+            Check::Ask(pending, question) => ask_limits(x, limiter, pending, question),
         }
     }
 
-    fn ask_limits(
+    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
+    fn note(
         &self,
         x: &mut Exchange,
-        pending: Pending,
-        question: Question,
-    ) -> Result<Verdict, Refusal> {
-        x.awaited = Some(Awaited::Limits(pending));
-        let store = self.limiter.as_ref().and_then(|limiter| limiter.shared_store().cloned());
-        let store = store.ok_or_else(|| not_counted(LimitError::StoreAway))?;
-        Ok(Verdict::AskStore(StoreAsk::Limits(store, question)))
-    }
-
-    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
-    fn note(&self, x: &mut Exchange, outcome: Counted<'_>) -> Result<Option<Verdict>, Refusal> {
+        limiter: &Arc<Limiter>,
+        outcome: Counted<'_>,
+    ) -> Result<Option<Verdict>, Refusal> {
         let refusal = outcome.to_refusal();
         if !outcome.rate_limit.is_empty() {
             x.headers
@@ -364,7 +375,7 @@ impl Stack {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        if let Some(limiter) = self.limiter.as_ref().filter(|_| !outcome.charges.is_empty()) {
+        if !outcome.charges.is_empty() {
             x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges));
         }
         if outcome.delay_us == 0 {
@@ -462,6 +473,30 @@ impl Stack {
             })
             .map(Some)
     }
+}
+
+fn ask_limits(
+    x: &mut Exchange,
+    limiter: &Arc<Limiter>,
+    pending: Pending,
+    question: Question,
+) -> Result<Verdict, Refusal> {
+    let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
+    x.awaited = Some(Awaited::Limits(pending, Arc::clone(limiter)));
+    Ok(Verdict::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
+}
+
+/// Refuses a client that is blocked, and notes one that is not limited.
+fn check_listed(x: &mut Exchange, listed: Listed) -> Result<(), Refusal> {
+    match listed {
+        Listed::No => {}
+        Listed::Allowed => x.unlimited = true,
+        Listed::Blocked(reason) => {
+            x.reasons.push(format!("client blocked: {reason}"));
+            return Err(Refusal::new(403, "client_blocked", "this client is blocked"));
+        }
+    }
+    Ok(())
 }
 
 /// A request that could not be counted is never let through uncounted.

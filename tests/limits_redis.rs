@@ -227,7 +227,7 @@ fn every_key_has_an_end(connection: &mut Connection) {
 
 fn consume(subject: SubjectKey, rules: &[Rule]) -> Question {
     let demands =
-        (0..).step_by(2).zip(rules).map(|(tag, rule)| Demand { tag, rule: *rule, cost: 1 });
+        (0..).step_by(4).zip(rules).map(|(tag, rule)| Demand { tag, rule: *rule, cost: 1 });
     let subjects = vec![SubjectAsk { subject, demands: demands.collect() }];
     Question { action: Action::Consume, subjects }
 }

@@ -126,6 +126,27 @@ guard.csrf
 // @ts-expect-error
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
 
+// Lists of clients
+createGuard({ clients: { allow: ['10.0.0.0/8'], block: ['203.0.113.7'] } })
+guard.limits.block('203.0.113.7', '1h', 'why')
+guard.limits.block({ user: 'eve' }, 1000)
+guard.limits.block('login', ['203.0.113.7', '/login'], '1h')
+guard.limits.allow('2001:db8::/56', '1d')
+guard.limits.unblock({ user: 'eve' })
+// @ts-expect-error
+guard.limits.allow({ name: 'eve' }, '1d')
+// @ts-expect-error
+createGuard({ clients: { deny: [] } })
+
+guard.limits.signal('203.0.113.7', { factor: 0.1, ttl: '10m' })
+guard.limits.signal({ token: 'jti' }, { factor: 2, ttl: 1000, policy: 'login' })
+// @ts-expect-error
+guard.limits.signal('203.0.113.7', { ttl: '10m' })
+
+guard.limits.set({ name: 'api', limit: 10, window: '1m', tiers: { pro: { limit: 20 } } })
+// @ts-expect-error
+guard.limits.set({ name: 'api', limit: 10, key: 'user' })
+
 // What becomes of requests that are too many, and which count
 createGuard({
   rateLimit: [

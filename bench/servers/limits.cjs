@@ -65,14 +65,14 @@ async function hammer({ count, keys, inFlight }) {
       note(tally, key, await decide(address(key)))
     }
   }
-  const tally = { admitted: new Array(keys).fill(0), statuses: {} }
+  const tally = { admitted: Array.from({ length: keys }, () => 0), statuses: {} }
   await Promise.all(Array.from({ length: inFlight }, () => lane(tally)))
   return tally
 }
 
 /** Requests that come at random, `rate` per second for each key, for `seconds`. */
 async function arrive({ keys, rate, seconds }) {
-  const tally = { admitted: new Array(keys).fill(0), statuses: {} }
+  const tally = { admitted: Array.from({ length: keys }, () => 0), statuses: {} }
   const waiting = []
   const end = performance.now() + seconds * 1000
   let next = performance.now()

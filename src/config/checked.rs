@@ -7,12 +7,13 @@ use super::raw::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 
 /// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
-pub(crate) const GUARD_OPTIONS: [&str; 12] = [
+pub(crate) const GUARD_OPTIONS: [&str; 13] = [
     "profile",
     "headers",
     "cors",
     "hosts",
     "trustedProxies",
+    "clients",
     "store",
     "rateLimit",
     "jwt",

@@ -79,22 +79,43 @@ impl ClientKey {
     }
 }
 
-impl From<IpAddr> for ClientKey {
-    fn from(address: IpAddr) -> Self {
-        let bits = match address {
-            IpAddr::V4(v4) => return Self(Client::V4(v4.to_bits())),
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => return Self(Client::V4(v4.to_bits())),
-                None => v6.to_bits(),
-            },
-        };
-        Self(if bits & SLASH_96 == WELL_KNOWN_TRANSLATION {
+impl ClientKey {
+    /// An address without the IPv6 coats that IPv4 may wear.
+    #[must_use]
+    pub fn plain(address: IpAddr) -> IpAddr {
+        let IpAddr::V6(v6) = address else { return address };
+        if let Some(v4) = v6.to_ipv4_mapped() {
+            return IpAddr::V4(v4);
+        }
+        let bits = v6.to_bits();
+        if bits & SLASH_96 == WELL_KNOWN_TRANSLATION {
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "the last 32 bits are what we want"
             )]
-            Client::V4(bits as u32)
-        } else if bits & SLASH_48 == LOCAL_TRANSLATION {
+            return IpAddr::V4(Ipv4Addr::from_bits(bits as u32));
+        }
+        address
+    }
+
+    /// How many bits of an address say which client it is.
+    #[must_use]
+    pub fn width(address: IpAddr) -> u8 {
+        match Self::from(address).0 {
+            Client::V4(_) | Client::Unknown => 32,
+            Client::V6(_) => 56,
+            Client::Translated(_) => 128,
+        }
+    }
+}
+
+impl From<IpAddr> for ClientKey {
+    fn from(address: IpAddr) -> Self {
+        let bits = match Self::plain(address) {
+            IpAddr::V4(v4) => return Self(Client::V4(v4.to_bits())),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        Self(if bits & SLASH_48 == LOCAL_TRANSLATION {
             Client::Translated(bits)
         } else {
             Client::V6(bits & SLASH_56)

@@ -31,6 +31,11 @@ use std::time::Duration;
 
 use crate::clock::{Now, micros};
 
+/// The factor that leaves a limit as it is.
+pub const WHOLE: u16 = 1000;
+/// No limit is scaled to more than this: counts have 32 bits.
+const MOST_SCALED: u64 = 4_000_000_000;
+
 /// How a policy counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -153,6 +158,24 @@ impl Rule {
         self
     }
 
+    /// The same limit for a client of whom `factor` thousandths of it are thought: 100 makes it a tenth, 10000 ten times
+    /// as much. A request that fits the limit fits this one at the end of a quiet time, however small it is.
+    #[must_use]
+    pub fn scaled(mut self, factor: u16) -> Self {
+        let (factor, whole) = (u128::from(factor.max(1)), u128::from(WHOLE));
+        if self.algorithm.has_burst() {
+            // The state is an instant, so it stays what it is, while each unit takes more of it or less.
+            self.step = (self.step * whole).div_ceil(factor).clamp(1, self.full.max(1));
+            let more = u64::try_from(self.full / self.step).unwrap_or(u64::MAX);
+            self.capacity = self.capacity.max(more);
+        } else {
+            let limit = u128::from(self.limit) * factor / whole;
+            self.limit = u64::try_from(limit).unwrap_or(u64::MAX).clamp(1, MOST_SCALED);
+            self.capacity = self.limit;
+        }
+        self
+    }
+
     /// Whether it only watches.
     #[must_use]
     pub const fn is_watching(&self) -> bool {
@@ -232,7 +255,7 @@ impl Rule {
                 cost == 0 || newer + self.weighted(older, now_us) + u64::from(cost) <= self.limit
             }
             _ => {
-                let level = self.level(state, now_us) + u128::from(cost) * self.step;
+                let level = self.level(state, now_us) + self.takes(cost);
                 cost == 0 || u64::from(cost) <= self.capacity && level <= self.full + self.slack
             }
         }
@@ -252,7 +275,7 @@ impl Rule {
                 State([self.window_of(now_us), pack(older, newer)])
             }
             _ => {
-                let level = self.level(state, now_us) + u128::from(cost) * self.step;
+                let level = self.level(state, now_us) + self.takes(cost);
                 self.with_level(level.min(self.full + self.slack), now_us)
             }
         }
@@ -284,7 +307,7 @@ impl Rule {
             return (window == self.window_of(now_us) && !late && cost > 0)
                 .then_some((*self, cost));
         }
-        let step = (u128::from(cost) * self.step).min(self.level(charged, now_us));
+        let step = self.takes(cost).min(self.level(charged, now_us));
         // One unit of this rule is all that is left.
         (step > 0).then_some((Self { step, ..*self }, 1))
     }
@@ -292,20 +315,21 @@ impl Rule {
     /// The state after `cost` is given back: at most everything is.
     #[must_use]
     pub fn refund(&self, state: State, cost: u32, now_us: u64) -> State {
-        let cost = u64::from(cost);
         match self.algorithm {
             Algorithm::FixedWindow => {
-                State([self.window_of(now_us), self.count(state, now_us).saturating_sub(cost)])
+                let count = self.count(state, now_us).saturating_sub(u64::from(cost));
+                State([self.window_of(now_us), count])
             }
             Algorithm::SlidingWindow => {
                 let (older, newer) = self.counts(state, now_us);
+                let cost = u64::from(cost);
                 let rest = cost.saturating_sub(newer);
                 let (older, newer) = (older.saturating_sub(rest), newer.saturating_sub(cost));
                 State([self.window_of(now_us), pack(older, newer)])
             }
             _ => {
                 let level = self.level(state, now_us);
-                self.with_level(level.saturating_sub(u128::from(cost) * self.step), now_us)
+                self.with_level(level.saturating_sub(self.takes(cost)), now_us)
             }
         }
     }
@@ -333,7 +357,7 @@ impl Rule {
                 let State([window, _]) = state;
                 window.saturating_mul(self.window_us)
             }
-            _ => ceil_div(to_u128(state).saturating_sub(self.reach()), self.scale),
+            _ => ceil_div(to_u128(state).saturating_sub(self.full + self.slack), self.scale),
         }
     }
 
@@ -358,7 +382,8 @@ impl Rule {
                 }
             }
             _ => {
-                let over = self.level(state, now_us) + u128::from(cost) * self.step;
+                let over =
+                    self.level(state, now_us) + self.takes(u32::try_from(cost).unwrap_or(u32::MAX));
                 ceil_div(over.saturating_sub(self.full), self.scale)
             }
         }
@@ -398,6 +423,14 @@ impl Rule {
     }
 
     // GCRA. Instants and levels count in `1 / scale` microseconds.
+
+    /// What a cost adds to the level. A scaled rule takes no more than there is for a cost that the limit can hold.
+    fn takes(&self, cost: u32) -> u128 {
+        if u64::from(cost) > self.capacity {
+            return self.reach() + self.step;
+        }
+        (u128::from(cost) * self.step).min(self.full.max(self.step))
+    }
 
     fn at(&self, now_us: u64) -> u128 {
         u128::from(now_us) * self.scale

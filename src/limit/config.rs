@@ -239,11 +239,7 @@ impl LimitPolicy {
         let count = count(&options)?;
         let on_exceed = on_exceed(&options, algorithm)?;
         let (exact, on_failure) = exactness(&options, count, on_exceed)?;
-        let kind = |rule: Rule| match on_exceed {
-            OnExceed::Reject => rule,
-            OnExceed::Delay { longest, .. } => rule.with_delay(longest),
-            OnExceed::Shadow => rule.watching(),
-        };
+        let kind = |rule| on_exceed.apply(rule);
         let cost = cost(&options, &rule, &tiers)?;
         Ok(Self {
             exact,
@@ -256,6 +252,57 @@ impl LimitPolicy {
             scope: Scope { methods: methods(&options)?, paths: paths(&options)? },
             rule: kind(rule),
             tiers: tiers.into_iter().map(|tier| Tier { rule: kind(tier.rule), ..tier }).collect(),
+        })
+    }
+}
+
+impl OnExceed {
+    fn apply(self, rule: Rule) -> Rule {
+        match self {
+            Self::Reject => rule,
+            Self::Delay { longest, .. } => rule.with_delay(longest),
+            Self::Shadow => rule.watching(),
+        }
+    }
+}
+
+impl LimitPolicy {
+    /// This policy with other figures, as `guard.limits.set` is given them: `name`, `limit`, and what else is to change
+    /// of `window`, `burst` and `tiers`.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn changed(&self, value: &Value) -> Result<Self, ConfigError> {
+        const CHANGES: &[&str] = &["name", "limit", "window", "burst", "tiers"];
+        if let Some(key) = value.as_object().and_then(|map| {
+            map.keys()
+                .find(|key| OPTIONS.contains(&key.as_str()) && !CHANGES.contains(&key.as_str()))
+        }) {
+            return Err(ConfigError::invalid(
+                format!("policy.{key}"),
+                "can't be changed while the guard runs",
+            )
+            .suggest("leave it out, and change it where the guard is built"));
+        }
+        let options = Options::read("policy", value, CHANGES)?;
+        let own = rule(&options, self.rule.algorithm(), Some(&self.rule))?;
+        let tiers = match options.get("tiers") {
+            None => self.tiers.clone(),
+            Some(_) => tiers(&options, &own)?,
+        };
+        let capacities = tiers.iter().map(|tier| tier.rule.capacity()).chain([own.capacity()]);
+        if let Cost::Fixed(cost) = self.cost
+            && capacities.min().is_some_and(|least| least < u64::from(cost))
+        {
+            let problem =
+                "would be less than the policy's `cost`, so that no request could ever be admitted";
+            return Err(options.invalid("limit", problem));
+        }
+        let kind = |rule| self.on_exceed.apply(rule);
+        Ok(Self {
+            rule: kind(own),
+            tiers: tiers.into_iter().map(|tier| Tier { rule: kind(tier.rule), ..tier }).collect(),
+            ..self.clone()
         })
     }
 }

@@ -24,6 +24,7 @@ pub struct Limiter {
     /// Where it counts; under a shared store, what is kept of that in this process.
     pub(super) store: Arc<MemoryStore>,
     pub(super) shared: Option<Arc<SharedStore>>,
+    scope: String,
     pub(super) policies: Vec<Prepared>,
     /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and none only watches.
     header: Option<String>,
@@ -109,6 +110,8 @@ pub(super) struct Part<'l> {
     pub(super) record: Record,
     /// What this process has of the limit, while a shared store is away.
     pub(super) share: Option<Rule>,
+    /// What a signal has made of the limit for this client.
+    pub(super) scaled: Option<Rule>,
     /// Its place among those that wait, where it may have to.
     pub(super) place: Option<Place>,
     /// Requests to debit in a shared store ahead of time.
@@ -120,7 +123,7 @@ pub(super) struct Part<'l> {
 
 impl Part<'_> {
     pub(super) fn rule(&self) -> &Rule {
-        self.share.as_ref().unwrap_or(&self.counter.rule)
+        self.scaled.as_ref().or(self.share.as_ref()).unwrap_or(&self.counter.rule)
     }
 
     /// Whether the limit only watches.
@@ -204,7 +207,12 @@ impl Limiter {
             .iter()
             .all(simple)
             .then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
-        Ok(Self { store, shared, policies: prepared, header })
+        Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
+    }
+
+    /// A limiter like this one with other policies.
+    pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
+        Self::over(policies, Arc::clone(&self.store), self.shared.clone(), &self.scope)
     }
 
     /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
@@ -268,6 +276,7 @@ impl Limiter {
                 now,
                 record: Record::default(),
                 share: None,
+                scaled: None,
                 place: policy.places.as_ref().and_then(Places::take),
                 ahead: 0,
                 leased: 0,
@@ -293,6 +302,7 @@ impl Limiter {
         for (i, part) in parts.iter_mut().enumerate() {
             let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
             part.record = known.unwrap_or_default();
+            part.scaled = self.signalled(&locked, &part.key, part.rule(), now);
             part.fits = part.would_fit();
             allowed &= part.fits || part.is_watching();
         }

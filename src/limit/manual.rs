@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::algorithm::State;
+use super::algorithm::{Rule, State};
 use super::error::LimitError;
 use super::headers::seconds;
 use super::limiter::{Counter, Limiter, Prepared, record};
@@ -43,34 +43,38 @@ impl Limiter {
         let policy = self.policy(name)?;
         let counter = &policy.own;
         let key = key_of_parts(&policy.key, counter, key)?;
-        let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
         let mut locked = self.store.lock(std::iter::once(key));
+        let signalled = self.signalled(&locked, &key, &counter.rule, now);
+        let rule = signalled.as_ref().unwrap_or(&counter.rule);
+        let clock_us = rule.clock(now);
         let old = locked.get(&key, now.mono_us).unwrap_or_default();
         let state = rule.settle(State(old.state), clock_us);
         let allowed = old.blocked_until_us <= now.mono_us && rule.fits(state, cost, clock_us);
         if !allowed {
             let kept = record(&old, rule, state, &rule.view(state, clock_us), policy.price(), now);
             locked.update(&key, kept);
-            return Ok(key_state(counter, &kept, cost, false, now));
+            return Ok(key_state(rule, &kept, cost, false, now));
         }
         let state = rule.charge(state, cost, clock_us);
         let kept = record(&old, rule, state, &rule.view(state, clock_us), policy.price(), now);
         if cost > 0 && !locked.put(&key, kept, now.mono_us) {
             return Err(LimitError::StoreFull);
         }
-        Ok(key_state(counter, &kept, 0, true, now))
+        Ok(key_state(rule, &kept, 0, true, now))
     }
 
     /// How a key stands. Counts nothing.
     pub fn get(&self, name: &str, key: &[&str], now: Now) -> Result<KeyState, LimitError> {
         let policy = self.policy(name)?;
         let key = key_of_parts(&policy.key, &policy.own, key)?;
-        let record = self.store.lock(std::iter::once(key)).get(&key, now.mono_us);
-        let record = record.unwrap_or_default();
-        let rule = &policy.own.rule;
+        let locked = self.store.lock(std::iter::once(key));
+        let record = locked.get(&key, now.mono_us).unwrap_or_default();
+        let signalled = self.signalled(&locked, &key, &policy.own.rule, now);
+        drop(locked);
+        let rule = signalled.as_ref().unwrap_or(&policy.own.rule);
         let allowed = record.blocked_until_us <= now.mono_us
             && rule.fits(State(record.state), 1, rule.clock(now));
-        Ok(key_state(&policy.own, &record, 1, allowed, now))
+        Ok(key_state(rule, &record, 1, allowed, now))
     }
 
     /// Takes `cost` from a key whether it has it or not; at most everything is taken.
@@ -155,13 +159,13 @@ fn keys_of<'l>(policy: &'l Prepared, key: &[&str]) -> Result<Vec<(&'l Counter, K
 }
 
 pub(super) fn key_state(
-    counter: &Counter,
+    rule: &Rule,
     record: &Record,
     cost: u32,
     allowed: bool,
     now: Now,
 ) -> KeyState {
-    let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
+    let clock_us = rule.clock(now);
     let state = State(record.state);
     let view = rule.view(state, clock_us);
     let blocked_us = record.blocked_until_us.saturating_sub(now.mono_us);

@@ -26,9 +26,11 @@ mod config;
 mod error;
 mod headers;
 mod limiter;
+mod live;
 mod manual;
 mod outcome;
 mod remote;
+mod signal;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,10 @@ pub use error::LimitError;
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
+pub use live::LiveLimiter;
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};
-pub use subject::Subject;
+pub use signal::{Signal, Whom};
+pub use subject::{Subject, user_key};
 pub use wire::{Terms, WireState};

@@ -6,6 +6,7 @@ use super::address::ClientKey;
 use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{Counter, Prepared};
+use super::signal::Whom;
 use crate::store::Key;
 use crate::store::ask::SubjectKey;
 
@@ -138,6 +139,36 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
     Ok(())
 }
 
+/// The key of `whom` under a limit that counts by nothing else.
+pub(super) fn key_of_whom(counter: &Counter, whom: Whom<'_>) -> Key {
+    let mut key = counter.prefix.key();
+    write_whom(whom, &mut key);
+    key.build()
+}
+
+/// As [`key_of_whom`], as all processes call it.
+pub(super) fn shared_key_of_whom(whom: Whom<'_>) -> SubjectKey {
+    let mut key = Digest::new();
+    write_whom(whom, &mut key);
+    key.subject()
+}
+
+fn write_whom(whom: Whom<'_>, key: &mut impl Hasher) {
+    match whom {
+        Whom::Address(client) => client.write_to(key),
+        Whom::User(user) => write_text(key, b'u', user),
+        Whom::Token(token) => write_text(key, b'j', token),
+    }
+}
+
+/// What the lists of a store call a user.
+#[must_use]
+pub fn user_key(user: &str) -> SubjectKey {
+    let mut key = Digest::new();
+    write_text(&mut key, b'u', user);
+    key.subject()
+}
+
 /// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds two that are alike.
 struct Digest(aws_lc_rs::digest::Context);
 
@@ -175,7 +206,8 @@ impl Hasher for Digest {
     }
 }
 
-/// What the states of a limit are marked with in a shared store: even, since the next odd number marks its block.
+/// What the states of a limit are marked with in a shared store: a multiple of four, since the next number marks its block,
+/// and the one behind that a signal.
 pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
     let mut digest = Digest::new();
     for part in parts {
@@ -183,7 +215,7 @@ pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
         digest.write(part);
     }
     let SubjectKey([a, b, c, d, ..]) = digest.subject();
-    u32::from_le_bytes([a, b, c, d]) & !1
+    u32::from_le_bytes([a, b, c, d]) & !3
 }
 
 /// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts apart from one.

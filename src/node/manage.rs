@@ -20,12 +20,12 @@ use crate::store::{Reply, StoreError};
 use crate::token::{IssueError, IssueOptions, TokenDenial};
 
 /// An error on its way to a `GuardError`.
-struct Failure(Value);
+pub(super) struct Failure(Value);
 
-type Answer = Result<Value, Failure>;
+pub(super) type Answer = Result<Value, Failure>;
 
 impl Failure {
-    fn new(code: &str, message: &str) -> Self {
+    pub(super) fn new(code: &str, message: &str) -> Self {
         Self(json!({ "code": code, "message": message }))
     }
 }
@@ -75,7 +75,7 @@ impl From<TokenDenial> for Failure {
     }
 }
 
-fn write(answer: Answer) -> String {
+pub(super) fn write(answer: Answer) -> String {
     match answer {
         Ok(value) => json!({ "ok": value }),
         Err(Failure(error)) => json!({ "error": error }),
@@ -83,7 +83,7 @@ fn write(answer: Answer) -> String {
     .to_string()
 }
 
-fn engine(guard: u32) -> Result<Arc<Engine>, Failure> {
+pub(super) fn engine(guard: u32) -> Result<Arc<Engine>, Failure> {
     registry::guard(guard).ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
 }
 
@@ -94,7 +94,7 @@ fn full() -> Failure {
     )
 }
 
-fn parse(json: &str) -> Result<Value, Failure> {
+pub(super) fn parse(json: &str) -> Result<Value, Failure> {
     serde_json::from_str(json)
         .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
 }
@@ -261,7 +261,7 @@ fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String 
 }
 
 /// Answers `{"later": ticket}`: `ask` asks a store, and `finish` makes the answer of what it says.
-fn later(
+pub(super) fn later(
     finish: impl FnOnce(StoreAnswer) -> String + 'static,
     ask: impl FnOnce(u32) -> Result<(), Failure>,
 ) -> String {
@@ -324,12 +324,19 @@ pub fn limit_block(guard: u32, name: String, key: Vec<String>, duration: String)
 }
 
 fn block_span(json: &str) -> Result<Duration, Failure> {
-    let given = json!({ "duration": parse(json)? });
-    let options = Options::read("", &given, &["duration"])?;
+    span("duration", &parse(json)?)
+}
+
+/// A time for which something holds, from 1 ms to 400 days.
+pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
+    let given = json!({ name: value });
+    let options = Options::read("", &given, &[name])?;
     let range = Duration::from_millis(1)..=Duration::from_secs(400 * 86_400);
-    options
-        .duration("duration", range)?
-        .ok_or_else(|| Failure::new("ERR_MISSING_OPTION", "`duration` must be given"))
+    let missing = || Failure::new("ERR_MISSING_OPTION", &format!("`{name}` must be given"));
+    if value.is_null() {
+        return Err(missing());
+    }
+    options.duration(name, range)?.ok_or_else(missing)
 }
 
 /// Forgets what a key has used, and its block.

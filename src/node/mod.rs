@@ -13,6 +13,7 @@
 )]
 
 mod answer;
+pub mod clients;
 pub mod inbox;
 pub mod manage;
 mod registry;

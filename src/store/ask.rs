@@ -10,7 +10,7 @@ pub struct SubjectKey(pub [u8; 16]);
 /// One limit's part in a question about a subject.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand {
-    /// Which limit, within the subject's record: even. The next odd number is its block.
+    /// Which limit, within the subject's record: a multiple of four. The next number is its block, the one behind it a signal.
     pub tag: u32,
     /// How it counts.
     pub rule: Rule,
@@ -42,6 +42,8 @@ pub enum Action {
     Block(u64),
     /// Forget what was used and the block.
     Reset,
+    /// Take so many thousandths of the limits for so many microseconds.
+    Signal(u16, u64),
 }
 
 /// A question. [`Action::Charge`] and those below it are about each subject by itself.
@@ -53,6 +55,24 @@ pub struct Question {
     pub subjects: Vec<SubjectAsk>,
 }
 
+impl Question {
+    /// Adds what another one asks of the same subjects; what both ask is asked once.
+    pub fn add(&mut self, other: Self) {
+        for asked in other.subjects {
+            let Some(known) = self.subjects.iter_mut().find(|known| known.subject == asked.subject)
+            else {
+                self.subjects.push(asked);
+                continue;
+            };
+            for demand in asked.demands {
+                if !known.demands.iter().any(|known| known.tag == demand.tag) {
+                    known.demands.push(demand);
+                }
+            }
+        }
+    }
+}
+
 /// How one limit stands, by the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -60,6 +80,8 @@ pub struct Standing {
     pub fits: bool,
     /// The state: with the cost where all of the request was admitted and charged, else as it was.
     pub state: State,
+    /// How many thousandths of the limit a signal leaves: 1000 where there is none.
+    pub factor: u16,
     /// Until when it is blocked by hand, or 0.
     pub blocked_until_us: u64,
     /// The store's clock as it judged.
@@ -92,6 +114,16 @@ impl Waiter {
     #[must_use]
     pub fn new(reply: Reply<Answer>) -> Self {
         Self(Some(reply))
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn told() -> Self {
+        Self(None)
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn waits(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Tells who waits.

@@ -147,6 +147,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_by_its_path() {
         for (value, path, code) in [
+            (json!({}), "store", ConfigCode::MissingOption),
             (json!({ "memcached": [] }), "store.memcached", ConfigCode::InvalidOption),
             (
                 json!({ "memcached": ["a"], "redis": "redis://a" }),
@@ -158,7 +159,6 @@ mod tests {
                 "store.memory",
                 ConfigCode::ConflictingOptions,
             ),
-            (json!({}), "store", ConfigCode::MissingOption),
             (json!({ "memroy": {} }), "store.memroy", ConfigCode::UnknownOption),
             (json!({ "memory": { "max": 1 } }), "store.memory.max", ConfigCode::UnknownOption),
             (

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, DefaultHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::config::MemoryConfig;
+use super::notices::Notices;
 use super::table::{Record, Shard};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -20,6 +22,9 @@ pub struct MemoryStore {
     /// Held while a table is copied into a larger one. Taken after any shard's lock, never before one.
     growing: Mutex<()>,
     max_bytes: u64,
+    notices: Notices,
+    /// Until when there may be signals in it.
+    signals_until_us: AtomicU64,
     low: RandomState,
     high: RandomState,
 }
@@ -106,6 +111,8 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             growing: Mutex::new(()),
             max_bytes,
+            notices: Notices::default(),
+            signals_until_us: AtomicU64::new(0),
             low: RandomState::new(),
             high: RandomState::new(),
         }
@@ -176,6 +183,23 @@ impl MemoryStore {
         locked
     }
 
+    /// Whether a signal may be in it that is not over.
+    #[must_use]
+    pub fn has_signals(&self, now_us: u64) -> bool {
+        self.signals_until_us.load(Ordering::Acquire) > now_us
+    }
+
+    /// A signal was put in that lasts until `until_us`.
+    pub fn note_signal(&self, until_us: u64) {
+        self.signals_until_us.fetch_max(until_us, Ordering::AcqRel);
+    }
+
+    /// What is said to all who use it.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
     /// The bytes that it takes now, counted from what is allocated.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -219,6 +243,14 @@ impl Locked<'_> {
         let number = key.shard();
         let mut locked = self.few.iter().flatten().chain(&self.more);
         locked.find(|(locked, _)| *locked == number)?.1.get(key, now_us)
+    }
+
+    /// As [`Self::get`], but never a count that keys share.
+    #[must_use]
+    pub fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
+        let number = key.shard();
+        let mut locked = self.few.iter().flatten().chain(&self.more);
+        locked.find(|(locked, _)| *locked == number)?.1.get_own(key, now_us)
     }
 
     /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be refused.

@@ -6,12 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::ask::{Answer, Ask, Question, Waiter};
 use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
+use super::notices::Notice;
+use super::redis::Connector;
+use super::redis::notices::{self, Publication};
 use super::runtime;
 use super::status::Status;
 use crate::error::ConfigError;
@@ -21,8 +25,8 @@ pub trait Backend: Sized {
     /// What `health()` calls it.
     const KIND: &'static str;
 
-    /// Alike for the same options: guards that have them share a store.
-    fn digest(&self) -> [u8; 32];
+    /// What tells two configurations apart: guards with the same one share a store.
+    fn identity(&self) -> [u8; 32];
 
     /// What is kept in this process.
     fn local(&self) -> &MemoryConfig;
@@ -34,6 +38,11 @@ pub trait Backend: Sized {
         status: Arc<Status>,
         asks: UnboundedReceiver<Vec<Ask>>,
     ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// How to reach its servers, where it is one that keeps all that it is given: revocations, and who is listed.
+    fn connector(&self) -> Option<Arc<Connector>> {
+        None
+    }
 }
 
 /// A shared store, one for all guards and threads of the process that name the same servers and prefix.
@@ -44,6 +53,9 @@ pub struct SharedStore {
     status: Arc<Status>,
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
+    connector: Option<Arc<Connector>>,
+    /// Where what is said to all processes goes; `None` where it stays in this one.
+    said: Option<UnboundedSender<Publication>>,
 }
 
 impl SharedStore {
@@ -51,21 +63,29 @@ impl SharedStore {
     pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let digest = (B::KIND, backend.digest());
+        let identity = (B::KIND, backend.identity());
         let local = MemoryStore::open(backend.local())?;
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();
-        if let Some(store) = stores.get(&digest).and_then(Weak::upgrade) {
+        if let Some(store) = stores.get(&identity).and_then(Weak::upgrade) {
             return Ok(store);
         }
         stores.retain(|_, store| store.strong_count() > 0);
         let status = Arc::new(Status::default());
         let (asks, receiver) = unbounded_channel();
+        let connector = backend.connector();
+        let said = connector.as_ref().map(|connector| {
+            let (said, publications) = unbounded_channel();
+            let (clock, copy) = (Arc::clone(&status), Arc::downgrade(&local));
+            // Without a thread, whoever says something is told that nobody hears it.
+            let _ = runtime::spawn(notices::run(Arc::clone(connector), clock, copy, publications));
+            said
+        });
         if !runtime::spawn(backend.run(Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let store = Arc::new(Self { kind: B::KIND, asks, status, local });
-        stores.insert(digest, Arc::downgrade(&store));
+        let store = Arc::new(Self { kind: B::KIND, asks, status, local, connector, said });
+        stores.insert(identity, Arc::downgrade(&store));
         Ok(store)
     }
 
@@ -73,6 +93,12 @@ impl SharedStore {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// How to reach its servers, where it keeps revocations: Redis does.
+    #[must_use]
+    pub fn connector(&self) -> Option<&Arc<Connector>> {
+        self.connector.as_ref()
     }
 
     /// How it is doing.
@@ -91,20 +117,30 @@ impl SharedStore {
     #[must_use]
     pub fn ask(&self, question: Question, reply: Reply<Answer>) -> Ask {
         let status = Arc::clone(&self.status);
-        let entered = status.enter();
-        let reply: Reply<Answer> = if entered {
-            Box::new(move |answer| {
-                status.leave();
-                reply(answer);
-            })
-        } else {
-            Box::new(move |_| reply(Err(StoreError::Overloaded)))
-        };
+        if !status.enter() {
+            // It is not sent either: it would only make the others late.
+            reply(Err(StoreError::Overloaded));
+            return Ask { question, waiter: Waiter::told() };
+        }
+        let reply: Reply<Answer> = Box::new(move |answer| {
+            status.leave();
+            reply(answer);
+        });
         Ask { question, waiter: Waiter::new(reply) }
     }
 
+    /// Says something to all processes; the reply comes when the store keeps it, or at once where it keeps no such thing.
+    pub fn say(&self, notice: Notice, reply: Reply<()>) {
+        let Some(said) = &self.said else { return reply(Ok(())) };
+        if let Err(SendError(Publication { reply, .. })) = said.send(Publication { notice, reply })
+        {
+            reply(Err(StoreError::Unavailable));
+        }
+    }
+
     /// Sends questions, those of one tick together: they leave as one pipeline.
-    pub fn submit(&self, asks: Vec<Ask>) {
+    pub fn submit(&self, mut asks: Vec<Ask>) {
+        asks.retain(|ask| ask.waiter.waits());
         // Where nobody receives, they are dropped and so answered.
         drop(self.asks.send(asks));
     }

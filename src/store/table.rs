@@ -171,6 +171,12 @@ impl Shard {
         })
     }
 
+    /// What is known of `key` itself.
+    pub(super) fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
+        let own = self.places.find(key).map(|entry| entry.record);
+        own.filter(|record| record.expires_us > now_us)
+    }
+
     /// Keeps `record` under its own key if there is a place for it. `false`: nothing is kept.
     pub(super) fn put_own(
         &mut self,

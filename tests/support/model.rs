@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use keepstone::limit::algorithm::{Rule, State};
+use keepstone::limit::algorithm::{Rule, State, WHOLE};
 use keepstone::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
 
 /// What is known of one limit of a subject.
@@ -36,9 +36,12 @@ impl Model {
                 !judged || free && demand.rule.fits(count.state, demand.cost, *now_us)
             })
             .collect();
-        let admitted = fits.iter().all(|fits| *fits);
+        let watches = |(_, demand, _): &(SubjectKey, &Demand, u64)| demand.rule.is_watching();
+        let admitted = fits.iter().zip(&asked).all(|(fits, asked)| *fits || watches(asked));
         if admitted {
-            for (subject, demand, now_us) in &asked {
+            // What only watches does not count what it would have refused.
+            for ((subject, demand, now_us), _) in asked.iter().zip(&fits).filter(|(_, fits)| **fits)
+            {
                 let count = self.count(*subject, demand, *now_us);
                 let changed = changed(question.action, count, demand, *now_us);
                 self.0.insert((*subject, demand.tag), changed);
@@ -46,7 +49,7 @@ impl Model {
         }
         let standings = asked.iter().zip(fits).map(|((subject, demand, now_us), fits)| {
             let Count { state, blocked_until_us } = self.count(*subject, demand, *now_us);
-            Standing { fits, state, blocked_until_us, now_us: *now_us }
+            Standing { fits, state, factor: WHOLE, blocked_until_us, now_us: *now_us }
         });
         Answer { admitted, standings: standings.collect() }
     }
@@ -78,7 +81,8 @@ fn changed(action: Action, count: Count, demand: &Demand, now_us: u64) -> Count 
         Action::Consume if *cost == 0 => count.state,
         Action::Consume | Action::Charge => rule.charge(count.state, *cost, now_us),
         Action::Refund => rule.refund(count.state, *cost, now_us),
-        Action::Look | Action::Block(_) => count.state,
+        // The model is about exact states, and a signal rounds.
+        Action::Look | Action::Block(_) | Action::Signal(..) => count.state,
         Action::Reset => return Count::default(),
     };
     let blocked_until_us = match action {

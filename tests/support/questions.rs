@@ -35,7 +35,7 @@ pub enum Shape {
 
 impl World {
     pub fn new(dice: &mut Dice) -> Self {
-        let limits = (0..16).map(|i| (i * 2 + 200_000_000, rule(dice))).collect();
+        let limits = (0..16).map(|i| (i * 4 + 200_000_000, rule(dice))).collect();
         let mut subject = || {
             let bytes = u128::from(dice.roll()) << 64 | u128::from(dice.roll());
             SubjectKey(bytes.to_le_bytes())
@@ -59,7 +59,7 @@ impl World {
     pub fn requests(&self, dice: &mut Dice, shape: Shape, count: u64) -> Vec<Question> {
         let few = dice.some(&self.subjects, 3, false);
         let one = |dice: &mut Dice| {
-            let action = action(dice);
+            let action = if dice.one_in(5) { Action::Look } else { Action::Consume };
             let subjects = match shape {
                 Shape::Simple => {
                     let subject = *dice.pick(&few);
@@ -120,18 +120,21 @@ fn rule(dice: &mut Dice) -> Rule {
         _ => limit,
     };
     let narrow = |number: u64| u32::try_from(number).unwrap();
-    Rule::new(algorithm, narrow(limit), Duration::from_millis(window_ms), narrow(burst))
+    let rule = Rule::new(algorithm, narrow(limit), Duration::from_millis(window_ms), narrow(burst));
+    match dice.between(0, 9) {
+        0 | 1 => rule.watching(),
+        2 | 3 => rule.with_delay(Duration::from_millis(dice.between(1, 60_000))),
+        _ => rule,
+    }
 }
 
 fn cost(dice: &mut Dice, rule: &Rule) -> u32 {
-    let cost = match dice.between(0, 20) {
+    let cost = match dice.between(0, 19) {
         0 => u64::from(u32::MAX),
         1 => rule.capacity() + 1,
         2 => rule.capacity(),
         3 => dice.between(1, rule.capacity()),
         4 => 0,
-        // What two windows hold.
-        20 => rule.capacity() * 2,
         5 | 6 => dice.between(2, 5),
         _ => 1,
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
+use crate::limit::algorithm::WHOLE;
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::manual::{KeyState, key_state};
@@ -101,8 +102,30 @@ impl Limiter {
     ) -> Result<KeyState, LimitError> {
         let policy = self.policy(&pending.name)?;
         // What is kept here of the key is not true any more.
-        let mut locked = self.store.lock(pending.keys.iter().copied());
-        for key in &pending.keys {
+        self.forget(&pending.keys);
+        let standing = answer.standings.first().ok_or(LimitError::StoreAway)?;
+        let now = Now::at_unix_us(standing.now_us);
+        let counter = &policy.own;
+        let rule = match standing.factor {
+            WHOLE => counter.rule,
+            factor => counter.rule.scaled(factor),
+        };
+        let clock_us = rule.clock(now);
+        let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
+        let cost = match pending.manual {
+            Manual::Consume(cost) => cost,
+            _ => 1,
+        };
+        let state = rule.settle(standing.state, clock_us);
+        let view = rule.view(state, clock_us);
+        let kept = record(&known, &rule, state, &view, policy.price(), now);
+        Ok(key_state(&rule, &kept, cost, standing.fits, now))
+    }
+
+    /// Forgets what is kept here of some keys.
+    pub(in crate::limit) fn forget(&self, keys: &[Key]) {
+        let mut locked = self.store.lock(keys.iter().copied());
+        for key in keys {
             for stale in
                 [*key, key.variant(REFUSED), key.variant(ALONE ^ u64::from(self.instances()))]
             {
@@ -110,19 +133,6 @@ impl Limiter {
             }
             lease::forget(&mut locked, *key);
         }
-        drop(locked);
-        let standing = answer.standings.first().ok_or(LimitError::StoreAway)?;
-        let now = Now::at_unix_us(standing.now_us);
-        let (counter, clock_us) = (&policy.own, policy.own.rule.clock(now));
-        let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
-        let cost = match pending.manual {
-            Manual::Consume(cost) => cost,
-            _ => 1,
-        };
-        let state = counter.rule.settle(standing.state, clock_us);
-        let view = counter.rule.view(state, clock_us);
-        let kept = record(&known, &counter.rule, state, &view, policy.price(), now);
-        Ok(key_state(counter, &kept, cost, standing.fits, now))
     }
 
     fn instances(&self) -> u32 {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use manual::{Manual, PendingManual};
 
-use super::algorithm::{Rule, State};
+use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
 use super::config::OnStoreFailure;
 use super::error::LimitError;
@@ -114,7 +114,9 @@ impl Limiter {
         for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
             part.now = Now::at_unix_us(standing.now_us);
             part.fits = standing.fits;
-            let rule = &part.counter.rule;
+            part.scaled =
+                (standing.factor != WHOLE).then(|| part.counter.rule.scaled(standing.factor));
+            let rule = part.rule();
             let clock_us = part.clock_us();
             let state = rule.settle(standing.state, clock_us);
             let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
@@ -278,6 +280,7 @@ impl Pending {
                     now,
                     record: Record::default(),
                     share: None,
+                    scaled: None,
                     place: pending.place,
                     ahead: pending.ahead,
                     leased: 0,

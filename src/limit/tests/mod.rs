@@ -6,7 +6,9 @@ mod config;
 mod exceed;
 mod flood;
 mod limiter;
+mod live;
 mod manual;
+mod signal;
 mod threads;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::limit::WireState;
-use crate::limit::algorithm::State;
+use crate::limit::algorithm::{Rule, State, WHOLE};
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries};
@@ -63,15 +63,29 @@ impl Book {
         self.entries.iter().find(|entry| entry.tag == tag && entry.till_us > self.now_us)
     }
 
+    /// What a signal leaves of the limits, in thousandths.
+    fn factor(&self, demand: &Demand) -> u16 {
+        let signal = self.entry(demand.tag + 2).and_then(|entry| u16::try_from(entry.state.a).ok());
+        signal.filter(|factor| (1..=10_000).contains(factor)).unwrap_or(WHOLE)
+    }
+
+    fn rule(&self, demand: &Demand) -> Rule {
+        match self.factor(demand) {
+            WHOLE => demand.rule,
+            factor => demand.rule.scaled(factor),
+        }
+    }
+
     fn standing(&self, demand: &Demand) -> Standing {
         let state = self.entry(demand.tag).map_or(State::default(), |entry| state(demand, entry));
         let blocked_until_us = self.entry(demand.tag + 1).map_or(0, |block| block.till_us);
-        let fits = blocked_until_us == 0 && demand.rule.fits(state, demand.cost, self.now_us);
-        Standing { fits, state, blocked_until_us, now_us: self.now_us }
+        let fits = blocked_until_us == 0 && self.rule(demand).fits(state, demand.cost, self.now_us);
+        let factor = self.factor(demand);
+        Standing { fits, state, blocked_until_us, factor, now_us: self.now_us }
     }
 
     fn change(&mut self, demand: &Demand, action: Action) {
-        let (rule, now_us) = (&demand.rule, self.now_us);
+        let (rule, now_us) = (self.rule(demand), self.now_us);
         let old = self.standing(demand).state;
         let new = match action {
             Action::Look => return,
@@ -81,6 +95,13 @@ impl Book {
             Action::Block(span_us) => {
                 let till_us = now_us.saturating_add(span_us).min(END_OF_TIME - 1);
                 self.put(demand.tag + 1, WireState::default(), till_us);
+                return;
+            }
+            Action::Signal(factor, span_us) => {
+                let lasts = if factor == WHOLE { 0 } else { span_us };
+                let till_us = now_us.saturating_add(lasts).min(END_OF_TIME - 1);
+                let signal = WireState { a: u64::from(factor), ..WireState::default() };
+                self.put(demand.tag + 2, signal, till_us);
                 return;
             }
             Action::Reset => {
@@ -165,21 +186,21 @@ impl Case {
         }
         let judged = matches!(action, Action::Consume | Action::Look);
         let demands = subjects.iter().flat_map(|ask| &ask.demands);
+        // What only watches refuses nobody, and does not count what it would have refused.
         let passes =
-            |(demand, standing): (&Demand, &Standing)| standing.fits || demand.rule.is_watching();
-        let admitted = !judged || demands.zip(standings.iter().flatten()).all(passes);
+            |(standing, demand): (&Standing, &Demand)| standing.fits || demand.rule.is_watching();
+        let admitted = !judged || standings.iter().flatten().zip(demands).all(passes);
         let charged = admitted && action != Action::Look;
         if charged {
             let parts = subjects.iter().zip(&self.done).zip(&mut standings);
             for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
                 let book = book_of(books, ask.subject)?;
-                for (demand, standing) in ask.demands.iter().zip(stands) {
-                    // What only watches does not count what it would have refused.
-                    let counts = !judged || standing.fits;
-                    if counts {
+                for (demand, stand) in ask.demands.iter().zip(stands) {
+                    let fits = !judged || stand.fits;
+                    if fits {
                         book.change(demand, action);
                     }
-                    *standing = Standing { fits: counts, ..book.standing(demand) };
+                    *stand = Standing { fits, ..book.standing(demand) };
                 }
             }
         }

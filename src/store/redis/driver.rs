@@ -44,7 +44,7 @@ struct Driver {
 impl Backend for Arc<Connector> {
     const KIND: &'static str = "redis";
 
-    fn digest(&self) -> [u8; 32] {
+    fn identity(&self) -> [u8; 32] {
         self.config().digest
     }
 
@@ -58,6 +58,10 @@ impl Backend for Arc<Connector> {
         asks: UnboundedReceiver<Vec<Ask>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         run(self, status, asks)
+    }
+
+    fn connector(&self) -> Option<Arc<Connector>> {
+        Some(Arc::clone(self))
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod config;
 mod connect;
 mod driver;
+pub(super) mod notices;
 mod script;
 
 pub use config::{RedisConfig, Topology};

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
+use crate::limit::algorithm::WHOLE;
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries};
@@ -114,18 +115,19 @@ impl Scripts {
         }
         for part in &call.parts {
             let subjects = part.of(questions);
-            let (name, span) = match part.action(questions) {
+            let (name, span, factor) = match part.action(questions) {
                 action @ (Action::Consume | Action::Look) => {
                     command.arg(request(action, subjects));
                     continue;
                 }
-                Action::Charge => ("charge", 0),
-                Action::Refund => ("refund", 0),
-                Action::Block(span) => ("block", span),
-                Action::Reset => ("reset", 0),
+                Action::Charge => ("charge", 0, 0),
+                Action::Refund => ("refund", 0, 0),
+                Action::Block(span) => ("block", span, 0),
+                Action::Reset => ("reset", 0, 0),
+                Action::Signal(factor, span) => ("signal", span, factor),
             };
             let demands = subjects.iter().flat_map(|subject| &subject.demands);
-            command.arg(name).arg(packed(demands)).arg(span);
+            command.arg(name).arg(packed(demands)).arg(span).arg(factor);
         }
         command
     }
@@ -265,10 +267,15 @@ impl Reader<'_> {
             for (i, demand) in subject.demands.iter().enumerate() {
                 let state = entry(record, demand.tag, now_us);
                 let block = entry(record, demand.tag + 1, now_us);
+                let signal = entry(record, demand.tag + 2, now_us);
+                let factor = u16::try_from(signal.state.a)
+                    .ok()
+                    .filter(|factor| (1..=10_000).contains(factor));
                 standings.push(Standing {
+                    factor: factor.unwrap_or(WHOLE),
                     fits: bits >> i.min(31) & 1 == 1,
-                    state: demand.rule.from_wire(state.unwrap_or_default().state),
-                    blocked_until_us: block.unwrap_or_default().till_us,
+                    state: demand.rule.from_wire(state.state),
+                    blocked_until_us: block.till_us,
                     now_us,
                 });
             }
@@ -277,9 +284,9 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, if it is there and not over.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Option<Entry> {
-    entries(record, now_us).find(|entry| entry.tag == tag)
+/// The entry with this tag, or an empty one where there is none that is not over.
+fn entry(record: &[u8], tag: u32, now_us: u64) -> Entry {
+    entries(record, now_us).find(|entry| entry.tag == tag).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -291,7 +298,7 @@ mod tests {
 
     fn question(limits: usize) -> Question {
         let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let tags = (0..).step_by(2).take(limits);
+        let tags = (0..).step_by(4).take(limits);
         let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
         Question { action: Action::Consume, subjects }

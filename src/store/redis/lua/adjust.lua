@@ -2,9 +2,10 @@
 --
 -- KEYS[1]  the subject
 -- ARGV[1]  'charge' takes a cost whether it is there or not, 'refund' gives one back, 'block' refuses for a time,
---          'reset' forgets what was used and the block
+--          'reset' forgets what was used and the block, 'signal' makes limits tighter or wider for a time
 -- ARGV[2]  the limits that it is about, as judge.lua reads them
--- ARGV[3]  how long a block lasts, in microseconds
+-- ARGV[3]  how long a block or a signal lasts, in microseconds
+-- ARGV[4]  how many thousandths of the limits a signal leaves
 -- answers  as judge.lua does, for one request that was admitted
 local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
@@ -59,6 +60,9 @@ while at < #asked do
   kind = kind % 16
   if action == 'reset' then
     states[tag], states[tag + 1] = nil, nil
+  elseif action == 'signal' then
+    local factor = tonumber(ARGV[4])
+    states[tag + 2], tills[tag + 2] = factor ~= 1000 and {factor, 0, 0} or nil, now + span
   elseif action == 'block' then
     states[tag + 1], tills[tag + 1] = {0, 0, 0}, now + span
   else

@@ -74,6 +74,8 @@ for request = 1, #ARGV do
         local entry, block = entries[tag], entries[tag + 1]
         if entry then a, b, c, till, old = entry[1], entry[2], entry[3], entry[4], entry[5] end
         if block then blocked = block[4] end
+        local signal = entries[tag + 2]
+        if signal and signal[1] > 0 and signal[1] <= 10000 then p, q, s = scaled(signal[1], kind, p, q, r, s, t) end
         entries[tag] = nil
       elseif record ~= '' then
         tag, a, b, c, till = unpack(ENTRY, record, from)

@@ -18,6 +18,7 @@ for i = 1, #KEYS do
         if x >= now then a, b = x, y end
       else
         blocked = blocked or known == tag + 1
+        if known == tag + 2 and x > 0 and x <= 10000 then p, q = scaled(x, 0, p, q, r, s, t) end
         others = others .. sub(record, from, from + LENGTH - 1)
         if till > last then last = till end
       end

@@ -1,7 +1,7 @@
 -- What the scripts that count begin with: the server's time, and how a record is read.
 --
--- A record is a list of entries: tag, three numbers of state, and when it may be forgotten. An odd tag is a block, of
--- the limit with the even tag below it. All numbers are whole and below 2^53, so arithmetic on doubles is exact.
+-- A record is a list of entries: tag, three numbers of state, and when it may be forgotten. The tag of a limit is a multiple of
+-- four; the next number is its block, and the one behind that a signal: how many thousandths of the limit there are. All numbers are whole and below 2^53, so arithmetic on doubles is exact.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ENTRY, LENGTH = '<I4dI4I4d', 28
@@ -21,3 +21,14 @@ local function record_of(key)
   return ''
 end
 
+
+-- What a limit is by a signal of f thousandths: GCRA takes more or less for a cost, rounded up to a microsecond and at most
+-- everything, so that it may fit once; windows have a smaller or a larger limit. What never fits stays so.
+local function scaled(f, kind, p, q, r, s, t)
+  if kind % 16 ~= 0 then return p, q, math.max(1, math.min(4000000000, math.floor(s * f / 1000))) end
+  if (p == 0 and q == 0) or p > r or (p == r and q > s) then return p, q, s end
+  local whole = p % f
+  p = (p - whole) / f * 1000 + math.ceil((whole * 1000 + q * 1000 / t) / f)
+  if p >= r then return r, s, s end
+  return p, 0, s
+end

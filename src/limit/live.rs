@@ -1,0 +1,76 @@
+//! A limiter whose limits change while the guard runs: `guard.limits.set`.
+//!
+//! A change is a notice of the store (`src/store/notices.rs`), so that a shared store carries it to all processes. It
+//! holds for limits that were configured as the changed one was: a deploy that writes other figures wins over what was
+//! set before it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::config::LimitPolicy;
+use super::limiter::Limiter;
+use super::subject::shared_tag;
+use crate::error::ConfigError;
+use crate::store::Notice;
+
+/// The limiter of a stack, as it is at the moment.
+#[derive(Debug)]
+pub struct LiveLimiter {
+    /// As they were configured.
+    policies: Vec<LimitPolicy>,
+    current: RwLock<Arc<Limiter>>,
+    /// How many changes it knows of.
+    seen: AtomicU64,
+}
+
+impl LiveLimiter {
+    /// A limiter that was built of `policies`.
+    #[must_use]
+    pub fn new(policies: Vec<LimitPolicy>, limiter: Limiter) -> Self {
+        Self { policies, current: RwLock::new(Arc::new(limiter)), seen: AtomicU64::new(0) }
+    }
+
+    /// The limiter with what was changed up to now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Limiter> {
+        let current = Arc::clone(&self.current.read());
+        let changes = current.store().notices().changes();
+        if self.seen.load(Ordering::Acquire) == changes {
+            return current;
+        }
+        let mut place = self.current.write();
+        let notices = place.store().notices();
+        // Read first: a change that comes now is seen the next time.
+        let changes = notices.changes();
+        let as_said = |policy: &LimitPolicy| {
+            let said = notices.policy(&policy.name, mark(policy));
+            // What this version does not take was checked by another one.
+            said.and_then(|value| policy.changed(&value).ok()).unwrap_or_else(|| policy.clone())
+        };
+        if let Ok(limiter) = place.with_policies(self.policies.iter().map(as_said).collect()) {
+            *place = Arc::new(limiter);
+        }
+        self.seen.store(changes, Ordering::Release);
+        Arc::clone(&place)
+    }
+
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn change(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
+        let Some(policy) = self.policies.iter().find(|policy| policy.name == name) else {
+            return Ok(None);
+        };
+        policy.changed(value)?;
+        Ok(Some(Notice::policy(name, mark(policy), value)))
+    }
+}
+
+/// Tells policies apart that were configured differently.
+fn mark(policy: &LimitPolicy) -> u32 {
+    shared_tag(&[format!("{policy:?}").as_bytes()])
+}

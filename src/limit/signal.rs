@@ -1,0 +1,142 @@
+//! What is known of a client beyond what it asks: a CAPTCHA that failed makes its limits tighter for a while, one that it
+//! has passed makes them wider.
+//!
+//! A signal is kept beside what is counted of the client: in this process under a variant of the key, in a shared store
+//! as an entry of the record. It reaches the limits that count by one thing alone, be it the address, the user or the
+//! token: of a combination with a route nobody could say which.
+
+use super::address::ClientKey;
+use super::algorithm::{Rule, WHOLE};
+use super::config::{KeyPart, KeySpec};
+use super::error::LimitError;
+use super::limiter::{Counter, Limiter, Prepared};
+use super::subject::{key_of_whom, shared_key_of_whom};
+use crate::clock::{Now, micros};
+use crate::store::ask::{Action, Demand, Question, SubjectAsk};
+use crate::store::{Key, Locked, Record};
+
+const SIGNAL: u64 = 0x5349_474e_414c_2121;
+
+/// Whom a signal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom<'w> {
+    /// A client, by its address.
+    Address(ClientKey),
+    /// A user, by the token's `sub`.
+    User(&'w str),
+    /// A token, by its `jti`.
+    Token(&'w str),
+}
+
+/// A signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// Thousandths of the limit.
+    pub factor: u16,
+    /// For how long.
+    pub ttl: std::time::Duration,
+}
+
+impl Limiter {
+    /// What a signal has made of a rule for the owner of `key`.
+    pub(super) fn signalled(
+        &self,
+        locked: &Locked<'_>,
+        key: &Key,
+        rule: &Rule,
+        now: Now,
+    ) -> Option<Rule> {
+        // Mostly there is none in the whole store, and this is all that it costs.
+        if !self.store.has_signals(now.mono_us) {
+            return None;
+        }
+        let signal = locked.get_own(&key.variant(SIGNAL), now.mono_us)?;
+        let [factor, _] = signal.state;
+        Some(rule.scaled(u16::try_from(factor).ok()?))
+    }
+
+    /// The limits of this limiter that count `whom` by nothing else, or the one with this name.
+    fn counters_of<'l>(
+        &'l self,
+        whom: Whom<'_>,
+        name: Option<&'l str>,
+    ) -> impl Iterator<Item = &'l Counter> {
+        let part = match whom {
+            Whom::Address(_) => None,
+            Whom::User(_) => Some(KeyPart::User),
+            Whom::Token(_) => Some(KeyPart::Token),
+        };
+        let fits = move |policy: &&Prepared| {
+            name.is_none_or(|name| policy.name == name)
+                && match &policy.key {
+                    // Whoever is anonymous is counted by address.
+                    KeySpec::Parts(parts) => match parts.as_slice() {
+                        [KeyPart::Route] => false,
+                        [one] => part.is_none_or(|part| part == *one),
+                        _ => false,
+                    },
+                    KeySpec::Function => false,
+                }
+        };
+        self.policies.iter().filter(fits).flat_map(Prepared::counters)
+    }
+
+    /// Keeps a signal in this process; how many limits it reaches.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub fn signal(
+        &self,
+        whom: Whom<'_>,
+        name: Option<&str>,
+        signal: Signal,
+        now: Now,
+    ) -> Result<usize, LimitError> {
+        let until_us = now.mono_us.saturating_add(micros(signal.ttl));
+        let keys: Vec<Key> =
+            self.counters_of(whom, name).map(|counter| key_of_whom(counter, whom)).collect();
+        let record = Record {
+            state: [u64::from(signal.factor), 0],
+            expires_us: until_us,
+            // A flood of keys must not push it out.
+            blocked_until_us: until_us,
+            used: 0,
+        };
+        let mut locked = self.store.lock(keys.iter().copied());
+        for key in &keys {
+            if signal.factor == WHOLE {
+                locked.remove(&key.variant(SIGNAL));
+            } else if !locked.put_own(&key.variant(SIGNAL), record, now.mono_us) {
+                return Err(LimitError::StoreFull);
+            }
+        }
+        drop(locked);
+        if !keys.is_empty() {
+            self.store.note_signal(until_us);
+        }
+        Ok(keys.len())
+    }
+
+    /// What to ask a shared store to keep a signal. It is empty where no limit is reached.
+    #[must_use]
+    pub fn signal_question(
+        &self,
+        whom: Whom<'_>,
+        name: Option<&str>,
+        signal: Signal,
+    ) -> Option<Question> {
+        let demand = |counter: &Counter| Demand { tag: counter.tag, rule: counter.rule, cost: 0 };
+        let demands: Vec<Demand> = self.counters_of(whom, name).map(demand).collect();
+        let action = Action::Signal(signal.factor, micros(signal.ttl));
+        let subject = shared_key_of_whom(whom);
+        (!demands.is_empty())
+            .then(|| Question { action, subjects: vec![SubjectAsk { subject, demands }] })
+    }
+
+    /// Forgets what is kept here of a shared store's word on `whom`: it is not true any more.
+    pub fn forget_known(&self, whom: Whom<'_>, name: Option<&str>) {
+        let keys: Vec<Key> =
+            self.counters_of(whom, name).map(|counter| key_of_whom(counter, whom)).collect();
+        self.forget(&keys);
+    }
+}

@@ -1,0 +1,98 @@
+//! Limits that change while the guard runs.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{admitted, at, request};
+use crate::error::ConfigCode;
+use crate::limit::{ClientKey, LimitPolicy, Limiter, LiveLimiter};
+use crate::store::MemoryStore;
+
+fn live(store: &Arc<MemoryStore>, policies: &Value) -> LiveLimiter {
+    let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
+    let limiter = Limiter::new(policies.clone(), Arc::clone(store), "").unwrap();
+    LiveLimiter::new(policies, limiter)
+}
+
+fn passes(live: &LiveLimiter) -> usize {
+    let client = ClientKey::parse("203.0.113.7");
+    admitted(&live.now(), &request(&client), 100, at(0))
+}
+
+fn set(store: &MemoryStore, live: &LiveLimiter, value: &Value) {
+    let notice = live.change("api", value).unwrap().unwrap();
+    store.notices().hear(&notice, 1).unwrap();
+}
+
+#[test]
+fn a_change_holds_at_once_for_all_who_have_configured_the_limit_alike_and_for_nobody_else() {
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let policy = json!([
+        { "name": "api", "limit": 10, "window": "1h" }, { "name": "wide", "limit": 50, "window": "1h" },
+    ]);
+    let (one, two) = (live(&store, &policy), live(&store, &policy));
+    let other = live(&store, &json!({ "name": "api", "limit": 20, "window": "1h" }));
+    set(&store, &one, &json!({ "name": "api", "limit": 3 }));
+    assert_eq!((passes(&one), passes(&two), passes(&other)), (3, 0, 20));
+    assert_eq!(two.now().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 3);
+    set(&store, &two, &json!({ "name": "api", "limit": 60, "window": "1m" }));
+    assert_eq!(passes(&one), 47, "the other limit is as it was, and has counted three");
+    set(&store, &two, &json!({ "name": "api", "limit": 10, "window": "1h" }));
+    assert_eq!(one.now().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 10);
+}
+
+#[test]
+fn what_is_left_out_stays_as_it_was_configured() {
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let live = live(
+        &store,
+        &json!({
+            "name": "api", "limit": 10, "window": "1h", "key": "user", "count": "failed",
+            "tiers": { "pro": { "limit": 20 } },
+        }),
+    );
+    set(&store, &live, &json!({ "name": "api", "limit": 3 }));
+    let client = ClientKey::parse("203.0.113.7");
+    let limiter = live.now();
+    let mut subject = request(&client);
+    subject.user = Some("ada");
+    assert_eq!(admitted(&limiter, &subject, 100, at(0)), 3);
+    subject.roles = &["pro"];
+    assert_eq!(admitted(&limiter, &subject, 100, at(0)), 20);
+}
+
+#[test]
+fn what_cannot_be_changed_or_meant_is_refused_by_its_path() {
+    use ConfigCode::{InvalidOption, MissingOption, UnknownOption};
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let live = live(
+        &store,
+        &json!({ "name": "api", "limit": 10, "window": "1h", "cost": 5, "burst": 20 }),
+    );
+    for (value, path, code) in [
+        (json!({ "name": "api" }), "policy.limit", MissingOption),
+        (json!({ "name": "api", "limit": 0 }), "policy.limit", InvalidOption),
+        (json!({ "name": "api", "limit": 10 }), "policy.burst", MissingOption),
+        (json!({ "name": "api", "limit": 4, "burst": 4 }), "policy.limit", InvalidOption),
+        (
+            json!({ "name": "api", "limit": 9, "burst": 9, "key": "user" }),
+            "policy.key",
+            InvalidOption,
+        ),
+        (
+            json!({ "name": "api", "limit": 9, "burst": 9, "windw": 1 }),
+            "policy.windw",
+            UnknownOption,
+        ),
+        (
+            json!({ "name": "api", "limit": 9, "burst": 9, "tiers": { "pro": { "limit": 4 } } }),
+            "policy.limit",
+            InvalidOption,
+        ),
+    ] {
+        let error = live.change("api", &value).unwrap_err();
+        assert_eq!((error.path(), error.code()), (path, code), "{value}");
+    }
+    assert_eq!(live.change("nope", &json!({ "name": "nope", "limit": 1 })), Ok(None));
+}

@@ -1,0 +1,235 @@
+//! `guard.limits` where it is about clients rather than about one limit. Answers as `src/node/manage.rs` does.
+
+use std::sync::Arc;
+
+use napi_derive::napi;
+use serde_json::Value;
+
+use super::inbox;
+use super::manage::{Failure, engine, later, parse, span, write};
+use crate::clients::{Prefix, Standing, Who};
+use crate::clock::{Now, micros};
+use crate::config::raw::Options;
+use crate::engine::{Engine, Store};
+use crate::error::ConfigError;
+use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
+use crate::stack::{StoreAnswer, StoreAsk};
+use crate::store::ask::Question;
+use crate::store::{Notice, SharedStore, StoreError};
+
+const MAX_REASON: usize = 200;
+
+/// Whether a guard or one of its stacks has a limit of this name.
+#[napi(catch_unwind)]
+pub fn knows_limit(guard: u32, name: String) -> String {
+    write(engine(guard).map(|engine| engine.limiter_with(&name).is_some().into()))
+}
+
+/// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON.
+#[napi(catch_unwind)]
+pub fn list_client(
+    guard: u32,
+    action: String,
+    key: String,
+    ttl: String,
+    reason: Option<String>,
+) -> String {
+    let listed = || {
+        let engine = engine(guard)?;
+        let who = who(&parse(&key)?)?;
+        let reason = reason.unwrap_or_default();
+        if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+            let problem = format!("must be at most {MAX_REASON} bytes, without control characters");
+            return Err(ConfigError::invalid("reason", problem).into());
+        }
+        let standing = match action.as_str() {
+            "block" => Standing::Blocked,
+            "allow" => Standing::Allowed,
+            _ => return Ok((engine, Notice::unlisted(who))),
+        };
+        let ms = micros(span("ttl", &parse(&ttl)?)?).div_ceil(1000);
+        Ok((engine, Notice::listed(who, standing, &reason, ms)))
+    };
+    match listed() {
+        Ok((engine, notice)) => say(&engine, notice),
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`.
+#[napi(catch_unwind)]
+pub fn limit_set(guard: u32, policy: String) -> String {
+    let changed = || {
+        let (engine, value) = (engine(guard)?, parse(&policy)?);
+        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let notice = engine.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
+        Ok::<_, Failure>((engine, notice))
+    };
+    match changed() {
+        Ok((engine, notice)) => say(&engine, notice),
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// Says something to this process at once, and to the others where a store is shared.
+pub(super) fn say(engine: &Arc<Engine>, notice: Notice) -> String {
+    let now_us = engine.store().clock_us(Now::read());
+    let Ok(()) = engine.store().notices().hear(&notice, now_us) else {
+        let full = "there is no room for another entry; take some off the lists";
+        return write(Err(Failure::new("ERR_INVALID_ARGUMENT", full)));
+    };
+    let Store::Shared(store) = engine.store() else { return write(Ok(Value::Null)) };
+    let finish = |answer| {
+        write(match answer {
+            StoreAnswer::Done(Ok(())) => Ok(Value::Null),
+            StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => Err(error.into()),
+            StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
+        })
+    };
+    later(finish, |ticket| {
+        let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
+        store.say(notice, reply);
+        Ok(())
+    })
+}
+
+/// An address, a network, or `{ user }`.
+fn who(key: &Value) -> Result<Who, Failure> {
+    let invalid = |problem: &str| {
+        let error = ConfigError::invalid("key", problem);
+        Failure::from(error.suggest("write '203.0.113.7', '203.0.113.0/24' or { user: 'id' }"))
+    };
+    if key.is_object() {
+        let options = Options::read("key", key, &["user"])?;
+        return match options.string("user")? {
+            Some(user) if !user.is_empty() => Ok(Who::User(user_key(user))),
+            _ => Err(invalid("must name a user")),
+        };
+    }
+    let network = key.as_str().and_then(Prefix::parse);
+    let network = network.ok_or_else(|| invalid("must be an address, a network or a user"))?;
+    if network.length() == 0 {
+        return Err(invalid("would hold every client there is"));
+    }
+    Ok(Who::Network(network))
+}
+
+/// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`.
+#[napi(catch_unwind)]
+pub fn limit_signal(guard: u32, key: String, options: String) -> String {
+    let asked = (|| {
+        let (key, options) = (parse(&key)?, parse(&options)?);
+        let options = Options::read("options", &options, &["factor", "ttl", "policy"])?;
+        let signal = Signal {
+            factor: factor(&options)?,
+            ttl: span("ttl", options.get("ttl").unwrap_or(&Value::Null))?,
+        };
+        Ok::<_, Failure>((
+            engine(guard)?,
+            key,
+            options.string("policy")?.map(str::to_owned),
+            signal,
+        ))
+    })();
+    let (engine, key, policy, signal) = match asked {
+        Ok(asked) => asked,
+        Err(error) => return write(Err(error)),
+    };
+    match whom(&key).and_then(|whom| signal_to(&engine, whom, policy.as_deref(), signal)) {
+        Ok(None) => write(Ok(Value::Null)),
+        Ok(Some((store, question))) => {
+            let finish = move |answer| {
+                // What was known here of the client was by another limit.
+                if let Ok(whom) = whom(&key) {
+                    for limiter in engine.limiters() {
+                        limiter.forget_known(whom, policy.as_deref());
+                    }
+                }
+                write(match answer {
+                    StoreAnswer::Judged(Ok(_)) => Ok(Value::Null),
+                    StoreAnswer::Judged(Err(error)) | StoreAnswer::Done(Err(error)) => {
+                        Err(error.into())
+                    }
+                    StoreAnswer::Done(Ok(())) => Err(StoreError::Refused.into()),
+                })
+            };
+            later(finish, |ticket| {
+                let asked = inbox::ask(StoreAsk::Limits(store, question), ticket);
+                asked.then_some(()).ok_or_else(|| StoreError::Unavailable.into())
+            })
+        }
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// Keeps a signal in this process, or says what to ask a shared store.
+fn signal_to(
+    engine: &Engine,
+    whom: Whom<'_>,
+    policy: Option<&str>,
+    signal: Signal,
+) -> Result<Option<(Arc<SharedStore>, Question)>, Failure> {
+    if policy.is_some_and(|name| engine.limiter_with(name).is_none()) {
+        return Err(LimitError::UnknownPolicy.into());
+    }
+    let limiters = engine.limiters();
+    let asked = if let Store::Shared(store) = engine.store() {
+        let mut all: Option<Question> = None;
+        for limiter in &limiters {
+            let Some(question) = limiter.signal_question(whom, policy, signal) else { continue };
+            match &mut all {
+                None => all = Some(question),
+                Some(all) => all.add(question),
+            }
+        }
+        all.map(|question| Some((Arc::clone(store), question)))
+    } else {
+        let mut reached = 0;
+        for limiter in &limiters {
+            reached += limiter.signal(whom, policy, signal, Now::read())?;
+        }
+        (reached > 0).then_some(None)
+    };
+    asked.ok_or_else(|| {
+        let text = "no limit counts by that alone: a signal reaches limits whose `key` is 'ip', 'user' or 'token'";
+        Failure::new("ERR_INVALID_ARGUMENT", text)
+    })
+}
+
+/// Thousandths, from 10 to 10000.
+fn factor(options: &Options<'_>) -> Result<u16, Failure> {
+    let value = options.require("factor", "how much of the limit there is for a while")?;
+    let thousandths = value.as_f64().map(|factor| (factor * 1000.0).round());
+    match thousandths.filter(|thousandths| (10.0..=10_000.0).contains(thousandths)) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be in range"
+        )]
+        Some(thousandths) => Ok(thousandths as u16),
+        None => Err(options
+            .invalid("factor", "must be a number from 0.01 to 10")
+            .suggest("write 0.1 for a tenth of each limit, or 1 for all of it again")
+            .into()),
+    }
+}
+
+/// An address, `{ user }` or `{ token }`.
+fn whom(key: &Value) -> Result<Whom<'_>, Failure> {
+    let invalid = |problem: &str| {
+        let error = ConfigError::invalid("key", problem);
+        Failure::from(error.suggest("write '203.0.113.7', { user: 'id' } or { token: 'jti' }"))
+    };
+    if !key.is_object() {
+        let client = key.as_str().and_then(ClientKey::known);
+        return client
+            .map(Whom::Address)
+            .ok_or_else(|| invalid("must be an address, a user or a token"));
+    }
+    let options = Options::read("key", key, &["user", "token"])?;
+    match (options.string("user")?, options.string("token")?) {
+        (Some(user), None) if !user.is_empty() => Ok(Whom::User(user)),
+        (None, Some(token)) if !token.is_empty() => Ok(Whom::Token(token)),
+        _ => Err(invalid("must name a user or a token")),
+    }
+}

@@ -1,0 +1,212 @@
+//! What is said to all guards over one store while they run: who is listed, and which limits have other figures. A shared store carries it to the other
+//! processes; each keeps a copy, so that no request ever asks for it.
+//!
+//! A notice is a name and a text that lasts for a time. A later one for the same name takes its place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use crate::clients::{Entry, Lists, ListsFull, Prefix, Standing, Who};
+use crate::store::ask::SubjectKey;
+
+/// The copy of a store's notices in this process.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// Who is listed.
+    pub lists: Lists,
+    /// By name, the limits that were changed: what they must have been configured as, and the new figures.
+    policies: RwLock<BTreeMap<String, (u32, Value)>>,
+    /// How often limits were changed.
+    changes: AtomicU64,
+}
+
+/// A notice on its way to a shared store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub(super) name: String,
+    pub(super) text: String,
+    /// For how many milliseconds it holds.
+    pub(super) ms: u64,
+}
+
+/// A changed limit holds for so long, unless its configuration is changed before: 400 days.
+const POLICY_MS: u64 = 400 * 86_400_000;
+/// No store knows more changed limits than this.
+const MAX_POLICIES: usize = 10_000;
+/// What takes back an earlier notice of the same name. It lasts as long as that one would have.
+pub(super) const GONE: &str = "gone";
+
+impl Notice {
+    /// Somebody is listed for some milliseconds.
+    #[must_use]
+    pub fn listed(who: Who, standing: Standing, reason: &str, ms: u64) -> Self {
+        let text = match standing {
+            Standing::Allowed => format!("allow {reason}"),
+            Standing::Blocked => format!("block {reason}"),
+        };
+        Self { name: name_of(who), text, ms }
+    }
+
+    /// A limit is changed, where it was configured with this mark.
+    #[must_use]
+    pub fn policy(name: &str, mark: u32, value: &Value) -> Self {
+        let text = format!("policy {mark:08x} {value}");
+        Self { name: format!("p:{name}"), text, ms: POLICY_MS }
+    }
+
+    /// Somebody is taken off the lists.
+    #[must_use]
+    pub fn unlisted(who: Who) -> Self {
+        Self { name: name_of(who), text: GONE.to_owned(), ms: 1 }
+    }
+}
+
+impl Notices {
+    /// Takes in what is said here.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn hear(&self, notice: &Notice, now_us: u64) -> Result<(), ListsFull> {
+        let until_us = now_us.saturating_add(notice.ms.saturating_mul(1000));
+        self.take(&notice.name, &notice.text, until_us, now_us)
+    }
+
+    /// Takes a notice in that holds until `until_us`, on the store's clock as `now_us` is. What can't be read is of a
+    /// later version, and left alone.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn take(
+        &self,
+        name: &str,
+        text: &str,
+        until_us: u64,
+        now_us: u64,
+    ) -> Result<(), ListsFull> {
+        if let Some(policy) = name.strip_prefix("p:") {
+            self.take_policy(policy, text);
+            return Ok(());
+        }
+        let Some(who) = who_of(name) else { return Ok(()) };
+        let (kind, reason) = text.split_once(' ').unwrap_or((text, ""));
+        let standing = match kind {
+            "allow" => Standing::Allowed,
+            "block" => Standing::Blocked,
+            GONE => {
+                self.lists.remove(who);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if until_us <= now_us {
+            self.lists.remove(who);
+            return Ok(());
+        }
+        self.lists.put(who, Entry { standing, until_us, reason: Arc::from(reason) }, now_us)
+    }
+}
+
+impl Notices {
+    fn take_policy(&self, name: &str, text: &str) {
+        let read = || {
+            let (mark, json) = text.strip_prefix("policy ")?.split_once(' ')?;
+            let mark = u32::from_str_radix(mark, 16).ok()?;
+            Some((mark, serde_json::from_str(json).ok()?))
+        };
+        let Some(change) = read() else { return };
+        let mut policies = self.policies.write();
+        if policies.get(name) != Some(&change)
+            && (policies.len() < MAX_POLICIES || policies.contains_key(name))
+        {
+            policies.insert(name.to_owned(), change);
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// How often limits were changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The new figures of a limit that was configured with this mark.
+    #[must_use]
+    pub fn policy(&self, name: &str, mark: u32) -> Option<Value> {
+        let policies = self.policies.read();
+        policies.get(name).filter(|(of, _)| *of == mark).map(|(_, value)| value.clone())
+    }
+}
+
+fn name_of(who: Who) -> String {
+    use std::fmt::Write as _;
+    match who {
+        Who::Network(network) => format!("n:{network}"),
+        Who::User(SubjectKey(bytes)) => {
+            let mut name = "u:".to_owned();
+            for byte in bytes {
+                // Writing to a string can't fail.
+                let _ = write!(name, "{byte:02x}");
+            }
+            name
+        }
+    }
+}
+
+fn who_of(name: &str) -> Option<Who> {
+    match name.split_once(':')? {
+        ("n", network) => Prefix::parse(network).map(Who::Network),
+        ("u", hex) => u128::from_str_radix(hex, 16)
+            .ok()
+            .filter(|_| hex.len() == 32)
+            .map(|bits| Who::User(SubjectKey(bits.to_be_bytes()))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::{ClientsConfig, Listed};
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv6Addr};
+
+    proptest! {
+        #[test]
+        fn who_is_listed_is_read_as_it_was_written(bits: u128, length in 1u8..=128, v4: bool) {
+            let text = if v4 {
+                format!("{}/{}", std::net::Ipv4Addr::from_bits(bits as u32), length.min(32))
+            } else {
+                format!("{}/{length}", Ipv6Addr::from_bits(bits))
+            };
+            let Some(network) = Prefix::parse(&text) else { return Ok(()) };
+            for who in [Who::Network(network), Who::User(SubjectKey(bits.to_be_bytes()))] {
+                prop_assert_eq!(who_of(&name_of(who)), Some(who));
+            }
+        }
+
+        #[test]
+        fn any_notice_is_taken_or_left(name in ".*", text in ".*") {
+            let _ = Notices::default().take(&name, &text, 5, 1);
+        }
+    }
+
+    #[test]
+    fn a_notice_takes_the_place_of_an_earlier_one_and_one_that_is_over_or_unknown_says_nothing() {
+        let notices = Notices::default();
+        let address: IpAddr = "203.0.113.7".parse().unwrap();
+        let listed = |now| notices.lists.client(&ClientsConfig::default(), address, now);
+        notices.take("n:203.0.113.7/32", "block too much", 100, 1).unwrap();
+        assert_eq!(listed(50), Listed::Blocked("too much".into()));
+        assert_eq!(listed(100), Listed::No);
+        notices.take("n:203.0.113.7/32", "later thing", 200, 50).unwrap();
+        assert_eq!(listed(50), Listed::Blocked("too much".into()));
+        notices.take("n:203.0.113.7/32", "allow ", 200, 50).unwrap();
+        assert_eq!(listed(150), Listed::Allowed);
+        notices.take("n:203.0.113.7/32", "gone", 200, 150).unwrap();
+        assert_eq!(listed(150), Listed::No);
+    }
+}

@@ -1,0 +1,189 @@
+//! Carries notices between the processes: what is said here is written at once, and what others say is read once a
+//! second, by its version. This has a connection of its own, so that a long list never stands before a request.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Value};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Connector, Link};
+use crate::clock::Now;
+use crate::store::memory::MemoryStore;
+use crate::store::notices::Notice;
+use crate::store::runtime::jittered;
+use crate::store::status::Status;
+use crate::store::{Reply, StoreError};
+
+const SCRIPT: &str = include_str!("lua/notice.lua");
+/// How often others are listened to, and how soon again after a failure.
+const POLL: Duration = Duration::from_secs(1);
+/// How long the servers may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Notices that are read at once.
+const PAGE: usize = 500;
+/// Notices that a store keeps at most.
+const MOST: usize = 100_000;
+
+/// A notice that waits to be written, with who waits for that.
+pub(in crate::store) struct Publication {
+    pub(in crate::store) notice: Notice,
+    pub(in crate::store) reply: Reply<()>,
+}
+
+/// What is kept from turn to turn.
+struct Session {
+    connector: Arc<Connector>,
+    /// What was said, the names by version, and the names by their end. They are in one slot of a cluster.
+    keys: [String; 3],
+    link: Option<Link>,
+    /// Not before then is a connection tried again.
+    retry: Instant,
+    /// The newest version that was read.
+    seen: f64,
+}
+
+/// Writes and reads until nobody can say anything any more.
+pub(in crate::store) async fn run(
+    connector: Arc<Connector>,
+    status: Arc<Status>,
+    local: Weak<MemoryStore>,
+    mut said: UnboundedReceiver<Publication>,
+) {
+    let base = format!("{}{{notices}}", connector.config().prefix);
+    let keys = [base.clone(), format!("{base}:versions"), format!("{base}:ends")];
+    let retry = Instant::now();
+    let mut session = Session { connector, keys, link: None, retry, seen: 0.0 };
+    let mut next = retry;
+    loop {
+        match timeout_at(next, said.recv()).await {
+            Ok(Some(Publication { notice, reply })) => reply(session.write(&notice).await),
+            Ok(None) => return,
+            Err(_) => {
+                let Some(local) = local.upgrade() else { return };
+                // What can't be read now is read the next time.
+                let _ = session.read(&local, &status).await;
+                next = Instant::now() + jittered(POLL);
+            }
+        }
+    }
+}
+
+impl Session {
+    async fn link(&mut self) -> Result<Link, StoreError> {
+        if let Some(link) = &self.link {
+            return Ok(link.clone());
+        }
+        if Instant::now() < self.retry {
+            return Err(StoreError::Unavailable);
+        }
+        let connected = self.connector.connect(Some(PATIENCE)).await;
+        self.retry = Instant::now() + POLL / 2;
+        let link = connected.map_err(|_| StoreError::Unavailable)?;
+        self.link = Some(link.clone());
+        Ok(link)
+    }
+
+    async fn write(&mut self, notice: &Notice) -> Result<(), StoreError> {
+        let mut link = self.link().await?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
+        command.arg(&notice.name).arg(&notice.text).arg(notice.ms).arg(MOST);
+        match link.command(&command).await {
+            Ok(Value::Int(1)) => Ok(()),
+            Ok(Value::Int(0)) => Err(StoreError::Overloaded),
+            Ok(_) => Err(StoreError::Refused),
+            Err(_) => {
+                self.link = None;
+                Err(StoreError::Unavailable)
+            }
+        }
+    }
+
+    /// Takes in what is new, page by page.
+    async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<(), StoreError> {
+        loop {
+            let mut link = self.link().await?;
+            let page = self.page(&mut link).await;
+            let Some(page) = page else {
+                self.link = None;
+                return Err(StoreError::Unavailable);
+            };
+            let now_us = status.clock(Now::read()).mono_us;
+            for (name, text, until_us, version) in &page {
+                // Where there is no room, it is not known here: the store has no more room than this process.
+                let _ = local.notices().take(name, text, *until_us, now_us);
+                self.seen = self.seen.max(*version);
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next notices: name, text, end and version. `None` where they can't be read.
+    async fn page(&mut self, link: &mut Link) -> Option<Vec<(String, String, u64, f64)>> {
+        let [said, versions, _] = &self.keys;
+        let mut ask = Pipeline::new();
+        ask.cmd("ZREVRANGE").arg(versions).arg(0).arg(0).arg("WITHSCORES");
+        ask.cmd("ZRANGEBYSCORE").arg(versions).arg(format!("({:.0}", self.seen)).arg("+inf");
+        ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
+        let answers = link.send(&ask).await.ok()?;
+        let [newest, page] = answers.as_slice() else { return None };
+        let newest = scored(newest)?.first().map_or(0.0, |(_, version)| *version);
+        if newest < self.seen {
+            // The store has lost what it had, and begins anew.
+            self.seen = 0.0;
+            return Some(Vec::new());
+        }
+        let page = scored(page)?;
+        if page.is_empty() {
+            return Some(Vec::new());
+        }
+        let mut fetch = Cmd::new();
+        fetch.arg("HMGET").arg(said);
+        for (name, _) in &page {
+            fetch.arg(name);
+        }
+        let Value::Array(texts) = link.command(&fetch).await.ok()? else { return None };
+        let read = page.into_iter().zip(&texts).map(|((name, version), text)| {
+            // What was taken away in between is over.
+            let (until, text) = text_of(text).and_then(|text| text.split_once(' ')).unzip();
+            let until_us = until.and_then(|until| until.parse().ok()).unwrap_or(0);
+            (name, text.unwrap_or_default().to_owned(), until_us, version)
+        });
+        Some(read.collect())
+    }
+}
+
+/// Members of a sorted set with their scores.
+fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
+    let Value::Array(values) = value else { return None };
+    let pair = |pair: &[Value]| match pair {
+        [name, score] => {
+            let score = match score {
+                Value::Double(score) => *score,
+                other => text_of(other)?.parse().ok()?,
+            };
+            Some((text_of(name)?.to_owned(), score))
+        }
+        _ => None,
+    };
+    match values.first() {
+        // RESP3 answers in pairs.
+        Some(Value::Array(_)) => values
+            .iter()
+            .map(|item| if let Value::Array(item) = item { pair(item) } else { None })
+            .collect(),
+        _ => values.chunks(2).map(pair).collect(),
+    }
+}
+
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
