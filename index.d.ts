@@ -413,15 +413,6 @@ declare namespace guard {
     readonly maxBytes?: Size | undefined
   }
 
-  /** How revocations are kept. */
-  export interface RevocationOptions {
-    /**
-     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
-     * its own, and a token that is revoked in one is still good in the others.
-     */
-    readonly scope?: 'process' | undefined
-  }
-
   /** The memory store. Cluster processes do not share it: each counts for itself. */
   export interface MemoryStoreOptions {
     /**
@@ -439,7 +430,7 @@ declare namespace guard {
   }
 
   /**
-   * How a list of revocations that processes share is looked at: only with a shared store. Each process has a copy of the
+   * How a list of revocations that processes share is looked at: only with a `redis` store. Each process has a copy of the
    * list and follows the store, so that a request asks nobody. While the copy can't be trusted, a request with a token is
    * refused with 503 `revocation_stale`: also between the start of a process and the moment when it has read the list
    * ({@link Guard.ready}).
@@ -463,6 +454,11 @@ declare namespace guard {
      * @default 'deny'
      */
     readonly onStale?: 'deny' | 'probe' | undefined
+    /**
+     * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
+     * its own, and a token that is revoked in one is still good in the others. Nothing else may be given then.
+     */
+    readonly scope?: 'process' | undefined
   }
 
   // ---------------------------------------------------------------------------------------------------- headers

@@ -35,7 +35,7 @@ test('everything that index.d.ts promises at run time is there', () => {
   for (const name of ['securityStack', 'headers', 'cors', 'rateLimit', 'authenticate', 'validate', 'authorize', 'require', 'jwks', 'health', 'ready', 'close']) {
     assert.equal(typeof one[name], 'function', name)
   }
-  assert.deepEqual(Object.keys(one.limits).sort(), ['allow', 'block', 'consume', 'get', 'penalize', 'reset', 'reward', 'signal', 'unblock'])
+  assert.deepEqual(Object.keys(one.limits).sort(), ['allow', 'block', 'consume', 'get', 'penalize', 'reset', 'reward', 'set', 'signal', 'unblock'])
   assert.deepEqual(Object.keys(one.tokens).sort(), ['issue', 'jwks', 'verify'])
   assert.deepEqual(Object.keys(one.revoke).sort(), ['key', 'session', 'subject', 'token'])
 })

@@ -8,20 +8,19 @@ import { expresses, serve } from './helpers/http.mjs'
 import { startMemcached, startRedis } from './helpers/servers.mjs'
 
 const [, express] = expresses[0]
-const [redis, one, two] = await Promise.all([startRedis(), startMemcached(), startMemcached()])
-after(() => Promise.all([redis, one, two].map((server) => server.stop())))
-const memcached = (...servers) => (i) => {
-  const addresses = servers.map(({ port }) => `127.0.0.1:${port}`)
-  return { memcached: { servers: addresses, prefix: `case${servers.length}-${i}:`, timeout: '5s' } }
-}
+const [redis, memcached, memcached2] = await Promise.all([startRedis(), startMemcached(), startMemcached()])
+after(() => Promise.all([redis.stop(), memcached.stop(), memcached2.stop()]))
+const memcachedAt = (servers) => (i) => ({
+  memcached: { servers: servers.map(({ port }) => `127.0.0.1:${port}`), prefix: `case${servers.length}-${i}:`, timeout: '5s' }
+})
 
 // The option `store` for the case of this number. Requests wait longer than they would in production: these tests are
 // about counts, and machines that run tests are slow.
 const STORES = {
   memory: () => undefined,
   redis: (i) => ({ redis: { url: redis.url, prefix: `case${i}:`, timeout: '5s' } }),
-  memcached: memcached(one),
-  'two memcached': memcached(one, two)
+  memcached: memcachedAt([memcached]),
+  'two memcached': memcachedAt([memcached, memcached2])
 }
 
 for (const [store, option] of Object.entries(STORES)) {

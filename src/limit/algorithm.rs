@@ -357,7 +357,7 @@ impl Rule {
                 let State([window, _]) = state;
                 window.saturating_mul(self.window_us)
             }
-            _ => ceil_div(to_u128(state).saturating_sub(self.full + self.slack), self.scale),
+            _ => ceil_div(to_u128(state).saturating_sub(self.reach()), self.scale),
         }
     }
 

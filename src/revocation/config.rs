@@ -97,9 +97,7 @@ impl RevocationConfig {
         let unsafe_there = "can't be kept in Memcached, which may forget it";
         let Some(value) = value else { return Err(conflict(path.to_owned(), unsafe_there)) };
         let options = Options::read(path, value, &["scope", "mode", "maxStaleness", "onStale"])?;
-        if let Some(key) =
-            ["mode", "maxStaleness", "onStale"].into_iter().find(|key| options.has(key))
-        {
+        if let Some(key) = SHARED.into_iter().find(|key| options.has(key)) {
             return Err(conflict(options.path_of(key), "is about a list that processes share"));
         }
         match options.one_of("scope", &[("process", ())])? {

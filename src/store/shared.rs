@@ -26,7 +26,7 @@ pub trait Backend: Sized {
     const KIND: &'static str;
 
     /// What tells two configurations apart: guards with the same one share a store.
-    fn identity(&self) -> [u8; 32];
+    fn digest(&self) -> [u8; 32];
 
     /// What is kept in this process.
     fn local(&self) -> &MemoryConfig;
@@ -63,7 +63,7 @@ impl SharedStore {
     pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
-        let identity = (B::KIND, backend.identity());
+        let identity = (B::KIND, backend.digest());
         let local = MemoryStore::open(backend.local())?;
         let mut stores = STORES.lock();
         let stores = stores.get_or_insert_default();

@@ -103,11 +103,6 @@ impl Status {
         }
     }
 
-    /// Whether the store's clock was ever read.
-    pub(super) fn knows_clock(&self) -> bool {
-        self.offset_us.load(Ordering::Acquire) != UNKNOWN
-    }
-
     /// The store's clock, as far as it is known, on both clocks of a [`Now`]; else our own wall clock. Our wall clock
     /// may be wrong by any time without changing what is decided.
     #[must_use]

@@ -43,7 +43,7 @@ pub(super) struct Driver {
 impl Backend for MemcachedConfig {
     const KIND: &'static str = "memcached";
 
-    fn identity(&self) -> [u8; 32] {
+    fn digest(&self) -> [u8; 32] {
         let text =
             format!("{:?}", (&self.servers, &self.prefix, self.timeout, self.local.max_bytes));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
@@ -318,7 +318,7 @@ impl Driver {
         self.status.count_instances(statuses().map(Status::instances).max().unwrap_or(1));
         // Of several clocks the one that is ahead: what is kept here of another's is forgotten too early, not too late.
         let now = Now::read();
-        let connected = statuses().filter(|status| status.knows_clock());
+        let connected = statuses().filter(|status| status.has_answered());
         if let Some(now_us) = connected.map(|status| status.clock(now).unix_us).max() {
             self.status.observe(now_us, now);
         }

@@ -79,7 +79,8 @@ impl Book {
     fn standing(&self, demand: &Demand) -> Standing {
         let state = self.entry(demand.tag).map_or(State::default(), |entry| state(demand, entry));
         let blocked_until_us = self.entry(demand.tag + 1).map_or(0, |block| block.till_us);
-        let fits = blocked_until_us == 0 && self.rule(demand).fits(state, demand.cost, self.now_us);
+        let rule = self.rule(demand);
+        let fits = blocked_until_us == 0 && rule.fits(state, demand.cost, self.now_us);
         let factor = self.factor(demand);
         Standing { fits, state, blocked_until_us, factor, now_us: self.now_us }
     }
@@ -186,21 +187,21 @@ impl Case {
         }
         let judged = matches!(action, Action::Consume | Action::Look);
         let demands = subjects.iter().flat_map(|ask| &ask.demands);
-        // What only watches refuses nobody, and does not count what it would have refused.
         let passes =
-            |(standing, demand): (&Standing, &Demand)| standing.fits || demand.rule.is_watching();
-        let admitted = !judged || standings.iter().flatten().zip(demands).all(passes);
+            |(demand, standing): (&Demand, &Standing)| standing.fits || demand.rule.is_watching();
+        let admitted = !judged || demands.zip(standings.iter().flatten()).all(passes);
         let charged = admitted && action != Action::Look;
         if charged {
             let parts = subjects.iter().zip(&self.done).zip(&mut standings);
             for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
                 let book = book_of(books, ask.subject)?;
-                for (demand, stand) in ask.demands.iter().zip(stands) {
-                    let fits = !judged || stand.fits;
-                    if fits {
+                for (demand, standing) in ask.demands.iter().zip(stands) {
+                    // What only watches does not count what it would have refused.
+                    let counts = !judged || standing.fits;
+                    if counts {
                         book.change(demand, action);
                     }
-                    *stand = Standing { fits, ..book.standing(demand) };
+                    *standing = Standing { fits: counts, ..book.standing(demand) };
                 }
             }
         }

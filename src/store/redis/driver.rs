@@ -44,7 +44,7 @@ struct Driver {
 impl Backend for Arc<Connector> {
     const KIND: &'static str = "redis";
 
-    fn identity(&self) -> [u8; 32] {
+    fn digest(&self) -> [u8; 32] {
         self.config().digest
     }
 
