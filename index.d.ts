@@ -383,6 +383,7 @@ declare namespace guard {
    * restarted or flushed, and single ones when it is full. Such a key begins anew. In any span W a key is admitted at
    * most burst + limit / window × (W + s), where s is how much the processes differ in reading the server's clock:
    * below 0.1 s as a rule, 2 s at most just after one has connected. The processes' own wall clocks decide nothing.
+   * Without {@link RateLimitPolicy.exact} leases come on top, as with Redis.
    *
    * A key lives on one of the servers, picked by the text of their addresses, so all processes must write them alike. A
    * server that is away takes its keys along and no others. Revocations are never kept here, since one that is forgotten

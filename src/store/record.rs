@@ -1,7 +1,7 @@
-//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and one
-//! for each block, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all little
-//! endian; numbers above 32 bits are doubles, for the scripts of Redis. An odd tag is a block, of the limit with the
-//! even tag below it, and lasts as long as its entry.
+//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and for
+//! each block and signal, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all
+//! little endian; numbers above 32 bits are doubles, for the scripts of Redis. Behind the tag of a limit, which is a
+//! multiple of four, are that of its block and that of its signal; they last as long as their entries.
 
 use crate::limit::WireState;
 

@@ -18,7 +18,7 @@ fn subject(number: u8) -> SubjectKey {
 }
 
 fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> Case {
-    let demands = vec![Demand { tag: 2, rule, cost }];
+    let demands = vec![Demand { tag: 4, rule, cost }];
     let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone() };
     Case::new(Question { action, subjects: subjects.iter().map(ask).collect() })
 }
@@ -170,7 +170,7 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     let [strict, watching] = [4, 2].map(|limit| rule(Algorithm::Gcra, limit, 3_600_000));
     let watching = watching.watching();
     let demands =
-        vec![Demand { tag: 2, rule: strict, cost: 1 }, Demand { tag: 4, rule: watching, cost: 1 }];
+        vec![Demand { tag: 4, rule: strict, cost: 1 }, Demand { tag: 8, rule: watching, cost: 1 }];
     let subjects = vec![SubjectAsk { subject: subject(1), demands }];
     let mut verdicts = Vec::new();
     for _ in 0..5 {
@@ -194,7 +194,7 @@ proptest! {
     fn records_of_any_bytes_never_panic_and_never_raise_a_limit(
         algorithm in algorithms(),
         junk in proptest::collection::vec(any::<u8>(), 0..120),
-        entries in proptest::collection::vec((0u32..4, any::<u32>(), any::<u32>(), 0u64..1 << 53, 0u64..1 << 53), 0..4),
+        entries in proptest::collection::vec((4u32..8, any::<u32>(), any::<u32>(), 0u64..1 << 53, 0u64..1 << 53), 0..4),
         window_ms in 10u64..34_560_000_000,
     ) {
         let mut record = Vec::new();
