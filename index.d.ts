@@ -1121,6 +1121,7 @@ declare namespace guard {
      * network decides, as in {@link ClientsOptions}; of two calls for one client, the later one.
      *
      * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds here all the same.
+     * With Memcached it holds in this process alone.
      *
      * @param reason for the `log` event alone, at most 200 bytes.
      */
@@ -1142,7 +1143,8 @@ declare namespace guard {
      * Gives a limit of this guard other figures while it runs: at once in this process, and with Redis within 3 s in all
      * others. What is left out of `window`, `burst` and `tiers` stays as it was configured; the figures are checked as they
      * are when a guard is built. Counts begin anew. It holds for 400 days at most, also for processes that start later, as
-     * long as the limit is configured as it is here: a deploy with other options wins.
+     * long as the limit is configured as it is here: a deploy with other options wins. With Memcached it holds in this
+     * process alone.
      */
     set(policy: LimitChange): Promise<void>
     /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
