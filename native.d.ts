@@ -16,8 +16,8 @@ export declare function abandon(ticket: number): void
 export declare function arrived(): Array<number>
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput}`: its
- * number, and members of `input` that the policy reads and no request has.
+ * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
+ * number, members of `input` that the policy reads and no request has, and whether its store is a shared one.
  */
 export declare function createGuard(config: string): string
 
@@ -49,7 +49,11 @@ export declare function knowsLimit(guard: number, name: string): string
 /** Refuses a key for a duration (JSON of a `Duration`), whatever it has left. */
 export declare function limitBlock(guard: number, name: string, key: Array<string>, duration: string): string
 
-/** Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts. */
+/**
+ * Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+ *
+ * This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
+ */
 export declare function limitConsume(guard: number, name: string, key: Array<string>, cost: number): string
 
 /** How a key of a limit stands. Answers `KeyState` of index.d.ts. */
@@ -74,7 +78,7 @@ export declare function limitSignal(guard: number, key: string, options: string)
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
 /** Names the function that is called when answers have come for this thread. */
-export declare function listen(wake: (() => void)): void
+export declare function listen(wake: () => void): void
 
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
@@ -94,7 +98,11 @@ export declare function revokeSession(guard: number, session: string): string
 /** Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now. */
 export declare function revokeSubject(guard: number, subject: string, before?: number | undefined | null): string
 
-/** Revokes one token: the whole token, or its `jti` with its `exp` in seconds. */
+/**
+ * Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
+ *
+ * This and the calls below answer `{"later": ticket}` where the list is shared.
+ */
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null): string
 
 /**
@@ -115,7 +123,7 @@ export declare function tokenIssue(guard: number, claims: string, options: strin
 /** The public keys as a JWK set; empty where there is but a secret. */
 export declare function tokenJwks(guard: number): string
 
-/** Verifies a token, revocation included. Answers its claims. */
+/** Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store is asked. */
 export declare function tokenVerify(guard: number, token: string): string
 
 /** Goes on with a request that a limit has held back. */

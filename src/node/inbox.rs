@@ -33,7 +33,7 @@ thread_local! {
 }
 
 /// Names the function that is called when answers have come for this thread.
-#[napi(catch_unwind)]
+#[napi(catch_unwind, ts_args_type = "wake: () => void")]
 pub fn listen(wake: Wake) {
     let inbox = Inbox { arrived: Mutex::default(), woken: AtomicBool::new(false), wake };
     INBOX.set(Some(Arc::new(inbox)));
