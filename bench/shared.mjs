@@ -67,7 +67,7 @@ async function lease() {
     { rate: 1000, keys: 6, load: 0.9 },
     { rate: 1000, keys: 3, load: 3 },
   ]) {
-    const seconds = 12
+    const seconds = 25
     const limit = rate * 60
     const burst = rate * 6
     const policies = [{ name: 'lease', limit, window: 60_000, burst }]
