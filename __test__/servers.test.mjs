@@ -24,12 +24,17 @@ async function hangs(promise, ms = 300) {
   return (await Promise.race([promise, sleep(ms, open)])) === open
 }
 
+/** Whether nobody listens on a port. */
 async function refuses(port) {
   const socket = net.connect({ host: '127.0.0.1', port })
-  const error = await Promise.race([once(socket, 'connect').then(() => null), once(socket, 'error').then(([error]) => error)])
-    .catch((error) => error)
-  socket.destroy()
-  return error?.code === 'ECONNREFUSED'
+  try {
+    await once(socket, 'connect')
+    return false
+  } catch (error) {
+    return error.code === 'ECONNREFUSED'
+  } finally {
+    socket.destroy()
+  }
 }
 
 async function millisecondsOf(promise) {
@@ -297,8 +302,9 @@ test('servers do not keep the process open, and end with it however it ends', as
     const memcached = await startMemcached()
     const proxy = await startFaultProxy(redis.port)
     await redis.client({ port: proxy.port }).command('PING')
+    const [, folder] = await redis.command('CONFIG', 'GET', 'dir')
     redis.pause()
-    console.log(redis.port, memcached.port)
+    console.log(redis.port, memcached.port, folder)
   `
   const endings = [
     ['', 0, null],
@@ -313,9 +319,9 @@ test('servers do not keep the process open, and end with it however it ends', as
       let printed = ''
       child.stdout.on('data', (chunk) => (printed += chunk))
       assert.deepEqual(await once(child, 'close'), expected, ending)
-      const ports = printed.trim().split(' ').map(Number)
-      assert.equal(ports.length, 2)
-      for (const port of ports) await waitUntil(`port ${port} is free after ${ending}`, () => refuses(port), 3000)
+      const [redis, memcached, folder] = printed.trim().split(' ')
+      const gone = async () => (await refuses(redis)) && (await refuses(memcached)) && !existsSync(folder)
+      await waitUntil(`the servers are gone after '${ending}'`, gone, 3000)
     })
   )
 })

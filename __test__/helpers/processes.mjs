@@ -95,7 +95,7 @@ export async function answersOf(servers, ask) {
  */
 export async function startServer({ program, args, isReady, port, folder }) {
   const start = async (port) => {
-    const running = spawnServer(program, args(port))
+    const running = spawnServer(program, args(port), folder)
     try {
       await waitUntil(`${program} on port ${port}`, () => {
         running.assertAlive()
@@ -146,7 +146,7 @@ async function startOnFreePort(start) {
   }
 }
 
-function spawnServer(program, args) {
+function spawnServer(program, args, folder) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   let tail = ''
   let failure = null
@@ -155,7 +155,7 @@ function spawnServer(program, args) {
     stream.unref()
   }
   children.add(child)
-  const unwatch = child.pid === undefined ? () => {} : watch(child.pid)
+  const unwatch = child.pid === undefined ? () => {} : watch(child.pid, folder)
   const gone = new Promise((resolve) => {
     const end = (why) => {
       failure = Object.assign(new Error(why), { final: true })
@@ -183,10 +183,10 @@ function spawnServer(program, args) {
   }
 }
 
-// A shell that waits for a line, and kills the server where the end of this process closes the pipe before it comes.
-function watch(pid) {
-  const script = 'read -r line || kill -9 "$1"'
-  const watcher = spawn('sh', ['-c', script, 'sh', pid], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+// A shell that waits for a line, and clears up where the end of this process closes the pipe before it comes.
+function watch(pid, folder = '') {
+  const script = 'read -r line || { kill -9 "$1"; rm -rf "$2"; }'
+  const watcher = spawn('sh', ['-c', script, 'sh', String(pid), folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
   watcher.unref()
   watcher.stdin.unref()
   watcher.stdin.on('error', () => {})
