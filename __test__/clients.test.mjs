@@ -7,17 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createGuard } from 'keepstone'
 import { bearer, expresses, serve } from './helpers/http.mjs'
 import { jwt } from './helpers/articles.mjs'
-import { startFaultProxy, startRedis, waitUntil } from './helpers/servers.mjs'
+import { startFaultProxy, waitUntil } from './helpers/servers.mjs'
+import { memoryAndRedis } from './helpers/stores.mjs'
 
 const [, express] = expresses[0]
-const redis = await startRedis()
+const { redis, stores } = await memoryAndRedis('lists')
 after(() => redis.stop())
-
-let prefixes = 0
-const STORES = {
-  memory: () => ({}),
-  redis: () => ({ store: { redis: { url: redis.url, prefix: `lists${prefixes++}:`, timeout: '5s' } } })
-}
 
 async function api(config, use) {
   const guard = createGuard(config)
@@ -35,7 +30,7 @@ const statuses = async (send, request, count = 3) => {
   return seen.join(' ')
 }
 
-for (const [store, option] of Object.entries(STORES)) {
+for (const [store, option] of Object.entries(stores)) {
   test(`${store}: configured networks are refused or not limited, and the longest one decides`, () =>
     api({ ...option(), rateLimit, clients: { allow: ['127.0.0.2', '127.0.4.0/24'], block: ['127.0.3.0/24', '127.0.4.4'] } }, async (send) => {
       assert.equal(await statuses(send, { from: '127.0.0.1' }), '200 200 429')

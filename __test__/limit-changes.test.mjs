@@ -4,21 +4,17 @@ import assert from 'node:assert/strict'
 import test, { after } from 'node:test'
 import { createGuard } from 'keepstone'
 import { expresses, serve } from './helpers/http.mjs'
-import { startRedis, waitUntil } from './helpers/servers.mjs'
+import { waitUntil } from './helpers/servers.mjs'
+import { memoryAndRedis } from './helpers/stores.mjs'
 
 const [, express] = expresses[0]
-const redis = await startRedis()
+const { redis, stores } = await memoryAndRedis('set')
 after(() => redis.stop())
 
-let prefixes = 0
-const STORES = {
-  memory: () => ({}),
-  redis: () => ({ store: { redis: { url: redis.url, prefix: `set${prefixes++}:`, timeout: '5s' } } })
-}
 const K = '127.0.0.1'
 const policy = (more) => ({ name: 'api', limit: 5, window: '300d', exact: true, ...more })
 
-for (const [store, option] of Object.entries(STORES)) {
+for (const [store, option] of Object.entries(stores)) {
   test(`${store}: a limit of the guard and one of a route change at once in this process`, async () => {
     const guard = createGuard({ ...option(), rateLimit: policy() })
     const app = express()

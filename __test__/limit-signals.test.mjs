@@ -6,17 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createGuard } from 'keepstone'
 import { bearer, expresses, serve } from './helpers/http.mjs'
 import { jwt } from './helpers/articles.mjs'
-import { startRedis } from './helpers/servers.mjs'
+import { memoryAndRedis } from './helpers/stores.mjs'
 
 const [, express] = expresses[0]
-const redis = await startRedis()
+const { redis, stores } = await memoryAndRedis('signal')
 after(() => redis.stop())
 
-let prefixes = 0
-const STORES = {
-  memory: () => ({}),
-  redis: () => ({ store: { redis: { url: redis.url, prefix: `signal${prefixes++}:`, timeout: '5s' } } })
-}
 const K = '127.0.0.1'
 const policy = (more) => ({ name: 'api', limit: 20, window: '300d', exact: true, ...more })
 
@@ -34,7 +29,7 @@ async function admitted(send, request) {
   return 100
 }
 
-for (const [store, option] of Object.entries(STORES)) {
+for (const [store, option] of Object.entries(stores)) {
   for (const algorithm of ['gcra', 'fixed-window', 'sliding-window']) {
     test(`${store}, ${algorithm}: a client's limits are tighter or wider, and nobody else's`, () =>
       api({ ...option(), rateLimit: policy({ algorithm }) }, async (send, { limits }) => {
