@@ -11,9 +11,9 @@ const { flushSoon } = require('./store.js')
 const kDue = Symbol('keepstone.due')
 
 /** Hands a receipt in when the response is over. `state` is what is kept on the request. */
-function keepReceipt(state, res, receipt) {
+function keepReceipt(state, req, res, receipt) {
   // Nothing more is ever heard of a response that is over.
-  if (isOver(res)) return handIn(res, receipt)
+  if (isOver(req, res)) return handIn(res, receipt)
   if (state.receipts !== null) {
     state.receipts.push(receipt)
     return
@@ -28,11 +28,11 @@ function keepReceipt(state, res, receipt) {
   }
   // 'close' follows 'finish', and comes alone where the client went away.
   res.once('close', over)
-  const forget = whenClosed(res.req, over)
+  const forget = whenClosed(req, over)
 }
 
-function isOver(res) {
-  return res.destroyed === true || res.stream?.destroyed === true || res.req?.socket?.destroyed === true
+function isOver(req, res) {
+  return res.destroyed === true || res.stream?.destroyed === true || req.socket?.destroyed === true
 }
 
 /**
@@ -40,7 +40,7 @@ function isOver(res) {
  * (pipelining) has no socket yet, and is never closed where that is. Returns what takes it back.
  */
 function whenClosed(req, over) {
-  const socket = req?.socket
+  const { socket } = req
   // A stream of HTTP/2 closes by itself.
   if (typeof socket?.once !== 'function' || req.httpVersionMajor >= 2) return () => {}
   let due = socket[kDue]
