@@ -89,11 +89,11 @@ test('a request that takes longer than `timeout` keeps its place, and gives it b
   const [one, two] = await peers(t, 2, config(redis, { name: 'reports', concurrent: 1, timeout: '1s' }))
   const slow = one.get('/slow/4000')
   await takes(two, 1)
-  let over = false
-  slow.then(() => (over = true))
-  while (!over) {
+  const seen = { over: false }
+  slow.then(() => (seen.over = true))
+  while (!seen.over) {
     const { status } = await two.get('/slow/0')
-    assert.ok(status === 429 || over, 'nobody else is let in before it has ended')
+    assert.ok(status === 429 || seen.over, 'nobody else is let in before it has ended')
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   assert.equal((await slow).status, 200)

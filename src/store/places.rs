@@ -39,7 +39,7 @@ const MOST_UNHEARD: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Places {
     /// What the names of this process begin with; `None` where there was no chance to be had.
-    process: Option<[u8; 8]>,
+    process: Option<u64>,
     next: AtomicU64,
     held: Mutex<HashMap<PlaceId, Kept>>,
     /// Given back, but the store may not have heard it; with when that is over anyway.
@@ -64,7 +64,7 @@ impl Default for Places {
     fn default() -> Self {
         let mut process = [0; 8];
         Self {
-            process: getrandom::fill(&mut process).is_ok().then_some(process),
+            process: getrandom::fill(&mut process).is_ok().then(|| u64::from_le_bytes(process)),
             next: AtomicU64::new(0),
             held: Mutex::default(),
             unheard: Mutex::default(),
@@ -77,10 +77,8 @@ impl Default for Places {
 
 impl Places {
     fn name(&self) -> Option<PlaceId> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        let [a, b, c, d, e, f, g, h] = self.process?;
-        let [i, j, k, l, m, n, o, p] = number;
-        Some(PlaceId([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(PlaceId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
     }
 
     /// What was given back, and the store has not heard of.

@@ -44,7 +44,10 @@ fn a_request_holds_its_place_until_it_is_over_however_long_that_is() {
         assert_eq!((refused.allowed, refused.retry_after), (false, Some(1)));
         assert_eq!(refused.rate_limit, r#""reports";r=0"#);
         let refusal = refused.to_refusal().unwrap();
-        assert_eq!(refusal.detail, "too many requests of `reports` are under way, retry in 1 second");
+        assert_eq!(
+            refusal.detail,
+            "too many requests of `reports` are under way, retry in 1 second"
+        );
     }
     let other = ClientKey::parse("203.0.113.8");
     assert!(check(&limiter, &request(&other), at(0)).allowed, "others have places of their own");
@@ -180,8 +183,7 @@ fn a_flood_of_keys_neither_frees_a_place_nor_is_remembered() {
     let crowd: Vec<_> = (0..20_000_u32)
         .map(|i| {
             let stranger = ClientKey::from(std::net::IpAddr::V4(i.into()));
-            let outcomes =
-                [(); 3].map(|()| check(&limiter, &request(&stranger), at(2 * SECOND)));
+            let outcomes = [(); 3].map(|()| check(&limiter, &request(&stranger), at(2 * SECOND)));
             assert_eq!(outcomes.each_ref().map(|o| o.allowed), [true, true, false]);
             outcomes
         })
@@ -308,7 +310,11 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (json!({ "onExceed": "delay" }), "onExceed", ConflictingOptions),
         (json!({ "maxDelay": "1s" }), "maxDelay", ConflictingOptions),
         (json!({ "onExceed": "queue" }), "onExceed", InvalidOption),
-        (json!({ "onExceed": "shadow", "onStoreFailure": "closed" }), "onStoreFailure", ConflictingOptions),
+        (
+            json!({ "onExceed": "shadow", "onStoreFailure": "closed" }),
+            "onStoreFailure",
+            ConflictingOptions,
+        ),
         (json!({ "timeout": "999ms" }), "timeout", InvalidOption),
         (json!({ "timeout": "61m" }), "timeout", InvalidOption),
         (json!({ "tiers": { "pro": { "limit": 5 } } }), "tiers.pro.limit", UnknownOption),
@@ -322,7 +328,8 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
     let in_time = json!({ "name": "api", "limit": 5, "window": "1s", "timeout": "5s" });
     let error = LimitPolicy::parse_all("rateLimit", &in_time).unwrap_err();
     assert_eq!((error.path(), error.code()), ("rateLimit.timeout", ConflictingOptions));
-    let policy = LimitPolicy::parse_all("rateLimit", &json!({ "name": "api", "limit": 5, "window": "1s" }));
+    let policy =
+        LimitPolicy::parse_all("rateLimit", &json!({ "name": "api", "limit": 5, "window": "1s" }));
     let error = policy.unwrap()[0].changed(&json!({ "name": "api", "concurrent": 5 })).unwrap_err();
     assert_eq!((error.path(), error.code()), ("policy.concurrent", ConflictingOptions));
 }

@@ -166,8 +166,7 @@ impl Scripts {
 
     /// The command that frees some places of a key, or all.
     fn freeing(&self, call: &Call, questions: &[Question]) -> Cmd {
-        let mut command =
-            redis::cmd(if call.script == Kind::Free { "DEL" } else { "ZREM" }).to_owned();
+        let mut command = redis::cmd(if call.script == Kind::Free { "DEL" } else { "ZREM" });
         let mut places = call.parts.iter().flat_map(|part| part.places(questions)).peekable();
         if let Some(first) = places.peek() {
             command.arg(key(&self.places, &first.key));
@@ -336,6 +335,10 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
         let (reply, done) = match replies.get(i) {
             Some(Value::BulkString(bytes)) => (bytes.as_slice(), false),
             Some(Value::Int(_)) => (&[][..], !call.script.judges() && call.script != Kind::Adjust),
+            // Where there is something else, there are no places.
+            Some(Value::ServerError(error)) => {
+                (&[][..], call.script == Kind::Release && error.code() == "WRONGTYPE")
+            }
             _ => (&[][..], false),
         };
         if done {
@@ -344,16 +347,16 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
         let mut reader = Reader(reply);
         let now_us = reader.number();
         for part in &call.parts {
-            let charges = part.action(questions) == Action::Consume;
+            let consumes = part.action(questions) == Action::Consume;
             let read = now_us.and_then(|now_us| {
-                reader.part(part.of(questions), part.places(questions), charges, now_us)
+                reader.part(part.of(questions), part.places(questions), consumes, now_us)
             });
             let Some(answer) = answers.get_mut(part.question) else { continue };
             let Some((admitted, standings)) = read else {
                 *answer = Err(StoreError::Refused);
                 continue;
             };
-            if admitted && charges {
+            if admitted && consumes {
                 charged.push(part.clone());
             }
             if let Ok(answer) = answer {
@@ -376,7 +379,7 @@ impl Reader<'_> {
         &mut self,
         subjects: &[SubjectAsk],
         places: &[PlaceAsk],
-        charges: bool,
+        consumes: bool,
         now_us: u64,
     ) -> Option<(bool, Vec<Standing>)> {
         let [admitted] = self.bytes()?;
@@ -404,11 +407,11 @@ impl Reader<'_> {
         }
         for _ in places {
             let [fits] = self.bytes()?;
-            let taken = u64::from(u32::from_le_bytes(self.bytes()?));
-            let takes = u64::from(charges && admitted == 1 && fits == 1);
+            let others = u64::from(u32::from_le_bytes(self.bytes()?));
+            let own = u64::from(consumes && admitted == 1 && fits == 1);
             standings.push(Standing {
                 fits: fits == 1,
-                state: State([taken + takes, 0]),
+                state: State([others + own, 0]),
                 factor: WHOLE,
                 blocked_until_us: 0,
                 now_us,
@@ -443,15 +446,57 @@ mod tests {
         fn a_reply_of_any_bytes_is_an_answer_or_a_fault_and_never_a_pass_by_accident(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
             limits in 1usize..4,
+            places in 0u8..3,
         ) {
-            let questions = [question(limits)];
+            let mut asked = question(limits);
+            asked.places = (0..places).map(|i| place(i, i)).collect();
+            let questions = [asked];
             let calls = calls(&questions, false);
             let results = read(&calls, &[Value::BulkString(bytes.clone())], &questions);
             if let Some(Ok(answer)) = results.answers.first() {
-                prop_assert_eq!(answer.standings.len(), limits);
+                prop_assert_eq!(answer.standings.len(), limits + usize::from(places));
                 prop_assert_eq!(answer.admitted, bytes.get(8) == Some(&1));
             }
         }
+    }
+
+    fn place(key: u8, id: u8) -> PlaceAsk {
+        let id = crate::store::ask::PlaceId([id; 16]);
+        PlaceAsk { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
+    }
+
+    #[test]
+    fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key() {
+        let release = |places| Question::of_places(Action::Release, places);
+        let mut wants = question(1);
+        wants.places = vec![place(1, 9)];
+        let questions = [
+            wants,
+            release(vec![place(1, 1), place(2, 2)]),
+            question(1),
+            release(vec![place(1, 3)]),
+        ];
+        let calls = calls(&questions, false);
+        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(scripts, [Kind::Release, Kind::Release, Kind::Judge, Kind::JudgeOne]);
+        let scripts = Scripts::new("t:");
+        let command = scripts.command(&calls[0], &questions, By::Digest);
+        let args: Vec<_> = command.args_iter().collect();
+        // ZREM, the key, and both of its places.
+        assert_eq!(args.len(), 4);
+        for reply in [Value::Int(1), Value::Int(0)] {
+            let results = read(&calls[..1], &[reply], &questions[1..2]);
+            assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Vec::new() })]);
+        }
+    }
+
+    #[test]
+    fn a_cluster_judges_each_place_by_itself() {
+        let mut wants = question(1);
+        wants.places = vec![place(1, 1), place(2, 2)];
+        let calls = calls(&[wants], true);
+        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(scripts, [Kind::JudgeOne, Kind::Judge, Kind::Judge]);
     }
 
     #[test]
