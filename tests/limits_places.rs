@@ -250,17 +250,21 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
     }
     println!("{done} operations, {admitted} admitted, {refused} refused");
     assert!(admitted > operations / 50 && refused > operations / 50);
-    let keys: Vec<String> = connection.keys("t:*").unwrap();
-    for key in keys.iter().filter(|key| *key != "t:live") {
-        let left: i64 = connection.pttl(key).unwrap();
-        assert!(left > 0 || left == -2, "{key} stays for ever");
-    }
+    every_key_has_an_end(&mut connection);
     ask(&store, &[Question::of_places(Action::Release, run.held)]);
     sleep(Duration::from_millis(60));
     let left: Vec<String> = connection.keys("t:p:*").unwrap();
     for key in left {
         let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).unwrap();
         assert_ne!(kind, "zset", "{key}: what was given back leaves nothing behind");
+    }
+}
+
+fn every_key_has_an_end(connection: &mut redis::Connection) {
+    let keys: Vec<String> = connection.keys("t:*").unwrap();
+    for key in keys.iter().filter(|key| *key != "t:live") {
+        let left: i64 = connection.pttl(key).unwrap();
+        assert!(left > 0 || left == -2, "{key} stays for ever");
     }
 }
 
