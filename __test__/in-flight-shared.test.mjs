@@ -173,3 +173,17 @@ test('Memcached: a limit of requests under way is refused when the guard is buil
     message: /memcached/
   })
 })
+
+test('a user of Redis with the documented rights holds, renews and gives back places', async (t) => {
+  const rules = '~keepstone:* +eval +evalsha +time +get +set +del +zadd +zrem +zremrangebyscore +zcard +zcount +pexpire +pttl'
+  const redis = await forTest(t, startRedis({ acl: [{ user: 'limits', password: 'hunter2', rules }] }))
+  const url = redis.url.replace('://', '://limits:hunter2@')
+  const [one, two] = await peers(t, 2, config({ url }, { name: 'reports', concurrent: 2, timeout: '1s', onStoreFailure: 'closed' }))
+  const slow = one.get('/slow/3000')
+  await takes(two, 1)
+  await two.call('limits.reset', 'reports', K)
+  // It is renewed.
+  await takes(two, 1)
+  assert.equal((await slow).status, 200)
+  await takes(two, 0)
+})
