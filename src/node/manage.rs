@@ -14,6 +14,7 @@ use crate::engine::{Engine, Known, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::policy::Outcome;
+use crate::refusal::Refusal;
 use crate::revocation::{Freshness, Revocations, RevokeError, SharedRevocations, stale_refusal};
 use crate::stack::{Stack, StoreAnswer, StoreAsk};
 use crate::store::{Reply, StoreError};
@@ -70,7 +71,12 @@ impl From<RevokeError> for Failure {
 
 impl From<TokenDenial> for Failure {
     fn from(denial: TokenDenial) -> Self {
-        let refusal = denial.to_refusal();
+        denial.to_refusal().into()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
         Self(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
     }
 }
@@ -433,8 +439,7 @@ pub fn token_verify(guard: u32, token: String) -> String {
 
 /// Nobody knows at the moment what is revoked.
 fn stale() -> Failure {
-    let refusal = stale_refusal();
-    Failure(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
+    stale_refusal().into()
 }
 
 /// The public keys as a JWK set; empty where there is but a secret.

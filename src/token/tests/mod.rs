@@ -7,6 +7,7 @@ mod cached;
 mod claims;
 mod config;
 mod issue;
+mod rfc;
 
 use std::sync::{Arc, OnceLock};
 
