@@ -3,13 +3,11 @@
 //!
 //! A ratio is taken within each round, then the median over the rounds: what disturbs the machine disturbs neighbours
 //! alike.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    missing_docs,
-    reason = "a measurement, not a part of the library"
+    clippy::disallowed_methods,
+    reason = "a measurement of real time, and no part of the library"
 )]
 
 use std::hint::black_box;
@@ -41,7 +39,9 @@ fn main() {
     let p384 = EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
     let ed = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let ed_pair = Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap();
-    println!("{ROUNDS} rounds of {CALLS} calls each; us per call, medians; ratio: median (least-greatest)");
+    println!(
+        "{ROUNDS} rounds of {CALLS} calls each; us per call, medians; ratio: median (least-greatest)"
+    );
     compare(
         "RS256",
         rsa.as_der().unwrap().as_ref(),

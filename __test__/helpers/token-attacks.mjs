@@ -118,8 +118,8 @@ function signatures() {
   // s + L for Ed25519 (RFC 8032 section 5.1.7): the second spelling of one signature.
   const ed = good({}, claims(), 'EdDSA')
   const bytes = Buffer.from(ed.slice(ed.lastIndexOf('.') + 1), 'base64url')
-  const s = BigInt(`0x${Buffer.from(bytes.subarray(32)).reverse().toString('hex')}`) + (1n << 252n) + 27742317777372353535851937790883648493n
-  cases.push({ name: 'EdDSA: s + L', setup: verifying('EdDSA'), token: cut(Buffer.concat([bytes.subarray(0, 32), Buffer.from(s.toString(16).padStart(64, '0'), 'hex').reverse()]))(ed) })
+  const s = BigInt(`0x${Buffer.from(bytes.subarray(32).toReversed()).toString('hex')}`) + (1n << 252n) + 27742317777372353535851937790883648493n
+  cases.push({ name: 'EdDSA: s + L', setup: verifying('EdDSA'), token: cut(Buffer.concat([bytes.subarray(0, 32), Buffer.from(s.toString(16).padStart(64, '0'), 'hex').toReversed()]))(ed) })
   for (const [name, secret] of [['an empty secret', ''], ['a zero byte', '\0'], ['the word secret', 'secret'], ['the issuer', ISSUER], ['the algorithm', 'HS256'], ['half of the secret', ALGORITHMS.HS256.secret.slice(0, 32)]]) {
     cases.push({ name: `HS256: by ${name}`, setup: hs, token: token('HS256', { alg: 'HS256' }, claims(), secret) })
   }

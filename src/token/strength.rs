@@ -322,6 +322,36 @@ mod tests {
         assert!(lowest > 64.0);
     }
 
+    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, as a modulus of the flawed generator is.
+    const ROCA: &str = "8acbd6c9bc2b944ba6530a52fc31f458b2724b0f812aa5d10a987f0142869ec4c68dec1851ae4988\
+             89cefac8357e2226e5903d56c6d06421a3af44a9a8655ed26812c657c780ba2fc9e056dc6f86e0f3\
+             6ff3f18868afd897c8ca01f9aace57f8798388b305abe780201c7abd6cb969a479f8e5c131850de4\
+             853253fea9b37efe3f3456816ff8004698b78f93f1866615dfb30c9abccd70f888aba5aa1ead150e\
+             57008be01bf3df078a4a664e842379e09af796bf9fae0de65f028367bf027a82de18ad0d2951eaa3\
+             e470f421abc508bed5cca671768314a8beefe4215e440c73d6d44dd15007a2b8f1e0640640197bca\
+             a1fbe11f39a6c37ee1b62e8bbabd23af";
+
+    #[test]
+    fn a_modulus_of_the_flawed_generator_is_refused_and_its_neighbour_is_not() {
+        let bytes = |text: &str| -> Vec<u8> {
+            let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+            (0..text.len()).step_by(2).map(pair).collect()
+        };
+        let mut n = bytes(ROCA);
+        assert_eq!(n.len(), 256);
+        assert_eq!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
+        // No other number nearby has the fingerprint: what is refused is the pattern, not the size or the last byte.
+        for last in 0..=255 {
+            if n[255] != last {
+                let mut other = n.clone();
+                other[255] = last;
+                assert_ne!(judge_rsa(&other, &[1, 0, 1]), Err(WeakRsa::Roca), "{last}");
+            }
+        }
+        n[0] ^= 1;
+        assert_ne!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
+    }
+
     #[test]
     fn an_rsa_key_that_is_small_or_flawed_is_refused() {
         let odd = |len: usize| {

@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod attacks;
+mod cache_model;
 mod cached;
 mod claims;
 mod config;

@@ -20,10 +20,7 @@ fn verifies(token: &str, jwk: &Value, expected: &str) {
         "token_signature"
     );
     let (header, _) = message.split_once('.').unwrap();
-    assert_eq!(
-        payload(&format!("{header}.e30.{signature}"), jwk).unwrap_err(),
-        "token_signature"
-    );
+    assert_eq!(payload(&format!("{header}.e30.{signature}"), jwk).unwrap_err(), "token_signature");
 }
 
 /// RFC 7515 appendix A: the claims of A.1 to A.3 and A.5, line breaks and all.
