@@ -68,6 +68,14 @@ test('every attack on a key is stopped when the guard is built, not when a token
   }
 })
 
+test('issuer and audience are texts: a pattern, with which a token could keep a thread busy (CVE-2026-35041), is refused', () => {
+  const { keys } = jwtOf(controls[0].setup)
+  for (const [name, value] of [['issuer', /^(a+)+$/], ['issuer', [/x/]], ['audience', /^(a+)+$/], ['audience', [/x/]]]) {
+    const jwt = { issuer: 'https://id.example.com', audience: 'api', keys, [name]: value }
+    assert.throws(() => createGuard({ jwt }), (error) => error.code === 'ERR_INVALID_OPTION' && error.path.startsWith(`jwt.${name}`), name)
+  }
+})
+
 for (const [framework, express] of expresses) {
   test(`${framework}: every attack that a header can carry gets 401, never 200 or 500`, async () => {
     const all = [...controls, ...attacks].filter(({ setup, wire }) => wire !== false && guardOf(setup).refusal === undefined)

@@ -3,6 +3,7 @@
 // Two ways into keepstone: `verify` is guard.tokens.verify, which answers a promise, and `request` is what a request costs
 // in the middleware (guard.authenticate(): the head read, the token found in it, verified and asked for revocation, the
 // claims on req.user and read by the handler). The others are called as their README has it, without a request around them.
+// How far the core is from a bare signature check is measured in Rust: `cargo bench --bench tokens`.
 
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -40,15 +41,19 @@ function request(text) {
   }
 }
 
-const contenders = (alg, guards) => {
+/** Who takes part: `add` says how one verifies, `library` adds another library if it has the algorithm. */
+function contenders(alg) {
   const setup = { keys: [{ alg, key: keyOf(alg) }] }
-  const rival = (name) => rivals.find((one) => one.name.startsWith(name) && one.supports(alg))
   const all = []
   const add = (name, verify, sync) => all.push({ name, verify, sync, rounds: [] })
-  const library = (name, ...more) => rival(name) && add(name, rival(name).make(setup, ISSUER, AUDIENCE, ...more), name !== 'jose')
-  return { all, add, library, setup, guards }
+  const library = (name, ...more) => {
+    const found = rivals.find((one) => one.name.startsWith(`${name} `) && one.supports(alg))
+    if (found !== undefined) add(name, found.make(setup, ISSUER, AUDIENCE, ...more), name !== 'jose')
+  }
+  return { all, add, library }
 }
 
+/** A verifier that is the whole way through the middleware: the handler behind it reads one claim. */
 function throughMiddleware(guard) {
   const handler = guard.authenticate()
   let seen

@@ -130,7 +130,10 @@ function signatures() {
   return cases
 }
 
-/** The key is the fault: a token that was signed as it should, for a verifier that was given such a key. */
+/**
+ * The key is the fault: a token that was signed as it should, for a verifier that was given such a key. Empty secrets are
+ * CVE-2025-65945 and CVE-2026-44351, no key at all CVE-2022-23540 and GHSA-8wpc-h4q6-8fxv.
+ */
 function keys() {
   const cases = []
   const add = (name, alg, key, text) => cases.push({ name, setup: { keys: [{ alg, key }] }, token: text })
@@ -162,12 +165,17 @@ function keys() {
   add('RS256 with an EC key (CVE-2022-23541)', 'RS256', spki('ES256'), good({ alg: 'RS256' }, claims(), 'ES256'))
   add('ES256 with a key on P-384 (CVE-2022-23539)', 'ES256', spki('ES384'), token('ES384', { alg: 'ES256' }, claims()))
   add('ES256 with a point off the curve', 'ES256', { ...jwk('ES256'), y: jwk('ES256').x }, good({}, claims(), 'ES256'))
+  // R and A the neutral point and s = 0: the equation of RFC 8032 section 5.1.7 holds for every message.
+  const neutral = Buffer.alloc(32).fill(1, 0, 1)
+  for (const [name, x] of [['the neutral point', neutral], ['the neutral point with a sign', Buffer.concat([neutral.subarray(0, 31), Buffer.from([0x80])])]]) {
+    add(`EdDSA with ${name} as its key`, 'EdDSA', { kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') }, `${part({ alg: 'EdDSA' })}.${part(claims())}.${Buffer.concat([neutral, Buffer.alloc(32)]).toString('base64url')}`)
+  }
   const dsa = generateKeyPairSync('dsa', { modulusLength: 2048, divisorLength: 256 })
   add('RS256 with a DSA key (CVE-2022-23539)', 'RS256', dsa.publicKey.export({ type: 'spki', format: 'pem' }), good({}, claims(), 'RS256'))
   return cases
 }
 
-/** A token that brings its own key, or asks for one. */
+/** A token that brings its own key or asks for one; extensions that must be understood (CVE-2025-59420, GHSA-hm7r-c7qw-ghp6). */
 function headers() {
   const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ownJwk = own.publicKey.export({ format: 'jwk' })
@@ -284,6 +292,7 @@ function forms() {
   ].map((one) => ({ setup: hs, ...one }))
 }
 
+/** Claims of another kind or value: a list of issuers is CVE-2025-30144, times that are no numbers CVE-2026-25537. */
 function wrongClaims() {
   const ms = NOW * 1000
   const of = (name, values) => values.map((value) => [`${name} ${JSON.stringify(value)?.slice(0, 60)}`, claims({ [name]: value })])

@@ -218,6 +218,43 @@ pub(super) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     Ok(())
 }
 
+/// Whether an Ed25519 public key is a point of small order: with such a key the empty signature fits every message
+/// (RFC 8032 leaves it to the verifier to look, and most do not).
+pub(super) fn has_small_order(x: &[u8]) -> bool {
+    let Some((last, front)) = x.split_last() else { return false };
+    // The sign of the other coordinate does not matter, nor does how the number is spelt.
+    let last = last & 0x7f;
+    SMALL_ORDER.iter().any(|point| point.split_last() == Some((&last, front)))
+}
+
+/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the numbers beyond the field that stand for
+/// the first ones too.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn ending(first: u8, middle: u8, last: u8) -> [u8; 32] {
+        let mut point = [middle; 32];
+        point[0] = first;
+        point[31] = last;
+        point
+    }
+    [
+        ending(0, 0, 0),
+        ending(1, 0, 0),
+        ending(0xec, 0xff, 0x7f),
+        ending(0xed, 0xff, 0x7f),
+        ending(0xee, 0xff, 0x7f),
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};
+
 /// The primes of the ROCA fingerprint (CVE-2017-15361): a modulus of the flawed Infineon library is a power of 65537
 /// modulo each of them, any other one is by chance in one of 2^27 cases.
 const SMALL_PRIMES: [u32; 38] = [
@@ -350,6 +387,23 @@ mod tests {
         }
         n[0] ^= 1;
         assert_ne!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
+    }
+
+    #[test]
+    fn a_point_of_small_order_is_known_whatever_its_sign() {
+        for point in SMALL_ORDER {
+            let mut other = point;
+            other[31] |= 0x80;
+            assert!(has_small_order(&point) && has_small_order(&other));
+            other[16] ^= 1;
+            assert!(!has_small_order(&other));
+        }
+        assert!(!has_small_order(&random(32)));
+        assert!(!has_small_order(&[]));
+        // The base point of the curve.
+        let mut base = [0x66; 32];
+        base[0] = 0x58;
+        assert!(!has_small_order(&base));
     }
 
     #[test]

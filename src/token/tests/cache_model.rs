@@ -47,7 +47,8 @@ fn tokens() -> &'static [Known] {
             if let Some(id) = &id {
                 more["jti"] = id.as_str().into();
             }
-            let header = json!({ "alg": (["ES256", "EdDSA"][key]), "kid": (KEYS[key]) }).to_string();
+            let header =
+                json!({ "alg": (["ES256", "EdDSA"][key]), "kid": (KEYS[key]) }).to_string();
             let alg = [jsonwebtoken::Algorithm::ES256, jsonwebtoken::Algorithm::EdDSA][key];
             let text = signed_as(&header, &claims_with(&more), alg, ["p256", "ed25519"][key]);
             tokens.push(Known { text, key, subject, session, id, issued, expires });
@@ -130,7 +131,7 @@ fn verifier_of(config: usize, cached: bool) -> Verifier {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn nothing_is_taken_after_its_time_its_key_its_revocation_or_its_configuration(ops in prop::collection::vec(op(), 1..120)) {
