@@ -87,10 +87,13 @@ test('requests ask the store nothing', async () => {
   const token = await issue(one)
   const commands = async () => Object.values(await redis.commandStats()).reduce((all, { calls }) => all + calls, 0)
   const before = await commands()
-  for (let i = 0; i < 300; i += 1) assert.equal(await status(one, token), 200)
+  for (let i = 0; i < 10; i++) {
+    const seen = await Promise.all(Array.from({ length: 60 }, () => status(one, token)))
+    assert.ok(seen.every((code) => code === 200), `${seen}`)
+  }
   // The processes of this file follow their lists meanwhile, whether requests come or not.
   const asked = (await commands()) - before
-  assert.ok(asked < 150, `${asked} commands for 300 requests`)
+  assert.ok(asked < 300, `${asked} commands for 600 requests`)
 })
 
 test('the store loses everything: nothing that was revoked is taken, and a new process learns of it', async () => {
