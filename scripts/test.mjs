@@ -24,7 +24,8 @@ if (chosen.length === 0) {
 // Without files the addon that ships is tested; the tests of panics load the debug one by themselves.
 const addon = build('debug')
 const env = { ...outside, ...(chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}) }
-run(process.execPath, ['--test', ...(chosen.length > 0 ? chosen : testFiles())], env)
+// This reporter says at the end what failed, also where nobody sits at a terminal.
+run(process.execPath, ['--test', '--test-reporter=spec', ...(chosen.length > 0 ? chosen : testFiles())], env)
 if (chosen.length === 0) run(process.execPath, ['scripts/types.mjs'])
 
 // Node 22 and 24 take no folder here and Node 20 no pattern, so the files are listed.

@@ -3,18 +3,16 @@
 const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
+const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
-const { readClaims } = require('./answer.js')
 const { validOf } = require('./request.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
+const { tokenCalls } = require('./tokens.js')
 
 /** How long `guard.ready()` waits for a shared store, in milliseconds. */
 const MOST_PATIENCE = 10_000
-
-/** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
-const CLAIMS_OF = '{"ok":'
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
 const collected = new FinalizationRegistry((handle) => native.release(handle))
@@ -85,38 +83,10 @@ function createGuard(config = {}) {
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
-    tokens: Object.freeze({
-      issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      verify: async (token) => {
-        const answer = answerOf(native.tokenVerify, handle, text('token', token))
-        return answer.startsWith(CLAIMS_OF) ? readClaims(answer.slice(CLAIMS_OF.length, -1)) : later(answer)
-      },
-      jwks: () => call(native.tokenJwks)
-    }),
-    revoke: Object.freeze({
-      token: async (tokenOrJti, exp) => void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp))),
-      subject: async (sub, before) => void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before))),
-      session: async (sid) => void (await soon(native.revokeSession, text('sid', sid))),
-      key: async (kid) => void (await soon(native.revokeKey, text('kid', kid)))
-    }),
+    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args)),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
     }),
-    jwks() {
-      call(native.tokenJwks) // a guard without tokens has no such endpoint
-      return (req, res, next) => {
-        let body
-        try {
-          body = JSON.stringify(call(native.tokenJwks))
-        } catch (error) {
-          return closed(res, error, next)
-        }
-        res.setHeader('Content-Type', 'application/jwk-set+json')
-        res.setHeader('Cache-Control', 'public, max-age=300')
-        res.setHeader('Content-Length', String(Buffer.byteLength(body)))
-        res.end(req.method === 'HEAD' ? undefined : body)
-      }
-    },
     health: () => call(native.health),
     ready: async () => {
       const end = performance.now() + MOST_PATIENCE
@@ -149,13 +119,6 @@ function answerOf(fn, ...args) {
   }
 }
 
-function closed(res, error, next) {
-  if (error.code !== 'ERR_CLOSED') return next(error)
-  res.statusCode = 503
-  res.setHeader('Retry-After', '1')
-  res.end()
-}
-
 function takeLog(config) {
   if (config === null || typeof config !== 'object' || config.log === undefined) return config
   const { log, ...rest } = config
@@ -165,27 +128,9 @@ function takeLog(config) {
   return rest
 }
 
-function text(name, value) {
-  if (typeof value === 'string' && value !== '') return value
-  throw new GuardError(`\`${name}\` must be a string that is not empty`, { code: 'ERR_INVALID_ARGUMENT', path: name })
-}
-
 /** A key as the limit's `key` lists its parts: one string, or a list of them. */
 function parts(key) {
   return Array.isArray(key) && key.length > 0 ? key.map((part) => text('key', part)) : [text('key', key)]
-}
-
-function count(name, value) {
-  if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) return value
-  throw new GuardError(`\`${name}\` must be a whole number from 0 to 4294967295`, { code: 'ERR_INVALID_ARGUMENT', path: name })
-}
-
-/** Seconds since 1970 from a number or a Date; undefined where none is given. */
-function seconds(name, value) {
-  if (value === undefined) return undefined
-  const number = value instanceof Date ? Math.ceil(value.getTime() / 1000) : value
-  if (Number.isFinite(number) && number >= 0 && number < 253402300800) return number
-  throw new GuardError(`\`${name}\` must be a Date or seconds since 1970`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
 module.exports = { createGuard }

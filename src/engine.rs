@@ -2,8 +2,11 @@
 //!
 //! It is built once and never changes, but for what it counts and revokes; stacks borrow their parts from it.
 
+mod limits;
+mod tokens;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -17,16 +20,18 @@ use crate::config::raw::{Options, Switch};
 use crate::cors::Cors;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter, user_key};
+use crate::limit::{LimitPolicy, LiveLimiter, user_key};
 use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
-use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
-use crate::stack::{Callback, Stack, TokenDemand};
+use crate::stack::Stack;
 use crate::store::redis::Connector;
-use crate::store::{MemoryStore, Notice, Notices, SharedStore, StoreConfig};
-use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
+use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
+
+pub use tokens::{Known, RevocationList, Tokens};
+
+use limits::{DeclaredLimit, callbacks, declared_limits, limiter};
 
 /// A guard.
 #[derive(Debug)]
@@ -84,99 +89,6 @@ impl Store {
             Self::Memory(_) => now.mono_us,
             Self::Shared(store) => store.status().clock(now).mono_us,
         }
-    }
-}
-
-/// A limit as it was declared, once for the guard or for one route.
-#[derive(Debug, Clone)]
-struct DeclaredLimit {
-    policy: LimitPolicy,
-    /// Where its option stands, by which the shim finds its functions.
-    path: String,
-    /// Tells it from every other declaration of this guard: a request is counted once by each.
-    id: u32,
-}
-
-/// Everything about tokens.
-#[derive(Debug)]
-pub struct Tokens {
-    /// Says whose a token is.
-    pub verifier: Verifier,
-    /// `None` where no key can sign.
-    pub signer: Option<Signer>,
-    /// What is revoked.
-    pub revocations: RevocationList,
-    optional: bool,
-    /// The last minute in which revocations were forgotten that no token needs any more.
-    swept_minute: AtomicU64,
-}
-
-/// What is revoked, and where that is written.
-#[derive(Debug)]
-pub enum RevocationList {
-    /// `revocation` is off.
-    Off,
-    /// In this process.
-    Local(Arc<Revocations>),
-    /// In a store that other processes share.
-    Shared(Arc<SharedRevocations>),
-}
-
-/// Whether the list of revocations can be looked at.
-#[derive(Debug)]
-pub enum Known {
-    /// It can: [`Tokens::check`] says whether a token is good.
-    Now,
-    /// When the store was asked what is new.
-    After(Arc<SharedRevocations>),
-    /// Not at the moment: 503.
-    No,
-}
-
-impl Tokens {
-    /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
-    #[must_use]
-    pub fn known(&self, fresh: bool, now: Now) -> Known {
-        let RevocationList::Shared(shared) = &self.revocations else { return Known::Now };
-        match shared.gate(fresh, now) {
-            Gate::Check => Known::Now,
-            Gate::RefreshFirst => Known::After(Arc::clone(shared)),
-            Gate::Refuse => Known::No,
-        }
-    }
-
-    /// Layer 5: whether a token was revoked, as far as is known here: ask [`Self::known`] first.
-    ///
-    /// # Errors
-    /// It was.
-    pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
-        let checked = match &self.revocations {
-            RevocationList::Off => Ok(()),
-            RevocationList::Local(list) => list.check(token),
-            RevocationList::Shared(list) => list.check(token),
-        };
-        checked.map_err(|_| TokenDenial::Revoked)
-    }
-
-    /// The second up to which the tokens of a subject are revoked.
-    #[must_use]
-    pub fn subject_before(&self, subject: &str) -> Option<u64> {
-        match &self.revocations {
-            RevocationList::Off => None,
-            RevocationList::Local(list) => list.subject_before(subject),
-            RevocationList::Shared(list) => list.subject_before(subject),
-        }
-    }
-
-    /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
-    /// waits for that.
-    pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
-        let RevocationList::Local(revocations) = &self.revocations else { return None };
-        let minute = now.unix_seconds() / 60;
-        if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
-            revocations.sweep(now);
-        }
-        Some(revocations)
     }
 }
 
@@ -240,7 +152,7 @@ impl Engine {
             Switch::On(value) => declared_limits(value)?,
         };
         let base = limiter(&policies, &store)?;
-        let tokens = tokens(&options, &store, shared_name.as_deref())?;
+        let tokens = tokens::tokens(&options, &store, shared_name.as_deref())?;
         let policy = match Switch::read(&options, "policy") {
             Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
             Switch::Off | Switch::Absent => None,
@@ -327,28 +239,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The limiter that has the limit of this name, of whichever stack.
-    #[must_use]
-    pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
-        self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
-    }
-
-    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn change_limit(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
-        let limiters = self.limiters.read();
-        let found = limiters.iter().find_map(|limiter| limiter.change(name, value).transpose());
-        found.transpose()
-    }
-
-    /// The limits of all stacks.
-    #[must_use]
-    pub fn limiters(&self) -> Vec<Arc<Limiter>> {
-        self.limiters.read().iter().map(|limiter| limiter.now()).collect()
-    }
-
     /// Where it counts.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -387,66 +277,6 @@ impl Engine {
             Switch::Off => Ok(None),
             Switch::On(value) => Ok(Some(Arc::new(Cors::parse("cors", value)?))),
         }
-    }
-
-    /// The limits that a stack counts by: the guard's own, or those of the route.
-    fn limits_of(
-        &self,
-        options: &Options<'_>,
-        run: bool,
-    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<LiveLimiter>>), ConfigError> {
-        let (declared, limiter) = match Switch::read(options, "rateLimit") {
-            Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
-            Switch::On(value) if run => {
-                let mut declared = declared_limits(value)?;
-                for limit in &mut declared {
-                    limit.id = self.next_limit.fetch_add(1, Ordering::Relaxed);
-                }
-                let limiter = limiter(&declared, &self.store)?;
-                self.limiters.write().push(Arc::clone(&limiter));
-                (declared, Some(limiter))
-            }
-            _ => (Vec::new(), None),
-        };
-        let limiter = limiter.filter(|_| !declared.is_empty());
-        Ok((declared, limiter))
-    }
-
-    /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
-    /// through JavaScript, where any code could have changed it.
-    fn token_demand(
-        &self,
-        options: &Options<'_>,
-        layers: Layers,
-    ) -> Result<TokenDemand, ConfigError> {
-        let Some(tokens) = &self.tokens else {
-            return match layers {
-                Layers::Token | Layers::Require => Err(ConfigError::invalid(
-                    "jwt",
-                    "must be set on the guard before a route can ask for a token",
-                )),
-                _ if options.has("jwt") => Err(ConfigError::invalid(
-                    "jwt",
-                    "must be set on the guard before a route can narrow it",
-                )),
-                _ => Ok(TokenDemand::Ignore),
-            };
-        };
-        let narrowed = match Switch::read(options, "jwt") {
-            Switch::Absent => None,
-            Switch::Off => return Ok(TokenDemand::Ignore),
-            Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
-        };
-        Ok(match layers {
-            Layers::Require => TokenDemand::Required,
-            Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
-                TokenDemand::Required
-            }
-            Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
-                TokenDemand::Optional
-            }
-            Layers::Headers | Layers::Cors | Layers::Payload => TokenDemand::Ignore,
-        })
     }
 
     fn query_of(
@@ -505,94 +335,8 @@ fn header_set(profile: Profile, value: Option<&Value>) -> Result<HeaderSet, Conf
     Ok(HeadersConfig::parse(profile, "headers", value)?.header_set().clone())
 }
 
-/// The limits of one option, numbered from 0.
-fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
-    let declare = |(id, policy): (u32, LimitPolicy)| {
-        let path =
-            if value.is_array() { format!("rateLimit[{id}]") } else { "rateLimit".to_owned() };
-        DeclaredLimit { policy, path, id }
-    };
-    Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
-}
-
-fn limiter(policies: &[DeclaredLimit], store: &Store) -> Result<Arc<LiveLimiter>, ConfigError> {
-    let policies: Vec<LimitPolicy> = policies.iter().map(|limit| limit.policy.clone()).collect();
-    // One scope for all: stacks of a guard count together, and so do guards that share a store.
-    let limiter = match store {
-        Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
-        Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
-    };
-    limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
-}
-
-fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
-    let mut callbacks = Vec::new();
-    for DeclaredLimit { policy, path, .. } in policies {
-        let mut add = |option| {
-            callbacks.push(Callback {
-                limit: policy.name().to_owned(),
-                option,
-                path: format!("{path}.{option}"),
-            });
-        };
-        if matches!(policy.key(), KeySpec::Function) {
-            add("key");
-        }
-        if matches!(policy.cost(), Cost::Function) {
-            add("cost");
-        }
-    }
-    callbacks
-}
-
 fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
     let Value::Object(map) = route else { return Ok(None) };
     let schemas = Schemas::parse("", map)?;
     Ok((!schemas.is_empty()).then_some(schemas))
-}
-
-fn tokens(
-    options: &Options<'_>,
-    store: &Store,
-    shared_name: Option<&str>,
-) -> Result<Option<Tokens>, ConfigError> {
-    let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
-    let config = Arc::new(TokenConfig::parse("jwt", value)?);
-    // A store may be shared and yet be none that a revocation can be trusted to.
-    let (connector, may_forget) = match store {
-        Store::Memory(_) => (None, false),
-        Store::Shared(store) => (store.connector(), store.connector().is_none()),
-    };
-    let revocation = match Switch::read(options, "revocation") {
-        Switch::Off => None,
-        _ if may_forget => {
-            let given = options.get("revocation");
-            Some(RevocationConfig::parse_beside_memcached("revocation", given)?)
-        }
-        Switch::Absent => Some(RevocationConfig::default()),
-        Switch::On(value) => {
-            Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
-        }
-    };
-    let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
-    let revocations = match (revocation, connector, shared_name) {
-        (None, ..) => RevocationList::Off,
-        (Some(revocation), Some(connector), _) => {
-            let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
-            RevocationList::Shared(Arc::new(list))
-        }
-        (Some(revocation), _, Some(name)) => {
-            RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
-        }
-        (Some(revocation), _, None) => {
-            RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
-        }
-    };
-    Ok(Some(Tokens {
-        optional: config.optional,
-        signer: Signer::new(Arc::clone(&config)),
-        verifier: Verifier::new(config),
-        revocations,
-        swept_minute: AtomicU64::new(0),
-    }))
 }

@@ -6,7 +6,8 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use super::inbox;
-use super::manage::{Failure, engine, later, parse, span, write};
+use super::limits::span;
+use super::manage::{Failure, engine, later, parse, write};
 use crate::clients::{Prefix, Standing, Who};
 use crate::clock::{Now, micros};
 use crate::config::raw::Options;

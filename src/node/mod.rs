@@ -16,9 +16,12 @@ mod answer;
 pub mod clients;
 pub mod conformance;
 pub mod inbox;
+pub mod limits;
 pub mod manage;
 mod registry;
 pub mod requests;
+pub mod revoke;
+pub mod tokens;
 
 #[cfg(debug_assertions)]
 pub mod panics;

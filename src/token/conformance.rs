@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::config::{SetOf, jwk_set};
 use super::denial::TokenDenial;
+use super::key_options::{SetOf, jwk_set};
 use super::reader::Compact;
 use super::ring::KeyRing;
 use crate::clock::Now;

@@ -39,6 +39,7 @@ mod issue;
 mod json;
 mod jwk;
 mod key;
+mod key_options;
 mod material;
 mod reader;
 mod ring;

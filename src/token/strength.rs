@@ -370,11 +370,11 @@ mod tests {
 
     #[test]
     fn a_modulus_of_the_flawed_generator_is_refused_and_its_neighbour_is_not() {
-        let bytes = |text: &str| -> Vec<u8> {
-            let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-            (0..text.len()).step_by(2).map(pair).collect()
-        };
-        let mut n = bytes(ROCA);
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap();
+        let pairs = ROCA.as_bytes().chunks(2);
+        let mut n: Vec<u8> = pairs
+            .map(|pair| u8::try_from(16 * digit(&pair[0]) + digit(&pair[1])).unwrap())
+            .collect();
         assert_eq!(n.len(), 256);
         assert_eq!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
         // No other number nearby has the fingerprint: what is refused is the pattern, not the size or the last byte.

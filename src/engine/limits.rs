@@ -1,0 +1,113 @@
+//! The limits of a guard, as they were declared and as they count.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::{Engine, Store};
+use crate::config::raw::{Options, Switch};
+use crate::error::ConfigError;
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter};
+use crate::stack::Callback;
+use crate::store::Notice;
+
+/// A limit as it was declared, once for the guard or for one route.
+#[derive(Debug, Clone)]
+pub(super) struct DeclaredLimit {
+    pub(super) policy: LimitPolicy,
+    /// Where its option stands, by which the shim finds its functions.
+    pub(super) path: String,
+    /// Tells it from every other declaration of this guard: a request is counted once by each.
+    pub(super) id: u32,
+}
+
+impl Engine {
+    /// The limiter that has the limit of this name, of whichever stack.
+    #[must_use]
+    pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
+        self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
+    }
+
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn change_limit(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
+        let limiters = self.limiters.read();
+        let found = limiters.iter().find_map(|limiter| limiter.change(name, value).transpose());
+        found.transpose()
+    }
+
+    /// The limits of all stacks.
+    #[must_use]
+    pub fn limiters(&self) -> Vec<Arc<Limiter>> {
+        self.limiters.read().iter().map(|limiter| limiter.now()).collect()
+    }
+
+    /// The limits that a stack counts by: the guard's own, or those of the route.
+    pub(super) fn limits_of(
+        &self,
+        options: &Options<'_>,
+        run: bool,
+    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<LiveLimiter>>), ConfigError> {
+        let (declared, limiter) = match Switch::read(options, "rateLimit") {
+            Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
+            Switch::On(value) if run => {
+                let mut declared = declared_limits(value)?;
+                for limit in &mut declared {
+                    limit.id = self.next_limit.fetch_add(1, Ordering::Relaxed);
+                }
+                let limiter = limiter(&declared, &self.store)?;
+                self.limiters.write().push(Arc::clone(&limiter));
+                (declared, Some(limiter))
+            }
+            _ => (Vec::new(), None),
+        };
+        let limiter = limiter.filter(|_| !declared.is_empty());
+        Ok((declared, limiter))
+    }
+}
+
+/// The limits of one option, numbered from 0.
+pub(super) fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
+    let declare = |(id, policy): (u32, LimitPolicy)| {
+        let path =
+            if value.is_array() { format!("rateLimit[{id}]") } else { "rateLimit".to_owned() };
+        DeclaredLimit { policy, path, id }
+    };
+    Ok((0..).zip(LimitPolicy::parse_all("rateLimit", value)?).map(declare).collect())
+}
+
+pub(super) fn limiter(
+    policies: &[DeclaredLimit],
+    store: &Store,
+) -> Result<Arc<LiveLimiter>, ConfigError> {
+    let policies: Vec<LimitPolicy> = policies.iter().map(|limit| limit.policy.clone()).collect();
+    // One scope for all: stacks of a guard count together, and so do guards that share a store.
+    let limiter = match store {
+        Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
+        Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
+    };
+    limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
+}
+
+pub(super) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
+    let mut callbacks = Vec::new();
+    for DeclaredLimit { policy, path, .. } in policies {
+        let mut add = |option| {
+            callbacks.push(Callback {
+                limit: policy.name().to_owned(),
+                option,
+                path: format!("{path}.{option}"),
+            });
+        };
+        if matches!(policy.key(), KeySpec::Function) {
+            add("key");
+        }
+        if matches!(policy.cost(), Cost::Function) {
+            add("cost");
+        }
+    }
+    callbacks
+}

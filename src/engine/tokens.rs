@@ -1,0 +1,180 @@
+//! What a guard knows of tokens: who verifies, who signs, and what is revoked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Engine, Layers, Store};
+use crate::clock::Now;
+use crate::config::raw::{Options, Switch};
+use crate::error::ConfigError;
+use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
+use crate::stack::TokenDemand;
+use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
+
+/// Everything about tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Says whose a token is.
+    pub verifier: Verifier,
+    /// `None` where no key can sign.
+    pub signer: Option<Signer>,
+    /// What is revoked.
+    pub revocations: RevocationList,
+    optional: bool,
+    /// The last minute in which revocations were forgotten that no token needs any more.
+    swept_minute: AtomicU64,
+}
+
+/// What is revoked, and where that is written.
+#[derive(Debug)]
+pub enum RevocationList {
+    /// `revocation` is off.
+    Off,
+    /// In this process.
+    Local(Arc<Revocations>),
+    /// In a store that other processes share.
+    Shared(Arc<SharedRevocations>),
+}
+
+/// Whether the list of revocations can be looked at.
+#[derive(Debug)]
+pub enum Known {
+    /// It can: [`Tokens::check`] says whether a token is good.
+    Now,
+    /// When the store was asked what is new.
+    After(Arc<SharedRevocations>),
+    /// Not at the moment: 503.
+    No,
+}
+
+impl Tokens {
+    /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
+    #[must_use]
+    pub fn known(&self, fresh: bool, now: Now) -> Known {
+        let RevocationList::Shared(shared) = &self.revocations else { return Known::Now };
+        match shared.gate(fresh, now) {
+            Gate::Check => Known::Now,
+            Gate::RefreshFirst => Known::After(Arc::clone(shared)),
+            Gate::Refuse => Known::No,
+        }
+    }
+
+    /// Layer 5: whether a token was revoked, as far as is known here: ask [`Self::known`] first.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
+        let checked = match &self.revocations {
+            RevocationList::Off => Ok(()),
+            RevocationList::Local(list) => list.check(token),
+            RevocationList::Shared(list) => list.check(token),
+        };
+        checked.map_err(|_| TokenDenial::Revoked)
+    }
+
+    /// The second up to which the tokens of a subject are revoked.
+    #[must_use]
+    pub fn subject_before(&self, subject: &str) -> Option<u64> {
+        match &self.revocations {
+            RevocationList::Off => None,
+            RevocationList::Local(list) => list.subject_before(subject),
+            RevocationList::Shared(list) => list.subject_before(subject),
+        }
+    }
+
+    /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
+    /// waits for that.
+    pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
+        let RevocationList::Local(revocations) = &self.revocations else { return None };
+        let minute = now.unix_seconds() / 60;
+        if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
+            revocations.sweep(now);
+        }
+        Some(revocations)
+    }
+}
+
+impl Engine {
+    /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
+    /// through JavaScript, where any code could have changed it.
+    pub(super) fn token_demand(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<TokenDemand, ConfigError> {
+        let Some(tokens) = &self.tokens else {
+            return match layers {
+                Layers::Token | Layers::Require => Err(ConfigError::invalid(
+                    "jwt",
+                    "must be set on the guard before a route can ask for a token",
+                )),
+                _ if options.has("jwt") => Err(ConfigError::invalid(
+                    "jwt",
+                    "must be set on the guard before a route can narrow it",
+                )),
+                _ => Ok(TokenDemand::Ignore),
+            };
+        };
+        let narrowed = match Switch::read(options, "jwt") {
+            Switch::Absent => None,
+            Switch::Off => return Ok(TokenDemand::Ignore),
+            Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
+        };
+        Ok(match layers {
+            Layers::Require => TokenDemand::Required,
+            Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
+                TokenDemand::Required
+            }
+            Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
+                TokenDemand::Optional
+            }
+            Layers::Headers | Layers::Cors | Layers::Payload => TokenDemand::Ignore,
+        })
+    }
+}
+
+pub(super) fn tokens(
+    options: &Options<'_>,
+    store: &Store,
+    shared_name: Option<&str>,
+) -> Result<Option<Tokens>, ConfigError> {
+    let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
+    let config = Arc::new(TokenConfig::parse("jwt", value)?);
+    // A store may be shared and yet be none that a revocation can be trusted to.
+    let (connector, may_forget) = match store {
+        Store::Memory(_) => (None, false),
+        Store::Shared(store) => (store.connector(), store.connector().is_none()),
+    };
+    let revocation = match Switch::read(options, "revocation") {
+        Switch::Off => None,
+        _ if may_forget => {
+            let given = options.get("revocation");
+            Some(RevocationConfig::parse_beside_memcached("revocation", given)?)
+        }
+        Switch::Absent => Some(RevocationConfig::default()),
+        Switch::On(value) => {
+            Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
+        }
+    };
+    let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
+    let revocations = match (revocation, connector, shared_name) {
+        (None, ..) => RevocationList::Off,
+        (Some(revocation), Some(connector), _) => {
+            let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
+            RevocationList::Shared(Arc::new(list))
+        }
+        (Some(revocation), _, Some(name)) => {
+            RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
+        }
+        (Some(revocation), _, None) => {
+            RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
+        }
+    };
+    Ok(Some(Tokens {
+        optional: config.optional,
+        signer: Signer::new(Arc::clone(&config)),
+        verifier: Verifier::new(config),
+        revocations,
+        swept_minute: AtomicU64::new(0),
+    }))
+}

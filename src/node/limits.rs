@@ -1,0 +1,118 @@
+//! `guard.limits`: calls about a key of a limit.
+
+use std::time::Duration;
+
+use napi_derive::napi;
+use serde_json::{Value, json};
+
+use super::inbox;
+use super::manage::{Failure, engine, later, parse, write};
+use crate::clock::Now;
+use crate::config::raw::Options;
+use crate::limit::{KeyState, LimitError, Manual};
+use crate::stack::{StoreAnswer, StoreAsk};
+use crate::store::StoreError;
+
+/// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
+fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String {
+    let limiter = engine(guard)
+        .and_then(|engine| engine.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
+    let limiter = match limiter {
+        Ok(limiter) => limiter,
+        Err(error) => return write(Err(error)),
+    };
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let Some(store) = limiter.shared_store().cloned() else {
+        return write(limiter.call(name, &key, manual, Now::read()).map_or_else(
+            |error| Err(error.into()),
+            |state| Ok(state.as_ref().map_or(Value::Null, key_state)),
+        ));
+    };
+    let (pending, question) = match limiter.manual_question(name, &key, manual) {
+        Ok(asked) => asked,
+        Err(error) => return write(Err(error.into())),
+    };
+    let finish = move |answer| {
+        write(match answer {
+            StoreAnswer::Judged(Ok(answer)) => limiter
+                .manual_answer(&pending, &answer)
+                .map(|state| if manual.tells() { key_state(&state) } else { Value::Null })
+                .map_err(Failure::from),
+            StoreAnswer::Judged(Err(error)) | StoreAnswer::Done(Err(error)) => Err(error.into()),
+            StoreAnswer::Done(Ok(())) => Err(StoreError::Refused.into()),
+        })
+    };
+    later(finish, |ticket| {
+        inbox::ask(StoreAsk::Limits(store, question), ticket)
+            .then_some(())
+            .ok_or_else(|| StoreError::Unavailable.into())
+    })
+}
+
+fn key_state(state: &KeyState) -> Value {
+    json!({
+        "allowed": state.allowed,
+        "limit": state.limit,
+        "remaining": state.remaining,
+        "reset": state.reset_s,
+        "retryAfter": state.retry_after_s,
+        "blockedFor": state.blocked_s,
+    })
+}
+
+/// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+///
+/// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
+#[napi(catch_unwind)]
+pub fn limit_consume(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    call_limit(guard, &name, &key, Manual::Consume(cost))
+}
+
+/// How a key of a limit stands. Answers `KeyState` of index.d.ts.
+#[napi(catch_unwind)]
+pub fn limit_get(guard: u32, name: String, key: Vec<String>) -> String {
+    call_limit(guard, &name, &key, Manual::Get)
+}
+
+/// Takes `cost` from a key whether it has it or not.
+#[napi(catch_unwind)]
+pub fn limit_penalize(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    call_limit(guard, &name, &key, Manual::Penalize(cost))
+}
+
+/// Gives `cost` back to a key.
+#[napi(catch_unwind)]
+pub fn limit_reward(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+    call_limit(guard, &name, &key, Manual::Reward(cost))
+}
+
+/// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
+#[napi(catch_unwind)]
+pub fn limit_block(guard: u32, name: String, key: Vec<String>, duration: String) -> String {
+    match block_span(&duration) {
+        Ok(span) => call_limit(guard, &name, &key, Manual::Block(span)),
+        Err(error) => write(Err(error)),
+    }
+}
+
+fn block_span(json: &str) -> Result<Duration, Failure> {
+    span("duration", &parse(json)?)
+}
+
+/// A time for which something holds, from 1 ms to 400 days.
+pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
+    let given = json!({ name: value });
+    let options = Options::read("", &given, &[name])?;
+    let range = Duration::from_millis(1)..=Duration::from_secs(400 * 86_400);
+    let missing = || Failure::new("ERR_MISSING_OPTION", &format!("`{name}` must be given"));
+    if value.is_null() {
+        return Err(missing());
+    }
+    options.duration(name, range)?.ok_or_else(missing)
+}
+
+/// Forgets what a key has used, and its block.
+#[napi(catch_unwind)]
+pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
+    call_limit(guard, &name, &key, Manual::Reset)
+}

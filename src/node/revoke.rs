@@ -1,0 +1,114 @@
+//! `guard.revoke`: what is not to be taken any more.
+
+use napi_derive::napi;
+use serde_json::Value;
+
+use super::inbox;
+use super::manage::{Failure, engine, later, write};
+use super::tokens::tokens_of;
+use crate::clock::Now;
+use crate::engine::{RevocationList, Tokens};
+use crate::revocation::{Revocations, SharedRevocations};
+use crate::stack::StoreAnswer;
+use crate::store::{Reply, StoreError};
+
+/// Revokes: in this process at once, or in a shared store, which answers later that it has stored it.
+fn revoke(
+    guard: u32,
+    local: impl FnOnce(&Tokens, &Revocations, Now) -> Result<(), Failure>,
+    shared: impl FnOnce(&Tokens, &SharedRevocations, Now, Reply<()>) -> Result<(), Failure>,
+) -> String {
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
+    let tokens = match tokens_of(&engine) {
+        Ok(tokens) => tokens,
+        Err(error) => return write(Err(error)),
+    };
+    let now = Now::read();
+    let off = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
+    let RevocationList::Shared(list) = &tokens.revocations else {
+        let done = tokens.to_revoke(now).ok_or_else(off).and_then(|list| local(tokens, list, now));
+        return write(done.map(|()| Value::Null));
+    };
+    later(
+        |answer| {
+            write(match answer {
+                StoreAnswer::Done(Ok(())) => Ok(Value::Null),
+                StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
+                    Err(error.into())
+                }
+                StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
+            })
+        },
+        |ticket| {
+            let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
+            shared(tokens, list, now, reply)
+        },
+    )
+}
+
+/// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
+///
+/// This and the calls below answer `{"later": ticket}` where the list is shared.
+#[napi(catch_unwind)]
+pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> String {
+    let find = |tokens: &Tokens, now| {
+        let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
+        let until = revocable.expires_at.or_else(|| exp.and_then(whole_seconds));
+        Ok::<_, Failure>((revocable.fingerprint, until))
+    };
+    revoke(
+        guard,
+        |tokens, list, now| {
+            let (fingerprint, until) = find(tokens, now)?;
+            Ok(list.revoke_fingerprint(fingerprint, until, now)?)
+        },
+        |tokens, list, now, reply| {
+            let (fingerprint, until) = find(tokens, now)?;
+            Ok(list.revoke_fingerprint(fingerprint, until, now, reply)?)
+        },
+    )
+}
+
+/// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
+#[napi(catch_unwind)]
+pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> String {
+    let before = before.and_then(whole_seconds);
+    revoke(
+        guard,
+        |_, list, now| Ok(list.revoke_subject(&subject, before, now)?),
+        |_, list, now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
+    )
+}
+
+/// Revokes all tokens of a session.
+#[napi(catch_unwind)]
+pub fn revoke_session(guard: u32, session: String) -> String {
+    revoke(
+        guard,
+        |_, list, now| Ok(list.revoke_session(&session, None, now)?),
+        |_, list, now, reply| Ok(list.revoke_session(&session, None, now, reply)?),
+    )
+}
+
+/// Revokes all tokens that a key has signed.
+#[napi(catch_unwind)]
+pub fn revoke_key(guard: u32, key: String) -> String {
+    revoke(
+        guard,
+        |_, list, _| Ok(list.revoke_key(&key)?),
+        |_, list, now, reply| Ok(list.revoke_key(&key, now, reply)?),
+    )
+}
+
+/// Seconds, rounded up: a revocation may last too long, never too short.
+fn whole_seconds(seconds: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be in range"
+    )]
+    (0.0..253_402_300_800.0).contains(&seconds).then_some(seconds.ceil() as u64)
+}

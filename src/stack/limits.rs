@@ -1,0 +1,182 @@
+//! Layer 6: all limits of a request at once, or none is charged.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Stack;
+use crate::exchange::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
+use crate::limit::{
+    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
+    PolicySet as Limits, Subject,
+};
+use crate::refusal::Refusal;
+use crate::store::ask::Question;
+use crate::token::Verified;
+
+impl Stack {
+    // 6: `Some` where the shared store has to be asked
+    pub(super) fn count(
+        &self,
+        x: &mut Exchange,
+        keys: &[Keys],
+    ) -> Result<Option<Verdict>, Refusal> {
+        if x.unlimited {
+            return Ok(None);
+        }
+        let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
+        let limiter = limiter.now();
+        let mut which = Limits::ALL;
+        for (index, (id, _)) in self.limit_ids.iter().enumerate() {
+            if x.extras.counted.contains(id) {
+                which = which.without(Limits::NONE.with(index));
+            }
+        }
+        let mut custom_keys = Vec::new();
+        let mut custom_costs = Vec::new();
+        for given in keys {
+            if let Some(index) = limiter.index_of(&given.name) {
+                custom_keys.resize(custom_keys.len().max(index + 1), None);
+                custom_costs.resize(custom_costs.len().max(index + 1), None);
+                if let (Some(key), Some(cost)) =
+                    (custom_keys.get_mut(index), custom_costs.get_mut(index))
+                {
+                    *key = given.key.as_deref().or(*key);
+                    *cost = given.cost.or(*cost);
+                }
+            }
+        }
+        let identity = x.identity.as_deref();
+        let token = identity.map(token_key);
+        let check = limiter.begin(
+            which,
+            &Subject {
+                client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
+                user: identity.and_then(|verified| verified.subject.as_deref()),
+                token: token.as_deref(),
+                // Without a pattern all paths share one count: a client picks its paths, so it must not pick its quota.
+                route: request.route().unwrap_or_default(),
+                method: request.method(),
+                path: request.path(),
+                roles: &identity.map(|verified| roles(&verified.claims)).unwrap_or_default(),
+                custom_keys: &custom_keys,
+                custom_costs: &custom_costs,
+            },
+            x.now,
+        );
+        match check.map_err(not_counted)? {
+            Check::Done(outcome) => self.note(x, &limiter, outcome),
+            Check::Ask(pending, question) => ask_limits(x, &limiter, pending, question).map(Some),
+        }
+    }
+
+    /// Layers 6 to 8, once the shared store has spoken.
+    pub(super) fn counted(
+        &self,
+        x: &mut Exchange,
+        limiter: &Arc<Limiter>,
+        check: Check<'_>,
+    ) -> Result<Verdict, Refusal> {
+        match check {
+            Check::Done(outcome) => match self.note(x, limiter, outcome)? {
+                Some(verdict) => Ok(verdict),
+                None => self.welcome(x),
+            },
+            Check::Ask(pending, question) => ask_limits(x, limiter, pending, question),
+        }
+    }
+
+    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
+    fn note(
+        &self,
+        x: &mut Exchange,
+        limiter: &Arc<Limiter>,
+        outcome: Counted<'_>,
+    ) -> Result<Option<Verdict>, Refusal> {
+        let refusal = outcome.to_refusal();
+        if !outcome.rate_limit.is_empty() {
+            x.headers
+                .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
+            x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
+        }
+        // Both are in the order of the limits, and the outcome leaves out those that are not about this request.
+        let mut declared = self.limit_ids.iter();
+        for state in &outcome.states {
+            let Some((id, name)) = declared.find(|(_, name)| **name == *state.name) else {
+                continue;
+            };
+            x.limits.push(LimitView {
+                name: Arc::clone(name),
+                limit: state.limit,
+                remaining: state.remaining,
+                reset_s: state.reset_s,
+                id: *id,
+                shadow: state.shadow.then_some(state.violated),
+            });
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if !outcome.charges.is_empty() {
+            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges));
+        }
+        if outcome.delay_us == 0 {
+            return Ok(None);
+        }
+        x.places = outcome.places;
+        Ok(Some(Verdict::Delay { ms: outcome.delay_us.div_ceil(1000) }))
+    }
+}
+
+fn ask_limits(
+    x: &mut Exchange,
+    limiter: &Arc<Limiter>,
+    pending: Pending,
+    question: Question,
+) -> Result<Verdict, Refusal> {
+    let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
+    x.awaited = Some(Awaited::Limits(pending, Arc::clone(limiter)));
+    Ok(Verdict::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
+}
+
+/// A request that could not be counted is never let through uncounted.
+pub(super) fn not_counted(error: LimitError) -> Refusal {
+    match error {
+        LimitError::StoreAway => Refusal::new(
+            503,
+            "store_unavailable",
+            "the request could not be counted, try again soon",
+        )
+        .header("Retry-After", "1"),
+        _ => Refusal::new(500, "internal_error", "a rate limit could not be counted"),
+    }
+}
+
+/// What names a token: its `jti`, or a digest of it where it has none.
+fn token_key(verified: &Verified) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    match &verified.id {
+        Some(id) => Cow::Borrowed(id),
+        None => Cow::Owned(verified.fingerprint.as_bytes().iter().fold(
+            String::new(),
+            |mut hex, byte| {
+                // Writing to a string can't fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            },
+        )),
+    }
+}
+
+/// The roles and plans of an identity, as tokens have them: `role`, `roles`, `plan`.
+fn roles(claims: &Map<String, Value>) -> Vec<&str> {
+    let one = |name| claims.get(name).and_then(Value::as_str);
+    let several = claims
+        .get("roles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    one("role").into_iter().chain(one("plan")).chain(several).collect()
+}
