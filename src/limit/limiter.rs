@@ -121,9 +121,10 @@ pub(super) struct Part<'l> {
     /// What was debited ahead of time and is still to be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
-    /// Its place among the requests under way: in this process, and in a shared store.
-    pub(super) taken: Option<LocalPlace>,
-    pub(super) held: Option<SharedPlace>,
+    /// Its place among the requests under way: in this process, and in a shared store. Most limits have none, and carry
+    /// little for it.
+    pub(super) taken: Option<Box<LocalPlace>>,
+    pub(super) held: Option<Box<SharedPlace>>,
 }
 
 impl Part<'_> {
@@ -149,7 +150,7 @@ impl Part<'_> {
 
     /// Takes a place in this process, whose keys `locked` are.
     pub(super) fn take(&mut self, store: &Arc<MemoryStore>, locked: &mut Locked<'_>) {
-        self.taken = Some(LocalPlace::take(store, locked, self.key));
+        self.taken = Some(Box::new(LocalPlace::take(store, locked, self.key)));
     }
 
     pub(super) fn clock_us(&self) -> u64 {
@@ -419,7 +420,7 @@ impl Limiter {
                     outcome.places.extend(part.place);
                 }
                 if let Some(local) = part.taken {
-                    outcome.held.push(Held::new(local, part.held));
+                    outcome.held.push(Held::new(*local, part.held.map(|held| *held)));
                 }
             }
         }

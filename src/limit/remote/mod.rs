@@ -52,7 +52,7 @@ struct PendingPart {
     cost: u32,
     ahead: u32,
     place: Option<Place>,
-    held: Option<SharedPlace>,
+    held: Option<Box<SharedPlace>>,
 }
 
 impl Limiter {
@@ -336,10 +336,10 @@ fn ask<'l>(mut parts: Vec<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<
 }
 
 /// A place that is not asked for yet.
-fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<SharedPlace> {
+fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPlace>> {
     let rule = &part.counter.rule;
     let most = u32::try_from(rule.limit()).unwrap_or(u32::MAX);
-    shared.place(part.subject?, most, span_ms(rule), rule.is_watching())
+    shared.place(part.subject?, most, span_ms(rule), rule.is_watching()).map(Box::new)
 }
 
 /// The subjects of a request, each once, with what counts it in time. The order is that of [`in_asked_order`].
