@@ -837,6 +837,7 @@ module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __n
 module.exports = nativeBinding
 module.exports.abandon = nativeBinding.abandon
 module.exports.arrived = nativeBinding.arrived
+module.exports.certified = nativeBinding.certified
 module.exports.createGuard = nativeBinding.createGuard
 module.exports.decide = nativeBinding.decide
 module.exports.decideBody = nativeBinding.decideBody

@@ -72,6 +72,7 @@ fn outcome(verdict: &Verdict) -> (u16, &'static str) {
         Verdict::ReadBody { .. } => (100, "read"),
         Verdict::AskStore(_) => panic!("a store in this process is not asked"),
         Verdict::AskKeys => (100, "ask"),
+        Verdict::AskCertificate => (100, "certificate"),
         Verdict::Delay { .. } => (100, "wait"),
     }
 }

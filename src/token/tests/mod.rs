@@ -3,10 +3,13 @@
 
 mod algorithms;
 mod attacks;
+mod binding;
 mod cached;
 mod claims;
 mod config;
+mod demands;
 mod issue;
+mod presentation;
 
 use std::sync::{Arc, OnceLock};
 
