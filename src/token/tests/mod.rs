@@ -4,6 +4,7 @@
 mod algorithms;
 mod attacks;
 mod binding;
+mod bound;
 mod cached;
 mod claims;
 mod config;
