@@ -87,8 +87,8 @@ declare namespace guard {
 
     /**
      * The CSRF layer alone, for the cookies of an application: refuses with 403 `csrf_failed` what a page of another origin
-     * may have made a browser send. Where the guard's `jwt` finds a token in a header, nothing is refused: no page can make a
-     * browser add one.
+     * may have made a browser send. Where the guard's `jwt` finds a token in the `Authorization` header, nothing is refused:
+     * no such page can make a browser add one.
      *
      * @param options replace the guard's `csrf` on these routes; left out: the guard's own, or our own origin alone.
      */
@@ -672,7 +672,7 @@ declare namespace guard {
    * Which pages may make a browser send requests that change something (any method but GET, HEAD and OPTIONS) in the user's
    * name. `Sec-Fetch-Site` decides where it is there (Fetch Metadata): `same-origin` and `none` pass; else `Origin` must be our
    * own, by `Host` and scheme, or listed. With neither header, a request with cookies is refused. A request whose token came
-   * in another place than a cookie always passes.
+   * in the `Authorization` header always passes, where `jwt.from` has it.
    */
   export interface CsrfOptions {
     /**

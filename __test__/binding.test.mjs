@@ -315,6 +315,34 @@ test('HTTP/2 has certificates and proofs as well', async () => {
   }
 })
 
+test('the URL of a request is the one that the client has asked for, wherever the layer is mounted', async () => {
+  const guard = createGuard({ jwt, ...anyone })
+  const client = dpopClient()
+  const token = await issued(guard, { jkt: client.jkt })
+  const app = express()
+  app.use('/v1', guard.securityStack(), express.Router().use('/caf%C3%A9', guard.require(), (req, res) => res.end(req.user.sub)))
+  await serve(app, async (send) => {
+    const status = async (path, url) => (await send({ path, headers: { ...host, ...dpop(token, client.proof({ url, token })) } })).status
+    assert.equal(await status('/v1/caf%c3%a9?x=1', `http://${HOST}:80/v1/caf%C3%A9`), 200)
+    assert.equal(await status('/v1/caf%C3%A9/1', `http://${HOST}/v1/caf%C3%A9/%31`), 200)
+    assert.equal(await status('/v1/caf%C3%A9', `http://${HOST}/caf%C3%A9`), 401)
+    assert.equal(await status('/v1/caf%C3%A9', `http://${HOST}/`), 401)
+    assert.equal(await status('/v1/caf%C3%A9', `http://${HOST}./v1/caf%C3%A9`), 401)
+    assert.equal(await status('/v1/caf%C3%A9', `http://${HOST}/v1/CAF%C3%A9`), 401)
+  })
+})
+
+test('a bound token is revoked like any other, and refused before its proof is used up', async () => {
+  const guard = createGuard({ jwt, ...anyone })
+  const client = dpopClient()
+  const token = await issued(guard, { jkt: client.jkt })
+  await guard.revoke.token(token)
+  await serve(appOf(express, guard), async (send) => {
+    const headers = { ...host, ...dpop(token, client.proof({ url: URL_, token })) }
+    for (let i = 0; i < 2; i += 1) assert.equal((await send({ headers })).json.code, 'token_revoked')
+  })
+})
+
 test('a request with a body passes behind its proof', async () => {
   const guard = createGuard({ jwt, ...anyone })
   const client = dpopClient()

@@ -100,6 +100,18 @@ test('where tokens come in headers alone, the check is off unless it is asked fo
   await serve(appOf(express, asked.securityStack()), async (send) => assert.equal((await send(evil)).status, 403))
 })
 
+test('a page that puts a token into the URL of its form has not got around the check', async () => {
+  const guard = createGuard({ jwt: { ...jwt, from: [{ cookie: COOKIE }, { query: 'access_token' }], optional: true }, rateLimit: false })
+  const token = await tokenOf(guard, { sub: 'eve' })
+  const form = { method: 'POST', path: `/?access_token=${token}`, headers: { ...host, cookie: 'session=1', 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' } }
+  for (const layer of [guard.securityStack(), guard.csrf(), guard.authenticate()]) {
+    await serve(appOf(express, layer), async (send) => {
+      assert.equal((await send(form)).json.code, 'csrf_failed')
+      assert.equal((await send({ ...form, headers: { ...host, ...own } })).status, 200)
+    })
+  }
+})
+
 test('a request with two tokens is refused, wherever they are', async () => {
   const guard = createGuard({ jwt: { ...jwt, from: ['header', { cookie: COOKIE }, { query: 'access_token' }] }, rateLimit: false })
   const token = await tokenOf(guard)

@@ -144,8 +144,6 @@ createGuard({ revocation: { scope: 'all' } })
 // @ts-expect-error
 guard.forwardAuth
 // @ts-expect-error
-guard.csrf
-// @ts-expect-error
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
 
 // Lists of clients

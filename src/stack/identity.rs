@@ -25,8 +25,8 @@ impl Stack {
             (tokens, found)
         });
         if let Some(csrf) = &self.csrf {
-            // What a page of somebody else can't make a browser add, nobody was made to send.
-            let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if !found.in_cookie);
+            // What no page of another site can make a browser add, nobody was made to send.
+            let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header);
             if !by_hand {
                 csrf.check(request)?;
             }

@@ -55,8 +55,9 @@ pub struct Found<'r> {
     pub token: &'r str,
     /// How it was presented. In a cookie or in the query it is a bearer token.
     pub scheme: Scheme,
-    /// Whether it came in a cookie, which a browser sends whoever made it send the request.
-    pub in_cookie: bool,
+    /// Whether it came in the `Authorization` header, which no page of another site can make a browser send. Cookies are sent
+    /// whoever made the browser send the request, and a query is what that page likes.
+    pub in_header: bool,
 }
 
 impl Presentation {
@@ -113,12 +114,12 @@ impl Presentation {
                 Source::Cookie(name) => in_cookies(request, name)?.map(|token| Found {
                     token,
                     scheme: Scheme::Bearer,
-                    in_cookie: true,
+                    in_header: false,
                 }),
                 Source::Query(name) => in_query(request, name)?.map(|token| Found {
                     token,
                     scheme: Scheme::Bearer,
-                    in_cookie: false,
+                    in_header: false,
                 }),
             };
             match (token, found.is_some()) {
@@ -137,7 +138,7 @@ impl Presentation {
         if scheme == Scheme::Dpop && self.dpop == DpopMode::Off {
             return Err(TokenDenial::Missing);
         }
-        Ok(Some(Found { token, scheme, in_cookie: false }))
+        Ok(Some(Found { token, scheme, in_header: true }))
     }
 }
 

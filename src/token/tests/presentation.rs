@@ -14,7 +14,7 @@ fn find(
         Request::read(head("GET", target, "192.0.2.1", headers), &TrustedProxies::default())
             .unwrap();
     let found = config.presentation.find(&request)?;
-    Ok(found.map(|found| (found.token.to_owned(), found.scheme, found.in_cookie)))
+    Ok(found.map(|found| (found.token.to_owned(), found.scheme, found.in_header)))
 }
 
 #[test]
@@ -22,11 +22,11 @@ fn a_token_is_found_where_the_options_say_and_nowhere_else() {
     let all = json!(["header", { "cookie": "__Host-token" }, { "query": "access_token" }]);
     let bearer = ("Authorization", "Bearer t");
     let cookie = ("Cookie", "a=b; __Host-token=t; c=d");
-    let found = |scheme, in_cookie| Ok(Some(("t".to_owned(), scheme, in_cookie)));
+    let found = |scheme, in_header| Ok(Some(("t".to_owned(), scheme, in_header)));
     assert_eq!(find(&all, "/", &[]), Ok(None));
-    assert_eq!(find(&all, "/", &[bearer]), found(Scheme::Bearer, false));
-    assert_eq!(find(&all, "/", &[("Authorization", "dpop t")]), found(Scheme::Dpop, false));
-    assert_eq!(find(&all, "/", &[cookie]), found(Scheme::Bearer, true));
+    assert_eq!(find(&all, "/", &[bearer]), found(Scheme::Bearer, true));
+    assert_eq!(find(&all, "/", &[("Authorization", "dpop t")]), found(Scheme::Dpop, true));
+    assert_eq!(find(&all, "/", &[cookie]), found(Scheme::Bearer, false));
     assert_eq!(find(&all, "/?x=y&access_token=t", &[]), found(Scheme::Bearer, false));
     assert_eq!(find(&json!(["header"]), "/?access_token=t", &[cookie]), Ok(None));
     assert_eq!(
