@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::algorithm::{Algorithm, Family};
 use super::config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, algorithm_at, bare_typ, plain_text};
 use super::key_options::{SetOf, keys};
@@ -54,6 +53,7 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
     pub(super) issuer: Arc<str>,
     pub(super) audience: Vec<String>,
@@ -84,8 +84,8 @@ impl Issuer {
             Some(common) if !options.has(key) && common.has(key) => common,
             _ => options,
         };
-        let preset = options
-            .one_of("preset", &[("vault", Preset::Vault), ("spiffe", Preset::Spiffe)])?;
+        let preset =
+            options.one_of("preset", &[("vault", Preset::Vault), ("spiffe", Preset::Spiffe)])?;
         let name = name(options)?;
         let spiffe = match preset {
             Some(Preset::Spiffe) => Some(TrustDomain::parse(&options.path_of("issuer"), name)?),
@@ -126,15 +126,17 @@ impl Issuer {
             }
         };
         let typ = typ(of("typ"))?;
-        if let (Some(_), true) = (&spiffe, typ.as_deref().is_some_and(|typ| typ != "jwt" && typ != "jose")) {
+        if let (Some(_), true) =
+            (&spiffe, typ.as_deref().is_some_and(|typ| typ != "jwt" && typ != "jose"))
+        {
             return Err(of("typ")
                 .invalid("typ", "must be 'JWT' or 'JOSE' for a JWT-SVID")
                 .suggest("leave it out"));
         }
         let tolerance =
             of("clockTolerance").duration("clockTolerance", Duration::ZERO..=MAX_TOLERANCE)?;
-        let lifetime = of("maxLifetime")
-            .duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
+        let lifetime =
+            of("maxLifetime").duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
         Ok(Self {
             issuer: Arc::from(issuer),
             audience,
@@ -184,11 +186,16 @@ fn svid_algorithms(
     allowed: Option<Vec<Algorithm>>,
 ) -> Result<Vec<Algorithm>, ConfigError> {
     let svid = |alg: &Algorithm| matches!(alg.family(), Family::Rsa | Family::Ec);
-    let Some(allowed) = allowed else { return Ok(Algorithm::ALL.into_iter().filter(svid).collect()) };
+    let Some(allowed) = allowed else {
+        return Ok(Algorithm::ALL.into_iter().filter(svid).collect());
+    };
     if allowed.iter().all(svid) {
         return Ok(allowed);
     }
-    Err(ConfigError::invalid(path, "must be of RS256 to RS512, ES256 to ES512 and PS256 to PS512 for JWT-SVIDs"))
+    Err(ConfigError::invalid(
+        path,
+        "must be of RS256 to RS512, ES256 to ES512 and PS256 to PS512 for JWT-SVIDs",
+    ))
 }
 
 fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {
