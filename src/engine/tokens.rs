@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
 use crate::config::raw::{Options, Switch};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
+use crate::token::binding::UsedProofs;
 use crate::token::{
     Issuer, RemoteKeys, RemoteState, Signer, TokenConfig, TokenDenial, Verified, Verifier,
 };
@@ -26,6 +27,8 @@ pub struct Tokens {
     others: Vec<(Arc<str>, RevocationList)>,
     /// The issuer that `revocations` belongs to.
     own: Arc<str>,
+    /// Proofs that were taken.
+    pub proofs: UsedProofs,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
@@ -54,6 +57,12 @@ pub enum Known {
 }
 
 impl Tokens {
+    /// Whether a token may come in a cookie, which a browser sends whoever made it send the request.
+    #[must_use]
+    pub fn takes_cookies(&self) -> bool {
+        self.verifier.presentation().takes_cookies()
+    }
+
     /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
@@ -123,6 +132,21 @@ impl Tokens {
         }
     }
 
+    /// Where processes share a store, they must know each other's nonces.
+    fn check_nonces(&self) -> Result<(), ConfigError> {
+        let nonces = self.verifier.presentation().nonces.as_ref();
+        let shared = matches!(self.proofs, UsedProofs::Shared(_));
+        if shared && nonces.is_some_and(|nonces| !nonces.is_agreed()) {
+            return Err(ConfigError::new(
+                ConfigCode::MissingOption,
+                "jwt.dpopNonce.secret",
+                "must be there beside a shared store: other processes would not know the nonces of this one",
+            )
+            .suggest("give all processes one secret, made with `openssl rand -base64 48`"));
+        }
+        Ok(())
+    }
+
     /// The second up to which the tokens of a subject are revoked, of those that are issued here.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
@@ -190,7 +214,7 @@ impl Engine {
             Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
                 TokenDemand::Optional
             }
-            Layers::Headers | Layers::Cors | Layers::Payload => TokenDemand::Ignore,
+            Layers::Headers | Layers::Cors | Layers::Csrf | Layers::Payload => TokenDemand::Ignore,
         })
     }
 }
@@ -202,6 +226,10 @@ pub(super) fn tokens(
 ) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
+    let proofs = match store {
+        Store::Memory(_) => UsedProofs::local()?,
+        Store::Shared(store) => UsedProofs::Shared(Arc::clone(store)),
+    };
     // A store may be shared and yet be none that a revocation can be trusted to.
     let (connector, may_forget) = match store {
         Store::Memory(_) => (None, false),
@@ -247,13 +275,16 @@ pub(super) fn tokens(
             others.push((Arc::from(issuer.name()), list));
         }
     }
-    Ok(Some(Tokens {
+    let tokens = Tokens {
         optional: config.optional,
         signer,
         verifier: Verifier::new(config),
         revocations,
         others,
         own,
+        proofs,
         swept_minute: AtomicU64::new(0),
-    }))
+    };
+    tokens.check_nonces()?;
+    Ok(Some(tokens))
 }

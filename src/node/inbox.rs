@@ -80,7 +80,7 @@ pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
             KEYS_WANTED.set(true);
             true
         }
-        StoreAsk::Limits(store, question) => {
+        StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
             let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
             post(&store, store.ask(question, Box::new(put)));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::binding::Confirmation;
 use super::denial::{ClaimFault, TokenDenial};
 use super::issuer::Issuer;
 use crate::clock::Now;
@@ -33,9 +34,7 @@ pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Time
             return Err(kind(name));
         }
     }
-    if claims.contains_key("cnf") {
-        return Err(TokenDenial::Claims(ClaimFault::SenderBound));
-    }
+    confirmation(claims)?;
     let times = Times {
         expires: date("exp", required(claims, "exp")?)?,
         issued: date("iat", required(claims, "iat")?)?,
@@ -46,6 +45,15 @@ pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Time
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
         Some(_) => Ok(times),
     }
+}
+
+/// What the token is bound to. Nothing is checked of it here but that it can be understood.
+pub(super) fn confirmation(
+    claims: &Map<String, Value>,
+) -> Result<Option<Confirmation>, TokenDenial> {
+    let Some(value) = claims.get("cnf") else { return Ok(None) };
+    let read = Confirmation::read(value);
+    read.map(Some).ok_or(TokenDenial::Claims(ClaimFault::Confirmation))
 }
 
 /// Checks whether this is the time for a token.
@@ -130,7 +138,7 @@ fn check_audience(config: &Issuer, value: &Value) -> Result<(), TokenDenial> {
 }
 
 /// A `NumericDate`: seconds, possibly with a fraction.
-fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
+pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
     let Value::Number(number) = value else { return Err(kind(name)) };
     if let Some(seconds) = number.as_u64() {
         return in_range(name, seconds).map(|seconds| seconds * SECOND_US);

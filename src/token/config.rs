@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::algorithm::Algorithm;
 use super::cache::Cache;
 use super::issuer::{self, Issuer};
+use super::presentation::Presentation;
 use crate::config::raw::{Options, Switch, nearest, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 /// What stands beside the issuers: it holds for all of them.
-const OF_ALL: [&str; 3] = ["from", "optional", "cache"];
+const OF_ALL: [&str; 5] = ["from", "dpop", "dpopNonce", "optional", "cache"];
 const MAX_ISSUERS: usize = 32;
 /// No clock tolerance is longer: revocations are kept this long past a token's expiry.
 pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,8 @@ pub struct TokenConfig {
     /// At least one, each with a name of its own.
     pub(super) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
+    /// How a token may come.
+    pub(super) presentation: Presentation,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
 }
@@ -36,7 +39,9 @@ impl TokenConfig {
     ///
     /// | key | what |
     /// |---|---|
-    /// | `from` | `['header']` |
+    /// | `from` | list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for, default `['header']` |
+    /// | `dpop` | `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC 9449) |
+    /// | `dpopNonce` | `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default false |
     /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
     /// | `optional` | whether a request without a token passes, default false |
     ///
@@ -50,10 +55,11 @@ impl TokenConfig {
             None => vec![Arc::new(Issuer::parse(&options, None)?)],
             Some(items) => several(&options, items)?,
         };
-        from(&options)?;
+        let presentation = Presentation::parse(&options)?;
         Ok(Self {
             issuers,
             cache: cache(&options)?,
+            presentation,
             optional: options.bool("optional")?.unwrap_or(false),
         })
     }
@@ -150,14 +156,4 @@ pub(super) fn bare_typ(typ: &str) -> &str {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => typ,
     }
-}
-
-fn from(options: &Options<'_>) -> Result<(), ConfigError> {
-    let Some(items) = options.list("from")? else { return Ok(()) };
-    if items == [Value::from("header")] {
-        return Ok(());
-    }
-    Err(options
-        .invalid("from", "must be ['header']: tokens from cookies or queries can't be taken yet")
-        .suggest("leave it out"))
 }

@@ -7,12 +7,14 @@ use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
+use super::binding::Confirmation;
 use super::cache::Entry;
 use super::claims::{self, Times};
 use super::config::{TokenConfig, bare_typ};
 use super::denial::TokenDenial;
 use super::issuer::Issuer;
 use super::key::Key;
+use super::presentation::Presentation;
 use super::reader::Compact;
 use super::remote::RemoteKeys;
 use super::ring::Unchosen;
@@ -87,6 +89,8 @@ pub struct Verified {
     pub alg: Algorithm,
     /// What the token is revoked by.
     pub fingerprint: Fingerprint,
+    /// What it is bound to; `None` for a token that whoever has it may use.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// What [`Verifier::revocable`] found: enough to revoke a token, whether it has expired or not.
@@ -153,17 +157,42 @@ impl Verifier {
         self.config.issuers()
     }
 
+    /// How a token may come.
+    #[must_use]
+    pub fn presentation(&self) -> &Presentation {
+        &self.config.presentation
+    }
+
+    /// How far other clocks may be off, in microseconds, as the options say for the issuer of this token.
+    #[must_use]
+    pub fn tolerance_us(&self, verified: &Verified) -> u64 {
+        let issuers = &self.config.issuers;
+        let of = issuers.iter().find(|issuer| issuer.issuer == verified.issuer);
+        of.map_or(0, |issuer| issuer.tolerance_us)
+    }
+
     /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused, by the keys
     /// that are known now.
     ///
-    /// Whether it was revoked is not asked here: see [`crate::revocation`].
+    /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound to a key or a certificate
+    /// is refused, since nothing is here that shows it: see [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
+        self.verify_bound(token, now).and_then(unbound)
+    }
+
+    /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check [`Verified::confirmation`].
+    pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
         self.judge(token, now, false).map_err(Unverified::denial)
     }
 
     /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for this token, it says so:
     /// wait for it with [`RemoteKeys::wait`], and come back.
     pub fn attempt(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
+        Ok(unbound(self.attempt_bound(token, now)?)?)
+    }
+
+    /// [`Self::attempt`] as [`Self::verify_bound`] is to [`Self::verify`].
+    pub fn attempt_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
         self.judge(token, now, true)
     }
 
@@ -215,7 +244,7 @@ impl Verifier {
         token: &str,
         now: Now,
         may_ask: bool,
-    ) -> Result<Found, Unverified> {
+    ) -> Result<Judged, Unverified> {
         let compact = Compact::read(token)?;
         // Where there is but one issuer, the payload is not even decoded before the signature is good: who has no key
         // can't feed the claims reader. Where there are several, one must be chosen.
@@ -236,13 +265,21 @@ impl Verifier {
             None => compact.claims()?,
         };
         let times = claims::check(issuer, &claims)?;
-        let verified = identity(issuer, claims, claims_json, times, &key, compact.signing_input);
-        Ok(Found { verified, times, key, issuer: Arc::clone(issuer) })
+        let confirmation = claims::confirmation(&claims)?;
+        let mut verified =
+            identity(issuer, claims, claims_json, times, &key, compact.signing_input);
+        verified.confirmation = confirmation;
+        Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
     }
 }
 
+/// A token that is bound needs more than itself.
+fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenDenial> {
+    if verified.confirmation.is_some() { Err(TokenDenial::Bound) } else { Ok(verified) }
+}
+
 /// A token whose signature and claims are good, and what has to be asked again.
-struct Found {
+struct Judged {
     verified: Verified,
     times: Times,
     key: Arc<Key>,
@@ -273,6 +310,7 @@ fn identity(
         key_id: key.kid.clone(),
         alg: key.algorithm,
         fingerprint,
+        confirmation: None,
         claims,
         claims_json,
     }
