@@ -117,11 +117,26 @@ export declare function settle(ticket: number): string
  */
 export declare function stack(guard: number, options: string, only: string): string
 
-/** Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`. */
+/**
+ * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
+ * (JSON) what the application puts in place of the session's.
+ */
+export declare function tokenContinue(guard: number, continued: string, claims: string): string
+
+/**
+ * Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
+ * refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
+ */
 export declare function tokenIssue(guard: number, claims: string, options: string): string
 
 /** The public keys as a JWK set; empty where there is but a secret. */
 export declare function tokenJwks(guard: number): string
+
+/**
+ * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
+ * born, expiresIn, claims}`.
+ */
+export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
 /** Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store is asked. */
 export declare function tokenVerify(guard: number, token: string): string

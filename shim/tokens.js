@@ -5,12 +5,21 @@
 const native = require('../native.js')
 const { seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
+const { GuardError } = require('./errors.js')
 
 /** `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. */
 function tokenCalls(call, soon) {
   return {
     tokens: Object.freeze({
-      issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
+      issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
+      refresh: async (token, options = {}) => {
+        const claims = claimsOption(options)
+        const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
+        if (claims === undefined) return session
+        // Whatever goes wrong in there, the same token may be presented again.
+        const changed = await claims(session.claims)
+        return call(native.tokenContinue, JSON.stringify(session), encodeData('claims', changed ?? session.claims))
+      },
       verify: async (token) => soon(native.tokenVerify, text('token', token)),
       jwks: () => call(native.tokenJwks)
     }),
@@ -36,6 +45,21 @@ function tokenCalls(call, soon) {
       }
     }
   }
+}
+
+/** The application's function that may change the claims of a session. */
+function claimsOption(options) {
+  for (const name of Object.keys(options)) {
+    if (name === 'claims') continue
+    throw new GuardError(`\`options.${name.slice(0, 80)}\` is not an option; the options are \`claims\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${name.slice(0, 80)}` })
+  }
+  if (options.claims !== undefined && typeof options.claims !== 'function') {
+    throw new GuardError('`options.claims` must be a function that takes the claims of the session and gives those to issue', {
+      code: 'ERR_INVALID_OPTION',
+      path: 'options.claims'
+    })
+  }
+  return options.claims
 }
 
 function closed(res, error, next) {

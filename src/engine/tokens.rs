@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::refresh::{self, Refresh};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
 use crate::config::raw::{Options, Switch};
@@ -20,6 +21,8 @@ pub struct Tokens {
     pub signer: Option<Signer>,
     /// What is revoked.
     pub revocations: RevocationList,
+    /// `None` where no refresh tokens are given.
+    pub refresh: Option<Refresh>,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
@@ -79,6 +82,16 @@ impl Tokens {
             RevocationList::Off => None,
             RevocationList::Local(list) => list.subject_before(subject),
             RevocationList::Shared(list) => list.subject_before(subject),
+        }
+    }
+
+    /// Whether a session is revoked, as far as is known here.
+    #[must_use]
+    pub fn is_session_revoked(&self, session: &str) -> bool {
+        match &self.revocations {
+            RevocationList::Off => false,
+            RevocationList::Local(list) => list.is_session_revoked(session),
+            RevocationList::Shared(list) => list.is_session_revoked(session),
         }
     }
 
@@ -170,11 +183,21 @@ pub(super) fn tokens(
             RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
         }
     };
+    let signer = Signer::new(Arc::clone(&config));
+    let refresh = match config.refresh {
+        None => None,
+        Some(_) if may_forget => return Err(refresh::memcached()),
+        Some(_) if signer.is_none() => return Err(refresh::without_signer()),
+        Some(options) => {
+            Some(Refresh::new(options, issuer, lifetime, &revocations, connector, shared_name)?)
+        }
+    };
     Ok(Some(Tokens {
         optional: config.optional,
-        signer: Signer::new(Arc::clone(&config)),
+        signer,
         verifier: Verifier::new(config),
         revocations,
+        refresh,
         swept_minute: AtomicU64::new(0),
     }))
 }

@@ -88,8 +88,25 @@ pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> Strin
 pub fn revoke_session(guard: u32, session: String) -> String {
     revoke(
         guard,
-        |_, list, now| Ok(list.revoke_session(&session, None, now)?),
-        |_, list, now, reply| Ok(list.revoke_session(&session, None, now, reply)?),
+        |tokens, list, now| {
+            list.revoke_session(&session, None, now)?;
+            if let Some(refresh) = &tokens.refresh {
+                refresh.close(&session);
+            }
+            Ok(())
+        },
+        |tokens, list, now, reply| {
+            // First the list: its access tokens are refused, and so is a refresh meanwhile.
+            let reply = match tokens.refresh.as_ref().and_then(|refresh| refresh.closing(&session))
+            {
+                Some(close) => Box::new(move |done: Result<(), StoreError>| match done {
+                    Ok(()) => close(reply),
+                    Err(error) => reply(Err(error)),
+                }),
+                None => reply,
+            };
+            Ok(list.revoke_session(&session, None, now, reply)?)
+        },
     )
 }
 

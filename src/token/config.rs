@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::algorithm::Algorithm;
 use super::cache::Cache;
 use super::key_options::keys;
+use super::refresh::RefreshConfig;
 use super::ring::KeyRing;
 use crate::clock::micros;
 use crate::config::raw::{Options, Switch, nearest, string_at};
 use crate::error::ConfigError;
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "issuer",
     "audience",
     "secret",
@@ -26,6 +27,7 @@ const KNOWN: [&str; 12] = [
     "from",
     "optional",
     "cache",
+    "refresh",
 ];
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
 /// No clock tolerance is longer: revocations are kept this long past a token's expiry.
@@ -48,6 +50,8 @@ pub struct TokenConfig {
     pub(super) cache: Option<Cache>,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
+    /// How refresh tokens live, where there are any.
+    pub refresh: Option<RefreshConfig>,
 }
 
 impl TokenConfig {
@@ -67,6 +71,7 @@ impl TokenConfig {
     /// | `from` | `['header']` |
     /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
     /// | `optional` | whether a request without a token passes, default false |
+    /// | `refresh` | refresh tokens: `true` or the options of [`RefreshConfig`] |
     ///
     /// At least one of `secret`, `keys` and `jwks` must be there.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
@@ -88,6 +93,7 @@ impl TokenConfig {
             max_lifetime_us: micros(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME)),
             cache: cache(&options)?,
             optional: options.bool("optional")?.unwrap_or(false),
+            refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
         })
     }
 

@@ -35,6 +35,10 @@ pub struct Issued {
     pub expires_in_s: u64,
     /// Its `jti`, to revoke it by.
     pub jti: String,
+    /// Its `sid`: the one that was given, or a random one.
+    pub session: String,
+    /// Its `iat`.
+    pub issued_at_s: u64,
 }
 
 impl std::fmt::Debug for Issued {
@@ -85,7 +89,8 @@ impl Signer {
         config.keys.can_sign().then_some(Self { config })
     }
 
-    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here.
+    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here, and a random
+    /// `sid` where none is given.
     ///
     /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set, or one of several
     /// audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ` says.
@@ -124,6 +129,12 @@ impl Signer {
             Some(_) => return Err(IssueError::Foreign("aud")),
         }
         let jti = random_id()?;
+        let session = match claims.get("sid") {
+            // What is no string is for the verifier's eyes below.
+            Some(given) => given.as_str().unwrap_or_default().to_owned(),
+            None => random_id()?,
+        };
+        claims.entry("sid").or_insert_with(|| json!(session));
         let issued_at =
             now.unix_seconds().max(options.after.map_or(0, |after| after.saturating_add(1)));
         let expires_in_s = expires_in.as_secs();
@@ -157,7 +168,7 @@ impl Signer {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(IssueError::TooLong);
         }
-        Ok(Issued { token, expires_in_s, jti })
+        Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at })
     }
 
     /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is still to come, so

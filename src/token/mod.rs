@@ -42,6 +42,7 @@ mod key;
 mod key_options;
 mod material;
 mod reader;
+mod refresh;
 mod ring;
 mod strength;
 #[cfg(test)]
@@ -55,4 +56,8 @@ pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, bearer};
+pub use refresh::{
+    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place, Presentation,
+    RefreshConfig, RefreshToken,
+};
 pub use verify::{Fingerprint, Revocable, Verified, Verifier};
