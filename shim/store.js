@@ -1,6 +1,6 @@
 'use strict'
 
-// Waiting for a shared store. What is asked within one tick leaves together; when answers have come, the core calls once
+// Waiting for a shared store or an issuer. What is asked within one tick leaves together; when answers have come, the core calls once
 // for all of them.
 
 const { AsyncResource } = require('node:async_hooks')
@@ -36,7 +36,14 @@ function flushSoon() {
 
 function flush() {
   flushing = false
-  native.flush()
+  if (native.flush()) askIssuers()
+}
+
+let askIssuers = () => {}
+
+/** Names what is called when an issuer is to be asked for its keys. */
+function onFlush(ask) {
+  askIssuers = ask
 }
 
 function deliver() {
@@ -88,4 +95,4 @@ function internal(cause) {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
 }
 
-module.exports = { flushSoon, internal, later, listen, wait }
+module.exports = { flushSoon, internal, later, listen, onFlush, wait }

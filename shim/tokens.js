@@ -24,10 +24,12 @@ function tokenCalls(call, soon) {
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({
-      token: async (tokenOrJti, exp) => void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp))),
-      subject: async (sub, before) => void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before))),
-      session: async (sid) => void (await soon(native.revokeSession, text('sid', sid))),
-      key: async (kid) => void (await soon(native.revokeKey, text('kid', kid)))
+      token: async (tokenOrJti, exp, options) =>
+        void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp), issuerIn(options))),
+      subject: async (sub, before, options) =>
+        void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before), issuerIn(options))),
+      session: async (sid, options) => void (await soon(native.revokeSession, text('sid', sid), issuerIn(options))),
+      key: async (kid, options) => void (await soon(native.revokeKey, text('kid', kid), issuerIn(options)))
     }),
     jwks() {
       call(native.tokenJwks) // a guard without tokens has no such endpoint
@@ -60,6 +62,20 @@ function claimsOption(options) {
     })
   }
   return options.claims
+}
+
+/** Whose tokens a revocation means: `{ issuer }`. */
+function issuerIn(options) {
+  if (options === undefined) return undefined
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new GuardError('`options` must be an object such as { issuer }', { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
+  }
+  for (const key of Object.keys(options)) {
+    if (key !== 'issuer') {
+      throw new GuardError(`\`options.${key.slice(0, 80)}\` is not an option; the only one is \`issuer\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${key.slice(0, 80)}` })
+    }
+  }
+  return options.issuer === undefined ? undefined : text('options.issuer', options.issuer)
 }
 
 function closed(res, error, next) {

@@ -12,7 +12,7 @@ use crate::revocation::SharedRevocations;
 use crate::stack::Stack;
 use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
-use crate::token::Verified;
+use crate::token::{RemoteKeys, Verified};
 
 /// A key or cost function of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub enum StoreAsk {
     Revocations(Arc<SharedRevocations>),
     /// Whether its limits admit it.
     Limits(Arc<SharedStore>, Question),
+    /// Not the store, but the issuer of its token: what its keys are.
+    Keys(Arc<RemoteKeys>),
 }
 
 /// What a shared store said.
@@ -116,6 +118,14 @@ pub enum Awaited {
     Revocations(Arc<Verified>),
     /// Layer 6, of the limiter that has asked: its limits may be others by now.
     Limits(Pending, Arc<Limiter>),
+    /// Layer 4, of this token: its issuer is asked for its keys. It may be asked once more, where what was on its way
+    /// had begun before the token came.
+    Keys {
+        /// The token.
+        token: Arc<str>,
+        /// Whether this was the first time.
+        again: bool,
+    },
 }
 
 /// A request on its way, with what the layers have found out about it.

@@ -99,7 +99,7 @@ impl Stack {
         self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
     }
 
-    /// Goes on with what the shared store has said, or without it.
+    /// Goes on with what the shared store or an issuer has said, or without it.
     #[must_use]
     pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
         let verdict = match (x.awaited.take(), answer) {
@@ -107,6 +107,12 @@ impl Stack {
                 answer.map_err(|_| stale_refusal()).and_then(|()| {
                     self.accept_token(x, verified)?;
                     self.identified(x)
+                })
+            }
+            (Some(Awaited::Keys { token, again }), _) => {
+                self.keys_arrived(&token, again, now, x).and_then(|verdict| match verdict {
+                    Some(verdict) => Ok(verdict),
+                    None => self.identified(x),
                 })
             }
             (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {

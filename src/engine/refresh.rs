@@ -12,7 +12,7 @@ use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome, Place,
+    Full, IssueError, IssueOptions, Issued, Issuer, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome, Place,
     RefreshConfig, RefreshToken, Signer,
 };
 
@@ -97,8 +97,7 @@ impl Refresh {
     /// For what `config` says, or an error where the guard has no store or no revocation that could keep its promise.
     pub(super) fn new(
         config: RefreshConfig,
-        issuer: &str,
-        max_lifetime: Duration,
+        issuer: &Issuer,
         revocations: &RevocationList,
         connector: Option<&Arc<Connector>>,
         shared_name: Option<&str>,
@@ -121,8 +120,8 @@ impl Refresh {
             }
             (RevocationList::Shared(_), None) => return Err(memcached()),
         };
-        let remembered = max_lifetime + 2 * MAX_TOLERANCE;
-        Ok(Self { config, issuer: Arc::from(issuer), remembered, families })
+        let remembered = issuer.max_lifetime() + 2 * MAX_TOLERANCE;
+        Ok(Self { config, issuer: Arc::from(issuer.name()), remembered, families })
     }
 
     /// Whether the store has to be asked.

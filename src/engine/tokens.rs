@@ -10,7 +10,9 @@ use crate::config::raw::{Options, Switch};
 use crate::error::ConfigError;
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
-use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
+use crate::token::{
+    Issuer, RemoteKeys, RemoteState, Signer, TokenConfig, TokenDenial, Verified, Verifier,
+};
 
 /// Everything about tokens.
 #[derive(Debug)]
@@ -19,10 +21,14 @@ pub struct Tokens {
     pub verifier: Verifier,
     /// `None` where no key can sign.
     pub signer: Option<Signer>,
-    /// What is revoked.
+    /// What is revoked of the tokens of the first issuer, or of the one that signs here.
     pub revocations: RevocationList,
     /// `None` where no refresh tokens are given.
     pub refresh: Option<Refresh>,
+    /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use one `jti`.
+    others: Vec<(Arc<str>, RevocationList)>,
+    /// The issuer that `revocations` belongs to.
+    own: Arc<str>,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
@@ -67,7 +73,7 @@ impl Tokens {
     /// # Errors
     /// It was.
     pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
-        let checked = match &self.revocations {
+        let checked = match self.list_of(&token.issuer) {
             RevocationList::Off => Ok(()),
             RevocationList::Local(list) => list.check(token),
             RevocationList::Shared(list) => list.check(token),
@@ -75,7 +81,58 @@ impl Tokens {
         checked.map_err(|_| TokenDenial::Revoked)
     }
 
-    /// The second up to which the tokens of a subject are revoked.
+    /// What is revoked of the tokens of an issuer, by its name as configured.
+    #[must_use]
+    pub fn list_of(&self, issuer: &str) -> &RevocationList {
+        let other = self.others.iter().find(|(name, _)| **name == *issuer);
+        other.map_or(&self.revocations, |(_, list)| list)
+    }
+
+    /// What is revoked, of one issuer after the other.
+    pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        [&self.revocations].into_iter().chain(self.others.iter().map(|(_, list)| list))
+    }
+
+    /// The name under which something is revoked: the one that was given, if it is of an issuer; without one the only
+    /// issuer's. `None` where that is not certain.
+    #[must_use]
+    pub fn issuer_named(&self, name: Option<&str>) -> Option<Arc<str>> {
+        match name {
+            None => self.others.is_empty().then(|| Arc::clone(&self.own)),
+            Some(name) => [&self.own]
+                .into_iter()
+                .chain(self.others.iter().map(|(name, _)| name))
+                .find(|known| ***known == *name)
+                .map(Arc::clone),
+        }
+    }
+
+    /// Whether this name, or none, is that of the issuer that signs here.
+    #[must_use]
+    pub fn is_own(&self, name: Option<&str>) -> bool {
+        name.is_none_or(|name| *self.own == *name)
+    }
+
+    /// The issuers whose keys are at a URL, each with its number.
+    pub fn remotes(&self) -> impl Iterator<Item = (usize, &str, &Arc<RemoteKeys>)> {
+        let issuers = self.verifier.issuers().enumerate();
+        issuers.filter_map(|(i, issuer)| Some((i, issuer.name(), issuer.remote()?)))
+    }
+
+    /// Whether every issuer has given keys at some time.
+    #[must_use]
+    pub fn has_keys(&self, now: Now) -> bool {
+        self.remotes().all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
+    }
+
+    /// Lets nobody wait any more, and asks no issuer.
+    pub fn close(&self) {
+        for (_, _, keys) in self.remotes() {
+            keys.close();
+        }
+    }
+
+    /// The second up to which the tokens of a subject are revoked, of those that are issued here.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         match &self.revocations {
@@ -98,12 +155,23 @@ impl Tokens {
     /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
     /// waits for that.
     pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
-        let RevocationList::Local(revocations) = &self.revocations else { return None };
+        self.to_revoke_of(&self.own, now)
+    }
+
+    /// As [`Self::to_revoke`], of the tokens of an issuer.
+    pub fn to_revoke_of(&self, issuer: &str, now: Now) -> Option<&Revocations> {
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
-            revocations.sweep(now);
+            for list in self.lists() {
+                if let RevocationList::Local(revocations) = list {
+                    revocations.sweep(now);
+                }
+            }
         }
-        Some(revocations)
+        match self.list_of(issuer) {
+            RevocationList::Local(revocations) => Some(revocations),
+            RevocationList::Off | RevocationList::Shared(_) => None,
+        }
     }
 }
 
@@ -169,27 +237,41 @@ pub(super) fn tokens(
             Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
         }
     };
-    let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
-    let revocations = match (revocation, connector, shared_name) {
-        (None, ..) => RevocationList::Off,
-        (Some(revocation), Some(connector), _) => {
-            let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
-            RevocationList::Shared(Arc::new(list))
-        }
-        (Some(revocation), _, Some(name)) => {
-            RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
-        }
-        (Some(revocation), _, None) => {
-            RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
+    let list_of = |issuer: &Issuer| {
+        let (lifetime, name) = (issuer.max_lifetime(), issuer.name());
+        match (&revocation, connector, shared_name) {
+            (None, ..) => RevocationList::Off,
+            (Some(revocation), Some(connector), _) => {
+                let list = SharedRevocations::shared(connector, *revocation, lifetime, name);
+                RevocationList::Shared(Arc::new(list))
+            }
+            (Some(revocation), _, Some(shared)) => {
+                RevocationList::Local(Revocations::shared(*revocation, lifetime, shared, name))
+            }
+            (Some(revocation), _, None) => {
+                RevocationList::Local(Arc::new(Revocations::new(*revocation, lifetime)))
+            }
         }
     };
     let signer = Signer::new(Arc::clone(&config));
+    let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
+    let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
+    let mut revocations = RevocationList::Off;
+    let mut others = Vec::new();
+    for issuer in config.issuers() {
+        let list = list_of(issuer);
+        if *issuer.name() == *own {
+            revocations = list;
+        } else {
+            others.push((Arc::from(issuer.name()), list));
+        }
+    }
     let refresh = match config.refresh {
         None => None,
         Some(_) if may_forget => return Err(refresh::memcached()),
-        Some(_) if signer.is_none() => return Err(refresh::without_signer()),
         Some(options) => {
-            Some(Refresh::new(options, issuer, lifetime, &revocations, connector, shared_name)?)
+            let signer = signer.as_ref().ok_or_else(refresh::without_signer)?;
+            Some(Refresh::new(options, signer.issuer(), &revocations, connector, shared_name)?)
         }
     };
     Ok(Some(Tokens {
@@ -198,6 +280,8 @@ pub(super) fn tokens(
         verifier: Verifier::new(config),
         revocations,
         refresh,
+        others,
+        own,
         swept_minute: AtomicU64::new(0),
     }))
 }

@@ -15,6 +15,7 @@
 mod answer;
 pub mod clients;
 pub mod inbox;
+pub mod issuers;
 pub mod limits;
 pub mod manage;
 mod registry;

@@ -1,9 +1,9 @@
 //! Tokens that were verified already.
 //!
 //! A client sends the same token with each request, and nothing about its signature and claims changes in between. What
-//! does change is asked on every hit: the token's own times, the life of its key, and, behind this layer, revocation. A
-//! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
-//! only says where to look, so a fast one will do. The configuration never changes; another one has another cache.
+//! does change is asked on every hit: the token's own times, the life of its key and of its issuer's keys as a whole, and,
+//! behind this layer, revocation. A//! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
+//! only says where to look, so a fast one will do. The options never change; another guard has another cache.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -13,6 +13,8 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use super::claims::Times;
+use super::issuer::Issuer;
+use super::key::Key;
 use super::verify::Verified;
 
 const SHARDS: usize = 16;
@@ -39,8 +41,9 @@ pub(super) struct Entry {
     token: Arc<str>,
     pub(super) verified: Arc<Verified>,
     pub(super) times: Times,
-    /// The seconds in which its key may be used.
-    pub(super) key_life: (u64, u64),
+    /// The very key that verified it, which says itself whether it may still be used.
+    pub(super) key: Arc<Key>,
+    pub(super) issuer: Arc<Issuer>,
 }
 
 impl Entry {
@@ -48,9 +51,10 @@ impl Entry {
         token: &str,
         verified: Arc<Verified>,
         times: Times,
-        key_life: (u64, u64),
+        key: Arc<Key>,
+        issuer: Arc<Issuer>,
     ) -> Self {
-        Self { token: Arc::from(token), verified, times, key_life }
+        Self { token: Arc::from(token), verified, times, key, issuer }
     }
 
     /// The claims are kept as text and as a map, and the map takes about three times the text.

@@ -36,6 +36,8 @@ pub enum TokenDenial {
     Lifetime,
     /// It was revoked.
     Revoked,
+    /// Its issuer has given no keys yet, or none for too long: nobody can say whether it is good.
+    KeysUnavailable,
 }
 
 /// What is wrong with the claims of a token whose signature is good. It holds the claim's name, never its value.
@@ -66,6 +68,10 @@ impl TokenDenial {
     pub fn to_refusal(&self) -> Refusal {
         let (status, code, error) = self.row();
         let detail = self.detail();
+        if status == 503 {
+            // No challenge: another token would not help, and a client must not throw this one away.
+            return Refusal::new(status, code, detail).header("Retry-After", "1");
+        }
         let challenge = match error {
             // Section 3.1: without a token there is no error to name.
             None => "Bearer realm=\"api\"".to_owned(),
@@ -94,6 +100,7 @@ impl TokenDenial {
             Self::Type => (401, "token_type", INVALID),
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
+            Self::KeysUnavailable => (503, "issuer_unavailable", None),
         }
     }
 
@@ -112,6 +119,7 @@ impl TokenDenial {
             Self::Type => "the token is of another type",
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
+            Self::KeysUnavailable => "the keys of the token's issuer are not known at the moment",
             Self::Claims(fault) => return fault.detail(),
         })
     }

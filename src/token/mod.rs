@@ -36,6 +36,7 @@ mod conformance;
 mod denial;
 mod fuzz;
 mod issue;
+mod issuer;
 mod json;
 mod jwk;
 mod key;
@@ -43,7 +44,9 @@ mod key_options;
 mod material;
 mod reader;
 mod refresh;
+mod remote;
 mod ring;
+mod spiffe;
 mod strength;
 #[cfg(test)]
 mod tests;
@@ -55,9 +58,11 @@ pub use conformance::{CompactError, verify_compact};
 pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
+pub use issuer::Issuer;
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, bearer};
 pub use refresh::{
     Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place, Presentation,
     RefreshConfig, RefreshToken,
 };
-pub use verify::{Fingerprint, Revocable, Verified, Verifier};
+pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};
