@@ -8,6 +8,7 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
 const { validOf } = require('./request.js')
+const { keepRotating } = require('./rotation.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -24,11 +25,13 @@ const collected = new FinalizationRegistry((close) => close())
  */
 function createGuard(config = {}) {
   const { json, functions } = encode(takeLog(config))
-  const { guard: handle, unknownInput, shared, fetches } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   if (shared || fetches) listen()
   const stop = fetches ? followIssuers(handle) : () => {}
+  const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const close = () => {
     stop()
+    keys?.stop()
     native.release(handle)
   }
   if (unknownInput.length > 0) {
@@ -89,7 +92,7 @@ function createGuard(config = {}) {
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
-    ...tokenCalls(call, soon),
+    ...tokenCalls(call, soon, keys),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
     }),

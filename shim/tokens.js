@@ -2,13 +2,20 @@
 
 // guard.tokens, guard.revoke and guard.jwks().
 
+const { createHash } = require('node:crypto')
 const native = require('../native.js')
 const { seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
 const { GuardError } = require('./errors.js')
 
-/** `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. */
-function tokenCalls(call, soon) {
+/** How long others may keep the public keys, in seconds: less than a key is published before it signs. */
+const JWKS_MAX_AGE = 300
+
+/**
+ * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `keys` are the signing keys
+ * that change by themselves, or null.
+ */
+function tokenCalls(call, soon, keys) {
   return {
     tokens: Object.freeze({
       issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
@@ -19,6 +26,10 @@ function tokenCalls(call, soon) {
         // Whatever goes wrong in there, the same token may be presented again.
         const changed = await claims(session.claims)
         return call(native.tokenContinue, JSON.stringify(session), encodeData('claims', changed ?? session.claims))
+      },
+      rotate: async () => {
+        if (keys !== null) return keys.rotate()
+        throw new GuardError('`jwt.rotation` must be set on the guard', { code: 'ERR_MISSING_OPTION', path: 'jwt.rotation' })
       },
       verify: async (token) => soon(native.tokenVerify, text('token', token)),
       jwks: () => call(native.tokenJwks)
@@ -40,8 +51,14 @@ function tokenCalls(call, soon) {
         } catch (error) {
           return closed(res, error, next)
         }
+        const tag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+        res.setHeader('Cache-Control', `public, max-age=${JWKS_MAX_AGE}`)
+        res.setHeader('ETag', tag)
+        if (isKnown(req.headers['if-none-match'], tag)) {
+          res.statusCode = 304
+          return res.end()
+        }
         res.setHeader('Content-Type', 'application/jwk-set+json')
-        res.setHeader('Cache-Control', 'public, max-age=300')
         res.setHeader('Content-Length', String(Buffer.byteLength(body)))
         res.end(req.method === 'HEAD' ? undefined : body)
       }
@@ -76,6 +93,12 @@ function issuerIn(options) {
     }
   }
   return options.issuer === undefined ? undefined : text('options.issuer', options.issuer)
+}
+
+/** Whether `If-None-Match` names this entity, by the weak comparison of RFC 9110 section 13.1.2. */
+function isKnown(header, tag) {
+  if (header === undefined) return false
+  return header.trim() === '*' || header.split(',').some((known) => known.trim().replace(/^W\//, '') === tag)
 }
 
 function closed(res, error, next) {

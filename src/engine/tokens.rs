@@ -7,11 +7,11 @@ use super::refresh::{self, Refresh};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
 use crate::config::raw::{Options, Switch};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
 use crate::token::{
-    Issuer, RemoteKeys, RemoteState, Signer, TokenConfig, TokenDenial, Verified, Verifier,
+    Issuer, RemoteKeys, RemoteState, Rotation, Signer, TokenConfig, TokenDenial, Verified, Verifier,
 };
 
 /// Everything about tokens.
@@ -123,6 +123,13 @@ impl Tokens {
     #[must_use]
     pub fn has_keys(&self, now: Now) -> bool {
         self.remotes().all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
+            && self.rotation().is_none_or(|rotation| rotation.is_loaded())
+    }
+
+    /// The signing keys that change by themselves.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
+        self.signer.as_ref()?.rotation()
     }
 
     /// Lets nobody wait any more, and asks no issuer.
@@ -254,6 +261,20 @@ pub(super) fn tokens(
         }
     };
     let signer = Signer::new(Arc::clone(&config));
+    let rotating = config.issuers().filter(|issuer| issuer.rotation().is_some());
+    for issuer in rotating {
+        if signer.as_ref().is_none_or(|signer| signer.issuer().name() != issuer.name()) {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                "jwt.issuers",
+                "has `rotation` with one issuer and a key that signs with another before it",
+            )
+            .suggest("let one issuer sign here: give the others public keys"));
+        }
+        if let Some(rotation) = issuer.rotation() {
+            rotation.open("jwt.rotation.storage", Now::read())?;
+        }
+    }
     let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
     let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
     let mut revocations = RevocationList::Off;

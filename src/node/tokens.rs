@@ -204,6 +204,9 @@ fn without_refresh() -> Failure {
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn issue_failure(error: IssueError) -> Failure {
+    if error == IssueError::NotLoaded {
+        return Failure(json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }));
+    }
     Failure::new(issue_code(&error), &error.to_string())
 }
 

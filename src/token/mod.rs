@@ -46,6 +46,7 @@ mod reader;
 mod refresh;
 mod remote;
 mod ring;
+mod rotation;
 mod spiffe;
 mod strength;
 #[cfg(test)]
@@ -64,5 +65,6 @@ pub use refresh::{
     Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place, Presentation,
     RefreshConfig, RefreshToken,
 };
+pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
 pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};
