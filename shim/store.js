@@ -73,7 +73,7 @@ function letGo() {
   if (--calls === 0) clearInterval(holding)
 }
 
-/** What a call of the core answers: at once, or later from a shared store. Always a promise. */
+/** What a call of the core answers: at once, or later from a shared store or an issuer. */
 function later(answer) {
   const { later: ticket } = JSON.parse(answer)
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
@@ -82,7 +82,8 @@ function later(answer) {
     wait(ticket, (fetch) => {
       letGo()
       try {
-        resolve(unwrap(fetch()))
+        // It may have to wait once more: for an issuer first, then for the store.
+        resolve(later(fetch()))
       } catch (error) {
         reject(error instanceof GuardError ? error : internal(error))
       }

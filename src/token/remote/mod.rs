@@ -26,8 +26,6 @@ mod document;
 mod fault;
 mod schedule;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;

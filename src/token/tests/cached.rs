@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::token::cache::{Cache, Entry};
+use crate::token::reader::Compact;
 
 fn guard(more: &Value) -> (Verifier, Signer) {
     let config = Arc::new(TokenConfig::parse("jwt", &options(more)).unwrap());
@@ -59,8 +60,12 @@ fn the_cache_keeps_to_its_size_and_can_be_switched_off() {
     let known = first;
     let cache = Cache::new(64 << 10);
     let times = crate::token::claims::Times { issued: 0, expires: 0, not_before: None };
+    let issuer = Arc::clone(&config(&json!({ "secret": secret() })).issuers[0]);
+    let header = Compact::read(&token).unwrap().header;
+    let key = issuer.keys.choose(&header, now(), false).unwrap();
     for i in 0..2_000 {
-        cache.put(Entry::new(&format!("token {i}"), Arc::clone(&known), times, (0, u64::MAX)));
+        let (token, known) = (format!("token {i}"), Arc::clone(&known));
+        cache.put(Entry::new(&token, known, times, Arc::clone(&key), Arc::clone(&issuer)));
         assert!(cache.bytes() <= 64 << 10);
     }
     assert!(cache.get("token 1999").is_some());

@@ -7,6 +7,8 @@ mod cached;
 mod claims;
 mod config;
 mod issue;
+mod issuers;
+mod remote;
 
 use std::sync::{Arc, OnceLock};
 
