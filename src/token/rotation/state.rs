@@ -239,12 +239,5 @@ impl State {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
-
-    /// For the tests: `(kid, published, from)` of each key.
-    #[cfg(test)]
-    pub(super) fn moments(&self) -> Vec<(String, u64, u64)> {
-        let of = |entry: &Entry| (entry.kid().to_owned(), entry.published_s, entry.from_s);
-        self.keys.iter().map(of).collect()
-    }
 }
 
