@@ -217,7 +217,7 @@ test('guards and worker threads with one shared memory store have one set of ses
 })
 
 function peerOf(prefix, url = redis.url) {
-  return startPeer({ store: { redis: { url, prefix } }, rateLimit: false, jwt: { ...jwt, refresh: true } })
+  return startPeer({ store: { redis: { url, prefix, timeout: '5s' } }, rateLimit: false, jwt: { ...jwt, refresh: true } })
 }
 
 test('a hundred refreshes of one token over four processes give one successor, and a late replay ends the session in all of them', async () => {
@@ -272,7 +272,7 @@ test('an answer that was lost costs nothing: the token is good again and gives t
 
 test('without the store it is 503, and after it the same token is good', async () => {
   const own = await startRedis()
-  const guard = createGuard({ rateLimit: false, jwt: { ...jwt, refresh: true }, store: { redis: own.url } })
+  const guard = createGuard({ rateLimit: false, jwt: { ...jwt, refresh: true }, store: { redis: { url: own.url, timeout: '5s' } } })
   try {
     await guard.ready()
     const { refreshToken } = await guard.tokens.issue({ sub: 'ada' })

@@ -82,7 +82,8 @@ impl Both {
     fn present(&mut self, i: usize) {
         let (ours, theirs) = self.tokens[i].clone();
         let asked = ours.presentation().unwrap();
-        let found = wait(|reply| self.redis.present(asked, self.config, REMEMBERED, reply)).unwrap();
+        let found =
+            wait(|reply| self.redis.present(asked, self.config, REMEMBERED, reply)).unwrap();
         let found = read(&ours, found);
         let asked = theirs.presentation().unwrap();
         let wanted = self.memory.present(&asked, &self.config, REMEMBERED, Now::read());
@@ -140,7 +141,10 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
     wait(|reply| families.open(token.opening(SESSION, b"k".to_vec()), config(10), reply)).unwrap();
     let present = |token: &RefreshToken| {
         let asked = token.presentation().unwrap();
-        read_any(token, wait(|reply| families.present(asked, config(10), REMEMBERED, reply)).unwrap())
+        read_any(
+            token,
+            wait(|reply| families.present(asked, config(10), REMEMBERED, reply)).unwrap(),
+        )
     };
     let second = present(&token).unwrap();
     let third = present(&second).unwrap();

@@ -12,9 +12,12 @@ use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Issuer, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome, Place,
-    RefreshConfig, RefreshToken, Signer,
+    Full, IssueError, IssueOptions, Issued, Issuer, Kept, MAX_TOLERANCE, MemoryFamilies, Opening,
+    Outcome, Place, RefreshConfig, RefreshToken, Signer,
 };
+
+/// So long a refresh waits for what was revoked.
+const PATIENCE_US: u64 = 1_000_000;
 
 /// The families of refresh tokens of a guard.
 #[derive(Debug)]
@@ -146,8 +149,7 @@ impl Refresh {
         claims.insert("sid".to_owned(), issued.session.clone().into());
         let expires_in_s = expires_in.map(|expires_in| expires_in.as_secs());
         let kept = Kept { born_s: issued.issued_at_s, expires_in_s, claims };
-        let token =
-            RefreshToken::first(self.place(&issued.session)).ok_or(IssueError::Random)?;
+        let token = RefreshToken::first(self.place(&issued.session)).ok_or(IssueError::Random)?;
         Ok((token.text(), token.opening(&issued.session, kept.encode())))
     }
 
@@ -228,7 +230,7 @@ impl Refresh {
             *outcome.lock() = Some(answer);
             match reused {
                 Some(session) => revoke(&list, &session, reply),
-                None => list.refresh(reply),
+                None => catch_up(list, Now::read(), reply),
             }
         };
         families.present(presented, self.config, self.remembered, Box::new(answered));
@@ -308,6 +310,18 @@ impl Continued {
         };
         signer.issue(claims, options, now)
     }
+}
+
+/// Reads what was revoked until now. A refresh has more patience than a request: where the store is late, it is asked again.
+fn catch_up(list: Arc<SharedRevocations>, since: Now, reply: Reply<()>) {
+    let asked = Arc::clone(&list);
+    asked.refresh(Box::new(move |done| {
+        let is_early = || Now::read().mono_us.saturating_sub(since.mono_us) < PATIENCE_US;
+        match done {
+            Err(StoreError::Timeout) if is_early() => catch_up(list, since, reply),
+            done => reply(done),
+        }
+    }));
 }
 
 /// Revokes a session in the store, and answers in any case.

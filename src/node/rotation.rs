@@ -31,14 +31,14 @@ fn turned(turn: Turn) -> Value {
 /// where callbacks keep the keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: u32, force: bool) -> String {
-    with_rotation(guard, |rotation, now| {
-        Ok(rotation.tick(now, force)?.map_or(Value::Null, turned))
-    })
+    with_rotation(guard, |rotation, now| Ok(rotation.tick(now, force)?.map_or(Value::Null, turned)))
 }
 
 /// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from}`: what must be saved, and then be
 /// handed in here again, before it counts.
 #[napi(catch_unwind)]
 pub fn rotation_take(guard: u32, loaded: Option<String>, force: bool) -> String {
-    with_rotation(guard, |rotation, now| Ok(turned(rotation.take(loaded.as_deref(), now, force)?)))
+    with_rotation(guard, |rotation, now| {
+        Ok(turned(rotation.take(loaded.as_deref(), now, force)?))
+    })
 }

@@ -37,7 +37,7 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         Err(error) => return write(Err(error)),
     };
     let now = Now::read();
-    let begin = || {
+    let prepare = || {
         let tokens = tokens_of(&engine)?;
         let claims = object("claims", &claims)?;
         let options = parse(&options)?;
@@ -56,13 +56,13 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
             .issue(claims.clone(), IssueOptions { expires_in, after }, now)
             .map_err(issue_failure)?;
         let begun = refresh.map(|refresh| {
-            let begun = refresh.begin(claims, &issued, expires_in).map_err(issue_failure);
-            begun.map(|(token, opening)| (refresh, token, opening))
+            let first = refresh.begin(claims, &issued, expires_in).map_err(issue_failure);
+            first.map(|(token, opening)| (refresh, token, opening))
         });
         Ok((issued, begun.transpose()?))
     };
-    let (issued, begun) = match begin() {
-        Ok(begun) => begun,
+    let (issued, begun) = match prepare() {
+        Ok(prepared) => prepared,
         Err(error) => return write(Err(error)),
     };
     let Some((refresh, token, opening)) = begun else {
@@ -154,9 +154,8 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
 #[napi(catch_unwind)]
 pub fn token_continue(guard: u32, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
-        let continued = Continued::from_json(&parse(&continued)?).ok_or_else(|| {
-            Failure::new("ERR_INTERNAL", "there is no such session")
-        })?;
+        let continued = Continued::from_json(&parse(&continued)?)
+            .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
         continue_with(tokens, &continued, Some(object("claims", &claims)?))
     })
 }
@@ -166,8 +165,7 @@ fn continue_with(
     continued: &Continued,
     claims: Option<Map<String, Value>>,
 ) -> Answer {
-    let issued =
-        continued.issue(signer_of(tokens)?, claims, Now::read()).map_err(issue_failure)?;
+    let issued = continued.issue(signer_of(tokens)?, claims, Now::read()).map_err(issue_failure)?;
     Ok(answer(&issued, Some(continued.refresh_token.clone())))
 }
 
@@ -205,7 +203,9 @@ fn without_refresh() -> Failure {
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn issue_failure(error: IssueError) -> Failure {
     if error == IssueError::NotLoaded {
-        return Failure(json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }));
+        return Failure(
+            json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }),
+        );
     }
     Failure::new(issue_code(&error), &error.to_string())
 }
@@ -222,9 +222,10 @@ fn refresh_failure(error: RefreshError) -> Failure {
         Failure(json!({ "code": code, "status": 401, "message": message }))
     };
     match error {
-        RefreshError::Invalid => {
-            refused("ERR_REFRESH_INVALID", "the refresh token is not good, or not any more; log in again")
-        }
+        RefreshError::Invalid => refused(
+            "ERR_REFRESH_INVALID",
+            "the refresh token is not good, or not any more; log in again",
+        ),
         RefreshError::Reused => refused(
             "ERR_REFRESH_REUSED",
             "the refresh token was used before, so its session has ended; log in again",

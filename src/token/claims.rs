@@ -24,10 +24,7 @@ pub(super) struct Times {
 }
 
 /// Checks everything about the claims but whether this is the time for them.
-pub(super) fn check(
-    config: &Issuer,
-    claims: &Map<String, Value>,
-) -> Result<Times, TokenDenial> {
+pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Times, TokenDenial> {
     check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
     for name in ["sub", "jti", "sid"] {

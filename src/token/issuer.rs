@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::algorithm::{Algorithm, Family};
 use super::config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, algorithm_at, bare_typ, plain_text};
 use super::key_options::{SetOf, keys};
@@ -16,17 +15,8 @@ use crate::config::raw::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 /// Options that belong to one issuer and to no other.
-pub(super) const OF_ONE: [&str; 9] = [
-    "issuer",
-    "audience",
-    "secret",
-    "keys",
-    "jwks",
-    "discovery",
-    "preset",
-    "staleFor",
-    "rotation",
-];
+pub(super) const OF_ONE: [&str; 9] =
+    ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor", "rotation"];
 /// All options of an issuer.
 pub(super) const KNOWN: [&str; 13] = [
     "issuer",
@@ -96,8 +86,8 @@ impl Issuer {
             Some(common) if !options.has(key) && common.has(key) => common,
             _ => options,
         };
-        let preset = options
-            .one_of("preset", &[("vault", Preset::Vault), ("spiffe", Preset::Spiffe)])?;
+        let preset =
+            options.one_of("preset", &[("vault", Preset::Vault), ("spiffe", Preset::Spiffe)])?;
         let name = name(options)?;
         let spiffe = match preset {
             Some(Preset::Spiffe) => Some(TrustDomain::parse(&options.path_of("issuer"), name)?),
@@ -146,7 +136,9 @@ impl Issuer {
             }
         };
         let typ = typ(of("typ"))?;
-        if let (Some(_), true) = (&spiffe, typ.as_deref().is_some_and(|typ| typ != "jwt" && typ != "jose")) {
+        if let (Some(_), true) =
+            (&spiffe, typ.as_deref().is_some_and(|typ| typ != "jwt" && typ != "jose"))
+        {
             return Err(of("typ")
                 .invalid("typ", "must be 'JWT' or 'JOSE' for a JWT-SVID")
                 .suggest("leave it out"));
@@ -222,8 +214,7 @@ fn own_keys(
 }
 
 fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {
-    let lifetime =
-        options.duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
+    let lifetime = options.duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
     Ok(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME))
 }
 
@@ -233,11 +224,16 @@ fn svid_algorithms(
     allowed: Option<Vec<Algorithm>>,
 ) -> Result<Vec<Algorithm>, ConfigError> {
     let svid = |alg: &Algorithm| matches!(alg.family(), Family::Rsa | Family::Ec);
-    let Some(allowed) = allowed else { return Ok(Algorithm::ALL.into_iter().filter(svid).collect()) };
+    let Some(allowed) = allowed else {
+        return Ok(Algorithm::ALL.into_iter().filter(svid).collect());
+    };
     if allowed.iter().all(svid) {
         return Ok(allowed);
     }
-    Err(ConfigError::invalid(path, "must be of RS256 to RS512, ES256 to ES512 and PS256 to PS512 for JWT-SVIDs"))
+    Err(ConfigError::invalid(
+        path,
+        "must be of RS256 to RS512, ES256 to ES512 and PS256 to PS512 for JWT-SVIDs",
+    ))
 }
 
 fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {

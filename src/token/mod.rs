@@ -62,9 +62,9 @@ pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, bearer};
 pub use refresh::{
-    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place, Presentation,
-    RefreshConfig, RefreshToken,
+    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place,
+    Presentation, RefreshConfig, RefreshToken,
 };
-pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};

@@ -35,18 +35,14 @@ impl TrustDomain {
 
     /// Whether `subject` says that it is of this trust domain, well-formed or not.
     pub(super) fn claims(&self, subject: &str) -> bool {
-        subject
-            .strip_prefix(&*self.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        subject.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
 /// Section 2.1.
 fn is_trust_domain(text: &str) -> bool {
     (1..=MAX_TRUST_DOMAIN).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
 }
 
 /// Section 2.2: neither empty nor a step to elsewhere, and nothing that has to be decoded.
@@ -90,8 +86,22 @@ mod tests {
         }
         let long = format!("/{}", "a".repeat(2048));
         for bad in [
-            "", "/", "/a/", "//a", "/a//b", "/a/../b", "/./a", "/a%2fb", "/a?b", "/a#b", "/\u{e4}",
-            "/a b", ".evil.example/a", ":80/a", "@evil/a", &long,
+            "",
+            "/",
+            "/a/",
+            "//a",
+            "/a//b",
+            "/a/../b",
+            "/./a",
+            "/a%2fb",
+            "/a?b",
+            "/a#b",
+            "/\u{e4}",
+            "/a b",
+            ".evil.example/a",
+            ":80/a",
+            "@evil/a",
+            &long,
         ] {
             assert!(!domain.holds(&format!("spiffe://example.org{bad}")), "{bad}");
         }

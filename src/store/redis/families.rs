@@ -206,9 +206,7 @@ fn outcome(answer: Value) -> Option<Outcome> {
             let salt = parts.next()??.try_into().ok()?;
             Some(Outcome::Next { salt, kept: parts.next()?? })
         }
-        b"reused" => {
-            Some(Outcome::Reused { session: String::from_utf8(parts.next()??).ok()? })
-        }
+        b"reused" => Some(Outcome::Reused { session: String::from_utf8(parts.next()??).ok()? }),
         _ => None,
     }
 }
@@ -222,9 +220,9 @@ fn store_error(error: &RedisError) -> StoreError {
         StoreError::Timeout
     } else if matches!(
         error.kind(),
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::NoPerm)
-            | ErrorKind::Server(ServerErrorKind::ResponseError)
-            | ErrorKind::Extension
+        ErrorKind::Server(
+            ServerErrorKind::ReadOnly | ServerErrorKind::NoPerm | ServerErrorKind::ResponseError
+        ) | ErrorKind::Extension
     ) {
         StoreError::Refused
     } else {

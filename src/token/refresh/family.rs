@@ -134,11 +134,8 @@ impl Family {
         if let Some(kept) = &self.kept {
             if presented.presented == self.current {
                 self.current = presented.successor;
-                self.used = Some(Used {
-                    hash: presented.presented,
-                    salt: presented.salt,
-                    at_us: now_us,
-                });
+                self.used =
+                    Some(Used { hash: presented.presented, salt: presented.salt, at_us: now_us });
                 self.forgotten_us = forgotten(self.ends_us, config, now_us);
                 return Outcome::Next { salt: presented.salt, kept: kept.clone() };
             }

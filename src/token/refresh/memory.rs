@@ -91,6 +91,7 @@ impl MemoryFamilies {
     }
 
     /// Uses a token; see [`Family::present`].
+    #[must_use]
     pub fn present(
         &self,
         presented: &Presentation,

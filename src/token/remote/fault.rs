@@ -64,11 +64,15 @@ impl fmt::Display for Fault {
         match self {
             Self::Timeout => f.write_str("it did not answer in time"),
             Self::Network => f.write_str("it can't be reached"),
-            Self::Tls => f.write_str("its certificate is not accepted; NODE_EXTRA_CA_CERTS names further authorities"),
+            Self::Tls => f.write_str(
+                "its certificate is not accepted; NODE_EXTRA_CA_CERTS names further authorities",
+            ),
             Self::Redirect => f.write_str("it redirects, and redirects are not followed"),
             Self::Status(status) => write!(f, "it answered with status {status}"),
             Self::TooLarge => f.write_str("it answered with more than 256 KiB"),
-            Self::Malformed => f.write_str("its answer is no JSON object of the right form, or has a member twice"),
+            Self::Malformed => {
+                f.write_str("its answer is no JSON object of the right form, or has a member twice")
+            }
             Self::Issuer => f.write_str("its metadata names another issuer"),
             Self::SetUrl => f.write_str("its metadata has no `jwks_uri` with https"),
             Self::Set(problem) => write!(f, "its key set {problem}"),

@@ -436,11 +436,16 @@ impl RemoteKeys {
             ),
             RemoteState::Failing | RemoteState::Fresh => (
                 "GUARD_ISSUER_FAILING",
-                format!("gives no keys: {why}; those that are known are used for {} more", minutes(self.left(now))),
+                format!(
+                    "gives no keys: {why}; those that are known are used for {} more",
+                    minutes(self.left(now))
+                ),
             ),
             RemoteState::Stale => (
                 "GUARD_ISSUER_STALE",
-                format!("has given no keys for longer than `staleFor`: {why}; its tokens are refused with 503"),
+                format!(
+                    "has given no keys for longer than `staleFor`: {why}; its tokens are refused with 503"
+                ),
             ),
         };
         state.alarmed = true;

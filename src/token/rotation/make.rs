@@ -68,17 +68,10 @@ fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
         "RSA" => &["e", "kty", "n"],
         _ => return None,
     };
-    let mut text = String::from("{");
-    for (i, name) in members.iter().enumerate() {
-        let value = jwk.get(*name)?.as_str()?;
-        if i > 0 {
-            text.push(',');
-        }
-        // All of them are base64url or names of the specification: nothing in them has to be escaped.
-        text.push_str(&format!("\"{name}\":\"{value}\""));
-    }
-    text.push('}');
-    Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes())))
+    // All of them are base64url or names of the specification: nothing in them has to be escaped.
+    let member = |name: &&str| Some(format!("\"{name}\":\"{}\"", jwk.get(*name)?.as_str()?));
+    let text = members.iter().map(member).collect::<Option<Vec<String>>>()?.join(",");
+    Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, format!("{{{text}}}").as_bytes())))
 }
 
 #[cfg(test)]

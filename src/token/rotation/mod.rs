@@ -51,7 +51,9 @@ pub enum RotationError {
     #[error("the key file can't be {0}: {1}")]
     File(&'static str, std::io::ErrorKind),
     /// Others than the owner may read or write the file.
-    #[error("the key file may be read by others; run: chmod 600 on it, and make new keys if somebody has read it")]
+    #[error(
+        "the key file may be read by others; run: chmod 600 on it, and make new keys if somebody has read it"
+    )]
     Exposed,
     /// What was read is no set of keys.
     #[error("what was read is no set of signing keys: {0}")]

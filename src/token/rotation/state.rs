@@ -91,9 +91,9 @@ impl State {
             });
             let key = match same {
                 Some(same) => Arc::clone(&same.key),
-                None => Arc::new(
-                    read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?,
-                ),
+                None => {
+                    Arc::new(read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?)
+                }
             };
             let entry = Entry { key, pem: Arc::from(pem), published_s, from_s };
             if entry.kid() != kid {
@@ -172,10 +172,8 @@ impl State {
         if let Some(current) = current.and_then(|i| planned.keys.get(i))
             && planned.keys.last().is_some_and(|last| last.from_s <= now_s)
         {
-            let from_s = current
-                .from_s
-                .saturating_add(every_s)
-                .max(now_s.saturating_add(overlap_s));
+            let from_s =
+                current.from_s.saturating_add(every_s).max(now_s.saturating_add(overlap_s));
             planned.keys.push(Entry::new(config.algorithm, now_s, from_s)?);
         }
         Ok(planned)
@@ -190,9 +188,8 @@ impl State {
     /// The name of the key that signs, or with `next` of the one that signs next where that is soon, and its moment.
     pub(super) fn newest(&self, now_s: u64, next: bool) -> Option<(String, u64)> {
         let soon = now_s.saturating_add(SPREAD.as_secs());
-        let next = next.then(|| {
-            self.keys.iter().find(|entry| entry.from_s > now_s && entry.from_s <= soon)
-        });
+        let next = next
+            .then(|| self.keys.iter().find(|entry| entry.from_s > now_s && entry.from_s <= soon));
         let entry = match next.flatten() {
             Some(entry) => entry,
             None => self.keys.get(self.current(now_s)?)?,
@@ -212,9 +209,10 @@ impl State {
     /// Those that a token may have been signed with which is still good, or will be signed with.
     fn live(&self, keep_s: u64, now_s: u64) -> impl Iterator<Item = &Entry> {
         self.keys.iter().enumerate().filter_map(move |(i, entry)| {
-            let over = self.keys.get(i + 1).is_some_and(|successor| {
-                successor.from_s.saturating_add(keep_s) <= now_s
-            });
+            let over = self
+                .keys
+                .get(i + 1)
+                .is_some_and(|successor| successor.from_s.saturating_add(keep_s) <= now_s);
             (!over).then_some(entry)
         })
     }
@@ -240,4 +238,3 @@ impl State {
         self.keys.is_empty()
     }
 }
-

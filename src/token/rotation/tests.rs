@@ -67,7 +67,8 @@ fn kids(rotation: &Rotation, seconds: u64) -> Vec<String> {
 }
 
 #[test]
-fn the_next_key_is_published_a_period_before_it_signs_and_the_old_one_until_its_last_token_is_over() {
+fn the_next_key_is_published_a_period_before_it_signs_and_the_old_one_until_its_last_token_is_over()
+{
     let mut service = Service::new();
     service.look(START, false);
     let first = service.published(START);
@@ -103,7 +104,7 @@ fn processes_change_keys_at_one_second_and_know_each_key_before_it_signs() {
     let other = process();
     let mut seen_by_other: Vec<String> = Vec::new();
     // The minutes around a change, and some between.
-    let near = |minute: &u64| (minute + 3) % (24 * 60) < 6 || minute % 60 == 0;
+    let near = |minute: &u64| (minute + 3) % (24 * 60) < 6 || minute.is_multiple_of(60);
     for minute in (0..5 * 24 * 60).filter(near) {
         let now = START + minute * 60;
         service.look(now, false);
@@ -157,7 +158,8 @@ fn a_key_that_somebody_took_out_is_refused_at_once_also_where_it_was_verified_be
     let mut service = Service::new();
     service.look(START, false);
     let old = service.rotation.signing(START).unwrap();
-    let mut state: serde_json::Value = serde_json::from_str(service.stored.as_ref().unwrap()).unwrap();
+    let mut state: serde_json::Value =
+        serde_json::from_str(service.stored.as_ref().unwrap()).unwrap();
     state["keys"].as_array_mut().unwrap().remove(0);
     service.stored = Some(state.to_string());
     assert!(old.usable_at(START));
@@ -184,7 +186,8 @@ fn a_clock_that_jumps_there_and_back_leaves_a_key_that_signs_and_others_know() {
         service.look(jump, false);
         assert!(service.rotation.signing(jump).is_some());
         assert!(service.published(jump).contains(&service.signs(jump)));
-        let state: serde_json::Value = serde_json::from_str(service.stored.as_ref().unwrap()).unwrap();
+        let state: serde_json::Value =
+            serde_json::from_str(service.stored.as_ref().unwrap()).unwrap();
         let from = |i: usize| state["keys"][i]["from"].as_u64().unwrap();
         assert!(from(0) <= jump + 120);
         let last = state["keys"].as_array().unwrap().len() - 1;
@@ -244,7 +247,8 @@ fn what_is_no_set_of_keys_is_refused_and_the_keys_in_use_stay() {
 fn only_public_members_are_published_and_no_private_key_is_shown() {
     for alg in ["ES256", "ES512", "EdDSA", "RS256"] {
         let algorithm = Algorithm::from_name(alg).unwrap();
-        let rotation = Rotation::new(RotationConfig { algorithm, ..config() }, Duration::from_secs(HOUR));
+        let rotation =
+            Rotation::new(RotationConfig { algorithm, ..config() }, Duration::from_secs(HOUR));
         let mut stored = None;
         look(&rotation, &mut stored, START, false);
         for jwk in rotation.public(START) {
@@ -264,16 +268,31 @@ fn only_public_members_are_published_and_no_private_key_is_shown() {
 fn options_are_judged() {
     let file = parse(&json!({ "storage": "./keys.json" })).unwrap();
     assert_eq!((file.every.as_secs(), file.overlap.as_secs()), (30 * DAY, HOUR));
-    assert_eq!((file.algorithm, file.storage), (Algorithm::Es256, Storage::File("./keys.json".into())));
+    assert_eq!(
+        (file.algorithm, file.storage),
+        (Algorithm::Es256, Storage::File("./keys.json".into()))
+    );
     for (value, text) in [
         (json!("30d"), "`jwt.rotation` must be an object"),
         (json!({}), "`jwt.rotation.storage` must be given"),
         (json!({ "storage": "" }), "`jwt.rotation.storage` must be a path"),
-        (json!({ "storage": { "load": "\0function" } }), "`jwt.rotation.storage.save` must be given"),
-        (json!({ "storage": { "load": "x", "save": "\0function" } }), "`jwt.rotation.storage.load` must be a function"),
+        (
+            json!({ "storage": { "load": "\0function" } }),
+            "`jwt.rotation.storage.save` must be given",
+        ),
+        (
+            json!({ "storage": { "load": "x", "save": "\0function" } }),
+            "`jwt.rotation.storage.load` must be a function",
+        ),
         (json!({ "storage": "k", "every": "59m" }), "`jwt.rotation.every` must be from 1h to 366d"),
-        (json!({ "storage": "k", "every": "1h", "overlap": "2h" }), "`jwt.rotation.overlap` must be from 2m to 1h"),
-        (json!({ "storage": "k", "alg": "HS256" }), "`jwt.rotation.alg` must be an algorithm of a key pair"),
+        (
+            json!({ "storage": "k", "every": "1h", "overlap": "2h" }),
+            "`jwt.rotation.overlap` must be from 2m to 1h",
+        ),
+        (
+            json!({ "storage": "k", "alg": "HS256" }),
+            "`jwt.rotation.alg` must be an algorithm of a key pair",
+        ),
         (json!({ "storage": "k", "alg": "none" }), "`jwt.rotation.alg` must not be 'none'"),
         (json!({ "storage": "k", "period": 1 }), "`jwt.rotation.period` is not an option"),
     ] {
@@ -321,7 +340,8 @@ fn the_file_is_made_for_its_owner_alone_and_nothing_else_is_left_beside_it() {
         let mode = std::fs::metadata(folder.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         for exposed in [0o640, 0o604, 0o660] {
-            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(exposed)).unwrap();
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(exposed))
+                .unwrap();
             let error = folder.process().open("s", at(START)).unwrap_err();
             assert_eq!(error.code(), ConfigCode::InvalidKey);
             assert!(error.to_string().contains("chmod 600"), "{error}");
@@ -352,8 +372,10 @@ fn processes_that_start_and_rotate_at_once_agree() {
         for rotation in &processes {
             rotation.tick(now, false).unwrap();
         }
-        let signers: Vec<_> =
-            processes.iter().map(|rotation| rotation.signing(seconds).unwrap().kid.clone()).collect();
+        let signers: Vec<_> = processes
+            .iter()
+            .map(|rotation| rotation.signing(seconds).unwrap().kid.clone())
+            .collect();
         assert!(signers.iter().all(|kid| kid.as_deref() == Some(all[0][1].as_str())));
         let all: Vec<_> = processes.iter().map(|rotation| kids(rotation, seconds)).collect();
         assert!(all.iter().all(|kids| *kids == all[0]));
@@ -390,8 +412,10 @@ fn a_file_that_is_gone_is_written_again_with_the_keys_in_use() {
 #[test]
 fn a_path_that_can_not_be_written_is_an_error_when_the_guard_is_built() {
     let folder = Folder::new();
-    let config = RotationConfig { storage: Storage::File(folder.0.path().join("no/keys.json")), ..config() };
-    let error = Rotation::new(config, Duration::from_secs(HOUR)).open("jwt.rotation.storage", at(START));
+    let config =
+        RotationConfig { storage: Storage::File(folder.0.path().join("no/keys.json")), ..config() };
+    let error =
+        Rotation::new(config, Duration::from_secs(HOUR)).open("jwt.rotation.storage", at(START));
     let error = error.unwrap_err();
     assert_eq!((error.code(), error.path()), (ConfigCode::InvalidOption, "jwt.rotation.storage"));
 }

@@ -40,7 +40,8 @@ fn the_same_kid_of_two_issuers_is_two_keys() {
     }
     let mut same_alg = two();
     same_alg["issuers"][1] = json!({ "issuer": OTHER, "audience": AUDIENCE, "secret": secret() });
-    same_alg["issuers"][0] = json!({ "issuer": ISSUER, "audience": AUDIENCE, "secret": secret().repeat(2) });
+    same_alg["issuers"][0] =
+        json!({ "issuer": ISSUER, "audience": AUDIENCE, "secret": secret().repeat(2) });
     let verifier = Verifier::new(Arc::new(parse(&same_alg).unwrap()));
     assert!(verifier.verify(&hs256_claims(&claims_with(&json!({ "iss": OTHER }))), now()).is_ok());
     assert_eq!(denial(&verifier, &hs256_claims(&claims_with(&json!({})))), TokenDenial::Signature);
@@ -58,7 +59,11 @@ fn the_issuer_of_a_token_is_read_strictly_before_its_signature() {
         (json!(null), TokenDenial::Claims(ClaimFault::Kind("iss"))),
         (json!("\0gone"), TokenDenial::Claims(ClaimFault::Missing("iss"))),
     ] {
-        assert_eq!(denial(&verifier, &token("p256", "k1", &json!({ "iss": iss }))), denied, "{iss}");
+        assert_eq!(
+            denial(&verifier, &token("p256", "k1", &json!({ "iss": iss }))),
+            denied,
+            "{iss}"
+        );
     }
     // Two of them in one text would be two issuers for two readers.
     let header = segment(r#"{"alg":"ES256","kid":"k1"}"#);
@@ -156,19 +161,31 @@ fn options_that_can_not_be_meant_are_refused_by_name() {
         (one(json!({ "secret": secret(), "staleFor": "1h" })), "jwt.staleFor", "leave it out"),
         (one(json!({ "discovery": "x" })), "jwt.discovery", "'oauth'"),
         (one(json!({ "discovery": true, "issuer": "urn:me" })), "jwt.issuer", "https"),
-        (one(json!({ "discovery": true, "issuer": "https://id.example.com?a=b" })), "jwt.issuer", "query"),
+        (
+            one(json!({ "discovery": true, "issuer": "https://id.example.com?a=b" })),
+            "jwt.issuer",
+            "query",
+        ),
         (one(json!({ "preset": "valt", "jwks": url })), "jwt.preset", "did you mean 'vault'"),
         (one(json!({ "preset": "spiffe", "jwks": url })), "jwt.issuer", "spiffe://example.org"),
         (one(json!({ "preset": "vault", "jwks": url })), "jwt.jwks", "beside `discovery`"),
-        (one(json!({ "preset": "vault", "issuer": "https://v.example/ui" })), "jwt.issuer", "Vault"),
+        (
+            one(json!({ "preset": "vault", "issuer": "https://v.example/ui" })),
+            "jwt.issuer",
+            "Vault",
+        ),
         (one(json!({ "preset": "vault", "discovery": false })), "jwt.discovery", "preset"),
         (
-            one(json!({ "preset": "spiffe", "issuer": "spiffe://a", "jwks": url, "algorithms": ["EdDSA"] })),
+            one(
+                json!({ "preset": "spiffe", "issuer": "spiffe://a", "jwks": url, "algorithms": ["EdDSA"] }),
+            ),
             "jwt.algorithms",
             "JWT-SVID",
         ),
         (
-            one(json!({ "preset": "spiffe", "issuer": "spiffe://a", "jwks": url, "typ": "at+jwt" })),
+            one(
+                json!({ "preset": "spiffe", "issuer": "spiffe://a", "jwks": url, "typ": "at+jwt" }),
+            ),
             "jwt.typ",
             "'JOSE'",
         ),
@@ -192,14 +209,49 @@ fn metadata_is_where_its_standard_puts_it() {
     let oauth = json!({ "discovery": "oauth" });
     let vault = json!({ "preset": "vault" });
     for (issuer, more, name, at) in [
-        ("https://a.example", &oidc, "https://a.example", "https://a.example/.well-known/openid-configuration"),
-        ("https://a.example/", &oidc, "https://a.example/", "https://a.example/.well-known/openid-configuration"),
-        ("https://a.example/t1", &oidc, "https://a.example/t1", "https://a.example/t1/.well-known/openid-configuration"),
-        ("http://127.0.0.1:8080", &oidc, "http://127.0.0.1:8080", "http://127.0.0.1:8080/.well-known/openid-configuration"),
-        ("http://[::1]:8080", &oidc, "http://[::1]:8080", "http://[::1]:8080/.well-known/openid-configuration"),
+        (
+            "https://a.example",
+            &oidc,
+            "https://a.example",
+            "https://a.example/.well-known/openid-configuration",
+        ),
+        (
+            "https://a.example/",
+            &oidc,
+            "https://a.example/",
+            "https://a.example/.well-known/openid-configuration",
+        ),
+        (
+            "https://a.example/t1",
+            &oidc,
+            "https://a.example/t1",
+            "https://a.example/t1/.well-known/openid-configuration",
+        ),
+        (
+            "http://127.0.0.1:8080",
+            &oidc,
+            "http://127.0.0.1:8080",
+            "http://127.0.0.1:8080/.well-known/openid-configuration",
+        ),
+        (
+            "http://[::1]:8080",
+            &oidc,
+            "http://[::1]:8080",
+            "http://[::1]:8080/.well-known/openid-configuration",
+        ),
         // RFC 8414 section 3.1.
-        ("https://example.com/issuer1", &oauth, "https://example.com/issuer1", "https://example.com/.well-known/oauth-authorization-server/issuer1"),
-        ("https://example.com", &oauth, "https://example.com", "https://example.com/.well-known/oauth-authorization-server"),
+        (
+            "https://example.com/issuer1",
+            &oauth,
+            "https://example.com/issuer1",
+            "https://example.com/.well-known/oauth-authorization-server/issuer1",
+        ),
+        (
+            "https://example.com",
+            &oauth,
+            "https://example.com",
+            "https://example.com/.well-known/oauth-authorization-server",
+        ),
         (
             "https://vault.example:8200",
             &vault,

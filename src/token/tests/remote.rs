@@ -213,7 +213,10 @@ fn a_key_that_was_withdrawn_is_refused_from_the_next_fetch_on_though_its_token_w
     world.published = Some(set(&[("p384", "b")]));
     world.run(second(300));
     assert_eq!(world.verify(&gone).unwrap_err(), TokenDenial::Algorithm);
-    assert!(Arc::ptr_eq(&world.verify(&kept).unwrap(), &first), "the others are not verified again");
+    assert!(
+        Arc::ptr_eq(&world.verify(&kept).unwrap(), &first),
+        "the others are not verified again"
+    );
     // The same key once more is a good key once more.
     world.published = Some(set(&[("p256", "a"), ("p384", "b")]));
     world.run(second(300));
@@ -242,7 +245,8 @@ fn a_flood_of_made_up_kids_causes_one_fetch_in_a_cooldown_and_no_good_token_wait
         world.now = start.plus(Duration::from_millis(tick * 10));
         let kid = format!("made up {tick}");
         let token = segment(json!({ "alg": "ES256", "kid": kid }).to_string());
-        let _ = world.waits(&format!("{token}.{}.c2ln", segment(Value::Object(claims()).to_string())));
+        let _ =
+            world.waits(&format!("{token}.{}.c2ln", segment(Value::Object(claims()).to_string())));
         made_up += 1;
         assert!(world.verifier.attempt(&good, world.now).is_ok(), "a good token is judged at once");
         if let Some(fetch) = world.begin() {
@@ -306,7 +310,11 @@ fn a_wait_ends_with_the_fetch_or_after_two_seconds_and_only_so_many_wait() {
     }
     assert!(!world.waits(&token), "one more is judged by what is known");
     world.wait(&too_many);
-    assert_eq!(too_many.load(Ordering::Relaxed), 1, "and one who waits all the same is told at once");
+    assert_eq!(
+        too_many.load(Ordering::Relaxed),
+        1,
+        "and one who waits all the same is told at once"
+    );
     let (_, again, _) = world.keys.due(world.now);
     assert_eq!(again, Some(PATIENCE));
     world.now = world.now.plus(PATIENCE);
@@ -366,7 +374,11 @@ fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
     }
     let set = set(&[("p256", "a")]).to_string();
     for text in [
-        "", "null", "<html>", "{\"keys\":[]", "\u{feff}{}",
+        "",
+        "null",
+        "<html>",
+        "{\"keys\":[]",
+        "\u{feff}{}",
         &set.replace("{\"keys\"", "{\"keys\":[],\"keys\""),
         &set.replace("\"kid\":", "\"k\\u0069d\":\"b\",\"kid\":"),
         &format!("{set}{set}"),
@@ -580,7 +592,8 @@ fn a_bundle_of_a_trust_domain_gives_the_keys_for_jwt_svids_and_no_others() {
         signed_as(&header.to_string(), claims, jsonwebtoken::Algorithm::ES256, "p256")
     };
     let of = |more: Value| {
-        let mut claims = claims_with(&json!({ "iss": "\0gone", "sub": "spiffe://example.org/billing" }));
+        let mut claims =
+            claims_with(&json!({ "iss": "\0gone", "sub": "spiffe://example.org/billing" }));
         claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         claims
     };
@@ -600,8 +613,16 @@ fn a_bundle_of_a_trust_domain_gives_the_keys_for_jwt_svids_and_no_others() {
         ("JWT", of(json!({ "sub": 5 })), TokenDenial::Claims(ClaimFault::Kind("sub"))),
         ("JWT", of(json!({ "iss": 5 })), TokenDenial::Claims(ClaimFault::Kind("iss"))),
         ("JWT", of(json!({ "aud": "other" })), TokenDenial::Audience),
-        ("JWT", claims_with(&json!({ "aud": "\0gone", "sub": "spiffe://example.org/a" })), TokenDenial::Claims(ClaimFault::Missing("aud"))),
-        ("JWT", claims_with(&json!({ "sub": "\0gone" })), TokenDenial::Claims(ClaimFault::Missing("sub"))),
+        (
+            "JWT",
+            claims_with(&json!({ "aud": "\0gone", "sub": "spiffe://example.org/a" })),
+            TokenDenial::Claims(ClaimFault::Missing("aud")),
+        ),
+        (
+            "JWT",
+            claims_with(&json!({ "sub": "\0gone" })),
+            TokenDenial::Claims(ClaimFault::Missing("sub")),
+        ),
     ] {
         assert_eq!(verifier.verify(&svid(typ, &claims), now()).unwrap_err(), denial, "{claims}");
     }
