@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::manage::{Failure, engine, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
+use crate::engine::Tokens;
 use crate::token::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
@@ -16,7 +17,7 @@ pub fn keys_due(guard: u32) -> String {
         let engine = engine(guard)?;
         let now = Now::read();
         let (mut fetches, mut notices, mut wait) = (Vec::new(), Vec::new(), None);
-        for (issuer, name, keys) in engine.tokens.iter().flat_map(|tokens| tokens.remotes()) {
+        for (issuer, name, keys) in engine.tokens.iter().flat_map(Tokens::remotes) {
             let (fetch, after, notice) = keys.due(now);
             fetches.extend(fetch.map(|fetch| {
                 let headers: Map<String, Value> = fetch

@@ -31,14 +31,14 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashMap<u64, Entry, RandomState>,
+    entries: HashMap<u64, Arc<Entry>, RandomState>,
     bytes: usize,
 }
 
 /// A token that was verified, with what must be asked again.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Entry {
-    token: Arc<str>,
+    token: Box<str>,
     pub(super) verified: Arc<Verified>,
     pub(super) times: Times,
     /// The very key that verified it, which says itself whether it may still be used.
@@ -54,7 +54,7 @@ impl Entry {
         key: Arc<Key>,
         issuer: Arc<Issuer>,
     ) -> Self {
-        Self { token: Arc::from(token), verified, times, key, issuer }
+        Self { token: Box::from(token), verified, times, key, issuer }
     }
 
     /// The claims are kept as text and as a map, and the map takes about three times the text.
@@ -74,7 +74,7 @@ impl Cache {
     }
 
     /// What is known of exactly this token.
-    pub(super) fn get(&self, token: &str) -> Option<Entry> {
+    pub(super) fn get(&self, token: &str) -> Option<Arc<Entry>> {
         let hash = self.keyed.hash_one(token);
         let shard = self.shard(hash)?.lock();
         shard.entries.get(&hash).filter(|entry| *entry.token == *token).cloned()
@@ -93,7 +93,7 @@ impl Cache {
             shard.entries.clear();
             shard.bytes = 0;
         }
-        let replaced = shard.entries.insert(hash, entry).map_or(0, |old| old.bytes());
+        let replaced = shard.entries.insert(hash, Arc::new(entry)).map_or(0, |old| old.bytes());
         shard.bytes = (shard.bytes + bytes).saturating_sub(replaced);
     }
 

@@ -56,6 +56,7 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`; or `rotation`.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
     pub(super) issuer: Arc<str>,
     pub(super) audience: Vec<String>,

@@ -175,7 +175,7 @@ impl Verifier {
             && known.issuer.keys.are_current(now)
         {
             claims::check_time(&known.issuer, &known.times, now)?;
-            return Ok(known.verified);
+            return Ok(Arc::clone(&known.verified));
         }
         let found = self.verify_at_any_time(token, now, may_ask)?;
         claims::check_time(&found.issuer, &found.times, now)?;

@@ -22,7 +22,7 @@ pub struct Opening {
 }
 
 /// A token that is used, as the store sees it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Presentation {
     /// Where the record of its family is.
     pub place: Place,

@@ -271,25 +271,22 @@ impl RemoteKeys {
     }
 
     fn fetch(&self, state: &State, flight: Flight) -> Fetch {
-        let mut headers = vec![("accept", "application/jwk-set+json, application/json".to_owned())];
+        let accept = |types: &str| vec![("accept", types.to_owned())];
+        if let (What::Metadata, Source::Metadata { url, .. }) = (flight.what, &self.source) {
+            let headers = accept("application/json");
+            return Fetch { number: flight.number, url: url.clone(), headers };
+        }
+        let mut headers = accept("application/jwk-set+json, application/json");
         if flight.fresh {
             headers.push(("cache-control", "no-cache".to_owned()));
         }
-        let url = match (flight.what, &self.source) {
-            (What::Metadata, Source::Metadata { url, .. }) => {
-                headers = vec![("accept", "application/json".to_owned())];
-                url.clone()
-            }
-            _ => {
-                if let Some(etag) = &state.etag {
-                    headers.push(("if-none-match", etag.clone()));
-                }
-                if let Some(modified) = &state.last_modified {
-                    headers.push(("if-modified-since", modified.clone()));
-                }
-                state.set_url.clone().unwrap_or_default()
-            }
-        };
+        if let Some(etag) = &state.etag {
+            headers.push(("if-none-match", etag.clone()));
+        }
+        if let Some(modified) = &state.last_modified {
+            headers.push(("if-modified-since", modified.clone()));
+        }
+        let url = state.set_url.clone().unwrap_or_default();
         Fetch { number: flight.number, url, headers }
     }
 
@@ -320,7 +317,7 @@ impl RemoteKeys {
         let Some(flight) = state.schedule.end(number) else { return (None, Vec::new()) };
         let judged = came.and_then(|(head, body)| match (flight.what, &self.source) {
             (What::Metadata, Source::Metadata { issuer, loopback, .. }) => {
-                self.take_metadata(state, head, body, issuer, *loopback, now)
+                state.take_metadata(head, body, issuer, *loopback, now)
             }
             _ => self.take_set(state, head, body, now),
         });
@@ -337,28 +334,6 @@ impl RemoteKeys {
             return (None, Vec::new());
         }
         (self.notice(state, now), std::mem::take(&mut state.waiting))
-    }
-
-    fn take_metadata(
-        &self,
-        state: &mut State,
-        head: &Fetched,
-        body: &[u8],
-        issuer: &str,
-        loopback: bool,
-        now: Now,
-    ) -> Result<(), Fault> {
-        if head.status != 200 {
-            return Err(Fault::Status(head.status));
-        }
-        let url = document::read_metadata(body, issuer, loopback)?;
-        if state.set_url.as_ref() != Some(&url) {
-            // What the old place said of its set is nothing to the new one.
-            (state.etag, state.last_modified) = (None, None);
-            state.set_url = Some(url);
-        }
-        state.schedule.discovered(now.mono_us);
-        Ok(())
     }
 
     fn take_set(
@@ -485,6 +460,27 @@ impl RemoteKeys {
 }
 
 impl State {
+    fn take_metadata(
+        &mut self,
+        head: &Fetched,
+        body: &[u8],
+        issuer: &str,
+        loopback: bool,
+        now: Now,
+    ) -> Result<(), Fault> {
+        if head.status != 200 {
+            return Err(Fault::Status(head.status));
+        }
+        let url = document::read_metadata(body, issuer, loopback)?;
+        if self.set_url.as_ref() != Some(&url) {
+            // What the old place said of its set is nothing to the new one.
+            (self.etag, self.last_modified) = (None, None);
+            self.set_url = Some(url);
+        }
+        self.schedule.discovered(now.mono_us);
+        Ok(())
+    }
+
     fn has_room(&self) -> bool {
         self.waiting.len() < MAX_WAITING && !self.closed
     }

@@ -32,11 +32,11 @@ impl Source {
     pub(in crate::token) fn parse(
         options: &Options<'_>,
         issuer: &str,
-        discovers: bool,
+        by_preset: bool,
     ) -> Result<Option<Self>, ConfigError> {
         let url = options.get("jwks").filter(|value| value.is_string() || is_function(value));
-        let discovery = discovery(options, discovers)?;
-        let (name, source) = match (url, discovery) {
+        let metadata = well_known(options, by_preset)?;
+        let (name, source) = match (url, metadata) {
             (None, None) => return Ok(None),
             (Some(value), None) => {
                 let path = options.path_of("jwks");
@@ -103,7 +103,7 @@ impl WellKnown {
     }
 }
 
-fn discovery(options: &Options<'_>, preset: bool) -> Result<Option<WellKnown>, ConfigError> {
+fn well_known(options: &Options<'_>, preset: bool) -> Result<Option<WellKnown>, ConfigError> {
     match options.get("discovery") {
         None => Ok(preset.then_some(WellKnown::Oidc)),
         Some(Value::Bool(true)) => Ok(Some(WellKnown::Oidc)),

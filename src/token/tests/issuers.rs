@@ -30,8 +30,8 @@ fn token(pair: &str, kid: &str, more: &Value) -> String {
 fn the_same_kid_of_two_issuers_is_two_keys() {
     let verifier = Verifier::new(Arc::new(parse(&two()).unwrap()));
     for (pair, name) in [("p256", ISSUER), ("p384", OTHER)] {
-        let verified = verifier.verify(&token(pair, "k1", &json!({ "iss": name })), now()).unwrap();
-        assert_eq!(&*verified.issuer, name);
+        let found = verifier.verify(&token(pair, "k1", &json!({ "iss": name })), now()).unwrap();
+        assert_eq!(&*found.issuer, name);
     }
     // By the other's key, under the same name: it is not even tried.
     for (pair, name) in [("p384", ISSUER), ("p256", OTHER)] {
