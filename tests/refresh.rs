@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
     unreachable_pub,
     dead_code,
     reason = "helpers of tests are tests"
@@ -155,7 +156,7 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
     let record: Vec<u8> = redis::cmd("GET").arg(&keys[0]).query(&mut connection).unwrap();
     for token in [token, second, third] {
         let text = token.text();
-        let bytes = base64_of(&text[4..]);
+        let bytes = base64_of(text.get(4..).unwrap());
         assert!(!holds(&record, text.as_bytes()));
         for part in bytes.chunks(16).skip(1) {
             assert!(!holds(&record, part), "neither the name of the family nor a secret");
