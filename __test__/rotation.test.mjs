@@ -225,7 +225,7 @@ test('the JWK set endpoint: public keys alone, cached for less than a key is pub
     assert.equal(first.status, 200)
     assert.equal(first.headers['content-type'], 'application/jwk-set+json')
     assert.equal(first.headers['cache-control'], 'public, max-age=300')
-    assert.deepEqual(first.json.keys.map((key) => Object.keys(key).sort()), Array(2).fill(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y']))
+    assert.deepEqual(first.json.keys.map((key) => Object.keys(key).sort()), Array.from({ length: 2 }, () => ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y']))
     const { etag } = first.headers
     for (const known of [etag, `W/${etag}`, `"x", ${etag}`, '*']) {
       const again = await send({ path, headers: { 'if-none-match': known } })
