@@ -10,7 +10,8 @@ import { Worker } from 'node:worker_threads'
 import { createGuard } from 'keepstone'
 import { bearer, expresses, serve } from './helpers/http.mjs'
 import { makeKey, startIssuer } from './helpers/issuer.mjs'
-import { waitUntil } from './helpers/processes.mjs'
+import { startPeer } from './helpers/peer.mjs'
+import { startRedis, waitUntil } from './helpers/servers.mjs'
 import { testCertificates } from './helpers/tls.mjs'
 
 const AUDIENCE = 'my-api'
@@ -104,6 +105,35 @@ test('what is revoked of one issuer is not revoked of the other', async () => {
   await guard.revoke.subject('ada', undefined, { issuer: 'https://b.example' })
   await revoked(of.b)
   assert.deepEqual(guard.health().revoked, { tokens: 1, subjects: 2, sessions: 1, keys: 1 })
+})
+
+test('what is revoked of one issuer is not revoked of the other in a shared store, in any process', async () => {
+  const redis = await startRedis()
+  const [a, b] = [makeKey('k1'), makeKey('k1')]
+  const [nameA, nameB] = ['https://a.example', 'https://b.example']
+  const issuers = [
+    { issuer: nameA, audience: AUDIENCE, jwks: { keys: [a.jwk] } },
+    { issuer: nameB, audience: AUDIENCE, jwks: { keys: [b.jwk] } }
+  ]
+  const config = { rateLimit: false, store: { redis: redis.url }, jwt: { issuers } }
+  const peers = await Promise.all([startPeer(config), startPeer(config)])
+  try {
+    for (const peer of peers) await peer.call('ready')
+    const tokens = (more) => [a.token({ iss: nameA, aud: AUDIENCE, ...more }), b.token({ iss: nameB, aud: AUDIENCE, ...more })]
+    const statuses = async (peer, more) => Promise.all(tokens(more).map(async (token) => (await peer.get('/', bearer(token))).status))
+    const soon = Math.floor(Date.now() / 1000) + 600
+    await peers[0].call('revoke.token', 'j1', soon, { issuer: nameA })
+    await peers[0].call('revoke.session', 's1', { issuer: nameB })
+    for (const peer of peers) {
+      await waitUntil('the revocation of the token', async () => (await statuses(peer, { jti: 'j1' }))[0] === 401)
+      await waitUntil('the revocation of the session', async () => (await statuses(peer, { sid: 's1' }))[1] === 401)
+      assert.deepEqual(await statuses(peer, { jti: 'j1' }), [401, 200])
+      assert.deepEqual(await statuses(peer, { sid: 's1' }), [200, 401])
+    }
+  } finally {
+    await Promise.all(peers.map((peer) => peer.stop()))
+    await redis.stop()
+  }
 })
 
 for (const [name, express] of expresses) {

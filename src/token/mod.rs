@@ -7,7 +7,8 @@
 //! draft, RFC 6750 for what the client is told, RFC 9068 for `at+jwt`.
 //!
 //! The way of a token: [`bearer`] takes it out of the header; `reader` takes it apart and reads its header; where there
-//! are several issuers, its `iss` chooses one of them; `ring` finds the one key, which `remote` may have to fetch; the signature is verified; only then are the claims read (`json`) and judged (`claims`).
+//! are several issuers, its `iss` chooses one of them; `ring` finds the one key, which `remote` may have to fetch; the
+//! signature is verified; only then are the claims read (`json`) and judged (`claims`).
 //!
 //! # What the crate `jsonwebtoken` does here, and what it does not
 //!
