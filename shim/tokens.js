@@ -4,18 +4,23 @@
 
 const { createHash } = require('node:crypto')
 const native = require('../native.js')
+const { readClaims } = require('./answer.js')
 const { seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
 const { GuardError } = require('./errors.js')
+const { later } = require('./store.js')
+
+/** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
+const CLAIMS_OF = '{"ok":'
 
 /** How long others may keep the public keys, in seconds: less than a key is published before it signs. */
 const JWKS_MAX_AGE = 300
 
 /**
- * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `keys` are the signing keys
- * that change by themselves, or null.
+ * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `raw` gives the core's text as
+ * it is. `keys` are the signing keys that change by themselves, or null.
  */
-function tokenCalls(call, soon, keys) {
+function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
       issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
@@ -31,7 +36,10 @@ function tokenCalls(call, soon, keys) {
         if (keys !== null) return keys.rotate()
         throw new GuardError('`jwt.rotation` must be set on the guard', { code: 'ERR_MISSING_OPTION', path: 'jwt.rotation' })
       },
-      verify: async (token) => soon(native.tokenVerify, text('token', token)),
+      verify: async (token) => {
+        const answer = raw(native.tokenVerify, text('token', token))
+        return answer.startsWith(CLAIMS_OF) ? readClaims(answer.slice(CLAIMS_OF.length, -1)) : later(answer)
+      },
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({

@@ -3,12 +3,14 @@
 
 mod algorithms;
 mod attacks;
+mod cache_model;
 mod cached;
 mod claims;
 mod config;
 mod issue;
 mod issuers;
 mod remote;
+mod rfc;
 
 use std::sync::{Arc, OnceLock};
 
