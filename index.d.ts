@@ -894,7 +894,7 @@ declare namespace guard {
      */
     readonly every?: Duration | undefined
     /**
-     * How long a key is published before it signs, at least; 2 minutes to `every`. As a rule it is published for all of
+     * How long a key is published before it signs, at least; 10 minutes to `every`. As a rule it is published for all of
      * `every`: this is for a service that was down when the key was due. Longer than other services keep the JWK set.
      * @default '1h'
      */
@@ -1357,7 +1357,11 @@ declare namespace guard {
   export interface IssueClaims {
     /** Whom the token is about (RFC 7519 section 4.1.2). */
     readonly sub?: string
-    /** The session it belongs to, for {@link Revoke.session}. Left out: a random one. */
+    /**
+     * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another login with the same
+     * `sid` takes the place of the one before.
+     * @default a random one
+     */
     readonly sid?: string
     readonly iat?: never
     readonly exp?: never

@@ -1,7 +1,11 @@
 // What a session with a refresh token takes: bytes in the process, and in Redis. `node bench/sessions.mjs [sessions]`
 
-import { createGuard } from '../index.js'
+import { createRequire } from 'node:module'
+import path from 'node:path'
 import { startRedis } from '../__test__/helpers/servers.mjs'
+
+const root = path.resolve(process.env.KEEPSTONE_ROOT ?? path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..'))
+const { createGuard } = createRequire(import.meta.url)(path.join(root, 'index.js'))
 
 const SESSIONS = Number(process.argv[2] ?? 50_000)
 const jwt = { issuer: 'https://id.example.com', audience: 'api', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV', refresh: true, cache: false }

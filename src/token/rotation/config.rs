@@ -12,6 +12,8 @@ use crate::token::config::algorithm_at;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5 minutes.
+const LEAST_OVERLAP: Duration = Duration::from_secs(600);
 /// All processes have read a new state by then: they look once a minute.
 pub(super) const SPREAD: Duration = Duration::from_secs(120);
 
@@ -21,7 +23,7 @@ pub(super) const SPREAD: Duration = Duration::from_secs(120);
 pub struct RotationConfig {
     /// How long a key signs: 1 hour to 366 days.
     pub every: Duration,
-    /// How long a key is published before it signs, at least: 2 minutes to `every`.
+    /// How long a key is published before it signs, at least: 10 minutes to `every`.
     pub overlap: Duration,
     /// What new keys are for. Any algorithm but those of secrets.
     pub algorithm: Algorithm,
@@ -47,7 +49,7 @@ impl RotationConfig {
     ) -> Result<Self, ConfigError> {
         let options = Options::read(path, value, &["every", "overlap", "alg", "storage"])?;
         let every = options.duration("every", HOUR..=366 * DAY)?.unwrap_or(30 * DAY);
-        let overlap = options.duration("overlap", SPREAD..=every)?.unwrap_or(HOUR);
+        let overlap = options.duration("overlap", LEAST_OVERLAP..=every)?.unwrap_or(HOUR);
         let algorithm = match options.get("alg") {
             Some(value) => algorithm_at(&options.path_of("alg"), value)?,
             None => Algorithm::Es256,

@@ -287,7 +287,7 @@ fn options_are_judged() {
         (json!({ "storage": "k", "every": "59m" }), "`jwt.rotation.every` must be from 1h to 366d"),
         (
             json!({ "storage": "k", "every": "1h", "overlap": "2h" }),
-            "`jwt.rotation.overlap` must be from 2m to 1h",
+            "`jwt.rotation.overlap` must be from 10m to 1h",
         ),
         (
             json!({ "storage": "k", "alg": "HS256" }),
