@@ -2,9 +2,11 @@
 
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { startRedis } from '../__test__/helpers/servers.mjs'
 
-const root = path.resolve(process.env.KEEPSTONE_ROOT ?? path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..'))
+const here = path.dirname(fileURLToPath(import.meta.url))
+const root = path.resolve(process.env.KEEPSTONE_ROOT ?? path.join(here, '..'))
 const { createGuard } = createRequire(import.meta.url)(path.join(root, 'index.js'))
 
 const SESSIONS = Number(process.argv[2] ?? 50_000)
