@@ -20,7 +20,9 @@ onFlush(() => {
 
 /** Fetches the keys of a guard's issuers as long as it is open. Nothing of it holds the process open but a fetch itself. */
 function followIssuers(handle) {
-  const stopped = new AbortController()
+  // By its controller, every fetch that is on its way.
+  const running = new Set()
+  let stopped = false
   // Not in the context of the request that happens to be there when a timer is set.
   const context = new AsyncResource('KEEPSTONE_ISSUERS', { requireManualDestroy: false })
   let timer
@@ -31,7 +33,7 @@ function followIssuers(handle) {
 
   function lookNow() {
     clearTimeout(timer)
-    if (stopped.signal.aborted) return
+    if (stopped) return
     const due = asked(native.keysDue, handle)
     if (due === undefined) return
     for (const notice of due.notices) warn(notice.code, notice.message)
@@ -42,15 +44,21 @@ function followIssuers(handle) {
   }
 
   async function carryOut({ issuer, number, url, headers }) {
-    let said
+    const controller = new AbortController()
+    running.add(controller)
+    const late = setTimeout(() => controller.abort(new TooLate()), TIMEOUT_MS)
+    late.unref()
+    let tell
     try {
-      const { head, body } = await get(url, headers, stopped.signal)
-      said = () => asked(native.keysFetched, handle, issuer, number, JSON.stringify(head), body)
+      const { head, body } = await get(url, headers, controller.signal)
+      tell = () => asked(native.keysFetched, handle, issuer, number, JSON.stringify(head), body)
     } catch (error) {
-      said = () => asked(native.keysFailed, handle, issuer, number, kindOf(error))
+      tell = () => asked(native.keysFailed, handle, issuer, number, kindOf(error))
     }
-    if (stopped.signal.aborted) return
-    const notice = said()
+    clearTimeout(late)
+    running.delete(controller)
+    if (stopped) return
+    const notice = tell()
     if (notice != null) warn(notice.code, notice.message)
     look()
   }
@@ -66,14 +74,14 @@ function followIssuers(handle) {
   }
 
   function stop() {
+    stopped = true
     looks.delete(handle)
     clearTimeout(timer)
-    stopped.abort()
+    for (const controller of running) controller.abort()
   }
 }
 
-async function get(url, headers, stopped) {
-  const signal = AbortSignal.any([stopped, AbortSignal.timeout(TIMEOUT_MS)])
+async function get(url, headers, signal) {
   const response = await fetch(url, { headers, signal, redirect: 'error', credentials: 'omit', referrerPolicy: 'no-referrer' })
   const field = (name) => response.headers.get(name) ?? undefined
   const head = {
@@ -103,10 +111,11 @@ async function readAll(response) {
 }
 
 class TooLarge extends Error {}
+class TooLate extends Error {}
 
 function kindOf(error) {
   if (error instanceof TooLarge) return 'too-large'
-  if (error?.name === 'TimeoutError') return 'timeout'
+  if (error instanceof TooLate) return 'timeout'
   const { code, message } = error?.cause ?? {}
   if (message === 'unexpected redirect') return 'redirect'
   if (/^(UND_ERR_\w*TIMEOUT|ETIMEDOUT)$/.test(code)) return 'timeout'
