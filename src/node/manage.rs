@@ -114,12 +114,11 @@ pub fn create_guard(config: String) -> String {
         let shared = matches!(engine.store(), Store::Shared(_));
         let fetches =
             engine.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
-        let rotation =
-            engine
-                .tokens
-                .as_ref()
-                .and_then(|tokens| tokens.rotation())
-                .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
+        let rotation = engine
+            .tokens
+            .as_ref()
+            .and_then(|tokens| tokens.rotation())
+            .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
         let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
