@@ -154,8 +154,8 @@ declare namespace guard {
     require(demands?: RouteDemands): RequestHandler
 
     /**
-     * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s. Secrets are never
-     * part of it. Once the guard is closed, the endpoint answers 503 without a body.
+     * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s, with an `ETag` (304 for
+     * who has it). Secrets and private keys are never part of it; keys that will sign are. Once the guard is closed, the endpoint answers 503 without a body.
      *
      * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard was built without `jwt`.
      */
@@ -925,6 +925,7 @@ declare namespace guard {
     readonly discovery?: undefined
     readonly preset?: undefined
     readonly staleFor?: undefined
+    readonly rotation?: undefined
   }
 
   /** One of several issuers. */
@@ -1007,6 +1008,69 @@ declare namespace guard {
      * @default { maxBytes: '8mb' }
      */
     readonly cache?: { readonly maxBytes?: number | string | undefined } | false | undefined
+    /**
+     * Refresh tokens: {@link Tokens.issue} gives one with each access token, and {@link Tokens.refresh} takes it. `true` is
+     * `{}`. Needs `revocation`, and a store that does not forget: memory or Redis. See docs/sessions.md.
+     * @default false
+     */
+    readonly refresh?: boolean | RefreshOptions | undefined
+  }
+
+  /** How refresh tokens live (RFC 9700 section 4.14). To be the same in all processes. */
+  export interface RefreshOptions {
+    /**
+     * How long after the login a session goes on, however often it is refreshed; 1 minute to 366 days.
+     * @default '30d'
+     */
+    readonly lifetime?: Duration | undefined
+    /**
+     * How long a session goes on without being refreshed; 1 minute to `lifetime`.
+     * @default as long as `lifetime`
+     */
+    readonly idle?: Duration | undefined
+    /**
+     * For so long after its use a token gives the same successor again, for tabs that race and answers that were lost; 0 to
+     * 60 s. Afterwards, and for an older token at any time, a use is a replay, which ends the session.
+     * @default '10s'
+     */
+    readonly reuseWindow?: Duration | undefined
+  }
+
+  /** Signing keys that change by themselves. See docs/sessions.md. */
+  export interface RotationOptions {
+    /**
+     * How long a key signs; 1 hour to 366 days. What it signed is verified until the last token of it has expired.
+     * @default '30d'
+     */
+    readonly every?: Duration | undefined
+    /**
+     * How long a key is published before it signs, at least; 10 minutes to `every`. As a rule it is published for all of
+     * `every`: this is for a service that was down when the key was due. Longer than other services keep the JWK set.
+     * @default '1h'
+     */
+    readonly overlap?: Duration | undefined
+    /**
+     * The algorithm of new keys, none of a secret. Old keys keep theirs. RSA keys have 2048 bits.
+     * @default 'ES256'
+     */
+    readonly alg?: Exclude<Algorithm, 'HS256' | 'HS384' | 'HS512'> | undefined
+    /**
+     * Where the private keys are kept, as they are: they are not encrypted. A path: a file that is made with mode 0600, and
+     * refused where others may read it (not checked on Windows); processes that share it agree. Or functions of the
+     * application.
+     */
+    readonly storage: string | KeyStorage
+  }
+
+  /** Where an application keeps signing keys: a secret store such as Vault. */
+  export interface KeyStorage {
+    /** Gives the text that was saved last, or `null` where there is none. Called about once a minute. */
+    load(): string | null | Promise<string | null>
+    /**
+     * Keeps `text`, which has private keys. `previous` is what `load` gave: where several processes share the keys, save
+     * only if it is still what is there (a compare-and-set), and answer `false` if it is not.
+     */
+    save(text: string, previous: string | null): boolean | void | Promise<boolean | void>
   }
 
   /**
@@ -1036,6 +1100,7 @@ declare namespace guard {
     | (JwtKeys & { readonly secret: string | Uint8Array })
     | (JwtKeys & { readonly keys: readonly KeyInput[] })
     | (JwtKeys & { readonly jwks: JwkSet })
+    | (JwtKeys & { readonly rotation: RotationOptions })
     | (JwtKeysAtUrl & { readonly jwks: string })
     | (JwtKeysAtUrl & { readonly discovery: true | 'oauth' })
     | (JwtKeysAtUrl & { readonly preset: 'vault' })
@@ -1054,6 +1119,8 @@ declare namespace guard {
     readonly keys?: readonly KeyInput[] | undefined
     /** A JWK set with public keys (RFC 7517 section 5). Keys for encryption are left out. */
     readonly jwks?: JwkSet | undefined
+    /** Keys that are made here, and change by themselves. They sign; the others verify besides. */
+    readonly rotation?: RotationOptions | undefined
     readonly discovery?: false | undefined
     readonly staleFor?: undefined
   }
@@ -1083,6 +1150,7 @@ declare namespace guard {
     readonly staleFor?: Duration | undefined
     readonly secret?: undefined
     readonly keys?: undefined
+    readonly rotation?: undefined
   }
 
   /** A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864). */
@@ -1484,7 +1552,11 @@ declare namespace guard {
   export interface IssueClaims {
     /** Whom the token is about (RFC 7519 section 4.1.2). */
     readonly sub?: string
-    /** The session it belongs to, for {@link Revoke.session}. */
+    /**
+     * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another login with the same
+     * `sid` takes the place of the one before.
+     * @default a random one
+     */
     readonly sid?: string
     readonly iat?: never
     readonly exp?: never
@@ -1499,11 +1571,29 @@ declare namespace guard {
      * @default '15m', or `jwt.maxLifetime` where that is less
      */
     readonly expiresIn?: Duration | undefined
+    /**
+     * Whether to give a refresh token too.
+     * @default true where `jwt.refresh` is set
+     */
+    readonly refresh?: boolean | undefined
+  }
+
+  /** Options of {@link Tokens.refresh}. */
+  export interface RefreshTokenOptions {
+    /**
+     * Gives the claims of the new access token for those that the session began with, for roles that change. They hold for
+     * this token alone; `sub` and `sid` stay as they are. What it throws rejects the refresh, and the same token may be
+     * used again within `reuseWindow`.
+     * @default the claims of the session
+     */
+    readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>) | undefined
   }
 
   /** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
   export interface IssuedToken {
     readonly accessToken: string
+    /** Good for one use, of {@link Tokens.refresh}; only where `jwt.refresh` is set. Opaque: `ksr_` and 86 characters. */
+    readonly refreshToken?: string
     /** In seconds. */
     readonly expiresIn: number
     readonly tokenType: 'Bearer'
@@ -1532,6 +1622,22 @@ declare namespace guard {
      * and with `ERR_INVALID_OPTION` for claims that are no object and for an `expiresIn` out of its range.
      */
     issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
+    /**
+     * Takes a refresh token and gives the next pair, with the claims, and for as long, as {@link Tokens.issue} did. Each
+     * token is good for one use; within `jwt.refresh.reuseWindow` it gives the same successor again.
+     *
+     * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401 `ERR_REFRESH_REUSED` for a
+     * replay, which has ended the session, its access tokens included; with 401 `token_revoked` where its subject was
+     * revoked. Without the store with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale`: the same token may be used again.
+     */
+    refresh(refreshToken: string, options?: RefreshTokenOptions): Promise<IssuedToken>
+    /**
+     * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then revokes. A next key that
+     * is younger than two minutes has to be read by other processes first: `from` is the second from which it signs.
+     * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved, and
+     * with what the application's `load` or `save` throws.
+     */
+    rotate(): Promise<{ readonly kid: string; readonly from: number }>
     /**
      * Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}; with `token_bound`
      * for a token that is bound to a key or a certificate, since there is no request that shows it.
@@ -1572,13 +1678,14 @@ declare namespace guard {
      */
     token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
     /**
-     * Every token of a subject that was issued until now, within this second too. A token that {@link Tokens.issue}
+     * Every token of a subject that was issued until now, within this second too, and the refresh tokens of sessions that
+     * began until then. A token that {@link Tokens.issue}
      * makes afterwards is good.
      * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not ahead. Left out:
      * now.
      */
     subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
-    /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
+    /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and its refresh token. */
     session(sid: string, options?: RevokeOptions): Promise<void>
     /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
     key(kid: string, options?: RevokeOptions): Promise<void>
@@ -1892,6 +1999,9 @@ declare namespace guard {
     | 'ERR_INTERNAL'
     | 'ERR_INVALID_ARGUMENT'
     | 'ERR_ISSUER_UNAVAILABLE'
+    | 'ERR_KEY_STORAGE'
+    | 'ERR_REFRESH_INVALID'
+    | 'ERR_REFRESH_REUSED'
     | 'ERR_STORE_UNAVAILABLE'
     | 'ERR_UNKNOWN_LIMIT'
 

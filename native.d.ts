@@ -140,6 +140,18 @@ export declare function revokeSubject(guard: number, subject: string, before?: n
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
+ * Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from}`: what must be saved, and then be
+ * handed in here again, before it counts.
+ */
+export declare function rotationTake(guard: number, loaded: string | undefined | null, force: boolean): string
+
+/**
+ * Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from}`, or null
+ * where callbacks keep the keys.
+ */
+export declare function rotationTick(guard: number, force: boolean): string
+
+/**
  * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
  * `guard.limits` what `src/node/manage.rs` does.
  */
@@ -151,11 +163,26 @@ export declare function settle(ticket: number): string
  */
 export declare function stack(guard: number, options: string, only: string): string
 
-/** Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`. */
+/**
+ * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
+ * (JSON) what the application puts in place of the session's.
+ */
+export declare function tokenContinue(guard: number, continued: string, claims: string): string
+
+/**
+ * Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
+ * refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
+ */
 export declare function tokenIssue(guard: number, claims: string, options: string): string
 
 /** The public keys as a JWK set; empty where there is but a secret. */
 export declare function tokenJwks(guard: number): string
+
+/**
+ * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
+ * born, expiresIn, claims}`.
+ */
+export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
 /**
  * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the

@@ -22,6 +22,7 @@ pub mod manage;
 mod registry;
 pub mod requests;
 pub mod revoke;
+pub mod rotation;
 pub mod tokens;
 
 #[cfg(debug_assertions)]
