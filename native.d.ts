@@ -80,8 +80,17 @@ export declare function listClient(guard: number, action: string, key: string, t
 /** Names the function that is called when answers have come for this thread. */
 export declare function listen(wake: () => void): void
 
+/**
+ * What the payload layer reads of a body, which is JSON, or a form where `form` is set, with its defaults and without a
+ * schema. Answers the value, or the error that the client would get.
+ */
+export declare function payloadRead(bytes: Uint8Array, form: boolean): string
+
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
+
+/** Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`. */
+export declare function refuseBody(ticket: number, why: string): string
 
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): string
