@@ -102,7 +102,7 @@ impl PayloadConfig {
                 .one_of("operators", &[("refuse", Operators::Refuse), ("allow", Operators::Allow)])?
                 .unwrap_or(self.operators),
             types: body_types(&options)?.unwrap_or(self.types),
-            inflate: inflate(&options)?.unwrap_or(self.inflate),
+            inflate: inflate(&options, self.inflate)?,
             timeout: options.duration("timeout", timeout)?.unwrap_or(self.timeout),
         })
     }
@@ -179,14 +179,14 @@ fn body_types(options: &Options<'_>) -> Result<Option<BodyTypes>, ConfigError> {
     Ok(Some(types))
 }
 
-fn inflate(options: &Options<'_>) -> Result<Option<Option<u32>>, ConfigError> {
+fn inflate(options: &Options<'_>, before: Option<u32>) -> Result<Option<u32>, ConfigError> {
     match options.get("inflate") {
-        None => Ok(None),
-        Some(Value::Bool(on)) => Ok(Some(on.then_some(RATIO))),
+        None => Ok(before),
+        Some(Value::Bool(on)) => Ok(on.then_some(RATIO)),
         Some(value @ Value::Object(_)) => {
-            let inner = Options::read(&options.path_of("inflate"), value, &["ratio"])?;
+            let inner = Options::read(options.path_of("inflate"), value, &["ratio"])?;
             let ratio = inner.integer("ratio", 1..=1000)?;
-            Ok(Some(Some(ratio.and_then(|n| u32::try_from(n).ok()).unwrap_or(RATIO))))
+            Ok(Some(ratio.and_then(|n| u32::try_from(n).ok()).unwrap_or(RATIO)))
         }
         Some(other) => Err(options
             .invalid(

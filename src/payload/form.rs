@@ -28,7 +28,7 @@ pub(crate) struct Form<'s, 'q> {
     /// The values of declared lists, which may come in any order.
     lists: Vec<List<'q>>,
     /// The values of `name[]` where there is no schema. Sorted, not hashed: there are no collisions to choose.
-    loose: BTreeMap<Cow<'q, str>, Vec<Cow<'q, str>>>,
+    loose: BTreeMap<String, Vec<Cow<'q, str>>>,
     /// The declared members that were given, where there is a default to fill in.
     given: Vec<usize>,
 }
@@ -56,15 +56,14 @@ impl<'s, 'q> Form<'s, 'q> {
     }
 
     /// Takes a name and value of a form or query, decoded. A fault is one of the name.
-    fn pair(&mut self, key: Cow<'q, str>, value: Cow<'q, str>) -> Result<(), FaultCode> {
+    fn pair(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let declared = |key: &str| self.plan.and_then(|plan| plan.find(key));
-        if !key.contains(['[', ']']) || declared(&key).is_some() {
-            return self.add(&key, false, value);
+        if !key.contains(['[', ']']) || declared(key).is_some() {
+            return self.add(key, false, value);
         }
-        let Some(name) = list_name(&key) else { return Err(FaultCode::BracketedKey) };
+        let Some(name) = list_name(key) else { return Err(FaultCode::BracketedKey) };
         if self.plan.is_none() {
-            let name = Cow::Owned(name.to_owned());
-            self.loose.entry(name).or_default().push(value);
+            self.loose.entry(name.to_owned()).or_default().push(value);
             return Ok(());
         }
         if declared(name).is_some_and(|(_, field)| field.is_list()) {
@@ -146,7 +145,7 @@ pub(crate) fn read_pairs<T>(
         let malformed = || fault(FaultCode::MalformedForm, Pointer::root());
         let key = decoded(key).ok_or_else(malformed)?;
         let value = decoded(value).ok_or_else(malformed)?;
-        form.pair(key, value).map_err(|code| fault(code, pointer_of(pair)))?;
+        form.pair(&key, value).map_err(|code| fault(code, pointer_of(pair)))?;
     }
     let json = form.finish();
     match config.with_text(&json, declared, run) {

@@ -25,6 +25,11 @@ fn read(schema: Option<&Value>, options: &Value, body: &[u8]) -> Result<Value, R
         Schemas::parse("", json!({ "body": schema }).as_object().unwrap(), true).unwrap()
     });
     let checked = schemas.check(&parts(&config, body))?;
+    if body.is_empty() {
+        // No body at all, which is not a form without members.
+        assert_eq!(checked.form, None);
+        return Ok(json!({}));
+    }
     let form = serde_json::from_str::<Value>(&checked.form.unwrap()).unwrap();
     assert_eq!(Some(&form), checked.body.as_ref(), "a policy sees what the handler sees");
     Ok(form)
@@ -178,7 +183,7 @@ fn a_form_is_bounded_in_bytes_names_and_values() {
         (json!({}), pairs(1001, "a#"), "too_many_keys"),
         (json!({ "maxDepth": 1 }), pairs(1, "a[]"), "too_deep"),
     ] {
-        assert_eq!(read(options, &text).unwrap_err().code, code, "{}", &text[..10]);
+        assert_eq!(read(options, &text).unwrap_err().code, code, "{}", text.len());
     }
     let large = read(json!({ "maxBytes": 10 }), "a=123456789").unwrap_err();
     assert_eq!((large.status, large.code), (413, "body_too_large"));
@@ -203,8 +208,10 @@ fn encoded(text: &str, mask: u32) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' if mask >> (i % 32) & 1 == 0 => {
                 out.push(char::from(byte));
             }
-            byte if i % 2 == 0 => out.push_str(&format!("%{byte:02x}")),
-            byte => out.push_str(&format!("%{byte:02X}")),
+            byte => {
+                let hex = format!("%{byte:02x}");
+                out.push_str(&if i % 2 == 0 { hex } else { hex.to_uppercase() });
+            }
         }
     }
     out
@@ -234,7 +241,7 @@ proptest! {
                 let members = value.as_object().unwrap();
                 let is_text = |value: &Value| value.is_string();
                 for (name, value) in members {
-                    prop_assert!(name != "__proto__" && !name.contains(['$', '.', '[', ']']));
+                    prop_assert!(name != "__proto__" && !name.starts_with('$') && !name.contains(['.', '[', ']']));
                     prop_assert!(is_text(value) || value.as_array().is_some_and(|list| list.iter().all(is_text)));
                 }
             }
