@@ -18,7 +18,7 @@ const CODES = new Set([
 /** Reads `COUNT` documents; gives how many were accepted and how many refused with which code. */
 function run(next, form, compare) {
   const seen = { accepted: 0, refused: 0, codes: new Set() }
-  for (let i = 0; i < COUNT; i += 1) {
+  for (let i = 0; seen.accepted + seen.refused < COUNT; i += 1) {
     const bytes = next()
     // An empty body is no body: there is nothing to read.
     if (bytes.length === 0) continue

@@ -427,6 +427,27 @@ mod tests {
         assert_eq!(value["truncated"], false);
     }
 
+    #[test]
+    fn a_problem_has_8_kb_at_most_and_says_what_it_leaves_out() {
+        let mut refusal =
+            Refusal::new(422, "validation_failed", "the request does not match its schema");
+        for i in 0..crate::refusal::MAX_ERRORS {
+            refusal.errors.push(FieldError {
+                location: "headers",
+                pointer: format!("#/{}{i}", "%F0%9F%98%80".repeat(107)),
+                code: "unevaluatedProperties",
+                detail: format!("`{}` is not expected here", "\u{1}".repeat(64)),
+            });
+        }
+        let text = problem(&refusal);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let listed = value["errors"].as_array().unwrap();
+        assert!(text.len() <= MOST_PROBLEM && text.len() > MOST_PROBLEM - 2048, "{}", text.len());
+        assert_eq!(listed[0]["pointer"], refusal.errors[0].pointer);
+        assert!(listed.len() < crate::refusal::MAX_ERRORS);
+        assert_eq!(value["truncated"], true);
+    }
+
     proptest! {
         #[test]
         fn an_address_is_written_as_ever(v4: u32, v6: u128) {

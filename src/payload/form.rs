@@ -31,6 +31,8 @@ pub(crate) struct Form<'s, 'q> {
     loose: BTreeMap<String, Vec<Cow<'q, str>>>,
     /// The declared members that were given, where there is a default to fill in.
     given: Vec<usize>,
+    /// How many more members there may be.
+    left: u32,
 }
 
 struct List<'q> {
@@ -40,9 +42,12 @@ struct List<'q> {
 }
 
 impl<'s, 'q> Form<'s, 'q> {
-    pub(crate) fn new(plan: Option<&'s Plan>, size: usize) -> Self {
+    /// No members yet, of `most` at most: the document would be refused for more anyway, and this bounds the work until
+    /// then.
+    pub(crate) fn new(plan: Option<&'s Plan>, size: usize, most: u32) -> Self {
         Self {
             plan,
+            left: most,
             object: Writer::new(size),
             lists: Vec::new(),
             loose: BTreeMap::new(),
@@ -63,7 +68,12 @@ impl<'s, 'q> Form<'s, 'q> {
         }
         let Some(name) = list_name(key) else { return Err(FaultCode::BracketedKey) };
         if self.plan.is_none() {
-            self.loose.entry(name.to_owned()).or_default().push(value);
+            if let Some(values) = self.loose.get_mut(name) {
+                values.push(value);
+                return Ok(());
+            }
+            self.count()?;
+            self.loose.insert(name.to_owned(), vec![value]);
             return Ok(());
         }
         if declared(name).is_some_and(|(_, field)| field.is_list()) {
@@ -74,6 +84,7 @@ impl<'s, 'q> Form<'s, 'q> {
 
     fn add(&mut self, key: &str, bracketed: bool, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let Some((at, field)) = self.plan.and_then(|plan| plan.find(key)) else {
+            self.count()?;
             // Not declared: a string, which a closed schema refuses. A second one is the parser's to refuse.
             self.object.scalar(key, &value, Types::default());
             return Ok(());
@@ -92,7 +103,13 @@ impl<'s, 'q> Form<'s, 'q> {
             }
             self.given.push(at);
         }
+        self.count()?;
         self.object.scalar(key, &value, field.types);
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), FaultCode> {
+        self.left = self.left.checked_sub(1).ok_or(FaultCode::TooManyKeys)?;
         Ok(())
     }
 
@@ -133,7 +150,7 @@ pub(crate) fn read_pairs<T>(
     declared: Option<&Schema>,
     run: impl FnOnce(&Document<'_>) -> T,
 ) -> Result<(String, T), Fault> {
-    let mut form = Form::new(plan, text.len());
+    let mut form = Form::new(plan, text.len(), config.max_keys());
     let mut left = config.max_nodes();
     for (at, pair) in pairs(text) {
         let fault =
@@ -202,8 +219,16 @@ fn locate(text: &str, fault: &Fault) -> Option<usize> {
         FaultCode::DuplicateKey => 1,
         _ => index.parse().unwrap_or(0),
     };
-    let is_it = |pair: &str| pointer_of(pair).finish().strip_prefix("#/") == Some(name);
-    pairs(text).filter(|(_, pair)| is_it(pair)).nth(nth).map(|(at, _)| at)
+    // The names of one list mostly are alike.
+    let mut before = ("", pointer_of("").finish().strip_prefix("#/") == Some(name));
+    let mut hits = pairs(text).filter(|(_, pair)| {
+        let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
+        if key != before.0 {
+            before = (key, pointer_of(pair).finish().strip_prefix("#/") == Some(name));
+        }
+        before.1
+    });
+    hits.nth(nth).map(|(at, _)| at)
 }
 
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
@@ -268,20 +293,24 @@ impl Writer {
 
     fn string(&mut self, text: &str) {
         self.0.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\0'..='\x1f' => {
-                    self.0.push_str("\\u00");
-                    let code = u32::from(c);
-                    self.0.extend(
-                        [code >> 4, code & 15].iter().filter_map(|d| char::from_digit(*d, 16)),
-                    );
-                }
-                c => self.0.push(c),
+        let mut run = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if !matches!(byte, b'"' | b'\\' | 0..0x20) {
+                continue;
+            }
+            self.0.push_str(text.get(run..at).unwrap_or_default());
+            run = at + 1;
+            self.0.push('\\');
+            if byte < 0x20 {
+                let hex = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+                self.0.push_str("u00");
+                self.0.push(hex(byte >> 4));
+                self.0.push(hex(byte & 15));
+            } else {
+                self.0.push(char::from(byte));
             }
         }
+        self.0.push_str(text.get(run..).unwrap_or_default());
         self.0.push('"');
     }
 

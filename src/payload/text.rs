@@ -129,7 +129,7 @@ impl TextSchema {
         config: &PayloadConfig,
         found: &mut Found,
     ) -> Result<String, Refusal> {
-        let mut form = Form::new(Some(&self.plan), 0);
+        let mut form = Form::new(Some(&self.plan), 0, config.max_keys());
         let mut seen = Vec::new();
         for (name, value) in members {
             let refused = |code| {
