@@ -163,6 +163,7 @@ const forms = [
   ...asText.map(([kind, name, body, code]) => ({ kind, name, where: 'form', code: code === 'malformed' ? 'malformed_form' : code, request: formOf(body) })),
   { kind: 'text', name: 'a byte order mark', where: 'form', code: 'invalid_unicode', request: formOf('\ufeffusername=ada99&note=x') },
   { kind: 'text', name: 'a byte that is no UTF-8, as it is', where: 'form', code: 'invalid_unicode', request: formOf(Buffer.concat([Buffer.from('username=ada99&note='), Buffer.from([0xff])])) },
+  { kind: 'text', name: 'U+0000, as it is', where: 'form', code: 'malformed_form', request: formOf('username=ada99&note=x\0') },
   { kind: 'media type', name: 'iso-8859-1', where: 'form', code: 'unsupported_charset', request: formOf('username=ada99&note=x', { 'content-type': `${FORM}; charset=iso-8859-1` }) },
   { kind: 'compression', name: 'gzip', where: 'form', code: 'unsupported_encoding', request: formOf(gzipSync('username=ada99&note=x'), { 'content-encoding': 'gzip' }) },
   { kind: 'exhaustion', name: '20,000 values', where: 'form', code: 'too_many_nodes', request: formOf(`username=ada99&note=x${'&tags=1'.repeat(12_000)}`) },

@@ -171,16 +171,20 @@ pub(crate) fn read_pairs<T>(
     }
 }
 
-/// The text of a form. The fault is that it is no UTF-8, or begins with a byte order mark, which some parsers take for a
-/// part of the first name and others drop.
+/// The text of a form. The fault is that it is no UTF-8; that it begins with a byte order mark, which some parsers take for
+/// a part of the first name and others drop; or that a control character stands in it as it is, which no browser and no
+/// library writes.
 pub(crate) fn form_text(bytes: &[u8]) -> Result<&str, Fault> {
-    let fault = |at| Fault {
-        code: FaultCode::InvalidUnicode,
-        offset: Some(at),
-        pointer: Pointer::root().finish(),
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| fault(error.valid_up_to()))?;
-    if text.starts_with('\u{feff}') { Err(fault(0)) } else { Ok(text) }
+    let fault = |code, at| Fault { code, offset: Some(at), pointer: Pointer::root().finish() };
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| fault(FaultCode::InvalidUnicode, error.valid_up_to()))?;
+    if text.starts_with('\u{feff}') {
+        return Err(fault(FaultCode::InvalidUnicode, 0));
+    }
+    match bytes.iter().position(u8::is_ascii_control) {
+        Some(at) => Err(fault(FaultCode::MalformedForm, at)),
+        None => Ok(text),
+    }
 }
 
 /// The pairs of a query or form, with where they begin.
