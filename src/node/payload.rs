@@ -2,7 +2,7 @@
 
 use napi_derive::napi;
 
-use super::manage::{Failure, write};
+use super::manage::write;
 use crate::payload::{Format, Parts, PayloadConfig, Schemas};
 
 /// What the payload layer reads of a body, which is JSON, or a form where `form` is set, with its defaults and without a
@@ -20,6 +20,6 @@ pub fn payload_read(bytes: &[u8], form: bool) -> String {
     };
     write(match Schemas::default().check(&parts) {
         Ok(checked) => Ok(checked.body.into()),
-        Err(refusal) => Err(Failure::new(refusal.code, &refusal.detail)),
+        Err(refusal) => Err(refusal.into()),
     })
 }
