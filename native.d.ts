@@ -19,6 +19,12 @@ export declare function arrived(): Array<number>
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
 /**
+ * What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
+ * is set. Answers the value.
+ */
+export declare function conformanceReadBody(bytes: Uint8Array, form: boolean): string
+
+/**
  * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
  * Answers `{valid, errors}`.
  */
@@ -91,12 +97,6 @@ export declare function listClient(guard: number, action: string, key: string, t
 
 /** Names the function that is called when answers have come for this thread. */
 export declare function listen(wake: () => void): void
-
-/**
- * What the payload layer reads of a body, which is JSON, or a form where `form` is set, with its defaults and without a
- * schema. Answers the value, or the error that the client would get.
- */
-export declare function payloadRead(bytes: Uint8Array, form: boolean): string
 
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string

@@ -71,7 +71,8 @@ function inflate(bytes, coding, ratio, limit, done) {
   const options = { maxOutputLength: Math.min(limit, swollen), info: true }
   INFLATE[coding](bytes, options, (error, result) => {
     if (error !== null) {
-      const over = error.code === 'ERR_BUFFER_TOO_LARGE'
+      // What zlib has against the data is an Error; that there is too much of it, a RangeError.
+      const over = error instanceof RangeError
       return done(null, !over ? 'garbled' : swollen < limit ? 'swells' : 'large')
     }
     // What lies behind the end of the data has another meaning to another reader.

@@ -18,7 +18,6 @@ pub mod conformance;
 pub mod inbox;
 pub mod limits;
 pub mod manage;
-pub mod payload;
 mod registry;
 pub mod requests;
 pub mod revoke;
