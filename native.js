@@ -841,6 +841,7 @@ module.exports.conformanceParseJson = nativeBinding.conformanceParseJson
 module.exports.conformanceReadBody = nativeBinding.conformanceReadBody
 module.exports.conformanceValidateJson = nativeBinding.conformanceValidateJson
 module.exports.conformanceVerifyCompact = nativeBinding.conformanceVerifyCompact
+module.exports.certified = nativeBinding.certified
 module.exports.createGuard = nativeBinding.createGuard
 module.exports.decide = nativeBinding.decide
 module.exports.decideBody = nativeBinding.decideBody

@@ -7,10 +7,11 @@ use super::raw::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 
 /// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
-pub(crate) const GUARD_OPTIONS: [&str; 13] = [
+pub(crate) const GUARD_OPTIONS: [&str; 14] = [
     "profile",
     "headers",
     "cors",
+    "csrf",
     "hosts",
     "trustedProxies",
     "clients",
@@ -27,8 +28,8 @@ pub(crate) const GUARD_OPTIONS: [&str; 13] = [
 pub(crate) const SCHEMA_OPTIONS: [&str; 5] = ["body", "query", "params", "headers", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 9] =
-    ["cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
+pub(crate) const ROUTE_OPTIONS: [&str; 10] =
+    ["cors", "csrf", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
 
 /// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {
