@@ -113,7 +113,7 @@ declare namespace guard {
     /**
      * Checks body, query, params and headers against schemas and refuses with 400, 413, 415 or 422.
      *
-     * The limits on the body are the guard's `payload`. The body is checked on its raw bytes before any JavaScript
+     * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw bytes before any JavaScript
      * object exists; the handlers that follow find the parsed body in `req.body`, typed. `req.query`, `req.params` and
      * `req.headers` stay as they are: read the checked and converted values with `.valid(req)`.
      *
@@ -126,7 +126,20 @@ declare namespace guard {
      *   TypeBox schema or a zod 4 schema.
      * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled.
      */
-    validate<const S extends RequestSchemas>(schemas: S): ValidateHandler<S>
+    validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
+
+    /**
+     * The `verify` hook of `express.json`, `express.urlencoded` and their like: keeps the bytes that such a parser has
+     * read, so that a stack or `validate` behind it judges them, duplicate keys and all. They are given back with the
+     * request. Not for parsers of other formats.
+     *
+     * ```ts
+     * app.use(express.json({ verify: guard.captureRaw }))
+     * ```
+     *
+     * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `buffer` is none.
+     */
+    captureRaw(req: IncomingMessage, res: ServerResponse, buffer: Uint8Array): void
 
     /**
      * The policy layer alone: refuses with 403 unless the policy says yes. Where the guard has `jwt`, a token that is
@@ -339,7 +352,7 @@ declare namespace guard {
      */
     readonly jwt?: AuthenticateOptions | false | undefined
     /**
-     * Replaces the guard's body limits on these routes; `false` leaves the body to the application, while query,
+     * Narrows the guard's `payload` on these routes, where it says something; `false` leaves the body to the application, while query,
      * params and headers are still checked. It contradicts a `body` schema and a policy that reads `input.body`.
      */
     readonly payload?: PayloadOptions | false | undefined
@@ -1219,11 +1232,18 @@ declare namespace guard {
 
   // ---------------------------------------------------------------------------------------------------- payload
 
-  /** Limits on a JSON body, checked on its bytes while they are read. */
+  /** Which bodies are read, and limits on them, checked on their bytes. docs/payloads.md has what is accepted and refused. */
   export interface PayloadOptions {
     /**
-     * The largest body, from 1 byte to 64 MB; a larger one is refused with 413. It bounds the query string, too, where
-     * there is a schema for it.
+     * The kinds of bodies that are read; any other is refused with 415. `'json'`: `application/json`, and types that end
+     * with `+json`. `'form'`: `application/x-www-form-urlencoded`, read by the types that the schema declares; without a
+     * schema its values are strings, and lists of strings where a name ends with `[]`. At least one.
+     * @default ['json']
+     */
+    readonly types?: readonly ('json' | 'form')[] | undefined
+    /**
+     * The largest body, from 1 byte to 64 MB; a larger one is refused with 413. It bounds what a compressed body
+     * becomes, and the query string where there is a schema for it.
      * @default '100kb'
      */
     readonly maxBytes?: Size | undefined
@@ -1248,6 +1268,18 @@ declare namespace guard {
      * @default 'refuse'
      */
     readonly operators?: 'refuse' | 'allow' | undefined
+    /**
+     * Whether bodies compressed with gzip, deflate or br are read (RFC 9110 section 8.4). `ratio` is how many times larger
+     * one may become, from 1 to 1000, 20 where it is left out; what grows more is refused with 413.
+     * @default false, a compressed body is refused with 415
+     */
+    readonly inflate?: boolean | { readonly ratio?: number | undefined } | undefined
+    /**
+     * How long a body may take to arrive once the request is welcome, from 10 ms to 1 hour; a later one is refused with
+     * 408 and its connection closed. Node's own `server.requestTimeout` (300 s) bounds the whole request.
+     * @default '30s'
+     */
+    readonly timeout?: Duration | undefined
   }
 
   // ----------------------------------------------------------------------------------------------------- policy
@@ -1799,16 +1831,25 @@ declare namespace guard {
   /** Schemas for the parts of a request. A part without a schema is not checked. */
   export interface RequestSchemas {
     /**
-     * The JSON body. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
+     * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
      * declare are refused; `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
      */
     readonly body?: Schema | undefined
-    /** The query string. Text is converted to the declared type; undeclared names are refused. */
+    /**
+     * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it is. Text is converted
+     * to the declared type; undeclared names are refused, and so is a name twice unless it is a list.
+     */
     readonly query?: Schema | undefined
     /** The route's parameters, where the handler is mounted on the route. Text is converted to the declared type. */
     readonly params?: Schema | undefined
     /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
     readonly headers?: Schema | undefined
+  }
+
+  /** What {@link Guard.validate} takes. */
+  export interface ValidateOptions extends RequestSchemas {
+    /** Narrows the guard's `payload` on these routes. */
+    readonly payload?: PayloadOptions | undefined
   }
 
   /** A JSON Schema, a TypeBox schema, or a schema with Standard JSON Schema such as zod 4's. */

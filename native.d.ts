@@ -19,6 +19,12 @@ export declare function arrived(): Array<number>
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
 /**
+ * What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
+ * is set. Answers the value.
+ */
+export declare function conformanceReadBody(bytes: Uint8Array, form: boolean): string
+
+/**
  * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
  * Answers `{valid, errors}`.
  */
@@ -116,6 +122,9 @@ export declare function listen(wake: () => void): void
 
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
+
+/** Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`. */
+export declare function refuseBody(ticket: number, why: string): string
 
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): string

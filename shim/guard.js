@@ -5,6 +5,7 @@ const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { captureRaw } = require('./body.js')
 const { encode, encodeData } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
 const { validOf } = require('./request.js')
@@ -68,6 +69,7 @@ function createGuard(config = {}) {
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
     require: (demands) => buildStack(owner, demands ?? {}, 'require'),
+    captureRaw,
     validate(schemas) {
       const handler = buildStack(owner, schemas, 'payload')
       handler.valid = (req) => validOf(req, handler)

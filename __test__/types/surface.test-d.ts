@@ -36,7 +36,7 @@ const full: GuardConfig = {
     { name: 'login', limit: 5, window: 60_000, key: ['ip', 'user'], methods: ['POST'], paths: ['/login'], tiers: { pro: { limit: 50 } } },
   ],
   jwt: { ...base, secret: Buffer.alloc(32), clockTolerance: '5s', maxLifetime: '1h' },
-  payload: { maxBytes: '1mb', maxDepth: 8, operators: 'allow' },
+  payload: { types: ['json', 'form'], maxBytes: '1mb', maxDepth: 8, operators: 'allow', inflate: { ratio: 10 }, timeout: '5s' },
   policy: { policies: { 'authz.rego': 'package httpapi.authz' }, query: 'data.httpapi.authz.allow', limits: { timeMs: 10 } },
   log: (event) => console.log(event.outcome),
 }
@@ -147,6 +147,11 @@ createGuard({ cors: { credentials: true } })
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '60' } })
 // @ts-expect-error: no such unit
 createGuard({ payload: { maxBytes: '1gb' } })
+// @ts-expect-error: no kind of body
+createGuard({ payload: { types: ['xml'] } })
+createGuard({ payload: { inflate: true, timeout: 10_000 } })
+// @ts-expect-error: no time
+createGuard({ payload: { timeout: 'soon' } })
 // @ts-expect-error: no name
 createGuard({ rateLimit: { limit: 1, window: '1s' } })
 // @ts-expect-error: `true` is not an option

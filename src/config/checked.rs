@@ -25,7 +25,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 14] = [
 ];
 
 /// What `guard.validate` takes.
-pub(crate) const SCHEMA_OPTIONS: [&str; 4] = ["body", "query", "params", "headers"];
+pub(crate) const SCHEMA_OPTIONS: [&str; 5] = ["body", "query", "params", "headers", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
 pub(crate) const ROUTE_OPTIONS: [&str; 10] =

@@ -176,6 +176,10 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());
+    let body = stack.payload.as_ref().map(|payload| {
+        json!({ "timeout": payload.timeout().as_secs_f64() * 1000.0, "ratio": payload.inflate() })
+    });
+    plan.insert("body".into(), body.into());
     plan
 }
 
