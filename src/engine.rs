@@ -21,7 +21,7 @@ use crate::cors::Cors;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
 use crate::limit::{LimitPolicy, LiveLimiter, user_key};
-use crate::payload::{PayloadConfig, Schemas};
+use crate::payload::{OnResponse, PayloadConfig, Responses, SchemaRules, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
@@ -50,6 +50,8 @@ pub struct Engine {
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
+    /// What the schemas of all routes share.
+    schema_rules: SchemaRules,
     pub(crate) policy: Option<PolicySet>,
     profile: Profile,
 }
@@ -169,6 +171,7 @@ impl Engine {
             limiters: RwLock::new(vec![base]),
             tokens,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
+            schema_rules: SchemaRules::parse("payload", options.get("payload"))?,
             policy,
             profile,
         })
@@ -191,8 +194,9 @@ impl Engine {
         };
         let options = Options::read("", route, known)?;
         let all = layers == Layers::All;
-        let schemas =
-            if matches!(layers, Layers::All | Layers::Payload) { schemas(route)? } else { None };
+        let has_schemas = matches!(layers, Layers::All | Layers::Payload);
+        let schemas = if has_schemas { self.schemas(route)? } else { None };
+        let responses = if has_schemas { self.responses(&options)? } else { None };
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
         let stack = Stack {
             headers: match layers {
@@ -217,6 +221,7 @@ impl Engine {
             policy: self.query_of(&options, layers)?,
             payload: self.payload_of(&options, layers)?,
             schemas,
+            responses,
             engine: Arc::clone(self),
         };
         if all && stack.payload.is_none() {
@@ -309,6 +314,31 @@ impl Engine {
         }
     }
 
+    fn schemas(&self, route: &Value) -> Result<Option<Schemas>, ConfigError> {
+        let Value::Object(map) = route else { return Ok(None) };
+        let schemas = Schemas::parse("", map, &self.schema_rules)?;
+        Ok((!schemas.is_empty()).then_some(schemas))
+    }
+
+    fn responses(&self, options: &Options<'_>) -> Result<Option<Responses>, ConfigError> {
+        const WAYS: &[(&str, OnResponse)] =
+            &[("strip", OnResponse::Strip), ("warn", OnResponse::Warn), ("fail", OnResponse::Fail)];
+        let on = options.one_of("onResponse", WAYS)?;
+        match (options.get("response"), on) {
+            (Some(schemas), on) => {
+                let on = on.unwrap_or(OnResponse::Strip);
+                Responses::parse("response", schemas, on, &self.schema_rules).map(Some)
+            }
+            (None, Some(_)) => Err(options
+                .invalid(
+                    "onResponse",
+                    "says what becomes of answers, but there is no schema for them",
+                )
+                .suggest("write `response: { 200: schema }` beside it")),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn payload_of(
         &self,
         options: &Options<'_>,
@@ -317,6 +347,7 @@ impl Engine {
         match (layers, Switch::read(options, "payload")) {
             (Layers::All, Switch::Off) => Ok(None),
             (Layers::All, Switch::On(value)) => {
+                SchemaRules::refuse_in_route("payload", value)?;
                 PayloadConfig::parse("payload", Some(value)).map(Some)
             }
             (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),
@@ -333,10 +364,4 @@ impl Engine {
 
 fn header_set(profile: Profile, value: Option<&Value>) -> Result<HeaderSet, ConfigError> {
     Ok(HeadersConfig::parse(profile, "headers", value)?.header_set().clone())
-}
-
-fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
-    let Value::Object(map) = route else { return Ok(None) };
-    let schemas = Schemas::parse("", map)?;
-    Ok((!schemas.is_empty()).then_some(schemas))
 }

@@ -24,11 +24,23 @@ pub(crate) const GUARD_OPTIONS: [&str; 13] = [
 ];
 
 /// What `guard.validate` takes.
-pub(crate) const SCHEMA_OPTIONS: [&str; 4] = ["body", "query", "params", "headers"];
+pub(crate) const SCHEMA_OPTIONS: [&str; 6] =
+    ["body", "query", "params", "headers", "response", "onResponse"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 9] =
-    ["cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
+pub(crate) const ROUTE_OPTIONS: [&str; 11] = [
+    "cors",
+    "rateLimit",
+    "jwt",
+    "payload",
+    "policy",
+    "body",
+    "query",
+    "params",
+    "headers",
+    "response",
+    "onResponse",
+];
 
 /// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {

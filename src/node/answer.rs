@@ -21,7 +21,7 @@
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
 //! | 11 | client address |
 //! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
-//! | 14 | checked `query`, `params` and `headers`, an object |
+//! | 14 | checked `query`, `params` and `headers`, and the `body` where a sanitizer has changed it, an object |
 //! | 15 | ticket of the waiting request |
 //! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
@@ -124,7 +124,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
 pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     let Verdict::Pass { checked, body: true } = verdict else { return false };
     let nothing = |checked: &Checked| {
-        checked.query.is_none() && checked.params.is_none() && checked.headers.is_none()
+        let Checked { query, params, headers, changed, .. } = checked;
+        [query, params, headers, changed].iter().all(|text| text.is_none())
     };
     let told = x.written
         && (x.identity_written || x.identity.is_none())
@@ -201,8 +202,12 @@ fn push_limits(out: &mut String, x: &Exchange) {
 }
 
 fn push_checked(out: &mut String, checked: &Checked) {
-    let parts =
-        [("query", &checked.query), ("params", &checked.params), ("headers", &checked.headers)];
+    let parts = [
+        ("query", &checked.query),
+        ("params", &checked.params),
+        ("headers", &checked.headers),
+        ("body", &checked.changed),
+    ];
     if parts.iter().all(|(_, json)| json.is_none()) {
         return;
     }

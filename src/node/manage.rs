@@ -158,6 +158,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());
+    plan.insert("wantsResponse".into(), stack.wants_response().into());
     plan
 }
 
@@ -166,6 +167,12 @@ fn plan(stack: &Stack) -> Map<String, Value> {
 pub fn release(guard: u32) -> String {
     registry::release(guard);
     write(Ok(Value::Null))
+}
+
+/// Forgets one stack of a guard, whose handler nobody holds any more.
+#[napi(catch_unwind)]
+pub fn release_stack(guard: u32, stack: u32) {
+    registry::release_stack(guard, stack);
 }
 
 /// How a guard is doing: `HealthReport` of index.d.ts.

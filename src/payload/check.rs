@@ -1,14 +1,20 @@
 //! All parts of one request against their schemas, in one answer.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::Found;
+use crate::payload::messages::Messages;
 use crate::payload::parser::parse;
+use crate::payload::rules::SchemaRules;
+use crate::payload::sanitize::sanitize;
 use crate::payload::schema::Schema;
 use crate::payload::tape::{Document, Tape};
 use crate::payload::text::TextSchema;
+use crate::payload::write;
 use crate::refusal::{FieldError, Refusal};
 
 impl PayloadConfig {
@@ -22,10 +28,12 @@ impl PayloadConfig {
         declared: Option<&Schema>,
         run: impl FnOnce(&Document<'_>) -> T,
     ) -> Result<T, Refusal> {
-        if bytes.len() > self.max_bytes() {
-            return Err(Self::too_large());
-        }
-        self.parsed(bytes, "body", declared, run)
+        self.within_size(bytes)?;
+        self.parsed(bytes, "body", declared, |document, _| run(document))
+    }
+
+    fn within_size(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        if bytes.len() > self.max_bytes() { Err(Self::too_large()) } else { Ok(()) }
     }
 
     /// The refusal of a body over `maxBytes`. It ends the connection, so that the rest need not be read.
@@ -35,13 +43,14 @@ impl PayloadConfig {
             .header("Connection", "close")
     }
 
-    /// As [`Self::with_document`], for a text that we wrote from `location`.
+    /// As [`Self::with_document`], for a text that we wrote from `location`. `run` is also told whether a sanitizer of
+    /// the schema has changed the document.
     pub(crate) fn with_text<T>(
         &self,
         text: &str,
         location: &'static str,
         schema: &Schema,
-        run: impl FnOnce(&Document<'_>) -> T,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
     ) -> Result<T, Refusal> {
         self.parsed(text.as_bytes(), location, Some(schema), run)
     }
@@ -51,12 +60,14 @@ impl PayloadConfig {
         bytes: &[u8],
         location: &'static str,
         declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>) -> T,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
     ) -> Result<T, Refusal> {
         Tape::with(|tape| {
             let keys = declared.map(Schema::odd_keys).unwrap_or_default();
             let source = parse(bytes, self, keys, tape).map_err(|fault| fault.refusal(location))?;
-            Ok(run(&tape.document(source)))
+            let sanitizers = declared.and_then(Schema::sanitizers);
+            let changed = sanitizers.is_some_and(|shapes| sanitize(shapes, tape, source));
+            Ok(run(&tape.document(source), changed))
         })
     }
 }
@@ -68,6 +79,7 @@ pub struct Schemas {
     query: Option<TextSchema>,
     params: Option<TextSchema>,
     headers: Option<TextSchema>,
+    messages: Arc<Messages>,
 }
 
 /// What came with one request.
@@ -83,6 +95,8 @@ pub struct Parts<'a> {
     pub params: &'a [(&'a str, &'a str)],
     /// The headers, names in lower case, each as often as it was sent.
     pub headers: &'a [(&'a str, &'a str)],
+    /// The value of `Accept-Language`, where it is asked for: [`Schemas::wants_language`].
+    pub language: Option<&'a str>,
     /// Whether [`Checked::body`] is wanted, e.g. by a policy.
     pub keep_body: bool,
 }
@@ -98,27 +112,35 @@ pub struct Checked {
     pub headers: Option<String>,
     /// The body, if one was sent and [`Parts::keep_body`] asked for it.
     pub body: Option<Value>,
+    /// The body as JSON text, where a sanitizer has changed it.
+    pub changed: Option<String>,
 }
 
 impl Schemas {
     /// Compiles what `schemas` has under `body`, `query`, `params` and `headers`; other keys are left to the caller.
-    /// `path` is the option they stand in, empty at the top.
-    pub fn parse(path: &str, schemas: &Map<String, Value>) -> Result<Self, ConfigError> {
+    /// `path` is the option they stand in, empty at the top; `rules` what they share with all schemas of the guard.
+    pub fn parse(
+        path: &str,
+        schemas: &Map<String, Value>,
+        rules: &SchemaRules,
+    ) -> Result<Self, ConfigError> {
         let path_of =
             |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let text = |location: &'static str| {
             let schema = schemas.get(location);
             schema
-                .map(|schema| TextSchema::compile(&path_of(location), schema, location))
+                .map(|schema| TextSchema::compile(&path_of(location), schema, location, rules))
                 .transpose()
         };
-        let body =
-            schemas.get("body").map(|schema| Schema::compile(&path_of("body"), schema, true));
+        let body = schemas
+            .get("body")
+            .map(|schema| Schema::compile_with(&path_of("body"), schema, true, rules));
         Ok(Self {
             body: body.transpose()?,
             query: text("query")?,
             params: text("params")?,
             headers: text("headers")?,
+            messages: Arc::clone(rules.messages()),
         })
     }
 
@@ -143,6 +165,12 @@ impl Schemas {
         self.headers.is_some()
     }
 
+    /// Whether the texts of errors depend on what language the client asks for.
+    #[must_use]
+    pub fn wants_language(&self) -> bool {
+        self.messages.choose(None).varies()
+    }
+
     /// Whether there is a schema for the body, so that it must be read.
     #[must_use]
     pub fn wants_body(&self) -> bool {
@@ -153,15 +181,17 @@ impl Schemas {
     /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
         let config = parts.config;
-        let mut found = Found::default();
+        let mut found = Found::told_in(self.messages.choose(parts.language));
         let mut checked = Checked::default();
         match (parts.body.filter(|body| !body.is_empty()), &self.body) {
             (Some(bytes), schema) => {
-                checked.body = config.with_document(bytes, schema.as_ref(), |document| {
+                config.within_size(bytes)?;
+                config.parsed(bytes, "body", schema.as_ref(), |document, changed| {
                     if let Some(schema) = schema {
                         schema.check(document, "body", &mut found);
                     }
-                    parts.keep_body.then(|| document.to_value())
+                    checked.changed = changed.then(|| write::document(document));
+                    checked.body = parts.keep_body.then(|| document.to_value());
                 })?;
             }
             (None, Some(_)) => found.push(FieldError {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::config::raw::Options;
 use crate::error::ConfigError;
+use crate::payload::rules::SchemaRules;
 
 /// What to do with keys that begin with `$` or contain `.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,12 @@ impl PayloadConfig {
     /// - `maxKeys`: keys in one object, 1000; 1 to 1,000,000
     /// - `operators`: `'refuse'` or `'allow'` keys that begin with `$` or contain `.`
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
-        const KNOWN: &[&str] = &["maxBytes", "maxDepth", "maxNodes", "maxKeys", "operators"];
+        const OWN: &[&str] = &["maxBytes", "maxDepth", "maxNodes", "maxKeys", "operators"];
+        // The others are read by [`SchemaRules::parse`].
+        let known = [OWN, SchemaRules::KEYS].concat();
         let default = Self::default();
         let Some(value) = value else { return Ok(default) };
-        let options = Options::read(path, value, KNOWN)?;
+        let options = Options::read(path, value, &known)?;
         let number = |key, max, default: u32| {
             let number = options.integer(key, 1..=max)?;
             Ok::<_, ConfigError>(number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default))

@@ -12,7 +12,9 @@ use crate::payload::fault::{Fault, FaultCode, Pointer};
 use crate::payload::number::is_number;
 use crate::payload::percent;
 use crate::payload::plan::{Field, Plan, Types};
+use crate::payload::rules::SchemaRules;
 use crate::payload::schema::Schema;
+use crate::payload::write;
 use crate::refusal::Refusal;
 
 /// A schema for members that arrive as text.
@@ -32,9 +34,10 @@ impl TextSchema {
         path: &str,
         schema: &Value,
         location: &'static str,
+        rules: &SchemaRules,
     ) -> Result<Self, ConfigError> {
-        let compiled = Schema::compile(path, schema, location == "query")?;
-        let plan = Plan::of(schema);
+        let (compiled, whole) = Schema::compile_whole(path, schema, location == "query", rules)?;
+        let plan = Plan::of(&whole);
         let text = Self { schema: compiled, plan, location };
         text.judge_names(path)?;
         text.judge_defaults(path)?;
@@ -83,7 +86,7 @@ impl TextSchema {
         &self,
         query: &str,
         config: &PayloadConfig,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
         if query.len() > config.max_bytes() {
             return Err(Refusal::new(
@@ -106,7 +109,7 @@ impl TextSchema {
         &self,
         members: &[(&str, &str)],
         config: &PayloadConfig,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
         let mut form = Form::new(self, 0);
         let mut seen = Vec::new();
@@ -171,7 +174,7 @@ impl<'s, 'q> Form<'s, 'q> {
         Ok(())
     }
 
-    fn judge(mut self, config: &PayloadConfig, found: &mut Found) -> Result<String, Refusal> {
+    fn judge(mut self, config: &PayloadConfig, found: &mut Found<'_>) -> Result<String, Refusal> {
         let schema = self.schema;
         for (at, field) in schema.plan.fields.iter().enumerate() {
             let values = self.lists.iter().find(|(list, _)| *list == at).map(|(_, values)| values);
@@ -188,10 +191,12 @@ impl<'s, 'q> Form<'s, 'q> {
             }
         }
         let text = self.object.finish();
-        config.with_text(&text, schema.location, &schema.schema, |document| {
-            schema.schema.check(document, schema.location, found);
-        })?;
-        Ok(text)
+        let changed =
+            config.with_text(&text, schema.location, &schema.schema, |document, changed| {
+                schema.schema.check(document, schema.location, found);
+                changed.then(|| write::document(document))
+            })?;
+        Ok(changed.unwrap_or(text))
     }
 }
 

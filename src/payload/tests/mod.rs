@@ -1,4 +1,5 @@
 mod parsing;
+mod rules;
 mod schemas;
 mod text;
 mod vectors;

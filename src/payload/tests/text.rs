@@ -2,19 +2,21 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::create_user;
-use crate::payload::{Parts, PayloadConfig, Schemas};
+use crate::payload::{Parts, PayloadConfig, SchemaRules, Schemas};
 use crate::refusal::Refusal;
 
 fn schemas(value: &Value) -> Schemas {
-    Schemas::parse("validate", value.as_object().unwrap()).unwrap()
+    Schemas::parse("validate", value.as_object().unwrap(), &SchemaRules::default()).unwrap()
 }
 
 fn refused(value: &Value) -> String {
-    Schemas::parse("validate", value.as_object().unwrap()).unwrap_err().to_string()
+    Schemas::parse("validate", value.as_object().unwrap(), &SchemaRules::default())
+        .unwrap_err()
+        .to_string()
 }
 
 fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
-    Parts { config, body: None, query, params: &[], headers: &[], keep_body: false }
+    Parts { config, body: None, query, params: &[], headers: &[], language: None, keep_body: false }
 }
 
 fn query(schema: &Value, query: &str) -> Result<Value, Refusal> {
