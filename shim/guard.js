@@ -7,6 +7,7 @@ const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { validOf } = require('./request.js')
+const { ownFunctions, takePatterns } = require('./schema.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -22,7 +23,7 @@ const collected = new FinalizationRegistry((handle) => native.release(handle))
  * index.d.ts documents the options.
  */
 function createGuard(config = {}) {
-  const { json, functions } = encode(takeLog(config))
+  const { json, functions } = encode(takePatterns(takeLog(config)))
   const { guard: handle, unknownInput, shared } = ask(native.createGuard, json)
   if (shared) listen()
   if (unknownInput.length > 0) {
@@ -34,6 +35,7 @@ function createGuard(config = {}) {
   const owner = {
     handle,
     functions,
+    own: ownFunctions(functions),
     log: config?.log,
     trustsProxies: Array.isArray(config?.trustedProxies) && config.trustedProxies.length > 0,
     pin: guard

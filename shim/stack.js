@@ -13,8 +13,9 @@ const { headOf, pathOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
+const { guardResponse } = require('./respond.js')
 const { end, stripLate } = require('./response.js')
-const { takeSchemas, checkSecondStage } = require('./schema.js')
+const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
@@ -24,6 +25,9 @@ const {
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
 
+// A handler that nobody holds any more gives the memory of its stack back: some build one for each request.
+const collected = new FinalizationRegistry(([guard, stack]) => native.releaseStack(guard, stack))
+
 /**
  * Builds the handler of one stack.
  * `owner` is the guard's inside ({ handle, log, pin }), `options` what the user narrowed, `only` the one layer that
@@ -32,7 +36,7 @@ const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":50
 function buildStack(owner, options, only) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
   const takes = only === null || only === 'payload'
-  const { options: rest, second, parts } = takes ? takeSchemas(options) : { options: options ?? {}, second: [], parts: [] }
+  const { options: rest, second, parts } = takes ? takeSchemas(options, owner.own) : { options: options ?? {}, second: [], parts: [] }
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
@@ -43,7 +47,8 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow } = plan
+  const { wantsParams, hasShadow, wantsResponse } = plan
+  const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
   // Only `guard.validate` hands out what it found valid.
@@ -217,9 +222,11 @@ function buildStack(owner, options, only) {
       req.body = JSON.parse(state.raw.toString())
       state.hasBody = true
     }
-    if (keepsValid || second.length > 0) {
+    if (keepsValid || second.length > 0 || (checksBody && checked !== '')) {
       const valid = checked === '' ? {} : JSON.parse(checked)
-      if (checksBody) valid.body = req.body
+      // Where a sanitizer has changed it, the core has written it anew.
+      if (valid.body !== undefined) req.body = valid.body
+      else if (checksBody) valid.body = req.body
       if (second.length > 0) {
         const problem = checkSecondStage(second, valid)
         if (problem !== null) return refuse(x, 422, 'validation_failed', problem)
@@ -230,8 +237,17 @@ function buildStack(owner, options, only) {
         state.valid.set(protect, valid)
       }
     }
+    if (wantsResponse) guardResponse(x.res, handle, onResponse, (status, problem) => tellResponse(x, status, problem))
     tell(x, 'allow')
     return true
+  }
+
+  // An answer of the application that is not as its schema says.
+  function tellResponse(x, status, problem) {
+    const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
+    const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
+    warnOnce('GUARD_RESPONSE', `an answer with the status ${status} is not as its schema says: ${places}`)
+    tell(x, 'response', status, 'response_mismatch')
   }
 
   function refuse(x, status, code, problem) {
@@ -273,6 +289,7 @@ function buildStack(owner, options, only) {
 
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
+  collected.register(protect, [owner.handle, handle])
   return protect
 }
 

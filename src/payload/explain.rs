@@ -6,7 +6,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use crate::payload::fault::{Pointer, shown_key};
-use crate::payload::keywords::{UTF16_MAX, UTF16_MIN};
+use crate::payload::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN};
 use crate::payload::messages::Chosen;
 use crate::refusal::{FieldError, MAX_ERRORS, Refusal};
 
@@ -227,6 +227,7 @@ fn keyword(kind: &Kind) -> &'static str {
         Kind::ContentMediaType { .. } => "contentMediaType",
         Kind::Custom { keyword, .. } if keyword == UTF16_MIN => "minLength",
         Kind::Custom { keyword, .. } if keyword == UTF16_MAX => "maxLength",
+        Kind::Custom { keyword, .. } if keyword == FOREIGN_FORMAT => "format",
         Kind::Custom { .. } => "schema",
         Kind::Enum { .. } => "enum",
         Kind::ExclusiveMaximum { .. } => "exclusiveMaximum",
@@ -274,7 +275,9 @@ pub(crate) fn words(kind: &Kind) -> String {
         Kind::ContentMediaType { content_media_type } => {
             format!("must be of the type {}", shown(content_media_type))
         }
-        Kind::Custom { keyword, message } if keyword == UTF16_MIN || keyword == UTF16_MAX => {
+        Kind::Custom { keyword, message }
+            if [UTF16_MIN, UTF16_MAX, FOREIGN_FORMAT].contains(&keyword.as_str()) =>
+        {
             message.clone()
         }
         Kind::Custom { .. } | Kind::Referencing(_) => "must match the schema".to_owned(),
@@ -377,7 +380,7 @@ fn type_word(kind: JsonType) -> &'static str {
     }
 }
 
-fn format_words(format: &str) -> String {
+pub(crate) fn format_words(format: &str) -> String {
     let words = match format {
         "email" => "an email address",
         "uuid" => "a UUID",

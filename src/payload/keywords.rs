@@ -114,6 +114,7 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     // What the shim writes for libraries that count the units of JavaScript's strings.
     (UTF16_MIN, Holds::Data, In::All),
     (UTF16_MAX, Holds::Data, In::All),
+    (FOREIGN_FORMAT, Holds::Data, In::All),
 ];
 
 /// The keywords that change a string before it is checked: `src/payload/sanitize.rs`.
@@ -123,6 +124,8 @@ pub(crate) const ENGINE: &str = "x-regex";
 /// `minLength` and `maxLength` in units of UTF-16, as JavaScript's `length` counts.
 pub(crate) const UTF16_MIN: &str = "~minLength";
 pub(crate) const UTF16_MAX: &str = "~maxLength";
+/// A format as another library understands it.
+pub(crate) const FOREIGN_FORMAT: &str = "~format";
 
 /// What the walk learns about a schema.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 //! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So everything that walks
 //! a schema (types of a query, defaults, sanitizers, closing) sees one document, and nothing is ever fetched.
 
+use std::fmt::Write as _;
+
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
@@ -77,7 +79,9 @@ fn point_inside(
     }
     match schema {
         Value::Array(list) => {
-            list.iter_mut().for_each(|item| point_inside(item, base, rules, wanted, depth + 1));
+            for item in list {
+                point_inside(item, base, rules, wanted, depth + 1);
+            }
         }
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
@@ -131,7 +135,8 @@ fn percent(key: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
                 out.push(char::from(byte));
             }
-            _ => out.push_str(&format!("%{byte:02X}")),
+            // Writing to a string can't fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
     out

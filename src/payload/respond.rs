@@ -78,13 +78,14 @@ impl Responses {
                 (_, [digit @ b'1'..=b'5', b'x' | b'X', b'x' | b'X']) => {
                     responses.classes.push((u16::from(digit - b'0'), response));
                 }
-                (text, _) => match text.parse() {
-                    Ok(number @ 200..=599) => responses.exact.push((number, response)),
-                    _ => {
+                (text, _) => {
+                    let status = text.parse().ok().filter(|status| (200..=599).contains(status));
+                    let Some(status) = status else {
                         let problem = "must be a status from 200 to 599, '2xx' or 'default'";
                         return Err(ConfigError::invalid(path, problem));
-                    }
-                },
+                    };
+                    responses.exact.push((status, response));
+                }
             }
         }
         Ok(responses)

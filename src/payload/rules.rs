@@ -199,13 +199,12 @@ fn format(path: &str, value: &Value) -> Result<Format, ConfigError> {
         .with_draft(Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex())
         .offline();
-    match options.build(&schema) {
-        Ok(validator) => Ok(Format::Pattern(Arc::new(validator))),
-        Err(_) => {
-            let problem = "is a pattern that can't be checked in linear time";
-            let error = ConfigError::new(ConfigCode::InvalidSchema, path, problem);
-            Err(error
-                .suggest("write it without look-around and backreferences, or give a function"))
-        }
-    }
+    let Ok(validator) = options.build(&schema) else {
+        let problem = "is a pattern that can't be checked in linear time";
+        let error = ConfigError::new(ConfigCode::InvalidSchema, path, problem);
+        return Err(
+            error.suggest("write it without look-around and backreferences, or give a function")
+        );
+    };
+    Ok(Format::Pattern(Arc::new(validator)))
 }

@@ -11,12 +11,13 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
 use crate::payload::fault::shown_key;
+use crate::payload::foreign;
 use crate::payload::formats;
 use crate::payload::json::{TapeJson, TapeNode};
 use crate::payload::keywords::{
-    ENGINE, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old, local_pointer, survey,
+    ENGINE, FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old, local_pointer,
+    survey,
 };
-use crate::payload::length;
 use crate::payload::registry::embed;
 use crate::payload::rules::{DRAFTS, SchemaRules};
 use crate::payload::shape::Shapes;
@@ -284,8 +285,9 @@ fn strict_options<'i>(
     options = options
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)
-        .with_keyword(UTF16_MIN, |_, value, _| length::keyword(value, true))
-        .with_keyword(UTF16_MAX, |_, value, _| length::keyword(value, false));
+        .with_keyword(UTF16_MIN, |_, value, _| foreign::keyword(value, true))
+        .with_keyword(UTF16_MAX, |_, value, _| foreign::keyword(value, false))
+        .with_keyword(FOREIGN_FORMAT, |_, value, _| foreign::format(value));
     for (name, format) in rules.formats() {
         let format = format.clone();
         options = options.with_format(&**name, move |text: &str| format.accepts(text));
