@@ -50,6 +50,8 @@ function takeSchemas(options, own) {
     if (standard === undefined) {
       const check = functionsOf(part, schema, own)
       if (check !== null) second.push([part, (value, report) => (check(value, report), value)])
+      // TypeBox writes tuples as up to 2019-09 and `unevaluatedProperties` as from there on.
+      if (schema?.['~kind'] !== undefined && schema.$schema === undefined) rest[part] = { $schema: 'https://json-schema.org/draft/2019-09/schema', ...schema }
       continue
     }
     const { json, exact } = convert(part, schema, standard)

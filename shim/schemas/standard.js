@@ -22,6 +22,8 @@ function outlines(node) {
     else if (key === 'allOf') (out.allOf ??= []).push(...outlines(value))
     // Two units of UTF-16 may be one character.
     else if (key === 'minLength') out.minLength = Math.ceil(value / 2)
+    // To arktype a list is an object, too.
+    else if (key === 'type' && (value === 'object' || (Array.isArray(value) && value.includes('object')))) out.type = [...new Set([value, 'array'].flat())]
     else if (key === 'const' || key === 'enum' || key === 'default' || key === 'required' || key === 'type') out[key] = value
     else out[key] = outlines(value)
   }

@@ -110,8 +110,7 @@ function readType(schema, gate) {
     case 'tuple_with_rest':
       return readTuple(schema, gate)
     case 'record':
-      if (schema.key.type !== 'string' || schema.key.pipe !== undefined || 'fallback' in schema.key) return gate.loose({ type: 'object' })
-      return { type: 'object', additionalProperties: read(schema.value, gate) }
+      return gate.loose({ type: ['object', 'array'] })
     case 'union':
     case 'variant':
       return { anyOf: schema.options.map((option) => read(option, gate)) }
@@ -136,6 +135,8 @@ function readObject(schema, gate) {
   else if (schema.type === 'object_with_rest') json.additionalProperties = read(schema.rest, gate)
   // It drops other members, which only valibot does.
   else if (schema.type === 'object') gate.exact = false
+  // A list is an object to valibot, and passes where no member is missing.
+  if (json.required.length === 0) return gate.loose({ ...json, type: ['object', 'array'] })
   return json
 }
 
