@@ -24,7 +24,7 @@ const ofZod = () => {
     ['base64', z.base64(), 'aGk='], ['nanoid', z.nanoid(), 'V1StGXR8_Z5jdHi6B-myT'], ['ulid', z.ulid(), '01ARZ3NDEKTSV4RRFFQ69G5FAV'], ['jwt', z.jwt(), 'eyJhbGciOiJIUzI1NiJ9.e30.x'],
     ['starts and ends', z.string().startsWith('a').endsWith('c'), 'abc'], ['includes', z.string().includes('b'), 'abc'], ['lowercase', z.string().lowercase(), 'abc'],
     ['trim', z.string().trim().min(2).max(3), ' abc '], ['to lower case', z.string().toLowerCase(), 'ABC'], ['refined', z.string().refine((s) => s !== 'b', 'not b'), 'abc'],
-    ['transformed', z.string().transform((s) => s.length), 'abc'], ['preprocessed', z.preprocess((x) => String(x), z.string().min(2)), 'ab'],
+    ['transformed', z.string().transform((s) => s.length), 'abc'], ['preprocessed', z.preprocess((x) => JSON.stringify(x), z.string().min(2)), 'ab'],
     ['number', z.number(), 1.5], ['int', z.int(), 3], ['int32', z.int32(), 3], ['number int', z.number().int(), 4], ['between', z.number().min(1).max(5), 3], ['positive', z.number().positive(), 1], ['multiple', z.number().multipleOf(5), 10],
     ['multiple of a fraction', z.number().multipleOf(0.1), 0.3], ['whole multiple', z.int().multipleOf(3), 9], ['coerced number', z.coerce.number(), '5'], ['coerced date', z.coerce.date(), '2026-01-31'], ['boolean', z.boolean(), true], ['coerced boolean', z.coerce.boolean(), 'x'], ['stringbool', z.stringbool(), 'yes'],
     ['literal', z.literal('a'), 'a'], ['literals', z.literal(['a', 1, null, true]), 1], ['enum', z.enum(['a', 'b']), 'b'], ['native enum', z.enum({ A: 0, B: 'b' }), 0], ['null', z.null(), null], ['any', z.any(), { a: 1 }], ['unknown', z.unknown(), 1],

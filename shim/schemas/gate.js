@@ -104,9 +104,25 @@ function classEnd(text, start) {
   return -1
 }
 
-/** Keywords for a length as JavaScript counts it. */
-const minLength = (least) => ({ '~minLength': least })
-const maxLength = (most) => ({ '~maxLength': most })
+// One character, two units of UTF-16.
+const WIDE = '\u{1f600}'
+const MOST_PROBED = 10_000
+
+/**
+ * Keywords for the bound `kind` ('min', 'max', 'length') on the length of a string, as the library counts it: `refuses` is
+ * its own check, and says whether a string is refused. Some versions of zod count characters, and others what `length`
+ * says. Null where that can't be told.
+ */
+function lengthOf(kind, limit, refuses) {
+  if (!Number.isSafeInteger(limit) || limit < 0 || limit > MOST_PROBED) return null
+  // As many units as are asked for, but half as many characters; or as many characters, in twice the units.
+  const probe = WIDE.repeat(kind === 'min' ? Math.ceil(limit / 2) : limit)
+  const refused = refuses(probe)
+  const counts = limit < 2 && kind === 'min' ? '~' : refused === (kind === 'min') ? '' : '~'
+  if (kind === 'min') return { [`${counts}minLength`]: limit }
+  if (kind === 'max') return { [`${counts}maxLength`]: limit }
+  return { [`${counts}minLength`]: limit, [`${counts}maxLength`]: limit }
+}
 
 /** Puts keywords into a schema; a second one of the same name goes into an `allOf`. */
 function add(json, keywords) {
@@ -131,4 +147,4 @@ function constants(values) {
   return list.length > 0 && list.every(plain) ? { enum: list } : undefined
 }
 
-module.exports = { Gate, add, constants, maxLength, minLength, orNull, samePattern }
+module.exports = { Gate, add, constants, lengthOf, orNull, samePattern }

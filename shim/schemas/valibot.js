@@ -2,7 +2,7 @@
 
 // valibot: what its schemas say, read one by one. No other package is needed for it.
 
-const { Gate, add, constants, maxLength, minLength, orNull, samePattern } = require('./gate.js')
+const { Gate, add, constants, lengthOf, orNull, samePattern } = require('./gate.js')
 
 /** The first stage of a valibot schema: `{ json, exact }`. */
 function fromValibot(schema) {
@@ -36,19 +36,21 @@ function readNew(schema, gate) {
   return json
 }
 
-function readAction({ type, requirement }, json) {
+function readAction(action, json) {
+  const { type, requirement } = action
+  const refuses = (value) => action['~run']({ typed: true, value }, {}).issues !== undefined
   const isText = json.type === 'string'
   const isList = json.type === 'array'
   const isNumber = (json.type === 'number' || json.type === 'integer') && typeof requirement === 'number'
   switch (type) {
     case 'min_length':
-      return isText ? minLength(requirement) : isList ? { minItems: requirement } : null
+      return isText ? lengthOf('min', requirement, refuses) : isList ? { minItems: requirement } : null
     case 'max_length':
-      return isText ? maxLength(requirement) : isList ? { maxItems: requirement } : null
+      return isText ? lengthOf('max', requirement, refuses) : isList ? { maxItems: requirement } : null
     case 'length':
-      return isText ? { ...minLength(requirement), ...maxLength(requirement) } : isList ? { minItems: requirement, maxItems: requirement } : null
+      return isText ? lengthOf('length', requirement, refuses) : isList ? { minItems: requirement, maxItems: requirement } : null
     case 'non_empty':
-      return isText ? minLength(1) : isList ? { minItems: 1 } : null
+      return isText ? { minLength: 1 } : isList ? { minItems: 1 } : null
     case 'integer':
       json.type = 'integer'
       return {}

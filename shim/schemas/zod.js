@@ -3,7 +3,7 @@
 // zod 4 (and zod/mini): what their definitions say, read one by one. zod's own conversion to JSON Schema forgets
 // refinements, transforms, coercion and the flags of patterns without a word, so it is not asked.
 
-const { Gate, add, constants, maxLength, minLength, orNull, samePattern } = require('./gate.js')
+const { Gate, add, constants, lengthOf, orNull, samePattern } = require('./gate.js')
 
 /** The first stage of a zod schema: `{ json, exact }`. Throws a text where JSON has no such type. */
 function fromZod(schema) {
@@ -97,7 +97,11 @@ function readChecks(json, def, gate, put) {
     }
   }
   for (const check of checks) {
-    const keywords = put(check._zod.def, known)
+    const keywords = put(check._zod.def, known, (value) => {
+      const payload = { value, issues: [] }
+      check._zod.check(payload)
+      return payload.issues.length > 0
+    })
     // An own check is a function, which may do anything with the value.
     if (keywords === undefined) return gate.loose(known)
     if (keywords === null) gate.exact = false
@@ -108,14 +112,14 @@ function readChecks(json, def, gate, put) {
 
 // Each gives the keywords of a check; null where the library judges it, and undefined where it may change the value.
 
-function ofString(check) {
+function ofString(check, json, refuses) {
   switch (check.check) {
     case 'min_length':
-      return minLength(check.minimum)
+      return lengthOf('min', check.minimum, refuses)
     case 'max_length':
-      return maxLength(check.maximum)
+      return lengthOf('max', check.maximum, refuses)
     case 'length_equals':
-      return { ...minLength(check.length), ...maxLength(check.length) }
+      return lengthOf('length', check.length, refuses)
     case 'string_format': {
       if (!PATTERN_ALONE.has(check.format) || !(check.pattern instanceof RegExp)) return null
       const pattern = samePattern(check.pattern)
@@ -142,8 +146,8 @@ function ofNumber(check, json) {
       return { minimum: bounds[0], maximum: bounds[1] }
     }
     case 'multiple_of':
-      // Of whole numbers both say the same; how much of a fraction is left over is anybody's guess.
-      return json.type === 'integer' && Number.isSafeInteger(check.value) && check.value > 0 ? { multipleOf: check.value } : null
+      // It forgives what is left over where numbers are large: 2^53 - 1 is a multiple of 3 to it.
+      return null
     default:
       return undefined
   }
