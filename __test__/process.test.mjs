@@ -17,7 +17,8 @@ async function run(command, args, env = {}) {
   let out = ''
   child.stdout.on('data', (chunk) => (out += chunk))
   child.stderr.on('data', (chunk) => (out += chunk))
-  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
+  // Long enough for npx to fetch another version of Node first.
+  const timer = setTimeout(() => child.kill('SIGKILL'), 300_000)
   const [code, signal] = await once(child, 'close')
   clearTimeout(timer)
   return { code, signal, out }

@@ -20,10 +20,11 @@ after(async () => {
   await redis.stop()
 })
 
+// Calls wait longer for the store than in production: machines that run tests are slow.
 /** One more process of the service that was started last. */
-async function peerWith(revocation = {}, url = redis.url) {
+async function peerWith(revocation = {}, url = redis.url, timeout = '5s') {
   const peer = await startPeer({
-    store: { redis: { url, prefix: `t${prefix}:` } },
+    store: { redis: { url, prefix: `t${prefix}:`, timeout } },
     rateLimit: false,
     jwt: { issuer: 'https://id.example', audience: 'api', secret },
     revocation
@@ -83,6 +84,8 @@ test('a process that starts later refuses what was revoked before it was there',
 })
 
 test('requests ask the store nothing', async () => {
+  // Processes follow their lists, whether requests come or not: the fewer of them, the less.
+  for (const peer of peers) await peer.stop()
   const [one] = await service(1)
   const token = await issue(one)
   const commands = async () => Object.values(await redis.commandStats()).reduce((all, { calls }) => all + calls, 0)
@@ -91,7 +94,6 @@ test('requests ask the store nothing', async () => {
     const seen = await Promise.all(Array.from({ length: 60 }, () => status(one, token)))
     assert.ok(seen.every((code) => code === 200), `${seen}`)
   }
-  // The processes of this file follow their lists meanwhile, whether requests come or not.
   const asked = (await commands()) - before
   assert.ok(asked < 300, `${asked} commands for 600 requests`)
 })
@@ -122,7 +124,7 @@ test('a route that wants it fresh, and a strict guard, know what another process
 
 test('without the store it is 503 after the bound and never 401, revoke says that it has failed, and all is well again after', async () => {
   const own = await startRedis()
-  const peer = await peerWith({ maxStaleness: '1s' }, own.url)
+  const peer = await peerWith({ maxStaleness: '1s' }, own.url, '300ms')
   try {
     await peer.call('ready')
     const [token, bad] = [await issue(peer), await issue(peer)]

@@ -10,7 +10,7 @@ import { startFaultProxy, startMemcached, waitUntil } from './helpers/servers.mj
 
 const [, express] = expresses[0]
 // Requests wait this long for the store. More than in production, so that a busy machine is not taken for a fault.
-const TIMEOUT = 200
+const TIMEOUT = 500
 
 let one
 let two

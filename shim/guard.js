@@ -61,6 +61,7 @@ function createGuard(config = {}) {
     securityStack: (route) => [buildStack(owner, route, null)],
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
+    csrf: layer('csrf', 'csrf'),
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
@@ -85,7 +86,7 @@ function createGuard(config = {}) {
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
-    ...tokenCalls(call, soon),
+    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args)),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
     }),

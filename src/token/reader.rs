@@ -4,6 +4,9 @@
 //! base64url without padding, whitespace or stray bits. So one token has one text, and what is revoked by its text
 //! stays revoked.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -23,9 +26,9 @@ const MAX_SIGNATURE_CHARS: usize = 1366;
 pub(super) struct Compact<'a> {
     /// What the signature is over: header, dot, payload.
     pub(super) signing_input: &'a str,
-    pub(super) header: Header,
+    pub(super) header: Rc<Header>,
     payload: &'a str,
-    signature: Signature,
+    signature: Vec<u8>,
 }
 
 /// The members of a header that matter. `jwk`, `jku`, `x5u` and `x5c` are not among them: a token can't bring its key.
@@ -36,29 +39,25 @@ pub(super) struct Header {
     pub(super) typ: Option<String>,
 }
 
-/// The bytes of a signature, on the stack.
-struct Signature {
-    bytes: [u8; SIGNATURE_BUFFER],
-    len: usize,
-}
-
-/// `decode_slice` asks for room for whole groups of three bytes.
-const SIGNATURE_BUFFER: usize = MAX_SIGNATURE_CHARS.div_ceil(4) * 3;
-
-impl std::fmt::Debug for Signature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signature({} bytes)", self.len)
-    }
-}
-
 impl<'a> Compact<'a> {
     /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`], after the
     /// signature was found good.
     pub(super) fn read(token: &'a str) -> Result<Self, TokenDenial> {
-        Self::split(token).ok_or(TokenDenial::Malformed)
+        Self::split(token, |header| Some((Header::of(header)?, ())))
+            .map(|(compact, ())| compact)
+            .ok_or(TokenDenial::Malformed)
     }
 
-    fn split(token: &'a str) -> Option<Self> {
+    /// As [`Self::read`], with the members of the header that [`Header`] does not have.
+    pub(super) fn read_whole(token: &'a str) -> Result<(Self, Map<String, Value>), TokenDenial> {
+        let read = |header: &str| Header::read(header).map(|(read, more)| (Rc::new(read), more));
+        Self::split(token, read).ok_or(TokenDenial::Malformed)
+    }
+
+    fn split<T>(
+        token: &'a str,
+        read: impl FnOnce(&str) -> Option<(Rc<Header>, T)>,
+    ) -> Option<(Self, T)> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -69,19 +68,16 @@ impl<'a> Compact<'a> {
         }
         // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached one is signed over
         // what is not here.
-        if header.is_empty() || signature.is_empty() {
+        if header.is_empty() || signature.is_empty() || signature.len() > MAX_SIGNATURE_CHARS {
             return None;
         }
-        Some(Self {
-            signing_input,
-            header: Header::read(header)?,
-            payload,
-            signature: Signature::read(signature)?,
-        })
+        let (header, more) = read(header)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        Some((Self { signing_input, header, payload, signature }, more))
     }
 
     pub(super) fn signature(&self) -> &[u8] {
-        self.signature.bytes.get(..self.signature.len).unwrap_or_default()
+        &self.signature
     }
 
     /// The payload's bytes, which may be anything.
@@ -97,8 +93,28 @@ impl<'a> Compact<'a> {
     }
 }
 
+thread_local! {
+    /// The header that was read last, by its segment. All tokens of one key have the same header, and to read one costs
+    /// as much as to compare ten of them. It says nothing about a token, and holds for every guard: the same text is
+    /// always the same header.
+    static LAST: RefCell<Option<(Box<str>, Rc<Header>)>> = const { RefCell::new(None) };
+}
+
 impl Header {
-    fn read(segment: &str) -> Option<Self> {
+    /// The header of a segment, read or remembered.
+    fn of(segment: &str) -> Option<Rc<Self>> {
+        let known = LAST.with_borrow(|last| {
+            let (text, header) = last.as_ref()?;
+            (**text == *segment).then(|| Rc::clone(header))
+        });
+        known.or_else(|| {
+            let header = Rc::new(Self::read(segment)?.0);
+            LAST.set(Some((segment.into(), Rc::clone(&header))));
+            Some(header)
+        })
+    }
+
+    fn read(segment: &str) -> Option<(Self, Map<String, Value>)> {
         if segment.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
             return None;
         }
@@ -117,18 +133,8 @@ impl Header {
             Some(Value::String(text)) => Some(Some(text)),
             Some(_) => None,
         };
-        Some(Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? })
-    }
-}
-
-impl Signature {
-    fn read(segment: &str) -> Option<Self> {
-        if segment.len() > MAX_SIGNATURE_CHARS {
-            return None;
-        }
-        let mut bytes = [0; SIGNATURE_BUFFER];
-        let len = URL_SAFE_NO_PAD.decode_slice(segment, &mut bytes).ok()?;
-        Some(Self { bytes, len })
+        let header = Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? };
+        Some((header, members))
     }
 }
 
@@ -139,21 +145,44 @@ impl Signature {
 /// [`TokenDenial::DuplicateHeader`]; a `Bearer` that is followed by anything but one space and one token is
 /// [`TokenDenial::Malformed`].
 pub fn bearer<'a>(values: &[&'a str]) -> Result<Option<&'a str>, TokenDenial> {
-    let value = match values {
-        [] => return Ok(None),
-        [value] => *value,
-        _ => return Err(TokenDenial::DuplicateHeader),
-    };
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(TokenDenial::Missing);
+    match values {
+        [] => Ok(None),
+        [value] => match credentials(value)? {
+            (Scheme::Bearer, token) => Ok(Some(token)),
+            (Scheme::Dpop, _) => Err(TokenDenial::Missing),
+        },
+        _ => Err(TokenDenial::DuplicateHeader),
     }
+}
+
+/// How a token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+    /// With a proof that its owner uses it (RFC 9449).
+    Dpop,
+}
+
+/// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1).
+///
+/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by anything but one space and
+/// one token is [`TokenDenial::Malformed`].
+pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenDenial> {
+    let (name, token) = value.split_once(' ').unwrap_or((value, ""));
+    let scheme = if name.eq_ignore_ascii_case("bearer") {
+        Scheme::Bearer
+    } else if name.eq_ignore_ascii_case("dpop") {
+        Scheme::Dpop
+    } else {
+        return Err(TokenDenial::Missing);
+    };
     let body = token.trim_end_matches('=');
     let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     if body.is_empty() || !body.bytes().all(allowed) {
         return Err(TokenDenial::Malformed);
     }
-    Ok(Some(token))
+    Ok((scheme, token))
 }
 
 /// What may stand in front of the padding, by byte.
@@ -220,6 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_read_for_each_token_though_the_last_one_is_remembered() {
+        let alg = |header: &str| {
+            let token = token(header, "{}");
+            let compact = Compact::read(&token);
+            compact.map(|compact| compact.header.alg.clone()).ok()
+        };
+        let (one, other, bad) =
+            (r#"{"alg":"HS256"}"#, r#"{"alg":"HS512"}"#, r#"{"alg":"HS256","crit":["x"]}"#);
+        for header in [one, one, other, bad, one, bad, bad, other, other] {
+            let expected = match header {
+                _ if header == one => Some("HS256"),
+                _ if header == other => Some("HS512"),
+                _ => None,
+            };
+            assert_eq!(alg(header).as_deref(), expected, "{header}");
+        }
+    }
+
+    #[test]
     fn the_authorization_header_is_read_as_rfc_6750_says() {
         assert_eq!(bearer(&[]), Ok(None));
         for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc=="] {
@@ -258,7 +306,7 @@ mod tests {
             let token = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&signature));
             let read = |token: &str| {
                 let compact = Compact::read(token).ok()?;
-                Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg))
+                Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg.clone()))
             };
             let original = read(&token).unwrap();
             prop_assert_eq!((&original.0, &original.1), (&payload, &signature));
