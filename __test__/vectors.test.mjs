@@ -117,7 +117,7 @@ test('JSON Schema Test Suite: every verdict is as the suite has it, but for inst
     const folder = join('json-schema', name)
     const required = judge(readdirSync(at(folder)).map((file) => join(folder, file)), false)
     const optional = files(join(folder, 'optional'))
-    const isFormat = (path) => path.startsWith(join(folder, 'optional', 'format', ''))
+    const isFormat = (path) => path.replaceAll('\\', '/').includes('/optional/format/')
     t.diagnostic(`${name}: required ${told(required)}; optional ${told(judge(optional.filter((path) => !isFormat(path)), false))}; formats ${told(judge(optional.filter(isFormat), true))}`)
     assert.deepEqual(required.wrong, [], name)
     assert.ok(required.right > 600, `${name}: ${required.right}`)
