@@ -50,7 +50,7 @@ export function readBody(bytes: Uint8Array, type?: 'json' | 'form'): unknown
 /** What {@link validateJson} can be told. */
 export interface ValidateJsonOptions {
   /** The draft of a schema without `$schema`. Default `'2020-12'`. */
-  readonly draft?: '2020-12' | '2019-09' | '7'
+  readonly draft?: '2020-12' | '2019-09' | '7' | '6' | '4'
   /** Documents by absolute URI: the only ones that a `$ref` may lead to. Default none; nothing is ever fetched. */
   readonly registry?: { readonly [uri: string]: unknown }
   /** Whether `format` is asserted. Default false, as the drafts since 2019-09 have it. */

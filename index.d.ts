@@ -113,18 +113,21 @@ declare namespace guard {
     /**
      * Checks body, query, params and headers against schemas and refuses with 400, 413, 415 or 422.
      *
-     * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw bytes before any JavaScript
-     * object exists; the handlers that follow find the parsed body in `req.body`, typed. `req.query`, `req.params` and
-     * `req.headers` stay as they are: read the checked and converted values with `.valid(req)`.
+     * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw
+     * bytes before any JavaScript object exists; the handlers that follow find the parsed body in `req.body`, typed.
+     * `req.query`, `req.params` and `req.headers` stay as they are: read the checked and converted values with
+     * `.valid(req)`.
      *
      * ```ts
      * const signup = guard.validate({ body: z.strictObject({ username: z.string().min(3) }) })
      * app.post('/users', signup, (req, res) => res.json({ hello: req.body.username }))
      * ```
      *
-     * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` says otherwise), a
-     *   TypeBox schema or a zod 4 schema.
-     * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled.
+     * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` or `payload.draft` says
+     *   otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any other library with Standard Schema;
+     *   `response` for the handler's answers. docs/schemas.md has the rules.
+     * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled, `ERR_INVALID_OPTION` for a status
+     *   that is none and for `onResponse` without `response`.
      */
     validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
 
@@ -352,8 +355,9 @@ declare namespace guard {
      */
     readonly jwt?: AuthenticateOptions | false | undefined
     /**
-     * Narrows the guard's `payload` on these routes, where it says something; `false` leaves the body to the application, while query,
-     * params and headers are still checked. It contradicts a `body` schema and a policy that reads `input.body`.
+     * Narrows the guard's `payload` on these routes, where it says something; what it says of schemas is of the guard
+     * alone. `false` leaves the body to the application, while query, params and headers are still checked; it contradicts
+     * a `body` schema and a policy that reads `input.body`.
      */
     readonly payload?: PayloadOptions | false | undefined
     /** Which rule of the guard's policy decides on these routes; `false` asks none. The guard must have `policy`. */
@@ -1280,6 +1284,37 @@ declare namespace guard {
      * @default '30s'
      */
     readonly timeout?: Duration | undefined
+    /**
+     * The draft of JSON Schemas without `$schema`. Of the guard alone, as all that follow.
+     * @default '2020-12'
+     */
+    readonly draft?: '4' | '6' | '7' | '2019-09' | '2020-12' | undefined
+    /**
+     * Schemas by their absolute URI, for `$ref`. They must be of the draft of the schema that refers to them, and are
+     * referred to by URI, URI and JSON Pointer, or among each other by relative name. Nothing is ever fetched.
+     * @default {}
+     */
+    readonly schemas?: Readonly<Record<string, JsonSchema>> | undefined
+    /**
+     * Formats by name, for `format`. A regular expression (flags `i`, `m`, `s`, `u`, `v`) or its source is checked in
+     * linear time by the core; a function is asked behind the core, must return `true`, and may stand only where the
+     * schema applies in every case. The built-in format of the same name is replaced.
+     * @default {}
+     */
+    readonly formats?: Readonly<Record<string, RegExp | string | ((text: string) => boolean)>> | undefined
+    /**
+     * Keywords by name: functions of the value and of what the schema writes behind the keyword. They must return `true`
+     * and may stand only where the schema applies in every case.
+     * @default {}
+     */
+    readonly keywords?: Readonly<Record<string, (value: any, argument: any) => boolean>> | undefined
+    /**
+     * Texts for errors by their code (`required`, `format`, ...), at most 200 characters each; `{key}` and `{limit}` are
+     * filled in. Under a language tag (`de`, `pt-BR`) the same again, for clients whose `Accept-Language` asks for it.
+     * Errors of a library's own check keep the library's texts.
+     * @default {}
+     */
+    readonly messages?: Readonly<Record<string, string | Readonly<Record<string, string>>>> | undefined
   }
 
   // ----------------------------------------------------------------------------------------------------- policy
@@ -1430,9 +1465,12 @@ declare namespace guard {
     readonly method: string
     /** The path, without the query. */
     readonly path: string
-    /** What was decided. `'preflight'` is a CORS preflight that was answered here. */
-    readonly outcome: 'allow' | 'refuse' | 'preflight'
-    /** The status of a refusal or of a preflight's answer. */
+    /**
+     * What was decided. `'preflight'` is a CORS preflight that was answered here; `'response'` comes after `'allow'` where
+     * the handler's answer was not as its schema says.
+     */
+    readonly outcome: 'allow' | 'refuse' | 'preflight' | 'response'
+    /** The status of a refusal, of a preflight's answer, or of the answer that was not as its schema says. */
     readonly status?: number | undefined
     /** The code of a refusal, as in the problem document. */
     readonly code?: string | undefined
@@ -1832,8 +1870,9 @@ declare namespace guard {
   /** Schemas for the parts of a request. A part without a schema is not checked. */
   export interface RequestSchemas {
     /**
-     * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
-     * declare are refused; `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
+     * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at
+     * its top, members that it does not declare are refused; `additionalProperties: true` lets them pass. A zod schema does
+     * with them as zod does.
      */
     readonly body?: Schema | undefined
     /**
@@ -1845,15 +1884,33 @@ declare namespace guard {
     readonly params?: Schema | undefined
     /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
     readonly headers?: Schema | undefined
+    /**
+     * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An answer that is sent in one
+     * piece (`res.json`, `res.send`, `res.end`) is judged before it leaves; at every depth an object with `properties` is
+     * closed unless it says `additionalProperties: true`. Streams, other media types and statuses without a schema leave
+     * as they are. A library's schema must have Standard JSON Schema; its output is what is judged.
+     */
+    readonly response?: Readonly<Record<number | string, Schema>> | undefined
+    /**
+     * What becomes of an answer that is not as its schema says. `'strip'` drops undeclared members, and sends 500
+     * `response_mismatch` in the place of an answer that is wrong otherwise; `'fail'` sends the 500 for both; `'warn'` sends
+     * the answer. All three tell `log` (`outcome: 'response'`) and once the warning `GUARD_RESPONSE`, but for members that
+     * were dropped.
+     * @default 'strip'
+     */
+    readonly onResponse?: 'strip' | 'warn' | 'fail' | undefined
   }
 
   /** What {@link Guard.validate} takes. */
   export interface ValidateOptions extends RequestSchemas {
-    /** Narrows the guard's `payload` on these routes. */
+    /** Narrows the guard's `payload` on these routes; what it says of schemas is of the guard alone. */
     readonly payload?: PayloadOptions | undefined
   }
 
-  /** A JSON Schema, a TypeBox schema, or a schema with Standard JSON Schema such as zod 4's. */
+  /**
+   * A JSON Schema, a TypeBox schema, or a schema of a library with Standard Schema, such as zod 4, valibot, arktype and
+   * joi.
+   */
   export type Schema = JsonSchema | StandardSchema
 
   /** A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be written. */
@@ -1872,6 +1929,19 @@ declare namespace guard {
     readonly anyOf?: readonly unknown[] | undefined
     readonly oneOf?: readonly unknown[] | undefined
     readonly allOf?: readonly unknown[] | undefined
+    /** Takes white space off both ends of a string, as JavaScript's `trim`, before it is checked. */
+    readonly 'x-trim'?: boolean | undefined
+    /** Composes characters (Unicode NFC) before a string is checked. */
+    readonly 'x-nfc'?: boolean | undefined
+    /** Puts a string into lower case before it is checked. */
+    readonly 'x-lowercase'?: boolean | undefined
+    /** Trims an address and puts its domain into lower case before it is checked. */
+    readonly 'x-normalize-email'?: boolean | undefined
+    /**
+     * At the top of a schema: `'backtracking'` lets its patterns use look-around and backreferences. A match that takes
+     * more than 10000 steps back is given up, and the value refused.
+     */
+    readonly 'x-regex'?: 'linear' | 'backtracking' | undefined
   }
 
   /** A JSON Schema type name. */
@@ -1887,7 +1957,7 @@ declare namespace guard {
   }
 
   /** What passes the schemas `S`, part by part. */
-  export type Valid<S> = { -readonly [Part in keyof S & keyof RequestSchemas]: Infer<S[Part]> }
+  export type Valid<S> = { -readonly [Part in keyof S & ('body' | 'query' | 'params' | 'headers')]: Infer<S[Part]> }
 
   /** What passes the schema `T`. */
   export type Infer<T> = T extends { readonly '~standard': { readonly types?: infer Types } }

@@ -69,6 +69,12 @@ export declare function flush(): boolean
 export declare function health(guard: number): string
 
 /**
+ * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Empty where it goes out as it is;
+ * otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
+ */
+export declare function judgeResponse(stack: number, status: number, body: Uint8Array): string
+
+/**
  * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
  * when to ask again, `null` for never.
  */
@@ -128,6 +134,9 @@ export declare function refuseBody(ticket: number, why: string): string
 
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): string
+
+/** Forgets one stack of a guard, whose handler nobody holds any more. */
+export declare function releaseStack(guard: number, stack: number): void
 
 /** Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`. */
 export declare function resume(ticket: number, keys: string): string

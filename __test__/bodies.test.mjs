@@ -70,6 +70,33 @@ for (const [name, express] of expresses) {
     })
   })
 
+  test(`${name}: a form and a query are sanitized like JSON, by the guard's schemas, on a route that narrows its bodies`, async () => {
+    const USER = 'https://api.example.com/user.json'
+    const schemas = { [USER]: { type: 'object', required: ['email'], properties: { email: { type: 'string', format: 'email', 'x-trim': true, 'x-lowercase': true } } } }
+    const guard = unlimited({ schemas, formats: { sku: /^[a-z]{3}-\d+$/ }, messages: { format: 'no good' } })
+    const text = { type: 'string', format: 'sku', 'x-trim': true, 'x-lowercase': true }
+    const route = { body: { $ref: USER, properties: { sku: text } }, query: { properties: { q: text } }, payload: { types: ['form'] } }
+    const handler = guard.validate(route)
+    const app = express()
+    app.post('/stack', ...guard.securityStack(route), echo)
+    app.post('/validate', ...guard.securityStack({ payload: { types: ['form'] } }), handler, (req, res) => res.json({ body: req.body, ...(req.query.q && handler.valid(req)) }))
+    await serve(app, async (send) => {
+      const seen = { body: { email: 'ada@example.com', sku: 'abc-1' } }
+      const text = 'email=+Ada%40Example.COM+&sku=ABC-1'
+      for (const path of ['/stack', '/validate']) {
+        assert.deepEqual((await send({ ...form(text), path })).json, seen, path)
+        const bad = await send({ ...form('email=x&sku=1'), path: `${path}?q=1` })
+        assert.deepEqual(bad.json.errors.map(({ in: part, pointer, detail }) => `${part} ${pointer} ${detail}`).sort(), ['body #/email no good', 'body #/sku no good', 'query #/q no good'], path)
+        assert.deepEqual(code(await send({ ...json({ email: 'a@b.example' }), path })), [415, 'unsupported_media_type'], path)
+      }
+      assert.deepEqual((await send({ ...form(text), path: '/validate?q=+DEF-2' })).json, { ...seen, query: { q: 'def-2' } })
+    })
+    for (const key of ['schemas', 'draft']) {
+      const payload = { types: ['form'], [key]: key === 'draft' ? '7' : schemas }
+      for (const build of [guard.validate, guard.securityStack]) assert.throws(() => build({ ...route, payload }), { code: 'ERR_INVALID_OPTION', path: `payload.${key}` })
+    }
+  })
+
   test(`${name}: a form goes through a stack without a schema and is read by the schema of its route`, async () => {
     const guard = unlimited({ types: ['json', 'form'] })
     const app = express()

@@ -18,7 +18,7 @@ test('index.js and index.d.ts are written by hand, not by napi build', () => {
 
 test('what the shim calls exists in the generated binding, and nothing else is exported', () => {
   const called = new Set()
-  for (const file of readdirSync(`${root}/shim`)) {
+  for (const file of readdirSync(`${root}/shim`, { recursive: true }).filter((file) => file.endsWith('.js'))) {
     for (const [, name] of read(`shim/${file}`).matchAll(/\bnative\.(\w+)/g)) called.add(name)
   }
   called.delete('js')

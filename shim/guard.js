@@ -10,6 +10,7 @@ const { encode, encodeData } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
+const { ownFunctions, takePatterns } = require('./schema.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -25,7 +26,7 @@ const collected = new FinalizationRegistry((close) => close())
  * index.d.ts documents the options.
  */
 function createGuard(config = {}) {
-  const { json, functions } = encode(takeLog(config))
+  const { json, functions } = encode(takePatterns(takeLog(config)))
   const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   if (shared || fetches) listen()
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
@@ -39,6 +40,7 @@ function createGuard(config = {}) {
   const owner = {
     handle,
     functions,
+    own: ownFunctions(functions),
     log: config?.log,
     trustsProxies: Array.isArray(config?.trustedProxies) && config.trustedProxies.length > 0,
     pin: guard

@@ -1,30 +1,44 @@
 'use strict'
 
-// Schemas of other libraries become JSON Schema here, before the core sees them. Where the conversion may lose a rule
-// (zod drops refinements, transforms and regex flags without a word), the library's own check runs after the core's, on
-// what the core let through, and its output is what the handler gets.
+// Schemas of other libraries become JSON Schema here, before the core sees them. Where that loses a rule (a refinement, a
+// transform, the flags of a pattern), the library's own check runs after the core's, on what the core let through, and its
+// output is what the handler gets. Where nothing is lost, the library is not asked at all.
 
 const { GuardError } = require('./errors.js')
+const { functionsOf } = require('./schemas/functions.js')
+const { fromStandard, ofOutput } = require('./schemas/standard.js')
+const { fromValibot } = require('./schemas/valibot.js')
+const { fromZod } = require('./schemas/zod.js')
 
 const PARTS = ['body', 'query', 'params', 'headers']
 const MAX_ERRORS = 20
-// The most bytes of a problem document, as in src/node/answer.rs.
-const MOST_PROBLEM = 8192
+// The most bytes of the errors of a problem document, which has at most 8192: as in src/payload/explain.rs.
+const MAX_BYTES = 7 * 1024
 // A path is cut to this many steps.
 const MAX_STEPS = 8
 
-// Formats that JSON Schema names; a converted schema may carry others of its library (`starts_with`), which the
-// library's own check covers.
-const FORMATS = new Set([
-  'date-time', 'date', 'time', 'duration', 'email', 'hostname', 'ipv4', 'ipv6', 'uri', 'uri-reference', 'uuid',
-  'json-pointer', 'relative-json-pointer', 'regex'
-])
+/** What the guard's `payload` adds to schemas: its functions, by name. */
+function ownFunctions(functions) {
+  const named = (prefix) =>
+    new Map([...functions].filter(([path]) => path.startsWith(prefix)).map(([path, fn]) => [path.slice(prefix.length), fn]))
+  return { formats: named('payload.formats.'), keywords: named('payload.keywords.') }
+}
 
-// The core's regex engine is linear: it has no lookaround and no backreference.
-const NEEDS_BACKTRACKING = /\(\?(?:[=!]|<[=!])|\\[1-9]|\\k</
+/** The options of a guard, with the patterns among `payload.formats` as the core reads them. */
+function takePatterns(config) {
+  const formats = config?.payload?.formats
+  if (formats === null || typeof formats !== 'object') return config
+  const plain = Object.fromEntries(
+    Object.entries(formats).map(([name, format]) => [name, format instanceof RegExp ? { source: format.source, flags: format.flags } : format])
+  )
+  return { ...config, payload: { ...config.payload, formats: plain } }
+}
 
-/** Splits options into what the core gets, the second stages `[part, schema]`, and the names of the parts with a schema. */
-function takeSchemas(options) {
+/**
+ * Splits options into what the core gets, the second stages `[part, check, vendor]`, and the names of the parts with a
+ * schema. A check is a function `(value, report)` that returns the value that the handler gets.
+ */
+function takeSchemas(options, own) {
   if (options === undefined || options === null || typeof options !== 'object') {
     return { options: options ?? {}, second: [], parts: [] }
   }
@@ -35,62 +49,74 @@ function takeSchemas(options) {
     if (!Object.hasOwn(rest, part) || rest[part] === undefined) continue
     const schema = rest[part]
     parts.push(part)
-    const standard = schema === null ? undefined : schema['~standard']
-    if (standard === undefined) continue
-    rest[part] = convert(part, schema, standard)
-    second.push([part, standard])
+    const standard = standardOf(schema)
+    if (standard === undefined) {
+      const check = functionsOf(part, schema, own)
+      if (check !== null) second.push([part, (value, report) => (check(value, report), value)])
+      // TypeBox writes tuples as up to 2019-09 and `unevaluatedProperties` as from there on.
+      if (schema?.['~kind'] !== undefined && schema.$schema === undefined) rest[part] = { $schema: 'https://json-schema.org/draft/2019-09/schema', ...schema }
+      continue
+    }
+    const { json, exact } = convert(part, schema, standard)
+    rest[part] = json
+    if (!exact) second.push([part, ofLibrary(part, standard)])
+  }
+  if (rest.response !== null && typeof rest.response === 'object') {
+    rest.response = Object.fromEntries(Object.entries(rest.response).map(([status, schema]) => [status, takeResponse(status, schema)]))
   }
   return { options: rest, second, parts }
 }
 
+// arktype's schemas are functions.
+const standardOf = (schema) =>
+  schema !== null && (typeof schema === 'object' || typeof schema === 'function') ? schema['~standard'] : undefined
+
+const invalid = (path, why, cause) => new GuardError(`\`${path}\` ${why}`, { code: 'ERR_INVALID_SCHEMA', path, cause })
+
+/** The first stage of a library's schema: `{ json, exact }`. */
 function convert(part, schema, standard) {
-  const fail = (why, cause) =>
-    new GuardError(`\`${part}\` ${why}`, { code: 'ERR_INVALID_SCHEMA', path: part, cause })
-  const input = standard.jsonSchema?.input
-  if (typeof standard.validate !== 'function' || typeof input !== 'function') {
-    throw fail(`is a schema of '${standard.vendor}' that can't be turned into JSON Schema; use a version with Standard JSON Schema (zod 4.2 or later), or give JSON Schema`)
+  if (typeof standard.validate !== 'function') {
+    throw invalid(part, 'has a `~standard` without `validate`; give a schema with Standard Schema, or JSON Schema')
   }
-  let json
+  if (standard.vendor === 'zod' && schema._zod !== undefined) {
+    try {
+      return fromZod(schema)
+    } catch (error) {
+      if (error instanceof RangeError) throw invalid(part, 'is nested too deeply', error)
+      throw invalid(part, `can't be checked: ${error.message}; accept a string or number and transform it`, error)
+    }
+  }
+  if (standard.vendor === 'valibot' && schema.kind === 'schema') return fromValibot(schema)
+  // joi converts what it gets: '5' is a number to it, and a text may be an object. Nothing of its types is certain.
+  if (standard.vendor === 'joi' || standard.vendor === 'valibot') return anything()
   try {
-    json = input.call(standard.jsonSchema, { target: 'draft-2020-12' })
+    if (typeof standard.jsonSchema?.input === 'function') return { json: fromStandard(standard), exact: false }
+  } catch {
+    // A type that JSON Schema has no word for, such as a function that narrows it.
+  }
+  return anything()
+}
+
+// The bytes are checked, and the library judges the rest.
+const anything = () => ({ json: true, exact: false })
+
+function takeResponse(status, schema) {
+  const standard = standardOf(schema)
+  if (standard === undefined) return schema
+  const path = `response.${status}`
+  if (typeof standard.jsonSchema?.output !== 'function') {
+    throw invalid(path, `is a schema of '${standard.vendor}' that doesn't say what comes out of it; use one with Standard JSON Schema, or JSON Schema`)
+  }
+  try {
+    return ofOutput(standard)
   } catch (error) {
-    throw fail(`can't be turned into JSON Schema: ${error.message}; JSON has no such type, accept a string or number and transform it in the handler`, error)
+    throw invalid(path, `can't be turned into JSON Schema: ${error.message}; write what is sent as JSON Schema`, error)
   }
-  // The first stage may never be stricter than the library, so what was converted stays open where the library strips.
-  return loosen({ additionalProperties: true, ...json }, hasRegexFlags(schema, new Set()))
 }
 
-/** Drops what the core could only judge otherwise than the library does; the second stage judges it. */
-function loosen(node, dropPatterns) {
-  if (Array.isArray(node)) return node.map((item) => loosen(item, dropPatterns))
-  if (node === null || typeof node !== 'object') return node
-  const out = {}
-  for (const [key, value] of Object.entries(node)) {
-    if (key === 'pattern' && typeof value === 'string' && (dropPatterns || NEEDS_BACKTRACKING.test(value))) continue
-    if (key === 'format' && typeof value === 'string' && !FORMATS.has(value)) continue
-    if (key === '~standard') continue
-    out[key] = key === 'const' || key === 'enum' || key === 'default' ? value : loosen(value, dropPatterns)
-  }
-  return out
-}
-
-/** Whether a zod schema holds a regex with flags, which its JSON Schema would lose. */
-function hasRegexFlags(value, seen) {
-  if (value instanceof RegExp) return value.flags !== ''
-  if (value === null || typeof value !== 'object' || seen.has(value)) return false
-  seen.add(value)
-  const inner = value._zod?.def ?? value
-  return Object.values(inner).some((member) => hasRegexFlags(member, seen))
-}
-
-/**
- * Runs the libraries' own checks and puts their output into `valid`.
- * Returns null, or the problem document of a 422 as the core would have written it.
- */
-function checkSecondStage(second, valid) {
-  const errors = []
-  for (const [part, standard] of second) {
-    const result = standard.validate(valid[part])
+function ofLibrary(part, standard) {
+  return (value, report) => {
+    const result = standard.validate(value)
     if (typeof result?.then === 'function') {
       Promise.resolve(result).then(undefined, () => {}) // it is refused already: its rejection must not end the process
       throw new GuardError(`the schema of \`${part}\` is asynchronous; do such checks in the handler`, {
@@ -98,37 +124,54 @@ function checkSecondStage(second, valid) {
         path: part
       })
     }
-    if (result.issues === undefined) {
-      valid[part] = result.value
-      continue
+    if (result.issues === undefined) return result.value
+    for (const issue of result.issues) {
+      const path = (issue.path ?? []).map((step) => (step !== null && typeof step === 'object' ? step.key : step))
+      const code = typeof issue.code === 'string' ? issue.code : 'schema'
+      // The texts of other libraries repeat what was received.
+      report(path, code, standard.vendor === 'zod' ? String(issue.message) : 'does not match the schema')
     }
-    for (const issue of result.issues) errors.push(describe(part, issue, standard.vendor))
-  }
-  if (errors.length === 0) return null
-  for (let most = MAX_ERRORS; ; most -= 1) {
-    const problem = JSON.stringify({
-      type: 'about:blank',
-      title: 'Unprocessable Content',
-      status: 422,
-      code: 'validation_failed',
-      detail: 'the request does not match its schema',
-      errors: errors.slice(0, most),
-      truncated: errors.length > most
-    })
-    if (most === 1 || Buffer.byteLength(problem) <= MOST_PROBLEM) return problem
+    return value
   }
 }
 
-function describe(part, issue, vendor) {
-  const path = (issue.path ?? []).slice(0, MAX_STEPS).map((step) => (typeof step === 'object' ? step.key : step))
-  const pointer = path.map((step) => `/${shorten(String(step), 64).replaceAll('~', '~0').replaceAll('/', '~1')}`)
-  return {
-    in: part,
-    pointer: `#${pointer.map(encodeURI).join('')}`,
-    code: typeof issue.code === 'string' ? issue.code : 'schema',
-    // The texts of other libraries repeat what was received.
-    detail: vendor === 'zod' ? shorten(String(issue.message), 200) : 'does not match the schema'
+/**
+ * Runs what is behind the core's check and puts what comes out into `valid`.
+ * Returns null, or the problem document of a 422 as the core would have written it.
+ */
+function checkSecondStage(second, valid) {
+  const errors = []
+  let truncated = false
+  let bytes = 0
+  let wrong = false
+  for (const [part, check] of second) {
+    valid[part] = check(valid[part], (path, code, detail) => {
+      wrong = true
+      if (truncated) return
+      const error = describe(part, path, code, detail)
+      bytes += Buffer.byteLength(JSON.stringify(error))
+      if (errors.length === MAX_ERRORS || bytes > MAX_BYTES) truncated = true
+      else errors.push(error)
+    })
   }
+  if (!wrong) return null
+  const problem = {
+    type: 'about:blank',
+    title: 'Unprocessable Content',
+    status: 422,
+    code: 'validation_failed',
+    detail: 'the request does not match the schema',
+    errors,
+    truncated
+  }
+  return JSON.stringify(problem)
+}
+
+function describe(part, path, code, detail) {
+  // RFC 6901, cut where a client has made it long.
+  const steps = path.slice(0, MAX_STEPS).map((step) => `/${shorten(String(step), 64).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+  const pointer = `#${steps.map(encodeURI).join('')}`
+  return { in: part, pointer: pointer.length > 1024 ? pointer.slice(0, 1024) : pointer, code, detail: shorten(detail, 200) }
 }
 
 /** At most so many characters, none of them cut in two. */
@@ -136,4 +179,4 @@ function shorten(text, most) {
   return (text.length > most ? Array.from(text.slice(0, 2 * most)).slice(0, most).join('') : text).toWellFormed()
 }
 
-module.exports = { takeSchemas, checkSecondStage }
+module.exports = { checkSecondStage, ownFunctions, takePatterns, takeSchemas }

@@ -13,8 +13,9 @@ const { headOf, pathOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
+const { guardResponse } = require('./respond.js')
 const { end, stripLate } = require('./response.js')
-const { takeSchemas, checkSecondStage } = require('./schema.js')
+const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
@@ -22,11 +23,15 @@ const {
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
-// What HAS_BODY says of a body that was checked: its bytes are JSON, or it is what the answer has.
+// What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it was a form or a sanitizer
+// has changed it.
 const JSON_BODY = '1'
-const FORM_BODY = '2'
+const WRITTEN_BODY = '2'
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
+
+// A handler that nobody holds any more gives the memory of its stack back: some build one for each request.
+const collected = new FinalizationRegistry(([guard, stack]) => native.releaseStack(guard, stack))
 
 /**
  * Builds the handler of one stack.
@@ -36,7 +41,7 @@ const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":50
 function buildStack(owner, options, only) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
   const takes = only === null || only === 'payload'
-  const { options: rest, second, parts } = takes ? takeSchemas(options) : { options: options ?? {}, second: [], parts: [] }
+  const { options: rest, second, parts } = takes ? takeSchemas(options, owner.own) : { options: options ?? {}, second: [], parts: [] }
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
@@ -47,7 +52,8 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow, body: bodies } = plan
+  const { wantsParams, hasShadow, wantsResponse, body: bodies } = plan
+  const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
   // Only `guard.validate` hands out what it found valid.
@@ -242,10 +248,10 @@ function buildStack(owner, options, only) {
   function pass(x, body, checked) {
     const { req, state } = x
     let valid
-    if (keepsValid || second.length > 0 || body === FORM_BODY) valid = checked === '' ? {} : JSON.parse(checked)
+    if (keepsValid || second.length > 0 || body === WRITTEN_BODY) valid = checked === '' ? {} : JSON.parse(checked)
     // A stack without a schema of its own leaves what an earlier one has made of the body: it may have dropped members.
     if (body !== '' && (!state.hasBody || checksBody)) {
-      req.body = body === FORM_BODY ? valid.body : JSON.parse(state.raw.toString())
+      req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true
     }
     if (keepsValid || second.length > 0) {
@@ -261,8 +267,17 @@ function buildStack(owner, options, only) {
         state.valid.set(protect, valid)
       }
     }
+    if (wantsResponse) guardResponse(x.res, handle, onResponse, (status, problem) => tellResponse(x, status, problem))
     tell(x, 'allow')
     return true
+  }
+
+  // An answer of the application that is not as its schema says.
+  function tellResponse(x, status, problem) {
+    const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
+    const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
+    warnOnce('GUARD_RESPONSE', `an answer with the status ${status} is not as its schema says: ${places}`)
+    tell(x, 'response', status, 'response_mismatch')
   }
 
   function refuse(x, status, code, problem) {
@@ -304,6 +319,7 @@ function buildStack(owner, options, only) {
 
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
+  collected.register(protect, [owner.handle, handle])
   return protect
 }
 

@@ -23,7 +23,7 @@ use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
 use crate::limit::{LimitPolicy, LiveLimiter, user_key};
-use crate::payload::{PayloadConfig, Schemas};
+use crate::payload::{OnResponse, PayloadConfig, Responses, SchemaRules, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
@@ -54,6 +54,8 @@ pub struct Engine {
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
+    /// What the schemas of all routes share.
+    schema_rules: SchemaRules,
     pub(crate) policy: Option<PolicySet>,
     profile: Profile,
 }
@@ -177,6 +179,7 @@ impl Engine {
             limiters: RwLock::new(vec![base]),
             tokens,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
+            schema_rules: SchemaRules::parse("payload", options.get("payload"))?,
             policy,
             profile,
         })
@@ -202,11 +205,9 @@ impl Engine {
         let all = layers == Layers::All;
         let payload = self.payload_of(&options, layers)?;
         let forms = payload.as_ref().is_some_and(|payload| payload.types().form);
-        let schemas = if matches!(layers, Layers::All | Layers::Payload) {
-            schemas(route, forms)?
-        } else {
-            None
-        };
+        let has_schemas = matches!(layers, Layers::All | Layers::Payload);
+        let schemas = if has_schemas { self.schemas(route, forms)? } else { None };
+        let responses = if has_schemas { self.responses(&options)? } else { None };
         let token = self.token_demand(&options, layers)?;
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
         let stack = Stack {
@@ -238,6 +239,7 @@ impl Engine {
             policy: self.query_of(&options, layers)?,
             payload,
             schemas,
+            responses,
             engine: Arc::clone(self),
         };
         if all && stack.payload.is_none() {
@@ -353,6 +355,31 @@ impl Engine {
         }
     }
 
+    fn schemas(&self, route: &Value, forms: bool) -> Result<Option<Schemas>, ConfigError> {
+        let Value::Object(map) = route else { return Ok(None) };
+        let schemas = Schemas::parse("", map, forms, &self.schema_rules)?;
+        Ok((!schemas.is_empty()).then_some(schemas))
+    }
+
+    fn responses(&self, options: &Options<'_>) -> Result<Option<Responses>, ConfigError> {
+        const WAYS: &[(&str, OnResponse)] =
+            &[("strip", OnResponse::Strip), ("warn", OnResponse::Warn), ("fail", OnResponse::Fail)];
+        let on = options.one_of("onResponse", WAYS)?;
+        match (options.get("response"), on) {
+            (Some(schemas), on) => {
+                let on = on.unwrap_or(OnResponse::Strip);
+                Responses::parse("response", schemas, on, &self.schema_rules).map(Some)
+            }
+            (None, Some(_)) => Err(options
+                .invalid(
+                    "onResponse",
+                    "says what becomes of answers, but there is no schema for them",
+                )
+                .suggest("write `response: { 200: schema }` beside it")),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn payload_of(
         &self,
         options: &Options<'_>,
@@ -365,6 +392,7 @@ impl Engine {
                 "can't be false where bodies are to be checked: leave it out",
             )),
             (Layers::All | Layers::Payload, Switch::On(value)) => {
+                SchemaRules::refuse_in_route("payload", value)?;
                 self.payload.narrowed("payload", Some(value)).map(Some)
             }
             (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),
@@ -396,10 +424,4 @@ fn csrf(options: &Options<'_>, tokens: Option<&Tokens>) -> Result<Option<Arc<Csr
 
 fn header_set(profile: Profile, value: Option<&Value>) -> Result<HeaderSet, ConfigError> {
     Ok(HeadersConfig::parse(profile, "headers", value)?.header_set().clone())
-}
-
-fn schemas(route: &Value, forms: bool) -> Result<Option<Schemas>, ConfigError> {
-    let Value::Object(map) = route else { return Ok(None) };
-    let schemas = Schemas::parse("", map, forms)?;
-    Ok((!schemas.is_empty()).then_some(schemas))
 }

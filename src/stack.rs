@@ -36,7 +36,7 @@ use crate::csrf::Csrf;
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
 use crate::limit::{LimitError, LiveLimiter};
-use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Schemas};
+use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Reply, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -78,6 +78,8 @@ pub struct Stack {
     /// `None`: the body is the application's own affair.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
+    /// The schemas of answers.
+    pub(crate) responses: Option<Responses>,
 }
 
 impl Stack {
@@ -265,6 +267,18 @@ impl Stack {
                 && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
     }
 
+    /// Whether there are schemas for answers.
+    #[must_use]
+    pub fn wants_response(&self) -> bool {
+        self.responses.is_some()
+    }
+
+    /// What becomes of a handler's answer, with its status and JSON text. `None` where no schema is about it.
+    #[must_use]
+    pub fn judge_response(&self, status: u16, bytes: &[u8]) -> Option<Reply> {
+        self.responses.as_ref()?.judge(status, bytes)
+    }
+
     /// Whether a limit of it only watches.
     #[must_use]
     pub fn has_shadow(&self) -> bool {
@@ -364,6 +378,10 @@ impl Stack {
                 query: request.query(),
                 params: &params,
                 headers: &headers,
+                language: schemas
+                    .wants_language()
+                    .then(|| request.header("accept-language"))
+                    .flatten(),
                 keep_body,
             })
             .map(Some)

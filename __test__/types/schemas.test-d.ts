@@ -1,6 +1,10 @@
-// What `validate` infers from JSON Schema literals, zod and TypeBox.
+// What `validate` infers from JSON Schema literals, zod, TypeBox, valibot, arktype and joi.
 import { createGuard, type FromSchema, type Infer } from 'keepstone'
+import { toStandardJsonSchema } from '@valibot/to-json-schema'
+import { type } from 'arktype'
+import Joi from 'joi'
 import { Type } from 'typebox'
+import * as v from 'valibot'
 import { z } from 'zod'
 import { expect, type Equals } from './equals'
 
@@ -116,6 +120,45 @@ type Static = Type.Static<typeof typeboxSchema>
 const same: Static = withTypebox.valid(req).body
 void same
 expect<Equals<Infer<typeof zodSchema>, z.output<typeof zodSchema>>>()
+
+// valibot
+const valibotSchema = v.object({ name: v.pipe(v.string(), v.trim()), age: v.optional(v.number(), 3), length: v.pipe(v.string(), v.transform((text) => text.length)) })
+const withValibot = guard.validate({ body: valibotSchema, query: v.object({ page: v.optional(v.string()) }) })
+expect<Equals<ReturnType<typeof withValibot.valid>['body'], { name: string; age: number; length: number }>>()
+expect<Equals<ReturnType<typeof withValibot.valid>['query'], { page?: string | undefined }>>()
+const withWrapped = guard.validate({ body: toStandardJsonSchema(v.object({ a: v.string() })) })
+expect<Equals<ReturnType<typeof withWrapped.valid>['body'], { a: string }>>()
+
+// arktype
+const withArktype = guard.validate({ body: type({ name: 'string', 'age?': 'number', length: type('string').pipe((text) => text.length) }), params: type({ id: 'string' }) })
+expect<Equals<ReturnType<typeof withArktype.valid>['body'], { name: string; length: number; age?: number }>>()
+expect<Equals<ReturnType<typeof withArktype.valid>['params'], { id: string }>>()
+
+// joi
+const withJoi = guard.validate({ body: Joi.object<{ name: string }>({ name: Joi.string() }) })
+void withJoi.valid(req).body
+
+// Answers have schemas, too, which say nothing of the request.
+const withResponse = guard.validate({
+  params: { type: 'object', properties: { id: { type: 'integer' } }, required: ['id'] },
+  response: { 200: { type: 'object', properties: { id: { type: 'integer' } } }, '4xx': z.object({ error: z.string() }), default: { type: 'string' } },
+  onResponse: 'fail',
+})
+expect<Equals<ReturnType<typeof withResponse.valid>, { params: { id: number } }>>()
+// @ts-expect-error: no such way
+guard.validate({ response: { 200: {} }, onResponse: 'drop' })
+
+createGuard({
+  payload: {
+    draft: '7',
+    schemas: { 'https://example.com/user.json': { type: 'object', properties: { name: { type: 'string', 'x-trim': true } } } },
+    formats: { sku: /^[A-Z]{3}-\d+$/, word: '^\\w+$', luhn: (text) => text.length > 3 },
+    keywords: { even: (value: number, wanted: boolean) => (value % 2 === 0) === wanted },
+    messages: { required: '{key} is missing', de: { required: '{key} fehlt' } },
+  },
+})
+// @ts-expect-error: no draft
+createGuard({ payload: { draft: '5' } })
 
 // @ts-expect-error: a body schema is no string
 guard.validate({ body: 'string' })

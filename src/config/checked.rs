@@ -25,11 +25,24 @@ pub(crate) const GUARD_OPTIONS: [&str; 14] = [
 ];
 
 /// What `guard.validate` takes.
-pub(crate) const SCHEMA_OPTIONS: [&str; 5] = ["body", "query", "params", "headers", "payload"];
+pub(crate) const SCHEMA_OPTIONS: [&str; 7] =
+    ["body", "query", "params", "headers", "response", "onResponse", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 10] =
-    ["cors", "csrf", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
+pub(crate) const ROUTE_OPTIONS: [&str; 12] = [
+    "cors",
+    "csrf",
+    "rateLimit",
+    "jwt",
+    "payload",
+    "policy",
+    "body",
+    "query",
+    "params",
+    "headers",
+    "response",
+    "onResponse",
+];
 
 /// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {

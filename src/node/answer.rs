@@ -14,14 +14,14 @@
 //! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait, `7` look at the connection's certificate |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
 //! | 4 | most bytes of the body to read, and behind a blank `form` or `json` and its content coding where it is not plain JSON; milliseconds to wait |
-//! | 5 | `1` when the body was checked and may be parsed as JSON, `2` when it was a form, which line 14 has |
+//! | 5 | `1` when the body was checked and may be parsed as JSON, `2` when line 14 has it: it was a form, or a sanitizer has changed it |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
 //! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof |
 //! | 11 | client address |
 //! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
-//! | 14 | the `body` that a form stands for, checked `query`, `params` and `headers`, an object |
+//! | 14 | the `body` that a form stands for or that a sanitizer has changed, checked `query`, `params` and `headers`, an object |
 //! | 15 | ticket of the waiting request |
 //! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
@@ -76,8 +76,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     }
     out.push('\n');
     if let Verdict::Pass { body: true, checked } = verdict {
-        let is_form = checked.as_ref().is_some_and(|checked| checked.form.is_some());
-        out.push(if is_form { '2' } else { '1' });
+        let has_text = checked.as_ref().is_some_and(|checked| body_text(checked).is_some());
+        out.push(if has_text { '2' } else { '1' });
     }
     out.push('\n');
     if new && x.request.as_ref().is_some_and(Request::secure) {
@@ -131,10 +131,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
 pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     let Verdict::Pass { checked, body: true } = verdict else { return false };
     let nothing = |checked: &Checked| {
-        checked.form.is_none()
-            && checked.query.is_none()
-            && checked.params.is_none()
-            && checked.headers.is_none()
+        let Checked { query, params, headers, form, changed, .. } = checked;
+        [query, params, headers, form, changed].iter().all(|text| text.is_none())
     };
     let told = x.written
         && (x.identity_written || x.identity.is_none())
@@ -223,12 +221,17 @@ fn push_limits(out: &mut String, x: &Exchange) {
     });
 }
 
+/// The body as JSON text, where its bytes are not what the handler gets.
+fn body_text(checked: &Checked) -> Option<&str> {
+    checked.form.as_deref().or(checked.changed.as_deref())
+}
+
 fn push_checked(out: &mut String, checked: &Checked) {
     let parts = [
-        ("body", &checked.form),
-        ("query", &checked.query),
-        ("params", &checked.params),
-        ("headers", &checked.headers),
+        ("body", body_text(checked)),
+        ("query", checked.query.as_deref()),
+        ("params", checked.params.as_deref()),
+        ("headers", checked.headers.as_deref()),
     ];
     if parts.iter().all(|(_, json)| json.is_none()) {
         return;

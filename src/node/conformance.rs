@@ -52,6 +52,7 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
         query: "",
         params: &[],
         headers: &[],
+        language: None,
         keep_body: true,
     };
     write(match Schemas::default().check(&parts) {
@@ -76,7 +77,7 @@ pub fn conformance_validate_json(schema: String, bytes: &[u8], options: String) 
 
 fn compiled(schema: &Value, options: &Value) -> Result<(Schema, PayloadConfig), ConfigError> {
     let options = Options::read("options", options, &["draft", "registry", "formats"])?;
-    let drafts = [("2020-12", "2020-12"), ("2019-09", "2019-09"), ("7", "7")];
+    let drafts = ["2020-12", "2019-09", "7", "6", "4"].map(|draft| (draft, draft));
     let draft = options.one_of("draft", &drafts)?.unwrap_or("2020-12");
     let none = Map::new();
     let registry = match options.get("registry") {

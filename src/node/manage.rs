@@ -180,6 +180,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
         json!({ "timeout": payload.timeout().as_secs_f64() * 1000.0, "ratio": payload.inflate() })
     });
     plan.insert("body".into(), body.into());
+    plan.insert("wantsResponse".into(), stack.wants_response().into());
     plan
 }
 
@@ -188,6 +189,12 @@ fn plan(stack: &Stack) -> Map<String, Value> {
 pub fn release(guard: u32) -> String {
     registry::release(guard);
     write(Ok(Value::Null))
+}
+
+/// Forgets one stack of a guard, whose handler nobody holds any more.
+#[napi(catch_unwind)]
+pub fn release_stack(guard: u32, stack: u32) {
+    registry::release_stack(guard, stack);
 }
 
 /// How a guard is doing: `HealthReport` of index.d.ts.

@@ -3,6 +3,7 @@
 //! to the thread that reads it.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -44,6 +45,11 @@ impl<T> Slots<T> {
         (*generation == number >> INDEX_BITS).then_some(value.as_ref()).flatten()
     }
 
+    fn slot_mut(&mut self, number: u32) -> Option<&mut T> {
+        let (generation, value) = self.slots.get_mut(usize::try_from(number & INDEX_MASK).ok()?)?;
+        (*generation == number >> INDEX_BITS).then_some(value.as_mut()).flatten()
+    }
+
     fn take(&mut self, number: u32) -> Option<T> {
         let index = number & INDEX_MASK;
         let (generation, value) = self.slots.get_mut(usize::try_from(index).ok()?)?;
@@ -59,7 +65,7 @@ impl<T> Slots<T> {
 /// A guard with the stacks that were built from it.
 struct Guard {
     engine: Arc<Engine>,
-    stacks: Vec<u32>,
+    stacks: HashSet<u32>,
 }
 
 static GUARDS: RwLock<Slots<Guard>> = RwLock::new(Slots::new());
@@ -80,7 +86,7 @@ thread_local! {
 }
 
 pub(crate) fn add_guard(engine: Arc<Engine>) -> Option<u32> {
-    GUARDS.write().insert(Guard { engine, stacks: Vec::new() })
+    GUARDS.write().insert(Guard { engine, stacks: HashSet::new() })
 }
 
 pub(crate) fn guard(number: u32) -> Option<Arc<Engine>> {
@@ -90,11 +96,9 @@ pub(crate) fn guard(number: u32) -> Option<Arc<Engine>> {
 /// Adds a stack to its guard; `None` where the guard is closed.
 pub(crate) fn add_stack(guard: u32, stack: Arc<Stack>) -> Option<u32> {
     let mut guards = GUARDS.write();
-    let index = usize::try_from(guard & INDEX_MASK).ok()?;
-    let (generation, slot) = guards.slots.get_mut(index)?;
-    let owner = slot.as_mut().filter(|_| *generation == guard >> INDEX_BITS)?;
+    let owner = guards.slot_mut(guard)?;
     let number = STACKS.write().insert(stack)?;
-    owner.stacks.push(number);
+    owner.stacks.insert(number);
     Some(number)
 }
 
@@ -111,6 +115,16 @@ pub(crate) fn release(number: u32) {
     let mut stacks = STACKS.write();
     for stack in guard.stacks {
         stacks.take(stack);
+    }
+}
+
+/// Forgets one stack of a guard, whose handler nobody holds any more.
+pub(crate) fn release_stack(guard: u32, number: u32) {
+    let mut guards = GUARDS.write();
+    let Some(owner) = guards.slot_mut(guard) else { return };
+    // The number may be another's by now, if the guard was closed in between.
+    if owner.stacks.remove(&number) {
+        STACKS.write().take(number);
     }
 }
 

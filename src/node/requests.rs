@@ -8,7 +8,7 @@ use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::limit::Charged;
-use crate::payload::BodyFault;
+use crate::payload::{BodyFault, Reply};
 use crate::refusal::Refusal;
 use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 
@@ -86,6 +86,19 @@ pub fn finished(receipt: u32, failed: bool) -> bool {
         inbox::tell(&store, question);
     }
     any
+}
+
+/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Empty where it goes out as it is;
+/// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
+#[napi(catch_unwind)]
+pub fn judge_response(stack: u32, status: u32, body: &[u8]) -> String {
+    let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
+    let Some(stack) = registry::stack(stack) else { return wrong(&closed()) };
+    match stack.judge_response(u16::try_from(status).unwrap_or_default(), body) {
+        None | Some(Reply::AsIs) => String::new(),
+        Some(Reply::Stripped(text)) => format!("0{text}"),
+        Some(Reply::Wrong(refusal)) => wrong(&refusal),
+    }
 }
 
 /// Forgets a waiting request, whose client went away.

@@ -1,5 +1,7 @@
 //! All parts of one request against their schemas, in one answer.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
@@ -7,10 +9,14 @@ use crate::payload::config::PayloadConfig;
 use crate::payload::explain::Found;
 use crate::payload::fault::Fault;
 use crate::payload::media::Format;
+use crate::payload::messages::Messages;
 use crate::payload::parser::parse;
+use crate::payload::rules::SchemaRules;
+use crate::payload::sanitize::sanitize;
 use crate::payload::schema::Schema;
 use crate::payload::tape::{Document, Tape};
 use crate::payload::text::{TextSchema, read_form};
+use crate::payload::write;
 use crate::refusal::{FieldError, Refusal};
 
 impl PayloadConfig {
@@ -27,7 +33,8 @@ impl PayloadConfig {
         if bytes.len() > self.max_bytes() {
             return Err(Self::too_large());
         }
-        self.parsed(bytes, declared, run).map_err(|fault| fault.refusal("body"))
+        self.parsed(bytes, declared, |document, _| run(document))
+            .map_err(|fault| fault.refusal("body"))
     }
 
     /// The refusal of a body over `maxBytes`. It ends the connection, so that the rest need not be read.
@@ -37,12 +44,13 @@ impl PayloadConfig {
             .header("Connection", "close")
     }
 
-    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the client.
+    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the client. `run` is also
+    /// told whether a sanitizer of the schema has changed the document.
     pub(crate) fn with_text<T>(
         &self,
         text: &str,
         declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>) -> T,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
     ) -> Result<T, Fault> {
         let fault = |fault| Fault { offset: None, ..fault };
         self.parsed(text.as_bytes(), declared, run).map_err(fault)
@@ -52,12 +60,14 @@ impl PayloadConfig {
         &self,
         bytes: &[u8],
         declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>) -> T,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
     ) -> Result<T, Fault> {
         Tape::with(|tape| {
             let keys = declared.map(Schema::odd_keys).unwrap_or_default();
             let source = parse(bytes, self, keys, tape)?;
-            Ok(run(&tape.document(source)))
+            let sanitizers = declared.and_then(Schema::sanitizers);
+            let changed = sanitizers.is_some_and(|shapes| sanitize(shapes, tape, source));
+            Ok(run(&tape.document(source), changed))
         })
     }
 }
@@ -69,6 +79,7 @@ pub struct Schemas {
     query: Option<TextSchema>,
     params: Option<TextSchema>,
     headers: Option<TextSchema>,
+    messages: Arc<Messages>,
 }
 
 /// What came with one request.
@@ -86,6 +97,8 @@ pub struct Parts<'a> {
     pub params: &'a [(&'a str, &'a str)],
     /// The headers, names in lower case, each as often as it was sent.
     pub headers: &'a [(&'a str, &'a str)],
+    /// The value of `Accept-Language`, where it is asked for: [`Schemas::wants_language`].
+    pub language: Option<&'a str>,
     /// Whether [`Checked::body`] is wanted, e.g. by a policy.
     pub keep_body: bool,
 }
@@ -99,35 +112,41 @@ pub struct Checked {
     pub params: Option<String>,
     /// The declared headers, alike.
     pub headers: Option<String>,
-    /// A form as JSON text, with types and defaults where there is a schema for the body.
+    /// A form as JSON text, with types and defaults where there is a schema for the body, as sanitizers have left it.
     pub form: Option<String>,
     /// The body, if one was sent and [`Parts::keep_body`] asked for it.
     pub body: Option<Value>,
+    /// A JSON body as JSON text, where a sanitizer has changed it.
+    pub changed: Option<String>,
 }
 
 impl Schemas {
     /// Compiles what `schemas` has under `body`, `query`, `params` and `headers`; other keys are left to the caller.
-    /// `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's.
+    /// `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's; `rules`
+    /// is what they share with all schemas of the guard.
     pub fn parse(
         path: &str,
         schemas: &Map<String, Value>,
         forms: bool,
+        rules: &SchemaRules,
     ) -> Result<Self, ConfigError> {
         let path_of =
             |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let text = |location: &'static str| {
             let schema = schemas.get(location);
             schema
-                .map(|schema| TextSchema::compile(&path_of(location), schema, location))
+                .map(|schema| TextSchema::compile(&path_of(location), schema, location, rules))
                 .transpose()
         };
-        let body =
-            schemas.get("body").map(|schema| TextSchema::body(&path_of("body"), schema, forms));
+        let body = schemas
+            .get("body")
+            .map(|schema| TextSchema::body(&path_of("body"), schema, forms, rules));
         Ok(Self {
             body: body.transpose()?,
             query: text("query")?,
             params: text("params")?,
             headers: text("headers")?,
+            messages: Arc::clone(rules.messages()),
         })
     }
 
@@ -152,6 +171,12 @@ impl Schemas {
         self.headers.is_some()
     }
 
+    /// Whether the texts of errors depend on what language the client asks for.
+    #[must_use]
+    pub fn wants_language(&self) -> bool {
+        self.messages.choose(None).varies()
+    }
+
     /// Whether there is a schema for the body, so that it must be read.
     #[must_use]
     pub fn wants_body(&self) -> bool {
@@ -162,7 +187,7 @@ impl Schemas {
     /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
         let config = parts.config;
-        let mut found = Found::default();
+        let mut found = Found::told_in(self.messages.choose(parts.language));
         let mut checked = Checked::default();
         let keep = |document: &Document<'_>| parts.keep_body.then(|| document.to_value());
         match (parts.body.filter(|body| !body.is_empty()), &self.body) {
@@ -177,13 +202,18 @@ impl Schemas {
                 checked.body = body;
             }
             (Some(bytes), schema) => {
+                if bytes.len() > config.max_bytes() {
+                    return Err(PayloadConfig::too_large());
+                }
                 let schema = schema.as_ref().map(TextSchema::schema);
-                checked.body = config.with_document(bytes, schema, |document| {
+                let judged = config.parsed(bytes, schema, |document, changed| {
                     if let Some(schema) = schema {
                         schema.check(document, "body", &mut found);
                     }
-                    keep(document)
-                })?;
+                    checked.changed = changed.then(|| write::document(document));
+                    checked.body = keep(document);
+                });
+                judged.map_err(|fault| fault.refusal("body"))?;
             }
             (None, Some(_)) => found.push(FieldError {
                 location: "body",

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, describe, did_you_mean, quoted};
 use crate::error::ConfigError;
+use crate::payload::rules::SchemaRules;
 
 /// What to do with keys that begin with `$` or contain `.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl PayloadConfig {
 
     /// Reads the option `payload` of a route: what it leaves out is as it is here.
     pub fn narrowed(&self, path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
-        const KNOWN: &[&str] = &[
+        const OWN: &[&str] = &[
             "types",
             "maxBytes",
             "maxDepth",
@@ -85,8 +86,10 @@ impl PayloadConfig {
             "inflate",
             "timeout",
         ];
+        // The others are read by [`SchemaRules::parse`].
+        let known = [OWN, SchemaRules::KEYS].concat();
         let Some(value) = value else { return Ok(self.clone()) };
-        let options = Options::read(path, value, KNOWN)?;
+        let options = Options::read(path, value, &known)?;
         let number = |key, max, default: u32| {
             let number = options.integer(key, 1..=max)?;
             Ok::<_, ConfigError>(number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default))

@@ -6,21 +6,38 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use crate::payload::fault::{Pointer, shown_key};
+use crate::payload::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN};
+use crate::payload::messages::Chosen;
 use crate::refusal::{FieldError, MAX_ERRORS, Refusal};
 
 /// The errors of all parts of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Found<'m> {
     errors: Vec<FieldError>,
+    bytes: usize,
     truncated: bool,
+    full: bool,
+    /// The application's own texts, where it has some.
+    messages: Option<Chosen<'m>>,
 }
 
-impl Found {
+/// What the listed errors may take in the answer, so that with what is around them it stays within 8 kB.
+const MAX_BYTES: usize = 7 << 10;
+
+impl<'m> Found<'m> {
+    /// Nothing found yet; errors will be told in these words.
+    pub(crate) fn told_in(messages: Chosen<'m>) -> Self {
+        Self { messages: Some(messages), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, error: FieldError) {
-        if self.errors.len() < MAX_ERRORS {
+        let bytes = self.bytes + written(&error);
+        if self.errors.len() < MAX_ERRORS && bytes <= MAX_BYTES {
+            self.bytes = bytes;
             self.errors.push(error);
         } else {
             self.truncated = true;
+            self.full = true;
         }
     }
 
@@ -39,7 +56,7 @@ impl Found {
 
     /// No more is listed; whoever walks errors may stop.
     pub(crate) fn is_full(&self) -> bool {
-        self.errors.len() >= MAX_ERRORS && self.truncated
+        self.full
     }
 
     pub(crate) fn into_refusal(self) -> Refusal {
@@ -47,7 +64,26 @@ impl Found {
             Refusal::new(422, "validation_failed", "the request does not match the schema");
         refusal.errors = self.errors;
         refusal.truncated = self.truncated;
-        refusal
+        match self.messages {
+            Some(messages) if messages.varies() => {
+                let refusal = refusal.header("Vary", "Accept-Language");
+                match messages.tag() {
+                    Some(tag) => refusal.header("Content-Language", tag),
+                    None => refusal,
+                }
+            }
+            _ => refusal,
+        }
+    }
+
+    fn told(
+        &self,
+        code: &str,
+        key: Option<&str>,
+        limit: impl FnOnce() -> Option<String>,
+    ) -> Option<String> {
+        let messages = self.messages.as_ref().filter(|messages| !messages.is_empty())?;
+        messages.text(code, key, limit().as_deref())
     }
 
     /// Takes in one error of the crate.
@@ -81,12 +117,9 @@ impl Found {
 
     fn add_plain(&mut self, location: &'static str, pointer: Pointer, error: &ValidationError<'_>) {
         let code = keyword(error.kind());
-        self.push(FieldError {
-            location,
-            pointer: pointer.finish(),
-            code,
-            detail: words(error.kind()),
-        });
+        let detail =
+            self.told(code, None, || limit(error.kind())).unwrap_or_else(|| words(error.kind()));
+        self.push(FieldError { location, pointer: pointer.finish(), code, detail });
     }
 
     fn add_unexpected(
@@ -113,7 +146,9 @@ impl Found {
         what: &str,
     ) {
         pointer.key(key);
-        let detail = format!("`{}` {what}", shown_key(key));
+        let key = shown_key(key);
+        let detail =
+            self.told(code, Some(&key), || None).unwrap_or_else(|| format!("`{key}` {what}"));
         self.push(FieldError { location, pointer: pointer.finish(), code, detail });
     }
 }
@@ -138,6 +173,32 @@ fn meant<'e>(
     };
     only(branches, &wrong_type)
         .or_else(|| only(branches, &|error| wrong_type(error) || wrong_tag(error)))
+        .or_else(|| closest(branches, &wrong_type))
+}
+
+/// The branch with the fewest errors, of those that the value fits in its type, if there is only one such.
+fn closest<'e>(
+    branches: &'e [Vec<ValidationError<'static>>],
+    is_other: &dyn Fn(&ValidationError<'_>) -> bool,
+) -> Option<&'e [ValidationError<'static>]> {
+    let fitting = || branches.iter().filter(|errors| !errors.iter().any(is_other));
+    let fewest = fitting().map(Vec::len).min()?;
+    let mut closest = fitting().filter(|errors| errors.len() == fewest);
+    match (closest.next(), closest.next()) {
+        (Some(one), None) if !one.is_empty() => Some(one),
+        _ => None,
+    }
+}
+
+/// What an error takes in the answer.
+fn written(error: &FieldError) -> usize {
+    let escaped = |text: &str| {
+        text.bytes()
+            .map(|b| if matches!(b, b'"' | b'\\') || b < 0x20 { 6 } else { 1 })
+            .sum::<usize>()
+    };
+    // The names of the members and what stands between them.
+    60 + error.location.len() + error.code.len() + escaped(&error.pointer) + escaped(&error.detail)
 }
 
 fn only<'e>(
@@ -164,6 +225,9 @@ fn keyword(kind: &Kind) -> &'static str {
         Kind::Contains => "contains",
         Kind::ContentEncoding { .. } | Kind::FromUtf8 { .. } => "contentEncoding",
         Kind::ContentMediaType { .. } => "contentMediaType",
+        Kind::Custom { keyword, .. } if keyword == UTF16_MIN => "minLength",
+        Kind::Custom { keyword, .. } if keyword == UTF16_MAX => "maxLength",
+        Kind::Custom { keyword, .. } if keyword == FOREIGN_FORMAT => "format",
         Kind::Custom { .. } => "schema",
         Kind::Enum { .. } => "enum",
         Kind::ExclusiveMaximum { .. } => "exclusiveMaximum",
@@ -211,6 +275,11 @@ pub(crate) fn words(kind: &Kind) -> String {
         Kind::ContentMediaType { content_media_type } => {
             format!("must be of the type {}", shown(content_media_type))
         }
+        Kind::Custom { keyword, message }
+            if [UTF16_MIN, UTF16_MAX, FOREIGN_FORMAT].contains(&keyword.as_str()) =>
+        {
+            message.clone()
+        }
         Kind::Custom { .. } | Kind::Referencing(_) => "must match the schema".to_owned(),
         Kind::Enum { options } => match options.as_array().map_or(1, Vec::len) {
             1 => "must be the one allowed value".to_owned(),
@@ -243,6 +312,29 @@ pub(crate) fn words(kind: &Kind) -> String {
         Kind::UnevaluatedItems { .. } => "has elements that are not expected".to_owned(),
         Kind::UniqueItems => "must not have the same element twice".to_owned(),
     }
+}
+
+/// The number or pattern in a schema that an error is about, for the application's own text.
+fn limit(kind: &Kind) -> Option<String> {
+    Some(match kind {
+        Kind::AdditionalItems { limit } => limit.to_string(),
+        Kind::Custom { message, .. } => message.chars().filter(char::is_ascii_digit).collect(),
+        Kind::Enum { options } => options.as_array()?.len().to_string(),
+        Kind::ExclusiveMaximum { limit }
+        | Kind::ExclusiveMinimum { limit }
+        | Kind::Maximum { limit }
+        | Kind::Minimum { limit } => limit_text(limit),
+        Kind::Format { format } => format.clone(),
+        Kind::MaxItems { limit }
+        | Kind::MinItems { limit }
+        | Kind::MaxLength { limit }
+        | Kind::MinLength { limit }
+        | Kind::MaxProperties { limit }
+        | Kind::MinProperties { limit } => limit.to_string(),
+        Kind::MultipleOf { multiple_of } => multiple_of.to_string(),
+        Kind::Pattern { pattern } => shown(pattern),
+        _ => return None,
+    })
 }
 
 fn count(n: u64, what: &str) -> String {
@@ -288,7 +380,7 @@ fn type_word(kind: JsonType) -> &'static str {
     }
 }
 
-fn format_words(format: &str) -> String {
+pub(crate) fn format_words(format: &str) -> String {
     let words = match format {
         "email" => "an email address",
         "uuid" => "a UUID",

@@ -19,6 +19,7 @@ use crate::payload::percent;
 use crate::payload::plan::{Plan, Types};
 use crate::payload::schema::Schema;
 use crate::payload::tape::Document;
+use crate::payload::write;
 
 /// Members on their way to one JSON object.
 pub(crate) struct Form<'s, 'q> {
@@ -142,7 +143,7 @@ impl<'s, 'q> Form<'s, 'q> {
 }
 
 /// Reads `text`, a query without its `?` or the text of a form, and hands the document that it stands for to `run`.
-/// Returns that document as JSON text, too. Offsets of faults are those of the pair in `text`.
+/// Returns that document as JSON text, too, as sanitizers have left it. Offsets of faults are those of the pair in `text`.
 pub(crate) fn read_pairs<T>(
     text: &str,
     config: &PayloadConfig,
@@ -165,8 +166,11 @@ pub(crate) fn read_pairs<T>(
         form.pair(&key, value).map_err(|code| fault(code, pointer_of(pair)))?;
     }
     let json = form.finish();
-    match config.with_text(&json, declared, run) {
-        Ok(value) => Ok((json, value)),
+    let judged = config.with_text(&json, declared, |document, changed| {
+        (changed.then(|| write::document(document)), run(document))
+    });
+    match judged {
+        Ok((anew, value)) => Ok((anew.unwrap_or(json), value)),
         Err(fault) => Err(Fault { offset: locate(text, &fault), ..fault }),
     }
 }

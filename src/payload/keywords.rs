@@ -6,7 +6,7 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::fault::Pointer;
+use crate::payload::fault::{Pointer, shown_key};
 
 /// What a keyword holds, as far as the walk has to know.
 #[derive(Clone, Copy, PartialEq)]
@@ -23,9 +23,13 @@ enum Holds {
 #[derive(Clone, Copy, PartialEq)]
 enum In {
     All,
-    /// Not in draft 7.
+    /// Not in draft 4.
+    From6,
+    /// Not in drafts 4 and 6.
+    From7,
+    /// Not in drafts 4, 6 and 7.
     From2019,
-    /// Not in draft 7 and 2019-09.
+    /// In 2020-12 alone.
     From2020,
     /// Not in 2020-12.
     Until2019,
@@ -36,7 +40,7 @@ enum In {
 /// they are not taken for misspellings.
 const KEYWORDS: &[(&str, Holds, In)] = &[
     ("$schema", Holds::Data, In::All),
-    ("$id", Holds::Data, In::All),
+    ("$id", Holds::Data, In::From6),
     ("$anchor", Holds::Data, In::From2019),
     ("$dynamicAnchor", Holds::Data, In::From2020),
     ("$recursiveAnchor", Holds::Data, In::Only2019),
@@ -49,7 +53,7 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     ("definitions", Holds::Schemas, In::All),
     ("type", Holds::Data, In::All),
     ("enum", Holds::Data, In::All),
-    ("const", Holds::Data, In::All),
+    ("const", Holds::Data, In::From6),
     ("multipleOf", Holds::Data, In::All),
     ("maximum", Holds::Data, In::All),
     ("exclusiveMaximum", Holds::Data, In::All),
@@ -71,19 +75,19 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     ("anyOf", Holds::Schema, In::All),
     ("oneOf", Holds::Schema, In::All),
     ("not", Holds::Schema, In::All),
-    ("if", Holds::Schema, In::All),
-    ("then", Holds::Schema, In::All),
-    ("else", Holds::Schema, In::All),
+    ("if", Holds::Schema, In::From7),
+    ("then", Holds::Schema, In::From7),
+    ("else", Holds::Schema, In::From7),
     ("dependentSchemas", Holds::Schemas, In::From2019),
     ("dependencies", Holds::Schemas, In::All),
     ("prefixItems", Holds::Schema, In::From2020),
     ("items", Holds::Schema, In::All),
     ("additionalItems", Holds::Schema, In::Until2019),
-    ("contains", Holds::Schema, In::All),
+    ("contains", Holds::Schema, In::From6),
     ("properties", Holds::Schemas, In::All),
     ("patternProperties", Holds::Schemas, In::All),
     ("additionalProperties", Holds::Schema, In::All),
-    ("propertyNames", Holds::Schema, In::All),
+    ("propertyNames", Holds::Schema, In::From6),
     ("unevaluatedItems", Holds::Schema, In::From2019),
     ("unevaluatedProperties", Holds::Schema, In::From2019),
     ("format", Holds::Data, In::All),
@@ -107,7 +111,21 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     ("meta", Holds::Data, In::All),
     ("name", Holds::Data, In::All),
     ("label", Holds::Data, In::All),
+    // What the shim writes for libraries that count the units of JavaScript's strings.
+    (UTF16_MIN, Holds::Data, In::All),
+    (UTF16_MAX, Holds::Data, In::All),
+    (FOREIGN_FORMAT, Holds::Data, In::All),
 ];
+
+/// The keywords that change a string before it is checked: `src/payload/sanitize.rs`.
+pub(crate) const SANITIZERS: &[&str] = &["x-trim", "x-nfc", "x-lowercase", "x-normalize-email"];
+/// The keyword that chooses the engine of a schema's patterns.
+pub(crate) const ENGINE: &str = "x-regex";
+/// `minLength` and `maxLength` in units of UTF-16, as JavaScript's `length` counts.
+pub(crate) const UTF16_MIN: &str = "~minLength";
+pub(crate) const UTF16_MAX: &str = "~maxLength";
+/// A format as another library understands it.
+pub(crate) const FOREIGN_FORMAT: &str = "~format";
 
 /// What the walk learns about a schema.
 #[derive(Debug, Default)]
@@ -124,6 +142,7 @@ pub(crate) struct Survey {
 
 struct Walk<'a> {
     path: &'a str,
+    own: &'a [Box<str>],
     root: &'a Value,
     draft: Draft,
     has_ids: bool,
@@ -132,10 +151,16 @@ struct Walk<'a> {
     survey: Survey,
 }
 
-/// Looks over `schema`; `path` is the option it was given as.
-pub(crate) fn survey(path: &str, schema: &Value, draft: Draft) -> Result<Survey, ConfigError> {
+/// Looks over `schema`; `path` is the option it was given as, `own` the keywords that the application has added.
+pub(crate) fn survey(
+    path: &str,
+    schema: &Value,
+    draft: Draft,
+    own: &[Box<str>],
+) -> Result<Survey, ConfigError> {
     let mut walk = Walk {
         path,
+        own,
         root: schema,
         draft,
         has_ids: false,
@@ -189,7 +214,7 @@ impl Walk<'_> {
         for (key, value) in map {
             let here = format!("{at}/{}", escaped(key));
             let Some((_, holds, since)) = KEYWORDS.iter().find(|(name, _, _)| name == key) else {
-                self.unknown(key, &here)?;
+                self.unknown(key, value, &here)?;
                 continue;
             };
             if !has(*since, self.draft) {
@@ -228,9 +253,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn unknown(&self, key: &str, here: &str) -> Result<(), ConfigError> {
-        if key.starts_with("x-") {
+    fn unknown(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+        if self.own.iter().any(|name| **name == *key) {
             return Ok(());
+        }
+        if key.starts_with("x-") {
+            return self.extension(key, value, here);
         }
         let near = KEYWORDS
             .iter()
@@ -261,7 +289,40 @@ impl Walk<'_> {
         }
     }
 
-    /// Draft 7 ignores whatever stands beside `$ref`.
+    /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left alone.
+    fn extension(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+        if SANITIZERS.contains(&key) {
+            if value.is_boolean() {
+                return Ok(());
+            }
+            let error = error_at(self.path, here, "must be true or false");
+            return Err(error);
+        }
+        if key == ENGINE {
+            if here.matches('/').count() != 1 {
+                let error = error_at(self.path, here, "stands for a whole schema");
+                return Err(error.suggest("write it at the top of the schema"));
+            }
+            return match value.as_str() {
+                Some("linear" | "backtracking") => Ok(()),
+                _ => Err(error_at(self.path, here, "must be 'linear' or 'backtracking'")),
+            };
+        }
+        // `x-normalizeEmail` and `x_trim` mean ours, whoever writes them.
+        let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
+        let near = SANITIZERS.iter().chain([&ENGINE]).find(|name| {
+            strsim::damerau_levenshtein(&plain(key), &plain(name)) <= usize::from(name.len() >= 6)
+        });
+        match near {
+            None => Ok(()),
+            Some(name) => {
+                let error = error_at(self.path, here, "is no keyword and would do nothing");
+                Err(error.suggest(format!("did you mean `{name}`?")))
+            }
+        }
+    }
+
+    /// Drafts 4, 6 and 7 ignore whatever stands beside `$ref`.
     fn ignored_beside_ref(&self, map: &Map<String, Value>, here: &str) -> Result<(), ConfigError> {
         const HARMLESS: &[&str] = &[
             "$ref",
@@ -279,7 +340,7 @@ impl Walk<'_> {
             "examples",
             "example",
         ];
-        if self.draft != Draft::Draft7 {
+        if !is_old(self.draft) {
             return Ok(());
         }
         let known = |key: &str| KEYWORDS.iter().any(|(name, _, _)| *name == key);
@@ -287,23 +348,26 @@ impl Walk<'_> {
         else {
             return Ok(());
         };
-        let problem = format!("makes draft 7 ignore the `{key}` beside it");
+        let problem = format!("makes {} ignore the `{key}` beside it", draft_name(self.draft));
         Err(error_at(self.path, here, &problem)
             .suggest("put both into an allOf, or use draft 2020-12"))
     }
 
     /// References are followed within the schema only: nothing is fetched, and no file is read.
     fn outside_references(&self) -> Result<(), ConfigError> {
-        let suggestion = "put the schema into $defs and write { $ref: '#/$defs/Name' }";
         for (at, target) in &self.refs {
             let (problem, refused) = match target {
                 Some(pointer) => {
                     ("leads nowhere", self.root.pointer(pointer).is_none() && !self.has_ids)
                 }
-                None => ("must not lead out of the schema", self.leads_out(at)),
+                None => ("leads to no schema that is known here", self.leads_out(at)),
             };
             if refused {
-                return Err(error_at(self.path, at, problem).suggest(suggestion));
+                let name = self.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
+                let name = shown_key(name);
+                return Err(error_at(self.path, at, &format!("('{name}') {problem}")).suggest(
+                    "put the schema into $defs and write { $ref: '#/$defs/Name' }, or register it under its URI in payload.schemas; nothing is fetched",
+                ));
             }
         }
         Ok(())
@@ -319,22 +383,38 @@ impl Walk<'_> {
 fn has(since: In, draft: Draft) -> bool {
     match since {
         In::All => true,
-        In::From2019 => draft != Draft::Draft7,
+        In::From6 => draft != Draft::Draft4,
+        In::From7 => !matches!(draft, Draft::Draft4 | Draft::Draft6),
+        In::From2019 => !is_old(draft),
         In::From2020 => draft == Draft::Draft202012,
         In::Until2019 => draft != Draft::Draft202012,
         In::Only2019 => draft == Draft::Draft201909,
     }
 }
 
+/// Whether JSON Schema, or we, have a keyword of this name.
+pub(crate) fn is_keyword(name: &str) -> bool {
+    KEYWORDS.iter().any(|(known, _, _)| *known == name)
+        || SANITIZERS.contains(&name)
+        || name == ENGINE
+}
+
+/// Whether a draft ignores what stands beside `$ref`, and knows no `unevaluatedProperties`.
+pub(crate) fn is_old(draft: Draft) -> bool {
+    matches!(draft, Draft::Draft4 | Draft::Draft6 | Draft::Draft7)
+}
+
 pub(crate) fn draft_name(draft: Draft) -> &'static str {
     match draft {
+        Draft::Draft4 => "draft 4",
+        Draft::Draft6 => "draft 6",
         Draft::Draft7 => "draft 7",
         Draft::Draft201909 => "draft 2019-09",
         _ => "draft 2020-12",
     }
 }
 
-fn escaped(key: &str) -> String {
+pub(crate) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -10,9 +10,17 @@ use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
+use crate::payload::fault::shown_key;
+use crate::payload::foreign;
 use crate::payload::formats;
 use crate::payload::json::{TapeJson, TapeNode};
-use crate::payload::keywords::{draft_name, error_at, local_pointer, survey};
+use crate::payload::keywords::{
+    ENGINE, FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old, local_pointer,
+    survey,
+};
+use crate::payload::registry::embed;
+use crate::payload::rules::{DRAFTS, SchemaRules};
+use crate::payload::shape::Shapes;
 use crate::payload::tape::Document;
 use crate::refusal::{FieldError, Refusal};
 
@@ -24,24 +32,48 @@ const EXPLAIN_DEPTH: u32 = 4;
 /// No more errors than this are looked at.
 const WALKED: usize = 100;
 
-/// A compiled JSON Schema of draft 2020-12, 2019-09 or 7.
+/// A compiled JSON Schema of draft 2020-12, 2019-09, 7, 6 or 4.
 #[derive(Debug)]
 pub struct Schema {
     validator: Validator<TapeJson>,
+    draft: Draft,
     odd_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
+    /// Where strings are changed before they are checked, if anywhere.
+    sanitizers: Option<Shapes>,
 }
 
 impl Schema {
+    /// As [`Self::compile_with`], without rules of the application's own.
+    pub fn compile(path: &str, schema: &Value, closed: bool) -> Result<Self, ConfigError> {
+        Self::compile_with(path, schema, closed, &SchemaRules::default())
+    }
+
     /// Compiles `schema`, an object or a boolean, given as the option `path` (`body`).
     ///
-    /// The draft is that of `$schema`, 2020-12 without it. Formats are asserted and must be known, patterns run in linear
-    /// time, references stay within the schema, and a keyword that is misspelt or unknown to the draft is an error.
+    /// The draft is that of `$schema`, that of `rules` without it. Formats are asserted and must be known, patterns run in
+    /// linear time (unless `x-regex` says otherwise), references stay within the schema and those that are registered,
+    /// and a keyword that is misspelt or unknown to the draft is an error.
     ///
     /// With `closed`, a schema that describes an object and says neither `additionalProperties` nor
     /// `unevaluatedProperties` at its top refuses keys that it does not declare. `additionalProperties: true` opens it.
-    pub fn compile(path: &str, schema: &Value, closed: bool) -> Result<Self, ConfigError> {
+    pub fn compile_with(
+        path: &str,
+        schema: &Value,
+        closed: bool,
+        rules: &SchemaRules,
+    ) -> Result<Self, ConfigError> {
+        Self::compile_whole(path, schema, closed, rules).map(|(schema, _)| schema)
+    }
+
+    /// As [`Self::compile_with`]; also returns the schema as a whole, with the registered ones that it refers to.
+    pub(crate) fn compile_whole(
+        path: &str,
+        schema: &Value,
+        closed: bool,
+        rules: &SchemaRules,
+    ) -> Result<(Self, Value), ConfigError> {
         if !(schema.is_object() || schema.is_boolean()) {
             let problem = format!(
                 "must be a JSON Schema (an object, true or false), not {}",
@@ -49,9 +81,12 @@ impl Schema {
             );
             return Err(ConfigError::new(ConfigCode::InvalidSchema, path, problem));
         }
-        let draft = draft_of(path, schema)?;
-        let survey = survey(path, schema, draft)?;
-        let options = strict_options(draft);
+        let draft = draft_of(path, schema, rules)?;
+        let mut whole = schema.clone();
+        embed(path, &mut whole, draft, rules)?;
+        let survey = survey(path, &whole, draft, rules.keywords())?;
+        let backtracks = whole.get(ENGINE).and_then(Value::as_str) == Some("backtracking");
+        let options = strict_options(draft, rules, backtracks);
         for (at, name) in &survey.formats {
             if !options.is_known_format(draft, name) {
                 let error = error_at(
@@ -59,27 +94,43 @@ impl Schema {
                     at,
                     &format!("is a format that {} does not have here", draft_name(draft)),
                 );
-                return Err(match nearest(name, FORMATS) {
+                let own = rules.formats().iter().map(|(name, _)| &**name);
+                let known: Vec<&str> = FORMATS.iter().copied().chain(own).collect();
+                return Err(match nearest(name, &known) {
                     Some(name) => error.suggest(format!(
-                        "did you mean '{name}'? Other formats are written as a pattern"
+                        "did you mean '{name}'? Other formats are written as a pattern, or added as payload.formats"
                     )),
-                    None => error.suggest("write a pattern instead"),
+                    None => error.suggest("write a pattern instead, or add it as payload.formats"),
                 });
             }
         }
-        let schema = if closed { close(path, schema, draft)? } else { Cow::Borrowed(schema) };
-        let validator = options.build(&schema).map_err(|error| refused(path, &error))?;
-        Ok(Self {
+        let shapes = Shapes::of(path, &whole, draft)?;
+        let strict = if closed { close(path, &whole, draft)? } else { Cow::Borrowed(&whole) };
+        let validator = options.build(&strict).map_err(|error| refused(path, &error))?;
+        let compiled = Self {
             validator,
+            draft,
             odd_keys: survey.odd_keys,
             has_choice: survey.has_choice,
             is_recursive: survey.is_recursive,
-        })
+            sanitizers: shapes.sanitizes().then_some(shapes),
+        };
+        Ok((compiled, whole))
+    }
+
+    /// The draft that it was compiled as.
+    pub(crate) fn draft(&self) -> Draft {
+        self.draft
+    }
+
+    /// Where strings are changed before they are checked.
+    pub(crate) fn sanitizers(&self) -> Option<&Shapes> {
+        self.sanitizers.as_ref()
     }
 
     /// Compiles `schema` as the specification has it, for running outside conformance suites: nothing is closed,
-    /// misspellings pass, and formats are asserted only with `formats`. `draft` is `7`, `2019-09` or `2020-12`, the
-    /// default of schemas without `$schema`; `registry` holds documents by URI, the only ones a `$ref` may lead to.
+    /// misspellings pass, and formats are asserted only with `formats`. `draft` is `4`, `6`, `7`, `2019-09` or `2020-12`,
+    /// the default of schemas without `$schema`; `registry` holds documents by URI, the only ones a `$ref` may lead to.
     pub fn conformance(
         schema: &Value,
         draft: &str,
@@ -88,16 +139,12 @@ impl Schema {
     ) -> Result<Self, ConfigError> {
         let failed =
             |problem: String| ConfigError::new(ConfigCode::InvalidSchema, "schema", problem);
-        let draft = match draft {
-            "7" => Draft::Draft7,
-            "2019-09" => Draft::Draft201909,
-            "2020-12" => Draft::Draft202012,
-            _ => {
-                return Err(failed(
-                    "has a draft that is none of '7', '2019-09' and '2020-12'".to_owned(),
-                ));
-            }
+        let Some((_, draft)) = DRAFTS.iter().find(|(name, _)| *name == draft) else {
+            return Err(failed(
+                "has a draft that is none of '4', '6', '7', '2019-09' and '2020-12'".to_owned(),
+            ));
         };
+        let draft = *draft;
         let mut documents = Registry::new().draft(draft);
         for (uri, document) in registry {
             documents = documents.add(uri, document).map_err(|error| failed(error.to_string()))?;
@@ -112,7 +159,14 @@ impl Schema {
             options = options.with_draft(draft);
         }
         let validator = options.build(schema).map_err(|error| refused("schema", &error))?;
-        Ok(Self { validator, odd_keys: Vec::new(), has_choice: true, is_recursive: true })
+        Ok(Self {
+            validator,
+            draft,
+            odd_keys: Vec::new(),
+            has_choice: true,
+            is_recursive: true,
+            sanitizers: None,
+        })
     }
 
     /// The keys that look like operators but are declared under a `properties`, sorted.
@@ -135,14 +189,19 @@ impl Schema {
     }
 
     /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.
-    pub(crate) fn check(&self, document: &Document<'_>, location: &'static str, found: &mut Found) {
+    pub(crate) fn check(
+        &self,
+        document: &Document<'_>,
+        location: &'static str,
+        found: &mut Found<'_>,
+    ) {
         if !self.accepts(document) {
             self.explain(document, location, found);
         }
     }
 
     #[cold]
-    fn explain(&self, document: &Document<'_>, location: &'static str, found: &mut Found) {
+    fn explain(&self, document: &Document<'_>, location: &'static str, found: &mut Found<'_>) {
         let node = TapeNode::Value(document, 0);
         let before = found.len();
         let small = document.nodes() <= EXPLAIN_NODES;
@@ -208,32 +267,52 @@ const FORMATS: &[&str] = &[
     "regex",
 ];
 
+/// How often a pattern of a schema that asks for backtracking may step back, for one string.
+const BACKTRACKS: usize = 10_000;
+
 fn strict_options<'i>(
     draft: Draft,
+    rules: &SchemaRules,
+    backtracks: bool,
 ) -> jsonschema::ValidationOptions<'i, std::sync::Arc<dyn jsonschema::Retrieve>, TapeJson> {
-    jsonschema::options_for::<TapeJson>()
-        .with_draft(draft)
-        // The default engine backtracks. This one takes linear time, and refuses what it can't when compiling.
-        .with_pattern_options(PatternOptions::regex())
+    let options = jsonschema::options_for::<TapeJson>().with_draft(draft);
+    // The default engine backtracks. This one takes linear time, and refuses what it can't when compiling.
+    let mut options = if backtracks {
+        options.with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS))
+    } else {
+        options.with_pattern_options(PatternOptions::regex())
+    };
+    options = options
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)
-        .should_validate_formats(true)
-        .should_ignore_unknown_formats(false)
-        .offline()
+        .with_keyword(UTF16_MIN, |_, value, _| foreign::keyword(value, true))
+        .with_keyword(UTF16_MAX, |_, value, _| foreign::keyword(value, false))
+        .with_keyword(FOREIGN_FORMAT, |_, value, _| foreign::format(value));
+    for (name, format) in rules.formats() {
+        let format = format.clone();
+        options = options.with_format(&**name, move |text: &str| format.accepts(text));
+    }
+    options.should_validate_formats(true).should_ignore_unknown_formats(false).offline()
 }
 
-fn draft_of(path: &str, schema: &Value) -> Result<Draft, ConfigError> {
-    let Some(uri) = schema.get("$schema") else { return Ok(Draft::Draft202012) };
+pub(crate) fn draft_of(
+    path: &str,
+    schema: &Value,
+    rules: &SchemaRules,
+) -> Result<Draft, ConfigError> {
+    let Some(uri) = schema.get("$schema") else { return Ok(rules.draft()) };
     let uri = uri.as_str().unwrap_or_default();
-    match uri.strip_suffix('#').unwrap_or(uri) {
-        "https://json-schema.org/draft/2020-12/schema" => Ok(Draft::Draft202012),
-        "https://json-schema.org/draft/2019-09/schema" => Ok(Draft::Draft201909),
-        "http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema" => {
-            Ok(Draft::Draft7)
-        }
+    let uri = uri.strip_suffix('#').unwrap_or(uri);
+    let plain = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"));
+    match plain.and_then(|plain| plain.strip_prefix("json-schema.org/")) {
+        Some("draft/2020-12/schema") => Ok(Draft::Draft202012),
+        Some("draft/2019-09/schema") => Ok(Draft::Draft201909),
+        Some("draft-07/schema") => Ok(Draft::Draft7),
+        Some("draft-06/schema") => Ok(Draft::Draft6),
+        Some("draft-04/schema") => Ok(Draft::Draft4),
         _ => {
             let error = error_at(path, "/$schema", "is no draft that is supported");
-            Err(error.suggest("write 'https://json-schema.org/draft/2020-12/schema', or leave it out; 2019-09 and draft 7 work too"))
+            Err(error.suggest("write 'https://json-schema.org/draft/2020-12/schema', or leave it out; 2019-09 and drafts 7, 6 and 4 work too"))
         }
     }
 }
@@ -243,12 +322,19 @@ fn refused(path: &str, error: &ValidationError<'_>) -> ConfigError {
     let at = error.instance_path().as_str();
     match error.kind() {
         ValidationErrorKind::Referencing(_) => {
-            error_at(path, at, "has a reference that can't be resolved within the schema")
-                .suggest("put the schema into $defs and write { $ref: '#/$defs/Name' }")
+            let name = match error.instance().as_ref() {
+                Value::Object(map) => map.get("$ref").and_then(Value::as_str).unwrap_or_default(),
+                Value::String(name) => name.as_str(),
+                _ => "",
+            };
+            let name = if name.is_empty() { String::new() } else { format!(" ('{}')", shown_key(name)) };
+            error_at(path, at, &format!("has a reference{name} that can't be resolved within the schema"))
+                .suggest("put the schema into $defs and write { $ref: '#/$defs/Name' }, or register it under its URI in payload.schemas")
         }
         ValidationErrorKind::Format { format } if format == "regex" => {
-            error_at(path, at, "is a pattern that can't be checked in linear time")
-                .suggest("write it without look-around and backreferences")
+            error_at(path, at, "is a pattern that can't be checked in linear time").suggest(
+                "write it without look-around and backreferences, or write `x-regex: 'backtracking'` at the top of the schema",
+            )
         }
         ValidationErrorKind::Custom { .. } => error_at(path, at, &error.masked().to_string()),
         kind => error_at(path, at, &words(kind)),
@@ -280,11 +366,11 @@ fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Valu
     }
     let keyword = if !IN_PLACE.iter().any(|key| map.contains_key(*key)) {
         "additionalProperties"
-    } else if draft != Draft::Draft7 {
+    } else if !is_old(draft) {
         // Unlike `additionalProperties` it sees what the schemas beside it declare.
         "unevaluatedProperties"
     } else {
-        // Draft 7 has no such keyword. It is fine if the schema refers to one that says it.
+        // Drafts 7, 6 and 4 have no such keyword. It is fine if the schema refers to one that says it.
         let target =
             map.get("$ref").and_then(local_pointer).and_then(|pointer| schema.pointer(&pointer));
         if target.and_then(Value::as_object).is_some_and(says) {
@@ -293,7 +379,10 @@ fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Valu
         let error = error_at(
             path,
             "",
-            "must say in draft 7 whether keys that it does not declare are accepted",
+            &format!(
+                "must say in {} whether keys that it does not declare are accepted",
+                draft_name(draft)
+            ),
         );
         return Err(error.suggest(
             "write additionalProperties: false or true at its top, or use draft 2020-12",

@@ -11,8 +11,10 @@ use crate::payload::explain::Found;
 use crate::payload::fault::{Fault, FaultCode, Pointer};
 use crate::payload::form::{Form, Writer, form_text, read_pairs};
 use crate::payload::plan::{Field, Plan};
+use crate::payload::rules::SchemaRules;
 use crate::payload::schema::Schema;
 use crate::payload::tape::Document;
+use crate::payload::write;
 use crate::refusal::Refusal;
 
 /// A schema for members that arrive as text.
@@ -32,9 +34,10 @@ impl TextSchema {
         path: &str,
         schema: &Value,
         location: &'static str,
+        rules: &SchemaRules,
     ) -> Result<Self, ConfigError> {
-        let compiled = Schema::compile(path, schema, location == "query")?;
-        let plan = Plan::of(schema);
+        let (compiled, whole) = Schema::compile_whole(path, schema, location == "query", rules)?;
+        let plan = Plan::of(&whole);
         let text = Self { schema: compiled, plan, location };
         text.judge_names(path)?;
         text.judge_defaults(path)?;
@@ -43,9 +46,14 @@ impl TextSchema {
 
     /// Compiles the schema of a body, given as the option `path`. `forms`: whether forms are read into it, so that its
     /// defaults must be good ones.
-    pub(crate) fn body(path: &str, schema: &Value, forms: bool) -> Result<Self, ConfigError> {
-        let compiled = Schema::compile(path, schema, true)?;
-        let plan = if forms { Plan::of(schema) } else { Plan::default() };
+    pub(crate) fn body(
+        path: &str,
+        schema: &Value,
+        forms: bool,
+        rules: &SchemaRules,
+    ) -> Result<Self, ConfigError> {
+        let (compiled, whole) = Schema::compile_whole(path, schema, true, rules)?;
+        let plan = if forms { Plan::of(&whole) } else { Plan::default() };
         let text = Self { schema: compiled, plan, location: "body" };
         text.judge_defaults(path)?;
         Ok(text)
@@ -98,7 +106,7 @@ impl TextSchema {
         &self,
         query: &str,
         config: &PayloadConfig,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
         if query.len() > config.max_bytes() {
             return Err(Refusal::new(
@@ -127,7 +135,7 @@ impl TextSchema {
         &self,
         members: &[(&str, &str)],
         config: &PayloadConfig,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
         let mut form = Form::new(Some(&self.plan), 0, config.max_keys());
         let mut seen = Vec::new();
@@ -148,11 +156,12 @@ impl TextSchema {
             form.member(name, Cow::Borrowed(value)).map_err(refused)?;
         }
         let text = form.finish();
-        let judged = config.with_text(&text, Some(&self.schema), |document| {
+        let judged = config.with_text(&text, Some(&self.schema), |document, changed| {
             self.schema.check(document, self.location, found);
+            changed.then(|| write::document(document))
         });
-        judged.map_err(|fault| fault.refusal(self.location))?;
-        Ok(text)
+        let anew = judged.map_err(|fault| fault.refusal(self.location))?;
+        Ok(anew.unwrap_or(text))
     }
 }
 

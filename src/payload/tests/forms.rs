@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::payload::{Format, Parts, PayloadConfig, Schemas};
+use crate::payload::{Format, Parts, PayloadConfig, SchemaRules, Schemas};
 use crate::refusal::Refusal;
 
 fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
@@ -14,6 +14,7 @@ fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
         query: "",
         params: &[],
         headers: &[],
+        language: None,
         keep_body: true,
     }
 }
@@ -22,7 +23,8 @@ fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
 fn read(schema: Option<&Value>, options: &Value, body: &[u8]) -> Result<Value, Refusal> {
     let config = PayloadConfig::parse("payload", Some(options)).unwrap();
     let schemas = schema.map_or_else(Schemas::default, |schema| {
-        Schemas::parse("", json!({ "body": schema }).as_object().unwrap(), true).unwrap()
+        let schemas = json!({ "body": schema });
+        Schemas::parse("", schemas.as_object().unwrap(), true, &SchemaRules::default()).unwrap()
     });
     let checked = schemas.check(&parts(&config, body))?;
     if body.is_empty() {
@@ -193,10 +195,28 @@ fn a_form_is_bounded_in_bytes_names_and_values() {
 }
 
 #[test]
+fn sanitizers_change_the_values_of_a_form_before_they_are_checked() {
+    let text = json!({ "type": "string", "x-trim": true, "x-lowercase": true, "minLength": 2 });
+    let schema = json!({ "properties": {
+        "name": text,
+        "tags": { "type": "array", "items": text },
+        "plan": { "type": "string", "x-lowercase": true, "default": "FREE" },
+        "n": { "type": "integer" }
+    } });
+    let schema = Some(&schema);
+    let form = read(schema, &json!({}), b"name=+AB+&n=1&tags=Cd&tags=%22E+").unwrap();
+    let wanted = json!({ "name": "ab", "n": 1, "tags": ["cd", "\"e"], "plan": "free" });
+    assert_eq!(form, wanted);
+    let refusal = read(schema, &json!({}), b"name=+A+").unwrap_err();
+    assert_eq!((refusal.status, refusal.errors[0].pointer.as_str()), (422, "#/name"));
+}
+
+#[test]
 fn a_schema_of_a_body_may_have_defaults_of_its_own_only_where_no_form_is_read_into_it() {
     let schema =
         json!({ "body": { "properties": { "a": { "type": "integer", "default": "1" } } } });
-    let parse = |forms| Schemas::parse("", schema.as_object().unwrap(), forms);
+    let rules = SchemaRules::default();
+    let parse = |forms| Schemas::parse("", schema.as_object().unwrap(), forms, &rules);
     assert!(parse(false).is_ok());
     let text = parse(true).unwrap_err().to_string();
     assert!(text.contains("default for `a` that does not match"), "{text}");

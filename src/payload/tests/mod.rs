@@ -1,5 +1,6 @@
 mod forms;
 mod parsing;
+mod rules;
 mod schemas;
 mod text;
 mod vectors;

@@ -206,23 +206,39 @@ fn a_schema_that_would_check_less_than_it_seems_to_is_refused() {
             "#/$schema is no draft that is supported",
         ),
         (
-            json!({ "$schema": "http://json-schema.org/draft-04/schema#" }),
+            json!({ "$schema": "http://json-schema.org/draft-03/schema#" }),
             "#/$schema is no draft that is supported",
         ),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "const": 1 }),
+            "#/const is no keyword of draft 4",
+        ),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-06/schema#", "if": {}, "then": {} }),
+            "is no keyword of draft 6",
+        ),
+        (json!({ "x-tirm": true }), "did you mean `x-trim`?"),
+        (json!({ "x-normalizeEmail": true }), "did you mean `x-normalize-email`?"),
+        (json!({ "x-trim": "yes" }), "#/x-trim must be true or false"),
+        (
+            json!({ "properties": { "a": { "x-regex": "backtracking" } } }),
+            "write it at the top of the schema",
+        ),
+        (json!({ "x-regex": "fast" }), "must be 'linear' or 'backtracking'"),
         (json!({ "$schema": 7 }), "#/$schema"),
         (
             json!({ "properties": { "a": { "$ref": remote } } }),
-            "#/properties/a/$ref must not lead out of the schema",
+            "#/properties/a/$ref ('https://example.com/user.json') leads to no schema that is known here",
         ),
         (
             json!({ "properties": { "a": { "$ref": "file:///etc/passwd" } } }),
-            "#/properties/a/$ref must not lead out",
+            "#/properties/a/$ref ('file:///etc/passwd') leads to no schema",
         ),
         (
             json!({ "$id": "https://example.com/a", "$ref": remote }),
             "can't be resolved within the schema",
         ),
-        (json!({ "$ref": "#/$defs/Nobody" }), "#/$ref leads nowhere"),
+        (json!({ "$ref": "#/$defs/Nobody" }), "#/$ref ('#/$defs/Nobody') leads nowhere"),
         (
             json!({ "properties": { "a": { "pattern": "(?=x)x" } } }),
             "#/properties/a/pattern is a pattern that can't be checked in linear time",
@@ -244,7 +260,6 @@ fn a_schema_that_would_check_less_than_it_seems_to_is_refused() {
     ] {
         let text = refused(&schema);
         assert!(text.contains(part), "{text}\n  should have: {part}");
-        assert!(!text.contains("passwd") && !text.contains("example.com"), "{text}");
     }
 }
 
@@ -265,6 +280,8 @@ fn formats_are_asserted_in_every_draft() {
         "https://json-schema.org/draft/2020-12/schema",
         "https://json-schema.org/draft/2019-09/schema",
         "http://json-schema.org/draft-07/schema#",
+        "http://json-schema.org/draft-06/schema#",
+        "http://json-schema.org/draft-04/schema#",
     ] {
         for (format, good, bad) in [
             ("email", "a@b.co", "a@b"),

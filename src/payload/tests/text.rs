@@ -2,15 +2,17 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::create_user;
-use crate::payload::{Format, Parts, PayloadConfig, Schemas};
+use crate::payload::{Format, Parts, PayloadConfig, SchemaRules, Schemas};
 use crate::refusal::Refusal;
 
 fn schemas(value: &Value) -> Schemas {
-    Schemas::parse("validate", value.as_object().unwrap(), true).unwrap()
+    Schemas::parse("validate", value.as_object().unwrap(), true, &SchemaRules::default()).unwrap()
 }
 
 fn refused(value: &Value) -> String {
-    Schemas::parse("validate", value.as_object().unwrap(), true).unwrap_err().to_string()
+    Schemas::parse("validate", value.as_object().unwrap(), true, &SchemaRules::default())
+        .unwrap_err()
+        .to_string()
 }
 
 fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
@@ -21,6 +23,7 @@ fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
         query,
         params: &[],
         headers: &[],
+        language: None,
         keep_body: false,
     }
 }

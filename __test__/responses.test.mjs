@@ -1,0 +1,99 @@
+// Answers of handlers against their schemas: what is not declared never leaves.
+
+import test from 'node:test'
+import assert from 'node:assert/strict'
+import { z } from 'zod'
+import { createGuard } from 'keepstone'
+import { expresses, serve } from './helpers/http.mjs'
+
+const user = { type: 'object', properties: { id: { type: 'integer' }, name: { type: 'string' } }, required: ['id'] }
+const row = { id: 1, name: 'ada', password: 'hunter2', nested: { secret: 1 } }
+
+for (const [name, express] of expresses) {
+  test(`${name}: res.json and res.send lose what the schema does not declare`, async () => {
+    const guard = createGuard({ rateLimit: false })
+    const app = express()
+    app.get('/user', guard.validate({ response: { 200: user } }), (req, res) => res.json(row))
+    app.get('/list', guard.validate({ response: { '2xx': { type: 'array', items: user } } }), (req, res) => res.status(206).send([row, { id: 2 }]))
+    app.get('/text', guard.validate({ response: { default: user } }), (req, res) => res.type('json').send(JSON.stringify(row)))
+    app.get('/bytes', guard.validate({ response: { default: user } }), (req, res) => res.type('json').send(Buffer.from(JSON.stringify(row))))
+    app.get('/end', guard.validate({ response: { default: user } }), (req, res) => res.type('json').end(JSON.stringify(row)))
+    app.get('/zod', guard.validate({ response: { 200: z.object({ id: z.int(), name: z.string() }) } }), (req, res) => res.json(row))
+    app.get('/stack', ...guard.securityStack({ response: { 200: user } }), (req, res) => res.json(row))
+    app.get('/other', guard.validate({ response: { 200: user } }), (req, res) => res.status(404).json(row))
+    app.get('/html', guard.validate({ response: { default: user } }), (req, res) => res.send('<p>password</p>'))
+    app.get('/exact', guard.validate({ response: { 200: user } }), (req, res) => res.json({ id: 1 }))
+    await serve(app, async (send) => {
+      for (const path of ['/user', '/text', '/bytes', '/end', '/zod', '/stack']) {
+        const answer = await send({ path })
+        assert.deepEqual(answer.json, { id: 1, name: 'ada' }, `${path}: ${answer.text}`)
+        assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.text)), path)
+        assert.match(answer.headers['content-type'], /^application\/json/)
+      }
+      const etag = (await send({ path: '/user' })).headers.etag
+      assert.equal((await send({ path: '/user', headers: { 'if-none-match': etag } })).status, 304)
+      assert.deepEqual((await send({ path: '/list' })).json, [{ id: 1, name: 'ada' }, { id: 2 }])
+      // No schema is about these.
+      assert.equal((await send({ path: '/other' })).json.password, 'hunter2')
+      assert.equal((await send({ path: '/html' })).text, '<p>password</p>')
+      assert.deepEqual((await send({ path: '/exact' })).json, { id: 1 })
+      const head = await send({ path: '/user', method: 'HEAD' })
+      assert.deepEqual([head.status, head.text], [200, ''])
+    })
+  })
+
+  test(`${name}: an answer of another form is a 500 that says nothing of it`, async () => {
+    const events = []
+    const guard = createGuard({ rateLimit: false, log: (event) => events.push(event) })
+    const app = express()
+    const wrong = { ...row, id: 'hunter2' }
+    app.get('/strip', guard.validate({ response: { 200: user } }), (req, res) => res.set('Cache-Control', 'max-age=60').json(wrong))
+    app.get('/fail', guard.validate({ response: { 200: user }, onResponse: 'fail' }), (req, res) => res.json(row))
+    app.get('/end', guard.validate({ response: { 200: user }, onResponse: 'fail' }), (req, res) => res.type('json').end(JSON.stringify(row)))
+    app.get('/warn', guard.validate({ response: { 200: user }, onResponse: 'warn' }), (req, res) => res.json(wrong))
+    app.get('/broken', guard.validate({ response: { 200: user }, onResponse: 'fail' }), (req, res) => res.type('json').send('{"id":1,"id":2}'))
+    await serve(app, async (send) => {
+      for (const path of ['/strip', '/fail', '/end', '/broken']) {
+        const answer = await send({ path })
+        assert.equal(answer.status, 500, path)
+        assert.equal(answer.json.code, 'response_mismatch')
+        assert.match(answer.headers['content-type'], /^application\/problem\+json/)
+        assert.equal(answer.headers['content-length'], String(answer.text.length))
+        assert.equal(answer.headers['cache-control'], undefined)
+        assert.ok(!answer.text.includes('hunter2'))
+      }
+      assert.deepEqual((await send({ path: '/warn' })).json, wrong)
+      const told = events.filter((event) => event.outcome === 'response')
+      assert.deepEqual(told.map((event) => `${event.path} ${event.code}`), ['/strip', '/fail', '/end', '/broken', '/warn'].map((path) => `${path} response_mismatch`))
+    })
+  })
+}
+
+test('node:http: res.end is judged, whichever way its head was written, and streams are left alone', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const check = guard.validate({ response: { 200: user } })
+  const text = JSON.stringify(row)
+  const ways = {
+    '/plain': (res) => res.setHeader('Content-Type', 'application/json').end(text),
+    '/head': (res) => res.writeHead(200, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }).end(text),
+    '/message': (res) => res.writeHead(200, 'Fine', ['Content-Type', 'application/json', 'X-A', '1', 'X-A', '2']).end(Buffer.from(text)),
+    '/callback': (res) => res.setHeader('Content-Type', 'application/vnd.api+json').end(text, 'utf8', () => {}),
+    '/late': (res) => setImmediate(() => res.writeHead(200, { 'Content-Type': 'application/json' }).end(text)),
+    '/stream': (res) => {
+      res.writeHead(200, { 'Content-Type': 'application/json' })
+      res.write(text.slice(0, 5))
+      res.end(text.slice(5))
+    },
+    '/empty': (res) => res.writeHead(204).end()
+  }
+  await serve((req, res) => check(req, res, () => ways[req.url](res)), async (send) => {
+    for (const path of ['/plain', '/head', '/message', '/callback', '/late']) {
+      const answer = await send({ path })
+      assert.deepEqual(answer.json, { id: 1, name: 'ada' }, `${path}: ${answer.text}`)
+      assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.text)), path)
+    }
+    assert.equal((await send({ path: '/message' })).headers['x-a'], '1, 2')
+    assert.deepEqual((await send({ path: '/stream' })).json, row)
+    assert.equal((await send({ path: '/empty' })).status, 204)
+  })
+})

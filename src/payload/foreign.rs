@@ -1,0 +1,93 @@
+//! Keywords that the shim writes for schemas of other libraries, where JSON Schema's own would judge otherwise.
+//!
+//! - `~minLength`, `~maxLength`: the length of a string as JavaScript counts it, in units of UTF-16. JSON Schema counts
+//!   characters; a schema of zod or valibot must not be judged by another measure.
+//! - `~format`: a format as the library understands it, `{ name, pattern }`; it is told of like the format of that name.
+
+use jsonschema::{Draft, Keyword, PatternOptions, ValidationError, Validator};
+use serde_json::Value;
+
+use crate::payload::explain::format_words;
+use crate::payload::json::{TapeJson, TapeNode};
+
+#[derive(Debug)]
+struct Length {
+    limit: usize,
+    least: bool,
+}
+
+/// The keyword `~minLength` (`least`) or `~maxLength`.
+pub(crate) fn keyword<'a>(
+    value: &'a Value,
+    least: bool,
+) -> Result<Box<dyn for<'i> Keyword<'i, TapeJson>>, ValidationError<'a>> {
+    match crate::config::raw::whole_number(value).and_then(|n| usize::try_from(n).ok()) {
+        Some(limit) => Ok(Box::new(Length { limit, least })),
+        None => Err(ValidationError::custom("must be a whole number")),
+    }
+}
+
+#[derive(Debug)]
+struct ForeignFormat {
+    name: String,
+    validator: Validator<TapeJson>,
+}
+
+/// The keyword `~format`.
+pub(crate) fn format(
+    value: &Value,
+) -> Result<Box<dyn for<'i> Keyword<'i, TapeJson>>, ValidationError<'_>> {
+    let member = |key| value.get(key).and_then(Value::as_str);
+    let wrong = || ValidationError::custom("must have a `name` and a `pattern` in linear time");
+    let (Some(name), Some(pattern)) = (member("name"), member("pattern")) else {
+        return Err(wrong());
+    };
+    let options = jsonschema::options_for::<TapeJson>()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .offline();
+    let validator =
+        options.build(&serde_json::json!({ "pattern": pattern })).map_err(|_| wrong())?;
+    Ok(Box::new(ForeignFormat { name: name.to_owned(), validator }))
+}
+
+impl<'i> Keyword<'i, TapeJson> for ForeignFormat {
+    fn validate(&self, instance: TapeNode<'i>) -> Result<(), ValidationError<'i>> {
+        if self.is_valid(instance) {
+            return Ok(());
+        }
+        Err(ValidationError::custom(format!("must be {}", format_words(&self.name))))
+    }
+
+    fn is_valid(&self, instance: TapeNode<'i>) -> bool {
+        self.validator.is_valid(instance)
+    }
+}
+
+impl<'i> Keyword<'i, TapeJson> for Length {
+    fn validate(&self, instance: TapeNode<'i>) -> Result<(), ValidationError<'i>> {
+        if self.is_valid(instance) {
+            return Ok(());
+        }
+        // `explain` puts these words into the answer.
+        let bound = if self.least { "least" } else { "most" };
+        let s = if self.limit == 1 { "" } else { "s" };
+        Err(ValidationError::custom(format!("must have at {bound} {} character{s}", self.limit)))
+    }
+
+    fn is_valid(&self, instance: TapeNode<'i>) -> bool {
+        use jsonschema::json::Node as _;
+        let Some(text) = instance.as_string() else { return true };
+        // A unit takes one to three bytes, so the number of bytes often decides.
+        if self.least {
+            text.len() >= self.limit * 3 || text.len() >= self.limit && units(&text) >= self.limit
+        } else {
+            text.len() <= self.limit
+                || text.len() <= self.limit.saturating_mul(3) && units(&text) <= self.limit
+        }
+    }
+}
+
+fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}

@@ -1,0 +1,143 @@
+//! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So everything that walks
+//! a schema (types of a query, defaults, sanitizers, closing) sees one document, and nothing is ever fetched.
+
+use std::fmt::Write as _;
+
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+
+use crate::error::ConfigError;
+use crate::payload::keywords::{draft_name, error_at, escaped};
+use crate::payload::rules::SchemaRules;
+use crate::payload::schema::draft_of;
+
+/// Deeper than any schema that `survey` lets pass.
+const DEPTH: u32 = 120;
+
+/// Puts every registered schema that `schema` refers to, directly or through others, into its `$defs` and points the
+/// references there. References to URIs that are not registered stay as they are, for `survey` to refuse.
+pub(crate) fn embed(
+    path: &str,
+    schema: &mut Value,
+    draft: Draft,
+    rules: &SchemaRules,
+) -> Result<(), ConfigError> {
+    if rules.registry().is_empty() || !schema.is_object() {
+        return Ok(());
+    }
+    let mut wanted = Vec::new();
+    point_inside(schema, None, rules, &mut wanted, 0);
+    let mut done: Map<String, Value> = Map::new();
+    while let Some(uri) = wanted.pop() {
+        if done.contains_key(&uri) {
+            continue;
+        }
+        let Some(registered) = rules.registry().get(&uri) else { continue };
+        let own = draft_of(path, registered, rules)?;
+        if own != draft {
+            let problem = format!(
+                "refers to '{uri}', which is of {}, from {}",
+                draft_name(own),
+                draft_name(draft)
+            );
+            return Err(error_at(path, "", &problem).suggest("write both in one draft"));
+        }
+        let mut copy = registered.clone();
+        if let Value::Object(map) = &mut copy {
+            // Embedded, it has no base of its own, and its draft is that of the whole.
+            for key in ["$id", "id", "$schema"] {
+                if map.get(key).is_some_and(Value::is_string) {
+                    map.remove(key);
+                }
+            }
+        }
+        point_inside(&mut copy, Some(&uri), rules, &mut wanted, 0);
+        done.insert(uri, copy);
+    }
+    if done.is_empty() {
+        return Ok(());
+    }
+    let Value::Object(map) = schema else { return Ok(()) };
+    let defs = map.entry("$defs").or_insert_with(|| Value::Object(Map::new()));
+    match defs {
+        Value::Object(defs) => defs.extend(done),
+        _ => return Err(error_at(path, "/$defs", "must be an object")),
+    }
+    Ok(())
+}
+
+/// Rewrites the references of a schema, which is the registered one `base` or the one that the others are put into.
+fn point_inside(
+    schema: &mut Value,
+    base: Option<&str>,
+    rules: &SchemaRules,
+    wanted: &mut Vec<String>,
+    depth: u32,
+) {
+    if depth > DEPTH {
+        return;
+    }
+    match schema {
+        Value::Array(list) => {
+            for item in list {
+                point_inside(item, base, rules, wanted, depth + 1);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match (key.as_str(), &mut *value) {
+                    ("$ref", Value::String(reference)) => {
+                        if let Some((uri, fragment)) = registered(reference, base, rules) {
+                            *reference = format!("#/$defs/{}{fragment}", percent(&escaped(&uri)));
+                            wanted.push(uri);
+                        }
+                    }
+                    ("const" | "enum" | "default" | "examples" | "example", _) => {}
+                    _ => point_inside(value, base, rules, wanted, depth + 1),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The registered schema that a reference leads to, and the pointer in it.
+fn registered(
+    reference: &str,
+    base: Option<&str>,
+    rules: &SchemaRules,
+) -> Option<(String, String)> {
+    let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+    if !(fragment.is_empty() || fragment.starts_with('/')) {
+        return None;
+    }
+    let registry = rules.registry();
+    let uri = match base {
+        // A pointer into the registered schema itself.
+        Some(base) if uri.is_empty() => base.to_owned(),
+        _ if registry.contains_key(uri) => uri.to_owned(),
+        // A sibling by its relative name (RFC 3986 section 5.2, without climbing).
+        Some(base) => {
+            let (folder, _) = base.rsplit_once('/')?;
+            let sibling = format!("{folder}/{}", uri.strip_prefix("./").unwrap_or(uri));
+            registry.contains_key(&sibling).then_some(sibling)?
+        }
+        None => return None,
+    };
+    Some((uri, fragment.to_owned()))
+}
+
+/// A key as a URI fragment carries it.
+fn percent(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                out.push(char::from(byte));
+            }
+            // Writing to a string can't fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,229 @@
+//! Answers of handlers against their schemas: what a schema does not declare never leaves (OWASP API3:2023), and an answer
+//! of another form is noticed before a client sees it.
+
+use serde_json::Value;
+
+use crate::error::ConfigError;
+use crate::payload::config::PayloadConfig;
+use crate::payload::explain::Found;
+use crate::payload::fault::Pointer;
+use crate::payload::rules::SchemaRules;
+use crate::payload::schema::Schema;
+use crate::payload::shape::Shapes;
+use crate::payload::tape::{Document, Item};
+use crate::payload::write;
+use crate::refusal::{FieldError, Refusal};
+
+/// What to do with an answer that is not as its schema says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnResponse {
+    /// Undeclared members are dropped; what is wrong otherwise is not sent.
+    Strip,
+    /// It is sent, and told.
+    Warn,
+    /// It is not sent.
+    Fail,
+}
+
+/// The schemas of a route's answers, by status.
+#[derive(Debug)]
+pub struct Responses {
+    config: PayloadConfig,
+    exact: Vec<(u16, Response)>,
+    /// By first digit: `2xx`.
+    classes: Vec<(u16, Response)>,
+    default: Option<Response>,
+    on: OnResponse,
+}
+
+#[derive(Debug)]
+struct Response {
+    schema: Schema,
+    shapes: Shapes,
+}
+
+/// What becomes of an answer.
+#[derive(Debug, PartialEq)]
+pub enum Reply {
+    /// It goes out as it is.
+    AsIs,
+    /// This goes out instead.
+    Stripped(String),
+    /// It is not as the schema says.
+    Wrong(Refusal),
+}
+
+impl Responses {
+    /// Reads `response`, schemas by status (`200`, `'2xx'`, `default`), and `onResponse`, `'strip'` without it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn parse(
+        path: &str,
+        schemas: &Value,
+        on: OnResponse,
+        rules: &SchemaRules,
+    ) -> Result<Self, ConfigError> {
+        let Value::Object(map) = schemas else {
+            let error = ConfigError::invalid(path, "must be an object of schemas by status");
+            return Err(error.suggest("write { 200: { ... }, default: { ... } }"));
+        };
+        let mut responses =
+            Self { config: lenient(), exact: Vec::new(), classes: Vec::new(), default: None, on };
+        for (status, schema) in map {
+            let path = format!("{path}.{status}");
+            let response = Response::compile(&path, schema, rules)?;
+            match (status.as_str(), status.as_bytes()) {
+                ("default", _) => responses.default = Some(response),
+                (_, [digit @ b'1'..=b'5', b'x' | b'X', b'x' | b'X']) => {
+                    responses.classes.push((u16::from(digit - b'0'), response));
+                }
+                (text, _) => {
+                    let status = text.parse().ok().filter(|status| (200..=599).contains(status));
+                    let Some(status) = status else {
+                        let problem = "must be a status from 200 to 599, '2xx' or 'default'";
+                        return Err(ConfigError::invalid(path, problem));
+                    };
+                    responses.exact.push((status, response));
+                }
+            }
+        }
+        Ok(responses)
+    }
+
+    /// What becomes of an answer with `status` and the JSON text `bytes`. `None` where no schema is about it.
+    #[must_use]
+    pub fn judge(&self, status: u16, bytes: &[u8]) -> Option<Reply> {
+        let find = |list: &'_ [(u16, Response)], wanted: u16| {
+            list.iter().position(|(status, _)| *status == wanted)
+        };
+        let response = find(&self.exact, status)
+            .and_then(|at| self.exact.get(at))
+            .or_else(|| find(&self.classes, status / 100).and_then(|at| self.classes.get(at)))
+            .map(|(_, response)| response)
+            .or(self.default.as_ref())?;
+        Some(response.judge(bytes, &self.config, self.on))
+    }
+}
+
+impl Response {
+    fn compile(path: &str, schema: &Value, rules: &SchemaRules) -> Result<Self, ConfigError> {
+        // Every object with `properties` is closed by the shapes; the schema itself need not say so.
+        let (compiled, whole) = Schema::compile_whole(path, schema, false, rules)?;
+        let shapes = Shapes::of(path, &whole, compiled.draft())?;
+        Ok(Self { schema: compiled, shapes })
+    }
+
+    fn judge(&self, bytes: &[u8], config: &PayloadConfig, on: OnResponse) -> Reply {
+        let mut found = Found::default();
+        let stripped = config.with_document(bytes, None, |document| {
+            let mut strip = Strip { shapes: &self.shapes, document, removed: 0, found: &mut found };
+            let mut text = String::with_capacity(document.text().len());
+            strip.value(0, &[0], &Pointer::root(), &mut text);
+            let removed = strip.removed;
+            if removed == 0 {
+                self.schema.check(document, "response", &mut found);
+            }
+            (removed > 0).then_some(text)
+        });
+        let stripped = match stripped {
+            Ok(stripped) => stripped,
+            Err(mut refusal) => {
+                refusal.errors.iter_mut().for_each(|error| error.location = "response");
+                return Reply::Wrong(refusal);
+            }
+        };
+        let Some(text) = stripped else {
+            return if found.is_empty() { Reply::AsIs } else { Reply::Wrong(found.into_refusal()) };
+        };
+        if on == OnResponse::Strip {
+            found = Found::default();
+        }
+        let rest = config.with_document(text.as_bytes(), None, |document| {
+            self.schema.check(document, "response", &mut found);
+        });
+        match rest {
+            Err(refusal) => Reply::Wrong(refusal),
+            Ok(()) if found.is_empty() => Reply::Stripped(text),
+            Ok(()) => Reply::Wrong(found.into_refusal()),
+        }
+    }
+}
+
+/// An answer is ours: it may be large, and hold keys that a request may not.
+fn lenient() -> PayloadConfig {
+    let options = serde_json::json!({
+        "maxBytes": "16mb", "maxDepth": 128, "maxNodes": 10_000_000, "maxKeys": 1_000_000, "operators": "allow",
+    });
+    // The options are right; the stricter defaults would be the safe side.
+    PayloadConfig::parse("response", Some(&options)).unwrap_or_default()
+}
+
+/// Writes a document without what no schema declares.
+struct Strip<'a, 'd, 'm> {
+    shapes: &'a Shapes,
+    document: &'a Document<'d>,
+    removed: usize,
+    found: &'a mut Found<'m>,
+}
+
+impl Strip<'_, '_, '_> {
+    /// Recursive, which is safe: no tape is deeper than 128.
+    fn value(&mut self, at: u32, applying: &[usize], pointer: &Pointer, out: &mut String) {
+        let applying = self.shapes.in_place(applying, true);
+        match self.document.item(at) {
+            Item::Object(span) => {
+                let closed = applying.iter().any(|shape| shape.declares)
+                    && !applying.iter().any(|shape| shape.open);
+                out.push('{');
+                let mut first = true;
+                for (name, value) in self.document.members(span) {
+                    let mut inner: Vec<usize> =
+                        applying.iter().filter_map(|shape| shape.property(name)).collect();
+                    inner.extend(applying.iter().flat_map(|shape| shape.pattern(name)));
+                    let declared = !inner.is_empty();
+                    if !declared {
+                        inner.extend(applying.iter().filter_map(|shape| shape.additional));
+                    }
+                    let mut here = pointer.clone();
+                    here.key(name);
+                    if closed && !declared {
+                        self.removed += 1;
+                        self.found.push(FieldError {
+                            location: "response",
+                            pointer: here.finish(),
+                            code: "additionalProperties",
+                            detail: "is not declared".to_owned(),
+                        });
+                        continue;
+                    }
+                    if !first {
+                        out.push(',');
+                    }
+                    first = false;
+                    write::string(name, out);
+                    out.push(':');
+                    self.value(value, &inner, &here, out);
+                }
+                out.push('}');
+            }
+            Item::Array(span) => {
+                out.push('[');
+                for (i, value) in self.document.elements(span).enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    let inner: Vec<usize> = applying
+                        .iter()
+                        .filter_map(|shape| shape.prefix.get(i).copied().or(shape.items))
+                        .collect();
+                    let mut here = pointer.clone();
+                    here.index(u32::try_from(i).unwrap_or(u32::MAX));
+                    self.value(value, &inner, &here, out);
+                }
+                out.push(']');
+            }
+            _ => write::scalar(self.document, at, out),
+        }
+    }
+}

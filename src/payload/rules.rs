@@ -1,0 +1,210 @@
+//! What all schemas of a guard share: the default draft, registered schemas, formats and keywords of the application's
+//! own, and its texts for errors.
+
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+use crate::config::raw::{Options, is_function};
+use crate::error::{ConfigCode, ConfigError};
+use crate::payload::json::{TapeJson, TapeNode};
+use crate::payload::keywords::{is_keyword, survey};
+use crate::payload::messages::Messages;
+use crate::payload::schema::draft_of;
+
+/// The options under `payload` that are about schemas; the limits of bodies are [`super::PayloadConfig`].
+#[derive(Debug, Default)]
+pub struct SchemaRules {
+    draft: Option<Draft>,
+    registry: Map<String, Value>,
+    formats: Vec<(Box<str>, Format)>,
+    keywords: Vec<Box<str>>,
+    messages: Arc<Messages>,
+}
+
+/// A format of the application's own.
+#[derive(Debug, Clone)]
+pub(crate) enum Format {
+    /// A pattern, in linear time.
+    Pattern(Arc<Validator<TapeJson>>),
+    /// A function, which the shim asks behind the core.
+    Function,
+}
+
+impl Format {
+    pub(crate) fn accepts(&self, text: &str) -> bool {
+        match self {
+            Self::Pattern(validator) => validator.is_valid(TapeNode::Key(text)),
+            Self::Function => true,
+        }
+    }
+}
+
+/// The drafts, by the names that the option `draft` takes.
+pub(crate) const DRAFTS: &[(&str, Draft)] = &[
+    ("4", Draft::Draft4),
+    ("6", Draft::Draft6),
+    ("7", Draft::Draft7),
+    ("2019-09", Draft::Draft201909),
+    ("2020-12", Draft::Draft202012),
+];
+
+impl SchemaRules {
+    /// The options of `payload` that this reads, which belong to the guard alone.
+    pub const KEYS: &[&str] = &["draft", "schemas", "formats", "keywords", "messages"];
+
+    /// Reads them from the option `payload`; without it, the defaults.
+    ///
+    /// - `draft`: `'4'`, `'6'`, `'7'`, `'2019-09'` or `'2020-12'`, of schemas without `$schema`
+    /// - `schemas`: schemas by their absolute URI, for `$ref`; nothing is ever fetched
+    /// - `formats`: by name a function, a pattern, or `{ source, flags }` as the shim writes a `RegExp`
+    /// - `keywords`: by name a function
+    /// - `messages`: texts by the code of an error, and the same again by language
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
+        let Some(Value::Object(payload)) = value else { return Ok(Self::default()) };
+        let own: Map<String, Value> = payload
+            .iter()
+            .filter(|(key, _)| Self::KEYS.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let own = Value::Object(own);
+        let options = Options::read(path, &own, Self::KEYS)?;
+        let mut rules = Self { draft: options.one_of("draft", DRAFTS)?, ..Self::default() };
+        for (name, value) in members(&options, "keywords")? {
+            rules.keywords.push(keyword(&options.path_of("keywords"), name, value)?);
+        }
+        for (name, value) in members(&options, "formats")? {
+            let path = format!("{}.{name}", options.path_of("formats"));
+            rules.formats.push((name.as_str().into(), format(&path, value)?));
+        }
+        rules.messages =
+            Arc::new(Messages::parse(&options.path_of("messages"), options.get("messages"))?);
+        for (uri, schema) in members(&options, "schemas")? {
+            let path = options.path_of("schemas");
+            if !uri.contains(':') || uri.contains('#') {
+                let error =
+                    ConfigError::invalid(path, "must have absolute URIs without `#` as keys");
+                return Err(error.suggest("write 'https://api.example.com/user.json'"));
+            }
+            if !schema.is_object() {
+                return Err(ConfigError::invalid(path, "must hold schemas that are objects"));
+            }
+            rules.registry.insert(uri.clone(), schema.clone());
+        }
+        rules.judge_registry(&options.path_of("schemas"))?;
+        Ok(rules)
+    }
+
+    /// Refuses these options in the `payload` of a route.
+    pub fn refuse_in_route(path: &str, value: &Value) -> Result<(), ConfigError> {
+        let given = |key: &&&str| value.get(**key).is_some();
+        match Self::KEYS.iter().find(given) {
+            Some(key) => {
+                let error = ConfigError::invalid(
+                    format!("{path}.{key}"),
+                    "is shared by all schemas of a guard",
+                );
+                Err(error.suggest("set it in the `payload` of createGuard"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A registered schema is looked over by itself: a fault in it should not be found by the one who refers to it.
+    fn judge_registry(&self, path: &str) -> Result<(), ConfigError> {
+        for (uri, schema) in &self.registry {
+            let path = format!("{path}['{uri}']");
+            let draft = draft_of(&path, schema, self)?;
+            // Where its references lead is known once somebody refers to it.
+            let mut alone = schema.clone();
+            super::registry::embed(&path, &mut alone, draft, self)?;
+            survey(&path, &alone, draft, self.keywords())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn draft(&self) -> Draft {
+        self.draft.unwrap_or(Draft::Draft202012)
+    }
+
+    pub(crate) fn registry(&self) -> &Map<String, Value> {
+        &self.registry
+    }
+
+    pub(crate) fn formats(&self) -> &[(Box<str>, Format)] {
+        &self.formats
+    }
+
+    pub(crate) fn keywords(&self) -> &[Box<str>] {
+        &self.keywords
+    }
+
+    pub(crate) fn messages(&self) -> &Arc<Messages> {
+        &self.messages
+    }
+}
+
+fn members<'a>(
+    options: &Options<'a>,
+    key: &str,
+) -> Result<impl Iterator<Item = (&'a String, &'a Value)> + use<'a>, ConfigError> {
+    let map = match options.get(key) {
+        None => None,
+        Some(Value::Object(map)) => Some(map),
+        Some(_) => return Err(options.invalid(key, "must be an object")),
+    };
+    Ok(map.into_iter().flatten())
+}
+
+fn keyword(path: &str, name: &str, value: &Value) -> Result<Box<str>, ConfigError> {
+    let path = format!("{path}.{name}");
+    if is_keyword(name) {
+        return Err(ConfigError::invalid(path, "is a keyword already").suggest("take another name"));
+    }
+    if !is_function(value) {
+        let error = ConfigError::invalid(path, "must be a function");
+        return Err(error.suggest("write `(value, argument) => true or false`"));
+    }
+    Ok(name.into())
+}
+
+fn format(path: &str, value: &Value) -> Result<Format, ConfigError> {
+    if is_function(value) {
+        return Ok(Format::Function);
+    }
+    let member = |key| value.get(key).and_then(Value::as_str);
+    let (source, flags) = match value {
+        Value::String(source) if !source.starts_with('\0') => (source.as_str(), ""),
+        Value::Object(_) => {
+            (member("source").unwrap_or_default(), member("flags").unwrap_or_default())
+        }
+        _ => {
+            return Err(ConfigError::invalid(path, "must be a regular expression or a function"));
+        }
+    };
+    if let Some(flag) = flags.chars().find(|flag| !"imsuv".contains(*flag)) {
+        let problem = format!("has the flag '{flag}', which says nothing about one string");
+        return Err(ConfigError::invalid(path, problem).suggest("leave it out"));
+    }
+    // `u` and `v` are how patterns are read in any case.
+    let inline: String = flags.chars().filter(|flag| "ims".contains(*flag)).collect();
+    let pattern =
+        if inline.is_empty() { source.to_owned() } else { format!("(?{inline}:{source})") };
+    let schema = serde_json::json!({ "pattern": pattern });
+    let options = jsonschema::options_for::<TapeJson>()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex())
+        .offline();
+    let Ok(validator) = options.build(&schema) else {
+        let problem = "is a pattern that can't be checked in linear time";
+        let error = ConfigError::new(ConfigCode::InvalidSchema, path, problem);
+        return Err(
+            error.suggest("write it without look-around and backreferences, or give a function")
+        );
+    };
+    Ok(Format::Pattern(Arc::new(validator)))
+}

@@ -1,0 +1,267 @@
+//! The shape of a schema, as a graph: which schema applies to which member. Whoever changes a document before it is
+//! judged (`sanitize`) or before it leaves (`respond`) walks this beside the document.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+use crate::error::ConfigError;
+use crate::payload::json::{TapeJson, TapeNode};
+use crate::payload::keywords::{SANITIZERS, error_at, escaped, is_old, local_pointer};
+use crate::payload::sanitize::Ops;
+
+/// One schema.
+#[derive(Debug, Default)]
+pub(crate) struct Shape {
+    /// What happens to a string that it applies to.
+    pub(crate) ops: Ops,
+    /// Members by name, sorted.
+    pub(crate) properties: Vec<(Box<str>, usize)>,
+    pub(crate) patterns: Vec<(Arc<Validator<TapeJson>>, usize)>,
+    /// What applies to members that are not named, where the schema says so.
+    pub(crate) additional: Option<usize>,
+    /// Whether it has `properties` or `patternProperties`.
+    pub(crate) declares: bool,
+    /// Whether it says that other members are welcome.
+    pub(crate) open: bool,
+    pub(crate) prefix: Vec<usize>,
+    pub(crate) items: Option<usize>,
+    /// Schemas that apply to the same value in any case.
+    pub(crate) also: Vec<usize>,
+    /// Schemas that may apply to the same value.
+    pub(crate) maybe: Vec<usize>,
+}
+
+impl Shape {
+    pub(crate) fn property(&self, name: &str) -> Option<usize> {
+        let at = self.properties.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        self.properties.get(at).map(|(_, shape)| *shape)
+    }
+
+    /// The schemas of the patterns that `name` matches.
+    pub(crate) fn pattern(&self, name: &str) -> impl Iterator<Item = usize> {
+        let fits = |validator: &Validator<TapeJson>| validator.is_valid(TapeNode::Key(name));
+        self.patterns.iter().filter(move |(pattern, _)| fits(pattern)).map(|(_, shape)| *shape)
+    }
+}
+
+/// The shapes of one document of schemas; the first is that of its root.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes(Vec<Shape>);
+
+/// References and compositions are followed this often without a member in between.
+const HOPS: u32 = 16;
+
+impl Shapes {
+    pub(crate) fn of(path: &str, root: &Value, draft: Draft) -> Result<Self, ConfigError> {
+        let mut build = Build { path, root, draft, known: HashMap::new(), shapes: Vec::new() };
+        build.shape(root, "", false)?;
+        Ok(Self(build.shapes))
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&Shape> {
+        self.0.get(at)
+    }
+
+    /// All that apply to a value to which `applying` do: with those that they refer to or are composed of, and with
+    /// `maybe` also those that may apply.
+    pub(crate) fn in_place(&self, applying: &[usize], maybe: bool) -> Vec<&Shape> {
+        let mut all = applying.to_vec();
+        let (mut from, mut hops) = (0, 0);
+        while from < all.len() && hops < HOPS {
+            let until = all.len();
+            for at in from..until {
+                let Some(shape) = all.get(at).and_then(|shape| self.get(*shape)) else { continue };
+                let others = if maybe { shape.maybe.as_slice() } else { &[] };
+                for next in shape.also.iter().chain(others) {
+                    if !all.contains(next) {
+                        all.push(*next);
+                    }
+                }
+            }
+            from = until;
+            hops += 1;
+        }
+        all.iter().filter_map(|shape| self.get(*shape)).collect()
+    }
+
+    /// Whether any of them changes strings.
+    pub(crate) fn sanitizes(&self) -> bool {
+        self.0.iter().any(|shape| !shape.ops.is_empty())
+    }
+}
+
+struct Build<'a> {
+    path: &'a str,
+    root: &'a Value,
+    draft: Draft,
+    /// Shapes by the pointer of their schema and whether it may apply only.
+    known: HashMap<(String, bool), usize>,
+    shapes: Vec<Shape>,
+}
+
+/// Keywords whose schemas apply to a value only where others do, or only to some of its parts.
+const CONDITIONAL: &[&str] =
+    &["anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies"];
+/// Those that say nothing of where a member comes from.
+const NEVER: &[&str] =
+    &["not", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties"];
+
+impl Build<'_> {
+    /// `conditional`: the schema may apply, or not; a sanitizer in it can't be carried out before that is known.
+    fn shape(&mut self, schema: &Value, at: &str, conditional: bool) -> Result<usize, ConfigError> {
+        if let Some(known) = self.known.get(&(at.to_owned(), conditional)) {
+            return Ok(*known);
+        }
+        let index = self.shapes.len();
+        self.known.insert((at.to_owned(), conditional), index);
+        self.shapes.push(Shape::default());
+        let Value::Object(map) = schema else { return Ok(index) };
+        let shape = self.read(map, at, conditional)?;
+        if let Some(slot) = self.shapes.get_mut(index) {
+            *slot = shape;
+        }
+        Ok(index)
+    }
+
+    fn read(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        conditional: bool,
+    ) -> Result<Shape, ConfigError> {
+        let mut shape = Shape::default();
+        if let Some(reference) = map.get("$ref") {
+            // A name that is no pointer leads to where only the validator finds it; nothing is done there.
+            if let Some(pointer) = local_pointer(reference)
+                && let Some(target) = self.root.pointer(&pointer)
+            {
+                shape.also.push(self.shape(target, &pointer, conditional)?);
+            }
+            if is_old(self.draft) {
+                return Ok(shape);
+            }
+        }
+        shape.ops = Ops::of(map);
+        if conditional && !shape.ops.is_empty() {
+            return Err(self.unsure(at));
+        }
+        self.members(map, at, conditional, &mut shape)?;
+        self.elements(map, at, conditional, &mut shape)?;
+        for (i, schema) in list(map.get("allOf")).enumerate() {
+            shape.also.push(self.shape(schema, &format!("{at}/allOf/{i}"), conditional)?);
+        }
+        for key in CONDITIONAL {
+            match map.get(*key) {
+                Some(Value::Array(branches)) => {
+                    for (i, schema) in branches.iter().enumerate() {
+                        shape.maybe.push(self.shape(schema, &format!("{at}/{key}/{i}"), true)?);
+                    }
+                }
+                Some(Value::Object(schemas)) if key.starts_with("depend") => {
+                    for (name, schema) in schemas.iter().filter(|(_, schema)| schema.is_object()) {
+                        let here = format!("{at}/{key}/{}", escaped(name));
+                        shape.maybe.push(self.shape(schema, &here, true)?);
+                    }
+                }
+                Some(schema @ Value::Object(_)) => {
+                    shape.maybe.push(self.shape(schema, &format!("{at}/{key}"), true)?);
+                }
+                _ => {}
+            }
+        }
+        for key in NEVER {
+            if let Some(schema @ Value::Object(_)) = map.get(*key) {
+                let inner = self.shape(schema, &format!("{at}/{key}"), true)?;
+                if key.starts_with("unevaluatedP") {
+                    shape.additional = shape.additional.or(Some(inner));
+                }
+            }
+        }
+        Ok(shape)
+    }
+
+    fn members(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        conditional: bool,
+        shape: &mut Shape,
+    ) -> Result<(), ConfigError> {
+        for (name, schema) in object(map.get("properties")) {
+            let here = format!("{at}/properties/{}", escaped(name));
+            shape.properties.push((name.as_str().into(), self.shape(schema, &here, conditional)?));
+        }
+        shape.properties.sort_unstable();
+        for (pattern, schema) in object(map.get("patternProperties")) {
+            let here = format!("{at}/patternProperties/{}", escaped(pattern));
+            let shape_of = self.shape(schema, &here, true)?;
+            let options = jsonschema::options_for::<TapeJson>()
+                .with_draft(Draft::Draft202012)
+                .with_pattern_options(PatternOptions::regex())
+                .offline();
+            // What the validator refused or asks another engine for is left to it.
+            if let Ok(validator) = options.build(&serde_json::json!({ "pattern": pattern })) {
+                shape.patterns.push((Arc::new(validator), shape_of));
+            } else {
+                shape.open = true;
+            }
+        }
+        shape.declares = map.contains_key("properties") || map.contains_key("patternProperties");
+        for key in ["additionalProperties", "unevaluatedProperties"] {
+            match map.get(key) {
+                Some(Value::Bool(true)) => shape.open = true,
+                Some(schema @ Value::Object(_)) => {
+                    shape.open = true;
+                    if key.starts_with('a') {
+                        let here = format!("{at}/{key}");
+                        shape.additional = Some(self.shape(schema, &here, conditional)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn elements(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        conditional: bool,
+        shape: &mut Shape,
+    ) -> Result<(), ConfigError> {
+        for key in ["prefixItems", "items"] {
+            for (i, schema) in list(map.get(key)).enumerate() {
+                shape.prefix.push(self.shape(schema, &format!("{at}/{key}/{i}"), conditional)?);
+            }
+        }
+        for key in ["items", "additionalItems"] {
+            if let Some(schema @ Value::Object(_)) = map.get(key) {
+                shape.items = Some(self.shape(schema, &format!("{at}/{key}"), conditional)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn unsure(&self, at: &str) -> ConfigError {
+        let error = error_at(
+            self.path,
+            at,
+            &format!("has one of {}, but may apply or not", SANITIZERS.join(", ")),
+        );
+        error.suggest(
+            "write it where the schema applies in every case: not under anyOf, oneOf, if, not, contains or patternProperties; for a string that may be null write { type: ['string', 'null'] }",
+        )
+    }
+}
+
+fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+fn object(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
+}

@@ -1,0 +1,67 @@
+//! A document as JSON text again, after it was changed.
+
+use crate::payload::tape::{Document, Item};
+
+/// The whole document as compact JSON; numbers stay as they were written.
+pub(crate) fn document(document: &Document<'_>) -> String {
+    let mut out = String::with_capacity(document.text().len());
+    value(document, 0, &mut out);
+    out
+}
+
+/// One value. Recursive, which is safe: no tape is deeper than 128.
+pub(crate) fn value(document: &Document<'_>, at: u32, out: &mut String) {
+    match document.item(at) {
+        Item::Object(span) => {
+            out.push('{');
+            for (i, (key, at)) in document.members(span).enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                string(key, out);
+                out.push(':');
+                value(document, at, out);
+            }
+            out.push('}');
+        }
+        Item::Array(span) => {
+            out.push('[');
+            for (i, at) in document.elements(span).enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                value(document, at, out);
+            }
+            out.push(']');
+        }
+        _ => scalar(document, at, out),
+    }
+}
+
+/// A value that has no others in it.
+pub(crate) fn scalar(document: &Document<'_>, at: u32, out: &mut String) {
+    match document.item(at) {
+        Item::String(text) => string(text, out),
+        Item::Number(rec) => out.push_str(document.span_text(rec)),
+        Item::Bool(true) => out.push_str("true"),
+        Item::Bool(false) => out.push_str("false"),
+        _ => out.push_str("null"),
+    }
+}
+
+pub(crate) fn string(text: &str, out: &mut String) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\0'..='\x1f' => {
+                out.push_str("\\u00");
+                let code = u32::from(char);
+                out.extend([code >> 4, code & 15].iter().filter_map(|d| char::from_digit(*d, 16)));
+            }
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+}
