@@ -219,7 +219,7 @@ impl Engine {
             schemas,
             engine: Arc::clone(self),
         };
-        if all && stack.payload.is_none() {
+        if (all || layers == Layers::Payload) && stack.payload.is_none() {
             self.check_body_is_read(&stack)?;
         }
         Ok(stack)
@@ -315,8 +315,8 @@ impl Engine {
         layers: Layers,
     ) -> Result<Option<PayloadConfig>, ConfigError> {
         match (layers, Switch::read(options, "payload")) {
-            (Layers::All, Switch::Off) => Ok(None),
-            (Layers::All, Switch::On(value)) => {
+            (Layers::All | Layers::Payload, Switch::Off) => Ok(None),
+            (Layers::All | Layers::Payload, Switch::On(value)) => {
                 PayloadConfig::parse("payload", Some(value)).map(Some)
             }
             (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),

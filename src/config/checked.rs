@@ -24,7 +24,8 @@ pub(crate) const GUARD_OPTIONS: [&str; 13] = [
 ];
 
 /// What `guard.validate` takes.
-pub(crate) const SCHEMA_OPTIONS: [&str; 4] = ["body", "query", "params", "headers"];
+pub(crate) const SCHEMA_OPTIONS: [&str; 6] =
+    ["body", "query", "params", "headers", "cookies", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
 pub(crate) const ROUTE_OPTIONS: [&str; 9] =

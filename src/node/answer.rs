@@ -124,7 +124,10 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
 pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     let Verdict::Pass { checked, body: true } = verdict else { return false };
     let nothing = |checked: &Checked| {
-        checked.query.is_none() && checked.params.is_none() && checked.headers.is_none()
+        checked.query.is_none()
+            && checked.params.is_none()
+            && checked.headers.is_none()
+            && checked.cookies.is_none()
     };
     let told = x.written
         && (x.identity_written || x.identity.is_none())
@@ -201,8 +204,12 @@ fn push_limits(out: &mut String, x: &Exchange) {
 }
 
 fn push_checked(out: &mut String, checked: &Checked) {
-    let parts =
-        [("query", &checked.query), ("params", &checked.params), ("headers", &checked.headers)];
+    let parts = [
+        ("query", &checked.query),
+        ("params", &checked.params),
+        ("headers", &checked.headers),
+        ("cookies", &checked.cookies),
+    ];
     if parts.iter().all(|(_, json)| json.is_none()) {
         return;
     }

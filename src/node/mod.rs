@@ -17,6 +17,7 @@ pub mod clients;
 pub mod inbox;
 pub mod limits;
 pub mod manage;
+pub mod openapi;
 mod registry;
 pub mod requests;
 pub mod revoke;

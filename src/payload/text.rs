@@ -111,7 +111,7 @@ impl TextSchema {
         let mut form = Form::new(self, 0);
         let mut seen = Vec::new();
         for (name, value) in members {
-            if self.location == "headers" {
+            if matches!(self.location, "headers" | "cookies") {
                 let Some((at, _)) = self.plan.find(name) else { continue };
                 // A header twice is two clients' opinions on one field, or a smuggled one: also where it is a list.
                 if seen.contains(&at) {
@@ -154,6 +154,14 @@ impl<'s, 'q> Form<'s, 'q> {
             self.object.scalar(key, &value, Types::default());
             return Ok(());
         };
+        if field.split {
+            if self.lists.iter().any(|(list, _)| *list == at) {
+                return Err(self.schema.repeated(key));
+            }
+            let trims = self.schema.location == "headers";
+            self.lists.push((at, elements(&value, trims)));
+            return Ok(());
+        }
         if field.is_list() {
             match self.lists.iter_mut().find(|(list, _)| *list == at) {
                 Some((_, values)) => values.push(value),
@@ -192,6 +200,15 @@ impl<'s, 'q> Form<'s, 'q> {
             schema.schema.check(document, schema.location, found);
         })?;
         Ok(text)
+    }
+}
+
+/// The elements of a list that came as one text. A header may have blanks around them (RFC 9110 section 5.6.1).
+fn elements<'q>(value: &Cow<'q, str>, trims: bool) -> Vec<Cow<'q, str>> {
+    let trimmed = |part: &'q str| if trims { part.trim() } else { part };
+    match value {
+        Cow::Borrowed(text) => text.split(',').map(|part| Cow::Borrowed(trimmed(part))).collect(),
+        Cow::Owned(text) => text.split(',').map(|part| Cow::Owned(part.to_owned())).collect(),
     }
 }
 
