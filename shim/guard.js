@@ -7,6 +7,7 @@ const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
 const { validOf } = require('./request.js')
+const { fromOpenApi } = require('./openapi.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -68,6 +69,7 @@ function createGuard(config = {}) {
       handler.valid = (req) => validOf(req, handler)
       return handler
     },
+    fromOpenApi: (doc, options) => fromOpenApi(owner, buildStack, doc, options),
     limits: Object.freeze({
       consume: async (name, key, cost = 1) => limit(native.limitConsume, name, key, count('cost', cost)),
       get: async (name, key) => limit(native.limitGet, name, key),

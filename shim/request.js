@@ -66,6 +66,8 @@ class RequestState {
   raw = null
   /** Whether `req.body` is ours. */
   hasBody = false
+  /** The path parameters that ./openapi.js has found, for the handler that it calls; else those of the router count. */
+  params = undefined
   /** What each validating handler has found. */
   valid = null
   /** Receipts of what may be given back when the response is over. */

@@ -6,7 +6,7 @@
 
 const { GuardError } = require('./errors.js')
 
-const PARTS = ['body', 'query', 'params', 'headers']
+const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 const MAX_ERRORS = 20
 
 // Formats that JSON Schema names; a converted schema may carry others of its library (`starts_with`), which the

@@ -103,7 +103,7 @@ function buildStack(owner, options, only) {
     const counted = state.countedBy(owner)
     let extras
     if (origin !== undefined || wantsParams || counted !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? req.params : undefined, counted })
+      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
   }

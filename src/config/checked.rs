@@ -28,8 +28,9 @@ pub(crate) const SCHEMA_OPTIONS: [&str; 6] =
     ["body", "query", "params", "headers", "cookies", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 9] =
-    ["cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers"];
+pub(crate) const ROUTE_OPTIONS: [&str; 10] = [
+    "cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers", "cookies",
+];
 
 /// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {

@@ -86,6 +86,7 @@ impl<'d> Converter<'d> {
             }
             next += 1;
         }
+        refuse_endless(&self.definitions)?;
         Ok(self.definitions)
     }
 
@@ -409,6 +410,74 @@ impl<'d> Converter<'d> {
         parts
             .chain(target.flatten().map(|at| at.value))
             .any(|part| self.is_read_only(part, depth + 1))
+    }
+}
+
+/// Refuses a schema that refers to itself for the same value: asking it would never end. A schema that refers to itself
+/// for a part of the value, as a tree does, ends with the value.
+fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        No,
+        Open,
+        Done,
+    }
+    let next: Vec<Vec<usize>> = definitions
+        .iter()
+        .map(|definition| {
+            let mut numbers = Vec::new();
+            same_value(&definition.schema, &mut numbers);
+            numbers
+        })
+        .collect();
+    let mut seen = vec![Seen::No; definitions.len()];
+    for start in 0..definitions.len() {
+        // Not recursive: a chain may be as long as the document.
+        let mut open = vec![(start, 0)];
+        while let Some((at, step)) = open.last_mut() {
+            let Some(state) = seen.get_mut(*at) else { break };
+            if *step == 0 && *state != Seen::No {
+                let is_open = *state == Seen::Open;
+                if is_open && let Some(definition) = definitions.get(*at) {
+                    let problem = "refers to itself for the same value, which never ends";
+                    return Err(fault(&definition.pointer, problem));
+                }
+                open.pop();
+                continue;
+            }
+            *state = Seen::Open;
+            let to = next.get(*at).and_then(|numbers| numbers.get(*step)).copied();
+            *step += 1;
+            match to {
+                Some(to) => open.push((to, 0)),
+                None => {
+                    *state = Seen::Done;
+                    open.pop();
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The definitions that a schema applies to the very value that it is asked about.
+fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
+    let Value::Object(map) = schema else { return };
+    for (key, value) in map {
+        match (key.as_str(), value) {
+            ("$ref", Value::String(name)) => {
+                let number = name.strip_prefix("#/$defs/s");
+                numbers.extend(number.and_then(|number| number.parse::<usize>().ok()));
+            }
+            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
+                schemas.iter().for_each(|schema| same_value(schema, numbers));
+            }
+            ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
+                schemas.values().for_each(|schema| same_value(schema, numbers));
+            }
+            ("not" | "if" | "then" | "else", schema) => same_value(schema, numbers),
+            _ => {}
+        }
     }
 }
 

@@ -100,7 +100,9 @@ fn references_lead_anywhere_in_the_document_and_may_be_cycles() {
         } },
         "a/b c": { "type": "object", "properties": { "x": { "type": "integer" } } },
         "Deep": { "$ref": "#/components/schemas/a~1b%20c/properties/x" },
-        "Loop": { "oneOf": [{ "$ref": "#/components/schemas/Loop" }, { "type": "string" }] },
+        "Shared": { "allOf": [{ "$ref": "#/components/schemas/Deep" }, { "$ref": "#/components/schemas/Deep" }] },
+        "Loop": { "oneOf": [{ "$ref": "#/components/schemas/Back" }, { "type": "string" }] },
+        "Back": { "allOf": [{ "$ref": "#/components/schemas/Deep" }, { "not": { "$ref": "#/components/schemas/Loop" } }] },
     });
     for version in ["3.0.0", "3.1.0"] {
         let to = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
@@ -109,6 +111,10 @@ fn references_lead_anywhere_in_the_document_and_may_be_cycles() {
         assert!(!passes(&to("Tree"), &json!({ "children": [{ "children": [1] }] })));
         assert!(passes(&to("Deep"), &json!(1)));
         assert!(!passes(&to("Deep"), &json!("1")));
+        assert!(passes(&to("Shared"), &json!(1)), "twice is no cycle");
+        // For the same value it would never end.
+        let error = read(&with_body(version, &to("Loop"), &schemas)).unwrap_err();
+        assert_eq!(error.path(), "components.schemas.Loop", "{error}");
     }
 }
 
