@@ -73,7 +73,7 @@ for (const [name, express] of expresses) {
     const guard = build()
     const api = guard.fromOpenApi(petstore, { ...petstoreOptions, unknown: 'refuse' })
     const [reads, writes, none, foreign] = await Promise.all([
-      tokenOf(guard, 'pets:read'), tokenOf(guard, 'pets:write'), tokenOf(guard), tokenOf(build({ jwt: { ...jwt, secret: jwt.secret.split('').reverse().join('') } }), 'admin')
+      tokenOf(guard, 'pets:read'), tokenOf(guard, 'pets:write'), tokenOf(guard), tokenOf(build({ jwt: { ...jwt, secret: `${jwt.secret}x` } }), 'admin')
     ])
     const post = (body, more = {}) => json(body, { path: '/v1/pets', ...more, headers: { ...bearer(writes), ...more.headers } })
     const list = (query, headers = {}) => ({ path: `/v1/pets?${query}`, headers })

@@ -229,18 +229,21 @@ class Operation {
     }
     const refused = () => this.#refuse(req, res, hasToken)
     if (waits.length === 0) return refused()
-    this.#ask(req, waits).then(
-      (allowed) => {
-        // While we waited, the client went away or another handler has answered.
-        if (res.writableEnded || res.destroyed) return
-        // What the next handler throws is its own affair, and none of this promise.
-        setImmediate(allowed ? pass : refused)
-      },
-      (error) => {
-        warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${String(error?.message)}`)
-        if (!res.writableEnded) refuse(this.#owner, req, res, 500, 'internal_error', undefined)
-      }
-    )
+    this.#settle(req, res, waits, pass, refused)
+  }
+
+  async #settle(req, res, lists, pass, refused) {
+    let goOn
+    try {
+      goOn = (await this.#ask(req, lists)) ? pass : refused
+    } catch (error) {
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${String(error?.message)}`)
+      goOn = () => refuse(this.#owner, req, res, 500, 'internal_error', undefined)
+    }
+    // While we waited, the client went away or another handler has answered.
+    if (res.writableEnded || res.destroyed) return
+    // What the next handler throws is its own affair, and none of this promise.
+    setImmediate(goOn)
   }
 
   /** Whether one of these lists of functions says yes in full. Only `true` is a yes. */

@@ -29,7 +29,16 @@ pub(crate) const SCHEMA_OPTIONS: [&str; 6] =
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
 pub(crate) const ROUTE_OPTIONS: [&str; 10] = [
-    "cors", "rateLimit", "jwt", "payload", "policy", "body", "query", "params", "headers", "cookies",
+    "cors",
+    "rateLimit",
+    "jwt",
+    "payload",
+    "policy",
+    "body",
+    "query",
+    "params",
+    "headers",
+    "cookies",
 ];
 
 /// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.

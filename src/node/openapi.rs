@@ -71,11 +71,9 @@ pub fn open_api_find(api: u32, method: String, target: String) -> String {
     super::panics::point();
     let found = match self::api(api) {
         Some(api) => api.find(&method, &target),
-        None => Match::Refused(Refusal::new(
-            503,
-            "guard_closed",
-            "the guard of this API is closed",
-        )),
+        None => {
+            Match::Refused(Refusal::new(503, "guard_closed", "the guard of this API is closed"))
+        }
     };
     match found {
         Match::Operation { operation, params } if params.is_empty() => format!("={operation}\n"),

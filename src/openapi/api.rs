@@ -71,12 +71,12 @@ impl Api {
             config: &config,
             converter: &mut converter,
             has_tokens: engine.tokens.is_some(),
-            operations: Vec::new(),
+            read: Vec::new(),
             routes: Vec::new(),
             bases: Vec::new(),
         };
-        all.read()?;
-        let Operations { operations, routes, bases, .. } = all;
+        all.read_all()?;
+        let Operations { read: operations, routes, bases, .. } = all;
         let router = Router::build(&routes)?;
         let mut by_name = HashMap::new();
         for (number, operation) in operations.iter().enumerate() {
@@ -247,8 +247,7 @@ impl Api {
         let problem = error.problem();
         let (pointer, problem) = problem
             .strip_prefix("can't be used: #")
-            .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
-            .unwrap_or(("", problem));
+            .map_or(("", problem), |rest| rest.split_once(' ').unwrap_or((rest, "")));
         let pointer = decode_segment(pointer).unwrap_or_default();
         let placed = ConfigError::new(
             ConfigCode::InvalidSchema,
@@ -265,7 +264,8 @@ impl Api {
         if let Some(rest) = pointer.strip_prefix("/$defs/s") {
             let (number, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let number = number.parse().ok();
-            if let Some(definition) = number.and_then(|number: usize| self.definitions.get(number)) {
+            if let Some(definition) = number.and_then(|number: usize| self.definitions.get(number))
+            {
                 return format!("{}{rest}", definition.pointer);
             }
         }

@@ -64,10 +64,7 @@ impl<'d> Converter<'d> {
     }
 
     /// Turns one schema, and gives the definitions that it refers to by itself.
-    pub(crate) fn convert(
-        &mut self,
-        at: &At<'d>,
-    ) -> Result<(Value, BTreeSet<usize>), ConfigError> {
+    pub(crate) fn convert(&mut self, at: &At<'d>) -> Result<(Value, BTreeSet<usize>), ConfigError> {
         self.refs.clear();
         let schema = self.schema(&at.pointer, at.value, &BTreeSet::new(), 0)?;
         Ok((schema, std::mem::take(&mut self.refs)))
@@ -113,7 +110,7 @@ impl<'d> Converter<'d> {
         if let Some(reference) = map.get("$ref") {
             out.insert("$ref".into(), self.reference(&child(pointer, "$ref"), reference)?);
             if self.document.version == Version::V30 {
-                self.nothing_beside_ref(pointer, map)?;
+                nothing_beside_ref(pointer, map)?;
                 return Ok(Value::Object(out));
             }
         }
@@ -124,8 +121,11 @@ impl<'d> Converter<'d> {
             match keep(self.document.version, key) {
                 Some(Keep::Nothing) => {}
                 Some(Keep::Refused) => {
-                    return Err(fault(&here, "can't be used: it would change what references mean")
-                        .suggest("give the schema a name in components.schemas, and refer to that"));
+                    return Err(fault(
+                        &here,
+                        "can't be used: it would change what references mean",
+                    )
+                    .suggest("give the schema a name in components.schemas, and refer to that"));
                 }
                 // Last of all, since it adds to what other keywords say.
                 Some(Keep::Special) if key == "format" => {}
@@ -140,7 +140,8 @@ impl<'d> Converter<'d> {
                     let mut schemas = Vec::new();
                     for (i, schema) in list(pointer, map, key)?.iter().enumerate() {
                         let here = child(&here, &i.to_string());
-                        let around = if key == "prefixItems" { &BTreeSet::new() } else { &read_only };
+                        let around =
+                            if key == "prefixItems" { &BTreeSet::new() } else { &read_only };
                         schemas.push(self.schema(&here, schema, around, depth + 1)?);
                     }
                     out.insert(key.clone(), Value::Array(schemas));
@@ -199,26 +200,6 @@ impl<'d> Converter<'d> {
         Ok(Value::String(format!("#/$defs/{}", definition_name(number))))
     }
 
-    /// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand there.
-    fn nothing_beside_ref(
-        &self,
-        pointer: &str,
-        map: &Map<String, Value>,
-    ) -> Result<(), ConfigError> {
-        let says = |key: &&String| {
-            let harmless = matches!(keep(Version::V30, key), Some(Keep::Nothing)) && *key != "readOnly";
-            !(harmless || *key == "$ref" || *key == "default" || is_extension(key))
-        };
-        match map.keys().find(says) {
-            None => Ok(()),
-            Some(key) => {
-                let problem = "is ignored beside `$ref` in OpenAPI 3.0, and would check nothing";
-                Err(fault(&child(pointer, key), problem)
-                    .suggest("write allOf: [{ $ref: … }] and keep it beside that"))
-            }
-        }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "one keyword in its surroundings")]
     fn special(
         &mut self,
@@ -233,18 +214,19 @@ impl<'d> Converter<'d> {
         match key {
             "type" => {
                 let kind = type_in_30(here, value)?;
-                let kinds =
-                    if map.get("nullable") == Some(&Value::Bool(true)) { json!([kind, "null"]) } else { kind };
+                let kinds = if map.get("nullable") == Some(&Value::Bool(true)) {
+                    json!([kind, "null"])
+                } else {
+                    kind
+                };
                 out.insert("type".into(), kinds);
             }
             "nullable" if self.document.version == Version::V31 => {
                 return Err(fault(here, "is no keyword of OpenAPI 3.1 and would check nothing")
                     .suggest("write `type: ['string', 'null']`"));
             }
-            "nullable" => {
-                if !value.is_boolean() {
-                    return Err(fault(here, "must be true or false"));
-                }
+            "nullable" if !value.is_boolean() => {
+                return Err(fault(here, "must be true or false"));
             }
             "exclusiveMinimum" | "exclusiveMaximum" => exclusive_in_30(here, key, value, map, out)?,
             "required" => {
@@ -252,9 +234,8 @@ impl<'d> Converter<'d> {
                     return Err(fault(here, "must be a list of names")
                         .suggest("`required: true` is for parameters and bodies"));
                 };
-                let is_sent = |name: &&Value| {
-                    name.as_str().is_none_or(|name| !read_only.contains(name))
-                };
+                let is_sent =
+                    |name: &&Value| name.as_str().is_none_or(|name| !read_only.contains(name));
                 let names: Vec<Value> = names.iter().filter(is_sent).cloned().collect();
                 if !names.is_empty() {
                     out.insert("required".into(), Value::Array(names));
@@ -274,11 +255,9 @@ impl<'d> Converter<'d> {
                 }
                 out.insert("properties".into(), Value::Object(converted));
             }
-            "$schema" => {
-                if dialect_of(here, value)? != self.document.dialect {
-                    return Err(fault(here, "must be the dialect of the whole document")
-                        .suggest("name one dialect in jsonSchemaDialect"));
-                }
+            "$schema" if dialect_of(here, value)? != self.document.dialect => {
+                return Err(fault(here, "must be the dialect of the whole document")
+                    .suggest("name one dialect in jsonSchemaDialect"));
             }
             _ => {}
         }
@@ -306,13 +285,10 @@ impl<'d> Converter<'d> {
         }
     }
 
-    fn members(
-        &mut self,
-        here: &str,
-        value: &'d Value,
-        depth: u32,
-    ) -> Result<Value, ConfigError> {
-        let Value::Object(map) = value else { return Err(fault(here, "must be an object of schemas")) };
+    fn members(&mut self, here: &str, value: &'d Value, depth: u32) -> Result<Value, ConfigError> {
+        let Value::Object(map) = value else {
+            return Err(fault(here, "must be an object of schemas"));
+        };
         let mut out = Map::new();
         for (name, schema) in map {
             let schema = if schema.is_array() {
@@ -383,7 +359,8 @@ impl<'d> Converter<'d> {
         if depth > CHAIN {
             return;
         }
-        for (name, property) in map.get("properties").and_then(Value::as_object).into_iter().flatten()
+        for (name, property) in
+            map.get("properties").and_then(Value::as_object).into_iter().flatten()
         {
             if self.is_read_only(property, 0) {
                 names.insert(name);
@@ -448,12 +425,11 @@ fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
             *state = Seen::Open;
             let to = next.get(*at).and_then(|numbers| numbers.get(*step)).copied();
             *step += 1;
-            match to {
-                Some(to) => open.push((to, 0)),
-                None => {
-                    *state = Seen::Done;
-                    open.pop();
-                }
+            if let Some(to) = to {
+                open.push((to, 0));
+            } else {
+                *state = Seen::Done;
+                open.pop();
             }
         }
     }
@@ -470,13 +446,33 @@ fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
                 numbers.extend(number.and_then(|number| number.parse::<usize>().ok()));
             }
             ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
-                schemas.iter().for_each(|schema| same_value(schema, numbers));
+                for schema in schemas {
+                    same_value(schema, numbers);
+                }
             }
             ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
-                schemas.values().for_each(|schema| same_value(schema, numbers));
+                for schema in schemas.values() {
+                    same_value(schema, numbers);
+                }
             }
             ("not" | "if" | "then" | "else", schema) => same_value(schema, numbers),
             _ => {}
+        }
+    }
+}
+
+/// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand there.
+fn nothing_beside_ref(pointer: &str, map: &Map<String, Value>) -> Result<(), ConfigError> {
+    let says = |key: &&String| {
+        let harmless = matches!(keep(Version::V30, key), Some(Keep::Nothing)) && *key != "readOnly";
+        !(harmless || *key == "$ref" || *key == "default" || is_extension(key))
+    };
+    match map.keys().find(says) {
+        None => Ok(()),
+        Some(key) => {
+            let problem = "is ignored beside `$ref` in OpenAPI 3.0, and would check nothing";
+            Err(fault(&child(pointer, key), problem)
+                .suggest("write allOf: [{ $ref: … }] and keep it beside that"))
         }
     }
 }
@@ -503,7 +499,9 @@ fn type_in_30(here: &str, value: &Value) -> Result<Value, ConfigError> {
             let error = fault(here, "is no type");
             Err(match nearest(name, TYPES) {
                 Some(name) => error.suggest(format!("did you mean '{name}'?")),
-                None => error.suggest("the types are array, boolean, integer, number, object, string"),
+                None => {
+                    error.suggest("the types are array, boolean, integer, number, object, string")
+                }
             })
         }
         None => Err(fault(here, "must be one type in OpenAPI 3.0")

@@ -50,7 +50,8 @@ const ROOT: &[&str] = &[
 impl<'d> Document<'d> {
     pub(crate) fn read(value: &'d Value) -> Result<Self, ConfigError> {
         let Value::Object(root) = value else {
-            let problem = format!("must be an OpenAPI document as an object, not {}", describe(value));
+            let problem =
+                format!("must be an OpenAPI document as an object, not {}", describe(value));
             return Err(ConfigError::new(ConfigCode::InvalidOpenApi, "doc", problem)
                 .suggest("parse it first, with JSON.parse or a YAML parser"));
         };

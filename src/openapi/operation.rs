@@ -73,12 +73,33 @@ const METHODS: &[(&str, &str)] = &[
     ("trace", "TRACE"),
 ];
 const PATH_FIELDS: &[&str] = &[
-    "$ref", "summary", "description", "get", "put", "post", "delete", "options", "head", "patch",
-    "trace", "servers", "parameters",
+    "$ref",
+    "summary",
+    "description",
+    "get",
+    "put",
+    "post",
+    "delete",
+    "options",
+    "head",
+    "patch",
+    "trace",
+    "servers",
+    "parameters",
 ];
 const OPERATION_FIELDS: &[&str] = &[
-    "tags", "summary", "description", "externalDocs", "operationId", "parameters", "requestBody",
-    "responses", "callbacks", "deprecated", "security", "servers",
+    "tags",
+    "summary",
+    "description",
+    "externalDocs",
+    "operationId",
+    "parameters",
+    "requestBody",
+    "responses",
+    "callbacks",
+    "deprecated",
+    "security",
+    "servers",
 ];
 
 /// Reads all operations, and the routes that lead to them.
@@ -87,20 +108,22 @@ pub(crate) struct Operations<'r, 'd> {
     pub(crate) config: &'r OpenApiConfig,
     pub(crate) converter: &'r mut Converter<'d>,
     pub(crate) has_tokens: bool,
-    pub(crate) operations: Vec<Operation>,
+    pub(crate) read: Vec<Operation>,
     pub(crate) routes: Vec<Route>,
     /// What stands before the paths, each once.
     pub(crate) bases: Vec<String>,
 }
 
 impl<'d> Operations<'_, 'd> {
-    pub(crate) fn read(&mut self) -> Result<(), ConfigError> {
+    pub(crate) fn read_all(&mut self) -> Result<(), ConfigError> {
         let paths = self.document.root.get("paths");
         let paths = paths.map(|paths| object("/paths", paths, "paths with their operations"));
-        for (path, item) in paths.transpose()?.into_iter().flatten().filter(|(path, _)| !path.starts_with("x-")) {
+        for (path, item) in
+            paths.transpose()?.into_iter().flatten().filter(|(path, _)| !path.starts_with("x-"))
+        {
             self.path(path, At { pointer: child("/paths", path), value: item })?;
         }
-        if self.operations.is_empty() {
+        if self.read.is_empty() {
             return Err(fault("/paths", "has no operation, so nothing would be guarded"));
         }
         self.same_ids()
@@ -110,9 +133,13 @@ impl<'d> Operations<'_, 'd> {
         let place = at.pointer.clone();
         let is_method = |key: &str| METHODS.iter().any(|(name, _)| *name == key);
         if at.value.get("$ref").is_some()
-            && let Some(key) = at.value.as_object().and_then(|map| map.keys().find(|key| is_method(key)))
+            && let Some(key) =
+                at.value.as_object().and_then(|map| map.keys().find(|key| is_method(key)))
         {
-            return Err(fault(&child(&place, key), "stands beside `$ref`, and nobody knows which of both counts"));
+            return Err(fault(
+                &child(&place, key),
+                "stands beside `$ref`, and nobody knows which of both counts",
+            ));
         }
         let at = self.document.resolve(at)?;
         let map = object(&at.pointer, at.value, "a path with its operations")?;
@@ -127,17 +154,16 @@ impl<'d> Operations<'_, 'd> {
             known_fields(&pointer, operation, OPERATION_FIELDS)?;
             let base = self.base(&[(&pointer, operation), (&at.pointer, map)])?;
             let template = Template::parse(&place, &base, path)?;
-            let number = self.operations.len();
-            let read = self.operation(path, method, pointer, operation, &shared, &template.names)?;
-            self.operations.push(read);
+            let number = self.read.len();
+            let read =
+                self.operation(path, method, pointer, operation, &shared, &template.names)?;
+            self.read.push(read);
             let entry = ((*method).to_owned(), number);
-            match routes.iter_mut().find(|(known, _)| *known == base) {
-                Some((_, route)) => route.operations.push(entry),
-                None => {
-                    let route =
-                        Route { template, pointer: place.clone(), operations: vec![entry] };
-                    routes.push((base.clone(), route));
-                }
+            if let Some((_, route)) = routes.iter_mut().find(|(known, _)| *known == base) {
+                route.operations.push(entry);
+            } else {
+                let route = Route { template, pointer: place.clone(), operations: vec![entry] };
+                routes.push((base.clone(), route));
             }
             if !self.bases.contains(&base) {
                 self.bases.push(base);
@@ -182,7 +208,7 @@ impl<'d> Operations<'_, 'd> {
 
     fn same_ids(&self) -> Result<(), ConfigError> {
         let mut ids = std::collections::HashSet::new();
-        for operation in &self.operations {
+        for operation in &self.read {
             if let Some(id) = &operation.id
                 && !ids.insert(id)
             {
@@ -209,8 +235,11 @@ impl<'d> Operations<'_, 'd> {
             for (i, server) in servers.iter().enumerate() {
                 let path = server_path(&child(&place, &i.to_string()), server)?;
                 if base.as_ref().is_some_and(|base| *base != path) {
-                    return Err(fault(&place, "have different paths, and any of them may be the one that is served here")
-                        .suggest("say which one with the option `basePath`"));
+                    return Err(fault(
+                        &place,
+                        "have different paths, and any of them may be the one that is served here",
+                    )
+                    .suggest("say which one with the option `basePath`"));
                 }
                 base = Some(path);
             }

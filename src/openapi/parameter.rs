@@ -78,7 +78,9 @@ impl<'d> Reader<'_, 'd> {
         for name in names {
             if !parameters.iter().any(|p| p.location == "path" && p.name == *name) {
                 return Err(fault(pointer, format!("has no path parameter for `{{{name}}}`"))
-                    .suggest(format!("add {{ name: '{name}', in: 'path', required: true, schema }}")));
+                    .suggest(format!(
+                        "add {{ name: '{name}', in: 'path', required: true, schema }}"
+                    )));
             }
         }
         let place = child(pointer, "parameters");
@@ -131,11 +133,7 @@ impl<'d> Reader<'_, 'd> {
     }
 
     /// The parameters of the path that the operation does not have itself, and its own.
-    fn merged(
-        &self,
-        shared: &[At<'d>],
-        own: &[At<'d>],
-    ) -> Result<Vec<Parameter<'d>>, ConfigError> {
+    fn merged(&self, shared: &[At<'d>], own: &[At<'d>]) -> Result<Vec<Parameter<'d>>, ConfigError> {
         let read = |list: &[At<'d>]| {
             let mut parameters: Vec<Parameter<'d>> = Vec::new();
             for at in list {
@@ -165,7 +163,8 @@ impl<'d> Reader<'_, 'd> {
         let location = text(&at.pointer, map, "in")?.ok_or_else(|| missing("in"))?;
         let Some(location) = LOCATIONS.iter().find(|known| **known == location) else {
             let error = fault(&child(&at.pointer, "in"), "is no place for a parameter");
-            return Err(error.suggest("write 'query', 'path', 'header' or 'cookie'; a body is `requestBody`"));
+            return Err(error
+                .suggest("write 'query', 'path', 'header' or 'cookie'; a body is `requestBody`"));
         };
         if name.is_empty() || name.starts_with('\0') {
             return Err(fault(&child(&at.pointer, "name"), "must not be empty"));
@@ -184,7 +183,6 @@ impl<'d> Reader<'_, 'd> {
     }
 
     /// The schema of one parameter, as a property of its group.
-    #[expect(clippy::type_complexity, reason = "an error of the document, or a form that is not read")]
     fn property(
         &mut self,
         parameter: &Parameter<'d>,
@@ -252,8 +250,10 @@ impl<'d> Reader<'_, 'd> {
 
     /// The schemas that apply to the same value.
     fn in_place(&self, schema: &'d Value) -> Vec<&'d Value> {
-        let target = schema.get("$ref").and_then(|reference| self.document.target("", reference).ok());
-        let lists = ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
+        let target =
+            schema.get("$ref").and_then(|reference| self.document.target("", reference).ok());
+        let lists =
+            ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
         target.flatten().map(|at| at.value).into_iter().chain(lists.flatten()).collect()
     }
 
@@ -355,10 +355,7 @@ impl Group {
             "header" => parameter.name.to_ascii_lowercase(),
             _ => parameter.name.to_owned(),
         };
-        self.places.push((
-            child("/properties", &name),
-            child(&parameter.at.pointer, "schema"),
-        ));
+        self.places.push((child("/properties", &name), child(&parameter.at.pointer, "schema")));
         if parameter.required {
             self.required.push(name.clone().into());
         }

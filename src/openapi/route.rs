@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use super::document::fault;
+use super::document::{fault, shown};
 use crate::error::ConfigError;
 use crate::request::decode_segment;
 
@@ -100,7 +100,10 @@ impl Template {
         let Some((before, rest)) = raw.split_once('{') else {
             let text = literal(pointer, raw)?;
             if matches!(text.as_str(), "" | "." | "..") {
-                return Err(fault(pointer, "has a segment that no request can have: it is empty or has only dots"));
+                return Err(fault(
+                    pointer,
+                    "has a segment that no request can have: it is empty or has only dots",
+                ));
             }
             self.segments.push(Segment::Literal(text));
             return Ok(());
@@ -161,7 +164,11 @@ fn relation(first: &Segment, second: &Segment) -> Relation {
         (Literal(a), Literal(b)) if a == b => Relation::Same,
         (Literal(_), Literal(_)) => Relation::Apart,
         (Literal(text), Affix(before, behind)) => {
-            if inner(text, before, behind).is_some() { Relation::First } else { Relation::Apart }
+            if inner(text, before, behind).is_some() {
+                Relation::First
+            } else {
+                Relation::Apart
+            }
         }
         (Affix(..), Literal(_)) => match relation(second, first) {
             Relation::First => Relation::Second,
@@ -201,7 +208,7 @@ impl Router {
             if let Some(other) = known.insert(&route.template.segments, route) {
                 let problem = format!(
                     "is the same path as `{}`, since names of parameters, ASCII case and a trailing slash make no difference",
-                    super::document::shown(&other.pointer)
+                    shown(&other.pointer)
                 );
                 return Err(fault(&route.pointer, problem));
             }
@@ -217,14 +224,15 @@ impl Router {
                 }
             }
         }
-        let mut router = Self { nodes: vec![Node::default()] };
+        let mut tree = Self { nodes: vec![Node::default()] };
         for route in routes {
-            router.insert(route);
+            tree.insert(route);
         }
-        for node in &mut router.nodes {
-            node.affixes.sort_by_key(|(before, behind, _)| std::cmp::Reverse(before.len() + behind.len()));
+        for node in &mut tree.nodes {
+            node.affixes
+                .sort_by_key(|(before, behind, _)| std::cmp::Reverse(before.len() + behind.len()));
         }
-        Ok(router)
+        Ok(tree)
     }
 
     fn insert(&mut self, route: &Route) {
@@ -237,13 +245,11 @@ impl Router {
                 Segment::Any => *node.any.get_or_insert(next),
                 Segment::Affix(before, behind) => {
                     let same = |(a, b, _): &&(String, String, usize)| a == before && b == behind;
-                    match node.affixes.iter().find(same) {
-                        Some((_, _, at)) => *at,
-                        None => {
-                            node.affixes.push((before.clone(), behind.clone(), next));
-                            next
-                        }
-                    }
+                    let known = node.affixes.iter().find(same).map(|(_, _, at)| *at);
+                    known.unwrap_or_else(|| {
+                        node.affixes.push((before.clone(), behind.clone(), next));
+                        next
+                    })
                 }
             };
             if at == next {
@@ -302,9 +308,10 @@ impl<'r, 's> Search<'r, 's, '_> {
         if let Some(leaf) = literal.and_then(|next| self.walk(*next, rest)) {
             return Some(leaf);
         }
-        let affixes = node.affixes.iter().filter_map(|(before, behind, next)| {
-            Some((inner(segment, before, behind)?, *next))
-        });
+        let affixes = node
+            .affixes
+            .iter()
+            .filter_map(|(before, behind, next)| Some((inner(segment, before, behind)?, *next)));
         let any = node.any.map(|next| (segment.as_str(), next));
         for (value, next) in affixes.chain(any) {
             self.values.push(value);
@@ -352,14 +359,14 @@ fn refuse_crossing(
         return Ok(());
     }
     let has = |route: &Route, method: &str| {
-        route.operations.iter().any(|(own, _)| {
-            own == method || method == "HEAD" && own == "GET"
-        })
+        route.operations.iter().any(|(own, _)| own == method || method == "HEAD" && own == "GET")
     };
-    let mut shared =
-        first.operations.iter().map(|(method, _)| method.as_str()).chain(["HEAD"]).filter(|method| {
-            has(first, method) && has(second, method)
-        });
+    let mut shared = first
+        .operations
+        .iter()
+        .map(|(method, _)| method.as_str())
+        .chain(["HEAD"])
+        .filter(|method| has(first, method) && has(second, method));
     // A path for just what fits both decides it.
     let between: Vec<Segment> = first
         .template
@@ -369,16 +376,13 @@ fn refuse_crossing(
         .map(|(a, b)| if relation(a, b) == Relation::Second { b.clone() } else { a.clone() })
         .collect();
     let between = known.get(between.as_slice()).filter(|_| !crosses);
-    match shared.find(|method| !between.is_some_and(|route| has(route, method))) {
-        None => Ok(()),
-        Some(_) => {
-            let problem = format!(
-                "and `{}` both fit some requests, and neither is the more literal one",
-                super::document::shown(&second.pointer)
-            );
-            Err(fault(&first.pointer, problem).suggest(
-                "change one of them, or describe the path that fits both",
-            ))
-        }
+    if shared.all(|method| between.is_some_and(|route| has(route, method))) {
+        return Ok(());
     }
+    let problem = format!(
+        "and `{}` both fit some requests, and neither is the more literal one",
+        shown(&second.pointer)
+    );
+    let advice = "change one of them, or describe the path that fits both";
+    Err(fault(&first.pointer, problem).suggest(advice))
 }

@@ -106,7 +106,9 @@ pub(crate) fn read(
                     )));
                 }
                 Some(SchemeUse::Token) if !has_tokens => {
-                    let problem = format!("demands a token by the scheme `{name}`, and the guard has no `jwt`");
+                    let problem = format!(
+                        "demands a token by the scheme `{name}`, and the guard has no `jwt`"
+                    );
                     return Err(fault(&here, problem).suggest(
                         "give the guard `jwt`, or map the scheme with the option `security`",
                     ));
@@ -177,8 +179,7 @@ fn http(
     let is_token = !name.is_empty()
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c));
     if !is_token {
-        return Err(fault(&child(&at.pointer, "scheme"), "must be there")
-            .suggest("write 'bearer'"));
+        return Err(fault(&child(&at.pointer, "scheme"), "must be there").suggest("write 'bearer'"));
     }
     if name.eq_ignore_ascii_case("bearer") {
         return Ok((Some(SchemeUse::Token), "Bearer".to_owned(), "http bearer"));

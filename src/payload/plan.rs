@@ -125,7 +125,13 @@ impl Plan {
         let known = self.fields.iter().position(|field| &*field.name == name);
         let at = known.unwrap_or_else(|| {
             let (types, items) = (Types::default(), Types::default());
-            self.fields.push(Field { name: name.into(), types, items, default: None, split: false });
+            self.fields.push(Field {
+                name: name.into(),
+                types,
+                items,
+                default: None,
+                split: false,
+            });
             self.fields.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]

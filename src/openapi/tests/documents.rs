@@ -10,7 +10,8 @@ use crate::openapi::{Api, BodyKind, Demand};
 /// A document with one operation, `POST /things/{id}`, that has these members.
 fn operation(version: &str, members: &Value) -> Value {
     let mut operation = members.clone();
-    let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "integer" } });
+    let id =
+        json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "integer" } });
     let own = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
     operation["parameters"] = own.into_iter().chain([id]).collect();
     document(version, &json!({ "/things/{id}": { "post": operation } }))
@@ -30,7 +31,11 @@ fn only_versions_that_are_read_are_read() {
     }
     for version in ["2.0", "3.0", "3.2.0", "3.1", "4.0.0", "3.0.x", "3.1.0-rc0", "", "30.0"] {
         let error = read(&document(version, &paths)).unwrap_err();
-        assert_eq!((error.path(), error.code().as_str()), ("openapi", "ERR_INVALID_OPENAPI"), "{version}");
+        assert_eq!(
+            (error.path(), error.code().as_str()),
+            ("openapi", "ERR_INVALID_OPENAPI"),
+            "{version}"
+        );
     }
     for (broken, path) in [
         (json!("openapi: 3.0.0"), "doc"),
@@ -55,24 +60,86 @@ fn misspelt_fields_and_loose_ends_are_refused_at_their_place() {
     let at = "paths./things/{id}.post";
     for (members, path, words) in [
         (json!({ "paramters": [] }), ".paramters", "did you mean `parameters`?"),
-        (json!({ "requestBody": { "content": { "application/json": { "shema": {} } } } }), ".requestBody.content.application/json.shema", "did you mean `schema`?"),
+        (
+            json!({ "requestBody": { "content": { "application/json": { "shema": {} } } } }),
+            ".requestBody.content.application/json.shema",
+            "did you mean `schema`?",
+        ),
         (json!({ "requestBody": { "content": {} } }), ".requestBody.content", "at least one"),
-        (json!({ "requestBody": { "content": { "json": {} } } }), ".requestBody.content.json", "no media type"),
-        (json!({ "requestBody": { "$ref": "#/components/requestBodies/X" } }), ".requestBody.$ref", "leads nowhere"),
-        (json!({ "requestBody": { "required": "yes", "content": { "application/json": {} } } }), ".requestBody.required", "true or false"),
+        (
+            json!({ "requestBody": { "content": { "json": {} } } }),
+            ".requestBody.content.json",
+            "no media type",
+        ),
+        (
+            json!({ "requestBody": { "$ref": "#/components/requestBodies/X" } }),
+            ".requestBody.$ref",
+            "leads nowhere",
+        ),
+        (
+            json!({ "requestBody": { "required": "yes", "content": { "application/json": {} } } }),
+            ".requestBody.required",
+            "true or false",
+        ),
         (query(&json!({ "name": "q" })), ".parameters.0", "must have a `schema`"),
         (query(&json!({ "schema": {} })), ".parameters.0.name", "must be there"),
-        (query(&json!({ "name": "q", "schema": {}, "style": "fom" })), ".parameters.0.style", "did you mean 'form'?"),
-        (query(&json!({ "name": "q", "schema": {}, "style": "deepObject" })), ".parameters.0", "unreadable: 'pass'"),
-        (query(&json!({ "name": "q", "schema": { "type": "array", "items": {} }, "style": "pipeDelimited" })), ".parameters.0", "its style"),
-        (query(&json!({ "name": "q", "schema": { "type": "object" } })), ".parameters.0", "an object"),
-        (query(&json!({ "name": "q", "content": { "application/json": {} } })), ".parameters.0", "`content`"),
-        (query(&json!({ "name": "q", "schema": { "type": "integer", "default": "x" } })), ".parameters", "default for `q`"),
-        (json!({ "parameters": [{ "name": "a", "in": "body", "schema": {} }] }), ".parameters.0.in", "requestBody"),
-        (json!({ "parameters": [{ "name": "b", "in": "path", "required": true, "schema": {} }] }), ".parameters.0", "is not in the path"),
-        (json!({ "parameters": [{ "name": "b", "in": "path", "schema": {} }] }), ".parameters.0.required", "must be true"),
-        (json!({ "parameters": [{ "name": "q", "in": "query", "schema": {} }, { "name": "q", "in": "query", "schema": {} }] }), ".parameters.1", "twice"),
-        (json!({ "parameters": [{ "name": "c", "in": "cookie", "schema": { "type": "array", "items": {} } }] }), ".parameters.0", "explode"),
+        (
+            query(&json!({ "name": "q", "schema": {}, "style": "fom" })),
+            ".parameters.0.style",
+            "did you mean 'form'?",
+        ),
+        (
+            query(&json!({ "name": "q", "schema": {}, "style": "deepObject" })),
+            ".parameters.0",
+            "unreadable: 'pass'",
+        ),
+        (
+            query(
+                &json!({ "name": "q", "schema": { "type": "array", "items": {} }, "style": "pipeDelimited" }),
+            ),
+            ".parameters.0",
+            "its style",
+        ),
+        (
+            query(&json!({ "name": "q", "schema": { "type": "object" } })),
+            ".parameters.0",
+            "an object",
+        ),
+        (
+            query(&json!({ "name": "q", "content": { "application/json": {} } })),
+            ".parameters.0",
+            "`content`",
+        ),
+        (
+            query(&json!({ "name": "q", "schema": { "type": "integer", "default": "x" } })),
+            ".parameters",
+            "default for `q`",
+        ),
+        (
+            json!({ "parameters": [{ "name": "a", "in": "body", "schema": {} }] }),
+            ".parameters.0.in",
+            "requestBody",
+        ),
+        (
+            json!({ "parameters": [{ "name": "b", "in": "path", "required": true, "schema": {} }] }),
+            ".parameters.0",
+            "is not in the path",
+        ),
+        (
+            json!({ "parameters": [{ "name": "b", "in": "path", "schema": {} }] }),
+            ".parameters.0.required",
+            "must be true",
+        ),
+        (
+            json!({ "parameters": [{ "name": "q", "in": "query", "schema": {} }, { "name": "q", "in": "query", "schema": {} }] }),
+            ".parameters.1",
+            "twice",
+        ),
+        (
+            json!({ "parameters": [{ "name": "c", "in": "cookie", "schema": { "type": "array", "items": {} } }] }),
+            ".parameters.0",
+            "explode",
+        ),
         (json!({ "parameters": {} }), ".parameters", ""),
         (json!({ "security": [{ "nope": [] }] }), ".security.0.nope", "names no scheme"),
         (json!({ "security": {} }), ".security", "list of alternatives"),
@@ -86,9 +153,14 @@ fn misspelt_fields_and_loose_ends_are_refused_at_their_place() {
         assert_eq!(error.path(), format!("{at}{path}"), "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
     let missing = document("3.1.0", &json!({ "/a/{id}": { "get": { "responses": {} } } }));
     assert!(read(&missing).unwrap_err().to_string().contains("no path parameter for `{id}`"));
-    let twice = json!({ "/a": { "get": { "operationId": "x" } }, "/b": { "get": { "operationId": "x" } } });
+    let twice =
+        json!({ "/a": { "get": { "operationId": "x" } }, "/b": { "get": { "operationId": "x" } } });
     assert_eq!(read(&document("3.1.0", &twice)).unwrap_err().path(), "paths./b.get.operationId");
     let circle = json!({ "/a": { "$ref": "#/paths/~1a" } });
     assert!(read(&document("3.1.0", &circle)).unwrap_err().to_string().contains("back to itself"));
@@ -96,14 +168,17 @@ fn misspelt_fields_and_loose_ends_are_refused_at_their_place() {
 
 #[test]
 fn parameters_of_the_path_are_shared_and_those_of_the_operation_win() {
-    let mut document = document("3.0.0", &json!({ "/things/{id}": {
+    let mut document = document(
+        "3.0.0",
+        &json!({ "/things/{id}": {
         "parameters": [
             { "name": "id", "in": "path", "required": true, "schema": { "type": "integer" } },
             { "$ref": "#/components/parameters/Limit" },
         ],
         "get": { "parameters": [{ "name": "limit", "in": "query", "schema": { "type": "string" } }] },
         "put": {},
-    } }));
+    } }),
+    );
     document["components"] = json!({
         "parameters": { "Limit": { "name": "limit", "in": "query", "required": true, "schema": { "$ref": "#/components/schemas/Limit" } } },
         "schemas": { "Limit": { "type": "integer", "maximum": 100, "default": 20 } },
@@ -122,7 +197,8 @@ fn parameters_of_the_path_are_shared_and_those_of_the_operation_win() {
 #[test]
 fn headers_go_by_lower_case_and_what_is_said_elsewhere_is_left_out() {
     let header = |name: &str| json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } });
-    let members = json!({ "parameters": [header("X-Tenant"), header("Authorization"), header("accept")] });
+    let members =
+        json!({ "parameters": [header("X-Tenant"), header("Authorization"), header("accept")] });
     let api = read(&operation("3.1.0", &members)).unwrap();
     let schemas = api.schemas(0, None).unwrap();
     assert_eq!(schemas["headers"]["required"], json!(["x-tenant"]));
@@ -140,11 +216,14 @@ fn bodies_that_are_not_read_need_an_option() {
     assert!(error.path().ends_with("content.multipart/form-data"), "{error}");
     let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
     let media: Vec<_> = api.operations()[0].media().collect();
-    assert_eq!(media, [
-        ("application/json", BodyKind::Json),
-        ("multipart/form-data", BodyKind::Unread),
-        ("*/*", BodyKind::Json),
-    ]);
+    assert_eq!(
+        media,
+        [
+            ("application/json", BodyKind::Json),
+            ("multipart/form-data", BodyKind::Unread),
+            ("*/*", BodyKind::Json),
+        ]
+    );
     assert_eq!(api.schemas(0, Some(1)).unwrap()["payload"], json!(false));
     assert_eq!(api.schemas(0, Some(2)).unwrap()["body"], json!(true));
     assert_eq!(api.schemas(0, Some(3)), None);
@@ -152,7 +231,10 @@ fn bodies_that_are_not_read_need_an_option() {
 
 #[test]
 fn a_query_that_holds_what_is_not_read_is_not_checked_where_that_was_asked_for() {
-    let document = operation("3.0.0", &query(&json!({ "name": "filter", "style": "deepObject", "schema": { "type": "object" } })));
+    let document = operation(
+        "3.0.0",
+        &query(&json!({ "name": "filter", "style": "deepObject", "schema": { "type": "object" } })),
+    );
     let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
     assert_eq!(api.schemas(0, None).unwrap().get("query"), None);
 }
@@ -173,18 +255,32 @@ fn secured(security: &Value) -> Value {
 
 #[test]
 fn every_scheme_is_carried_out_or_mapped_or_an_error() {
-    let token = |scopes: &[&str]| Demand::Token { scopes: scopes.iter().map(|&s| s.to_owned()).collect() };
-    let function = |scheme: &str| Demand::Function { scheme: scheme.to_owned(), scopes: Vec::new() };
+    let token =
+        |scopes: &[&str]| Demand::Token { scopes: scopes.iter().map(|&s| s.to_owned()).collect() };
+    let function =
+        |scheme: &str| Demand::Function { scheme: scheme.to_owned(), scopes: Vec::new() };
     let all = json!({ "security": { "key": "\0function", "queryKey": "\0function", "basic": "token", "mtls": false } });
     for (security, options, wanted) in [
         (json!([]), json!({}), vec![]),
         (json!([{}]), json!({}), vec![vec![]]),
         (json!([{ "bearer": [] }]), json!({}), vec![vec![token(&[])]]),
-        (json!([{ "oauth": ["read", "write"] }, { "oidc": ["admin"] }]), json!({}), vec![vec![token(&["read", "write"])], vec![token(&["admin"])]]),
-        (json!([{ "bearer": [], "key": [] }]), all.clone(), vec![vec![token(&[]), function("key")]]),
+        (
+            json!([{ "oauth": ["read", "write"] }, { "oidc": ["admin"] }]),
+            json!({}),
+            vec![vec![token(&["read", "write"])], vec![token(&["admin"])]],
+        ),
+        (
+            json!([{ "bearer": [], "key": [] }]),
+            all.clone(),
+            vec![vec![token(&[]), function("key")]],
+        ),
         (json!([{ "basic": [] }]), all.clone(), vec![vec![token(&[])]]),
         (json!([{ "mtls": [] }]), all.clone(), vec![vec![]]),
-        (json!([{ "bearer": [] }]), json!({ "security": { "bearer": "\0function" } }), vec![vec![function("bearer")]]),
+        (
+            json!([{ "bearer": [] }]),
+            json!({ "security": { "bearer": "\0function" } }),
+            vec![vec![function("bearer")]],
+        ),
     ] {
         let api = Api::read(&engine(), &secured(&security), &options).unwrap();
         assert_eq!(api.operations()[0].alternatives(), wanted, "{security}");
@@ -230,24 +326,84 @@ fn an_operation_is_found_by_its_name() {
 /// JSON that is mostly made of the words of documents.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
-        "string", "object", "array", "integer", "#/components/schemas/A", "#/paths", "#", "#/a", "x:y", "query", "path",
-        "header", "cookie", "form", "simple", "id", "", "int32", "byte", "3.0.0", "3.1.0", "/v1", "http://[", "{", "\0function",
+        "string",
+        "object",
+        "array",
+        "integer",
+        "#/components/schemas/A",
+        "#/paths",
+        "#",
+        "#/a",
+        "x:y",
+        "query",
+        "path",
+        "header",
+        "cookie",
+        "form",
+        "simple",
+        "id",
+        "",
+        "int32",
+        "byte",
+        "3.0.0",
+        "3.1.0",
+        "/v1",
+        "http://[",
+        "{",
+        "\0function",
     ]);
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), (-3..300_i64).prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3..300_i64).prop_map(Value::from),
         word.prop_map(Value::from),
     ];
     let key = prop::sample::select(vec![
-        "$ref", "schema", "schemas", "properties", "items", "allOf", "oneOf", "type", "format", "nullable", "required",
-        "readOnly", "enum", "default", "minimum", "exclusiveMinimum", "additionalProperties", "parameters", "name", "in",
-        "style", "explode", "content", "application/json", "requestBody", "security", "servers", "url", "get", "post", "id",
-        "A", "x-y", "$schema", "pattern", "a{b", "",
+        "$ref",
+        "schema",
+        "schemas",
+        "properties",
+        "items",
+        "allOf",
+        "oneOf",
+        "type",
+        "format",
+        "nullable",
+        "required",
+        "readOnly",
+        "enum",
+        "default",
+        "minimum",
+        "exclusiveMinimum",
+        "additionalProperties",
+        "parameters",
+        "name",
+        "in",
+        "style",
+        "explode",
+        "content",
+        "application/json",
+        "requestBody",
+        "security",
+        "servers",
+        "url",
+        "get",
+        "post",
+        "id",
+        "A",
+        "x-y",
+        "$schema",
+        "pattern",
+        "a{b",
+        "",
     ]);
     leaf.prop_recursive(6, 64, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::hash_map(key.clone(), inner, 0..5).prop_map(|map| {
-                Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>())
+                Value::Object(
+                    map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>(),
+                )
             }),
         ]
     })

@@ -25,9 +25,18 @@ fn api(operations: &[&str]) -> Result<Api, crate::error::ConfigError> {
 #[test]
 fn literal_segments_come_before_templates() {
     let api = api(&[
-        "GET /", "GET /users", "POST /users", "GET /users/me", "GET /users/{id}", "DELETE /users/{id}",
-        "GET /users/{id}/posts/{post}", "GET /files/{name}.json", "GET /files/{name}", "POST /orders/{id}:cancel",
-        "HEAD /ping", "GET /caf%C3%A9",
+        "GET /",
+        "GET /users",
+        "POST /users",
+        "GET /users/me",
+        "GET /users/{id}",
+        "DELETE /users/{id}",
+        "GET /users/{id}/posts/{post}",
+        "GET /files/{name}.json",
+        "GET /files/{name}",
+        "POST /orders/{id}:cancel",
+        "HEAD /ping",
+        "GET /caf%C3%A9",
     ])
     .unwrap();
     for (request, wanted) in [
@@ -126,8 +135,16 @@ fn what_stands_before_the_paths_is_the_path_of_the_servers_or_an_option() {
         (json!([{ "url": "/v1" }]), json!({}), "/v1/users"),
         (json!([{ "url": "https://api.example.com/v1/" }]), json!({}), "/v1/users"),
         (json!([{ "url": "https://api.example.com" }]), json!({}), "/users"),
-        (json!([{ "url": "https://{host}/{base}", "variables": { "host": { "default": "x" }, "base": { "default": "v2" } } }]), json!({}), "/v2/users"),
-        (json!([{ "url": "https://a.example/v1" }, { "url": "https://b.example/v1" }]), json!({}), "/v1/users"),
+        (
+            json!([{ "url": "https://{host}/{base}", "variables": { "host": { "default": "x" }, "base": { "default": "v2" } } }]),
+            json!({}),
+            "/v2/users",
+        ),
+        (
+            json!([{ "url": "https://a.example/v1" }, { "url": "https://b.example/v1" }]),
+            json!({}),
+            "/v1/users",
+        ),
         (json!([{ "url": "/v1" }, { "url": "/v2" }]), json!({ "basePath": "/v2" }), "/v2/users"),
         (json!([{ "url": "/v1" }]), json!({ "basePath": "" }), "/users"),
     ] {
@@ -181,8 +198,13 @@ fn literalness(template: &Template) -> Vec<usize> {
 
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just("a".to_owned()), Just("b".to_owned()), Just("ab".to_owned()), Just("{x}".to_owned()),
-        Just("a{x}".to_owned()), Just("{x}b".to_owned()), Just("{x}:b".to_owned()),
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("ab".to_owned()),
+        Just("{x}".to_owned()),
+        Just("a{x}".to_owned()),
+        Just("{x}b".to_owned()),
+        Just("{x}:b".to_owned()),
     ]
 }
 

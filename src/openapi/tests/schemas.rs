@@ -84,7 +84,12 @@ fn a_client_must_not_send_what_is_read_only_and_need_not_send_it() {
         assert!(passes(&pet, &json!({ "name": "Rex" })));
         assert!(passes(&pet, &json!({ "name": "Rex", "secret": "x" })));
         assert!(!passes(&pet, &json!({})), "what else is required stays so");
-        for (key, value) in [("id", json!(1)), ("id", json!(null)), ("owner", json!("me")), ("made", json!({ "by": "x" }))] {
+        for (key, value) in [
+            ("id", json!(1)),
+            ("id", json!(null)),
+            ("owner", json!("me")),
+            ("made", json!({ "by": "x" })),
+        ] {
             assert!(!passes(&pet, &json!({ "name": "Rex", key: value })), "{key}");
         }
         assert!(passes(&apart, &json!({})), "required elsewhere");
@@ -120,7 +125,8 @@ fn references_lead_anywhere_in_the_document_and_may_be_cycles() {
 
 #[test]
 fn a_document_of_3_1_may_name_another_dialect() {
-    let tuple = json!({ "type": "array", "items": [{ "type": "integer" }], "additionalItems": false });
+    let tuple =
+        json!({ "type": "array", "items": [{ "type": "integer" }], "additionalItems": false });
     let mut document = with_body("3.1.0", &tuple, &json!({}));
     document["jsonSchemaDialect"] = json!("http://json-schema.org/draft-07/schema#");
     let api = read(&document).unwrap();
