@@ -232,6 +232,34 @@ test('an unknown request passes unless it is to be refused, in no spelling of a 
   })
 })
 
+test('once the guard is closed every operation is refused, also one that was never asked for', async () => {
+  const guard = build()
+  const api = guard.fromOpenApi(petstore, petstoreOptions)
+  const token = await tokenOf(guard, 'pets:read')
+  const server = http.createServer((req, res) => api.handler(req, res, () => res.end('passed')))
+  await serve(undefined, async (send) => {
+    assert.equal((await send({ path: '/v1/pets' })).status, 200)
+    await guard.close()
+    for (const request of [{ path: '/v1/pets' }, { path: '/v1/pets/7', headers: bearer(token) }, { method: 'PUT', path: '/v1/pets/7/photo' }]) {
+      const answer = await send(request)
+      assert.deepEqual([answer.status, answer.json?.code], [503, 'guard_closed'], answer.text)
+    }
+  }, server)
+})
+
+test('cookies are a part of a request like any other', async () => {
+  const guard = build()
+  const check = guard.validate({ cookies: { type: 'object', required: ['lang'], properties: { lang: { enum: ['en', 'de'] }, n: { type: 'integer', default: 5 } } } })
+  const [, express] = expresses[0]
+  const app = express()
+  app.get('/', check, (req, res) => res.json(check.valid(req).cookies))
+  await serve(app, async (send) => {
+    assert.deepEqual((await send({ headers: { cookie: 'session=x=y; lang="de"' } })).json, { lang: 'de', n: 5 })
+    for (const cookie of ['lang=fr', 'lang=en; n=x', 'lang', 'Lang=en', '']) assert.equal((await send({ headers: { cookie } })).status, 422, cookie)
+    for (const cookie of ['lang=en; lang=de', 'n=1; lang=en; n=1']) assert.equal((await send({ headers: { cookie } })).status, 400, cookie)
+  })
+})
+
 test('what is wrong with a document is said where it stands, when the guard is built', () => {
   const guard = build()
   const fails = (doc, options, code, path, words) =>

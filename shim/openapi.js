@@ -47,7 +47,8 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
   const seen = new WeakMap()
 
   function handler(req, res, next) {
-    const found = native.openApiFind(document.number, req.method, req.originalUrl ?? req.url)
+    const found = built(owner, req, res, () => native.openApiFind(document.number, req.method, req.originalUrl ?? req.url))
+    if (found === undefined) return undefined
     switch (found[0]) {
       case '=': {
         const end = found.indexOf('\n')
@@ -74,7 +75,8 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
   // `params` is undefined where the application's router has matched the path, and has them in `req.params`.
   function run(operation, params, req, res, next) {
     operation.admit(req, res, () => {
-      const validate = operation.validator(req)
+      const validate = built(owner, req, res, () => operation.validator(req))
+      if (validate === undefined) return undefined
       if (validate === null) return refuse(owner, req, res, 415, 'unsupported_media_type', operation.noBody)
       const state = stateOf(req)
       // Only for this very call: another handler on this request has parameters of its own.
@@ -192,18 +194,19 @@ class Operation {
     const judge = (hasToken) => this.#judge(req, res, hasToken, pass)
     if (!mayHave) return judge(false)
     if (always) {
-      this.#token ??= this.#buildStack(this.#owner, {}, 'require')
-      return this.#token(req, res, () => judge(true))
+      const token = this.#tokenHandler(req, res, {}, 'require')
+      return token?.(req, res, () => judge(true))
     }
     // Credentials of another scheme may be for a function of the application.
     const { authorization } = req.headers
     const byFunction = alternatives.some((demands) => demands.some((demand) => !isToken(demand)))
     if (byFunction && authorization !== undefined && !/^(?:bearer|dpop) /i.test(authorization)) return judge(false)
-    this.#token ??= this.#buildStack(this.#owner, { jwt: { optional: true } }, 'jwt')
+    const token = this.#tokenHandler(req, res, { jwt: { optional: true } }, 'jwt')
+    if (token === undefined) return undefined
     // Whoever was here before, this says whether there is a token that this guard has verified.
     const before = req.user
     req.user = undefined
-    this.#token(req, res, () => {
+    return token(req, res, () => {
       const hasToken = req.user !== undefined
       if (!hasToken) {
         if (before === undefined) delete req.user
@@ -211,6 +214,12 @@ class Operation {
       }
       judge(hasToken)
     })
+  }
+
+  /** The handler that verifies tokens; undefined where the request was refused, since it could not be built. */
+  #tokenHandler(req, res, options, layer) {
+    this.#token ??= built(this.#owner, req, res, () => this.#buildStack(this.#owner, options, layer)) ?? null
+    return this.#token ?? undefined
   }
 
   #judge(req, res, hasToken, pass) {
@@ -298,6 +307,21 @@ function fits(media, range) {
   if (!range.includes('*')) return false
   // A range stands for the JSON types in it (src/openapi/body.rs); the core refuses the others with 415.
   return range === '*/*' || media.startsWith(range.slice(0, range.indexOf('*')))
+}
+
+/** What `make` gives; undefined where it fails, and the request was refused. Never a pass. */
+function built(owner, req, res, make) {
+  try {
+    return make()
+  } catch (error) {
+    if (error.code === 'ERR_CLOSED') {
+      refuse(owner, req, res, 503, 'guard_closed', 'the guard of this API is closed')
+    } else {
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since an operation could not be looked up: ${String(error?.message)}`)
+      refuse(owner, req, res, 500, 'internal_error', undefined)
+    }
+    return undefined
+  }
 }
 
 /** Answers with a problem document as the core writes it, and tells the log. */
