@@ -875,6 +875,10 @@ declare namespace guard {
     readonly alg: Algorithm
     /**
      * PEM text, raw secret bytes (HS algorithms), or a JWK. A private key signs and verifies, a public one verifies.
+     *
+     * Judged when the guard is built: `ERR_WEAK_SECRET` for a secret that is short or easy to guess, `ERR_WEAK_KEY` for RSA keys
+     * outside of 2048 to 8192 bits or with a known flaw and for Ed25519 points of small order, `ERR_INVALID_KEY` for what does not
+     * fit `alg`. docs/tokens.md has every rule.
      */
     readonly key: string | Uint8Array | Jwk
     /**

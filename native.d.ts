@@ -15,6 +15,18 @@ export declare function abandon(ticket: number): void
 /** The tickets whose answers have come; each wants one call of `settle`, in this order. */
 export declare function arrived(): Array<number>
 
+/** Whether bytes are JSON that the payload layer takes with its defaults. */
+export declare function conformanceParseJson(bytes: Uint8Array): string
+
+/**
+ * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
+ * Answers `{valid, errors}`.
+ */
+export declare function conformanceValidateJson(schema: string, bytes: Uint8Array, options: string): string
+
+/** Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No claim is looked at. */
+export declare function conformanceVerifyCompact(token: string, jwk: string): string
+
 /**
  * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
  * number, members of `input` that the policy reads and no request has, and whether its store is a shared one.

@@ -13,7 +13,7 @@ const read = (path) => readFileSync(`${root}/${path}`, 'utf8')
 const manifest = JSON.parse(read('package.json'))
 
 test('index.js and index.d.ts are written by hand, not by napi build', () => {
-  for (const file of ['index.js', 'index.d.ts']) assert.doesNotMatch(read(file).slice(0, 300), /auto-generated/i, file)
+  for (const file of ['index.js', 'index.d.ts', 'conformance.js', 'conformance.d.ts']) assert.doesNotMatch(read(file).slice(0, 300), /auto-generated/i, file)
 })
 
 test('what the shim calls exists in the generated binding, and nothing else is exported', () => {
@@ -43,7 +43,7 @@ test('everything that index.d.ts promises at run time is there', () => {
 test('the packed tarball holds what it needs and nothing of the workshop', () => {
   const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] }))
   const names = files.map((file) => file.path)
-  for (const file of ['index.js', 'index.d.ts', 'native.js', 'shim/stack.js', 'shim/guard.js', 'shim/schema.js', 'shim/body.js', 'shim/encode.js', 'shim/errors.js', 'README.md', 'LICENSE', 'package.json']) {
+  for (const file of ['index.js', 'index.d.ts', 'conformance.js', 'conformance.d.ts', 'native.js', 'shim/stack.js', 'shim/guard.js', 'shim/schema.js', 'shim/body.js', 'shim/encode.js', 'shim/errors.js', 'README.md', 'LICENSE', 'package.json']) {
     assert.ok(names.includes(file), file)
   }
   assert.deepEqual(names.filter((name) => /^(src|__test__|bench|target|fuzz|examples|scripts|\.ci)\/|\.node$|^Cargo/.test(name)), [])

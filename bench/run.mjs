@@ -337,7 +337,10 @@ p50 and p99 are under saturation, where latency is connections divided by throug
   }
   for (const { server } of entries) await stop(server.child)
   if (redis !== null) await stop(redis.child)
-  process.exit(0)
+  // What a token costs by itself, in a process of its own.
+  const whole = !options.layers && options.only === undefined && whyNoKeepstone() === null
+  if (whole) console.log()
+  process.exit(whole ? spawnSync(process.execPath, [path.join(here, 'tokens.mjs')], { stdio: 'inherit' }).status ?? 1 : 0)
 }
 
 /** The exact peers that were measured. */

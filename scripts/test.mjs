@@ -12,17 +12,18 @@ const chosen = process.argv.slice(2)
 
 ensure()
 ensureServers()
+// JSONTestSuite, the JSON-Schema-Test-Suite and Wycheproof, as others publish them: they are not part of the repository.
+const vectors = process.env.KEEPSTONE_VECTORS ?? join(root, '../shared/vectors')
+const missing = ['json-parsing', 'json-schema', 'wycheproof'].filter((name) => !existsSync(join(vectors, name)))
+const outside = missing.length === 0 ? { KEEPSTONE_VECTORS: vectors } : {}
 if (chosen.length === 0) {
-  // JSONTestSuite and the JSON-Schema-Test-Suite, as others publish them: they are not part of the repository.
-  const vectors = process.env.KEEPSTONE_VECTORS ?? join(root, '../shared/vectors')
-  const found = existsSync(join(vectors, 'json-schema'))
-  if (!found) say('the outside vectors were not run: set KEEPSTONE_VECTORS to a folder with json-parsing/ and json-schema/')
-  run('cargo', ['test', '--locked'], found ? { KEEPSTONE_VECTORS: vectors } : {})
+  if (missing.length > 0) say(`the outside vectors were not run: set KEEPSTONE_VECTORS to a folder that has ${missing.join('/, ')}/ too`)
+  run('cargo', ['test', '--locked'], outside)
   build('release')
 }
 // Without files the addon that ships is tested; the tests of panics load the debug one by themselves.
 const addon = build('debug')
-const env = chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}
+const env = { ...outside, ...(chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}) }
 // This reporter says at the end what failed, also where nobody sits at a terminal.
 run(process.execPath, ['--test', '--test-reporter=spec', ...(chosen.length > 0 ? chosen : testFiles())], env)
 if (chosen.length === 0) run(process.execPath, ['scripts/types.mjs'])

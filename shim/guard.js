@@ -85,7 +85,7 @@ function createGuard(config = {}) {
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
-    ...tokenCalls(call, soon),
+    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args)),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
     }),

@@ -3,15 +3,26 @@
 // guard.tokens, guard.revoke and guard.jwks().
 
 const native = require('../native.js')
+const { readClaims } = require('./answer.js')
 const { seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
+const { later } = require('./store.js')
 
-/** `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. */
-function tokenCalls(call, soon) {
+/** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
+const CLAIMS_OF = '{"ok":'
+
+/**
+ * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `raw` gives the core's text as
+ * it is.
+ */
+function tokenCalls(call, soon, raw) {
   return {
     tokens: Object.freeze({
       issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      verify: async (token) => soon(native.tokenVerify, text('token', token)),
+      verify: async (token) => {
+        const answer = raw(native.tokenVerify, text('token', token))
+        return answer.startsWith(CLAIMS_OF) ? readClaims(answer.slice(CLAIMS_OF.length, -1)) : later(answer)
+      },
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({

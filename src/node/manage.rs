@@ -11,6 +11,7 @@ use crate::engine::{Engine, Layers, RevocationList, Store};
 use crate::error::ConfigError;
 use crate::limit::LimitError;
 use crate::policy::Outcome;
+use crate::refusal::Refusal;
 use crate::revocation::{Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
 use crate::store::StoreError;
@@ -67,7 +68,12 @@ impl From<RevokeError> for Failure {
 
 impl From<TokenDenial> for Failure {
     fn from(denial: TokenDenial) -> Self {
-        let refusal = denial.to_refusal();
+        denial.to_refusal().into()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
         Self(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
     }
 }

@@ -14,6 +14,7 @@
 
 mod answer;
 pub mod clients;
+pub mod conformance;
 pub mod inbox;
 pub mod limits;
 pub mod manage;

@@ -185,25 +185,32 @@ impl<'a> Reader<'a> {
 
     /// What follows an opening quote, with its escapes undone.
     fn string(&mut self) -> Read<String> {
-        let mut start = self.at;
-        let mut text = String::new();
+        let plain = self.plain()?;
+        if self.next() == Some(b'"') {
+            // Nearly all strings: one look for their end, one copy.
+            return Ok(plain.to_owned());
+        }
+        let mut text = plain.to_owned();
         loop {
-            match self.next().ok_or(NotStrictJson)? {
-                b'"' => {
-                    let end = self.at - 1;
-                    text.push_str(self.text.get(start..end).ok_or(NotStrictJson)?);
-                    return Ok(text);
-                }
-                b'\\' => {
-                    let end = self.at - 1;
-                    text.push_str(self.text.get(start..end).ok_or(NotStrictJson)?);
-                    text.push(self.escape()?);
-                    start = self.at;
-                }
-                0..=0x1f => return Err(NotStrictJson),
-                _ => {}
+            // What ended the plain part was a backslash.
+            text.push(self.escape()?);
+            text.push_str(self.plain()?);
+            if self.next() == Some(b'"') {
+                return Ok(text);
             }
         }
+    }
+
+    /// The part of a string up to a quote or a backslash, which must come.
+    fn plain(&mut self) -> Read<&'a str> {
+        let start = self.at;
+        let rest = self.text.as_bytes().get(start..).ok_or(NotStrictJson)?;
+        let len = memchr::memchr2(b'"', b'\\', rest).ok_or(NotStrictJson)?;
+        self.at = start + len;
+        let plain = self.since(start)?;
+        // One look at all bytes is cheaper than one at each.
+        let lowest = plain.bytes().fold(u8::MAX, u8::min);
+        if lowest < 0x20 { Err(NotStrictJson) } else { Ok(plain) }
     }
 
     fn escape(&mut self) -> Read<char> {

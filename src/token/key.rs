@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::jwk::{self, PublicPart};
 use super::material::{EcPrivate, Material, invalid_key, looks_public, weak_rsa_size};
-use super::strength::{WeakRsa, WeakSecret, judge_rsa, judge_secret, secret_command};
+use super::strength::{
+    WeakRsa, WeakSecret, has_small_order, judge_rsa, judge_secret, secret_command,
+};
 use crate::error::{ConfigCode, ConfigError};
 
 /// A key and what it may be used for.
@@ -119,6 +121,11 @@ impl Key {
                 (Verifying::Public(parsed), signing, Some(PublicPart::Ec { point }))
             }
             Material::Ed { x, private } => {
+                if has_small_order(&x) {
+                    let problem = "is a point of small order, for which anybody can sign";
+                    return Err(ConfigError::new(ConfigCode::WeakKey, path, problem)
+                        .suggest("make a new key"));
+                }
                 let parsed = ParsedPublicKey::new(&aws_lc_rs::signature::ED25519, &x)
                     .map_err(|_| invalid_key(path, "is not a usable Ed25519 key"))?;
                 (

@@ -4,6 +4,9 @@
 //! base64url without padding, whitespace or stray bits. So one token has one text, and what is revoked by its text
 //! stays revoked.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -23,9 +26,9 @@ const MAX_SIGNATURE_CHARS: usize = 1366;
 pub(super) struct Compact<'a> {
     /// What the signature is over: header, dot, payload.
     pub(super) signing_input: &'a str,
-    pub(super) header: Header,
+    pub(super) header: Rc<Header>,
     payload: &'a str,
-    signature: Signature,
+    signature: Vec<u8>,
 }
 
 /// The members of a header that matter. `jwk`, `jku`, `x5u` and `x5c` are not among them: a token can't bring its key.
@@ -34,21 +37,6 @@ pub(super) struct Header {
     pub(super) alg: String,
     pub(super) kid: Option<String>,
     pub(super) typ: Option<String>,
-}
-
-/// The bytes of a signature, on the stack.
-struct Signature {
-    bytes: [u8; SIGNATURE_BUFFER],
-    len: usize,
-}
-
-/// `decode_slice` asks for room for whole groups of three bytes.
-const SIGNATURE_BUFFER: usize = MAX_SIGNATURE_CHARS.div_ceil(4) * 3;
-
-impl std::fmt::Debug for Signature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signature({} bytes)", self.len)
-    }
 }
 
 impl<'a> Compact<'a> {
@@ -72,16 +60,19 @@ impl<'a> Compact<'a> {
         if header.is_empty() || signature.is_empty() {
             return None;
         }
+        if signature.len() > MAX_SIGNATURE_CHARS {
+            return None;
+        }
         Some(Self {
             signing_input,
-            header: Header::read(header)?,
+            header: Header::of(header)?,
             payload,
-            signature: Signature::read(signature)?,
+            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
         })
     }
 
     pub(super) fn signature(&self) -> &[u8] {
-        self.signature.bytes.get(..self.signature.len).unwrap_or_default()
+        &self.signature
     }
 
     /// The payload's bytes, which may be anything.
@@ -97,7 +88,27 @@ impl<'a> Compact<'a> {
     }
 }
 
+thread_local! {
+    /// The header that was read last, by its segment. All tokens of one key have the same header, and to read one costs
+    /// as much as to compare ten of them. It says nothing about a token, and holds for every guard: the same text is
+    /// always the same header.
+    static LAST: RefCell<Option<(Box<str>, Rc<Header>)>> = const { RefCell::new(None) };
+}
+
 impl Header {
+    /// The header of a segment, read or remembered.
+    fn of(segment: &str) -> Option<Rc<Self>> {
+        let known = LAST.with_borrow(|last| {
+            let (text, header) = last.as_ref()?;
+            (**text == *segment).then(|| Rc::clone(header))
+        });
+        known.or_else(|| {
+            let header = Rc::new(Self::read(segment)?);
+            LAST.set(Some((segment.into(), Rc::clone(&header))));
+            Some(header)
+        })
+    }
+
     fn read(segment: &str) -> Option<Self> {
         if segment.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
             return None;
@@ -118,17 +129,6 @@ impl Header {
             Some(_) => None,
         };
         Some(Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? })
-    }
-}
-
-impl Signature {
-    fn read(segment: &str) -> Option<Self> {
-        if segment.len() > MAX_SIGNATURE_CHARS {
-            return None;
-        }
-        let mut bytes = [0; SIGNATURE_BUFFER];
-        let len = URL_SAFE_NO_PAD.decode_slice(segment, &mut bytes).ok()?;
-        Some(Self { bytes, len })
     }
 }
 
@@ -220,6 +220,25 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_read_for_each_token_though_the_last_one_is_remembered() {
+        let alg = |header: &str| {
+            let token = token(header, "{}");
+            let compact = Compact::read(&token);
+            compact.map(|compact| compact.header.alg.clone()).ok()
+        };
+        let (one, other, bad) =
+            (r#"{"alg":"HS256"}"#, r#"{"alg":"HS512"}"#, r#"{"alg":"HS256","crit":["x"]}"#);
+        for header in [one, one, other, bad, one, bad, bad, other, other] {
+            let expected = match header {
+                _ if header == one => Some("HS256"),
+                _ if header == other => Some("HS512"),
+                _ => None,
+            };
+            assert_eq!(alg(header).as_deref(), expected, "{header}");
+        }
+    }
+
+    #[test]
     fn the_authorization_header_is_read_as_rfc_6750_says() {
         assert_eq!(bearer(&[]), Ok(None));
         for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc=="] {
@@ -258,7 +277,7 @@ mod tests {
             let token = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&signature));
             let read = |token: &str| {
                 let compact = Compact::read(token).ok()?;
-                Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg))
+                Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg.clone()))
             };
             let original = read(&token).unwrap();
             prop_assert_eq!((&original.0, &original.1), (&payload, &signature));

@@ -218,6 +218,43 @@ pub(super) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     Ok(())
 }
 
+/// Whether an Ed25519 public key is a point of small order: with such a key the empty signature fits every message
+/// (RFC 8032 leaves it to the verifier to look, and most do not).
+pub(super) fn has_small_order(x: &[u8]) -> bool {
+    let Some((last, front)) = x.split_last() else { return false };
+    // The sign of the other coordinate does not matter, nor does how the number is spelt.
+    let last = last & 0x7f;
+    SMALL_ORDER.iter().any(|point| point.split_last() == Some((&last, front)))
+}
+
+/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the numbers beyond the field that stand for
+/// the first ones too.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn ending(first: u8, middle: u8, last: u8) -> [u8; 32] {
+        let mut point = [middle; 32];
+        point[0] = first;
+        point[31] = last;
+        point
+    }
+    [
+        ending(0, 0, 0),
+        ending(1, 0, 0),
+        ending(0xec, 0xff, 0x7f),
+        ending(0xed, 0xff, 0x7f),
+        ending(0xee, 0xff, 0x7f),
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};
+
 /// The primes of the ROCA fingerprint (CVE-2017-15361): a modulus of the flawed Infineon library is a power of 65537
 /// modulo each of them, any other one is by chance in one of 2^27 cases.
 const SMALL_PRIMES: [u32; 38] = [
@@ -320,6 +357,53 @@ mod tests {
             assert_eq!(judge_secret(&random(64), Algorithm::Hs512), Ok(()));
         }
         assert!(lowest > 64.0);
+    }
+
+    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, as a modulus of the flawed generator is.
+    const ROCA: &str = "8acbd6c9bc2b944ba6530a52fc31f458b2724b0f812aa5d10a987f0142869ec4c68dec1851ae4988\
+             89cefac8357e2226e5903d56c6d06421a3af44a9a8655ed26812c657c780ba2fc9e056dc6f86e0f3\
+             6ff3f18868afd897c8ca01f9aace57f8798388b305abe780201c7abd6cb969a479f8e5c131850de4\
+             853253fea9b37efe3f3456816ff8004698b78f93f1866615dfb30c9abccd70f888aba5aa1ead150e\
+             57008be01bf3df078a4a664e842379e09af796bf9fae0de65f028367bf027a82de18ad0d2951eaa3\
+             e470f421abc508bed5cca671768314a8beefe4215e440c73d6d44dd15007a2b8f1e0640640197bca\
+             a1fbe11f39a6c37ee1b62e8bbabd23af";
+
+    #[test]
+    fn a_modulus_of_the_flawed_generator_is_refused_and_its_neighbour_is_not() {
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap();
+        let pairs = ROCA.as_bytes().chunks(2);
+        let mut n: Vec<u8> = pairs
+            .map(|pair| u8::try_from(16 * digit(&pair[0]) + digit(&pair[1])).unwrap())
+            .collect();
+        assert_eq!(n.len(), 256);
+        assert_eq!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
+        // No other number nearby has the fingerprint: what is refused is the pattern, not the size or the last byte.
+        for last in 0..=255 {
+            if n[255] != last {
+                let mut other = n.clone();
+                other[255] = last;
+                assert_ne!(judge_rsa(&other, &[1, 0, 1]), Err(WeakRsa::Roca), "{last}");
+            }
+        }
+        n[0] ^= 1;
+        assert_ne!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
+    }
+
+    #[test]
+    fn a_point_of_small_order_is_known_whatever_its_sign() {
+        for point in SMALL_ORDER {
+            let mut other = point;
+            other[31] |= 0x80;
+            assert!(has_small_order(&point) && has_small_order(&other));
+            other[16] ^= 1;
+            assert!(!has_small_order(&other));
+        }
+        assert!(!has_small_order(&random(32)));
+        assert!(!has_small_order(&[]));
+        // The base point of the curve.
+        let mut base = [0x66; 32];
+        base[0] = 0x58;
+        assert!(!has_small_order(&base));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 
 mod algorithms;
 mod attacks;
+mod cache_model;
 mod cached;
 mod claims;
 mod config;
 mod issue;
+mod rfc;
 
 use std::sync::{Arc, OnceLock};
 
