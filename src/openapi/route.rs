@@ -50,6 +50,8 @@ struct Node {
     /// The more text, the earlier.
     affixes: Vec<(String, String, usize)>,
     any: Option<usize>,
+    /// The number of the path that ends here.
+    route: Option<usize>,
     leaf: Vec<Leaf>,
 }
 
@@ -213,20 +215,19 @@ impl Router {
                 return Err(fault(&route.pointer, problem));
             }
         }
-        let mut by_length: HashMap<usize, Vec<&Route>> = HashMap::new();
-        for route in routes {
-            by_length.entry(route.template.segments.len()).or_default().push(route);
+        let mut tree = Self { nodes: vec![Node::default()] };
+        for (number, route) in routes.iter().enumerate() {
+            tree.insert(number, route);
         }
-        for routes in by_length.values() {
-            for (i, first) in routes.iter().enumerate() {
-                for second in routes.iter().skip(i + 1) {
-                    refuse_crossing(first, second, &known)?;
+        for (number, route) in routes.iter().enumerate() {
+            let mut others = Vec::new();
+            tree.overlapping(0, &route.template.segments, &mut others);
+            others.sort_unstable();
+            for other in others.into_iter().filter(|other| *other > number) {
+                if let Some(other) = routes.get(other) {
+                    refuse_crossing(route, other, &known)?;
                 }
             }
-        }
-        let mut tree = Self { nodes: vec![Node::default()] };
-        for route in routes {
-            tree.insert(route);
         }
         for node in &mut tree.nodes {
             node.affixes
@@ -235,7 +236,7 @@ impl Router {
         Ok(tree)
     }
 
-    fn insert(&mut self, route: &Route) {
+    fn insert(&mut self, number: usize, route: &Route) {
         let mut at = 0;
         for segment in &route.template.segments {
             let next = self.nodes.len();
@@ -257,11 +258,41 @@ impl Router {
             }
         }
         if let Some(node) = self.nodes.get_mut(at) {
+            node.route = Some(number);
             node.leaf.extend(route.operations.iter().map(|(method, operation)| Leaf {
                 method: method.clone(),
                 operation: *operation,
                 names: route.template.names.clone(),
             }));
+        }
+    }
+
+    /// The paths that fit some request which fits these segments.
+    fn overlapping(&self, at: usize, segments: &[Segment], found: &mut Vec<usize>) {
+        let Some(node) = self.nodes.get(at) else { return };
+        let Some((segment, rest)) = segments.split_first() else {
+            found.extend(node.route);
+            return;
+        };
+        if let Segment::Literal(text) = segment {
+            if let Some(next) = node.literals.get(text) {
+                self.overlapping(*next, rest, found);
+            }
+        } else {
+            for (text, next) in &node.literals {
+                if relation(segment, &Segment::Literal(text.clone())) != Relation::Apart {
+                    self.overlapping(*next, rest, found);
+                }
+            }
+        }
+        for (before, behind, next) in &node.affixes {
+            let affix = Segment::Affix(before.clone(), behind.clone());
+            if relation(segment, &affix) != Relation::Apart {
+                self.overlapping(*next, rest, found);
+            }
+        }
+        if let Some(next) = node.any {
+            self.overlapping(next, rest, found);
         }
     }
 
