@@ -86,6 +86,15 @@ declare namespace guard {
     cors(options?: CorsOptions): RequestHandler
 
     /**
+     * The CSRF layer alone, for the cookies of an application: refuses with 403 `csrf_failed` what a page of another origin
+     * may have made a browser send. Where the guard's `jwt` finds a token in the `Authorization` header, nothing is refused:
+     * no such page can make a browser add one.
+     *
+     * @param options replace the guard's `csrf` on these routes; left out: the guard's own, or our own origin alone.
+     */
+    csrf(options?: CsrfOptions): RequestHandler
+
+    /**
      * The rate limit layer alone. Where the guard has `jwt`, a token that is there is verified, so that it can count by
      * user; a bad one is refused with 401.
      *
@@ -145,11 +154,18 @@ declare namespace guard {
     authorize(options?: AuthorizeOptions): RequestHandler
 
     /**
-     * What a route demands of a request beyond what the stack before it has asked for: a verified token in any case, and
-     * with `fresh` that a shared store is asked, at this moment, whether it was revoked. For what must not happen with a
-     * token that was taken back a second ago: payments, changes of passwords. Without a shared store every check is fresh.
+     * What a route demands of a request beyond what the stack before it has asked for: a verified token in any case, and of
+     * it all that `demands` says. It verifies the token itself, so it works without a stack as well.
      *
-     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`.
+     * ```ts
+     * app.post('/orders', guard.require({ scope: 'orders:write', role: ['clerk', 'admin'] }), handler)
+     * ```
+     *
+     * A token that does not meet a demand is refused with 403 `insufficient_scope`, `insufficient_role` or
+     * `insufficient_claims` (RFC 6750 section 3.1), or with 401 `insufficient_user_authentication` (RFC 9470).
+     *
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`, and for a demand that is
+     *   empty or no demand.
      */
     require(demands?: RouteDemands): RequestHandler
 
@@ -199,7 +215,27 @@ declare namespace guard {
      * @default false
      */
     readonly fresh?: boolean | undefined
+    /**
+     * Scopes that the token must have, all of them: a list, or one string in which spaces separate. They are looked for in
+     * the claim `scope` (RFC 8693 section 4.2), and in `scp` where there is none; each may be a list or a string with spaces.
+     */
+    readonly scope?: string | readonly string[] | undefined
+    /** Roles of which the token must have one, in the claim `role` or `roles`, each a string or a list. */
+    readonly role?: string | readonly string[] | undefined
+    /**
+     * What claims must be: by the name of a claim, or by a JSON Pointer (RFC 6901) such as `'/realm_access/level'`, the value,
+     * or a list of which it must be one. A claim that is a list must hold it. Kinds count: `'true'` is not `true`.
+     */
+    readonly claims?: { readonly [claim: string]: ClaimValue | readonly ClaimValue[] } | undefined
+    /**
+     * How long ago the user may have logged in, by the claim `auth_time` (OpenID Connect Core section 2); 1 s to 366 days. A
+     * token without it is refused: `iat` is new with every refresh, and proves no login.
+     */
+    readonly maxAge?: Duration | undefined
   }
+
+  /** What a claim is compared with. */
+  export type ClaimValue = string | number | boolean
 
   // ---------------------------------------------------------------------------------------------- configuration
 
@@ -233,6 +269,12 @@ declare namespace guard {
      * @default false
      */
     readonly cors?: CorsOptions | false | undefined
+    /**
+     * Whether requests that change something must come from our own pages. On by itself where `jwt.from` has a cookie, and
+     * then it can't be `false`.
+     * @default {} where a token may come in a cookie, else false
+     */
+    readonly csrf?: CsrfOptions | false | undefined
     /**
      * The hosts this API answers to, in lower case: `'api.example.com'` on any port, `'api.example.com:8443'` on
      * this one. A request for another host is refused with 403 by {@link Guard.securityStack}; single layers do not
@@ -299,6 +341,10 @@ declare namespace guard {
   export interface RouteOptions extends RequestSchemas {
     /** Replaces the guard's CORS options on these routes; `false` sends no CORS header. */
     readonly cors?: CorsOptions | false | undefined
+    /**
+     * Replaces the guard's `csrf` on these routes. Where tokens may come in cookies, `false` needs `jwt: false` beside it.
+     */
+    readonly csrf?: CsrfOptions | false | undefined
     /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
     readonly rateLimit?: RateLimitPolicy | readonly RateLimitPolicy[] | false | undefined
     /**
@@ -636,6 +682,23 @@ declare namespace guard {
     readonly maxAge?: number | undefined
   }
 
+  // ------------------------------------------------------------------------------------------------------- csrf
+
+  /**
+   * Which pages may make a browser send requests that change something (any method but GET, HEAD and OPTIONS) in the user's
+   * name. `Sec-Fetch-Site` decides where it is there (Fetch Metadata): `same-origin` and `none` pass; else `Origin` must be our
+   * own, by `Host` and scheme, or listed. With neither header, a request with cookies is refused. A request whose token came
+   * in the `Authorization` header always passes, where `jwt.from` has it.
+   */
+  export interface CsrfOptions {
+    /**
+     * Other origins whose pages may, such as `'https://app.example.com'`: exact ones, https but for localhost, at most 1000.
+     * CORS does not make it one of these: list it in both.
+     * @default []
+     */
+    readonly origins?: readonly string[] | undefined
+  }
+
   // ---------------------------------------------------------------------------------------------------- clients
 
   /**
@@ -810,10 +873,24 @@ declare namespace guard {
      */
     readonly maxLifetime?: Duration | undefined
     /**
-     * Where a token is looked for: the `Authorization` header (RFC 6750 section 2.1), and nowhere else yet.
+     * Where a token is looked for: 1 to 8 places. A request that has tokens in two of them, or two in one, is refused with 400
+     * `token_ambiguous` (RFC 6750 section 2).
      * @default ['header']
      */
-    readonly from?: readonly ['header'] | undefined
+    readonly from?: readonly TokenSource[] | undefined
+    /**
+     * Which tokens need a `DPoP` proof (RFC 9449). `'if-bound'`: those that are bound to a key (`cnf.jkt`), while others must
+     * not come with the scheme `DPoP`. `'required'`: every token must be bound and come with its proof. `'off'`: the scheme is
+     * not known, so that no bound token is taken. Each proof is used once: in memory once per process, with a shared store
+     * once in all processes, for one more round trip; where the store does not answer, the request is refused with 503.
+     * @default 'if-bound'
+     */
+    readonly dpop?: 'off' | 'if-bound' | 'required' | undefined
+    /**
+     * Whether a proof must have a nonce of this server (RFC 9449 section 9): `true`, or what they are made with.
+     * @default false
+     */
+    readonly dpopNonce?: boolean | DpopNonceOptions | undefined
     /**
      * Whether a request without a token passes as anonymous. A token that is there and wrong is refused all the
      * same.
@@ -826,6 +903,28 @@ declare namespace guard {
      * @default { maxBytes: '8mb' }
      */
     readonly cache?: { readonly maxBytes?: number | string | undefined } | false | undefined
+  }
+
+  /**
+   * One place of a token. `'header'`: `Authorization`, with the scheme `Bearer` or `DPoP`. `cookie`: the cookie of this name,
+   * which must start with `__Host-`: others can be set by every host of the domain. Set it with `Secure`, `HttpOnly`,
+   * `SameSite` and `Path=/`. It switches {@link GuardConfig.csrf} on. `query`: the parameter of this name. Discouraged (RFC 9700
+   * section 4.3.2): URLs stand in histories, in logs and in `Referer`.
+   */
+  export type TokenSource = 'header' | { readonly cookie: `__Host-${string}` } | { readonly query: string }
+
+  /** What the nonces of `DPoP` proofs are made with. */
+  export interface DpopNonceOptions {
+    /**
+     * A secret of at least 32 bytes that is hard to guess, the same in all processes; needed with a shared store.
+     * @default a random one of this process
+     */
+    readonly secret?: string | Uint8Array | undefined
+    /**
+     * How long a nonce is good at most; at least it is half as long. 10 s to 1 h.
+     * @default '5m'
+     */
+    readonly lifetime?: Duration | undefined
   }
 
   /** Where the keys come from: at least one source. */
@@ -1179,6 +1278,8 @@ declare namespace guard {
     readonly kid?: string
     /** The algorithm of that key. */
     readonly alg: Algorithm
+    /** What it is bound to, where it is: a key whose proof was checked, the certificate of the connection, or both. */
+    readonly bound?: 'dpop' | 'mtls' | 'dpop+mtls'
   }
 
   /** One rate limit as a key stands to it. */
@@ -1388,7 +1489,10 @@ declare namespace guard {
      * and with `ERR_INVALID_OPTION` for claims that are no object and for an `expiresIn` out of its range.
      */
     issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
-    /** Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}. */
+    /**
+     * Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}; with `token_bound`
+     * for a token that is bound to a key or a certificate, since there is no request that shows it.
+     */
     verify(token: string): Promise<Claims>
     /**
      * The public keys, those included whose time is still to come. Secrets are never part of it.
@@ -1696,6 +1800,7 @@ declare namespace guard {
     | 'token_type'
     | 'token_lifetime'
     | 'token_revoked'
+    | 'token_bound'
 
   /** Why an operation of a guard fails. */
   export type OperationErrorCode = 'ERR_CLOSED' | 'ERR_INTERNAL' | 'ERR_INVALID_ARGUMENT' | 'ERR_UNKNOWN_LIMIT'

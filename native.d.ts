@@ -28,6 +28,12 @@ export declare function conformanceValidateJson(schema: string, bytes: Uint8Arra
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
+ * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
+ * connection's, if it has one.
+ */
+export declare function certified(ticket: number, fingerprint?: string | undefined | null): string
+
+/**
  * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
  * number, members of `input` that the policy reads and no request has, and whether its store is a shared one.
  */

@@ -840,6 +840,7 @@ module.exports.arrived = nativeBinding.arrived
 module.exports.conformanceParseJson = nativeBinding.conformanceParseJson
 module.exports.conformanceValidateJson = nativeBinding.conformanceValidateJson
 module.exports.conformanceVerifyCompact = nativeBinding.conformanceVerifyCompact
+module.exports.certified = nativeBinding.certified
 module.exports.createGuard = nativeBinding.createGuard
 module.exports.decide = nativeBinding.decide
 module.exports.decideBody = nativeBinding.decideBody

@@ -247,6 +247,19 @@ test('once the guard is closed every operation is refused, also one that was nev
   }, server)
 })
 
+test('a token may come as the guard takes it, and is no undeclared name of the query', async () => {
+  const guard = build({ jwt: { ...jwt, from: ['header', { query: 'access_token' }] } })
+  const api = guard.fromOpenApi(petstore, petstoreOptions)
+  const token = await tokenOf(guard, 'pets:read')
+  await serve(storeOf(expresses[0][1], guard, api), async (send) => {
+    const fine = await send({ path: `/v1/pets/7?access_token=${token}` })
+    assert.deepEqual([fine.status, fine.json.user], [200, 'ada'], fine.text)
+    assert.equal((await send({ path: '/v1/pets/7?access_token=x' })).status, 401)
+    // An operation that asks for no token has no such name.
+    assert.equal((await send({ path: `/v1/pets?access_token=${token}` })).status, 422)
+  })
+})
+
 test('cookies are a part of a request like any other', async () => {
   const guard = build()
   const check = guard.validate({ cookies: { type: 'object', required: ['lang'], properties: { lang: { enum: ['en', 'de'] }, n: { type: 'integer', default: 5 } } } })

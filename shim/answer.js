@@ -69,6 +69,7 @@ module.exports = {
   PREFLIGHT: '3',
   ASK_KEYS: '4',
   DELAY: '6',
+  ASK_CERTIFICATE: '7',
   // The first character of an answer that is a ticket alone: '5'.
   ASK_STORE: 53,
   // Lines.

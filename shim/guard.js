@@ -60,6 +60,7 @@ function createGuard(config = {}) {
     securityStack: (route) => [buildStack(owner, route, null)],
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
+    csrf: layer('csrf', 'csrf'),
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),

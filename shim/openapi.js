@@ -194,7 +194,9 @@ class Operation {
     const judge = (hasToken) => this.#judge(req, res, hasToken, pass)
     if (!mayHave) return judge(false)
     if (always) {
-      const token = this.#tokenHandler(req, res, {}, 'require')
+      // Where there is no choice, the core itself asks for the scopes.
+      const scopes = alternatives.length === 1 ? alternatives[0].flatMap((demand) => (isToken(demand) ? demand.scopes : [])) : []
+      const token = this.#tokenHandler(req, res, scopes.length === 0 ? {} : { scope: scopes }, 'require')
       return token?.(req, res, () => judge(true))
     }
     // Credentials of another scheme may be for a function of the application.

@@ -27,8 +27,8 @@ class RequestGuard {
 
   get token() {
     if (this.#token === '') return null
-    const [jti, exp, iat, kid, alg] = JSON.parse(this.#token)
-    return { ...(jti === null ? {} : { jti }), exp, iat, ...(kid === null ? {} : { kid }), alg }
+    const [jti, exp, iat, kid, alg, bound] = JSON.parse(this.#token)
+    return { ...(jti === null ? {} : { jti }), exp, iat, ...(kid === null ? {} : { kid }), alg, ...(bound === undefined ? {} : { bound }) }
   }
 
   get limits() {
@@ -70,6 +70,8 @@ class RequestState {
   params = undefined
   /** What each validating handler has found. */
   valid = null
+  /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */
+  proofs = undefined
   /** Receipts of what may be given back when the response is over. */
   receipts = null
 
@@ -81,6 +83,12 @@ class RequestState {
       if (this.counted[i] === owner) for (const limit of JSON.parse(this.counted[i + 1])) ids.push(limit[4])
     }
     return ids.length === 0 ? undefined : ids
+  }
+
+  /** Takes a token's line of an answer. */
+  noteProof(line) {
+    const mark = JSON.parse(line)[6] ?? null
+    if (mark !== null) this.proofs = [...(this.proofs ?? []), mark]
   }
 
   count(owner, limits) {

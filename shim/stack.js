@@ -18,8 +18,8 @@ const { takeSchemas, checkSecondStage } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY,
-  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, LIMITS, CHECKED, TICKET, RECEIPT
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY, ASK_CERTIFICATE,
+  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
@@ -102,8 +102,9 @@ function buildStack(owner, options, only) {
     const { req, state } = x
     const counted = state.countedBy(owner)
     let extras
-    if (origin !== undefined || wantsParams || counted !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted })
+    const { proofs } = state
+    if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
+      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
   }
@@ -124,7 +125,10 @@ function buildStack(owner, options, only) {
     }
     if (!res.headersSent) answerHeaders(res, answer)
     RequestGuard.take(guardOf(req), answer)
-    if (answer[CLAIMS] !== '') req.user = readClaims(answer[CLAIMS])
+    if (answer[CLAIMS] !== '') {
+      req.user = readClaims(answer[CLAIMS])
+      if (req.headers.dpop !== undefined) x.state.noteProof(answer[TOKEN])
+    }
     if (answer[LIMITS] !== '') x.state.count(owner, answer[LIMITS])
     switch (answer[KIND]) {
       case PASS:
@@ -138,6 +142,8 @@ function buildStack(owner, options, only) {
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
         return go(x, native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET])))))
+      case ASK_CERTIFICATE:
+        return go(x, native.certified(Number(answer[TICKET]), fingerprintOf(req, Number(answer[TICKET]))))
       case DELAY:
         return hold(x, Number(answer[TICKET]), Number(answer[WAIT_MS]))
       default:
@@ -274,6 +280,17 @@ function buildStack(owner, options, only) {
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
   return protect
+}
+
+// The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
+// is resumed, Node says so of clients without a certificate, too.
+function fingerprintOf({ socket }, ticket) {
+  try {
+    return socket.getPeerX509Certificate?.()?.fingerprint256
+  } catch (error) {
+    native.abandon(ticket)
+    throw error
+  }
 }
 
 function checkedKey(name, option, value) {

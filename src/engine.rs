@@ -18,6 +18,7 @@ use crate::config::checked::{
 };
 use crate::config::raw::{Options, Switch};
 use crate::cors::Cors;
+use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
 use crate::limit::{LimitPolicy, LiveLimiter, user_key};
@@ -25,9 +26,10 @@ use crate::payload::{PayloadConfig, Schemas};
 use crate::policy::{PolicyConfig, PolicySet, QueryId};
 use crate::refusal::Refusal;
 use crate::request::{Request, TrustedProxies};
-use crate::stack::Stack;
+use crate::stack::{Stack, TokenDemand};
 use crate::store::redis::Connector;
 use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
+use crate::token::Demands;
 
 pub use tokens::{Known, RevocationList, Tokens};
 
@@ -41,6 +43,7 @@ pub struct Engine {
     clients: ClientsConfig,
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
+    csrf: Option<Arc<Csrf>>,
     store: Store,
     policies: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
@@ -101,6 +104,8 @@ pub enum Layers {
     Headers,
     /// `guard.cors()`.
     Cors,
+    /// `guard.csrf()`.
+    Csrf,
     /// `guard.rateLimit()`.
     RateLimit,
     /// `guard.authenticate()`.
@@ -153,6 +158,7 @@ impl Engine {
         };
         let base = limiter(&policies, &store)?;
         let tokens = tokens::tokens(&options, &store, shared_name.as_deref())?;
+        let csrf = csrf(&options, tokens.as_ref())?;
         let policy = match Switch::read(&options, "policy") {
             Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
             Switch::Off | Switch::Absent => None,
@@ -163,6 +169,7 @@ impl Engine {
             clients: ClientsConfig::parse("clients", options.get("clients"))?,
             headers,
             cors,
+            csrf,
             store,
             policies,
             next_limit: AtomicU32::new(1000),
@@ -183,16 +190,18 @@ impl Engine {
             Layers::All => &ROUTE_OPTIONS,
             Layers::Headers => &["headers"],
             Layers::Cors => &["cors"],
+            Layers::Csrf => &["csrf"],
             Layers::RateLimit => &["rateLimit"],
             Layers::Token => &["jwt"],
             Layers::Policy => &["policy"],
             Layers::Payload => &SCHEMA_OPTIONS,
-            Layers::Require => &["fresh"],
+            Layers::Require => &["fresh", "scope", "role", "claims", "maxAge"],
         };
         let options = Options::read("", route, known)?;
         let all = layers == Layers::All;
         let schemas =
             if matches!(layers, Layers::All | Layers::Payload) { schemas(route)? } else { None };
+        let token = self.token_demand(&options, layers)?;
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
         let stack = Stack {
             headers: match layers {
@@ -206,8 +215,14 @@ impl Engine {
             cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
-            token: self.token_demand(&options, layers)?,
+            csrf: self.csrf_of(&options, layers, token)?,
+            token,
             fresh: options.bool("fresh")?.unwrap_or(false),
+            demands: if layers == Layers::Require {
+                Demands::parse(&options)?
+            } else {
+                Demands::default()
+            },
             callbacks: callbacks(&limits),
             limit_ids: limits
                 .iter()
@@ -279,6 +294,29 @@ impl Engine {
         }
     }
 
+    /// A layer that is mounted alone and looks at a token that may have come in a cookie has it, too.
+    fn csrf_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+        token: TokenDemand,
+    ) -> Result<Option<Arc<Csrf>>, ConfigError> {
+        if !matches!(layers, Layers::All | Layers::Csrf) {
+            let cookies = self.tokens.as_ref().is_some_and(Tokens::takes_cookies);
+            let looks = cookies && token != TokenDemand::Ignore;
+            return Ok(self.csrf.clone().filter(|_| looks));
+        }
+        match Switch::read(options, "csrf") {
+            Switch::Absent if layers == Layers::Csrf && self.csrf.is_none() => {
+                Ok(Some(Arc::default()))
+            }
+            Switch::Absent => Ok(self.csrf.clone()),
+            Switch::Off if token != TokenDemand::Ignore => csrf(options, self.tokens.as_ref()),
+            Switch::Off => Ok(None),
+            Switch::On(value) => Csrf::parse("csrf", value).map(|csrf| Some(Arc::new(csrf))),
+        }
+    }
+
     fn query_of(
         &self,
         options: &Options<'_>,
@@ -328,6 +366,21 @@ impl Engine {
                 .map(|_| self.payload.clone())),
             _ => Ok(None),
         }
+    }
+}
+
+/// The option `csrf`. It is on by itself, and can't be off, where a token may come in a cookie.
+fn csrf(options: &Options<'_>, tokens: Option<&Tokens>) -> Result<Option<Arc<Csrf>>, ConfigError> {
+    let cookies = tokens.is_some_and(Tokens::takes_cookies);
+    match Switch::read(options, "csrf") {
+        Switch::On(value) => Csrf::parse("csrf", value).map(|csrf| Some(Arc::new(csrf))),
+        Switch::Off if cookies => {
+            let why = "can't be false where `jwt.from` has a cookie: any page could act in the user's name";
+            Err(ConfigError::new(ConfigCode::ConflictingOptions, options.path_of("csrf"), why)
+                .suggest("list the pages that may in `csrf.origins`"))
+        }
+        Switch::Absent if cookies => Ok(Some(Arc::default())),
+        Switch::Absent | Switch::Off => Ok(None),
     }
 }
 

@@ -12,7 +12,8 @@ use crate::revocation::SharedRevocations;
 use crate::stack::Stack;
 use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
-use crate::token::Verified;
+use crate::token::binding::ProofId;
+use crate::token::{Scheme, Verified};
 
 /// A key or cost function of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Extras {
     pub params: Vec<(String, String)>,
     /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
     pub counted: Vec<u32>,
+    /// What earlier layers have noted of proofs that they took from this request.
+    pub proofs: Vec<String>,
 }
 
 /// What the application's own functions gave for one limit.
@@ -75,6 +78,8 @@ pub enum Verdict {
     },
     /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
     AskKeys,
+    /// Look at the certificate of the connection, and come back with [`Stack::certified`].
+    AskCertificate,
     /// Ask the shared store, and come back with [`Stack::settle`].
     AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
@@ -98,6 +103,8 @@ pub enum StoreAsk {
     Revocations(Arc<SharedRevocations>),
     /// Whether its limits admit it.
     Limits(Arc<SharedStore>, Question),
+    /// Whether its proof was used before.
+    Proof(Arc<SharedStore>, Question),
 }
 
 /// What a shared store said.
@@ -112,10 +119,25 @@ pub enum StoreAnswer {
 /// What a request waits for at a shared store.
 #[derive(Debug)]
 pub enum Awaited {
+    /// Layer 4: whether the client has the certificate that the token is bound to.
+    Certificate(Candidate),
     /// Layer 5, of this token: nobody is told whose it is before.
-    Revocations(Arc<Verified>),
+    Revocations(Candidate),
+    /// The end of layer 5: whether the proof was used before.
+    Proof(Candidate),
     /// Layer 6, of the limiter that has asked: its limits may be others by now.
     Limits(Pending, Arc<Limiter>),
+}
+
+/// A token that is good by itself, and is still to be found good for this request.
+#[derive(Debug)]
+pub struct Candidate {
+    /// What it says.
+    pub verified: Arc<Verified>,
+    /// How it was presented.
+    pub scheme: Scheme,
+    /// The proof that came with it, to be used up.
+    pub proof: Option<ProofId>,
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -131,6 +153,8 @@ pub struct Exchange {
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
+    /// What a later layer is to know of the proof that was taken: [`Extras::proofs`] gives it back.
+    pub proof_mark: Option<String>,
     /// Whether a list says that it is not limited.
     pub unlimited: bool,
     /// What the limits said, in their order.
@@ -161,6 +185,7 @@ impl Exchange {
             extras,
             headers: Vec::new(),
             identity: None,
+            proof_mark: None,
             unlimited: false,
             limits: Vec::new(),
             awaited: None,

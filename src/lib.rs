@@ -14,6 +14,7 @@ pub mod request;
 
 pub mod clients;
 pub mod cors;
+pub mod csrf;
 pub mod engine;
 pub mod exchange;
 pub mod headers;

@@ -28,6 +28,8 @@ fn single(name: &str) -> u16 {
         "origin" => 1 << 5,
         "x-forwarded-proto" => 1 << 6,
         "x-forwarded-host" => 1 << 7,
+        "dpop" => 1 << 8,
+        "sec-fetch-site" => 1 << 9,
         _ => 0,
     }
 }

@@ -4,8 +4,8 @@
 //!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
 //!                     2  CORS                   its headers too; a preflight is answered here
 //!                     3  path and host          one canonical path for every layer behind; lists of clients
-//!                     4  identity               token: signature, claims; all local
-//!                     5  revocation             local
+//!                     4  CSRF, identity         token: signature, claims, what it is bound to; all local
+//!                     5  revocation             local; then its proof is used up, and what a route demands is asked
 //!                     6  rate limits            all policies of this request at once, or none is charged
 //!                     7  policy                 if it doesn't need the body
 //!                     8  media type, length     then the body is read: only for a request that is still welcome
@@ -32,6 +32,7 @@ use serde_json::Value;
 use crate::clients::Listed;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
+use crate::csrf::Csrf;
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
 use crate::limit::{LimitError, LiveLimiter};
@@ -40,12 +41,14 @@ use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
+use crate::token::Demands;
+use crate::token::binding::UsedProofs;
 
 use limits::not_counted;
 
 pub use crate::exchange::{
-    Awaited, Callback, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk, TokenDemand,
-    Verdict, Waiting,
+    Awaited, Callback, Candidate, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
+    TokenDemand, Verdict, Waiting,
 };
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
@@ -62,6 +65,9 @@ pub struct Stack {
     pub(crate) token: TokenDemand,
     /// Whether the shared store itself must say that a token was not revoked.
     pub(crate) fresh: bool,
+    /// What else a token must be.
+    pub(crate) demands: Demands,
+    pub(crate) csrf: Option<Arc<Csrf>>,
     pub(crate) limiter: Option<Arc<LiveLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
@@ -83,10 +89,7 @@ impl Stack {
             Ok(mut request) => {
                 let verdict = self.identify(&mut request, &mut x);
                 x.request = Some(request);
-                verdict.and_then(|verdict| match verdict {
-                    Some(verdict) => Ok(verdict),
-                    None => self.identified(&mut x),
-                })
+                verdict.and_then(|verdict| self.go_on(&mut x, verdict))
             }
             Err(refusal) => Err(refusal),
         };
@@ -99,15 +102,25 @@ impl Stack {
         self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
     }
 
+    /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None` where there is none.
+    #[must_use]
+    pub fn certified(&self, x: &mut Exchange, fingerprint: Option<&str>) -> Verdict {
+        let step = self.check_certificate(x, fingerprint);
+        step.and_then(|verdict| self.go_on(x, verdict)).unwrap_or_else(Verdict::Refuse)
+    }
+
     /// Goes on with what the shared store has said, or without it.
     #[must_use]
     pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
         let verdict = match (x.awaited.take(), answer) {
-            (Some(Awaited::Revocations(verified)), StoreAnswer::Done(answer)) => {
-                answer.map_err(|_| stale_refusal()).and_then(|()| {
-                    self.accept_token(x, verified)?;
-                    self.identified(x)
-                })
+            (Some(Awaited::Revocations(candidate)), StoreAnswer::Done(answer)) => {
+                let step = answer.map_err(|_| stale_refusal());
+                let step = step.and_then(|()| self.check_revoked(x, candidate));
+                step.and_then(|verdict| self.go_on(x, verdict))
+            }
+            (Some(Awaited::Proof(candidate)), StoreAnswer::Judged(answer)) => {
+                let step = self.used(x, candidate, UsedProofs::read(&answer));
+                step.and_then(|verdict| self.go_on(x, verdict))
             }
             (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
                 let check = limiter.finish(pending, answer, now).map_err(not_counted);
@@ -151,6 +164,14 @@ impl Stack {
             return Ok(Some(Verdict::Preflight { status }));
         }
         self.check_token(request, x)
+    }
+
+    /// Ends the way with a verdict of layers 2 to 5, or goes on behind them.
+    fn go_on(&self, x: &mut Exchange, verdict: Option<Verdict>) -> Result<Verdict, Refusal> {
+        match verdict {
+            Some(verdict) => Ok(verdict),
+            None => self.identified(x),
+        }
     }
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.

@@ -72,6 +72,7 @@ fn outcome(verdict: &Verdict) -> (u16, &'static str) {
         Verdict::ReadBody { .. } => (100, "read"),
         Verdict::AskStore(_) => panic!("a store in this process is not asked"),
         Verdict::AskKeys => (100, "ask"),
+        Verdict::AskCertificate => (100, "certificate"),
         Verdict::Delay { .. } => (100, "wait"),
     }
 }
@@ -114,6 +115,38 @@ fn each_layer_refuses_before_the_next_one_is_asked() {
             outcome(&send(&stack, method, target, headers).1),
             *wanted,
             "{method} {target} {wanted:?}"
+        );
+    }
+}
+
+#[test]
+fn a_page_of_another_site_is_refused_before_its_token_is_looked_at() {
+    let mut config = full();
+    config["jwt"]["from"] = json!(["header", { "cookie": "__Host-token" }]);
+    let engine = engine(&config);
+    let stack = stack(&engine, &json!({}));
+    let evil = ("Origin", "https://evil.example");
+    let cookie = ("Cookie", "__Host-token=x");
+    let cases: &[(&str, &[(&str, &str)], (u16, &str))] = &[
+        ("POST", &[("Host", "evil"), evil, cookie], (403, "host_not_allowed")),
+        ("POST", &[evil, cookie], (403, "csrf_failed")),
+        ("POST", &[evil], (403, "csrf_failed")),
+        ("GET", &[evil, cookie], (401, "token_malformed")),
+        ("POST", &[evil, ("Authorization", "Bearer x")], (401, "token_malformed")),
+        ("POST", &[evil, ("Authorization", "Basic x"), cookie], (403, "csrf_failed")),
+        ("POST", &[evil, ("Authorization", "Bearer x"), cookie], (403, "csrf_failed")),
+        ("POST", &[("Authorization", "Bearer x"), cookie], (403, "csrf_failed")),
+        (
+            "POST",
+            &[("Sec-Fetch-Site", "same-origin"), ("Authorization", "Bearer x"), cookie],
+            (400, "token_ambiguous"),
+        ),
+    ];
+    for (method, headers, wanted) in cases {
+        assert_eq!(
+            outcome(&send(&stack, method, "/a", headers).1),
+            *wanted,
+            "{method} {headers:?}"
         );
     }
 }

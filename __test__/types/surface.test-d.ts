@@ -12,6 +12,7 @@ import type {
   PolicyDecision,
   RequestHandler,
   TokenErrorCode,
+  VerifiedToken,
 } from 'keepstone'
 import { expect, type Equals } from './equals'
 
@@ -55,6 +56,9 @@ expect<Equals<ReturnType<typeof guard.require>, RequestHandler>>()
 guard.require({ fresh: true })
 // @ts-expect-error: not a demand
 guard.require({ scopes: ['pay'] })
+guard.require({ scope: ['read', 'write'], role: 'admin', claims: { email_verified: true, acr: ['a', 'b'], '/realm/level': 3 }, maxAge: '10m' })
+// @ts-expect-error: an object is no value to compare with
+guard.require({ claims: { realm: { level: 3 } } })
 // @ts-expect-error: not a mode
 createGuard({ revocation: { mode: 'local' } })
 
@@ -66,6 +70,24 @@ createGuard()
 // Key sources: at least one.
 createGuard({ jwt: { ...base, jwks } })
 createGuard({ jwt: { ...base, keys: [{ kid: 'a', alg: 'ES256', key: '-----BEGIN', notAfter: new Date() }] } })
+
+// How tokens come, and what must come with them.
+createGuard({
+  jwt: { ...base, jwks, from: ['header', { cookie: '__Host-token' }, { query: 'access_token' }], dpop: 'if-bound' },
+  csrf: { origins: ['https://app.example.com'] },
+})
+createGuard({ jwt: { ...base, jwks, dpop: 'required', dpopNonce: { secret: Buffer.alloc(32), lifetime: '5m' } } })
+createGuard({ jwt: { ...base, jwks, dpopNonce: true }, csrf: false })
+// @ts-expect-error: any host of the domain could set this cookie
+createGuard({ jwt: { ...base, jwks, from: [{ cookie: 'token' }] } })
+// @ts-expect-error: not a mode
+createGuard({ jwt: { ...base, jwks, dpop: true } })
+// @ts-expect-error: misspelt
+createGuard({ csrf: { origin: ['https://app.example.com'] } })
+guard.securityStack({ csrf: { origins: [] } })
+expect<Equals<ReturnType<typeof guard.csrf>, RequestHandler>>()
+expect<Equals<VerifiedToken['bound'], 'dpop' | 'mtls' | 'dpop+mtls' | undefined>>()
+
 // @ts-expect-error: no key source
 createGuard({ jwt: base })
 createGuard({ jwt: { ...base, secret: process.env['JWT_SECRET'] ?? '', jwks } })
@@ -121,8 +143,6 @@ createGuard({ revocation: { scope: 'all' } })
 // What does not exist yet is not typed.
 // @ts-expect-error
 guard.forwardAuth
-// @ts-expect-error
-guard.csrf
 // @ts-expect-error
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '1s', format: 'draft-7' } })
 

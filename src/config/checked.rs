@@ -7,10 +7,11 @@ use super::raw::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 
 /// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
-pub(crate) const GUARD_OPTIONS: [&str; 13] = [
+pub(crate) const GUARD_OPTIONS: [&str; 14] = [
     "profile",
     "headers",
     "cors",
+    "csrf",
     "hosts",
     "trustedProxies",
     "clients",
@@ -28,8 +29,9 @@ pub(crate) const SCHEMA_OPTIONS: [&str; 6] =
     ["body", "query", "params", "headers", "cookies", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 10] = [
+pub(crate) const ROUTE_OPTIONS: [&str; 11] = [
     "cors",
+    "csrf",
     "rateLimit",
     "jwt",
     "payload",

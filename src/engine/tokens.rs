@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
 use crate::config::raw::{Options, Switch};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
+use crate::token::binding::UsedProofs;
 use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// Everything about tokens.
@@ -20,6 +21,8 @@ pub struct Tokens {
     pub signer: Option<Signer>,
     /// What is revoked.
     pub revocations: RevocationList,
+    /// Proofs that were taken.
+    pub proofs: UsedProofs,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
@@ -48,6 +51,12 @@ pub enum Known {
 }
 
 impl Tokens {
+    /// Whether a token may come in a cookie, which a browser sends whoever made it send the request.
+    #[must_use]
+    pub fn takes_cookies(&self) -> bool {
+        self.verifier.presentation().takes_cookies()
+    }
+
     /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
@@ -70,6 +79,21 @@ impl Tokens {
             RevocationList::Shared(list) => list.check(token),
         };
         checked.map_err(|_| TokenDenial::Revoked)
+    }
+
+    /// Where processes share a store, they must know each other's nonces.
+    fn check_nonces(&self) -> Result<(), ConfigError> {
+        let nonces = self.verifier.presentation().nonces.as_ref();
+        let shared = matches!(self.proofs, UsedProofs::Shared(_));
+        if shared && nonces.is_some_and(|nonces| !nonces.is_agreed()) {
+            return Err(ConfigError::new(
+                ConfigCode::MissingOption,
+                "jwt.dpopNonce.secret",
+                "must be there beside a shared store: other processes would not know the nonces of this one",
+            )
+            .suggest("give all processes one secret, made with `openssl rand -base64 48`"));
+        }
+        Ok(())
     }
 
     /// The second up to which the tokens of a subject are revoked.
@@ -128,7 +152,7 @@ impl Engine {
             Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
                 TokenDemand::Optional
             }
-            Layers::Headers | Layers::Cors | Layers::Payload => TokenDemand::Ignore,
+            Layers::Headers | Layers::Cors | Layers::Csrf | Layers::Payload => TokenDemand::Ignore,
         })
     }
 }
@@ -140,6 +164,10 @@ pub(super) fn tokens(
 ) -> Result<Option<Tokens>, ConfigError> {
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
+    let proofs = match store {
+        Store::Memory(_) => UsedProofs::local()?,
+        Store::Shared(store) => UsedProofs::Shared(Arc::clone(store)),
+    };
     // A store may be shared and yet be none that a revocation can be trusted to.
     let (connector, may_forget) = match store {
         Store::Memory(_) => (None, false),
@@ -170,11 +198,14 @@ pub(super) fn tokens(
             RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
         }
     };
-    Ok(Some(Tokens {
+    let tokens = Tokens {
         optional: config.optional,
         signer: Signer::new(Arc::clone(&config)),
         verifier: Verifier::new(config),
         revocations,
+        proofs,
         swept_minute: AtomicU64::new(0),
-    }))
+    };
+    tokens.check_nonces()?;
+    Ok(Some(tokens))
 }

@@ -11,14 +11,14 @@
 //!
 //! | line | what |
 //! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait |
+//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait, `7` look at the connection's certificate |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
 //! | 4 | most bytes of the body to read; milliseconds to wait |
 //! | 5 | `1` when the body was checked and may be parsed |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
 //! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
-//! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]` |
+//! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof |
 //! | 11 | client address |
 //! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
 //! | 14 | checked `query`, `params` and `headers`, an object |
@@ -53,6 +53,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         // It has an answer of its own, see [`waits`].
         Verdict::AskStore(_) => ('2', None),
         Verdict::Delay { .. } => ('6', None),
+        Verdict::AskCertificate => ('7', None),
     };
     out.push(kind);
     out.push('\n');
@@ -97,6 +98,9 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
             token.string_or_null(identity.id.as_deref());
             token.number(identity.expires_at).number(identity.issued_at);
             token.string_or_null(identity.key_id.as_deref()).string(identity.alg.name());
+            if let Some(confirmation) = &identity.confirmation {
+                token.string(confirmation.name()).string_or_null(x.proof_mark.as_deref());
+            }
         });
     }
     out.push('\n');

@@ -71,7 +71,7 @@ pub(crate) fn take(ticket: u32) -> Option<StoreAnswer> {
 pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
     match what {
         StoreAsk::Revocations(list) => reply(ticket).map(|reply| list.refresh(reply)).is_some(),
-        StoreAsk::Limits(store, question) => {
+        StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
             let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
             post(&store, store.ask(question, Box::new(put)));

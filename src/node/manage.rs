@@ -125,6 +125,7 @@ pub fn stack(guard: u32, options: String, only: String) -> String {
             "" => Layers::All,
             "headers" => Layers::Headers,
             "cors" => Layers::Cors,
+            "csrf" => Layers::Csrf,
             "rateLimit" => Layers::RateLimit,
             "jwt" => Layers::Token,
             "policy" => Layers::Policy,

@@ -32,6 +32,15 @@ pub fn resume(ticket: u32, keys: String) -> String {
     answer_for(waiting, verdict)
 }
 
+/// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
+/// connection's, if it has one.
+#[napi(catch_unwind)]
+pub fn certified(ticket: u32, fingerprint: Option<String>) -> String {
+    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+    let verdict = waiting.stack.certified(&mut waiting.exchange, fingerprint.as_deref());
+    answer_for(waiting, verdict)
+}
+
 /// Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add.
 #[napi(catch_unwind)]
 pub fn decide_body(ticket: u32, body: &[u8]) -> String {
@@ -159,7 +168,13 @@ fn read_extras(json: Option<&str>) -> Option<Extras> {
         }
         _ => Vec::new(),
     };
-    Some(Extras { origin, params, counted })
+    let proofs = match given.remove("proofs") {
+        Some(Value::Array(marks)) => {
+            marks.iter().filter_map(|mark| mark.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    };
+    Some(Extras { origin, params, counted, proofs })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard.

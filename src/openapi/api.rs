@@ -70,7 +70,10 @@ impl Api {
             document,
             config: &config,
             converter: &mut converter,
-            has_tokens: engine.tokens.is_some(),
+            tokens: engine.tokens.as_ref().map(|tokens| {
+                let names = tokens.verifier.presentation().query_names();
+                names.map(str::to_owned).collect()
+            }),
             read: Vec::new(),
             routes: Vec::new(),
             bases: Vec::new(),

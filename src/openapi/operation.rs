@@ -107,7 +107,8 @@ pub(crate) struct Operations<'r, 'd> {
     pub(crate) document: Document<'d>,
     pub(crate) config: &'r OpenApiConfig,
     pub(crate) converter: &'r mut Converter<'d>,
-    pub(crate) has_tokens: bool,
+    /// The names under which a token may come in the query; `None` where the guard verifies none.
+    pub(crate) tokens: Option<Vec<String>>,
     pub(crate) read: Vec<Operation>,
     pub(crate) routes: Vec<Route>,
     /// What stands before the paths, each once.
@@ -187,7 +188,7 @@ impl<'d> Operations<'_, 'd> {
             None => self.document.at("/security"),
         };
         let security = match at {
-            Some(at) => security::read(self.document, &at, self.config, self.has_tokens)?,
+            Some(at) => security::read(self.document, &at, self.config, self.tokens.as_deref())?,
             None => Security::default(),
         };
         let own = listed(&pointer, map)?;

@@ -35,7 +35,7 @@ pub(crate) struct Security {
     pub(crate) alternatives: Vec<Vec<Demand>>,
     /// The authentication schemes of `WWW-Authenticate`, for who meets none of them.
     pub(crate) challenges: Vec<String>,
-    /// The names of API keys in the query.
+    /// The names of API keys and tokens in the query.
     pub(crate) query_keys: Vec<String>,
 }
 
@@ -74,12 +74,13 @@ fn scheme_names(document: Document<'_>) -> Vec<&str> {
     schemes.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
-/// Reads the list at a place. `has_tokens` is whether the guard verifies tokens.
+/// Reads the list at a place. `tokens` are the names under which a token of the guard may come in the query; `None` where
+/// it verifies none.
 pub(crate) fn read(
     document: Document<'_>,
     at: &At<'_>,
     config: &OpenApiConfig,
-    has_tokens: bool,
+    tokens: Option<&[String]>,
 ) -> Result<Security, ConfigError> {
     let mut security = Security::default();
     let Value::Array(alternatives) = at.value else {
@@ -105,7 +106,7 @@ pub(crate) fn read(
                         "set `security: {{ '{name}': (req) => … }}`, or 'token' if it is a token of the guard, or false if it is checked elsewhere"
                     )));
                 }
-                Some(SchemeUse::Token) if !has_tokens => {
+                Some(SchemeUse::Token) if tokens.is_none() => {
                     let problem = format!(
                         "demands a token by the scheme `{name}`, and the guard has no `jwt`"
                     );
@@ -113,7 +114,10 @@ pub(crate) fn read(
                         "give the guard `jwt`, or map the scheme with the option `security`",
                     ));
                 }
-                Some(SchemeUse::Token) => demands.push(Demand::Token { scopes }),
+                Some(SchemeUse::Token) => {
+                    security.query_keys.extend(tokens.into_iter().flatten().cloned());
+                    demands.push(Demand::Token { scopes });
+                }
                 Some(SchemeUse::Function) => {
                     demands.push(Demand::Function { scheme: name.clone(), scopes });
                 }
@@ -191,16 +195,23 @@ fn http(
     Ok((None, challenge, "http"))
 }
 
+/// As for `guard.require`.
+const MOST_SCOPES: usize = 50;
+const MOST_CHARS: usize = 256;
+
 fn scope_list(here: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
     let Value::Array(items) = value else {
         return Err(fault(here, "must be a list of scopes").suggest("write [] for none"));
     };
+    if items.len() > MOST_SCOPES {
+        return Err(fault(here, format!("must name at most {MOST_SCOPES} scopes")));
+    }
     items
         .iter()
         .map(|item| {
             // RFC 6749 section 3.3; it goes into a header as it is.
             let fits = |text: &&str| {
-                !text.is_empty()
+                (1..=MOST_CHARS).contains(&text.len())
                     && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\'))
             };
             item.as_str()

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::binding::Confirmation;
 use super::config::TokenConfig;
 use super::denial::{ClaimFault, TokenDenial};
 use crate::clock::Now;
@@ -38,9 +39,7 @@ pub(super) fn check(
             return Err(kind(name));
         }
     }
-    if claims.contains_key("cnf") {
-        return Err(TokenDenial::Claims(ClaimFault::SenderBound));
-    }
+    confirmation(claims)?;
     let times = Times {
         expires: date("exp", required(claims, "exp")?)?,
         issued: date("iat", required(claims, "iat")?)?,
@@ -51,6 +50,15 @@ pub(super) fn check(
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
         Some(_) => Ok(times),
     }
+}
+
+/// What the token is bound to. Nothing is checked of it here but that it can be understood.
+pub(super) fn confirmation(
+    claims: &Map<String, Value>,
+) -> Result<Option<Confirmation>, TokenDenial> {
+    let Some(value) = claims.get("cnf") else { return Ok(None) };
+    let read = Confirmation::read(value);
+    read.map(Some).ok_or(TokenDenial::Claims(ClaimFault::Confirmation))
 }
 
 /// Checks whether this is the time for a token.
@@ -93,7 +101,7 @@ fn check_audience(config: &TokenConfig, value: &Value) -> Result<(), TokenDenial
 }
 
 /// A `NumericDate`: seconds, possibly with a fraction.
-fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
+pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
     let Value::Number(number) = value else { return Err(kind(name)) };
     if let Some(seconds) = number.as_u64() {
         return in_range(name, seconds).map(|seconds| seconds * SECOND_US);

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::algorithm::Algorithm;
 use super::cache::Cache;
 use super::key_options::keys;
+use super::presentation::Presentation;
 use super::ring::KeyRing;
 use crate::clock::micros;
 use crate::config::raw::{Options, Switch, nearest, string_at};
 use crate::error::ConfigError;
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "issuer",
     "audience",
     "secret",
@@ -24,6 +25,8 @@ const KNOWN: [&str; 12] = [
     "clockTolerance",
     "maxLifetime",
     "from",
+    "dpop",
+    "dpopNonce",
     "optional",
     "cache",
 ];
@@ -46,6 +49,8 @@ pub struct TokenConfig {
     pub(super) tolerance_us: u64,
     pub(super) max_lifetime_us: u64,
     pub(super) cache: Option<Cache>,
+    /// How a token may come.
+    pub(super) presentation: Presentation,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
 }
@@ -64,7 +69,9 @@ impl TokenConfig {
     /// | `typ` | string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt` |
     /// | `clockTolerance` | duration up to 60 s, default 10 s |
     /// | `maxLifetime` | duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that |
-    /// | `from` | `['header']` |
+    /// | `from` | list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for, default `['header']` |
+    /// | `dpop` | `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC 9449) |
+    /// | `dpopNonce` | `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default false |
     /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
     /// | `optional` | whether a request without a token passes, default false |
     ///
@@ -75,7 +82,7 @@ impl TokenConfig {
         let audience = audience(&options)?;
         let algorithms = algorithms(&options)?;
         let keys = keys(&options, algorithms.as_deref())?;
-        from(&options)?;
+        let presentation = Presentation::parse(&options)?;
         let tolerance = options.duration("clockTolerance", Duration::ZERO..=MAX_TOLERANCE)?;
         let lifetime =
             options.duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
@@ -87,6 +94,7 @@ impl TokenConfig {
             tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
             max_lifetime_us: micros(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME)),
             cache: cache(&options)?,
+            presentation,
             optional: options.bool("optional")?.unwrap_or(false),
         })
     }
@@ -207,14 +215,4 @@ pub(super) fn bare_typ(typ: &str) -> &str {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => typ,
     }
-}
-
-fn from(options: &Options<'_>) -> Result<(), ConfigError> {
-    let Some(items) = options.list("from")? else { return Ok(()) };
-    if items == [Value::from("header")] {
-        return Ok(());
-    }
-    Err(options
-        .invalid("from", "must be ['header']: tokens from cookies or queries can't be taken yet")
-        .suggest("leave it out"))
 }

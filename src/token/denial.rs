@@ -1,7 +1,10 @@
-//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3.
+//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3 and RFC 9449
+//! section 7.1.
 
 use std::borrow::Cow;
 
+use super::binding::{ALGORITHMS, ProofFault};
+use super::reader::Scheme;
 use crate::refusal::Refusal;
 
 /// Why a request is not let in with the token it brought, or without one.
@@ -36,6 +39,20 @@ pub enum TokenDenial {
     Lifetime,
     /// It was revoked.
     Revoked,
+    /// More than one token came: in the header and in a cookie, say, or in two cookies of one name.
+    Ambiguous,
+    /// It is bound to a key, and nothing shows that its bearer has that.
+    Bound,
+    /// It is bound to a certificate (RFC 8705), and the connection has another one or none.
+    Certificate,
+    /// It is bound to no key, and has to be: it came with the scheme `DPoP`, or `jwt.dpop` is `required`.
+    Unbound,
+    /// Its proof is missing or no good.
+    Proof(ProofFault),
+    /// Its proof was used before.
+    Replayed,
+    /// Its proof has no nonce of ours, or one that is too old.
+    Nonce,
 }
 
 /// What is wrong with the claims of a token whose signature is good. It holds the claim's name, never its value.
@@ -50,8 +67,8 @@ pub enum ClaimFault {
     Milliseconds(&'static str),
     /// `exp` is not after `iat`.
     Order,
-    /// The token is bound to a key of its bearer (`cnf`), and no proof of that key can be checked yet.
-    SenderBound,
+    /// `cnf` says that the token is bound to something, and it can't be understood to what.
+    Confirmation,
 }
 
 impl TokenDenial {
@@ -64,21 +81,31 @@ impl TokenDenial {
     /// The answer to the client: RFC 9457 problem and the challenge of RFC 6750 section 3.
     #[must_use]
     pub fn to_refusal(&self) -> Refusal {
+        self.to_refusal_by(Scheme::Bearer)
+    }
+
+    /// As [`Self::to_refusal`], with the challenge of the scheme that the client has used or should use. A fault of a
+    /// proof is told with that of `DPoP` in any case.
+    #[must_use]
+    pub fn to_refusal_by(&self, scheme: Scheme) -> Refusal {
         let (status, code, error) = self.row();
         let detail = self.detail();
-        let challenge = match error {
-            // Section 3.1: without a token there is no error to name.
-            None => "Bearer realm=\"api\"".to_owned(),
-            Some(error) => {
-                format!("Bearer realm=\"api\", error=\"{error}\", error_description=\"{detail}\"")
+        let scheme = match self {
+            Self::Bound | Self::Unbound | Self::Proof(_) | Self::Replayed | Self::Nonce => {
+                Scheme::Dpop
             }
+            _ => scheme,
         };
+        // RFC 6750 section 3.1: without a token there is no error to name.
+        let error = error.map(|error| (error, &*detail));
+        let challenge = challenge(scheme, error, &[]);
         Refusal::new(status, code, detail).header("WWW-Authenticate", challenge)
     }
 
     /// The one table: status, code, `error` of RFC 6750.
     const fn row(self) -> (u16, &'static str, Option<&'static str>) {
         const INVALID: Option<&str> = Some("invalid_token");
+        const PROOF: Option<&str> = Some("invalid_dpop_proof");
         match self {
             Self::Missing => (401, "token_missing", None),
             Self::DuplicateHeader => (400, "token_malformed", Some("invalid_request")),
@@ -94,6 +121,12 @@ impl TokenDenial {
             Self::Type => (401, "token_type", INVALID),
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
+            Self::Ambiguous => (400, "token_ambiguous", Some("invalid_request")),
+            Self::Bound | Self::Certificate => (401, "token_bound", INVALID),
+            Self::Unbound => (401, "token_unbound", INVALID),
+            Self::Proof(_) => (401, "dpop_proof", PROOF),
+            Self::Replayed => (401, "dpop_replayed", PROOF),
+            Self::Nonce => (401, "dpop_nonce", Some("use_dpop_nonce")),
         }
     }
 
@@ -112,6 +145,13 @@ impl TokenDenial {
             Self::Type => "the token is of another type",
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
+            Self::Ambiguous => "send one token in one place",
+            Self::Bound => "the token is bound to a key of its bearer, which nothing proves here",
+            Self::Certificate => "the token is bound to another client certificate than this",
+            Self::Unbound => "the token is not bound to a key, so no DPoP proof can go with it",
+            Self::Proof(fault) => fault.detail(),
+            Self::Replayed => "the DPoP proof was used before",
+            Self::Nonce => "the DPoP proof needs the nonce of the header DPoP-Nonce",
             Self::Claims(fault) => return fault.detail(),
         })
     }
@@ -126,9 +166,29 @@ impl ClaimFault {
                 format!("the claim {claim} must be in seconds and looks like milliseconds").into()
             }
             Self::Order => "the claim exp must be after iat".into(),
-            Self::SenderBound => "the token is bound to a key of its bearer".into(),
+            Self::Confirmation => "the claim cnf is not understood".into(),
         }
     }
+}
+
+/// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): `error` with its description, then `more` parameters.
+/// Nothing that needs escaping may be in them.
+pub(super) fn challenge(
+    scheme: Scheme,
+    error: Option<(&str, &str)>,
+    more: &[(&str, &str)],
+) -> String {
+    let mut text = match scheme {
+        Scheme::Bearer => "Bearer realm=\"api\"".to_owned(),
+        Scheme::Dpop => format!("DPoP realm=\"api\", algs=\"{ALGORITHMS}\""),
+    };
+    let error = error.map(|(error, detail)| [("error", error), ("error_description", detail)]);
+    for (name, value) in error.iter().flatten().chain(more) {
+        for part in [", ", name, "=\"", value, "\""] {
+            text.push_str(part);
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -168,6 +228,13 @@ mod tests {
             TokenDenial::Claims(ClaimFault::Milliseconds("exp")),
             TokenDenial::Claims(ClaimFault::Kind("aud")),
             TokenDenial::Algorithm,
+            TokenDenial::Ambiguous,
+            TokenDenial::Bound,
+            TokenDenial::Certificate,
+            TokenDenial::Unbound,
+            TokenDenial::Proof(ProofFault::Claims),
+            TokenDenial::Replayed,
+            TokenDenial::Nonce,
         ] {
             let detail = denial.detail();
             assert!(

@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use super::binding::{ProofRequest, ProofUrl, read_proof};
 use super::config::TokenConfig;
 use super::denial::TokenDenial;
 use super::reader::bearer;
 use super::verify::Verifier;
 use crate::clock::Now;
 
-/// Feeds `data` to everything that reads a request's token. It must neither panic nor be let in, whatever `data` is.
+/// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor be let in, whatever `data` is.
 ///
 /// # Panics
 ///
@@ -35,4 +36,7 @@ pub fn fuzz_token(data: &[u8]) {
     assert!(denial.is_some(), "a token passed that nobody signed");
     let _ = denial.as_ref().map(TokenDenial::to_refusal);
     let _ = verifier.revocable(text, now);
+    let _ = ProofUrl::read(text);
+    let asked = ProofRequest { method: "GET", url: None, token: text, now, ahead_us: 0 };
+    assert!(read_proof(text, &asked).is_err(), "a proof passed that is for no URL");
 }

@@ -24,15 +24,17 @@
 //!   sound to forget a revocation.
 //! - A whole number in the claims beyond `2^53 - 1` is refused: JavaScript would read another one, perhaps another
 //!   user's. So is a member `__proto__`.
-//! - A token with `cnf` (RFC 7800: `DPoP`, mutual TLS) is refused: to take it as a plain bearer token would undo what
-//!   its issuer bound it for, and no proof can be checked yet.
+//! - A token with `cnf` (RFC 7800: `DPoP`, mutual TLS) is taken only with what it is bound to ([`binding`]): to take it as
+//!   a plain bearer token would undo what its issuer bound it for.
 //! - `jwk`, `jku`, `x5u`, `x5c` in a header are not read: a token can't bring its own key.
 
 mod algorithm;
+pub mod binding;
 mod cache;
 mod claims;
 mod config;
 mod conformance;
+mod demands;
 mod denial;
 mod fuzz;
 mod issue;
@@ -41,6 +43,7 @@ mod jwk;
 mod key;
 mod key_options;
 mod material;
+mod presentation;
 mod reader;
 mod ring;
 mod strength;
@@ -51,8 +54,10 @@ mod verify;
 pub use algorithm::Algorithm;
 pub use config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
+pub use demands::{Demands, Unmet};
 pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
-pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, bearer};
+pub use presentation::{DpopMode, Found, Presentation, Source};
+pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, bearer, credentials};
 pub use verify::{Fingerprint, Revocable, Verified, Verifier};

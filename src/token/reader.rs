@@ -43,10 +43,21 @@ impl<'a> Compact<'a> {
     /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`], after the
     /// signature was found good.
     pub(super) fn read(token: &'a str) -> Result<Self, TokenDenial> {
-        Self::split(token).ok_or(TokenDenial::Malformed)
+        Self::split(token, |header| Some((Header::of(header)?, ())))
+            .map(|(compact, ())| compact)
+            .ok_or(TokenDenial::Malformed)
     }
 
-    fn split(token: &'a str) -> Option<Self> {
+    /// As [`Self::read`], with the members of the header that [`Header`] does not have.
+    pub(super) fn read_whole(token: &'a str) -> Result<(Self, Map<String, Value>), TokenDenial> {
+        let read = |header: &str| Header::read(header).map(|(read, more)| (Rc::new(read), more));
+        Self::split(token, read).ok_or(TokenDenial::Malformed)
+    }
+
+    fn split<T>(
+        token: &'a str,
+        read: impl FnOnce(&str) -> Option<(Rc<Header>, T)>,
+    ) -> Option<(Self, T)> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -57,18 +68,12 @@ impl<'a> Compact<'a> {
         }
         // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached one is signed over
         // what is not here.
-        if header.is_empty() || signature.is_empty() {
+        if header.is_empty() || signature.is_empty() || signature.len() > MAX_SIGNATURE_CHARS {
             return None;
         }
-        if signature.len() > MAX_SIGNATURE_CHARS {
-            return None;
-        }
-        Some(Self {
-            signing_input,
-            header: Header::of(header)?,
-            payload,
-            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
-        })
+        let (header, more) = read(header)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        Some((Self { signing_input, header, payload, signature }, more))
     }
 
     pub(super) fn signature(&self) -> &[u8] {
@@ -103,13 +108,13 @@ impl Header {
             (**text == *segment).then(|| Rc::clone(header))
         });
         known.or_else(|| {
-            let header = Rc::new(Self::read(segment)?);
+            let header = Rc::new(Self::read(segment)?.0);
             LAST.set(Some((segment.into(), Rc::clone(&header))));
             Some(header)
         })
     }
 
-    fn read(segment: &str) -> Option<Self> {
+    fn read(segment: &str) -> Option<(Self, Map<String, Value>)> {
         if segment.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
             return None;
         }
@@ -128,7 +133,8 @@ impl Header {
             Some(Value::String(text)) => Some(Some(text)),
             Some(_) => None,
         };
-        Some(Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? })
+        let header = Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? };
+        Some((header, members))
     }
 }
 
@@ -139,21 +145,44 @@ impl Header {
 /// [`TokenDenial::DuplicateHeader`]; a `Bearer` that is followed by anything but one space and one token is
 /// [`TokenDenial::Malformed`].
 pub fn bearer<'a>(values: &[&'a str]) -> Result<Option<&'a str>, TokenDenial> {
-    let value = match values {
-        [] => return Ok(None),
-        [value] => *value,
-        _ => return Err(TokenDenial::DuplicateHeader),
-    };
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(TokenDenial::Missing);
+    match values {
+        [] => Ok(None),
+        [value] => match credentials(value)? {
+            (Scheme::Bearer, token) => Ok(Some(token)),
+            (Scheme::Dpop, _) => Err(TokenDenial::Missing),
+        },
+        _ => Err(TokenDenial::DuplicateHeader),
     }
+}
+
+/// How a token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+    /// With a proof that its owner uses it (RFC 9449).
+    Dpop,
+}
+
+/// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1).
+///
+/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by anything but one space and
+/// one token is [`TokenDenial::Malformed`].
+pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenDenial> {
+    let (name, token) = value.split_once(' ').unwrap_or((value, ""));
+    let scheme = if name.eq_ignore_ascii_case("bearer") {
+        Scheme::Bearer
+    } else if name.eq_ignore_ascii_case("dpop") {
+        Scheme::Dpop
+    } else {
+        return Err(TokenDenial::Missing);
+    };
     let body = token.trim_end_matches('=');
     let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     if body.is_empty() || !body.bytes().all(allowed) {
         return Err(TokenDenial::Malformed);
     }
-    Ok(Some(token))
+    Ok((scheme, token))
 }
 
 /// What may stand in front of the padding, by byte.

@@ -7,11 +7,13 @@ use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
+use super::binding::Confirmation;
 use super::cache::Entry;
 use super::claims::{self, Times};
 use super::config::{TokenConfig, bare_typ};
 use super::denial::TokenDenial;
 use super::key::Key;
+use super::presentation::Presentation;
 use super::reader::Compact;
 use crate::clock::Now;
 
@@ -84,6 +86,8 @@ pub struct Verified {
     pub alg: Algorithm,
     /// What the token is revoked by.
     pub fingerprint: Fingerprint,
+    /// What it is bound to; `None` for a token that whoever has it may use.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// What [`Verifier::revocable`] found: enough to revoke a token, whether it has expired or not.
@@ -108,10 +112,29 @@ impl Verifier {
         Self { config }
     }
 
+    /// How a token may come.
+    #[must_use]
+    pub fn presentation(&self) -> &Presentation {
+        &self.config.presentation
+    }
+
+    /// How far other clocks may be off, in microseconds.
+    #[must_use]
+    pub fn tolerance_us(&self) -> u64 {
+        self.config.tolerance_us
+    }
+
     /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused.
     ///
-    /// Whether it was revoked is not asked here: see [`crate::revocation`].
+    /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound to a key or a certificate
+    /// is refused, since nothing is here that shows it: see [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
+        let verified = self.verify_bound(token, now)?;
+        if verified.confirmation.is_some() { Err(TokenDenial::Bound) } else { Ok(verified) }
+    }
+
+    /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check [`Verified::confirmation`].
+    pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token)) {
             let (from, until) = known.key_life;
             if !(from..until).contains(&now.unix_seconds()) {
@@ -163,7 +186,9 @@ impl Verifier {
         self.check_typ(compact.header.typ.as_deref())?;
         let (claims, claims_json) = compact.claims()?;
         let times = claims::check(&self.config, &claims)?;
-        let verified = self.identity(claims, claims_json, times, key, compact.signing_input);
+        let confirmation = claims::confirmation(&claims)?;
+        let mut verified = self.identity(claims, claims_json, times, key, compact.signing_input);
+        verified.confirmation = confirmation;
         Ok((verified, times, (key.not_before, key.not_after)))
     }
 
@@ -191,6 +216,7 @@ impl Verifier {
             key_id: key.kid.clone(),
             alg: key.algorithm,
             fingerprint,
+            confirmation: None,
             claims,
             claims_json,
         }

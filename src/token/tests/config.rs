@@ -93,7 +93,11 @@ fn an_error_names_the_path_and_the_code() {
             ConfigCode::InvalidOption,
             "jwt.maxLifetime",
         ),
-        (json!({ "secret": secret(), "from": ["query"] }), ConfigCode::InvalidOption, "jwt.from"),
+        (
+            json!({ "secret": secret(), "from": ["query"] }),
+            ConfigCode::InvalidOption,
+            "jwt.from[0]",
+        ),
         (json!({ "secret": secret(), "from": [] }), ConfigCode::InvalidOption, "jwt.from"),
         (
             json!({ "secret": secret(), "optional": "yes" }),

@@ -3,11 +3,15 @@
 
 mod algorithms;
 mod attacks;
+mod binding;
+mod bound;
 mod cache_model;
 mod cached;
 mod claims;
 mod config;
+mod demands;
 mod issue;
+mod presentation;
 mod rfc;
 
 use std::sync::{Arc, OnceLock};

@@ -1,0 +1,68 @@
+// What a route demands of a token: guard.require.
+
+import test from 'node:test'
+import assert from 'node:assert/strict'
+import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
+import { bearer, expresses, serve } from './helpers/http.mjs'
+
+for (const [name, express] of expresses) {
+  test(`${name}: a route takes the tokens that meet its demands, behind the stack and without it`, async () => {
+    const guard = createGuard({ jwt: { ...jwt, optional: true }, rateLimit: false })
+    const ada = (await guard.tokens.issue({ sub: 'ada', scope: 'read write', roles: ['admin'], email_verified: true })).accessToken
+    const eve = (await guard.tokens.issue({ sub: 'eve', scope: 'read' })).accessToken
+    const routes = {
+      '/scope': [{ scope: ['read', 'write'] }, 'insufficient_scope'],
+      '/role': [{ role: ['owner', 'admin'] }, 'insufficient_role'],
+      '/claims': [{ claims: { email_verified: true } }, 'insufficient_claims'],
+      '/all': [{ scope: 'write', role: 'admin', claims: { sub: ['ada', 'bob'] } }, 'insufficient_scope']
+    }
+    for (const stack of [guard.securityStack(), (req, res, next) => next()]) {
+      const app = express()
+      app.use(stack)
+      for (const [path, [demands]] of Object.entries(routes)) {
+        app.get(path, guard.require(demands), (req, res) => res.json({ sub: req.user.sub }))
+      }
+      await serve(app, async (send) => {
+        for (const [path, [, code]] of Object.entries(routes)) {
+          const good = await send({ path, headers: bearer(ada) })
+          assert.deepEqual([good.status, good.json.sub], [200, 'ada'], path)
+          const lacking = await send({ path, headers: bearer(eve) })
+          assert.deepEqual([lacking.status, lacking.json.code], [403, code], path)
+          assert.match(lacking.headers['www-authenticate'], /^Bearer realm="api", error="insufficient_scope"/)
+          assert.equal((await send({ path })).status, 401, 'a demand is no demand of nobody')
+        }
+        const { headers } = await send({ path: '/scope', headers: bearer(eve) })
+        assert.match(headers['www-authenticate'], /scope="read write"$/)
+      })
+    }
+  })
+}
+
+test('a login must be as recent as the route says', async () => {
+  const [, express] = expresses[0]
+  const guard = createGuard({ jwt, rateLimit: false })
+  const now = Math.floor(Date.now() / 1000)
+  const issue = async (claims) => (await guard.tokens.issue({ sub: 'ada', ...claims })).accessToken
+  const app = express()
+  app.get('/', guard.require({ maxAge: '10m' }), (req, res) => res.end())
+  await serve(app, async (send) => {
+    assert.equal((await send({ headers: bearer(await issue({ auth_time: now - 60 })) })).status, 200)
+    for (const claims of [{ auth_time: now - 3600 }, {}, { auth_time: String(now) }, { auth_time: now + 3600 }]) {
+      const answer = await send({ headers: bearer(await issue(claims)) })
+      assert.deepEqual([answer.status, answer.json.code], [401, 'insufficient_user_authentication'], JSON.stringify(claims))
+      assert.match(answer.headers['www-authenticate'], /^Bearer .*error="insufficient_user_authentication".*, max_age="600"$/)
+    }
+  })
+})
+
+test('what can not be demanded is refused when the route is built', () => {
+  const guard = createGuard({ jwt })
+  assert.throws(() => guard.require({ scopes: 'read' }), { code: 'ERR_UNKNOWN_OPTION', suggestion: /`scope`/ })
+  assert.throws(() => guard.require({ scope: [] }), { code: 'ERR_INVALID_OPTION', path: 'scope' })
+  assert.throws(() => guard.require({ claims: { a: { b: 1 } } }), { code: 'ERR_INVALID_OPTION', path: 'claims.a' })
+  assert.throws(() => guard.require({ claims: { a: () => true } }), { code: 'ERR_INVALID_OPTION', path: 'claims.a' })
+  assert.throws(() => guard.require({ claims: { role: 'admin' } }), { code: 'ERR_CONFLICTING_OPTIONS', path: 'claims.role' })
+  assert.throws(() => guard.require({ maxAge: 'today' }), { code: 'ERR_INVALID_OPTION', path: 'maxAge' })
+  assert.throws(() => createGuard({}).require({ scope: 'read' }), { code: 'ERR_INVALID_OPTION', path: 'jwt' })
+})

@@ -1,0 +1,46 @@
+//! One request.
+
+use super::config::Csrf;
+use crate::refusal::Refusal;
+use crate::request::Request;
+
+impl Csrf {
+    /// Whether a browser may have been made to send this request by somebody else's page.
+    ///
+    /// # Errors
+    /// It may: 403 `csrf_failed`.
+    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+        // RFC 9110 section 9.2.1, without TRACE, which no browser sends.
+        if matches!(request.method(), "GET" | "HEAD" | "OPTIONS") {
+            return Ok(());
+        }
+        let origin = request.header("origin");
+        let trusted =
+            || origin.is_some_and(|origin| self.origins.iter().any(|known| known == origin));
+        match request.header("sec-fetch-site") {
+            // `none`: the user has typed the address, or opened a bookmark.
+            Some("same-origin" | "none") => Ok(()),
+            Some(_) if trusted() => Ok(()),
+            Some(_) => Err(refusal("the request was made by a page of another site")),
+            None => match origin {
+                Some(origin) if own(request).as_deref() == Some(origin) || trusted() => Ok(()),
+                Some(_) => Err(refusal("the request was made by a page of another origin")),
+                // Not a browser; and if it is, there is nothing in the request that it has added by itself.
+                None if request.header("cookie").is_none() => Ok(()),
+                None => Err(refusal("a request with cookies needs Sec-Fetch-Site or Origin")),
+            },
+        }
+    }
+}
+
+fn refusal(detail: &'static str) -> Refusal {
+    Refusal::new(403, "csrf_failed", detail)
+}
+
+/// Our origin as a browser would write it, from the host that the request is for.
+fn own(request: &Request) -> Option<String> {
+    let (scheme, port) = if request.secure() { ("https", ":443") } else { ("http", ":80") };
+    let host = request.header("host")?.to_ascii_lowercase();
+    let host = host.strip_suffix(port).unwrap_or(&host);
+    (!host.is_empty()).then(|| format!("{scheme}://{host}"))
+}

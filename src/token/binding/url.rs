@@ -1,0 +1,102 @@
+//! The URL that a proof is for (`htu`), and the URL of a request, in the one form in which they are compared (RFC 9449
+//! section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
+
+use crate::request::Request;
+
+/// No `htu` is longer than this many bytes.
+const MAX_BYTES: usize = 4096;
+
+/// A URL without query and fragment, normalised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofUrl {
+    secure: bool,
+    /// In lower case, without the scheme's own port.
+    authority: String,
+    path: String,
+}
+
+impl ProofUrl {
+    /// The URL of a request: what the `Host` header and the path say, and the scheme by which it came, as far as a
+    /// trusted proxy or the socket tells. `None` where there is no usable `Host`.
+    #[must_use]
+    pub fn of(request: &Request) -> Option<Self> {
+        let secure = request.secure();
+        let authority = authority(request.header("host")?, secure)?;
+        Some(Self { secure, authority, path: path(request.raw_path())? })
+    }
+
+    /// Reads `htu`: an `http` or `https` URL. Its query and fragment, if it has any, play no part.
+    #[must_use]
+    pub fn read(htu: &str) -> Option<Self> {
+        if htu.len() > MAX_BYTES || htu.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return None;
+        }
+        let (scheme, rest) = htu.split_once("://")?;
+        let secure = scheme.eq_ignore_ascii_case("https");
+        if !secure && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, after) = match rest.find('/') {
+            Some(at) => rest.split_at_checked(at)?,
+            None => (rest, "/"),
+        };
+        Some(Self { secure, authority: authority(host, secure)?, path: path(after)? })
+    }
+}
+
+/// A host, and a port where it is not the scheme's own. Names with and without a dot at their end are two names.
+fn authority(text: &str, secure: bool) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, ""),
+    };
+    if host.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mut authority = host.to_ascii_lowercase();
+    if !port.is_empty() {
+        let port: u16 = port.parse().ok()?;
+        if port != if secure { 443 } else { 80 } {
+            authority.push(':');
+            authority.push_str(&port.to_string());
+        }
+    }
+    Some(authority)
+}
+
+/// A path in which what need not be encoded is not, and the rest is in capitals. Dot segments stay: no request has any by
+/// now, so that a proof with one is for no request.
+fn path(raw: &str) -> Option<String> {
+    let mut path = String::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            path.push(char::from(byte));
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        let decoded = u8::try_from(high * 16 + low).ok()?;
+        if decoded.is_ascii_alphanumeric() || b"-._~".contains(&decoded) {
+            path.push(char::from(decoded));
+        } else {
+            path.push('%');
+            path.extend(
+                [high, low]
+                    .iter()
+                    .filter_map(|digit| char::from_digit(*digit, 16))
+                    .map(|c| c.to_ascii_uppercase()),
+            );
+        }
+    }
+    if path.is_empty() {
+        path.push('/');
+    }
+    Some(path)
+}

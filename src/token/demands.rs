@@ -1,0 +1,318 @@
+//! What a route demands of a verified token, beyond that it is one: `guard.require`.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::claims::date;
+use super::denial::challenge;
+use super::reader::Scheme;
+use super::verify::Verified;
+use crate::clock::{Now, micros};
+use crate::config::raw::{Options, describe, string_at};
+use crate::error::{ConfigCode, ConfigError};
+use crate::refusal::Refusal;
+
+const MOST_WORDS: usize = 50;
+const MOST_CLAIMS: usize = 20;
+const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What a route demands. Everything that is there must be met.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Demands {
+    /// All of them.
+    scopes: Vec<String>,
+    /// One of them.
+    roles: Vec<String>,
+    /// Of each claim, one of the values.
+    claims: Vec<(ClaimPath, Vec<Value>)>,
+    max_age: Option<Duration>,
+}
+
+/// A claim by its name, or by a JSON Pointer (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ClaimPath {
+    Name(String),
+    Pointer(String),
+}
+
+/// A demand that a token does not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmet<'d> {
+    /// It lacks one of these scopes.
+    Scope(&'d [String]),
+    /// It has none of the roles.
+    Role,
+    /// A claim has another value, or is not there.
+    Claims,
+    /// Its user has logged in longer ago, or nobody knows when.
+    Age(Duration),
+}
+
+impl Demands {
+    /// Reads `scope`, `role`, `claims` and `maxAge`:
+    ///
+    /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all of them
+    /// * `role`: a string or a list; the token must have one of them
+    /// * `claims`: an object from the name of a claim, or a JSON Pointer to one, to a string, a number or a boolean or a
+    ///   list of such
+    /// * `maxAge`: a duration from 1 s to 366 d since `auth_time`
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them. A list without an item would demand nothing, or what nobody has.
+    pub fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
+        let scopes = words(options, "scope", |text| {
+            // RFC 6749 section 3.3; it goes into a header as it is.
+            text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+        })?;
+        let roles = words(options, "role", |text| !text.chars().any(char::is_control))?;
+        let range = Duration::from_secs(1)..=MAX_AGE;
+        let (claims, max_age) = (claims(options)?, options.duration("maxAge", range)?);
+        Ok(Self { scopes, roles, claims, max_age })
+    }
+
+    /// Whether nothing is demanded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The first demand that a token does not meet. `tolerance_us` is how far the clock of its issuer may be ahead.
+    pub fn check(&self, token: &Verified, now: Now, tolerance_us: u64) -> Result<(), Unmet<'_>> {
+        let claims = &token.claims;
+        let scopes = scopes_of(claims);
+        if !self.scopes.iter().all(|scope| scopes.contains(&scope.as_str())) {
+            return Err(Unmet::Scope(&self.scopes));
+        }
+        let roles = roles_of(claims);
+        let has_role = self.roles.iter().any(|role| roles.contains(&role.as_str()));
+        if !self.roles.is_empty() && !has_role {
+            return Err(Unmet::Role);
+        }
+        let met = |(path, values): &(ClaimPath, Vec<Value>)| {
+            path.find(claims).is_some_and(|claim| values.iter().any(|value| holds(claim, value)))
+        };
+        if !self.claims.iter().all(met) {
+            return Err(Unmet::Claims);
+        }
+        match self.max_age {
+            Some(max_age) if !logged_in_within(claims, max_age, now, tolerance_us) => {
+                Err(Unmet::Age(max_age))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Unmet<'_> {
+    /// The answer to the client: RFC 6750 section 3.1, for the age RFC 9470 section 3.
+    #[must_use]
+    pub fn to_refusal(&self, scheme: Scheme) -> Refusal {
+        const SCOPE: &str = "insufficient_scope";
+        let refuse = |status, code: &'static str, error, detail: &'static str, more: &[_]| {
+            Refusal::new(status, code, detail)
+                .header("WWW-Authenticate", challenge(scheme, Some((error, detail)), more))
+        };
+        match self {
+            Self::Scope(scopes) => {
+                let detail = "the token lacks a scope that is needed here";
+                refuse(403, SCOPE, SCOPE, detail, &[("scope", scopes.join(" ").as_str())])
+            }
+            Self::Role => refuse(
+                403,
+                "insufficient_role",
+                SCOPE,
+                "the token lacks a role that is needed here",
+                &[],
+            ),
+            Self::Claims => refuse(
+                403,
+                "insufficient_claims",
+                SCOPE,
+                "a claim of the token is not what is needed here",
+                &[],
+            ),
+            Self::Age(max_age) => {
+                let code = "insufficient_user_authentication";
+                let detail = "a more recent login is needed here";
+                let max_age = max_age.as_secs().to_string();
+                refuse(401, code, code, detail, &[("max_age", max_age.as_str())])
+            }
+        }
+    }
+}
+
+impl ClaimPath {
+    fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        match self {
+            Self::Name(name) => claims.get(name),
+            Self::Pointer(pointer) => {
+                let mut parts = pointer.split('/').skip(1).map(unescaped);
+                let first = claims.get(&parts.next()?)?;
+                // No member of a list: which one it is says nothing.
+                parts.try_fold(first, |value, part| value.as_object()?.get(&part))
+            }
+        }
+    }
+}
+
+/// A reference token of a JSON Pointer (RFC 6901 section 4).
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
+/// `scope` as OAuth has it (RFC 8693 section 4.2), else `scp` as others write it: a list, or a string with spaces.
+fn scopes_of(claims: &Map<String, Value>) -> Vec<&str> {
+    texts(claims.get("scope").or_else(|| claims.get("scp")))
+        .flat_map(|text| text.split(' '))
+        .filter(|scope| !scope.is_empty())
+        .collect()
+}
+
+/// `role` and `roles`, each a string or a list of strings.
+fn roles_of(claims: &Map<String, Value>) -> Vec<&str> {
+    texts(claims.get("role")).chain(texts(claims.get("roles"))).collect()
+}
+
+fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let one = value.and_then(Value::as_str);
+    let several = value.and_then(Value::as_array).into_iter().flatten();
+    one.into_iter().chain(several.filter_map(Value::as_str))
+}
+
+/// Whether a claim is the wanted scalar, or a list that has it.
+fn holds(claim: &Value, wanted: &Value) -> bool {
+    match claim {
+        Value::Array(items) => items.iter().any(|item| same(item, wanted)),
+        one => same(one, wanted),
+    }
+}
+
+fn same(claim: &Value, wanted: &Value) -> bool {
+    match (claim, wanted) {
+        // `5.0` and `5` are one number to JavaScript.
+        (Value::Number(claim), Value::Number(wanted)) => claim.as_f64() == wanted.as_f64(),
+        _ => claim == wanted,
+    }
+}
+
+/// Whether `auth_time` lies within `max_age`. A token without it proves no login: `iat` is new with every refresh.
+fn logged_in_within(
+    claims: &Map<String, Value>,
+    max_age: Duration,
+    now: Now,
+    tolerance_us: u64,
+) -> bool {
+    let Some(Ok(at)) = claims.get("auth_time").map(|value| date("auth_time", value)) else {
+        return false;
+    };
+    at <= now.unix_us.saturating_add(tolerance_us)
+        && now.unix_us < at.saturating_add(micros(max_age)).saturating_add(tolerance_us)
+}
+
+fn words(
+    options: &Options<'_>,
+    key: &str,
+    fits: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(value) = options.get(key) else { return Ok(Vec::new()) };
+    let path = options.path_of(key);
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |path: &str, text: &str| {
+        if text.is_empty() || text.len() > 256 || !fits(text) || text.trim() != text {
+            return Err(ConfigError::invalid(path, format!("must be the name of a {key}")));
+        }
+        if !words.iter().any(|known| known == text) {
+            words.push(text.to_owned());
+        }
+        Ok(())
+    };
+    match value {
+        Value::Array(items) if items.is_empty() => {
+            return Err(ConfigError::invalid(path, format!("must name at least one {key}"))
+                .suggest("leave it out to demand none"));
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                let path = format!("{path}[{i}]");
+                add(&path, string_at(&path, item)?)?;
+            }
+        }
+        one => {
+            let text = string_at(&path, one)?;
+            if key == "scope" {
+                text.split(' ').try_for_each(|word| add(&path, word))?;
+            } else {
+                add(&path, text)?;
+            }
+        }
+    }
+    if words.len() > MOST_WORDS {
+        return Err(ConfigError::invalid(path, format!("must name at most {MOST_WORDS}")));
+    }
+    Ok(words)
+}
+
+fn claims(options: &Options<'_>) -> Result<Vec<(ClaimPath, Vec<Value>)>, ConfigError> {
+    let Some(value) = options.get("claims") else { return Ok(Vec::new()) };
+    let path = options.path_of("claims");
+    let wanted = "must be an object from the names of claims to what they must be";
+    let Some(members) = value.as_object().filter(|members| !members.is_empty()) else {
+        return Err(ConfigError::invalid(path, wanted).suggest("write { email_verified: true }"));
+    };
+    if members.len() > MOST_CLAIMS {
+        return Err(ConfigError::invalid(path, format!("must name at most {MOST_CLAIMS} claims")));
+    }
+    members.iter().map(|(name, value)| claim(&path, name, value)).collect()
+}
+
+fn claim(path: &str, name: &str, value: &Value) -> Result<(ClaimPath, Vec<Value>), ConfigError> {
+    let at = format!("{path}.{name}");
+    if name.is_empty() {
+        return Err(ConfigError::invalid(path, "has a claim without a name"));
+    }
+    let claim = match name.strip_prefix('/') {
+        None => ClaimPath::Name(name.to_owned()),
+        Some(rest) if is_pointer(rest) => ClaimPath::Pointer(name.to_owned()),
+        Some(_) => {
+            return Err(ConfigError::invalid(at, "must be a JSON Pointer (RFC 6901)")
+                .suggest("write '/realm_access/level', with ~1 for a slash within a name"));
+        }
+    };
+    for (other, works) in
+        [("scope", "scope"), ("scp", "scope"), ("role", "role"), ("roles", "role")]
+    {
+        if name == other {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                at,
+                format!("is what `{works}` is for, which knows how a token has several"),
+            ));
+        }
+    }
+    let values = match value {
+        Value::Array(values) if !values.is_empty() => values.clone(),
+        one => vec![one.clone()],
+    };
+    for value in &values {
+        let scalar = match value {
+            Value::String(text) => !text.starts_with('\0'),
+            Value::Number(_) | Value::Bool(_) => true,
+            _ => false,
+        };
+        if !scalar {
+            let problem = format!(
+                "must be a string, a number, a boolean or a list of such, not {}",
+                describe(value)
+            );
+            return Err(ConfigError::invalid(at, problem));
+        }
+    }
+    Ok((claim, values))
+}
+
+/// Whether every `~` is the beginning of an escape, and no part is empty by accident.
+fn is_pointer(rest: &str) -> bool {
+    let escaped = rest.split('~').skip(1).all(|part| part.starts_with(['0', '1']));
+    escaped && rest.split('/').all(|part| !part.is_empty())
+}

@@ -1,0 +1,142 @@
+//! What tokens are bound to, nonces, and proofs that were used.
+
+use std::time::Duration;
+
+use super::binding::{judge, proof};
+use super::*;
+use crate::store::{MemoryConfig, MemoryStore};
+use crate::token::binding::{Confirmation, Freshness, Nonces, ProofId, Use, UsedProofs};
+
+#[test]
+fn a_binding_that_is_not_understood_is_none() {
+    let thumbprint = segment([7; 32]);
+    assert!(Confirmation::read(&json!({ "jkt": thumbprint })).is_some());
+    let both = json!({ "jkt": thumbprint, "x5t#S256": thumbprint });
+    assert_eq!(Confirmation::read(&both).unwrap().name(), "dpop+mtls");
+    for bad in [
+        json!(null),
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({ "jkt": "x" }),
+        json!({ "jkt": null }),
+        json!({ "jkt": segment([7; 31]) }),
+        json!({ "jkt": format!("{thumbprint}=") }),
+        json!({ "jkt": [thumbprint] }),
+        json!({ "JKT": thumbprint }),
+        json!({ "x5t": thumbprint }),
+        json!({ "x5t#s256": thumbprint }),
+        json!({ "jwk": {} }),
+        json!({ "kid": "a" }),
+        json!({ "jkt": thumbprint, "kid": "a" }),
+    ] {
+        assert_eq!(Confirmation::read(&bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_bound_token_is_no_bearer_token() {
+    let verifier = with_secret();
+    let token = hs256_claims(&claims_with(&json!({ "cnf": { "jkt": segment([7; 32]) } })));
+    assert_eq!(denial(&verifier, &token), TokenDenial::Bound);
+    // Nor when it is remembered.
+    assert!(verifier.verify_bound(&token, now()).is_ok());
+    assert_eq!(denial(&verifier, &token), TokenDenial::Bound);
+}
+
+fn nonces(options: &Value) -> Nonces {
+    let config = config(&json!({ "secret": secret(), "dpopNonce": options }));
+    let Ok(config) = Arc::try_unwrap(config) else { panic!("shared") };
+    config.presentation.nonces.unwrap()
+}
+
+#[test]
+fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
+    let agreed = json!({ "secret": "Zq4vT8mK2pXw9RbN6yLsGd3hJf7cUeAa", "lifetime": "10m" });
+    let (here, there) = (nonces(&agreed), nonces(&agreed));
+    let nonce = here.current(now());
+    let later = |seconds| there.judge(&nonce, at(NOW_S + seconds));
+    // Spans of five minutes; this second is the first of one.
+    assert_eq!(
+        [later(0), later(299), later(300), later(599), later(600)],
+        [
+            Freshness::Current,
+            Freshness::Current,
+            Freshness::Aging,
+            Freshness::Aging,
+            Freshness::Unknown,
+        ]
+    );
+    assert_eq!(there.judge(&nonce, at(NOW_S - 1)), Freshness::Aging, "by a clock that is ahead");
+    assert_eq!(there.judge(&nonce, at(NOW_S - 301)), Freshness::Unknown);
+    let other = nonces(&json!({ "secret": "Aq4vT8mK2pXw9RbN6yLsGd3hJf7cUeAb", "lifetime": "10m" }));
+    assert_eq!(other.judge(&nonce, now()), Freshness::Unknown);
+    // The span is part of it: a shorter life is not outlived.
+    let shorter =
+        nonces(&json!({ "secret": "Zq4vT8mK2pXw9RbN6yLsGd3hJf7cUeAa", "lifetime": "10s" }));
+    assert_eq!(shorter.judge(&nonce, now()), Freshness::Unknown);
+    for forged in [
+        "",
+        ".",
+        "0",
+        nonce.strip_prefix(|_| true).unwrap(),
+        &format!("{nonce}A"),
+        &nonce.to_lowercase(),
+    ] {
+        assert_eq!(here.judge(forged, now()), Freshness::Unknown, "{forged}");
+    }
+    let (one, two) = (nonces(&json!(true)), nonces(&json!({})));
+    assert_eq!(one.judge(&two.current(now()), now()), Freshness::Current, "one secret per process");
+}
+
+#[test]
+fn a_proof_is_used_once_and_remembered_until_it_is_too_old() {
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)));
+    let (a, b) = (
+        judge(&proof(&json!({}))).unwrap().id,
+        judge(&proof(&json!({ "jti": "p-2" }))).unwrap().id,
+    );
+    // The `jti` counts, not the text: whoever has the key can sign again and again.
+    let again = judge(&proof(&json!({ "iat": NOW_S - 5, "nonce": "x" }))).unwrap().id;
+    assert!(matches!(used.take(&a, now()), Use::First));
+    assert!(matches!(used.take(&again, now()), Use::Again));
+    assert!(matches!(used.take(&b, now()), Use::First));
+    // Made ten seconds ahead, it is taken for seventy seconds after that.
+    for seconds in [0, 1, 60, 70, 129] {
+        let now = now().plus(Duration::from_secs(seconds));
+        assert!(matches!(used.take(&a, now), Use::Again), "{seconds}");
+    }
+}
+
+#[test]
+fn no_flood_of_proofs_makes_room_for_one_that_was_used() {
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
+    let first = judge(&proof(&json!({}))).unwrap().id;
+    assert!(matches!(used.take(&first, now()), Use::First));
+    let mut refused = 0;
+    for number in 0..40_000_u32 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        refused += u32::from(matches!(used.take(&ProofId::from(bytes), now()), Use::Unknown));
+    }
+    assert!(refused > 0, "what has no place is refused, and nothing is forgotten");
+    assert!(matches!(used.take(&first, now()), Use::Again));
+    let later = now().plus(Duration::from_secs(131));
+    assert!(matches!(
+        used.take(&judge(&proof(&json!({ "jti": "p-3" }))).unwrap().id, later),
+        Use::First
+    ));
+}
+
+#[test]
+fn of_a_hundred_threads_with_one_proof_one_gets_it() {
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
+    let id = judge(&proof(&json!({}))).unwrap().id;
+    let taken: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..100)
+            .map(|_| scope.spawn(|| usize::from(matches!(used.take(&id, now()), Use::First))))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(taken, 1);
+}

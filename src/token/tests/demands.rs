@@ -1,0 +1,164 @@
+//! What a route demands, met or not.
+
+use super::*;
+use crate::config::raw::Options;
+
+fn demands(value: &Value) -> Result<Demands, crate::error::ConfigError> {
+    Demands::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())
+}
+
+/// The status and code that a token with these claims is answered with, 200 where all is met.
+fn outcome(demanded: &Value, more: &Value) -> (u16, &'static str) {
+    let demands = demands(demanded).unwrap();
+    let token = hs256_claims(&claims_with(more));
+    let verified = with_secret().verify(&token, now()).unwrap();
+    match demands.check(&verified, now(), 10_000_000) {
+        Ok(()) => (200, ""),
+        Err(unmet) => {
+            let refusal = unmet.to_refusal(Scheme::Bearer);
+            (refusal.status, refusal.code)
+        }
+    }
+}
+
+#[test]
+fn all_scopes_and_one_of_the_roles_are_needed() {
+    let scope = (403, "insufficient_scope");
+    let role = (403, "insufficient_role");
+    let ok = (200, "");
+    for (demanded, claims, wanted) in [
+        (json!({ "scope": "read" }), json!({ "scope": "read" }), ok),
+        (json!({ "scope": "read" }), json!({ "scope": "write  read admin" }), ok),
+        (json!({ "scope": "read write" }), json!({ "scope": "read" }), scope),
+        (json!({ "scope": ["read", "write"] }), json!({ "scope": "write read" }), ok),
+        (json!({ "scope": ["read", "write"] }), json!({ "scp": ["write", "read"] }), ok),
+        (json!({ "scope": "read" }), json!({ "scp": "write read" }), ok),
+        (json!({ "scope": "read" }), json!({ "scope": ["read"] }), ok),
+        // `scope` is what the token has, where it has it.
+        (json!({ "scope": "read" }), json!({ "scope": "write", "scp": ["read"] }), scope),
+        (json!({ "scope": "read" }), json!({}), scope),
+        (json!({ "scope": "read" }), json!({ "scope": "" }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": "Read" }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": "read,write" }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": "read\twrite" }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": "reads" }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": { "read": true } }), scope),
+        (json!({ "scope": "read" }), json!({ "scope": null }), scope),
+        (json!({ "role": "admin" }), json!({ "role": "admin" }), ok),
+        (json!({ "role": ["admin", "owner"] }), json!({ "roles": ["user", "owner"] }), ok),
+        (json!({ "role": "admin" }), json!({ "role": ["admin"] }), ok),
+        (json!({ "role": "admin" }), json!({ "roles": "admin" }), ok),
+        (json!({ "role": "admin" }), json!({ "role": "admin user" }), role),
+        (json!({ "role": "admin" }), json!({ "role": "Admin" }), role),
+        (json!({ "role": "admin" }), json!({ "roles": [["admin"], { "admin": 1 }] }), role),
+        (json!({ "role": "admin" }), json!({ "role": true }), role),
+        (json!({ "role": "admin" }), json!({ "plan": "admin" }), role),
+        (json!({ "role": "admin", "scope": "read" }), json!({ "role": "admin" }), scope),
+        (json!({}), json!({}), ok),
+    ] {
+        assert_eq!(outcome(&demanded, &claims), wanted, "{demanded} {claims}");
+    }
+}
+
+#[test]
+fn claims_are_compared_by_kind_and_value() {
+    let (ok, no) = ((200, ""), (403, "insufficient_claims"));
+    for (demanded, claims, wanted) in [
+        (json!({ "email_verified": true }), json!({ "email_verified": true }), ok),
+        (json!({ "email_verified": true }), json!({ "email_verified": "true" }), no),
+        (json!({ "email_verified": true }), json!({ "email_verified": 1 }), no),
+        (json!({ "email_verified": true }), json!({}), no),
+        (json!({ "level": 3 }), json!({ "level": 3.0 }), ok),
+        (json!({ "level": 3 }), json!({ "level": "3" }), no),
+        (json!({ "level": [2, 3] }), json!({ "level": 3 }), ok),
+        (json!({ "acr": ["a", "b"] }), json!({ "acr": "b" }), ok),
+        (json!({ "acr": ["a", "b"] }), json!({ "acr": "c" }), no),
+        (json!({ "groups": "ops" }), json!({ "groups": ["dev", "ops"] }), ok),
+        (json!({ "groups": "ops" }), json!({ "groups": [["ops"]] }), no),
+        (json!({ "groups": "ops" }), json!({ "groups": { "ops": "ops" } }), no),
+        (json!({ "/realm/level": 3 }), json!({ "realm": { "level": 3 } }), ok),
+        (json!({ "/realm/level": 3 }), json!({ "/realm/level": 3 }), no),
+        (json!({ "/realm/0": 3 }), json!({ "realm": [3] }), no),
+        (json!({ "/a~1b/c~0d": "x" }), json!({ "a/b": { "c~d": "x" } }), ok),
+        (json!({ "a/b": "x" }), json!({ "a/b": "x" }), ok),
+        (json!({ "tenant": "t1", "level": 1 }), json!({ "tenant": "t1" }), no),
+        (json!({ "tenant": "t1" }), json!({ "tenant": null }), no),
+    ] {
+        assert_eq!(outcome(&json!({ "claims": demanded }), &claims), wanted, "{demanded} {claims}");
+    }
+}
+
+#[test]
+fn a_login_must_be_recent_and_known() {
+    let (ok, no) = ((200, ""), (401, "insufficient_user_authentication"));
+    for (claims, wanted) in [
+        (json!({ "auth_time": NOW_S }), ok),
+        (json!({ "auth_time": NOW_S - 299 }), ok),
+        (json!({ "auth_time": NOW_S - 309 }), ok),
+        (json!({ "auth_time": NOW_S - 310 }), no),
+        (json!({ "auth_time": NOW_S + 10 }), ok),
+        (json!({ "auth_time": NOW_S + 11 }), no),
+        (json!({ "auth_time": NOW_S * 1000 }), no),
+        (json!({ "auth_time": NOW_S.to_string() }), no),
+        (json!({ "auth_time": null }), no),
+        // `iat` is new with every refresh, and says nothing of a login.
+        (json!({}), no),
+    ] {
+        assert_eq!(outcome(&json!({ "maxAge": "5m" }), &claims), wanted, "{claims}");
+    }
+}
+
+#[test]
+fn the_challenge_says_what_is_needed() {
+    let told = |demanded: Value| {
+        let demands = demands(&demanded).unwrap();
+        let verified =
+            with_secret().verify(&hs256_claims(&Value::Object(claims())), now()).unwrap();
+        let unmet = demands.check(&verified, now(), 0).unwrap_err();
+        unmet.to_refusal(Scheme::Bearer).headers[0].1.clone()
+    };
+    assert_eq!(
+        told(json!({ "scope": ["read", "orders:write"] })),
+        "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"the token lacks a scope that is needed here\", scope=\"read orders:write\""
+    );
+    assert_eq!(
+        told(json!({ "maxAge": "5m" })),
+        "Bearer realm=\"api\", error=\"insufficient_user_authentication\", error_description=\"a more recent login is needed here\", max_age=\"300\""
+    );
+    // What a role or a claim has to be is nobody's business.
+    assert!(!told(json!({ "role": "hidden" })).contains("hidden"));
+    assert!(!told(json!({ "claims": { "hidden": "x" } })).contains("hidden"));
+}
+
+#[test]
+fn what_cannot_be_demanded_is_refused_by_its_path() {
+    for (value, path) in [
+        (json!({ "scope": "" }), "scope"),
+        (json!({ "scope": [] }), "scope"),
+        (json!({ "scope": "a  b" }), "scope"),
+        (json!({ "scope": "a\"b" }), "scope"),
+        (json!({ "scope": ["a", 5] }), "scope[1]"),
+        (json!({ "scope": ["a b"] }), "scope[0]"),
+        (json!({ "scope": { "any": ["a"] } }), "scope"),
+        (json!({ "scope": "\0function" }), "scope"),
+        (json!({ "role": [] }), "role"),
+        (json!({ "role": true }), "role"),
+        (json!({ "claims": {} }), "claims"),
+        (json!({ "claims": [] }), "claims"),
+        (json!({ "claims": { "": 1 } }), "claims"),
+        (json!({ "claims": { "a": null } }), "claims.a"),
+        (json!({ "claims": { "a": [] } }), "claims.a"),
+        (json!({ "claims": { "a": {} } }), "claims.a"),
+        (json!({ "claims": { "a": [[1]] } }), "claims.a"),
+        (json!({ "claims": { "a": "\0function" } }), "claims.a"),
+        (json!({ "claims": { "/": 1 } }), "claims./"),
+        (json!({ "claims": { "/a~2b": 1 } }), "claims./a~2b"),
+        (json!({ "claims": { "scope": "read" } }), "claims.scope"),
+        (json!({ "claims": { "roles": "admin" } }), "claims.roles"),
+        (json!({ "maxAge": 0 }), "maxAge"),
+        (json!({ "maxAge": "400d" }), "maxAge"),
+        (json!({ "maxAge": "soon" }), "maxAge"),
+    ] {
+        assert_eq!(demands(&value).unwrap_err().path(), path, "{value}");
+    }
+}
