@@ -134,7 +134,7 @@ declare namespace guard {
      *
      * ```ts
      * const api = guard.fromOpenApi(JSON.parse(await readFile('openapi.json', 'utf8')))
-     * app.use(guard.securityStack({ jwt: { optional: true } }), api.handler)
+     * app.use(guard.securityStack({ jwt: { optional: true }, payload: false }), api.handler)
      * ```
      *
      * @param doc the document as an object; YAML is parsed by you. References may lead anywhere within it.

@@ -3,6 +3,9 @@
 import test from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import { createRequire } from 'node:module'
+import v8 from 'node:v8'
+import vm from 'node:vm'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { bearer, expresses, json, serve } from './helpers/http.mjs'
@@ -260,6 +263,34 @@ test('a token may come as the guard takes it, and is no undeclared name of the q
   })
 })
 
+test('the stack of the guard goes before, and leaves tokens and bodies to what the document says', async () => {
+  const guard = build({ rateLimit: { name: 'api', limit: 100, window: '1m' }, cors: { origins: ['https://app.example.com'] } })
+  const api = guard.fromOpenApi(petstore, { ...petstoreOptions, unknown: 'refuse' })
+  for (const [, express] of expresses) {
+    const app = express()
+    app.use(guard.securityStack({ jwt: { optional: true }, payload: false }), api.handler)
+    app.get('/v1/pets/:id', (req, res) => res.json({ id: api.valid(req).params.petId, limits: req.guard.limits.length }))
+    app.post('/v1/pets', (req, res) => res.status(201).json(req.body))
+    app.put('/v1/pets/:id/photo', (req, res) => {
+      const chunks = []
+      req.on('data', (chunk) => chunks.push(chunk)).on('end', () => res.send(Buffer.concat(chunks)))
+    })
+    const token = await tokenOf(guard, 'pets:read pets:write admin')
+    await serve(app, async (send) => {
+      assert.deepEqual((await send({ path: '/v1/pets/7', headers: bearer(token) })).json, { id: 7, limits: 1 })
+      assert.equal((await send(json(pet, { path: '/v1/pets', headers: bearer(token) }))).status, 201)
+      assert.equal((await send(json({ ...pet, id: 1 }, { path: '/v1/pets', headers: bearer(token) }))).status, 422)
+      const photo = await send({ method: 'PUT', path: '/v1/pets/7/photo', headers: { 'content-type': 'image/png' }, body: 'bytes' })
+      assert.deepEqual([photo.status, photo.text], [200, 'bytes'])
+      assert.equal((await send({ path: '/v1/pets/7' })).status, 401)
+      const refused = await send({ path: '/v1/nope', headers: { origin: 'https://app.example.com' } })
+      assert.deepEqual([refused.status, refused.headers['access-control-allow-origin']], [404, 'https://app.example.com'])
+      const preflight = await send({ method: 'OPTIONS', path: '/v1/pets', headers: { origin: 'https://app.example.com', 'access-control-request-method': 'POST' } })
+      assert.equal(preflight.status, 204)
+    })
+  }
+})
+
 test('cookies are a part of a request like any other', async () => {
   const guard = build()
   const check = guard.validate({ cookies: { type: 'object', required: ['lang'], properties: { lang: { enum: ['en', 'de'] }, n: { type: 'integer', default: 5 } } } })
@@ -301,4 +332,32 @@ test('what is wrong with a document is said where it stands, when the guard is b
   assert.throws(() => api.stack('getPets'), (error) => error.path === 'operation' && /did you mean '\w*Pets?'/.test(error.message))
   assert.throws(() => api.stack(7), (error) => error.code === 'ERR_INVALID_ARGUMENT')
   assert.equal(api.operations.length, 8)
+})
+
+test('a document that nobody uses any more gives its memory back, and one stack of it is a use', async () => {
+  v8.setFlagsFromString('--expose-gc')
+  const gc = vm.runInNewContext('gc')
+  const native = createRequire(import.meta.url)('../native.js')
+  const isKnown = (number) => !native.openApiFind(number, 'GET', '/').startsWith('xguard_closed')
+  const guard = build()
+  const first = native.openApi(0xfffff, '{}', '{}')
+  assert.match(first, /error/, 'a document needs a guard')
+  let last = 0
+  let stacks = [guard.fromOpenApi(petstore, petstoreOptions).stack('getPet')]
+  for (let number = 1; number < 1000; number += 1) if (isKnown(number)) last = number
+  assert.ok(last > 0)
+  const later = () => new Promise((resolve) => { setTimeout(resolve, 20) })
+  for (let i = 0; i < 5; i += 1) {
+    gc()
+    await later()
+  }
+  assert.ok(isKnown(last), 'it is in use')
+  assert.equal(stacks.length, 1)
+  stacks = []
+  for (let i = 0; i < 500 && isKnown(last); i += 1) {
+    gc()
+    await later()
+  }
+  assert.ok(!isKnown(last))
+  await guard.close()
 })
