@@ -100,7 +100,7 @@ declare namespace guard {
      *
      * @param policies replace the guard's `rateLimit` on these routes; left out: the guard's own.
      */
-    rateLimit(policies?: RateLimitPolicy | readonly RateLimitPolicy[]): RequestHandler
+    rateLimit(policies?: RateLimit | readonly RateLimit[]): RequestHandler
 
     /**
      * The token layer alone, with revocation: sets `req.user` and `req.guard.token`, or refuses with 401. It verifies
@@ -305,7 +305,7 @@ declare namespace guard {
      * nothing.
      * @default { name: 'default', limit: 100, window: '60s' }
      */
-    readonly rateLimit?: RateLimitPolicy | readonly RateLimitPolicy[] | false | undefined
+    readonly rateLimit?: RateLimit | readonly RateLimit[] | false | undefined
     /**
      * Bearer tokens (RFC 6750) that are JWTs (RFC 7519). `false` asks for none.
      * @default false
@@ -346,7 +346,7 @@ declare namespace guard {
      */
     readonly csrf?: CsrfOptions | false | undefined
     /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
-    readonly rateLimit?: RateLimitPolicy | readonly RateLimitPolicy[] | false | undefined
+    readonly rateLimit?: RateLimit | readonly RateLimit[] | false | undefined
     /**
      * Whether a request without a token passes here; `false` looks at no token, so that `req.user` is not set. The
      * guard must have `jwt`.
@@ -714,7 +714,10 @@ declare namespace guard {
 
   // ------------------------------------------------------------------------------------------------ rate limits
 
-  /** A rate limit. Refused requests get 429 with `Retry-After` (RFC 6585 section 4). */
+  /** A limit: of requests in a time, or of requests that are under way at once. A list may have both. */
+  export type RateLimit = RateLimitPolicy | ConcurrencyLimit
+
+  /** A limit of requests in a time. Refused requests get 429 with `Retry-After` (RFC 6585 section 4). */
   export interface RateLimitPolicy {
     /**
      * The policy's name, in headers, in `req.guard.limits` and for {@link Guard.limits}: 1 to 64 letters, digits, `_`,
@@ -818,6 +821,76 @@ declare namespace guard {
      * @default 1000
      */
     readonly maxDelayed?: number | undefined
+    /** See {@link ConcurrencyLimit}, which has no `limit` and no `window`. */
+    readonly concurrent?: never
+    /** See {@link ConcurrencyLimit}. */
+    readonly timeout?: never
+  }
+
+  /**
+   * A limit of requests that are under way at once. Refused requests get 429 with `Retry-After: 1`: nobody knows when a
+   * place comes free.
+   *
+   * A request takes a place when all its limits admit it, and gives it back once: when its response is over, when its
+   * connection is closed, or when a later layer refuses it. It holds the place while it waits for its turn under
+   * `onExceed: 'delay'` of another limit, and an upgraded connection that was let in by a stack holds it until it closes.
+   *
+   * With Redis the places of all processes are counted together, for each request. With Memcached the guard is refused
+   * (`ERR_CONFLICTING_OPTIONS`).
+   */
+  export interface ConcurrencyLimit {
+    /** As {@link RateLimitPolicy.name}. Limits with the same name in one store share their places. */
+    readonly name: string
+    /** How many requests of one key may be under way at once; a whole number from 1 to 1,000,000. */
+    readonly concurrent: number
+    /** As {@link RateLimitPolicy.key}. @default 'ip' */
+    readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string> | undefined
+    /** Other numbers of places by role or plan, as {@link RateLimitPolicy.tiers}. Each tier has places of its own. */
+    readonly tiers?: Readonly<Record<string, ConcurrencyTier>> | undefined
+    /** As {@link RateLimitPolicy.methods}. */
+    readonly methods?: readonly string[] | undefined
+    /** As {@link RateLimitPolicy.paths}. */
+    readonly paths?: readonly string[] | undefined
+    /**
+     * For how long a shared store holds the place of a process that it does not hear of any more; 1 s to 1 h. A process that
+     * lives renews its places before that: a request may take longer. Means nothing to the memory store, whose places end
+     * with the process, or with the worker thread, that holds them.
+     * @default '60s'
+     */
+    readonly timeout?: Duration | undefined
+    /**
+     * `'reject'`: what finds no place is refused with 429. `'shadow'`: it passes without one, and is only told about as in
+     * {@link RateLimitPolicy.onExceed}.
+     * @default 'reject'
+     */
+    readonly onExceed?: 'reject' | 'shadow' | undefined
+    /**
+     * What becomes of requests while a shared store gives no answer. `'local'`: this process lets one in while it has
+     * itself fewer under way than its part of the places (`concurrent` divided by the number of processes that were last
+     * seen alive, at least 1). `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
+     * @default 'local'
+     */
+    readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
+    /** Counts in a time: write a {@link RateLimitPolicy} of its own beside this one. */
+    readonly limit?: never
+    /** As `limit`. */
+    readonly window?: never
+    /** As `limit`. */
+    readonly burst?: never
+    /** As `limit`. */
+    readonly algorithm?: never
+    /** Each request takes one place. */
+    readonly cost?: never
+    /** Each request gives its place back, however it ends. */
+    readonly count?: never
+    /** A shared store is asked for each request in any case. */
+    readonly exact?: never
+  }
+
+  /** The number of places of one role or plan. */
+  export interface ConcurrencyTier {
+    /** As {@link ConcurrencyLimit.concurrent}. */
+    readonly concurrent: number
   }
 
   /** The limit of one role or plan. */
@@ -1330,6 +1403,9 @@ declare namespace guard {
    * and `ERR_INVALID_ARGUMENT` for an unusable key or number.
    *
    * `consume` and `get` are about the policy's own limit; the others reach the key in every tier.
+   *
+   * Of a {@link ConcurrencyLimit} only `get`, `set` and `reset` can be asked: `consume`, `penalize`, `reward` and `block` of
+   * its keys reject with `ERR_INVALID_ARGUMENT`, and `signal` does not reach it.
    */
   export interface Limits {
     /**
@@ -1379,12 +1455,15 @@ declare namespace guard {
      * others. What is left out of `window`, `burst` and `tiers` stays as it was configured; the figures are checked as they
      * are when a guard is built. Counts begin anew. It holds for 400 days at most, also for processes that start later, as
      * long as the limit is configured as it is here: a deploy with other options wins. With Memcached it holds in this
-     * process alone.
+     * process alone. Of a {@link ConcurrencyLimit} it takes `concurrent` and `tiers`, and requests under way still count.
      */
     set(policy: LimitChange): Promise<void>
     /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
     unblock(client: ClientRef): Promise<void>
-    /** Forgets what `key` used, and its block. */
+    /**
+     * Forgets what `key` used, and its block. Of a {@link ConcurrencyLimit} it frees all places; with Redis, requests that
+     * are still under way take theirs again within half of its `timeout`.
+     */
     reset(name: string, key: LimitKey): Promise<void>
   }
 
@@ -1402,6 +1481,8 @@ declare namespace guard {
     readonly retryAfter: number
     /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
     readonly blockedFor: number
+    /** Of a {@link ConcurrencyLimit}, and there alone: how many requests are under way. It may be more than `limit` after `set`. */
+    readonly taken?: number
   }
 
   /** A client: an address, a network in CIDR form, or a user by the token's `sub`. */
@@ -1420,14 +1501,27 @@ declare namespace guard {
     readonly policy?: string | undefined
   }
 
-  /** Other figures for a limit; each as in {@link RateLimitPolicy}. */
-  export interface LimitChange {
+  /** Other figures for a limit, of its kind. */
+  export type LimitChange = RateLimitChange | ConcurrencyLimitChange
+
+  /** Other places; each as in {@link ConcurrencyLimit}. */
+  export interface ConcurrencyLimitChange {
+    /** Which limit. */
+    readonly name: string
+    readonly concurrent: number
+    readonly tiers?: Readonly<Record<string, ConcurrencyTier>> | undefined
+    readonly limit?: never
+  }
+
+  /** Other figures for a limit in time; each as in {@link RateLimitPolicy}. */
+  export interface RateLimitChange {
     /** Which limit. */
     readonly name: string
     readonly limit: number
     readonly window?: Duration | undefined
     readonly burst?: number | undefined
     readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
+    readonly concurrent?: never
   }
 
   /** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */

@@ -1,25 +1,58 @@
 'use strict'
 
-// What a request was charged and may be given back once its response is known: the core keeps it under a receipt.
+// What a request was charged and may be given back once its response is known, and its places among those that are under
+// way: the core keeps it under a receipt.
 
 const native = require('../native.js')
 const { warnOnce } = require('./errors.js')
 const { flushSoon } = require('./store.js')
 
+// On a socket, what is to be called for each response that is still due on it when it closes.
+const kDue = Symbol('keepstone.due')
+
 /** Hands a receipt in when the response is over. `state` is what is kept on the request. */
-function keepReceipt(state, res, receipt) {
+function keepReceipt(state, req, res, receipt) {
   // Nothing more is ever heard of a response that is over.
-  if (res.destroyed) return handIn(res, receipt)
+  if (isOver(req, res)) return handIn(res, receipt)
   if (state.receipts !== null) {
     state.receipts.push(receipt)
     return
   }
   state.receipts = [receipt]
-  // 'close' follows 'finish', and comes alone where the client went away.
-  res.once('close', () => {
-    for (const kept of state.receipts) handIn(res, kept)
+  const over = () => {
+    const kept = state.receipts
+    if (kept === null) return
     state.receipts = null
-  })
+    forget()
+    for (const receipt of kept) handIn(res, receipt)
+  }
+  // 'close' follows 'finish', and comes alone where the client went away.
+  res.once('close', over)
+  const forget = whenClosed(req, over)
+}
+
+function isOver(req, res) {
+  return res.destroyed === true || res.stream?.destroyed === true || req.socket?.destroyed === true
+}
+
+/**
+ * Calls `over` when the connection of a request closes. A response that waits for another one on its connection
+ * (pipelining) has no socket yet, and is never closed where that is. Returns what takes it back.
+ */
+function whenClosed(req, over) {
+  const { socket } = req
+  // A stream of HTTP/2 closes by itself.
+  if (typeof socket?.once !== 'function' || req.httpVersionMajor >= 2) return () => {}
+  let due = socket[kDue]
+  if (due === undefined) {
+    // One listener, however many requests a connection has.
+    due = socket[kDue] = new Set()
+    socket.once('close', () => {
+      for (const over of due) over()
+    })
+  }
+  due.add(over)
+  return () => due.delete(over)
 }
 
 function handIn(res, receipt) {
@@ -28,7 +61,7 @@ function handIn(res, receipt) {
   try {
     if (native.finished(receipt, failed)) flushSoon()
   } catch (error) {
-    // Nothing is given back: the request counts.
+    // No cost is given back: the request counts.
     warnOnce('GUARD_FAULT', `what a request was charged could not be given back: ${String(error?.message)}`)
   }
 }

@@ -117,7 +117,7 @@ function buildStack(owner, options, only) {
 
   function act(x, answer) {
     const { req, res } = x
-    if (answer.length > RECEIPT) keepReceipt(x.state, res, Number(answer[RECEIPT]))
+    if (answer.length > RECEIPT) keepReceipt(x.state, req, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) {
       if (answer[TICKET] !== '') native.abandon(Number(answer[TICKET]))

@@ -229,7 +229,7 @@ fn consume(subject: SubjectKey, rules: &[Rule]) -> Question {
     let demands =
         (0..).step_by(4).zip(rules).map(|(tag, rule)| Demand { tag, rule: *rule, cost: 1 });
     let subjects = vec![SubjectAsk { subject, demands: demands.collect() }];
-    Question { action: Action::Consume, subjects }
+    Question::about(Action::Consume, subjects)
 }
 
 #[test]

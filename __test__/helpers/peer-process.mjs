@@ -4,11 +4,21 @@ import http from 'node:http'
 import { createGuard } from '../../index.js'
 import express from 'express'
 
-const guard = createGuard(JSON.parse(process.argv[2]))
+const config = JSON.parse(process.argv[2])
+const guard = createGuard(config)
 const app = express()
-app.get('/fresh', guard.require?.({ fresh: true }) ?? [], (req, res) => res.json({ sub: req.user.sub }))
+if (config.jwt !== undefined) app.get('/fresh', guard.require({ fresh: true }), (req, res) => res.json({ sub: req.user.sub }))
 app.use(guard.securityStack())
 app.get('/', (req, res) => res.json({ sub: req.user?.sub ?? null }))
+// Answers after so many milliseconds; it does not hold the process open for that.
+app.get('/slow/:ms', (req, res) => void setTimeout(() => res.end('done'), Number(req.params.ms)).unref())
+// Between two words to a server that counts who is inside.
+app.get('/counted/:port', async (req, res) => {
+  const say = (path) => fetch(`http://127.0.0.1:${req.params.port}/${path}`).then((answer) => answer.text())
+  await say('enter')
+  await say('leave')
+  res.end('done')
+})
 const server = http.createServer(app)
 
 process.on('message', async ({ id, listen, stop, path, args }) => {

@@ -30,8 +30,15 @@ export async function startPeer(config) {
   const port = await ask({ listen: true })
   return {
     pid: child.pid,
+    port,
     get: (path = '/', headers = {}) => send(port, { path, headers }),
     call: (path, ...args) => ask({ path, args }),
+    /** Ends it as a crash does. */
+    async kill() {
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+    },
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
       const ended = once(child, 'exit')

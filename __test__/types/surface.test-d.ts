@@ -98,6 +98,16 @@ createGuard({ jwt: { issuer: 'https://issuer.example.com', jwks } })
 // @ts-expect-error: `none` is no algorithm
 createGuard({ jwt: { ...base, jwks, algorithms: ['none'] } })
 
+// Requests under way are another kind of limit, which a list may have beside those in time.
+createGuard({ rateLimit: { name: 'reports', concurrent: 20, timeout: '60s', key: 'user', tiers: { pro: { concurrent: 100 } }, onExceed: 'shadow' } })
+createGuard({ rateLimit: [{ name: 'reports', concurrent: 20 }, { name: 'api', limit: 100, window: '60s' }] })
+// @ts-expect-error: both kinds in one
+createGuard({ rateLimit: { name: 'reports', concurrent: 20, limit: 100, window: '60s' } })
+// @ts-expect-error: nobody knows when a place comes free
+createGuard({ rateLimit: { name: 'reports', concurrent: 20, onExceed: 'delay' } })
+// @ts-expect-error: places that are not given back have no limit in time
+createGuard({ rateLimit: { name: 'api', limit: 100, window: '60s', timeout: '60s' } })
+
 // @ts-expect-error: misspelt option
 createGuard({ ratelimit: { name: 'api', limit: 1, window: '1s' } })
 // @ts-expect-error: no origins
@@ -123,6 +133,11 @@ expect<Equals<ReturnType<Guard['policy']['evaluate']>, Promise<PolicyDecision>>>
 expect<Equals<ReturnType<Guard['ready']>, Promise<void>>>()
 expect<Equals<DecisionEvent['outcome'], 'allow' | 'refuse' | 'preflight'>>()
 void guard.limits.consume('api', '203.0.113.7', 2)
+void guard.limits.set({ name: 'api', limit: 5 })
+void guard.limits.set({ name: 'reports', concurrent: 5, tiers: { pro: { concurrent: 9 } } })
+// @ts-expect-error: one kind or the other
+void guard.limits.set({ name: 'reports', concurrent: 5, limit: 5 })
+expect<Equals<KeyState['taken'], number | undefined>>()
 void guard.revoke.token('jti', 1_800_000_000)
 void guard.revoke.subject('user-1', new Date())
 void guard.tokens.issue({ sub: 'ada', role: 'admin' }, { expiresIn: '5m' })

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Engine, Store};
 use crate::config::raw::{Options, Switch};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter};
 use crate::stack::Callback;
 use crate::store::Notice;
@@ -83,6 +83,21 @@ pub(super) fn limiter(
     policies: &[DeclaredLimit],
     store: &Store,
 ) -> Result<Arc<LiveLimiter>, ConfigError> {
+    if let Store::Shared(store) = store
+        && !store.holds_places()
+        && let Some(limit) = policies.iter().find(|limit| limit.policy.is_in_flight())
+    {
+        let problem = format!(
+            "counts requests that are under way, which a store of the kind '{}' can't",
+            store.kind()
+        );
+        return Err(ConfigError::new(
+            ConfigCode::ConflictingOptions,
+            format!("{}.concurrent", limit.path),
+            problem,
+        )
+        .suggest("use Redis, or a guard of its own with the memory store for this limit"));
+    }
     let policies: Vec<LimitPolicy> = policies.iter().map(|limit| limit.policy.clone()).collect();
     // One scope for all: stacks of a guard count together, and so do guards that share a store.
     let limiter = match store {

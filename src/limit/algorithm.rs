@@ -5,6 +5,7 @@
 //! | `gcra`, `token-bucket`, `leaky-bucket` | in any span W: burst + limit / window × W | nearly everything |
 //! | `fixed-window` | limit in each aligned window, up to twice that across a boundary | calendar quotas |
 //! | `sliding-window` | limit in each aligned window, and less than twice that in any span of one window | moving from other limiters |
+//! | (`concurrent`) | limit at any instant: requests under way, see [`super::in_flight`] | work that is slow or heavy |
 //!
 //! **GCRA**, the generic cell rate algorithm of ITU-T I.371 as *virtual scheduling*: the state is one instant, the
 //! theoretical arrival time (TAT). A request that costs `c` moves it on by `c × window / limit` and fits if it is then
@@ -35,6 +36,7 @@ use crate::clock::{Now, micros};
 pub const WHOLE: u16 = 1000;
 /// No limit is scaled to more than this: counts have 32 bits.
 const MOST_SCALED: u64 = 4_000_000_000;
+const SECOND_US: u64 = 1_000_000;
 
 /// How a policy counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +51,9 @@ pub enum Algorithm {
     FixedWindow,
     /// Two aligned windows, the older one weighted.
     SlidingWindow,
+    /// Requests under way: the state is their number, and the window how long one is believed to be under way that
+    /// nobody is heard of. A policy is not given this by name.
+    InFlight,
 }
 
 impl Algorithm {
@@ -249,6 +254,7 @@ impl Rule {
     #[must_use]
     pub fn fits(&self, state: State, cost: u32, now_us: u64) -> bool {
         match self.algorithm {
+            Algorithm::InFlight => under_way(state).saturating_add(u64::from(cost)) <= self.limit,
             Algorithm::FixedWindow => self.count(state, now_us) + u64::from(cost) <= self.limit,
             Algorithm::SlidingWindow => {
                 let (older, newer) = self.counts(state, now_us);
@@ -265,6 +271,7 @@ impl Rule {
     #[must_use]
     pub fn charge(&self, state: State, cost: u32, now_us: u64) -> State {
         match self.algorithm {
+            Algorithm::InFlight => State([under_way(state).saturating_add(u64::from(cost)), 0]),
             Algorithm::FixedWindow => {
                 let count = self.count(state, now_us).saturating_add(u64::from(cost));
                 State([self.window_of(now_us), count.min(self.limit)])
@@ -300,6 +307,10 @@ impl Rule {
     /// over has nothing to give back, and one that is about to end is left alone: the store may see it end first.
     #[must_use]
     pub fn remainder(&self, charged: State, cost: u32, now_us: u64) -> Option<(Self, u32)> {
+        if self.algorithm == Algorithm::InFlight {
+            // Its places have owners of their own, see [`super::in_flight`].
+            return None;
+        }
         if !self.algorithm.has_burst() {
             let margin = (self.window_us / 20).min(1_000_000);
             let State([window, _]) = charged;
@@ -316,6 +327,7 @@ impl Rule {
     #[must_use]
     pub fn refund(&self, state: State, cost: u32, now_us: u64) -> State {
         match self.algorithm {
+            Algorithm::InFlight => State([under_way(state).saturating_sub(u64::from(cost)), 0]),
             Algorithm::FixedWindow => {
                 let count = self.count(state, now_us).saturating_sub(u64::from(cost));
                 State([self.window_of(now_us), count])
@@ -339,6 +351,7 @@ impl Rule {
     #[must_use]
     pub fn settle(&self, state: State, now_us: u64) -> State {
         let ahead = match self.algorithm {
+            Algorithm::InFlight => false,
             Algorithm::FixedWindow | Algorithm::SlidingWindow => {
                 let State([window, _]) = state;
                 window > self.window_of(now_us)
@@ -353,6 +366,7 @@ impl Rule {
     #[must_use]
     pub fn earliest(&self, state: State) -> u64 {
         match self.algorithm {
+            Algorithm::InFlight => 0,
             Algorithm::FixedWindow | Algorithm::SlidingWindow => {
                 let State([window, _]) = state;
                 window.saturating_mul(self.window_us)
@@ -370,6 +384,8 @@ impl Rule {
         }
         let cost = u64::from(cost).min(self.capacity);
         match self.algorithm {
+            // Nobody knows when one of them ends.
+            Algorithm::InFlight => SECOND_US,
             Algorithm::FixedWindow => self.rest_of_window(now_us),
             Algorithm::SlidingWindow => {
                 let rest = self.rest_of_window(now_us);
@@ -393,6 +409,10 @@ impl Rule {
     #[must_use]
     pub fn view(&self, state: State, now_us: u64) -> View {
         let remaining = match self.algorithm {
+            Algorithm::InFlight => {
+                let remaining = self.limit.saturating_sub(under_way(state));
+                return View { remaining, reset_us: 0, expires_us: 0 };
+            }
             Algorithm::FixedWindow => self.limit - self.count(state, now_us),
             Algorithm::SlidingWindow => {
                 let (older, newer) = self.counts(state, now_us);
@@ -409,6 +429,7 @@ impl Rule {
 
     fn expires(&self, state: State, now_us: u64) -> u64 {
         match self.algorithm {
+            Algorithm::InFlight => 0,
             Algorithm::FixedWindow => match self.count(state, now_us) {
                 0 => 0,
                 _ => self.rest_of_window(now_us),
@@ -501,6 +522,11 @@ pub fn admit(rule: &Rule, state: State, cost: u32, now_us: u64) -> Verdict {
         view: rule.view(kept, now_us),
         retry_after_us: rule.wait(state, if allowed { 0 } else { cost }, now_us),
     }
+}
+
+/// How many requests are under way.
+fn under_way(State([count, _]): State) -> u64 {
+    count
 }
 
 fn to_u128(State([high, low]): State) -> u128 {

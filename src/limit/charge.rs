@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::algorithm::{Rule, State};
 use super::exceed::Count;
+use super::in_flight::Held;
 use super::limiter::{Limiter, Part, record};
 use crate::clock::Now;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
@@ -44,26 +45,34 @@ impl Charge {
     }
 }
 
-/// What a request was charged, until its response is known. Nothing is given back where this is dropped.
+/// What a request was charged and holds, until its response is known. Where this is dropped its places are given back, and
+/// nothing else.
 #[derive(Debug)]
 pub struct Charged {
     limiter: Arc<Limiter>,
     charges: Vec<Charge>,
+    held: Vec<Held>,
 }
 
 impl Charged {
-    /// What `limiter` has charged.
+    /// What `limiter` has charged, and what it holds.
     #[must_use]
-    pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>) -> Self {
-        Self { limiter, charges }
+    pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>, held: Vec<Held>) -> Self {
+        Self { limiter, charges, held }
     }
 
-    /// Gives back what does not count, now that it is known whether the request has failed: at once what was charged
+    /// Whether the request has a place that nobody else may have while it is under way.
+    #[must_use]
+    pub fn holds_places(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Gives back its places, and what does not count, now that it is known whether the request has failed: at once what was charged
     /// here; for a shared store, what to ask it.
     #[must_use]
     pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, Question)> {
         let clock = self.limiter.shared.as_ref().map_or(now, |shared| shared.status().clock(now));
-        let mut questions = Vec::new();
+        let mut questions: Vec<_> = self.held.into_iter().filter_map(Held::give_back).collect();
         for charge in self.charges.iter().filter(|charge| charge.count.gives_back(failed)) {
             let clock_us = charge.rule.clock(clock);
             let left = charge.rule.remainder(charge.state, charge.cost, clock_us);
@@ -72,7 +81,7 @@ impl Charged {
                 (Some((subject, tag)), Some(store)) => {
                     let demands = vec![Demand { tag, rule, cost }];
                     let subjects = vec![SubjectAsk { subject, demands }];
-                    let question = Question { action: Action::Refund, subjects };
+                    let question = Question::about(Action::Refund, subjects);
                     questions.push((Arc::clone(store), question));
                 }
                 _ => self.limiter.give_back(charge, &rule, cost, clock),

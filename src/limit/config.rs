@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::algorithm::{Algorithm, Rule};
 use super::exceed::{Count, OnExceed, OnStoreFailure, exactness};
+use super::in_flight;
 use crate::config::raw::{Options, describe, is_function, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -37,8 +38,10 @@ const OPTIONS: &[&str] = &[
     "onExceed",
     "maxDelay",
     "maxDelayed",
+    "concurrent",
+    "timeout",
 ];
-const LATER: &[&str] = &["format", "concurrent", "timeout"];
+const LATER: &[&str] = &["format"];
 
 /// One checked policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +180,18 @@ impl LimitPolicy {
     fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         refuse_later(path, value)?;
         let options = Options::read(path, value, OPTIONS)?;
+        if options.has("concurrent") {
+            return in_flight::parse(&options);
+        }
+        if options.has("timeout") {
+            let problem = "is about requests under way, and this policy counts them in time";
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                options.path_of("timeout"),
+                problem,
+            )
+            .suggest("write `concurrent` rather than `limit` and `window`, or leave it out"));
+        }
         let algorithm = algorithm(&options)?;
         options.require("limit", "how many requests a window has")?;
         options.require("window", "how long a window is")?;
@@ -195,7 +210,7 @@ impl LimitPolicy {
             name: name(&options)?,
             cost,
             key: key(&options)?,
-            scope: Scope { methods: methods(&options)?, paths: paths(&options)? },
+            scope: scope(&options)?,
             rule: kind(rule),
             tiers: tiers.into_iter().map(|tier| Tier { rule: kind(tier.rule), ..tier }).collect(),
         })
@@ -204,12 +219,12 @@ impl LimitPolicy {
 
 impl LimitPolicy {
     /// This policy with other figures, as `guard.limits.set` is given them: `name`, `limit`, and what else is to change
-    /// of `window`, `burst` and `tiers`.
+    /// of `window`, `burst` and `tiers`; `concurrent` and `tiers` where it counts requests under way.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn changed(&self, value: &Value) -> Result<Self, ConfigError> {
-        const CHANGES: &[&str] = &["name", "limit", "window", "burst", "tiers"];
+        const CHANGES: &[&str] = &["name", "limit", "window", "burst", "tiers", "concurrent"];
         if let Some(key) = value.as_object().and_then(|map| {
             map.keys()
                 .find(|key| OPTIONS.contains(&key.as_str()) && !CHANGES.contains(&key.as_str()))
@@ -220,7 +235,20 @@ impl LimitPolicy {
             )
             .suggest("leave it out, and change it where the guard is built"));
         }
-        let options = Options::read("policy", value, CHANGES)?;
+        if self.is_in_flight() {
+            return in_flight::changed(self, value);
+        }
+        if value.get("concurrent").is_some() {
+            let problem = "can't be given to a limit of requests in time";
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                "policy.concurrent",
+                problem,
+            )
+            .suggest("write `limit`"));
+        }
+        let options =
+            Options::read("policy", value, &["name", "limit", "window", "burst", "tiers"])?;
         let own = rule(&options, self.rule.algorithm(), Some(&self.rule))?;
         let tiers = match options.get("tiers") {
             None => self.tiers.clone(),
@@ -277,13 +305,14 @@ fn refuse_later(path: &str, value: &Value) -> Result<(), ConfigError> {
         format!("{path}.{later}"),
         "is not available yet",
     );
-    Err(error.suggest(match *later {
-        "format" => "leave it out: the headers are those of draft 11",
-        _ => "leave it out: limits count requests in time, not those that are under way",
-    }))
+    Err(error.suggest("leave it out: the headers are those of draft 11"))
 }
 
-fn name(options: &Options<'_>) -> Result<String, ConfigError> {
+pub(super) fn scope(options: &Options<'_>) -> Result<Scope, ConfigError> {
+    Ok(Scope { methods: methods(options)?, paths: paths(options)? })
+}
+
+pub(super) fn name(options: &Options<'_>) -> Result<String, ConfigError> {
     options.require("name", "it is what headers, logs and `guard.limits` call the policy")?;
     let name = options.string("name")?.unwrap_or_default();
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
@@ -368,6 +397,18 @@ fn positive(options: &Options<'_>, key: &str) -> Result<Option<u32>, ConfigError
 }
 
 fn tiers(options: &Options<'_>, own: &Rule) -> Result<Vec<Tier>, ConfigError> {
+    tiers_with(options, "{ pro: { limit: 1000 } }", &["limit", "window", "burst"], |tier| {
+        rule(tier, own.algorithm(), Some(own))
+    })
+}
+
+/// The tiers of a policy, each with the options `known`, of which `rule` makes a limit.
+pub(super) fn tiers_with(
+    options: &Options<'_>,
+    example: &str,
+    known: &[&str],
+    rule: impl Fn(&Options<'_>) -> Result<Rule, ConfigError>,
+) -> Result<Vec<Tier>, ConfigError> {
     let Some(value) = options.get("tiers") else { return Ok(Vec::new()) };
     let path = options.path_of("tiers");
     let Value::Object(map) = value else {
@@ -375,7 +416,7 @@ fn tiers(options: &Options<'_>, own: &Rule) -> Result<Vec<Tier>, ConfigError> {
             "must be an object of role or plan names and their limits, not {}",
             describe(value)
         );
-        return Err(ConfigError::invalid(path, problem).suggest("write { pro: { limit: 1000 } }"));
+        return Err(ConfigError::invalid(path, problem).suggest(format!("write {example}")));
     };
     if map.is_empty() || map.len() > MAX_TIERS {
         return Err(ConfigError::invalid(path, format!("must have 1 to {MAX_TIERS} tiers")));
@@ -388,9 +429,7 @@ fn tiers(options: &Options<'_>, own: &Rule) -> Result<Vec<Tier>, ConfigError> {
                     "must have names of 1 to 128 characters, none of them a control character",
                 ));
             }
-            let tier =
-                Options::read(format!("{path}.{name}"), value, &["limit", "window", "burst"])?;
-            let rule = rule(&tier, own.algorithm(), Some(own))?;
+            let rule = rule(&Options::read(format!("{path}.{name}"), value, known)?)?;
             Ok(Tier { name: name.clone(), rule })
         })
         .collect()
@@ -413,7 +452,7 @@ fn cost(options: &Options<'_>, own: &Rule, tiers: &[Tier]) -> Result<Cost, Confi
     Ok(Cost::Fixed(u32::try_from(cost).unwrap_or(u32::MAX)))
 }
 
-fn key(options: &Options<'_>) -> Result<KeySpec, ConfigError> {
+pub(super) fn key(options: &Options<'_>) -> Result<KeySpec, ConfigError> {
     const PARTS: &[(&str, KeyPart)] = &[
         ("ip", KeyPart::Ip),
         ("user", KeyPart::User),

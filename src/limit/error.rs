@@ -22,6 +22,11 @@ pub enum LimitError {
     /// The policy's `cost` function gave nothing for this request.
     #[error("the policy's `cost` function must return a whole number, 0 or more")]
     MissingCost,
+    /// The policy counts requests under way, and what was asked is about limits in time.
+    #[error(
+        "the policy counts requests that are under way: only `get`, `set` and `reset` are about such"
+    )]
+    InFlight,
     /// The shared store gave no answer, and the policy is not to be judged without it.
     #[error("the store is not available")]
     StoreAway,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `q` is the limit, `w` the window in whole seconds (left out where the window is none: it may not be rounded to
-//! something that is not true), `r` what is left, `t` the whole seconds until more is (left out where all of it is there).
+//! something that is not true; for requests under way, `qu` says what `q` counts), `r` what is left, `t` the whole seconds until more is (left out where all of it is there).
 //! A policy's name needs no escaping: configuration lets no quote or backslash into it.
 
 use super::algorithm::Rule;
@@ -21,7 +21,9 @@ pub(super) fn policy_item(name: &str, rule: &Rule) -> String {
     push_name(&mut item, name);
     item.push_str(";q=");
     push_number(&mut item, rule.limit());
-    if rule.window_us().is_multiple_of(SECOND_US) {
+    if rule.is_in_flight() {
+        item.push_str(";qu=\"concurrent-requests\"");
+    } else if rule.window_us().is_multiple_of(SECOND_US) {
         item.push_str(";w=");
         push_number(&mut item, rule.window_us() / SECOND_US);
     }
@@ -83,6 +85,8 @@ mod tests {
         let rule = |ms| Rule::new(Algorithm::Gcra, 100, Duration::from_millis(ms), 20);
         assert_eq!(policy_item("api", &rule(60_000)), r#""api";q=100;w=60"#);
         assert_eq!(policy_item("api", &rule(1_500)), r#""api";q=100"#);
+        let in_flight = Rule::new(Algorithm::InFlight, 20, Duration::from_secs(60), 20);
+        assert_eq!(policy_item("api", &in_flight), r#""api";q=20;qu="concurrent-requests""#);
     }
 
     #[test]

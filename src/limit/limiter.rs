@@ -9,12 +9,13 @@ use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
 use super::exceed::{Count, OnExceed, OnStoreFailure};
 use super::headers::{policy_item, push_item, push_limit, seconds};
+use super::in_flight::{Held, LocalPlace};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 use crate::store::ask::SubjectKey;
-use crate::store::{Key, MemoryStore, Prefix, Record, SPENT, SharedStore};
+use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT, SharedPlace, SharedStore};
 
 /// The most policies that one limiter holds, over all stacks of a guard.
 pub const MAX_POLICIES: usize = 64;
@@ -120,6 +121,10 @@ pub(super) struct Part<'l> {
     /// What was debited ahead of time and is still to be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
+    /// Its place among the requests under way: in this process, and in a shared store. Most limits have none, and carry
+    /// little for it.
+    pub(super) taken: Option<Box<LocalPlace>>,
+    pub(super) held: Option<Box<SharedPlace>>,
 }
 
 impl Part<'_> {
@@ -136,6 +141,16 @@ impl Part<'_> {
     pub(super) fn asked_rule(&self) -> Rule {
         let rule = *self.rule();
         if self.place.is_some() { rule } else { rule.without_delay() }
+    }
+
+    /// Whether the limit counts requests under way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.counter.rule.is_in_flight()
+    }
+
+    /// Takes a place in this process, whose keys `locked` are.
+    pub(super) fn take(&mut self, store: &Arc<MemoryStore>, locked: &mut Locked<'_>) {
+        self.taken = Some(Box::new(LocalPlace::take(store, locked, self.key)));
     }
 
     pub(super) fn clock_us(&self) -> u64 {
@@ -203,6 +218,12 @@ impl Limiter {
             }
             prepared.push(Prepared::new(policy, &store, scope));
         }
+        if let Some(shared) = &shared {
+            let rules = prepared.iter().map(|policy| &policy.own.rule);
+            for rule in rules.filter(|rule| rule.is_in_flight()) {
+                shared.renew_places(span_ms(rule));
+            }
+        }
         let simple = |policy: &Prepared| policy.tiers.is_empty() && !policy.own.rule.is_watching();
         let header = prepared
             .iter()
@@ -260,9 +281,13 @@ impl Limiter {
                 continue;
             }
             let counter = policy.counter_for(subject.roles);
-            let same = |part: &&Part<'_>| part.policy.key == policy.key;
+            let in_flight = counter.rule.is_in_flight();
+            let same = |part: &&Part<'_>| part.policy.key == policy.key && !part.is_in_flight();
             let known = parts.iter().find(same).and_then(|part| part.subject);
             let who = match known {
+                _ if in_flight && self.shared.is_some() => {
+                    Some(subject.place_key(policy, counter, index)?)
+                }
                 Some(_) if policy.key != KeySpec::Function => known,
                 _ if self.shared.is_some() => Some(subject.shared_key(policy, index)?),
                 _ => None,
@@ -282,6 +307,8 @@ impl Limiter {
                 ahead: 0,
                 leased: 0,
                 fits: false,
+                taken: None,
+                held: None,
             });
         }
         Ok(parts)
@@ -301,6 +328,12 @@ impl Limiter {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut allowed = true;
         for (i, part) in parts.iter_mut().enumerate() {
+            if part.is_in_flight() {
+                part.record.state = [u64::from(locked.under_way(&part.key)), 0];
+                part.fits = part.would_fit();
+                allowed &= part.fits || part.is_watching();
+                continue;
+            }
             let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
             part.record = known.unwrap_or_default();
             part.scaled = self.signalled(&locked, &part.key, part.rule(), now);
@@ -312,6 +345,13 @@ impl Limiter {
             let rule = *part.rule();
             let (state, clock_us) = (State(part.record.state), part.clock_us());
             let charged = allowed && part.fits;
+            if part.is_in_flight() {
+                if charged {
+                    part.take(&self.store, &mut locked);
+                    part.record.state = rule.charge(state, 1, clock_us).0;
+                }
+                continue;
+            }
             let state = if charged {
                 rule.charge(state, part.cost, clock_us)
             } else {
@@ -344,6 +384,7 @@ impl Limiter {
             delay_us: 0,
             places: Vec::new(),
             charges: Vec::new(),
+            held: Vec::new(),
         };
         let mut retry_us = 0;
         for part in parts {
@@ -364,6 +405,7 @@ impl Limiter {
                 reset_s: seconds(view.reset_us),
                 violated: !part.fits,
                 shadow,
+                in_flight: part.is_in_flight(),
             };
             // What only watches must not change what clients do.
             if !shadow {
@@ -376,6 +418,9 @@ impl Limiter {
                 if delay_us > 0 && part.fits && part.cost > 0 {
                     outcome.delay_us = outcome.delay_us.max(delay_us);
                     outcome.places.extend(part.place);
+                }
+                if let Some(local) = part.taken {
+                    outcome.held.push(Held::new(*local, part.held.map(|held| *held)));
                 }
             }
         }
@@ -400,15 +445,16 @@ impl Limiter {
 
 impl Prepared {
     fn new(policy: LimitPolicy, store: &MemoryStore, scope: &str) -> Self {
-        let counter = |rule: Rule| Counter::new(&policy.name, rule, store, scope);
+        let counter = |tier: &str, rule| Counter::new(&policy.name, tier, rule, store, scope);
+        let tiers = policy.tiers.iter();
         let mut tiers: Vec<(String, Counter)> =
-            policy.tiers.iter().map(|tier| (tier.name.clone(), counter(tier.rule))).collect();
+            tiers.map(|tier| (tier.name.clone(), counter(&tier.name, tier.rule))).collect();
         tiers.sort_by(|(_, one), (_, two)| {
             two.rule
                 .is_more_generous_than(&one.rule)
                 .cmp(&one.rule.is_more_generous_than(&two.rule))
         });
-        let own = counter(policy.rule);
+        let own = counter("", policy.rule);
         Self {
             name: policy.name,
             key: policy.key,
@@ -448,7 +494,19 @@ impl Prepared {
 }
 
 impl Counter {
-    fn new(name: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
+    fn new(name: &str, tier: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
+        if rule.is_in_flight() {
+            // Requests are under way whatever the limit is, so it is no part of the key: it may change.
+            let kind = [rule.algorithm() as u8];
+            let parts = [scope.as_bytes(), name.as_bytes(), &kind, tier.as_bytes()];
+            let prefix = store.prefix(&parts);
+            return Self {
+                rule,
+                prefix,
+                tag: shared_tag(&parts),
+                header: policy_item(name, &rule),
+            };
+        }
         // The rule is part of the key, since a state means something to the rule that wrote it alone.
         let limit = [rule.limit(), rule.window_us(), rule.capacity()].map(u64::to_le_bytes);
         let parts =
@@ -456,6 +514,11 @@ impl Counter {
         let prefix = store.prefix(&parts);
         Self { rule, prefix, tag: shared_tag(&parts), header: policy_item(name, &rule) }
     }
+}
+
+/// For how long a place is held that nobody renews.
+pub(super) fn span_ms(rule: &Rule) -> u32 {
+    u32::try_from(rule.window_us() / 1000).unwrap_or(u32::MAX)
 }
 
 /// The record to keep for a state, which becomes spent where less than `price` is left. A refusal alone does not make it

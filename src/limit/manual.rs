@@ -29,6 +29,8 @@ pub struct KeyState {
     pub retry_after_s: u64,
     /// Whole seconds until a block by hand ends, rounded up; 0 if there is none.
     pub blocked_s: u64,
+    /// How many requests are under way, of a limit that counts those.
+    pub taken: Option<u64>,
 }
 
 impl Limiter {
@@ -40,7 +42,7 @@ impl Limiter {
         cost: u32,
         now: Now,
     ) -> Result<KeyState, LimitError> {
-        let policy = self.policy(name)?;
+        let policy = self.in_time(name)?;
         let counter = &policy.own;
         let key = key_of_parts(&policy.key, counter, key)?;
         let mut locked = self.store.lock(std::iter::once(key));
@@ -68,7 +70,10 @@ impl Limiter {
         let policy = self.policy(name)?;
         let key = key_of_parts(&policy.key, &policy.own, key)?;
         let locked = self.store.lock(std::iter::once(key));
-        let record = locked.get(&key, now.mono_us).unwrap_or_default();
+        let mut record = locked.get(&key, now.mono_us).unwrap_or_default();
+        if policy.own.rule.is_in_flight() {
+            record.state = [u64::from(locked.under_way(&key)), 0];
+        }
         let signalled = self.signalled(&locked, &key, &policy.own.rule, now);
         drop(locked);
         let rule = signalled.as_ref().unwrap_or(&policy.own.rule);
@@ -111,13 +116,14 @@ impl Limiter {
         self.change(name, key, now, |_, record| record.blocked_until_us = until_us)
     }
 
-    /// Forgets what a key has used, and its block.
+    /// Forgets what a key has used, and its block, and frees its places.
     pub fn reset(&self, name: &str, key: &[&str]) -> Result<(), LimitError> {
         let policy = self.policy(name)?;
         let keys = keys_of(policy, key)?;
         let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
         for (_, key) in &keys {
             locked.remove(key);
+            locked.forget_under_way(key);
         }
         Ok(())
     }
@@ -130,7 +136,7 @@ impl Limiter {
         now: Now,
         change: impl Fn(&Counter, &mut Record),
     ) -> Result<(), LimitError> {
-        let policy = self.policy(name)?;
+        let policy = self.in_time(name)?;
         let keys = keys_of(policy, key)?;
         let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
         for (counter, key) in keys {
@@ -146,6 +152,12 @@ impl Limiter {
             }
         }
         Ok(())
+    }
+
+    /// The policy of this name, if it is one that costs can be taken of.
+    pub(super) fn in_time(&self, name: &str) -> Result<&Prepared, LimitError> {
+        let policy = self.policy(name)?;
+        if policy.own.rule.is_in_flight() { Err(LimitError::InFlight) } else { Ok(policy) }
     }
 
     pub(super) fn policy(&self, name: &str) -> Result<&Prepared, LimitError> {
@@ -177,5 +189,6 @@ pub(super) fn key_state(
         reset_s: seconds(view.reset_us.max(blocked_us)),
         retry_after_s: seconds(retry_us),
         blocked_s: seconds(blocked_us),
+        taken: rule.is_in_flight().then(|| state.0.into_iter().sum()),
     }
 }

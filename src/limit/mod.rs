@@ -10,6 +10,7 @@
 //! - many requests at once that are all judged before one is counted: a request is judged and counted under one lock;
 //! - another spelling of the path or method that reaches the same handler: `/V1/login/` and `HEAD` are counted as what
 //!   Express makes of them;
+//! - requests that are few, but slow or heavy: see [`in_flight`];
 //! - requests that are refused by one policy and used to drain another: a request is counted by all its policies or by
 //!   none, and a refusal costs nothing.
 //!
@@ -26,6 +27,7 @@ mod config;
 mod error;
 mod exceed;
 mod headers;
+pub mod in_flight;
 mod limiter;
 mod live;
 mod manual;
@@ -44,6 +46,7 @@ pub use error::LimitError;
 pub use exceed::{Count, OnExceed, OnStoreFailure};
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
+pub use in_flight::Held;
 pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
 pub use live::LiveLimiter;
 pub use manual::KeyState;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::charge::{Charge, Place};
+use super::in_flight::Held;
 use crate::refusal::Refusal;
 
 /// How one policy stands after a request.
@@ -20,6 +21,8 @@ pub struct LimitState<'l> {
     pub violated: bool,
     /// Whether it only watches.
     pub shadow: bool,
+    /// Whether it counts requests under way.
+    pub in_flight: bool,
 }
 
 /// What comes of one request under all its policies.
@@ -42,6 +45,8 @@ pub struct Outcome<'l> {
     pub places: Vec<Place>,
     /// What may have to be given back.
     pub charges: Vec<Charge>,
+    /// Its places among the requests that are under way: dropping this ends it.
+    pub held: Vec<Held>,
 }
 
 impl<'l> Outcome<'l> {
@@ -60,7 +65,12 @@ impl<'l> Outcome<'l> {
         let names: Vec<&str> = self.violated().collect();
         let wait = self.retry_after.unwrap_or(1);
         let seconds = if wait == 1 { "second" } else { "seconds" };
+        let refused = |state: &&LimitState<'_>| state.violated && !state.shadow;
+        let crowded = self.states.iter().filter(refused).all(|state| state.in_flight);
         let detail = match names.as_slice() {
+            [one] if crowded => {
+                format!("too many requests of `{one}` are under way, retry in {wait} {seconds}")
+            }
             [one] => format!("rate limit `{one}` is used up, retry in {wait} {seconds}"),
             many => format!(
                 "rate limits `{}` are used up, retry in {wait} {seconds}",

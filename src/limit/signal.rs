@@ -3,7 +3,7 @@
 //!
 //! A signal is kept beside what is counted of the client: in this process under a variant of the key, in a shared store
 //! as an entry of the record. It reaches the limits that count by one thing alone, be it the address, the user or the
-//! token: of a combination with a route nobody could say which.
+//! token: of a combination with a route nobody could say which. Limits of requests under way know no signals.
 
 use super::address::ClientKey;
 use super::algorithm::{Rule, WHOLE};
@@ -68,6 +68,7 @@ impl Limiter {
         };
         let fits = move |policy: &&Prepared| {
             name.is_none_or(|name| policy.name == name)
+                && !policy.own.rule.is_in_flight()
                 && match &policy.key {
                     // Whoever is anonymous is counted by address.
                     KeySpec::Parts(parts) => match parts.as_slice() {
@@ -130,7 +131,7 @@ impl Limiter {
         let action = Action::Signal(signal.factor, micros(signal.ttl));
         let subject = shared_key_of_whom(whom);
         (!demands.is_empty())
-            .then(|| Question { action, subjects: vec![SubjectAsk { subject, demands }] })
+            .then(|| Question::about(action, vec![SubjectAsk { subject, demands }]))
     }
 
     /// Forgets what is kept here of a shared store's word on `whom`: it is not true any more.

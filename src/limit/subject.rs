@@ -58,6 +58,18 @@ impl Subject<'_> {
         Ok(key.subject())
     }
 
+    /// Whose places in a shared store this request takes one of: each limit has its own.
+    pub(super) fn place_key(
+        &self,
+        policy: &Prepared,
+        counter: &Counter,
+        index: usize,
+    ) -> Result<SubjectKey, LimitError> {
+        let mut key = Digest::of_places(counter);
+        self.write(policy, index, &mut key)?;
+        Ok(key.subject())
+    }
+
     /// What tells the counted apart.
     fn write(
         &self,
@@ -112,6 +124,17 @@ pub(super) fn shared_key_of_parts(
     given: &[&str],
 ) -> Result<SubjectKey, LimitError> {
     let mut key = Digest::new();
+    write_parts(spec, given, &mut key)?;
+    Ok(key.subject())
+}
+
+/// As [`shared_key_of_parts`], of the places of one limit.
+pub(super) fn place_key_of_parts(
+    spec: &KeySpec,
+    counter: &Counter,
+    given: &[&str],
+) -> Result<SubjectKey, LimitError> {
+    let mut key = Digest::of_places(counter);
     write_parts(spec, given, &mut key)?;
     Ok(key.subject())
 }
@@ -175,6 +198,12 @@ struct Digest(aws_lc_rs::digest::Context);
 impl Digest {
     fn new() -> Self {
         Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    fn of_places(counter: &Counter) -> Self {
+        let mut key = Self::new();
+        key.write_u32(counter.tag);
+        key
     }
 
     fn subject(self) -> SubjectKey {

@@ -82,7 +82,7 @@ pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
 
 /// Tells a store something; nobody waits for an answer.
 pub(crate) fn tell(store: &Arc<SharedStore>, question: Question) {
-    post(store, store.ask(question, Box::new(drop)));
+    post(store, store.tell(question));
 }
 
 /// Lets a question leave with the others of this tick.

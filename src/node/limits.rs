@@ -50,14 +50,18 @@ fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String 
 }
 
 fn key_state(state: &KeyState) -> Value {
-    json!({
+    let mut told = json!({
         "allowed": state.allowed,
         "limit": state.limit,
         "remaining": state.remaining,
         "reset": state.reset_s,
         "retryAfter": state.retry_after_s,
         "blockedFor": state.blocked_s,
-    })
+    });
+    if let (Some(taken), Some(fields)) = (state.taken, told.as_object_mut()) {
+        fields.insert("taken".into(), taken.into());
+    }
+    told
 }
 
 /// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
@@ -111,7 +115,7 @@ pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
     options.duration(name, range)?.ok_or_else(missing)
 }
 
-/// Forgets what a key has used, and its block.
+/// Forgets what a key has used, and its block, and frees its places.
 #[napi(catch_unwind)]
 pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, Manual::Reset)

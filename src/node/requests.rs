@@ -7,6 +7,7 @@ use super::answer;
 use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
+use crate::limit::Charged;
 use crate::refusal::Refusal;
 use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 
@@ -62,7 +63,7 @@ pub fn wake(ticket: u32) -> String {
     answer_for(waiting, verdict)
 }
 
-/// Gives back what does not count of a request's charge, now that its response is known. `true` where a store has to
+/// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
 /// be told, which `flush` does.
 #[napi(catch_unwind)]
 pub fn finished(receipt: u32, failed: bool) -> bool {
@@ -104,8 +105,13 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
     }
     let opened = answer::open(&waiting.exchange, &verdict);
     let charged = waiting.exchange.charged.take();
-    // Where there is no room to keep it, nothing is given back.
+    let holds_places = charged.as_ref().is_some_and(Charged::holds_places);
+    // Where there is no room to keep it, no cost is given back. A place is given back at once, so that the request would be
+    // under way without one.
     let receipt = charged.and_then(|charged| registry::wait(Ticketed::Charged(charged)));
+    if holds_places && receipt.is_none() {
+        return refused(overloaded());
+    }
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_)) {
         return answer::close(opened, None, receipt);
     }

@@ -118,8 +118,8 @@ impl Stack {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        if !outcome.charges.is_empty() {
-            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges));
+        if !outcome.charges.is_empty() || !outcome.held.is_empty() {
+            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges, outcome.held));
         }
         if outcome.delay_us == 0 {
             return Ok(None);

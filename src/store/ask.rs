@@ -27,6 +27,25 @@ pub struct SubjectAsk {
     pub demands: Vec<Demand>,
 }
 
+/// What names one place, by which it is given back: no two have the same, in whichever processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlaceId(pub [u8; 16]);
+
+/// A place among the requests that are under way at once: see `limit/in_flight.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaceAsk {
+    /// Among whose requests, under which limit.
+    pub key: SubjectKey,
+    /// The place itself.
+    pub id: PlaceId,
+    /// How many there are.
+    pub most: u32,
+    /// For how many milliseconds it is held where nobody renews it.
+    pub span_ms: u32,
+    /// Whether the limit only watches.
+    pub watching: bool,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -44,6 +63,10 @@ pub enum Action {
     Reset,
     /// Take so many thousandths of the limits for so many microseconds.
     Signal(u16, u64),
+    /// Give places back.
+    Release,
+    /// Hold places for another span, and take again those that were lost. All of them have one key.
+    Renew,
 }
 
 /// A question. [`Action::Charge`] and those below it are about each subject by itself.
@@ -51,11 +74,25 @@ pub enum Action {
 pub struct Question {
     /// What is to be done.
     pub action: Action,
-    /// About whom, at least one.
+    /// About whom; at least one, or one place.
     pub subjects: Vec<SubjectAsk>,
+    /// About which places.
+    pub places: Vec<PlaceAsk>,
 }
 
 impl Question {
+    /// A question about no places.
+    #[must_use]
+    pub const fn about(action: Action, subjects: Vec<SubjectAsk>) -> Self {
+        Self { action, subjects, places: Vec::new() }
+    }
+
+    /// A question about places alone.
+    #[must_use]
+    pub const fn of_places(action: Action, places: Vec<PlaceAsk>) -> Self {
+        Self { action, subjects: Vec::new(), places }
+    }
+
     /// Adds what another one asks of the same subjects; what both ask is asked once.
     pub fn add(&mut self, other: Self) {
         for asked in other.subjects {
@@ -88,7 +125,7 @@ pub struct Standing {
     pub now_us: u64,
 }
 
-/// What a store says: one standing for each demand, in their order.
+/// What a store says: one standing for each demand, in their order, and behind them one for each place that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Whether all fit, and were charged where that was asked.

@@ -25,6 +25,8 @@ pub struct MemoryStore {
     notices: Notices,
     /// Until when there may be signals in it.
     signals_until_us: AtomicU64,
+    /// The next count of requests under way, see `under_way.rs`.
+    next_count: AtomicU64,
     low: RandomState,
     high: RandomState,
 }
@@ -113,6 +115,7 @@ impl MemoryStore {
             max_bytes,
             notices: Notices::default(),
             signals_until_us: AtomicU64::new(0),
+            next_count: AtomicU64::new(0),
             low: RandomState::new(),
             high: RandomState::new(),
         }
@@ -167,8 +170,7 @@ impl MemoryStore {
         for key in keys {
             wanted |= 1 << key.shard();
         }
-        let mut locked =
-            Locked { few: [const { None }; FEW], more: Vec::new(), growing: &self.growing };
+        let mut locked = Locked { few: [const { None }; FEW], more: Vec::new(), store: self };
         let mut places = locked.few.iter_mut();
         while wanted != 0 {
             let number = wanted.trailing_zeros() as usize;
@@ -181,6 +183,20 @@ impl MemoryStore {
             }
         }
         locked
+    }
+
+    /// A request of `key` has ended; `count` is what [`Locked::begins`] answered. Where its key was forgotten meanwhile
+    /// it frees nothing of others.
+    pub fn ended(&self, key: &Key, count: u64) {
+        if let Some(shard) = self.shards.get(key.shard()) {
+            shard.0.lock().under_way.give_back(key, count);
+        }
+    }
+
+    /// How many keys have requests under way. It looks at every shard, so it is for tests and metrics.
+    #[must_use]
+    pub fn keys_under_way(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().under_way.len()).sum()
     }
 
     /// Whether a signal may be in it that is not over.
@@ -232,7 +248,7 @@ pub struct Locked<'s> {
     /// Nearly every request is about this few keys; only one with more allocates.
     few: [Option<(usize, MutexGuard<'s, Shard>)>; FEW],
     more: Vec<(usize, MutexGuard<'s, Shard>)>,
-    growing: &'s Mutex<()>,
+    store: &'s MemoryStore,
 }
 
 impl Locked<'_> {
@@ -256,7 +272,7 @@ impl Locked<'_> {
     /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be refused.
     #[must_use]
     pub fn put(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
-        let growing = self.growing;
+        let growing = &self.store.growing;
         self.shard_mut(key).is_some_and(|shard| shard.put(key, record, now_us, growing))
     }
 
@@ -270,7 +286,7 @@ impl Locked<'_> {
     /// Keeps `record` under `key` alone, never as a shared count. `false`: there was no place.
     #[must_use]
     pub fn put_own(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
-        let growing = self.growing;
+        let growing = &self.store.growing;
         self.shard_mut(key).is_some_and(|shard| shard.put_own(key, record, now_us, growing))
     }
 
@@ -278,6 +294,30 @@ impl Locked<'_> {
     pub fn remove(&mut self, key: &Key) {
         if let Some(shard) = self.shard_mut(key) {
             shard.remove(key);
+        }
+    }
+
+    /// How many requests of `key` are under way.
+    #[must_use]
+    pub fn under_way(&self, key: &Key) -> u32 {
+        let number = key.shard();
+        let mut locked = self.few.iter().flatten().chain(&self.more);
+        locked
+            .find(|(locked, _)| *locked == number)
+            .map_or(0, |(_, shard)| shard.under_way.count(key))
+    }
+
+    /// A request of `key` is under way from now on. Answers what [`MemoryStore::ended`] is to be told when it has ended.
+    pub fn begins(&mut self, key: &Key) -> u64 {
+        let store = self.store;
+        let next = || store.next_count.fetch_add(1, Ordering::Relaxed);
+        self.shard_mut(key).map_or(u64::MAX, |shard| shard.under_way.take(key, next))
+    }
+
+    /// No request of `key` counts as under way any more.
+    pub fn forget_under_way(&mut self, key: &Key) {
+        if let Some(shard) = self.shard_mut(key) {
+            shard.under_way.forget(key);
         }
     }
 

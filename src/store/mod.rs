@@ -17,6 +17,9 @@
 //!   random in each store. With the 2^20 keys of a default store two of them are alike with a chance of 2^-89, and
 //!   without the key nobody can look for a pair.
 //!
+//! Requests that are under way are counted beside the records ([`under_way`]), one entry for each key that has any: the
+//! requests themselves take more memory than that, and what bounds them bounds it.
+//!
 //! Expired records are reclaimed as their place is needed. There is no timer and no thread, and no allocation in a
 //! check except when a table grows.
 
@@ -26,6 +29,7 @@ pub mod error;
 pub mod memcached;
 mod memory;
 pub mod notices;
+mod places;
 mod record;
 pub mod redis;
 pub mod runtime;
@@ -34,11 +38,13 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
 pub use notices::{Notice, Notices};
+pub use places::SharedPlace;
 pub use shared::{Backend, SharedStore};
 pub use status::Status;
 pub use table::{Record, SPENT};

@@ -14,6 +14,7 @@ use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
 use super::notices::Notice;
+use super::places::Places;
 use super::redis::Connector;
 use super::redis::notices::{self, Publication};
 use super::runtime;
@@ -54,6 +55,7 @@ pub struct SharedStore {
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
     connector: Option<Arc<Connector>>,
+    places: Arc<Places>,
     /// Where what is said to all processes goes; `None` where it stays in this one.
     said: Option<UnboundedSender<Publication>>,
 }
@@ -84,7 +86,15 @@ impl SharedStore {
         if !runtime::spawn(backend.run(Arc::clone(&status), receiver)) {
             status.lost();
         }
-        let store = Arc::new(Self { kind: B::KIND, asks, status, local, connector, said });
+        let store = Arc::new(Self {
+            kind: B::KIND,
+            asks,
+            status,
+            local,
+            connector,
+            places: Arc::default(),
+            said,
+        });
         stores.insert(identity, Arc::downgrade(&store));
         Ok(store)
     }
@@ -99,6 +109,10 @@ impl SharedStore {
     #[must_use]
     pub fn connector(&self) -> Option<&Arc<Connector>> {
         self.connector.as_ref()
+    }
+
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// How it is doing.

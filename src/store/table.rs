@@ -7,6 +7,7 @@
 use parking_lot::Mutex;
 
 use super::memory::Key;
+use super::under_way::UnderWay;
 
 const WAYS: usize = 8;
 /// Rules that can have a shared count in one shard at a time.
@@ -127,6 +128,7 @@ pub(super) struct Shard {
     overflow: Vec<(u64, Record)>,
     /// No shared count is in use from here on.
     overflow_until_us: u64,
+    pub(super) under_way: UnderWay,
 }
 
 impl Shard {
@@ -144,6 +146,7 @@ impl Shard {
             halvings,
             overflow: Vec::with_capacity(MAX_OVERFLOW),
             overflow_until_us: 0,
+            under_way: UnderWay::default(),
         }
     }
 

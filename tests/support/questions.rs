@@ -52,7 +52,7 @@ impl World {
         let most = subjects.len().min(3);
         let count = usize::try_from(dice.between(1, most as u64)).unwrap();
         let subjects = dice.some(subjects, count, false);
-        Question { action: action(dice), subjects: self.asks(dice, subjects, 1) }
+        Question::about(action(dice), self.asks(dice, subjects, 1))
     }
 
     /// Requests of one shape about few subjects, for a batch.
@@ -72,7 +72,7 @@ impl World {
                     self.asks(dice, subjects, 2)
                 }
             };
-            Question { action, subjects }
+            Question::about(action, subjects)
         };
         (0..count).map(|_| one(dice)).collect()
     }

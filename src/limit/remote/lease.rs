@@ -161,6 +161,8 @@ pub(super) fn plan(
 ) -> Vec<Question> {
     let now_us = now.mono_us;
     let mut unspent = Vec::new();
+    // Where one limit asks for every request, a lease of another could not be spent.
+    let spendable = !parts.iter().any(|part| part.policy.exact);
     for part in parts {
         let key = part.key.variant(LEASED);
         let Some(record) = locked.get(&key, now_us) else { continue };
@@ -170,7 +172,7 @@ pub(super) fn plan(
             lease.left = 0;
         }
         // Of many requests that find nothing left at once, one asks for all.
-        if !lease.is_asked_for(now_us) {
+        if spendable && !lease.is_asked_for(now_us) {
             part.ahead = wanted(part, lease, instances, now) - 1;
             if part.ahead > 0 {
                 lease.asking_ms = low(now_us / 1000).wrapping_add(ASKING_MS);
@@ -214,7 +216,7 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
 fn refund(part: &Part<'_>, cost: u32) -> Option<Question> {
     let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost };
     let subject = SubjectAsk { subject: part.subject?, demands: vec![demand] };
-    Some(Question { action: Action::Refund, subjects: vec![subject] })
+    Some(Question::about(Action::Refund, vec![subject]))
 }
 
 fn low(number: u64) -> u32 {

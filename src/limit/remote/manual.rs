@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
-use crate::limit::algorithm::WHOLE;
+use crate::limit::algorithm::{State, WHOLE};
 use crate::limit::error::LimitError;
-use crate::limit::limiter::{Counter, Limiter, record};
+use crate::limit::limiter::{Counter, Limiter, record, span_ms};
 use crate::limit::manual::{KeyState, key_state};
-use crate::limit::subject::{key_of_parts, shared_key_of_parts};
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk};
+use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
+use crate::store::ask::{
+    Action, Answer, Demand, PlaceAsk, PlaceId, Question, Standing, SubjectAsk,
+};
 use crate::store::{Key, Record};
 
 /// What `guard.limits` can be asked to do.
@@ -71,7 +73,10 @@ impl Limiter {
         key: &[&str],
         manual: Manual,
     ) -> Result<(PendingManual, Question), LimitError> {
-        let policy = self.policy(name)?;
+        let policy = match manual {
+            Manual::Get | Manual::Reset => self.policy(name)?,
+            _ => self.in_time(name)?,
+        };
         let (action, cost) = match manual {
             Manual::Consume(cost) => (Action::Consume, cost),
             Manual::Get => (Action::Look, 1),
@@ -86,12 +91,25 @@ impl Limiter {
         let keys = counters.iter().map(|counter| key_of_parts(&policy.key, counter, key));
         let pending =
             PendingManual { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
+        if policy.own.rule.is_in_flight() {
+            let place = |counter: &&Counter| {
+                Ok(PlaceAsk {
+                    key: place_key_of_parts(&policy.key, counter, key)?,
+                    id: PlaceId([0; 16]),
+                    most: u32::try_from(counter.rule.limit()).unwrap_or(u32::MAX),
+                    span_ms: span_ms(&counter.rule),
+                    watching: false,
+                })
+            };
+            let places = counters.iter().map(place).collect::<Result<_, LimitError>>()?;
+            return Ok((pending, Question::of_places(action, places)));
+        }
         let demands = counters
             .iter()
             .map(|counter| Demand { tag: counter.tag, rule: counter.rule, cost })
             .collect();
         let subject = shared_key_of_parts(&policy.key, key)?;
-        Ok((pending, Question { action, subjects: vec![SubjectAsk { subject, demands }] }))
+        Ok((pending, Question::about(action, vec![SubjectAsk { subject, demands }])))
     }
 
     /// What the store's answer means: how the key stands under the policy's own limit.
@@ -103,7 +121,18 @@ impl Limiter {
         let policy = self.policy(&pending.name)?;
         // What is kept here of the key is not true any more.
         self.forget(&pending.keys);
-        let standing = answer.standings.first().ok_or(LimitError::StoreAway)?;
+        let standing = match answer.standings.first() {
+            Some(standing) => *standing,
+            // Who frees all places is told of none.
+            None if policy.own.rule.is_in_flight() && !pending.manual.tells() => Standing {
+                fits: true,
+                state: State::default(),
+                factor: WHOLE,
+                blocked_until_us: 0,
+                now_us: 0,
+            },
+            None => return Err(LimitError::StoreAway),
+        };
         let now = Now::at_unix_us(standing.now_us);
         let counter = &policy.own;
         let rule = match standing.factor {

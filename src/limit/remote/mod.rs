@@ -16,12 +16,12 @@ use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
-use super::limiter::{Limiter, Part, PolicySet, record};
+use super::limiter::{Limiter, Part, PolicySet, record, span_ms};
 use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
 use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
-use crate::store::{Key, Locked, Record, SPENT, SharedStore, StoreError};
+use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
 
 /// A refusal of the store is believed for this long at most, though its own time to wait may be longer: a reset by
 /// another process is seen that soon, and a client that is over its limit costs one question in this time.
@@ -52,6 +52,7 @@ struct PendingPart {
     cost: u32,
     ahead: u32,
     place: Option<Place>,
+    held: Option<Box<SharedPlace>>,
 }
 
 impl Limiter {
@@ -83,7 +84,7 @@ impl Limiter {
             let ask = |question| shared.ask(question, Box::new(drop));
             shared.submit(unspent.into_iter().map(ask).collect());
         }
-        Ok(ask(parts))
+        ask(parts, shared)
     }
 
     /// Goes on with what the store has said, or without it.
@@ -109,11 +110,15 @@ impl Limiter {
             for part in &mut parts {
                 part.ahead = 0;
             }
-            return Ok(ask(parts));
+            return ask(parts, shared);
         }
         for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
             part.now = Now::at_unix_us(standing.now_us);
             part.fits = standing.fits;
+            if part.is_in_flight() {
+                part.record.state = standing.state.0;
+                continue;
+            }
             part.scaled =
                 (standing.factor != WHOLE).then(|| part.counter.rule.scaled(standing.factor));
             let rule = part.rule();
@@ -144,6 +149,15 @@ impl Limiter {
     fn remember(&self, parts: &mut [Part<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
+            if part.is_in_flight() {
+                if admitted && part.fits {
+                    part.take(&self.store, &mut locked);
+                } else if let Some(place) = part.held.take() {
+                    place.was_refused(part.fits);
+                }
+                // A place may come free at any time: a refusal is not believed the next time.
+                continue;
+            }
             let now_us = part.now.mono_us;
             // Where there is no place for it, the store is asked again: nothing is lost.
             let _ = locked.put_own(&part.key, part.record, now_us);
@@ -173,6 +187,11 @@ impl Limiter {
         let mut known = Vec::with_capacity(parts.len());
         let mut refused = false;
         for part in parts.iter_mut() {
+            if part.is_in_flight() {
+                part.fits = true;
+                known.push(false);
+                continue;
+            }
             let refusal = locked.get(&part.key.variant(REFUSED), now.mono_us);
             part.fits = !refusal.is_some_and(|refusal| {
                 let [cost, _] = refusal.state;
@@ -204,7 +223,7 @@ impl Limiter {
     fn without_store<'l>(
         &'l self,
         mut parts: Vec<Part<'l>>,
-        shared: &SharedStore,
+        shared: &Arc<SharedStore>,
         now: Now,
         away: bool,
     ) -> Result<Outcome<'l>, LimitError> {
@@ -216,6 +235,15 @@ impl Limiter {
         let locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in &mut parts {
             let share = part.counter.rule.share(instances);
+            if part.is_in_flight() {
+                part.now = now;
+                part.share = Some(share);
+                // What this process lets in now, it tells the store when that is back.
+                if part.held.is_none() {
+                    part.held = place_for(part, shared);
+                }
+                continue;
+            }
             let alone = part.key.variant(ALONE ^ u64::from(instances));
             part.record = locked
                 .get(&alone, now.mono_us)
@@ -258,6 +286,7 @@ impl Pending {
                 cost: part.cost,
                 ahead: part.ahead,
                 place: part.place,
+                held: part.held,
             })
         };
         Self(parts.into_iter().filter_map(pending).collect())
@@ -285,6 +314,8 @@ impl Pending {
                     ahead: pending.ahead,
                     leased: 0,
                     fits: false,
+                    taken: None,
+                    held: pending.held,
                 })
             })
             .collect()
@@ -292,15 +323,29 @@ impl Pending {
 }
 
 /// Asks the store to charge for all parts, or for none.
-fn ask<'l>(parts: Vec<Part<'_>>) -> Check<'l> {
-    let question = Question { action: Action::Consume, subjects: subjects_of(&parts) };
-    Check::Ask(Pending::new(parts), question)
+fn ask<'l>(mut parts: Vec<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<'l>, LimitError> {
+    let mut places = Vec::new();
+    for part in parts.iter_mut().filter(|part| part.is_in_flight()) {
+        if part.held.is_none() {
+            part.held = place_for(part, shared);
+        }
+        places.push(part.held.as_ref().ok_or(LimitError::StoreAway)?.ask());
+    }
+    let question = Question { action: Action::Consume, subjects: subjects_of(&parts), places };
+    Ok(Check::Ask(Pending::new(parts), question))
 }
 
-/// The subjects of a request, each once, with what counts it. The order is that of [`in_asked_order`].
+/// A place that is not asked for yet.
+fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPlace>> {
+    let rule = &part.counter.rule;
+    let most = u32::try_from(rule.limit()).unwrap_or(u32::MAX);
+    shared.place(part.subject?, most, span_ms(rule), rule.is_watching()).map(Box::new)
+}
+
+/// The subjects of a request, each once, with what counts it in time. The order is that of [`in_asked_order`].
 fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
     let mut subjects: Vec<SubjectAsk> = Vec::with_capacity(parts.len());
-    for part in parts {
+    for part in parts.iter().filter(|part| !part.is_in_flight()) {
         let Some(subject) = part.subject else { continue };
         let cost = part.cost.saturating_mul(part.ahead + 1);
         let demand = Demand { tag: part.counter.tag, rule: part.asked_rule(), cost };
@@ -312,10 +357,10 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
     subjects
 }
 
-/// The parts in the order of the demands of [`subjects_of`].
+/// The parts in the order of the demands of [`subjects_of`], and behind them those of requests under way in their own.
 fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
     let mut order: Vec<SubjectKey> = Vec::with_capacity(parts.len());
-    for part in parts.iter() {
+    for part in parts.iter().filter(|part| !part.is_in_flight()) {
         if let Some(subject) = part.subject.filter(|subject| !order.contains(subject)) {
             order.push(subject);
         }
@@ -323,6 +368,6 @@ fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
     let place = |part: &Part<'_>| order.iter().position(|subject| Some(*subject) == part.subject);
     let mut sorted: Vec<&mut Part<'l>> = parts.iter_mut().collect();
     // Stable: the parts of one subject stay in their order.
-    sorted.sort_by_key(|part| place(part));
+    sorted.sort_by_key(|part| (part.is_in_flight(), place(part)));
     sorted
 }

@@ -24,7 +24,7 @@ fn login(count: &str, algorithm: &str) -> Arc<Limiter> {
 /// One request: `None` if it is refused.
 fn enter(limiter: &Arc<Limiter>, subject: &Subject<'_>, now: Now) -> Option<Charged> {
     let outcome = limiter.check(PolicySet::ALL, subject, now).unwrap();
-    outcome.allowed.then(|| Charged::new(Arc::clone(limiter), outcome.charges))
+    outcome.allowed.then(|| Charged::new(Arc::clone(limiter), outcome.charges, outcome.held))
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (with("paths", json!(["/a?b=c"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/ü"])), "rateLimit.paths[0]", InvalidOption),
         (with("format", json!("draft-7")), "rateLimit.format", UnknownOption),
-        (with("concurrent", json!(20)), "rateLimit.concurrent", UnknownOption),
+        (with("concurrent", json!(20)), "rateLimit.limit", ConflictingOptions),
         (with("count", json!("hunter2")), "rateLimit.count", InvalidOption),
         (with("count", json!(true)), "rateLimit.count", InvalidOption),
         (with("onExceed", json!("hunter2")), "rateLimit.onExceed", InvalidOption),

@@ -5,6 +5,7 @@ mod charge;
 mod config;
 mod exceed;
 mod flood;
+mod in_flight;
 mod limiter;
 mod live;
 mod manual;

@@ -89,7 +89,8 @@ impl Book {
         let (rule, now_us) = (self.rule(demand), self.now_us);
         let old = self.standing(demand).state;
         let new = match action {
-            Action::Look => return,
+            // Places are not kept in this store: no limit that has any is built over it.
+            Action::Look | Action::Release | Action::Renew => return,
             Action::Consume if demand.cost == 0 => return,
             Action::Consume | Action::Charge => rule.charge(old, demand.cost, now_us),
             Action::Refund => rule.refund(old, demand.cost, now_us),
@@ -246,7 +247,7 @@ impl Case {
         let parts = self.question.subjects.iter().zip(&self.done);
         let subjects: Vec<_> =
             parts.filter(|(_, done)| done.is_some()).map(|(ask, _)| ask.clone()).collect();
-        (!subjects.is_empty()).then_some(Question { action: Action::Refund, subjects })
+        (!subjects.is_empty()).then_some(Question::about(Action::Refund, subjects))
     }
 }
 

@@ -88,7 +88,7 @@ mod tests {
     fn due(numbers: &[u8]) -> Due {
         let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: Vec::new() };
         let subjects = numbers.iter().map(ask).collect();
-        let question = Question { action: Action::Consume, subjects };
+        let question = Question::about(Action::Consume, subjects);
         Due { ask: Ask { question, waiter: Waiter::new(Box::new(drop)) }, by: Instant::now() }
     }
 

@@ -20,7 +20,7 @@ fn subject(number: u8) -> SubjectKey {
 fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> Case {
     let demands = vec![Demand { tag: 4, rule, cost }];
     let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone() };
-    Case::new(Question { action, subjects: subjects.iter().map(ask).collect() })
+    Case::new(Question::about(action, subjects.iter().map(ask).collect()))
 }
 
 fn rule(algorithm: Algorithm, limit: u32, window_ms: u64) -> Rule {
@@ -174,7 +174,7 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     let subjects = vec![SubjectAsk { subject: subject(1), demands }];
     let mut verdicts = Vec::new();
     for _ in 0..5 {
-        let question = Question { action: Action::Consume, subjects: subjects.clone() };
+        let question = Question::about(Action::Consume, subjects.clone());
         let answer = server.round(&mut Case::new(question), NOW, &[]).unwrap().unwrap();
         let left = watching.view(answer.standings[1].state, NOW).remaining;
         verdicts.push((answer.admitted, answer.standings[1].fits, left));

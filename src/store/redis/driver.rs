@@ -263,7 +263,11 @@ impl Driver {
 fn give_back(driver: &Arc<Driver>, questions: &[Question], charged: Vec<Part>) {
     let refund = |part: Part| {
         let subjects = questions.get(part.question)?.subjects.get(part.subjects)?.to_vec();
-        let question = Question { action: Action::Refund, subjects };
+        // A place is given back by its owner, who knows what to do where that is lost.
+        if subjects.is_empty() {
+            return None;
+        }
+        let question = Question::about(Action::Refund, subjects);
         // Nobody waits for it.
         Some(Ask { question, waiter: Waiter::new(Box::new(drop)) })
     };

@@ -1,16 +1,20 @@
 //! Questions as commands, and replies as answers. `lua/` has what the server runs.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use redis::{Cmd, Value};
 
-use crate::limit::algorithm::WHOLE;
-use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectAsk, SubjectKey};
+use crate::limit::algorithm::{State, WHOLE};
+use crate::store::ask::{
+    Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey,
+};
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries};
 
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
+const RENEW: &str = include_str!("lua/renew.lua");
 const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
@@ -30,7 +34,10 @@ pub(super) struct Scripts {
     judge: Script,
     judge_one: Script,
     adjust: Script,
+    renew: Script,
+    /// What the keys of subjects begin with, and those of places.
     prefix: String,
+    places: String,
 }
 
 /// How a script is named in a command.
@@ -54,6 +61,10 @@ enum Kind {
     Judge,
     JudgeOne,
     Adjust,
+    /// Places of one key: given back, all of them freed, renewed.
+    Release,
+    Free,
+    Renew,
 }
 
 /// Subjects of a question that one call is about.
@@ -62,12 +73,19 @@ pub(super) struct Part {
     /// The question's place in the batch.
     pub(super) question: usize,
     pub(super) subjects: Range<usize>,
+    /// And places.
+    pub(super) places: Range<usize>,
 }
 
 impl Part {
     fn of<'q>(&self, questions: &'q [Question]) -> &'q [SubjectAsk] {
         let subjects = questions.get(self.question).map(|question| &question.subjects);
         subjects.and_then(|subjects| subjects.get(self.subjects.clone())).unwrap_or_default()
+    }
+
+    pub(super) fn places<'q>(&self, questions: &'q [Question]) -> &'q [PlaceAsk] {
+        let places = questions.get(self.question).map(|question| &question.places);
+        places.and_then(|places| places.get(self.places.clone())).unwrap_or_default()
     }
 
     fn action(&self, questions: &[Question]) -> Action {
@@ -87,13 +105,15 @@ impl Scripts {
             judge: Script::new(JUDGE),
             judge_one: Script::new(JUDGE_ONE),
             adjust: Script::new(ADJUST),
+            renew: Script::new(RENEW),
             prefix: format!("{prefix}l:"),
+            places: format!("{prefix}p:"),
         }
     }
 
     /// The commands that make a server know the scripts.
-    pub(super) fn load(&self) -> [Cmd; 3] {
-        [&self.judge, &self.judge_one, &self.adjust]
+    pub(super) fn load(&self) -> [Cmd; 4] {
+        [&self.judge, &self.judge_one, &self.adjust, &self.renew]
             .map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script.text).to_owned())
     }
 
@@ -103,21 +123,31 @@ impl Scripts {
             Kind::Judge => &self.judge,
             Kind::JudgeOne => &self.judge_one,
             Kind::Adjust => &self.adjust,
+            Kind::Renew => &self.renew,
+            Kind::Release | Kind::Free => return self.freeing(call, questions),
         };
         let mut command = match by {
             By::Digest => redis::cmd("EVALSHA").arg(&script.digest).to_owned(),
             By::Text => redis::cmd("EVAL").arg(script.text).to_owned(),
         };
-        let subjects = || call.parts.iter().flat_map(|part| part.of(questions));
-        command.arg(subjects().count());
-        for subject in subjects() {
-            command.arg(self.key(&subject.subject));
+        let keys = |part: &Part| part.of(questions).len() + part.places(questions).len();
+        if call.script == Kind::Renew {
+            return self.renewing(command, call, questions);
+        }
+        command.arg(call.parts.iter().map(keys).sum::<usize>());
+        for part in &call.parts {
+            for subject in part.of(questions) {
+                command.arg(key(&self.prefix, &subject.subject));
+            }
+            for place in part.places(questions) {
+                command.arg(key(&self.places, &place.key));
+            }
         }
         for part in &call.parts {
             let subjects = part.of(questions);
             let (name, span, factor) = match part.action(questions) {
                 action @ (Action::Consume | Action::Look) => {
-                    command.arg(request(action, subjects));
+                    command.arg(request(action, subjects, part.places(questions)));
                     continue;
                 }
                 Action::Charge => ("charge", 0, 0),
@@ -125,6 +155,8 @@ impl Scripts {
                 Action::Block(span) => ("block", span, 0),
                 Action::Reset => ("reset", 0, 0),
                 Action::Signal(factor, span) => ("signal", span, factor),
+                // They are about places alone.
+                Action::Release | Action::Renew => continue,
             };
             let demands = subjects.iter().flat_map(|subject| &subject.demands);
             command.arg(name).arg(packed(demands)).arg(span).arg(factor);
@@ -132,28 +164,54 @@ impl Scripts {
         command
     }
 
-    fn key(&self, subject: &SubjectKey) -> String {
-        use base64::Engine as _;
-        let mut key = String::with_capacity(self.prefix.len() + 22);
-        key.push_str(&self.prefix);
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
-        key
+    /// The command that frees some places of a key, or all.
+    fn freeing(&self, call: &Call, questions: &[Question]) -> Cmd {
+        let mut command = redis::cmd(if call.script == Kind::Free { "DEL" } else { "ZREM" });
+        let mut places = call.parts.iter().flat_map(|part| part.places(questions)).peekable();
+        if let Some(first) = places.peek() {
+            command.arg(key(&self.places, &first.key));
+        }
+        if call.script == Kind::Release {
+            for place in places {
+                command.arg(&place.id.0);
+            }
+        }
+        command
     }
+
+    fn renewing(&self, mut command: Cmd, call: &Call, questions: &[Question]) -> Cmd {
+        let places: Vec<&PlaceAsk> =
+            call.parts.iter().flat_map(|part| part.places(questions)).collect();
+        if let Some(first) = places.first() {
+            let names: Vec<u8> = places.iter().flat_map(|place| place.id.0).collect();
+            command.arg(1).arg(key(&self.places, &first.key)).arg(first.span_ms).arg(names);
+        }
+        command
+    }
+}
+
+fn key(prefix: &str, subject: &SubjectKey) -> String {
+    use base64::Engine as _;
+    let mut key = String::with_capacity(prefix.len() + 22);
+    key.push_str(prefix);
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
+    key
 }
 
 /// The calls that answer a batch of questions. Where one server has all keys, many questions go into one call, so that
 /// its clock is read once; in a cluster (`apart`) each subject has a call of its own.
 pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
+    let mut calls = releases(questions);
     for (question, asked) in questions.iter().enumerate() {
         let judged = matches!(asked.action, Action::Consume | Action::Look);
         let all = 0..asked.subjects.len();
         if judged && !apart {
-            let script = if is_simple(&asked.subjects) { Kind::JudgeOne } else { Kind::Judge };
-            let part = Part { question, subjects: all };
+            let simple = asked.places.is_empty() && is_simple(&asked.subjects);
+            let script = if simple { Kind::JudgeOne } else { Kind::Judge };
+            let part = Part { question, subjects: all, places: 0..asked.places.len() };
             let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
             // What is changed by hand before a request is asked is changed before it is judged.
-            let mut later = calls.iter_mut().rev().take_while(|call| call.script != Kind::Adjust);
+            let mut later = calls.iter_mut().rev().take_while(|call| call.script.judges());
             match later.find(open) {
                 Some(call) => call.parts.push(part),
                 None => calls.push(Call { script, parts: vec![part] }),
@@ -167,10 +225,54 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
                 true => Kind::Judge,
                 false => Kind::Adjust,
             };
-            calls.push(Call { script, parts: vec![Part { question, subjects: i..i + 1 }] });
+            let part = Part { question, subjects: i..i + 1, places: 0..0 };
+            calls.push(Call { script, parts: vec![part] });
+        }
+        let script = match asked.action {
+            Action::Consume | Action::Look => Kind::Judge,
+            Action::Reset => Kind::Free,
+            Action::Renew if !asked.places.is_empty() => {
+                let part = Part { question, subjects: 0..0, places: 0..asked.places.len() };
+                calls.push(Call { script: Kind::Renew, parts: vec![part] });
+                continue;
+            }
+            _ => continue,
+        };
+        for i in 0..asked.places.len() {
+            let part = Part { question, subjects: 0..0, places: i..i + 1 };
+            calls.push(Call { script, parts: vec![part] });
         }
     }
     calls
+}
+
+/// What is given back in a batch: before anything is asked, since it makes room, and for each key together. No place is
+/// given back in the batch that asks for it: its owner has had no answer yet.
+fn releases(questions: &[Question]) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let mut by_key: HashMap<SubjectKey, usize> = HashMap::new();
+    for (question, asked) in questions.iter().enumerate() {
+        if asked.action != Action::Release {
+            continue;
+        }
+        for (i, place) in asked.places.iter().enumerate() {
+            let part = Part { question, subjects: 0..0, places: i..i + 1 };
+            let known = by_key.get(&place.key).and_then(|known| calls.get_mut(*known));
+            if let Some(call) = known {
+                call.parts.push(part);
+            } else {
+                by_key.insert(place.key, calls.len());
+                calls.push(Call { script: Kind::Release, parts: vec![part] });
+            }
+        }
+    }
+    calls
+}
+
+impl Kind {
+    const fn judges(self) -> bool {
+        matches!(self, Self::Judge | Self::JudgeOne)
+    }
 }
 
 /// Whether one limit of GCRA is all that counts.
@@ -181,13 +283,19 @@ fn is_simple(subjects: &[SubjectAsk]) -> bool {
 }
 
 /// A request as judge.lua unpacks it.
-fn request(action: Action, subjects: &[SubjectAsk]) -> Vec<u8> {
+fn request(action: Action, subjects: &[SubjectAsk], places: &[PlaceAsk]) -> Vec<u8> {
     // No request has more than 64 limits, and so no more subjects.
     let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
     let mut out = vec![u8::from(action == Action::Consume), count(subjects.len())];
     for subject in subjects {
         out.push(count(subject.demands.len()));
         out.extend(packed(subject.demands.iter()));
+    }
+    for place in places {
+        out.extend_from_slice(&place.most.to_le_bytes());
+        out.push(u8::from(place.watching));
+        out.extend_from_slice(&place.span_ms.to_le_bytes());
+        out.extend_from_slice(&place.id.0);
     }
     out
 }
@@ -224,20 +332,31 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
         questions.iter().map(|_| Ok(nothing())).collect();
     let mut charged = Vec::new();
     for (i, call) in calls.iter().enumerate() {
-        let reply = match replies.get(i) {
-            Some(Value::BulkString(bytes)) => bytes.as_slice(),
-            _ => &[],
+        let (reply, done) = match replies.get(i) {
+            Some(Value::BulkString(bytes)) => (bytes.as_slice(), false),
+            Some(Value::Int(_)) => (&[][..], !call.script.judges() && call.script != Kind::Adjust),
+            // Where there is something else, there are no places.
+            Some(Value::ServerError(error)) => {
+                (&[][..], call.script == Kind::Release && error.code() == "WRONGTYPE")
+            }
+            _ => (&[][..], false),
         };
+        if done {
+            continue;
+        }
         let mut reader = Reader(reply);
         let now_us = reader.number();
         for part in &call.parts {
-            let read = now_us.and_then(|now_us| reader.part(part.of(questions), now_us));
+            let consumes = part.action(questions) == Action::Consume;
+            let read = now_us.and_then(|now_us| {
+                reader.part(part.of(questions), part.places(questions), consumes, now_us)
+            });
             let Some(answer) = answers.get_mut(part.question) else { continue };
             let Some((admitted, standings)) = read else {
                 *answer = Err(StoreError::Refused);
                 continue;
             };
-            if admitted && part.action(questions) == Action::Consume {
+            if admitted && consumes {
                 charged.push(part.clone());
             }
             if let Ok(answer) = answer {
@@ -255,8 +374,14 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
 }
 
 impl Reader<'_> {
-    /// Whether a part was admitted, and how each of its limits stands.
-    fn part(&mut self, subjects: &[SubjectAsk], now_us: u64) -> Option<(bool, Vec<Standing>)> {
+    /// Whether a part was admitted, and how each of its limits stands, and each of its places.
+    fn part(
+        &mut self,
+        subjects: &[SubjectAsk],
+        places: &[PlaceAsk],
+        consumes: bool,
+        now_us: u64,
+    ) -> Option<(bool, Vec<Standing>)> {
         let [admitted] = self.bytes()?;
         let mut standings = Vec::with_capacity(subjects.len());
         for subject in subjects {
@@ -280,6 +405,18 @@ impl Reader<'_> {
                 });
             }
         }
+        for _ in places {
+            let [fits] = self.bytes()?;
+            let others = u64::from(u32::from_le_bytes(self.bytes()?));
+            let own = u64::from(consumes && admitted == 1 && fits == 1);
+            standings.push(Standing {
+                fits: fits == 1,
+                state: State([others + own, 0]),
+                factor: WHOLE,
+                blocked_until_us: 0,
+                now_us,
+            });
+        }
         Some((admitted == 1, standings))
     }
 }
@@ -301,7 +438,7 @@ mod tests {
         let tags = (0..).step_by(4).take(limits);
         let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
         let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
-        Question { action: Action::Consume, subjects }
+        Question::about(Action::Consume, subjects)
     }
 
     proptest! {
@@ -309,15 +446,57 @@ mod tests {
         fn a_reply_of_any_bytes_is_an_answer_or_a_fault_and_never_a_pass_by_accident(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
             limits in 1usize..4,
+            places in 0u8..3,
         ) {
-            let questions = [question(limits)];
+            let mut asked = question(limits);
+            asked.places = (0..places).map(|i| place(i, i)).collect();
+            let questions = [asked];
             let calls = calls(&questions, false);
             let results = read(&calls, &[Value::BulkString(bytes.clone())], &questions);
             if let Some(Ok(answer)) = results.answers.first() {
-                prop_assert_eq!(answer.standings.len(), limits);
+                prop_assert_eq!(answer.standings.len(), limits + usize::from(places));
                 prop_assert_eq!(answer.admitted, bytes.get(8) == Some(&1));
             }
         }
+    }
+
+    fn place(key: u8, id: u8) -> PlaceAsk {
+        let id = crate::store::ask::PlaceId([id; 16]);
+        PlaceAsk { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
+    }
+
+    #[test]
+    fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key() {
+        let release = |places| Question::of_places(Action::Release, places);
+        let mut wants = question(1);
+        wants.places = vec![place(1, 9)];
+        let questions = [
+            wants,
+            release(vec![place(1, 1), place(2, 2)]),
+            question(1),
+            release(vec![place(1, 3)]),
+        ];
+        let calls = calls(&questions, false);
+        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(scripts, [Kind::Release, Kind::Release, Kind::Judge, Kind::JudgeOne]);
+        let scripts = Scripts::new("t:");
+        let command = scripts.command(&calls[0], &questions, By::Digest);
+        let args: Vec<_> = command.args_iter().collect();
+        // ZREM, the key, and both of its places.
+        assert_eq!(args.len(), 4);
+        for reply in [Value::Int(1), Value::Int(0)] {
+            let results = read(&calls[..1], &[reply], &questions[1..2]);
+            assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Vec::new() })]);
+        }
+    }
+
+    #[test]
+    fn a_cluster_judges_each_place_by_itself() {
+        let mut wants = question(1);
+        wants.places = vec![place(1, 1), place(2, 2)];
+        let calls = calls(&[wants], true);
+        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
+        assert_eq!(scripts, [Kind::JudgeOne, Kind::Judge, Kind::Judge]);
     }
 
     #[test]

@@ -124,5 +124,5 @@ fn question(id: &ProofId) -> Question {
     let rule = Rule::new(Algorithm::Gcra, 1, KEPT, 1);
     let demands = vec![Demand { tag: TAG, rule, cost: 1 }];
     let subjects = vec![SubjectAsk { subject: SubjectKey(*id.as_bytes()), demands }];
-    Question { action: Action::Consume, subjects }
+    Question::about(Action::Consume, subjects)
 }

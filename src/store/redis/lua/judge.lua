@@ -2,12 +2,15 @@
 --
 -- KEYS     the subjects of all requests in turn: an address, a user, a route
 -- ARGV[i]  request i: 1 to charge what fits or 0 only to look, how many subjects it has, and for each of them how many
---          limits, then for each limit its tag, the algorithm and five numbers (see script.rs)
+--          limits, then for each limit its tag, the algorithm and five numbers (see script.rs); and, to the end, the places
+--          among requests under way that it takes: how many there are, 1 where the limit only watches, for how many
+--          milliseconds it is held, and its name. The keys of these follow those of the subjects
 -- answers  the server's time, and for each request whether it was admitted, and for each of its subjects which limits
---          fit, as bits, and the record as it is now, with its length before it
+--          fit, as bits, and the record as it is now, with its length before it; for each place whether it fits, and how
+--          many are taken without it
 --
 -- Nearly always a record has just the entries that are asked for, in that order: then no table is made of it.
-local call, unpack, pack, sub, ceil = redis.call, struct.unpack, struct.pack, string.sub, math.ceil
+local call, unpack, pack, sub, ceil, floor = redis.call, struct.unpack, struct.pack, string.sub, math.ceil, math.floor
 local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
@@ -45,13 +48,29 @@ local function windowed(kind, p, q, s, a, b, c)
   if fits and q > 0 and b > 0 then
     -- What still counts of b must leave room: b * rest <= room * p. The products may have 85 bits, so they are
     -- compared in two parts.
-    local rest, room, part, floor = p - gone, s - c - q, 4194304, math.floor
+    local rest, room, part = p - gone, s - c - q, 4194304
     local low, most = b * (rest % part), room * (p % part)
     local high = b * floor(rest / part) + floor(low / part)
     local top = room * floor(p / part) + floor(most / part)
     fits = high < top or (high == top and low % part <= most % part)
   end
   return fits, window, b, c + q, (window + 2) * p
+end
+
+-- How many places of a key are taken. A place has the instant at which it comes free.
+local function taken_of(key)
+  local taken = redis.pcall('ZCOUNT', key, '(' .. floor(now / 1000), '+inf')
+  if type(taken) == 'number' then return taken end
+  -- What something else has put in its place is none. Any other error than this one is an error still.
+  if not string.find(taken.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
+  return 0
+end
+
+local function take(key, span, name)
+  local gone = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', floor(now / 1000))
+  if type(gone) ~= 'number' then call('DEL', key) end
+  call('ZADD', key, floor(now / 1000) + span, name)
+  if call('PTTL', key) < span then call('PEXPIRE', key, span) end
 end
 
 for request = 1, #ARGV do
@@ -121,7 +140,23 @@ for request = 1, #ARGV do
     answer[length + 1], answer[length + 2] = pack('<I4I2', bits, #record), record
     length = length + 2
   end
+  local places
+  while at <= #asked do
+    subject = subject + 1
+    local most, watching, span, name
+    most, watching, span, name, at = unpack('<I4BI4c16', asked, at)
+    local taken = taken_of(KEYS[subject])
+    if taken < most then
+      if not places then places = {} end
+      places[#places + 1] = {KEYS[subject], span, name}
+    elseif watching == 0 then admitted = false end
+    length = length + 1
+    answer[length] = pack('<BI4', taken < most and 1 or 0, taken)
+  end
   answer[first] = admitted and '\1' or '\0'
+  if admitted and places and charging == 1 then
+    for i = 1, #places do take(places[i][1], places[i][2], places[i][3]) end
+  end
   if admitted and writes then
     for i = 1, #writes, 4 do
       local fresh, left, place = writes[i + 1], ceil((writes[i + 2] - now) / 1000), writes[i + 3]

@@ -1,0 +1,177 @@
+//! Limits of requests that are under way at once: `concurrent`.
+//!
+//! The attack: requests that are few but slow or heavy, reports and searches, or that are made slow on purpose, until all
+//! workers and connections of the service are taken. A limit in time lets them through.
+//!
+//! A request takes a place when all its limits admit it, and gives it back once: when its response is over, when its
+//! connection is closed, or when a later layer has refused it. Who owns a place is told by ownership: [`Held`] gives it
+//! back when it is dropped, so that no way out of this crate forgets one, and none gives it back twice.
+//!
+//! In this process places are counted (`store/under_way.rs`). In a shared store each place has a name of its own and an
+//! end, which this process moves on while the request lives (`store/places.rs`): what a dead process has held comes free
+//! by itself, and giving back a name twice frees nobody else's place. Every place of a shared store is counted here too:
+//! when the store goes away, this process knows what it has under way.
+//!
+//! The number of places is no part of a key: when `limits.set` changes it, those that are taken still count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::algorithm::{Algorithm, Rule};
+use super::config::{Cost, LimitPolicy, Tier, key, name, scope, tiers_with};
+use super::exceed::{Count, OnExceed, exactness};
+use crate::config::raw::{Options, describe};
+use crate::error::{ConfigCode, ConfigError};
+use crate::store::ask::Question;
+use crate::store::{Key, Locked, MemoryStore, SharedPlace, SharedStore};
+
+const MOST: u64 = 1_000_000;
+const TIMEOUT: Duration = Duration::from_secs(60);
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Options that are about limits in time, and why they mean nothing here.
+const IN_TIME: &[(&str, &str)] = &[
+    ("limit", "counts requests in a time, `concurrent` those that are under way"),
+    ("window", "is the time that `limit` counts in, and `concurrent` has none"),
+    ("burst", "is for limits in time: `concurrent` is all that there may be at once"),
+    ("algorithm", "is for limits in time: places are simply counted"),
+    ("cost", "is for limits in time: each request takes one place"),
+    ("count", "is for limits in time: each request gives its place back, however it ends"),
+    ("exact", "is for limits in time: a shared store is asked for each place in any case"),
+    ("maxDelay", "is about requests that wait, and none waits for a place"),
+    ("maxDelayed", "is about requests that wait, and none waits for a place"),
+];
+
+/// The policy of options that have `concurrent`.
+pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
+    for (option, why) in IN_TIME {
+        if options.has(option) {
+            let fix = "leave it out, or write a limit of its own: a list may have both";
+            return Err(conflict(options, option, why).suggest(fix));
+        }
+    }
+    if options.get("onExceed").and_then(Value::as_str) == Some("delay") {
+        let why = "is 'delay', but nobody knows when a place comes free";
+        return Err(conflict(options, "onExceed", why).suggest("write 'reject' or 'shadow'"));
+    }
+    let on_exceed = OnExceed::parse(options, Algorithm::InFlight)?;
+    let (_, on_failure) = exactness(options, Count::All, on_exceed)?;
+    let span = options.duration("timeout", MIN_TIMEOUT..=MAX_TIMEOUT)?.unwrap_or(TIMEOUT);
+    let own = rule(options, span)?;
+    Ok(LimitPolicy {
+        name: name(options)?,
+        cost: Cost::Fixed(1),
+        key: key(options)?,
+        tiers: applied(tiers(options, span)?, on_exceed),
+        scope: scope(options)?,
+        rule: on_exceed.apply(own),
+        // No place is known ahead of time.
+        exact: true,
+        on_failure,
+        count: Count::All,
+        on_exceed,
+    })
+}
+
+/// `policy` with the figures that `guard.limits.set` was given.
+pub(super) fn changed(policy: &LimitPolicy, value: &Value) -> Result<LimitPolicy, ConfigError> {
+    if value.get("limit").is_some() {
+        let why = "can't be given to a limit of requests under way";
+        return Err(ConfigError::new(ConfigCode::ConflictingOptions, "policy.limit", why)
+            .suggest("write `concurrent`"));
+    }
+    let options = Options::read("policy", value, &["name", "concurrent", "tiers"])?;
+    let span = Duration::from_micros(policy.rule.window_us());
+    let own = rule(&options, span)?;
+    let tiers = match options.get("tiers") {
+        None => policy.tiers.clone(),
+        Some(_) => applied(tiers(&options, span)?, policy.on_exceed),
+    };
+    Ok(LimitPolicy { rule: policy.on_exceed.apply(own), tiers, ..policy.clone() })
+}
+
+fn applied(tiers: Vec<Tier>, on_exceed: OnExceed) -> Vec<Tier> {
+    tiers.into_iter().map(|tier| Tier { rule: on_exceed.apply(tier.rule), ..tier }).collect()
+}
+
+fn tiers(options: &Options<'_>, span: Duration) -> Result<Vec<Tier>, ConfigError> {
+    tiers_with(options, "{ pro: { concurrent: 100 } }", &["concurrent"], |tier| rule(tier, span))
+}
+
+fn rule(options: &Options<'_>, span: Duration) -> Result<Rule, ConfigError> {
+    let why = "how many requests may be under way at once";
+    let given = options.require("concurrent", why)?;
+    let number = given.as_u64().filter(|number| (1..=MOST).contains(number));
+    let Some(most) = number.and_then(|number| u32::try_from(number).ok()) else {
+        let wanted = format!("must be a whole number from 1 to {MOST}");
+        return Err(options.invalid(
+            "concurrent",
+            if given.is_number() { wanted } else { format!("{wanted}, not {}", describe(given)) },
+        ));
+    };
+    Ok(Rule::new(Algorithm::InFlight, most, span, most))
+}
+
+fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
+    ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
+}
+
+impl LimitPolicy {
+    /// Whether it counts requests that are under way.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.rule.is_in_flight()
+    }
+}
+
+impl Rule {
+    /// Whether it counts requests that are under way.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.algorithm() == Algorithm::InFlight
+    }
+}
+
+/// A place in this process, free again when this is dropped: not while its key is locked.
+#[derive(Debug)]
+pub(super) struct LocalPlace {
+    store: Arc<MemoryStore>,
+    key: Key,
+    count: u64,
+}
+
+impl LocalPlace {
+    /// Takes a place of `key` in `store`, which `locked` is of.
+    pub(super) fn take(store: &Arc<MemoryStore>, locked: &mut Locked<'_>, key: Key) -> Self {
+        Self { store: Arc::clone(store), key, count: locked.begins(&key) }
+    }
+}
+
+impl Drop for LocalPlace {
+    fn drop(&mut self) {
+        self.store.ended(&self.key, self.count);
+    }
+}
+
+/// The place of a request that is under way. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Held {
+    /// Held for as long as this is.
+    _local: LocalPlace,
+    shared: Option<SharedPlace>,
+}
+
+impl Held {
+    pub(super) fn new(local: LocalPlace, shared: Option<SharedPlace>) -> Self {
+        Self { _local: local, shared }
+    }
+
+    /// Gives it back. `Some`: what to tell a shared store, with what else it is told.
+    #[must_use]
+    pub fn give_back(self) -> Option<(Arc<SharedStore>, Question)> {
+        self.shared.and_then(SharedPlace::give_back)
+    }
+}

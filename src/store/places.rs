@@ -1,0 +1,307 @@
+//! Places of requests under way, as this process holds them in a shared store.
+//!
+//! Every place has a name of its own, and an end: the store frees it at its end by itself. While the request lives, this
+//! process moves the end on, for all places together and before two thirds of their time are over: so a request may take as
+//! long as it likes, a process that died frees its places after one span, and one that only could not reach the
+//! store for a while takes its places again. It is the store's own thread that does so: it goes on while JavaScript is busy.
+//!
+//! One batch for all places of a process was chosen over a time for each request: there is one timer, most requests end
+//! before they are renewed once, and the cost is one command for each key in that time, however many requests there are.
+//!
+//! A place is given back with what else is told to the store in that tick. Where that gets lost, it is told again until
+//! the place has come free by itself: a store that was away for a moment must not refuse for a whole span.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::ask::{Action, Ask, PlaceAsk, PlaceId, Question, SubjectKey, Waiter};
+use super::runtime;
+use super::shared::SharedStore;
+use crate::clock::Now;
+
+/// Places that one command renews at most.
+const MOST_PLACES: usize = 500;
+/// Commands that leave together.
+const MOST_QUESTIONS: usize = 64;
+/// Until what was not heard is told again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// More than this is not told again: it comes free by itself.
+const MOST_UNHEARD: usize = 100_000;
+
+/// The places that this process holds in one store.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// What the names of this process begin with; `None` where there was no chance to be had.
+    process: Option<u64>,
+    next: AtomicU64,
+    held: Mutex<HashMap<PlaceId, Kept>>,
+    /// Given back, but the store may not have heard it; with when that is over anyway.
+    unheard: Mutex<Vec<(PlaceAsk, u64)>>,
+    /// The shortest span of all limits, in milliseconds.
+    shortest_ms: AtomicU64,
+    /// Whether the task that renews runs.
+    renewing: AtomicBool,
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    ask: PlaceAsk,
+    /// When the store was last asked to hold it.
+    asked_us: u64,
+    /// Whether the store may have it.
+    sent: bool,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let mut process = [0; 8];
+        Self {
+            process: getrandom::fill(&mut process).is_ok().then(|| u64::from_le_bytes(process)),
+            next: AtomicU64::new(0),
+            held: Mutex::default(),
+            unheard: Mutex::default(),
+            shortest_ms: AtomicU64::new(u64::MAX),
+            renewing: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl Places {
+    fn name(&self) -> Option<PlaceId> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(PlaceId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
+    }
+
+    /// What was given back, and the store has not heard of.
+    pub(super) fn not_heard(&self, places: &[PlaceAsk]) {
+        let now_us = Now::read().mono_us;
+        let mut unheard = self.unheard.lock();
+        let room = MOST_UNHEARD.saturating_sub(unheard.len());
+        let until = |place: &PlaceAsk| (*place, now_us + span_us(place));
+        unheard.extend(places.iter().take(room).map(until));
+        drop(unheard);
+        self.changed.notify_one();
+    }
+
+    /// The places whose time is a third over, by key. They count as asked for from now on.
+    fn due(&self, now_us: u64) -> Vec<Vec<PlaceAsk>> {
+        let mut by_key: HashMap<SubjectKey, Vec<PlaceAsk>> = HashMap::new();
+        for kept in self.held.lock().values() {
+            if now_us.saturating_sub(kept.asked_us) >= span_us(&kept.ask) / 3 {
+                by_key.entry(kept.ask.key).or_default().push(kept.ask);
+            }
+        }
+        let chunks = by_key.values().flat_map(|places| places.chunks(MOST_PLACES));
+        chunks.map(<[PlaceAsk]>::to_vec).collect()
+    }
+
+    /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds any more: that was given
+    /// back meanwhile, and may have been taken again.
+    fn renewed(&self, places: &[PlaceAsk], heard: bool, now_us: u64) -> Vec<PlaceAsk> {
+        let mut held = self.held.lock();
+        let mut gone = Vec::new();
+        for place in places {
+            match held.get_mut(&place.id) {
+                Some(kept) => {
+                    kept.sent = true;
+                    if heard {
+                        kept.asked_us = now_us;
+                    }
+                }
+                None => gone.push(*place),
+            }
+        }
+        gone
+    }
+
+    /// How long until somebody has to look again: often enough that two attempts may fail before a place is lost.
+    fn pause(&self) -> Duration {
+        let shortest = Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / 6;
+        let unheard = !self.unheard.lock().is_empty();
+        // Longer than a timer may be is never.
+        shortest.min(if unheard { AGAIN } else { Duration::from_secs(3600) })
+    }
+}
+
+fn span_us(place: &PlaceAsk) -> u64 {
+    u64::from(place.span_ms) * 1000
+}
+
+impl SharedStore {
+    /// Whether it holds places: Redis does.
+    #[must_use]
+    pub fn holds_places(&self) -> bool {
+        self.connector().is_some()
+    }
+
+    /// Some limit has places with this span, in milliseconds: they are renewed from now on.
+    pub fn renew_places(self: &Arc<Self>, span_ms: u32) {
+        let places = self.places();
+        places.shortest_ms.fetch_min(u64::from(span_ms), Ordering::AcqRel);
+        places.changed.notify_one();
+        if !places.renewing.swap(true, Ordering::AcqRel) {
+            // Without a thread there is no store either.
+            let _ = runtime::spawn(renew(Arc::downgrade(self), Arc::clone(places)));
+        }
+    }
+
+    /// A place of `key`, of which there are `most`. The store is not asked for it yet; `None` where no name can be found.
+    #[must_use]
+    pub fn place(
+        self: &Arc<Self>,
+        key: SubjectKey,
+        most: u32,
+        span_ms: u32,
+        watching: bool,
+    ) -> Option<SharedPlace> {
+        let places = self.places();
+        let ask = PlaceAsk { key, id: places.name()?, most, span_ms, watching };
+        let kept = Kept { ask, asked_us: Now::read().mono_us, sent: false };
+        places.held.lock().insert(ask.id, kept);
+        Some(SharedPlace { store: Arc::clone(self), ask, over: false })
+    }
+
+    /// Puts together what nobody waits for. A place that is given back so is given back in the end.
+    #[must_use]
+    pub fn tell(&self, question: Question) -> Ask {
+        if question.action != Action::Release {
+            return self.ask(question, Box::new(drop));
+        }
+        let (places, given_back) = (Arc::clone(self.places()), question.places.clone());
+        let reply = move |answer: Result<_, _>| {
+            if answer.is_err() {
+                places.not_heard(&given_back);
+            }
+        };
+        // It is not refused where too many wait: it makes room for others.
+        Ask { question, waiter: Waiter::new(Box::new(reply)) }
+    }
+
+    /// Asks, and waits: whether the store has heard it.
+    async fn heard(&self, questions: Vec<Question>) -> Vec<bool> {
+        let (asks, answers): (Vec<Ask>, Vec<_>) = questions
+            .into_iter()
+            .map(|question| {
+                let (reply, answer) = oneshot::channel();
+                let reply = move |heard: Result<_, _>| {
+                    // Nobody is there to hear it where the task was ended.
+                    let _ = reply.send(heard.is_ok());
+                };
+                (Ask { question, waiter: Waiter::new(Box::new(reply)) }, answer)
+            })
+            .unzip();
+        self.submit(asks);
+        let mut heard = Vec::with_capacity(answers.len());
+        for answer in answers {
+            heard.push(answer.await.unwrap_or(false));
+        }
+        heard
+    }
+
+    async fn tell_again(&self) {
+        let now_us = Now::read().mono_us;
+        let unheard = std::mem::take(&mut *self.places().unheard.lock());
+        let unheard: Vec<_> = unheard.into_iter().filter(|(_, until)| *until > now_us).collect();
+        for some in unheard.chunks(MOST_PLACES) {
+            let places = some.iter().map(|(place, _)| *place).collect();
+            let heard = self.heard(vec![Question::of_places(Action::Release, places)]).await;
+            if heard != [true] {
+                self.places().unheard.lock().extend(some);
+            }
+        }
+    }
+
+    async fn renew_due(&self) {
+        for some in self.places().due(Now::read().mono_us).chunks(MOST_QUESTIONS) {
+            let now_us = Now::read().mono_us;
+            let question = |places: &Vec<_>| Question::of_places(Action::Renew, places.clone());
+            let heard = self.heard(some.iter().map(question).collect()).await;
+            for (places, heard) in some.iter().zip(heard) {
+                let gone = self.places().renewed(places, heard, now_us);
+                if !gone.is_empty() {
+                    self.places().not_heard(&gone);
+                }
+            }
+        }
+    }
+}
+
+/// Renews for as long as somebody uses the store.
+async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
+    loop {
+        // Whoever changes something does not want to wait for a pause that was too long.
+        let _ = timeout(places.pause(), places.changed.notified()).await;
+        let Some(store) = store.upgrade() else { return };
+        if store.status().is_available() {
+            store.tell_again().await;
+            store.renew_due().await;
+        } else {
+            drop(store);
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+/// A place that this process wants, or holds, in a shared store. Dropping it gives it back.
+#[derive(Debug)]
+pub struct SharedPlace {
+    store: Arc<SharedStore>,
+    ask: PlaceAsk,
+    /// Nobody has to be told any more.
+    over: bool,
+}
+
+impl SharedPlace {
+    /// What to ask the store for it. From here on the store may have it.
+    #[must_use]
+    pub fn ask(&self) -> PlaceAsk {
+        if let Some(kept) = self.store.places().held.lock().get_mut(&self.ask.id) {
+            kept.sent = true;
+        }
+        self.ask
+    }
+
+    /// The request was refused, though the store may have had this place (`fits`): in a cluster each place is judged by
+    /// itself, elsewhere all of a request are, and none is taken.
+    pub fn was_refused(mut self, fits: bool) {
+        let apart = self.store.connector().is_some_and(|connector| connector.is_cluster());
+        if !(fits && apart) {
+            self.forget();
+            self.over = true;
+        }
+    }
+
+    /// Gives it back: what to tell the store, if it may have it.
+    #[must_use]
+    pub fn give_back(mut self) -> Option<(Arc<SharedStore>, Question)> {
+        self.over = true;
+        self.forget().then(|| {
+            let question = Question::of_places(Action::Release, vec![self.ask]);
+            (Arc::clone(&self.store), question)
+        })
+    }
+
+    /// It is not renewed any more; whether the store may have it.
+    fn forget(&self) -> bool {
+        let kept = self.store.places().held.lock().remove(&self.ask.id);
+        kept.is_some_and(|kept| kept.sent)
+    }
+}
+
+impl Drop for SharedPlace {
+    fn drop(&mut self) {
+        if !self.over && self.forget() {
+            let question = Question::of_places(Action::Release, vec![self.ask]);
+            self.store.submit(vec![self.store.tell(question)]);
+        }
+    }
+}

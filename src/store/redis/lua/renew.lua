@@ -1,0 +1,13 @@
+-- Holds places of requests under way for another span, and takes again those that were lost.
+--
+-- KEYS[1]  the places of one key, by when they come free
+-- ARGV[1]  the span in milliseconds, ARGV[2] the names of the places, 16 bytes each
+-- answers  1
+local call, key, span, names = redis.call, KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local time = call('TIME')
+local till = time[1] * 1000 + math.floor(time[2] / 1000) + span
+-- What something else has put in its place is none.
+if type(redis.pcall('ZCARD', key)) == 'table' then call('DEL', key) end
+for from = 1, #names, 16 do call('ZADD', key, till, string.sub(names, from, from + 15)) end
+if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+return 1

@@ -1,0 +1,282 @@
+//! Redis counts places of requests under way exactly: every answer of the script is compared with a model, on random
+//! questions.
+//!
+//! `KEEPSTONE_OPERATIONS` says how many, `KEEPSTONE_SEED` which ones.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "helpers of tests are tests"
+)]
+
+#[path = "support/dice.rs"]
+mod dice;
+#[path = "support/redis.rs"]
+mod redis_server;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::sleep;
+use std::time::Duration;
+
+use dice::Dice;
+use keepstone::limit::algorithm::{Algorithm, Rule};
+use keepstone::store::SharedStore;
+use keepstone::store::ask::{
+    Action, Answer, Demand, PlaceAsk, PlaceId, Question, SubjectAsk, SubjectKey,
+};
+use keepstone::store::redis::{Connector, RedisConfig};
+use redis::Commands as _;
+use redis_server::Server;
+use serde_json::json;
+
+const OPERATIONS: u64 = 10_000;
+/// Longer than the test, and so short that it ends within it.
+const SPANS_MS: [u32; 2] = [3_600_000, 30];
+const MOST: [u32; 3] = [1, 3, 20];
+const LIMIT: u32 = 40;
+
+fn open(server: &Server) -> Arc<SharedStore> {
+    let options = json!({ "url": server.url(), "prefix": "t:", "timeout": "5s" });
+    let config = RedisConfig::parse("store.redis", &options).unwrap();
+    SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
+}
+
+/// Asks all of it at once; the answers are in the order of the questions.
+fn ask(store: &SharedStore, questions: &[Question]) -> Vec<Answer> {
+    let (replies, answers) = channel();
+    let asks = questions.iter().enumerate().map(|(i, question)| {
+        let replies = replies.clone();
+        store.ask(question.clone(), Box::new(move |answer| replies.send((i, answer)).unwrap()))
+    });
+    store.submit(asks.collect());
+    let answer = |_| answers.recv_timeout(Duration::from_secs(20)).expect("each is answered");
+    let mut answers: Vec<_> = questions.iter().map(answer).collect();
+    answers.sort_by_key(|(i, _)| *i);
+    answers.into_iter().map(|(_, answer)| answer.unwrap()).collect()
+}
+
+fn key(number: u64) -> SubjectKey {
+    SubjectKey(u128::from(number).to_le_bytes())
+}
+
+/// What has to be, without a store: places by key with when they come free, and what a subject has used.
+#[derive(Debug, Default)]
+struct Model {
+    places: HashMap<SubjectKey, HashMap<PlaceId, u64>>,
+    used: HashMap<SubjectKey, u32>,
+}
+
+impl Model {
+    fn taken(&self, key: SubjectKey, now_ms: u64) -> u64 {
+        let places = self.places.get(&key);
+        places.map_or(0, |places| places.values().filter(|till| **till > now_ms).count() as u64)
+    }
+
+    /// Compares an answer, and does what was asked.
+    fn compare(&mut self, question: &Question, answer: &Answer, seed: u64) {
+        let now_ms = answer.standings.first().map_or(0, |standing| standing.now_us / 1000);
+        let subjects = question.subjects.len();
+        let used = |model: &Self| -> Vec<u32> {
+            let of = |ask: &SubjectAsk| model.used.get(&ask.subject).copied().unwrap_or_default();
+            question.subjects.iter().map(of).collect()
+        };
+        let taken = |model: &Self| -> Vec<u64> {
+            question.places.iter().map(|place| model.taken(place.key, now_ms)).collect()
+        };
+        let fit = |place: &PlaceAsk, taken: u64| taken < u64::from(place.most);
+        let fits: Vec<bool> = used(self)
+            .into_iter()
+            .map(|used| used < LIMIT)
+            .chain(question.places.iter().zip(taken(self)).map(|(place, taken)| fit(place, taken)))
+            .collect();
+        let watches = |i: usize| i >= subjects && question.places[i - subjects].watching;
+        let admitted = fits.iter().enumerate().all(|(i, fits)| *fits || watches(i));
+        let charges = admitted && question.action == Action::Consume;
+        if charges {
+            for ask in &question.subjects {
+                *self.used.entry(ask.subject).or_default() += 1;
+            }
+            for (place, fits) in question.places.iter().zip(&fits[subjects..]) {
+                if *fits {
+                    let till = now_ms + u64::from(place.span_ms);
+                    self.places.entry(place.key).or_default().insert(place.id, till);
+                }
+            }
+        }
+        let said: Vec<bool> = answer.standings.iter().map(|standing| standing.fits).collect();
+        assert_eq!((answer.admitted, said), (admitted, fits), "seed {seed}: {question:?}");
+        let counts: Vec<u64> =
+            answer.standings[subjects..].iter().map(|standing| standing.state.0[0]).collect();
+        assert_eq!(counts, taken(self), "seed {seed}: {question:?}");
+    }
+}
+
+struct Run {
+    dice: Dice,
+    next: u64,
+    held: Vec<PlaceAsk>,
+}
+
+impl Run {
+    fn place(&mut self, number: u64) -> PlaceAsk {
+        self.next += 1;
+        PlaceAsk {
+            key: key(1_000_000 + number),
+            id: PlaceId(u128::from(self.next).to_le_bytes()),
+            // One key has one number of places and one span.
+            most: MOST[usize::try_from(number % 3).unwrap()],
+            span_ms: SPANS_MS[usize::try_from(number % 2).unwrap()],
+            watching: number == 5,
+        }
+    }
+
+    /// A request by one or two limits in time and up to two of requests under way.
+    fn request(&mut self) -> Question {
+        let action = if self.dice.one_in(6) { Action::Look } else { Action::Consume };
+        let rule =
+            Rule::new(Algorithm::FixedWindow, LIMIT, Duration::from_secs(400 * 86_400), LIMIT);
+        let demand = |tag| Demand { tag, rule, cost: 1 };
+        let subjects = self.dice.between(0, 1);
+        let subjects = (0..subjects).map(|_| {
+            let subject = key(self.dice.between(0, 9));
+            SubjectAsk { subject, demands: vec![demand(8)] }
+        });
+        let subjects: Vec<SubjectAsk> = subjects.collect();
+        let count = usize::try_from(self.dice.between(1, 2)).unwrap();
+        let numbers = self.dice.some(&[0, 1, 2, 3, 4, 5, 6, 7], count, false);
+        let places = numbers.into_iter().map(|number| self.place(number)).collect();
+        Question { action, subjects, places }
+    }
+}
+
+#[test]
+fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seed = number("KEEPSTONE_SEED").unwrap_or_else(|| keepstone::clock::Now::read().unix_us);
+    let operations = number("KEEPSTONE_OPERATIONS").unwrap_or(OPERATIONS);
+    println!("seed {seed}");
+    let server = Server::start();
+    let store = open(&server);
+    let mut connection = server.connection();
+    let mut run = Run { dice: Dice::new(seed), next: 0, held: Vec::new() };
+    let mut model = Model::default();
+    let (mut done, mut admitted, mut refused) = (0, 0, 0);
+    while done < operations {
+        match run.dice.between(0, 9) {
+            0..=5 => {
+                // What one tick asks is judged in its order: all of it has places, so all of it is in one script.
+                let count = run.dice.between(1, 12);
+                let questions: Vec<Question> = (0..count).map(|_| run.request()).collect();
+                for (question, answer) in questions.iter().zip(ask(&store, &questions)) {
+                    model.compare(question, &answer, seed);
+                    let counts = answer.admitted && question.action == Action::Consume;
+                    let fits = answer.standings[question.subjects.len()..].iter().map(|s| s.fits);
+                    let taken = question.places.iter().zip(fits).filter(|(_, fits)| *fits);
+                    run.held.extend(taken.filter(|_| counts).map(|(place, _)| *place));
+                    *(if counts { &mut admitted } else { &mut refused }) += 1;
+                    done += 1;
+                }
+            }
+            6..=7 => {
+                // Some of them, and one that nobody holds, or that was given back before.
+                let count = run.dice.between(0, run.held.len().min(30) as u64);
+                let mut places: Vec<PlaceAsk> = (0..count)
+                    .map(|_| {
+                        let last = run.held.len() as u64 - 1;
+                        run.held.swap_remove(usize::try_from(run.dice.between(0, last)).unwrap())
+                    })
+                    .collect();
+                let stranger = run.place(0);
+                places.push(stranger);
+                places.extend(places.first().copied());
+                for place in &places {
+                    model.places.entry(place.key).or_default().remove(&place.id);
+                }
+                let half = places.split_off(places.len() / 2);
+                let release = |places| Question::of_places(Action::Release, places);
+                ask(&store, &[release(places), release(half)]);
+                done += 1;
+            }
+            8 => {
+                // Places of one key whose span is long: when exactly they were renewed does not matter then.
+                let number = *run.dice.pick(&[0, 2, 4, 6]);
+                let of = |place: &&PlaceAsk| place.key == key(1_000_000 + number);
+                let places: Vec<PlaceAsk> = run.held.iter().filter(of).copied().collect();
+                if places.is_empty() {
+                    continue;
+                }
+                if run.dice.one_in(2) {
+                    // They were lost.
+                    let base64 = key_of(places[0].key);
+                    let _: u64 = connection.del(&base64).unwrap();
+                    model.places.remove(&places[0].key);
+                }
+                let renewed = model.places.entry(places[0].key).or_default();
+                for place in &places {
+                    renewed.insert(place.id, u64::MAX);
+                }
+                ask(&store, &[Question::of_places(Action::Renew, places)]);
+                done += 1;
+            }
+            _ => {
+                let number = run.dice.between(0, 7);
+                let place = run.place(number);
+                match run.dice.between(0, 9) {
+                    0 => {
+                        ask(&store, &[Question::of_places(Action::Reset, vec![place])]);
+                        model.places.remove(&place.key);
+                    }
+                    1 => {
+                        // What something else has put there is none.
+                        let _: () = connection.pset_ex(key_of(place.key), "x", 60_000).unwrap();
+                        model.places.remove(&place.key);
+                    }
+                    2 => {
+                        for subject in 0..10 {
+                            let _: u64 = connection.del(limit_of(key(subject))).unwrap();
+                        }
+                        model.used.clear();
+                    }
+                    _ => sleep(Duration::from_millis(run.dice.between(1, 15))),
+                }
+                done += 1;
+            }
+        }
+    }
+    println!("{done} operations, {admitted} admitted, {refused} refused");
+    assert!(admitted > operations / 50 && refused > operations / 50);
+    every_key_has_an_end(&mut connection);
+    ask(&store, &[Question::of_places(Action::Release, run.held)]);
+    sleep(Duration::from_millis(60));
+    let left: Vec<String> = connection.keys("t:p:*").unwrap();
+    for key in left {
+        let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).unwrap();
+        assert_ne!(kind, "zset", "{key}: what was given back leaves nothing behind");
+    }
+}
+
+fn every_key_has_an_end(connection: &mut redis::Connection) {
+    let keys: Vec<String> = connection.keys("t:*").unwrap();
+    for key in keys.iter().filter(|key| *key != "t:live") {
+        let left: i64 = connection.pttl(key).unwrap();
+        assert!(left > 0 || left == -2, "{key} stays for ever");
+    }
+}
+
+fn key_of(key: SubjectKey) -> String {
+    named("t:p:", key)
+}
+
+fn limit_of(key: SubjectKey) -> String {
+    named("t:l:", key)
+}
+
+fn named(prefix: &str, key: SubjectKey) -> String {
+    use base64::Engine as _;
+    format!("{prefix}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key.0))
+}
