@@ -188,10 +188,12 @@ declare namespace guard {
 
     /**
      * Resolves when the guard can decide requests: with the memory store at once, with a shared store when that has
-     * answered and the list of revocations has been read, which takes 2 s and more where the list is new. It may be left
-     * out: limits then do as their `onStoreFailure` says, and requests with a token are refused with 503.
+     * answered and the list of revocations has been read, which takes 2 s and more where the list is new; and when every
+     * issuer whose keys are at a URL has given some. It may be left out: limits then do as their `onStoreFailure` says, and
+     * requests with a token are refused with 503.
      *
-     * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a store; `ERR_CLOSED`.
+     * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a store,
+     *   `ERR_ISSUER_UNAVAILABLE` without the keys of an issuer; `ERR_CLOSED`.
      */
     ready(): Promise<void>
     /**
@@ -915,14 +917,55 @@ declare namespace guard {
   // ------------------------------------------------------------------------------------------------------ token
 
   /** How tokens are verified, and, where a private key or a secret is given, issued. */
-  export type JwtOptions = JwtClaimsOptions & JwtKeySource
+  export type JwtOptions = JwtClaimsOptions & (JwtIssuer | JwtIssuers)
 
-  /** What a token must say. */
-  export interface JwtClaimsOptions {
-    /** The only `iss` that is accepted (RFC 7519 section 4.1.1). */
+  /** Tokens of one issuer. */
+  export type JwtIssuer = IssuerName & JwtKeySource & { readonly issuers?: undefined }
+
+  /**
+   * Tokens of several issuers. What {@link IssuerRules} has is said here for all of them, and by one of them for itself.
+   * See docs/issuers.md.
+   */
+  export interface JwtIssuers {
+    /**
+     * 1 to 32 issuers, no two of one name. The `iss` of a token chooses its issuer, whose keys alone may verify it:
+     * the same `kid` at two issuers is two keys. {@link Tokens.issue} signs as the first one that has a private key
+     * or a secret.
+     */
+    readonly issuers: readonly IssuerOptions[]
+    readonly issuer?: undefined
+    readonly audience?: undefined
+    readonly secret?: undefined
+    readonly keys?: undefined
+    readonly jwks?: undefined
+    readonly discovery?: undefined
+    readonly preset?: undefined
+    readonly staleFor?: undefined
+  }
+
+  /** One of several issuers. */
+  export type IssuerOptions = IssuerName & IssuerRules & JwtKeySource
+
+  /** Whose tokens, and whom they are for. */
+  export interface IssuerName {
+    /**
+     * The only `iss` that is accepted (RFC 7519 section 4.1.1). With the preset `'spiffe'` the trust domain,
+     * `'spiffe://example.org'`; with `'vault'` Vault's address will do.
+     */
     readonly issuer: string
     /** The `aud` values of this API; a token must name one of them (RFC 7519 section 4.1.3). */
     readonly audience: string | readonly string[]
+    /**
+     * Rules that a kind of issuer has of its own. `'vault'`: the identity tokens of HashiCorp Vault, whose keys are found
+     * by discovery. `'spiffe'`: JWT-SVIDs of one trust domain, whose bundle is in `jwks` or at its URL: `sub` must be a
+     * SPIFFE ID of the trust domain with a path, no `iss` is asked for, `typ` is `JWT`, `JOSE` or none, and the algorithms
+     * are RS, ES and PS. A `sub` of the trust domain is taken from no other issuer.
+     */
+    readonly preset?: 'vault' | 'spiffe' | undefined
+  }
+
+  /** What the tokens of an issuer must be like. */
+  export interface IssuerRules {
     /**
      * The algorithms that are accepted. Every key is bound to one algorithm anyhow; this narrows the choice.
      * @default the algorithms of the keys
@@ -945,6 +988,10 @@ declare namespace guard {
      * @default '24h'
      */
     readonly maxLifetime?: Duration | undefined
+  }
+
+  /** How tokens are looked for and taken. */
+  export interface JwtClaimsOptions extends IssuerRules {
     /**
      * Where a token is looked for: 1 to 8 places. A request that has tokens in two of them, or two in one, is refused with 400
      * `token_ambiguous` (RFC 6750 section 2).
@@ -1000,11 +1047,14 @@ declare namespace guard {
     readonly lifetime?: Duration | undefined
   }
 
-  /** Where the keys come from: at least one source. */
+  /** Where the keys come from: the options, with at least one source, or a URL. */
   export type JwtKeySource =
     | (JwtKeys & { readonly secret: string | Uint8Array })
     | (JwtKeys & { readonly keys: readonly KeyInput[] })
     | (JwtKeys & { readonly jwks: JwkSet })
+    | (JwtKeysAtUrl & { readonly jwks: string })
+    | (JwtKeysAtUrl & { readonly discovery: true | 'oauth' })
+    | (JwtKeysAtUrl & { readonly preset: 'vault' })
 
   /** The sources of keys. */
   export interface JwtKeys {
@@ -1018,8 +1068,37 @@ declare namespace guard {
      * `notBefore`; with a secret where there is none.
      */
     readonly keys?: readonly KeyInput[] | undefined
-    /** A JWK set with public keys (RFC 7517 section 5), itself and not its URL. Keys for encryption are left out. */
+    /** A JWK set with public keys (RFC 7517 section 5). Keys for encryption are left out. */
     readonly jwks?: JwkSet | undefined
+    readonly discovery?: false | undefined
+    readonly staleFor?: undefined
+  }
+
+  /**
+   * Keys that an issuer publishes. They are fetched by Node's `fetch` in the background: about every five minutes, more
+   * often if `Cache-Control` says so, and when a token has a `kid` that is not known, at most once in 30 s. A request
+   * waits for that only where its own key is not known, for 2 s at most. Without keys, and where they are too old, its
+   * tokens are refused with 503 `issuer_unavailable`. See docs/issuers.md.
+   */
+  export interface JwtKeysAtUrl {
+    /**
+     * The URL of a JWK set, with `https`, or with `http` on a loopback address. Redirects are not followed, and no more
+     * than 256 KiB are read.
+     */
+    readonly jwks?: string | undefined
+    /**
+     * `true` reads the URL from the issuer's metadata at `<issuer>/.well-known/openid-configuration` (OpenID Connect
+     * Discovery 1.0), `'oauth'` from `/.well-known/oauth-authorization-server` (RFC 8414 section 3). Its `issuer` must be
+     * exactly the option. Not beside `jwks`.
+     */
+    readonly discovery?: boolean | 'oauth' | undefined
+    /**
+     * How long the keys that are known are used while the issuer gives none; 10 minutes to 24 h.
+     * @default '1h'
+     */
+    readonly staleFor?: Duration | undefined
+    readonly secret?: undefined
+    readonly keys?: undefined
   }
 
   /** A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864). */
@@ -1606,6 +1685,9 @@ declare namespace guard {
    * `ERR_STORE_UNAVAILABLE` where the store has not said that it has it: the token is refused here all the same, but call
    * again, or the others may never hear of it.
    *
+   * With several issuers each has a list of its own, and {@link RevokeOptions} must say whose token, subject, session or key
+   * is meant, unless the whole token is given: two issuers may well use one name.
+   *
    * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one time; beyond that,
    * and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`, and nothing is forgotten for it.
    */
@@ -1618,18 +1700,24 @@ declare namespace guard {
      * @throws {@link GuardError} (the promise rejects) a {@link TokenErrorCode} for a token that is not one of this
      *   guard's; an expired one is.
      */
-    token(token: string, exp?: Date | number): Promise<void>
+    token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
     /**
      * Every token of a subject that was issued until now, within this second too. A token that {@link Tokens.issue}
      * makes afterwards is good.
      * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not ahead. Left out:
      * now.
      */
-    subject(sub: string, before?: Date | number): Promise<void>
+    subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
     /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
-    session(sid: string): Promise<void>
+    session(sid: string, options?: RevokeOptions): Promise<void>
     /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
-    key(kid: string): Promise<void>
+    key(kid: string, options?: RevokeOptions): Promise<void>
+  }
+
+  /** Whose tokens a revocation means. */
+  export interface RevokeOptions {
+    /** An issuer as `jwt` names it. May be left out where there is but one. */
+    readonly issuer?: string | undefined
   }
 
   /** The policy outside of a request. */
@@ -1658,8 +1746,10 @@ declare namespace guard {
 
   /** What {@link Guard.health} says. */
   export interface HealthReport {
-    /** Whether requests are decided. */
+    /** Whether requests are decided: the store has answered, and every issuer has given keys at some time. */
     readonly ready: boolean
+    /** The issuers of `jwt`, in their order; empty without it. */
+    readonly issuers: readonly IssuerHealth[]
     /** The store of the counters. */
     readonly store: {
       readonly kind: 'memory' | 'redis' | 'memcached'
@@ -1687,6 +1777,35 @@ declare namespace guard {
       /** Entries that the store has lost and has not been given again yet. */
       readonly missing: number
     } | null
+  }
+
+  /** How the keys of an issuer are. */
+  export interface IssuerHealth {
+    /** As `jwt` names it. */
+    readonly issuer: string
+    /**
+     * `'ready'`: its keys are in the options, or the last fetch was good. `'failing'`: the last fetch was not, and the keys
+     * that are known are used. `'stale'`: they are older than `staleFor`, and its tokens are refused with 503.
+     * `'not-ready'`: it has given none yet.
+     */
+    readonly state: 'ready' | 'failing' | 'stale' | 'not-ready'
+    /** How many keys are known. */
+    readonly keys: number
+    /** Milliseconds since the last good fetch; `null` for never, and for keys in the options. */
+    readonly age: number | null
+    /** Why the last fetch failed; `null` where it did not. */
+    readonly error:
+      | 'timeout'
+      | 'network'
+      | 'tls'
+      | 'redirect'
+      | 'status'
+      | 'too-large'
+      | 'malformed'
+      | 'issuer'
+      | 'jwks-uri'
+      | 'set'
+      | null
   }
 
   /** How many revocations are kept; those that have expired are counted until the next sweep. */
@@ -1879,7 +1998,10 @@ declare namespace guard {
     | 'ERR_INVALID_POLICY'
     | 'ERR_INVALID_OPENAPI'
 
-  /** Why a token is not accepted. A request with such a token is refused with 401 and the same code. */
+  /**
+   * Why a token is not accepted. A request with such a token is refused with the same code and 401, with 503 for
+   * `issuer_unavailable`.
+   */
   export type TokenErrorCode =
     | 'token_missing'
     | 'token_malformed'
@@ -1894,10 +2016,17 @@ declare namespace guard {
     | 'token_type'
     | 'token_lifetime'
     | 'token_revoked'
+    | 'issuer_unavailable'
     | 'token_bound'
 
   /** Why an operation of a guard fails. */
-  export type OperationErrorCode = 'ERR_CLOSED' | 'ERR_INTERNAL' | 'ERR_INVALID_ARGUMENT' | 'ERR_UNKNOWN_LIMIT'
+  export type OperationErrorCode =
+    | 'ERR_CLOSED'
+    | 'ERR_INTERNAL'
+    | 'ERR_INVALID_ARGUMENT'
+    | 'ERR_ISSUER_UNAVAILABLE'
+    | 'ERR_STORE_UNAVAILABLE'
+    | 'ERR_UNKNOWN_LIMIT'
 
   export { guard as default }
 }

@@ -34,8 +34,9 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
 export declare function certified(ticket: number, fingerprint?: string | undefined | null): string
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
- * number, members of `input` that the policy reads and no request has, and whether its store is a shared one.
+ * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches}`:
+ * its number, members of `input` that the policy reads and no request has, whether its store is a shared one, and
+ * whether keys are to be fetched for it.
  */
 export declare function createGuard(config: string): string
 
@@ -55,11 +56,26 @@ export declare function decideBody(ticket: number, body: Uint8Array): string
  */
 export declare function finished(receipt: number, failed: boolean): boolean
 
-/** Sends what was asked since the last call. */
-export declare function flush(): void
+/** Sends what was asked since the last call. `true` where an issuer is asked too, which `keysDue` does. */
+export declare function flush(): boolean
 
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
+
+/**
+ * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
+ * when to ask again, `null` for never.
+ */
+export declare function keysDue(guard: number): string
+
+/** A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as `keysFetched` does. */
+export declare function keysFailed(guard: number, issuer: number, number: number, why: string): string
+
+/**
+ * An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`. Answers what is to be told,
+ * `{code, message}` or `null`.
+ */
+export declare function keysFetched(guard: number, issuer: number, number: number, head: string, body: Uint8Array): string
 
 /** Whether a guard or one of its stacks has a limit of this name. */
 export declare function knowsLimit(guard: number, name: string): string
@@ -130,20 +146,20 @@ export declare function release(guard: number): string
 export declare function resume(ticket: number, keys: string): string
 
 /** Revokes all tokens that a key has signed. */
-export declare function revokeKey(guard: number, key: string): string
+export declare function revokeKey(guard: number, key: string, issuer?: string | undefined | null): string
 
 /** Revokes all tokens of a session. */
-export declare function revokeSession(guard: number, session: string): string
+export declare function revokeSession(guard: number, session: string, issuer?: string | undefined | null): string
 
 /** Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now. */
-export declare function revokeSubject(guard: number, subject: string, before?: number | undefined | null): string
+export declare function revokeSubject(guard: number, subject: string, before?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
  * Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
  *
- * This and the calls below answer `{"later": ticket}` where the list is shared.
+ * This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says whose token is meant.
  */
-export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null): string
+export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
  * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
@@ -163,7 +179,10 @@ export declare function tokenIssue(guard: number, claims: string, options: strin
 /** The public keys as a JWK set; empty where there is but a secret. */
 export declare function tokenJwks(guard: number): string
 
-/** Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store is asked. */
+/**
+ * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the
+ * issuer is asked.
+ */
 export declare function tokenVerify(guard: number, token: string): string
 
 /** Goes on with a request that a limit has held back. */

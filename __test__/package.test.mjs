@@ -67,7 +67,7 @@ test('every code that the guard can give has a heading in docs/errors.md', () =>
   const codes = new Set()
   for (const file of sources.filter((name) => /\.(rs|js)$/.test(name) && !/tests?\.rs$|testdata/.test(name))) {
     const text = read(file).split('#[cfg(test)]')[0]
-    for (const match of text.matchAll(/"(ERR_[A-Z_]+)"|'(ERR_[A-Z_]+)'|warnOnce\('(GUARD_[A-Z_]+)'/g)) codes.add(match[1] ?? match[2] ?? match[3])
+    for (const match of text.matchAll(/"(ERR_[A-Z_]+)"|'(ERR_[A-Z_]+)'|warnOnce\('(GUARD_[A-Z_]+)'|"(GUARD_[A-Z_]+)"/g)) codes.add(match.slice(1).find((code) => code !== undefined))
     for (const [, code] of text.matchAll(/Refusal::new\(\s*\d+,\s*"([a-z_]+)"/g)) codes.add(code)
   }
   assert.ok(codes.size > 15, `${[...codes]}`)

@@ -27,6 +27,11 @@ const warned = new Set()
 function warnOnce(code, message) {
   if (warned.has(code)) return
   warned.add(code)
+  warn(code, message)
+}
+
+/** Warns, each time. */
+function warn(code, message) {
   process.emitWarning(message, {
     type: 'GuardWarning',
     code,
@@ -34,4 +39,4 @@ function warnOnce(code, message) {
   })
 }
 
-module.exports = { GuardError, unwrap, warnOnce }
+module.exports = { GuardError, unwrap, warn, warnOnce }

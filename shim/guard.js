@@ -6,17 +6,18 @@ const native = require('../native.js')
 const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData } = require('./encode.js')
+const { followIssuers } = require('./issuers.js')
 const { validOf } = require('./request.js')
 const { fromOpenApi } = require('./openapi.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
 
-/** How long `guard.ready()` waits for a shared store, in milliseconds. */
+/** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
-const collected = new FinalizationRegistry((handle) => native.release(handle))
+const collected = new FinalizationRegistry((close) => close())
 
 /**
  * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
@@ -24,8 +25,9 @@ const collected = new FinalizationRegistry((handle) => native.release(handle))
  */
 function createGuard(config = {}) {
   const { json, functions } = encode(takeLog(config))
-  const { guard: handle, unknownInput, shared } = ask(native.createGuard, json)
-  if (shared) listen()
+  const { guard: handle, unknownInput, shared, fetches } = ask(native.createGuard, json)
+  if (shared || fetches) listen()
+  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
@@ -94,19 +96,36 @@ function createGuard(config = {}) {
     ready: async () => {
       const end = performance.now() + MOST_PATIENCE
       while (!call(native.health).ready) {
-        if (performance.now() > end) {
-          throw new GuardError(`the store has not answered within ${MOST_PATIENCE / 1000} seconds; is it where \`store\` says?`, {
-            code: 'ERR_STORE_UNAVAILABLE',
-            status: 503
-          })
-        }
+        if (performance.now() > end) throw notReady(call(native.health))
         await sleep(20)
       }
     },
-    close: async () => void native.release(handle)
+    close: async () => close()
   })
-  collected.register(guard, handle)
+  collected.register(guard, close)
   return Object.freeze(guard)
+}
+
+/** Ends a guard. It stands out here, since a function made inside of `createGuard` would hold the guard itself. */
+function closerOf(handle, stop) {
+  return () => {
+    stop?.()
+    native.release(handle)
+  }
+}
+
+/** What `guard.ready()` has waited for in vain. */
+function notReady({ store, issuers }) {
+  const issuer = issuers.find(({ state }) => state === 'not-ready')
+  const within = `within ${MOST_PATIENCE / 1000} seconds`
+  if (issuer === undefined || store.available === false) {
+    return new GuardError(`the store has not answered ${within}; is it where \`store\` says?`, { code: 'ERR_STORE_UNAVAILABLE', status: 503 })
+  }
+  const why = issuer.error === null ? '' : ` (${issuer.error})`
+  return new GuardError(`the issuer '${issuer.issuer}' has given no keys ${within}${why}; are they where \`jwt\` says?`, {
+    code: 'ERR_ISSUER_UNAVAILABLE',
+    status: 503
+  })
 }
 
 /** Calls the core and reads what it says. */

@@ -1,6 +1,6 @@
 'use strict'
 
-// Waiting for a shared store. What is asked within one tick leaves together; when answers have come, the core calls once
+// Waiting for a shared store or an issuer. What is asked within one tick leaves together; when answers have come, the core calls once
 // for all of them.
 
 const { AsyncResource } = require('node:async_hooks')
@@ -36,7 +36,14 @@ function flushSoon() {
 
 function flush() {
   flushing = false
-  native.flush()
+  if (native.flush()) askIssuers()
+}
+
+let askIssuers = () => {}
+
+/** Names what is called when an issuer is to be asked for its keys. */
+function onFlush(ask) {
+  askIssuers = ask
 }
 
 function deliver() {
@@ -66,7 +73,7 @@ function letGo() {
   if (--calls === 0) clearInterval(holding)
 }
 
-/** What a call of the core answers: at once, or later from a shared store. Always a promise. */
+/** What a call of the core answers: at once, or later from a shared store or an issuer. */
 function later(answer) {
   const { later: ticket } = JSON.parse(answer)
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
@@ -75,7 +82,8 @@ function later(answer) {
     wait(ticket, (fetch) => {
       letGo()
       try {
-        resolve(unwrap(fetch()))
+        // It may have to wait once more: for an issuer first, then for the store.
+        resolve(later(fetch()))
       } catch (error) {
         reject(error instanceof GuardError ? error : internal(error))
       }
@@ -88,4 +96,4 @@ function internal(cause) {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
 }
 
-module.exports = { flushSoon, internal, later, listen, wait }
+module.exports = { flushSoon, internal, later, listen, onFlush, wait }

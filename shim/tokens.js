@@ -6,6 +6,7 @@ const native = require('../native.js')
 const { readClaims } = require('./answer.js')
 const { seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
+const { GuardError } = require('./errors.js')
 const { later } = require('./store.js')
 
 /** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
@@ -26,10 +27,12 @@ function tokenCalls(call, soon, raw) {
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({
-      token: async (tokenOrJti, exp) => void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp))),
-      subject: async (sub, before) => void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before))),
-      session: async (sid) => void (await soon(native.revokeSession, text('sid', sid))),
-      key: async (kid) => void (await soon(native.revokeKey, text('kid', kid)))
+      token: async (tokenOrJti, exp, options) =>
+        void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp), issuerIn(options))),
+      subject: async (sub, before, options) =>
+        void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before), issuerIn(options))),
+      session: async (sid, options) => void (await soon(native.revokeSession, text('sid', sid), issuerIn(options))),
+      key: async (kid, options) => void (await soon(native.revokeKey, text('kid', kid), issuerIn(options)))
     }),
     jwks() {
       call(native.tokenJwks) // a guard without tokens has no such endpoint
@@ -47,6 +50,20 @@ function tokenCalls(call, soon, raw) {
       }
     }
   }
+}
+
+/** Whose tokens a revocation means: `{ issuer }`. */
+function issuerIn(options) {
+  if (options === undefined) return undefined
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new GuardError('`options` must be an object such as { issuer }', { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
+  }
+  for (const key of Object.keys(options)) {
+    if (key !== 'issuer') {
+      throw new GuardError(`\`options.${key.slice(0, 80)}\` is not an option; the only one is \`issuer\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${key.slice(0, 80)}` })
+    }
+  }
+  return options.issuer === undefined ? undefined : text('options.issuer', options.issuer)
 }
 
 function closed(res, error, next) {

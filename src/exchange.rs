@@ -13,7 +13,7 @@ use crate::stack::Stack;
 use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
 use crate::token::binding::ProofId;
-use crate::token::{Scheme, Verified};
+use crate::token::{RemoteKeys, Scheme, Verified};
 
 /// A key or cost function of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +103,8 @@ pub enum StoreAsk {
     Revocations(Arc<SharedRevocations>),
     /// Whether its limits admit it.
     Limits(Arc<SharedStore>, Question),
+    /// Not the store, but the issuer of its token: what its keys are.
+    Keys(Arc<RemoteKeys>),
     /// Whether its proof was used before.
     Proof(Arc<SharedStore>, Question),
 }
@@ -127,6 +129,12 @@ pub enum Awaited {
     Proof(Candidate),
     /// Layer 6, of the limiter that has asked: its limits may be others by now.
     Limits(Pending, Arc<Limiter>),
+    /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, where what was on its way had
+    /// begun before the token came.
+    Keys {
+        /// Whether this was the first time.
+        again: bool,
+    },
 }
 
 /// A token that is good by itself, and is still to be found good for this request.

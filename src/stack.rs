@@ -109,7 +109,7 @@ impl Stack {
         step.and_then(|verdict| self.go_on(x, verdict)).unwrap_or_else(Verdict::Refuse)
     }
 
-    /// Goes on with what the shared store has said, or without it.
+    /// Goes on with what the shared store or an issuer has said, or without it.
     #[must_use]
     pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
         let verdict = match (x.awaited.take(), answer) {
@@ -120,6 +120,10 @@ impl Stack {
             }
             (Some(Awaited::Proof(candidate)), StoreAnswer::Judged(answer)) => {
                 let step = self.used(x, candidate, UsedProofs::read(&answer));
+                step.and_then(|verdict| self.go_on(x, verdict))
+            }
+            (Some(Awaited::Keys { again }), _) => {
+                let step = self.keys_arrived(again, now, x);
                 step.and_then(|verdict| self.go_on(x, verdict))
             }
             (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {

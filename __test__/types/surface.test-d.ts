@@ -107,6 +107,37 @@ createGuard({ rateLimit: { name: 'reports', concurrent: 20, limit: 100, window: 
 createGuard({ rateLimit: { name: 'reports', concurrent: 20, onExceed: 'delay' } })
 // @ts-expect-error: places that are not given back have no limit in time
 createGuard({ rateLimit: { name: 'api', limit: 100, window: '60s', timeout: '60s' } })
+// Keys that issuers publish, and several issuers.
+createGuard({ jwt: { ...base, jwks: 'https://issuer.example.com/jwks', staleFor: '2h' } })
+createGuard({ jwt: { ...base, discovery: true, algorithms: ['RS256'] } })
+createGuard({ jwt: { ...base, preset: 'vault' } })
+createGuard({
+  jwt: {
+    issuers: [
+      { ...base, discovery: 'oauth', maxLifetime: '1h' },
+      { ...base, secret: Buffer.alloc(32) },
+      { preset: 'spiffe', issuer: 'spiffe://example.org', audience: 'api', jwks },
+    ],
+    typ: 'at+jwt',
+    optional: true,
+    cache: false,
+  },
+})
+// @ts-expect-error: keys in the options beside a URL
+createGuard({ jwt: { ...base, jwks: 'https://issuer.example.com/jwks', secret: 'x' } })
+// @ts-expect-error: one issuer beside several
+createGuard({ jwt: { issuers: [{ ...base, jwks }], issuer: 'https://issuer.example.com' } })
+// @ts-expect-error: an issuer without an audience
+createGuard({ jwt: { issuers: [{ issuer: 'https://issuer.example.com', jwks }] } })
+// @ts-expect-error: what holds for all is not said by one
+createGuard({ jwt: { issuers: [{ ...base, jwks, optional: true }] } })
+// @ts-expect-error: no such preset
+createGuard({ jwt: { ...base, preset: 'keycloak', jwks } })
+void guard.revoke.token('jti', undefined, { issuer: 'https://issuer.example.com' })
+void guard.revoke.session('s', { issuer: 'https://issuer.example.com' })
+// @ts-expect-error: not an option
+void guard.revoke.key('k', { iss: 'https://issuer.example.com' })
+expect<Equals<ReturnType<typeof guard.health>['issuers'][number]['state'], 'ready' | 'failing' | 'stale' | 'not-ready'>>()
 
 // @ts-expect-error: misspelt option
 createGuard({ ratelimit: { name: 'api', limit: 1, window: '1s' } })

@@ -10,7 +10,9 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
 use crate::token::binding::UsedProofs;
-use crate::token::{Signer, TokenConfig, TokenDenial, Verified, Verifier};
+use crate::token::{
+    Issuer, RemoteKeys, RemoteState, Signer, TokenConfig, TokenDenial, Verified, Verifier,
+};
 
 /// Everything about tokens.
 #[derive(Debug)]
@@ -19,8 +21,12 @@ pub struct Tokens {
     pub verifier: Verifier,
     /// `None` where no key can sign.
     pub signer: Option<Signer>,
-    /// What is revoked.
+    /// What is revoked of the tokens of the first issuer, or of the one that signs here.
     pub revocations: RevocationList,
+    /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use one `jti`.
+    others: Vec<(Arc<str>, RevocationList)>,
+    /// The issuer that `revocations` belongs to.
+    own: Arc<str>,
     /// Proofs that were taken.
     pub proofs: UsedProofs,
     optional: bool,
@@ -73,12 +79,57 @@ impl Tokens {
     /// # Errors
     /// It was.
     pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
-        let checked = match &self.revocations {
+        let checked = match self.list_of(&token.issuer) {
             RevocationList::Off => Ok(()),
             RevocationList::Local(list) => list.check(token),
             RevocationList::Shared(list) => list.check(token),
         };
         checked.map_err(|_| TokenDenial::Revoked)
+    }
+
+    /// What is revoked of the tokens of an issuer, by its name as configured.
+    #[must_use]
+    pub fn list_of(&self, issuer: &str) -> &RevocationList {
+        let other = self.others.iter().find(|(name, _)| **name == *issuer);
+        other.map_or(&self.revocations, |(_, list)| list)
+    }
+
+    /// What is revoked, of one issuer after the other.
+    pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        [&self.revocations].into_iter().chain(self.others.iter().map(|(_, list)| list))
+    }
+
+    /// The name under which something is revoked: the one that was given, if it is of an issuer; without one the only
+    /// issuer's. `None` where that is not certain.
+    #[must_use]
+    pub fn issuer_named(&self, name: Option<&str>) -> Option<Arc<str>> {
+        match name {
+            None => self.others.is_empty().then(|| Arc::clone(&self.own)),
+            Some(name) => [&self.own]
+                .into_iter()
+                .chain(self.others.iter().map(|(name, _)| name))
+                .find(|known| ***known == *name)
+                .map(Arc::clone),
+        }
+    }
+
+    /// The issuers whose keys are at a URL, each with its number.
+    pub fn remotes(&self) -> impl Iterator<Item = (usize, &str, &Arc<RemoteKeys>)> {
+        let issuers = self.verifier.issuers().enumerate();
+        issuers.filter_map(|(i, issuer)| Some((i, issuer.name(), issuer.remote()?)))
+    }
+
+    /// Whether every issuer has given keys at some time.
+    #[must_use]
+    pub fn has_keys(&self, now: Now) -> bool {
+        self.remotes().all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
+    }
+
+    /// Lets nobody wait any more, and asks no issuer.
+    pub fn close(&self) {
+        for (_, _, keys) in self.remotes() {
+            keys.close();
+        }
     }
 
     /// Where processes share a store, they must know each other's nonces.
@@ -96,7 +147,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// The second up to which the tokens of a subject are revoked.
+    /// The second up to which the tokens of a subject are revoked, of those that are issued here.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         match &self.revocations {
@@ -109,12 +160,23 @@ impl Tokens {
     /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
     /// waits for that.
     pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
-        let RevocationList::Local(revocations) = &self.revocations else { return None };
+        self.to_revoke_of(&self.own, now)
+    }
+
+    /// As [`Self::to_revoke`], of the tokens of an issuer.
+    pub fn to_revoke_of(&self, issuer: &str, now: Now) -> Option<&Revocations> {
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
-            revocations.sweep(now);
+            for list in self.lists() {
+                if let RevocationList::Local(revocations) = list {
+                    revocations.sweep(now);
+                }
+            }
         }
-        Some(revocations)
+        match self.list_of(issuer) {
+            RevocationList::Local(revocations) => Some(revocations),
+            RevocationList::Off | RevocationList::Shared(_) => None,
+        }
     }
 }
 
@@ -184,25 +246,42 @@ pub(super) fn tokens(
             Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
         }
     };
-    let (lifetime, issuer) = (config.max_lifetime(), config.issuer());
-    let revocations = match (revocation, connector, shared_name) {
-        (None, ..) => RevocationList::Off,
-        (Some(revocation), Some(connector), _) => {
-            let list = SharedRevocations::shared(connector, revocation, lifetime, issuer);
-            RevocationList::Shared(Arc::new(list))
-        }
-        (Some(revocation), _, Some(name)) => {
-            RevocationList::Local(Revocations::shared(revocation, lifetime, name, issuer))
-        }
-        (Some(revocation), _, None) => {
-            RevocationList::Local(Arc::new(Revocations::new(revocation, lifetime)))
+    let list_of = |issuer: &Issuer| {
+        let (lifetime, name) = (issuer.max_lifetime(), issuer.name());
+        match (&revocation, connector, shared_name) {
+            (None, ..) => RevocationList::Off,
+            (Some(revocation), Some(connector), _) => {
+                let list = SharedRevocations::shared(connector, *revocation, lifetime, name);
+                RevocationList::Shared(Arc::new(list))
+            }
+            (Some(revocation), _, Some(shared)) => {
+                RevocationList::Local(Revocations::shared(*revocation, lifetime, shared, name))
+            }
+            (Some(revocation), _, None) => {
+                RevocationList::Local(Arc::new(Revocations::new(*revocation, lifetime)))
+            }
         }
     };
+    let signer = Signer::new(Arc::clone(&config));
+    let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
+    let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
+    let mut revocations = RevocationList::Off;
+    let mut others = Vec::new();
+    for issuer in config.issuers() {
+        let list = list_of(issuer);
+        if *issuer.name() == *own {
+            revocations = list;
+        } else {
+            others.push((Arc::from(issuer.name()), list));
+        }
+    }
     let tokens = Tokens {
         optional: config.optional,
-        signer: Signer::new(Arc::clone(&config)),
+        signer,
         verifier: Verifier::new(config),
         revocations,
+        others,
+        own,
         proofs,
         swept_minute: AtomicU64::new(0),
     };

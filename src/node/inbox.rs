@@ -1,9 +1,9 @@
-//! Questions to shared stores on their way out, and answers on their way back to the thread of JavaScript that asked.
+//! Questions to shared stores and to issuers on their way out, and answers on their way back to the thread of JavaScript that asked.
 //!
 //! What is asked within one tick leaves together, and however many answers have come, the thread is woken once: a
 //! wake-up costs as much as many decisions. The wake-up holds nothing open, so that the process can end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use crate::clock::Now;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::ask::{Ask, Question};
 use crate::store::{Reply, SharedStore};
@@ -29,6 +30,7 @@ struct Inbox {
 thread_local! {
     static INBOX: RefCell<Option<Arc<Inbox>>> = const { RefCell::new(None) };
     static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
+    static KEYS_WANTED: Cell<bool> = const { Cell::new(false) };
     static ARRIVED: RefCell<VecDeque<(u32, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -39,12 +41,13 @@ pub fn listen(wake: Wake) {
     INBOX.set(Some(Arc::new(inbox)));
 }
 
-/// Sends what was asked since the last call.
+/// Sends what was asked since the last call. `true` where an issuer is asked too, which `keysDue` does.
 #[napi(catch_unwind)]
-pub fn flush() {
+pub fn flush() -> bool {
     for (store, asks) in OUTBOX.take() {
         store.submit(asks);
     }
+    KEYS_WANTED.take()
 }
 
 /// The tickets whose answers have come; each wants one call of `settle`, in this order.
@@ -71,6 +74,12 @@ pub(crate) fn take(ticket: u32) -> Option<StoreAnswer> {
 pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
     match what {
         StoreAsk::Revocations(list) => reply(ticket).map(|reply| list.refresh(reply)).is_some(),
+        StoreAsk::Keys(keys) => {
+            let Some(reply) = reply(ticket) else { return false };
+            keys.wait(reply, Now::read());
+            KEYS_WANTED.set(true);
+            true
+        }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
             let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));

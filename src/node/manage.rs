@@ -5,14 +5,15 @@ use std::sync::Arc;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
+use super::issuers::issuer_health;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
-use crate::engine::{Engine, Layers, RevocationList, Store};
+use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
 use crate::limit::LimitError;
 use crate::policy::Outcome;
 use crate::refusal::Refusal;
-use crate::revocation::{Freshness, RevokeError};
+use crate::revocation::{Counts, Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
 use crate::store::StoreError;
 use crate::token::TokenDenial;
@@ -102,16 +103,19 @@ pub(super) fn parse(json: &str) -> Result<Value, Failure> {
         .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared}`: its
-/// number, members of `input` that the policy reads and no request has, and whether its store is a shared one.
+/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches}`:
+/// its number, members of `input` that the policy reads and no request has, whether its store is a shared one, and
+/// whether keys are to be fetched for it.
 #[napi(catch_unwind)]
 pub fn create_guard(config: String) -> String {
     write((|| {
         let engine = Engine::new(&parse(&config)?)?;
         let unknown = engine.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
         let shared = matches!(engine.store(), Store::Shared(_));
+        let fetches =
+            engine.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
         let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
-        Ok(json!({ "guard": guard, "unknownInput": unknown, "shared": shared }))
+        Ok(json!({ "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches }))
     })())
 }
 
@@ -186,14 +190,28 @@ pub fn health(guard: u32) -> String {
             Some(RevocationList::Shared(list)) => Some(list.status(now)),
             _ => None,
         };
-        let revoked = match list {
-            Some(RevocationList::Local(list)) => Some(list.counts()),
-            _ => shared.map(|status| status.counts),
+        // A list that processes share is one for all issuers; in memory each has its own.
+        let revoked = match (shared, list) {
+            (Some(status), _) => Some(status.counts),
+            (None, None | Some(RevocationList::Off)) => None,
+            (None, Some(_)) => engine.tokens.as_ref().map(local_counts),
         };
+        let has_keys = engine.tokens.as_ref().is_none_or(|tokens| tokens.has_keys(now));
         let ready = engine.store().has_answered()
-            && shared.is_none_or(|status| status.freshness != Freshness::NotReady);
+            && shared.is_none_or(|status| status.freshness != Freshness::NotReady)
+            && has_keys;
+        let issuers: Vec<Value> = engine
+            .tokens
+            .iter()
+            .flat_map(|tokens| tokens.verifier.issuers())
+            .map(|issuer| {
+                let status = issuer.remote().map(|keys| keys.status(now));
+                issuer_health(issuer.name(), issuer.key_count(), status.as_ref())
+            })
+            .collect();
         Ok(json!({
             "ready": ready,
+            "issuers": issuers,
             "store": store_health(engine.store(), now),
             "revocation": shared.map(|status| json!({
                 "state": match status.freshness {
@@ -209,6 +227,20 @@ pub fn health(guard: u32) -> String {
             })),
         }))
     })())
+}
+
+fn local_counts(tokens: &Tokens) -> Counts {
+    let mut sum = Counts::default();
+    for list in tokens.lists() {
+        if let RevocationList::Local(list) = list {
+            let counts = list.counts();
+            sum.tokens += counts.tokens;
+            sum.subjects += counts.subjects;
+            sum.sessions += counts.sessions;
+            sum.keys += counts.keys;
+        }
+    }
+    sum
 }
 
 fn store_health(store: &Store, now: Now) -> Value {

@@ -16,6 +16,7 @@ mod answer;
 pub mod clients;
 pub mod conformance;
 pub mod inbox;
+pub mod issuers;
 pub mod limits;
 pub mod manage;
 pub mod openapi;

@@ -105,6 +105,9 @@ pub(crate) fn stack(number: u32) -> Option<Arc<Stack>> {
 /// Forgets a guard and its stacks.
 pub(crate) fn release(number: u32) {
     let Some(guard) = GUARDS.write().take(number) else { return };
+    if let Some(tokens) = &guard.engine.tokens {
+        tokens.close();
+    }
     let mut stacks = STACKS.write();
     for stack in guard.stacks {
         stacks.take(stack);

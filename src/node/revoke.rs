@@ -1,5 +1,7 @@
 //! `guard.revoke`: what is not to be taken any more.
 
+use std::sync::Arc;
+
 use napi_derive::napi;
 use serde_json::Value;
 
@@ -12,9 +14,44 @@ use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
 
+/// Whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
+enum Whose {
+    /// Of the issuer of this name; without a name, of the only one.
+    Named(Option<String>),
+    /// Of the issuer of this token, or as `Named` where it is a `jti`.
+    Of(String, Option<String>),
+}
+
+impl Whose {
+    fn issuer(self, tokens: &Tokens, now: Now) -> Result<Arc<str>, Failure> {
+        let name = match self {
+            Self::Named(name) => name,
+            Self::Of(token, name) => match (tokens.verifier.revocable(&token, now)?.issuer, name) {
+                (Some(issuer), None) => return Ok(issuer),
+                (Some(issuer), Some(name)) if *issuer == *name => return Ok(issuer),
+                (Some(_), Some(_)) => {
+                    let why = "`options.issuer` is not the issuer of the token; leave it out";
+                    return Err(Failure::new("ERR_INVALID_ARGUMENT", why));
+                }
+                (None, name) => name,
+            },
+        };
+        let why = match name {
+            None => {
+                "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }"
+            }
+            Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
+        };
+        tokens
+            .issuer_named(name.as_deref())
+            .ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
+    }
+}
+
 /// Revokes: in this process at once, or in a shared store, which answers later that it has stored it.
 fn revoke(
     guard: u32,
+    whose: Whose,
     local: impl FnOnce(&Tokens, &Revocations, Now) -> Result<(), Failure>,
     shared: impl FnOnce(&Tokens, &SharedRevocations, Now, Reply<()>) -> Result<(), Failure>,
 ) -> String {
@@ -28,8 +65,13 @@ fn revoke(
     };
     let now = Now::read();
     let off = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
-    let RevocationList::Shared(list) = &tokens.revocations else {
-        let done = tokens.to_revoke(now).ok_or_else(off).and_then(|list| local(tokens, list, now));
+    let issuer = match whose.issuer(tokens, now) {
+        Ok(issuer) => issuer,
+        Err(error) => return write(Err(error)),
+    };
+    let RevocationList::Shared(list) = tokens.list_of(&issuer) else {
+        let list = tokens.to_revoke_of(&issuer, now).ok_or_else(off);
+        let done = list.and_then(|list| local(tokens, list, now));
         return write(done.map(|()| Value::Null));
     };
     later(
@@ -51,9 +93,14 @@ fn revoke(
 
 /// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
 ///
-/// This and the calls below answer `{"later": ticket}` where the list is shared.
+/// This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says whose token is meant.
 #[napi(catch_unwind)]
-pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> String {
+pub fn revoke_token(
+    guard: u32,
+    token_or_jti: String,
+    exp: Option<f64>,
+    issuer: Option<String>,
+) -> String {
     let find = |tokens: &Tokens, now| {
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
         let until = revocable.expires_at.or_else(|| exp.and_then(whole_seconds));
@@ -61,6 +108,7 @@ pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> Strin
     };
     revoke(
         guard,
+        Whose::Of(token_or_jti.clone(), issuer),
         |tokens, list, now| {
             let (fingerprint, until) = find(tokens, now)?;
             Ok(list.revoke_fingerprint(fingerprint, until, now)?)
@@ -74,10 +122,16 @@ pub fn revoke_token(guard: u32, token_or_jti: String, exp: Option<f64>) -> Strin
 
 /// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
 #[napi(catch_unwind)]
-pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> String {
+pub fn revoke_subject(
+    guard: u32,
+    subject: String,
+    before: Option<f64>,
+    issuer: Option<String>,
+) -> String {
     let before = before.and_then(whole_seconds);
     revoke(
         guard,
+        Whose::Named(issuer),
         |_, list, now| Ok(list.revoke_subject(&subject, before, now)?),
         |_, list, now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
     )
@@ -85,9 +139,10 @@ pub fn revoke_subject(guard: u32, subject: String, before: Option<f64>) -> Strin
 
 /// Revokes all tokens of a session.
 #[napi(catch_unwind)]
-pub fn revoke_session(guard: u32, session: String) -> String {
+pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> String {
     revoke(
         guard,
+        Whose::Named(issuer),
         |_, list, now| Ok(list.revoke_session(&session, None, now)?),
         |_, list, now, reply| Ok(list.revoke_session(&session, None, now, reply)?),
     )
@@ -95,9 +150,10 @@ pub fn revoke_session(guard: u32, session: String) -> String {
 
 /// Revokes all tokens that a key has signed.
 #[napi(catch_unwind)]
-pub fn revoke_key(guard: u32, key: String) -> String {
+pub fn revoke_key(guard: u32, key: String, issuer: Option<String>) -> String {
     revoke(
         guard,
+        Whose::Named(issuer),
         |_, list, _| Ok(list.revoke_key(&key)?),
         |_, list, now, reply| Ok(list.revoke_key(&key, now, reply)?),
     )

@@ -14,7 +14,7 @@ use crate::engine::{Engine, Known, Tokens};
 use crate::error::ConfigError;
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::token::{IssueError, IssueOptions};
+use crate::token::{IssueError, IssueOptions, Unverified};
 
 pub(super) fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
     let error =
@@ -70,17 +70,41 @@ const fn issue_code(error: &IssueError) -> &'static str {
     }
 }
 
-/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store is asked.
+/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the
+/// issuer is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: u32, token: String) -> String {
-    let verify = || {
-        let engine = engine(guard)?;
-        let tokens = tokens_of(&engine)?;
-        let now = Now::read();
-        Ok((tokens.verifier.verify(&token, now)?, tokens.known(false, now), Arc::clone(&engine)))
-    };
-    let (verified, known, engine) = match verify() {
-        Ok(found) => found,
+    match engine(guard).and_then(|engine| tokens_of(&engine).map(|_| Arc::clone(&engine))) {
+        Ok(engine) => verify(engine, token, 2),
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// The issuer may be asked `asks` times: what was on its way when the token came may have begun too early.
+fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
+    let now = Now::read();
+    let judged = tokens_of(&engine).and_then(|tokens| {
+        let judged = if asks == 0 {
+            tokens.verifier.verify(&token, now).map_err(Unverified::Denied)
+        } else {
+            tokens.verifier.attempt(&token, now)
+        };
+        match judged {
+            Ok(verified) => Ok(Ok((verified, tokens.known(false, now)))),
+            Err(Unverified::Ask(keys)) => Ok(Err(keys)),
+            Err(Unverified::Denied(denial)) => Err(denial.into()),
+        }
+    });
+    let (verified, known) = match judged {
+        Ok(Ok(found)) => found,
+        Ok(Err(keys)) => {
+            return later(
+                move |_| verify(engine, token, asks - 1),
+                move |ticket| {
+                    if inbox::ask(StoreAsk::Keys(keys), ticket) { Ok(()) } else { Err(stale()) }
+                },
+            );
+        }
         Err(error) => return write(Err(error)),
     };
     let claims = move || {

@@ -184,7 +184,7 @@ impl Revocations {
         list
     }
 
-    /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::TokenConfig::max_lifetime`].
+    /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::Issuer::max_lifetime`].
     #[must_use]
     pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
         Self { rules: Rules::new(Namer::private(), max_lifetime), sets: Sets::new() }

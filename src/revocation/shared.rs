@@ -48,7 +48,7 @@ impl SharedRevocations {
     /// The list of `issuer` at these servers and under their prefix. All guards of this process that name the same
     /// servers and prefix have one copy, in worker threads too; it is followed as long as somebody uses it.
     ///
-    /// `max_lifetime` is [`crate::token::TokenConfig::max_lifetime`], and is to be the same in all processes: an entry
+    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`], and is to be the same in all processes: an entry
     /// is kept as long as the process that made it finds necessary.
     #[must_use]
     pub fn shared(

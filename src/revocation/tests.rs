@@ -137,7 +137,10 @@ fn who_changes_a_password_is_logged_out_everywhere_and_logged_in_within_the_same
     let config = Arc::new(TokenConfig::parse("jwt", &options).unwrap());
     let (signer, verifier) =
         (Signer::new(Arc::clone(&config)).unwrap(), Verifier::new(Arc::clone(&config)));
-    let list = Revocations::new(RevocationConfig::default(), config.max_lifetime());
+    let list = Revocations::new(
+        RevocationConfig::default(),
+        config.issuers().next().unwrap().max_lifetime(),
+    );
     let login = || {
         let claims = json!({ "sub": "42" }).as_object().unwrap().clone();
         let options = IssueOptions { after: list.subject_before("42"), ..IssueOptions::default() };

@@ -3,21 +3,49 @@
 use std::borrow::Cow;
 
 use super::Stack;
+use crate::clock::Now;
 use crate::engine::{Known, Tokens};
 use crate::exchange::{Awaited, Candidate, Exchange, StoreAsk, TokenDemand, Verdict};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::token::binding::{
-    Confirmation, Freshness, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, Use, read_proof,
+    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, Use, read_proof,
 };
-use crate::token::{DpopMode, Found, Scheme, TokenDenial};
+use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
 
 impl Stack {
     // 4 and 5: `Some` where something has to be asked
     pub(super) fn check_token(
         &self,
         request: &Request,
+        x: &mut Exchange,
+    ) -> Result<Option<Verdict>, Refusal> {
+        self.find_token(request, Asking::First, x)
+    }
+
+    // 4, when the issuer was asked for its keys
+    pub(super) fn keys_arrived(
+        &self,
+        again: bool,
+        now: Now,
+        x: &mut Exchange,
+    ) -> Result<Option<Verdict>, Refusal> {
+        // The wait may have been a long one, for a token's times too.
+        x.now = now;
+        let Some(request) = x.request.take() else {
+            return Err(TokenDenial::KeysUnavailable.to_refusal());
+        };
+        let asking = if again { Asking::Again } else { Asking::Never };
+        let step = self.find_token(&request, asking, x);
+        x.request = Some(request);
+        step
+    }
+
+    fn find_token(
+        &self,
+        request: &Request,
+        asking: Asking,
         x: &mut Exchange,
     ) -> Result<Option<Verdict>, Refusal> {
         let found = self.engine.tokens.as_ref().map(|tokens| {
@@ -42,9 +70,22 @@ impl Stack {
             };
         };
         let deny = |denial: TokenDenial| denial.to_refusal_by(found.scheme);
-        let verified = tokens.verifier.verify_bound(found.token, x.now).map_err(deny)?;
+        let judged = match asking {
+            Asking::First | Asking::Again => tokens.verifier.attempt_bound(found.token, x.now),
+            Asking::Never => {
+                tokens.verifier.verify_bound(found.token, x.now).map_err(Unverified::Denied)
+            }
+        };
+        let verified = match judged {
+            Ok(verified) => verified,
+            Err(Unverified::Denied(denial)) => return Err(deny(denial)),
+            Err(Unverified::Ask(keys)) => {
+                x.awaited = Some(Awaited::Keys { again: asking == Asking::First });
+                return Ok(Some(Verdict::AskStore(StoreAsk::Keys(keys))));
+            }
+        };
         let bound = verified.confirmation;
-        let proof = self.check_proof(tokens, request, &found, bound.as_ref(), x)?;
+        let proof = self.check_proof(tokens, request, &found, &verified, x)?;
         let candidate = Candidate { verified, scheme: found.scheme, proof: proof.map(|p| p.id) };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
             x.awaited = Some(Awaited::Certificate(candidate));
@@ -59,12 +100,13 @@ impl Stack {
         tokens: &Tokens,
         request: &Request,
         found: &Found<'_>,
-        bound: Option<&Confirmation>,
+        verified: &Verified,
         x: &mut Exchange,
     ) -> Result<Option<Proof>, Refusal> {
         let presentation = tokens.verifier.presentation();
         let deny = |denial: TokenDenial| Err(denial.to_refusal_by(found.scheme));
-        let key = match (bound.and_then(|bound| bound.key), found.scheme) {
+        let key = verified.confirmation.as_ref().and_then(|bound| bound.key);
+        let key = match (key, found.scheme) {
             (Some(key), Scheme::Dpop) => key,
             // With `off`, the scheme is not even known.
             (Some(_), Scheme::Bearer) => return deny(TokenDenial::Bound),
@@ -84,7 +126,7 @@ impl Stack {
             url: url.as_ref(),
             token: found.token,
             now: x.now,
-            ahead_us: tokens.verifier.tolerance_us(),
+            ahead_us: tokens.verifier.tolerance_us(verified),
         };
         let proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
@@ -186,12 +228,20 @@ impl Stack {
 
     fn accept_token(&self, x: &mut Exchange, candidate: Candidate) -> Result<(), Refusal> {
         let Candidate { verified, scheme, .. } = candidate;
-        let tolerance_us =
-            self.engine.tokens.as_ref().map_or(0, |tokens| tokens.verifier.tolerance_us());
+        let tokens = self.engine.tokens.as_ref();
+        let tolerance_us = tokens.map_or(0, |tokens| tokens.verifier.tolerance_us(&verified));
         self.demands
             .check(&verified, x.now, tolerance_us)
             .map_err(|unmet| unmet.to_refusal(scheme))?;
         x.identity = Some(verified);
         Ok(())
     }
+}
+
+/// Whether the issuer of a token may be asked for its keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    First,
+    Again,
+    Never,
 }

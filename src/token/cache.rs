@@ -1,9 +1,9 @@
 //! Tokens that were verified already.
 //!
 //! A client sends the same token with each request, and nothing about its signature and claims changes in between. What
-//! does change is asked on every hit: the token's own times, the life of its key, and, behind this layer, revocation. A
-//! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
-//! only says where to look, so a fast one will do. The configuration never changes; another one has another cache.
+//! does change is asked on every hit: the token's own times, the life of its key and of its issuer's keys as a whole, and,
+//! behind this layer, revocation. A//! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
+//! only says where to look, so a fast one will do. The options never change; another guard has another cache.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -13,6 +13,8 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 use super::claims::Times;
+use super::issuer::Issuer;
+use super::key::Key;
 use super::verify::Verified;
 
 const SHARDS: usize = 16;
@@ -29,18 +31,19 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashMap<u64, Entry, RandomState>,
+    entries: HashMap<u64, Arc<Entry>, RandomState>,
     bytes: usize,
 }
 
 /// A token that was verified, with what must be asked again.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Entry {
-    token: Arc<str>,
+    token: Box<str>,
     pub(super) verified: Arc<Verified>,
     pub(super) times: Times,
-    /// The seconds in which its key may be used.
-    pub(super) key_life: (u64, u64),
+    /// The very key that verified it, which says itself whether it may still be used.
+    pub(super) key: Arc<Key>,
+    pub(super) issuer: Arc<Issuer>,
 }
 
 impl Entry {
@@ -48,9 +51,10 @@ impl Entry {
         token: &str,
         verified: Arc<Verified>,
         times: Times,
-        key_life: (u64, u64),
+        key: Arc<Key>,
+        issuer: Arc<Issuer>,
     ) -> Self {
-        Self { token: Arc::from(token), verified, times, key_life }
+        Self { token: Box::from(token), verified, times, key, issuer }
     }
 
     /// The claims are kept as text and as a map, and the map takes about three times the text.
@@ -70,7 +74,7 @@ impl Cache {
     }
 
     /// What is known of exactly this token.
-    pub(super) fn get(&self, token: &str) -> Option<Entry> {
+    pub(super) fn get(&self, token: &str) -> Option<Arc<Entry>> {
         let hash = self.keyed.hash_one(token);
         let shard = self.shard(hash)?.lock();
         shard.entries.get(&hash).filter(|entry| *entry.token == *token).cloned()
@@ -89,7 +93,7 @@ impl Cache {
             shard.entries.clear();
             shard.bytes = 0;
         }
-        let replaced = shard.entries.insert(hash, entry).map_or(0, |old| old.bytes());
+        let replaced = shard.entries.insert(hash, Arc::new(entry)).map_or(0, |old| old.bytes());
         shard.bytes = (shard.bytes + bytes).saturating_sub(replaced);
     }
 

@@ -3,11 +3,13 @@
 //! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and an `iss` that is a
 //! list have each been a hole in a well-known library (CVE-2026-25537, CVE-2025-30144).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::binding::Confirmation;
-use super::config::TokenConfig;
 use super::denial::{ClaimFault, TokenDenial};
+use super::issuer::Issuer;
 use crate::clock::Now;
 
 /// 9999-01-01: what is beyond is no date but a time in milliseconds.
@@ -23,15 +25,8 @@ pub(super) struct Times {
 }
 
 /// Checks everything about the claims but whether this is the time for them.
-pub(super) fn check(
-    config: &TokenConfig,
-    claims: &Map<String, Value>,
-) -> Result<Times, TokenDenial> {
-    match required(claims, "iss")? {
-        Value::String(issuer) if **issuer == *config.issuer => {}
-        Value::String(_) => return Err(TokenDenial::Issuer),
-        _ => return Err(kind("iss")),
-    }
+pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Times, TokenDenial> {
+    check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
     for name in ["sub", "jti", "sid"] {
         // An empty name would be one for all.
@@ -62,7 +57,7 @@ pub(super) fn confirmation(
 }
 
 /// Checks whether this is the time for a token.
-pub(super) fn check_time(config: &TokenConfig, times: &Times, now: Now) -> Result<(), TokenDenial> {
+pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenDenial> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
     if times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
         return Err(TokenDenial::NotYetValid);
@@ -71,6 +66,48 @@ pub(super) fn check_time(config: &TokenConfig, times: &Times, now: Now) -> Resul
         return Err(TokenDenial::Expired);
     }
     Ok(())
+}
+
+/// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification, section 3).
+fn check_issuer(config: &Issuer, claims: &Map<String, Value>) -> Result<(), TokenDenial> {
+    let Some(domain) = &config.spiffe else {
+        return match required(claims, "iss")? {
+            Value::String(issuer) if **issuer == *config.issuer => Ok(()),
+            Value::String(_) => Err(TokenDenial::Issuer),
+            _ => Err(kind("iss")),
+        };
+    };
+    if claims.get("iss").is_some_and(|issuer| issuer.as_str().is_none_or(str::is_empty)) {
+        return Err(kind("iss"));
+    }
+    match required(claims, "sub")? {
+        Value::String(subject) if domain.holds(subject) => Ok(()),
+        Value::String(_) => Err(TokenDenial::Issuer),
+        _ => Err(kind("sub")),
+    }
+}
+
+/// The issuer of a token whose signature is not verified yet, which chooses the keys that it must be by and nothing
+/// else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
+pub(super) fn issuer_of<'a>(
+    issuers: &'a [Arc<Issuer>],
+    claims: &Map<String, Value>,
+) -> Result<&'a Arc<Issuer>, TokenDenial> {
+    if let Some(Value::String(subject)) = claims.get("sub") {
+        let of = |issuer: &&Arc<Issuer>| {
+            issuer.spiffe.as_ref().is_some_and(|domain| domain.claims(subject))
+        };
+        if let Some(issuer) = issuers.iter().find(of) {
+            return Ok(issuer);
+        }
+    }
+    match required(claims, "iss")? {
+        Value::String(name) => issuers
+            .iter()
+            .find(|issuer| issuer.spiffe.is_none() && *issuer.issuer == **name)
+            .ok_or(TokenDenial::Issuer),
+        _ => Err(kind("iss")),
+    }
 }
 
 fn required<'a>(
@@ -84,7 +121,7 @@ fn kind(name: &'static str) -> TokenDenial {
     TokenDenial::Claims(ClaimFault::Kind(name))
 }
 
-fn check_audience(config: &TokenConfig, value: &Value) -> Result<(), TokenDenial> {
+fn check_audience(config: &Issuer, value: &Value) -> Result<(), TokenDenial> {
     let ours = |text: &str| config.audience.iter().any(|audience| audience == text);
     let found = match value {
         Value::String(text) => ours(text),

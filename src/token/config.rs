@@ -7,33 +7,16 @@ use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use super::cache::Cache;
-use super::key_options::keys;
+use super::issuer::{self, Issuer};
 use super::presentation::Presentation;
-use super::ring::KeyRing;
-use crate::clock::micros;
 use crate::config::raw::{Options, Switch, nearest, string_at};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 
-const KNOWN: [&str; 14] = [
-    "issuer",
-    "audience",
-    "secret",
-    "keys",
-    "jwks",
-    "algorithms",
-    "typ",
-    "clockTolerance",
-    "maxLifetime",
-    "from",
-    "dpop",
-    "dpopNonce",
-    "optional",
-    "cache",
-];
-const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
+/// What stands beside the issuers: it holds for all of them.
+const OF_ALL: [&str; 5] = ["from", "dpop", "dpopNonce", "optional", "cache"];
+const MAX_ISSUERS: usize = 32;
 /// No clock tolerance is longer: revocations are kept this long past a token's expiry.
 pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
-const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest `maxLifetime` that can be asked for.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const MAX_TEXT: usize = 1024;
@@ -41,13 +24,8 @@ const MAX_TEXT: usize = 1024;
 /// What a token must be to be taken. It can't be made but by [`TokenConfig::parse`].
 #[derive(Debug)]
 pub struct TokenConfig {
-    pub(super) issuer: Arc<str>,
-    pub(super) audience: Vec<String>,
-    pub(super) keys: KeyRing,
-    /// Lower case, without `application/`.
-    pub(super) typ: Option<String>,
-    pub(super) tolerance_us: u64,
-    pub(super) max_lifetime_us: u64,
+    /// At least one, each with a name of its own.
+    pub(super) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
     /// How a token may come.
     pub(super) presentation: Presentation,
@@ -56,60 +34,73 @@ pub struct TokenConfig {
 }
 
 impl TokenConfig {
-    /// Parses the option `jwt`, an object:
+    /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or `issuers`, a list of 1
+    /// to 32 such objects; and
     ///
     /// | key | what |
     /// |---|---|
-    /// | `issuer` | string, required: the exact `iss` |
-    /// | `audience` | string or list of strings, required: one of them must be in `aud` |
-    /// | `secret` | string or Buffer of at least 32, 48 or 64 bytes for HS256 (default), HS384, HS512 |
-    /// | `keys` | list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer or a JWK |
-    /// | `jwks` | a JWK set with public keys |
-    /// | `algorithms` | list: no key may have another algorithm |
-    /// | `typ` | string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt` |
-    /// | `clockTolerance` | duration up to 60 s, default 10 s |
-    /// | `maxLifetime` | duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that |
     /// | `from` | list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for, default `['header']` |
     /// | `dpop` | `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC 9449) |
     /// | `dpopNonce` | `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default false |
     /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
     /// | `optional` | whether a request without a token passes, default false |
     ///
-    /// At least one of `secret`, `keys` and `jwks` must be there.
+    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that does not say them
+    /// itself.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        let options = Options::read(path, value, &KNOWN)?;
-        let issuer = issuer(&options)?;
-        let audience = audience(&options)?;
-        let algorithms = algorithms(&options)?;
-        let keys = keys(&options, algorithms.as_deref())?;
+        let known: Vec<&str> =
+            issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();
+        let options = Options::read(path, value, &known)?;
+        let issuers = match options.list("issuers")? {
+            None => vec![Arc::new(Issuer::parse(&options, None)?)],
+            Some(items) => several(&options, items)?,
+        };
         let presentation = Presentation::parse(&options)?;
-        let tolerance = options.duration("clockTolerance", Duration::ZERO..=MAX_TOLERANCE)?;
-        let lifetime =
-            options.duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
         Ok(Self {
-            issuer,
-            audience,
-            keys,
-            typ: typ(&options)?,
-            tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
-            max_lifetime_us: micros(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME)),
+            issuers,
             cache: cache(&options)?,
             presentation,
             optional: options.bool("optional")?.unwrap_or(false),
         })
     }
 
-    /// The exact `iss` of the tokens that are taken.
-    #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.issuer
+    /// The issuers, in their order.
+    pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.iter().map(AsRef::as_ref)
     }
+}
 
-    /// The longest time between `iat` and `exp`.
-    #[must_use]
-    pub const fn max_lifetime(&self) -> Duration {
-        Duration::from_micros(self.max_lifetime_us)
+fn several(options: &Options<'_>, items: &[Value]) -> Result<Vec<Arc<Issuer>>, ConfigError> {
+    let path = options.path_of("issuers");
+    for key in issuer::OF_ONE {
+        if options.has(key) {
+            let error = ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                options.path_of(key),
+                "can't stand beside `issuers`",
+            );
+            return Err(error.suggest("write it in the issuer that it belongs to"));
+        }
     }
+    if items.is_empty() || items.len() > MAX_ISSUERS {
+        return Err(ConfigError::invalid(path, format!("must have 1 to {MAX_ISSUERS} issuers")));
+    }
+    let mut issuers: Vec<Arc<Issuer>> = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let own = Options::read(path.as_str(), item, &issuer::KNOWN)?;
+        let issuer = Issuer::parse(&own, Some(options))?;
+        if issuers.iter().any(|other| other.name() == issuer.name()) {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                own.path_of("issuer"),
+                "is there twice",
+            )
+            .suggest("give all of an issuer's keys and audiences in one place"));
+        }
+        issuers.push(Arc::new(issuer));
+    }
+    Ok(issuers)
 }
 
 fn cache(options: &Options<'_>) -> Result<Option<Cache>, ConfigError> {
@@ -139,33 +130,6 @@ pub(super) fn plain_text<'a>(path: &str, value: &'a Value) -> Result<&'a str, Co
     Ok(text)
 }
 
-fn issuer(options: &Options<'_>) -> Result<Arc<str>, ConfigError> {
-    let value = options
-        .require("issuer", "the `iss` of the tokens to take, such as 'https://id.example.com'")?;
-    plain_text(&options.path_of("issuer"), value).map(Arc::from)
-}
-
-fn audience(options: &Options<'_>) -> Result<Vec<String>, ConfigError> {
-    let value = options.require("audience", "the `aud` that names this API, such as 'my-api'")?;
-    let path = options.path_of("audience");
-    let Some(items) = value.as_array() else {
-        return Ok(vec![plain_text(&path, value)?.to_owned()]);
-    };
-    let mut audience: Vec<String> = Vec::new();
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("{path}[{i}]");
-        let text = plain_text(&path, item)?;
-        if audience.iter().any(|other| other == text) {
-            return Err(ConfigError::invalid(path, "is there twice"));
-        }
-        audience.push(text.to_owned());
-    }
-    if audience.is_empty() {
-        return Err(ConfigError::invalid(path, "must name at least one audience"));
-    }
-    Ok(audience)
-}
-
 pub(super) fn algorithm_at(path: &str, value: &Value) -> Result<Algorithm, ConfigError> {
     let name = string_at(path, value)?;
     if let Some(algorithm) = Algorithm::from_name(name) {
@@ -183,29 +147,6 @@ pub(super) fn algorithm_at(path: &str, value: &Value) -> Result<Algorithm, Confi
         Some(name) => error.suggest(format!("did you mean '{name}'?")),
         None => error,
     })
-}
-
-fn algorithms(options: &Options<'_>) -> Result<Option<Vec<Algorithm>>, ConfigError> {
-    let Some(items) = options.list("algorithms")? else { return Ok(None) };
-    let path = options.path_of("algorithms");
-    if items.is_empty() {
-        return Err(ConfigError::invalid(path, "must name at least one algorithm"));
-    }
-    let at = |(i, item)| algorithm_at(&format!("{path}[{i}]"), item);
-    items.iter().enumerate().map(at).collect::<Result<_, _>>().map(Some)
-}
-
-fn typ(options: &Options<'_>) -> Result<Option<String>, ConfigError> {
-    let Some(value) = options.get("typ") else { return Ok(None) };
-    let path = options.path_of("typ");
-    let text = plain_text(&path, value)?;
-    let media = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-/".contains(&byte);
-    if !text.bytes().all(media) || bare_typ(text).is_empty() {
-        return Err(
-            ConfigError::invalid(path, "must be a media type").suggest("write 'at+jwt' or 'JWT'")
-        );
-    }
-    Ok(Some(bare_typ(text).to_ascii_lowercase()))
 }
 
 /// A `typ` without the `application/` that RFC 7515 section 4.1.9 says may be left out.

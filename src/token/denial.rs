@@ -39,6 +39,8 @@ pub enum TokenDenial {
     Lifetime,
     /// It was revoked.
     Revoked,
+    /// Its issuer has given no keys yet, or none for too long: nobody can say whether it is good.
+    KeysUnavailable,
     /// More than one token came: in the header and in a cookie, say, or in two cookies of one name.
     Ambiguous,
     /// It is bound to a key, and nothing shows that its bearer has that.
@@ -90,6 +92,10 @@ impl TokenDenial {
     pub fn to_refusal_by(&self, scheme: Scheme) -> Refusal {
         let (status, code, error) = self.row();
         let detail = self.detail();
+        if status == 503 {
+            // No challenge: another token would not help, and a client must not throw this one away.
+            return Refusal::new(status, code, detail).header("Retry-After", "1");
+        }
         let scheme = match self {
             Self::Bound | Self::Unbound | Self::Proof(_) | Self::Replayed | Self::Nonce => {
                 Scheme::Dpop
@@ -121,6 +127,7 @@ impl TokenDenial {
             Self::Type => (401, "token_type", INVALID),
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
+            Self::KeysUnavailable => (503, "issuer_unavailable", None),
             Self::Ambiguous => (400, "token_ambiguous", Some("invalid_request")),
             Self::Bound | Self::Certificate => (401, "token_bound", INVALID),
             Self::Unbound => (401, "token_unbound", INVALID),
@@ -145,6 +152,7 @@ impl TokenDenial {
             Self::Type => "the token is of another type",
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
+            Self::KeysUnavailable => "the keys of the token's issuer are not known at the moment",
             Self::Ambiguous => "send one token in one place",
             Self::Bound => "the token is bound to a key of its bearer, which nothing proves here",
             Self::Certificate => "the token is bound to another client certificate than this",

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::config::TokenConfig;
+use super::issuer::Issuer;
 use super::reader::MAX_TOKEN_BYTES;
 use super::{claims, json};
 use crate::clock::Now;
@@ -75,14 +76,22 @@ pub enum IssueError {
 /// Issues tokens with the newest usable key. Cheap to clone; one may be used by many threads.
 #[derive(Debug, Clone)]
 pub struct Signer {
-    config: Arc<TokenConfig>,
+    config: Arc<Issuer>,
 }
 
 impl Signer {
-    /// A signer with the keys of `config`, or `None` where none of them can sign.
+    /// A signer with the keys of the first issuer of `config` that has one to sign with, or `None` where none has.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "as `Verifier::new` takes it")]
     pub fn new(config: Arc<TokenConfig>) -> Option<Self> {
-        config.keys.can_sign().then_some(Self { config })
+        let issuer = config.issuers.iter().find(|issuer| issuer.keys.can_sign())?;
+        Some(Self { config: Arc::clone(issuer) })
+    }
+
+    /// As whom it signs.
+    #[must_use]
+    pub fn issuer(&self) -> &Issuer {
+        &self.config
     }
 
     /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here.

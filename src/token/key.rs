@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{EcdsaKeyPair, ParsedPublicKey, RsaPublicKeyComponents};
@@ -33,6 +34,8 @@ pub(super) struct Key {
     verifying: Verifying,
     signing: Option<Signing>,
     public: Option<PublicPart>,
+    /// Set once, when its issuer no longer publishes it.
+    withdrawn: AtomicBool,
 }
 
 enum Verifying {
@@ -143,6 +146,7 @@ impl Key {
             verifying,
             signing,
             public,
+            withdrawn: AtomicBool::new(false),
         };
         // What this key signs it must also verify, or a broken pair would only be seen by the first user.
         if key.can_sign() {
@@ -186,9 +190,24 @@ impl Key {
         }
     }
 
-    /// Whether the key may be used at this second.
+    /// Whether the key may be used at this second: it was not withdrawn, and this is its time.
     pub(super) fn usable_at(&self, seconds: u64) -> bool {
-        self.not_before <= seconds && seconds < self.not_after
+        self.not_before <= seconds
+            && seconds < self.not_after
+            && !self.withdrawn.load(Ordering::Acquire)
+    }
+
+    /// Ends the key for good. Tokens that were verified with it before are judged anew.
+    pub(super) fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+
+    /// Whether `other` is this very key: the same name, algorithm, time and numbers. Secrets are never the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.kid == other.kid
+            && self.algorithm == other.algorithm
+            && (self.not_before, self.not_after) == (other.not_before, other.not_after)
+            && self.same_public(other)
     }
 
     /// Whether both are the same public key, whatever they are used for.

@@ -1,5 +1,6 @@
 //! Keys as the options give them: a secret, a list of keys, a JWK set.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -16,6 +17,7 @@ use crate::error::{ConfigCode, ConfigError};
 pub(super) fn keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
+    set: SetOf,
 ) -> Result<KeyRing, ConfigError> {
     let mut keys = Vec::new();
     if let Some(value) = options.get("secret") {
@@ -31,13 +33,13 @@ pub(super) fn keys(
         }
     }
     if let Some(value) = options.get("jwks") {
-        keys.extend(jwk_set(&options.path_of("jwks"), value, allowed, SetOf::Public)?);
+        keys.extend(jwk_set(&options.path_of("jwks"), value, allowed, set)?);
     }
     if keys.is_empty() {
         return Err(ConfigError::new(
             ConfigCode::MissingOption,
             options.path(),
-            "must have a key: `secret`, `keys` or `jwks`",
+            "must have a key: `secret`, `keys`, `jwks` or `discovery`",
         ));
     }
     KeyRing::new(keys)
@@ -78,7 +80,7 @@ fn key_input(path: &str, value: &Value, allowed: Option<&[Algorithm]>) -> Result
         return Err(ConfigError::new(
             ConfigCode::ConflictingOptions,
             options.path_of("alg"),
-            "is not in `jwt.algorithms`",
+            "is not in `algorithms`",
         ));
     }
     let value = options.require("key", "PEM text, a Buffer or a JWK object")?;
@@ -132,6 +134,8 @@ fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str
 pub(super) enum SetOf {
     /// Published by an issuer: secrets in it would be known to all.
     Public,
+    /// A SPIFFE bundle: as public, and only the keys for JWT-SVIDs count, each of which has a `kid`.
+    Bundle,
     /// Of an outside test suite: all secrets or all public, and its secrets may be guessable.
     Vectors,
 }
@@ -144,13 +148,11 @@ pub(super) fn jwk_set(
     allowed: Option<&[Algorithm]>,
     of: SetOf,
 ) -> Result<Vec<(String, Key)>, ConfigError> {
-    if value.is_string() {
-        return Err(ConfigError::invalid(path, "can't be fetched by URL yet")
-            .suggest("give the JWK set itself: { keys: [...] }"));
-    }
     let Some(items) = value.get("keys").and_then(Value::as_array) else {
         return Err(ConfigError::invalid(path, "must be a JWK set: an object with a list `keys`"));
     };
+    let vectors = of == SetOf::Vectors
+        && items.iter().all(|item| item.get("kty").is_some_and(|kty| kty == "oct"));
     let mut keys = Vec::new();
     for (i, item) in items.iter().enumerate() {
         let path = format!("{path}.keys[{i}]");
@@ -160,35 +162,13 @@ pub(super) fn jwk_set(
                 format!("must be a JWK object, not {}", describe(item)),
             ));
         };
-        if is_for_encryption(jwk) {
-            continue;
-        }
-        let secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
-        if secret
-            && (of == SetOf::Public
-                || !items.iter().all(|item| item.get("kty").is_some_and(|kty| kty == "oct")))
-        {
+        if jwk.get("kty").is_some_and(|kty| kty == "oct") && !vectors && !is_for_encryption(jwk) {
             return Err(invalid_key(&path, "is a secret, and a JWK set is public")
                 .suggest("give it as `jwt.secret`"));
         }
-        let mut fits = jwk::algorithms(&path, jwk)?;
-        fits.retain(|algorithm| allowed.is_none_or(|allowed| allowed.contains(algorithm)));
-        let algorithm = match fits.as_slice() {
-            [] => continue,
-            [one] | [one @ Algorithm::EdDsa, ..] => *one,
-            _ => {
-                return Err(invalid_key(&path, "has no alg, and several would fit").suggest(
-                    "name the one that the issuer signs with, such as `algorithms: ['RS256']`",
-                ));
-            }
-        };
-        let material = jwk::read(&path, jwk, algorithm)?;
-        let mut key = match of {
-            SetOf::Public => Key::new(&path, material, algorithm)?,
-            SetOf::Vectors => Key::however_guessable(&path, material, algorithm)?,
-        };
-        key.kid = jwk_kid(&path, jwk)?.map(Arc::from);
-        keys.push((path, key));
+        if let Some(key) = set_member(&path, jwk, allowed, of)? {
+            keys.push((path, key));
+        }
     }
     if keys.is_empty() {
         return Err(ConfigError::invalid(
@@ -197,6 +177,47 @@ pub(super) fn jwk_set(
         ));
     }
     Ok(keys)
+}
+
+/// One key of a set; `None` where it is for something else.
+pub(super) fn set_member(
+    path: &str,
+    jwk: &Map<String, Value>,
+    allowed: Option<&[Algorithm]>,
+    of: SetOf,
+) -> Result<Option<Key>, ConfigError> {
+    let mut jwk = Cow::Borrowed(jwk);
+    if of == SetOf::Bundle {
+        // SPIFFE Trust Domain and Bundle, section 4.2.2: what is for another kind of SVID is not looked at.
+        if jwk.get("use").is_none_or(|used| used != "jwt-svid") {
+            return Ok(None);
+        }
+        jwk.to_mut().remove("use");
+        if !jwk.contains_key("kid") {
+            return Err(invalid_key(path, "must have a kid, as it is for JWT-SVIDs"));
+        }
+    }
+    if is_for_encryption(&jwk) {
+        return Ok(None);
+    }
+    let mut fits = jwk::algorithms(path, &jwk)?;
+    fits.retain(|algorithm| allowed.is_none_or(|allowed| allowed.contains(algorithm)));
+    let algorithm = match fits.as_slice() {
+        [] => return Ok(None),
+        [one] | [one @ Algorithm::EdDsa, ..] => *one,
+        _ => {
+            return Err(invalid_key(path, "has no alg, and several would fit").suggest(
+                "name the one that the issuer signs with, such as `algorithms: ['RS256']`",
+            ));
+        }
+    };
+    let material = jwk::read(path, &jwk, algorithm)?;
+    let mut key = match of {
+        SetOf::Public | SetOf::Bundle => Key::new(path, material, algorithm)?,
+        SetOf::Vectors => Key::however_guessable(path, material, algorithm)?,
+    };
+    key.kid = jwk_kid(path, &jwk)?.map(Arc::from);
+    Ok(Some(key))
 }
 
 fn is_for_encryption(jwk: &Map<String, Value>) -> bool {

@@ -6,8 +6,9 @@
 //! a guesser finds. Sources: RFC 7515, 7517, 7518, 7519, RFC 8725 (Best Current Practices) and its successor in
 //! draft, RFC 6750 for what the client is told, RFC 9068 for `at+jwt`.
 //!
-//! The way of a token: [`bearer`] takes it out of the header; `reader` takes it apart and reads its header;
-//! `ring` finds the one key; the signature is verified; only then are the claims read (`json`) and judged (`claims`).
+//! The way of a token: [`bearer`] takes it out of the header; `reader` takes it apart and reads its header; where there
+//! are several issuers, its `iss` chooses one of them; `ring` finds the one key, which `remote` may have to fetch; the
+//! signature is verified; only then are the claims read (`json`) and judged (`claims`).
 //!
 //! # What the crate `jsonwebtoken` does here, and what it does not
 //!
@@ -38,6 +39,7 @@ mod demands;
 mod denial;
 mod fuzz;
 mod issue;
+mod issuer;
 mod json;
 mod jwk;
 mod key;
@@ -45,7 +47,9 @@ mod key_options;
 mod material;
 mod presentation;
 mod reader;
+mod remote;
 mod ring;
+mod spiffe;
 mod strength;
 #[cfg(test)]
 mod tests;
@@ -58,6 +62,8 @@ pub use demands::{Demands, Unmet};
 pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
+pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, bearer, credentials};
-pub use verify::{Fingerprint, Revocable, Verified, Verifier};
+pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};

@@ -1,16 +1,90 @@
-//! The keys of a guard, and which of them a token is to be verified with.
+//! The keys of an issuer, and which of them a token is to be verified with.
+//!
+//! A key is alive from its `notBefore` until its `notAfter`, as long as its issuer publishes it. Whoever keeps a key
+//! for later, as the cache of verified tokens does, asks [`Key::usable_at`] again: a key that was withdrawn says so
+//! itself, whatever ring it was in.
+
+use std::sync::Arc;
 
 use super::denial::TokenDenial;
 use super::key::Key;
 use super::reader::Header;
+use super::remote::RemoteKeys;
+use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 
-const MAX_KEYS: usize = 100;
+/// No issuer has more keys.
+pub(super) const MAX_KEYS: usize = 100;
+
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+pub(super) enum Keys {
+    /// In the options: these and no others.
+    Fixed(KeyRing),
+    /// At a URL.
+    Remote(Arc<RemoteKeys>),
+}
+
+/// Why there is no key for a token.
+#[derive(Debug)]
+pub(super) enum Unchosen {
+    /// There is none.
+    Denied(TokenDenial),
+    /// Its issuer is being asked, and may know it.
+    Ask(Arc<RemoteKeys>),
+}
+
+impl Keys {
+    /// The one key that a token with this header may be signed with, now. Where `may_ask`, the answer may be to wait
+    /// for the issuer.
+    pub(super) fn choose(
+        &self,
+        header: &Header,
+        now: Now,
+        may_ask: bool,
+    ) -> Result<Arc<Key>, Unchosen> {
+        match self {
+            Self::Fixed(ring) => {
+                ring.choose(header, now.unix_seconds()).cloned().map_err(Unchosen::Denied)
+            }
+            Self::Remote(remote) => remote.choose(header, now, may_ask),
+        }
+    }
+
+    /// Whether keys that were chosen before may still be relied on: not where their issuer has been away for too long.
+    pub(super) fn are_current(&self, now: Now) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Remote(remote) => remote.is_usable(now),
+        }
+    }
+
+    /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
+    pub(super) fn signing(&self, seconds: u64) -> Option<&Key> {
+        self.fixed()?.signing(seconds)
+    }
+
+    pub(super) fn can_sign(&self) -> bool {
+        self.fixed().is_some_and(KeyRing::can_sign)
+    }
+
+    /// The keys of the options.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.fixed().into_iter().flat_map(KeyRing::iter)
+    }
+
+    fn fixed(&self) -> Option<&KeyRing> {
+        match self {
+            Self::Fixed(ring) => Some(ring),
+            Self::Remote(_) => None,
+        }
+    }
+}
 
 /// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the same.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct KeyRing {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 impl KeyRing {
@@ -41,14 +115,14 @@ impl KeyRing {
                 }
             }
         }
-        Ok(Self { keys: keys.into_iter().map(|(_, key)| key).collect() })
+        Ok(Self { keys: keys.into_iter().map(|(_, key)| Arc::new(key)).collect() })
     }
 
     /// The one key that a token with this header may be signed with, at this second.
     ///
     /// The `kid` chooses; the `alg` only has to agree. A token without `kid` belongs to the key without one, or to
     /// the only key there is.
-    pub(super) fn choose(&self, header: &Header, seconds: u64) -> Result<&Key, TokenDenial> {
+    pub(super) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, TokenDenial> {
         if !self.keys.iter().any(|key| key.algorithm.name() == header.alg) {
             return Err(TokenDenial::Algorithm);
         }
@@ -63,16 +137,48 @@ impl KeyRing {
 
     /// The key that new tokens are signed with at this second: a private key before a secret, the newest first.
     pub(super) fn signing(&self, seconds: u64) -> Option<&Key> {
-        let usable = self.keys.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
+        let usable = self.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
         // `max_by_key` takes the last of equals, so the list is turned for the first one to win.
         usable.rev().max_by_key(|key| (key.public_jwk().is_some(), key.not_before))
     }
 
     pub(super) fn can_sign(&self) -> bool {
-        self.keys.iter().any(Key::can_sign)
+        self.iter().any(Key::can_sign)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter()
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Key> {
+        self.keys.iter().map(AsRef::as_ref)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether a token with this `kid` may be signed with one of the keys.
+    pub(super) fn knows(&self, kid: &str) -> bool {
+        match self.keys.as_slice() {
+            [only] if only.kid.is_none() => true,
+            keys => keys.iter().any(|key| key.kid.as_deref() == Some(kid)),
+        }
+    }
+
+    /// This ring in the place of `old`: a key that is in both stays the very same, so that what was verified with it
+    /// stays known.
+    pub(super) fn in_place_of(mut self, old: &Self) -> Self {
+        for key in &mut self.keys {
+            if let Some(same) = old.keys.iter().find(|known| known.is(key)) {
+                *key = Arc::clone(same);
+            }
+        }
+        self
+    }
+
+    /// Ends the keys that are not in `new`.
+    pub(super) fn withdraw_for(&self, new: &Self) {
+        for key in &self.keys {
+            if !new.keys.iter().any(|kept| Arc::ptr_eq(kept, key)) {
+                key.withdraw();
+            }
+        }
     }
 }

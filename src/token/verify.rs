@@ -12,9 +12,12 @@ use super::cache::Entry;
 use super::claims::{self, Times};
 use super::config::{TokenConfig, bare_typ};
 use super::denial::TokenDenial;
+use super::issuer::Issuer;
 use super::key::Key;
 use super::presentation::Presentation;
 use super::reader::Compact;
+use super::remote::RemoteKeys;
+use super::ring::Unchosen;
 use crate::clock::Now;
 
 /// What a token is revoked by: 128 bits that stand for it.
@@ -68,7 +71,7 @@ pub struct Verified {
     pub claims: Map<String, Value>,
     /// The claims as the token has them: strict JSON that `JSON.parse` reads to the same thing.
     pub claims_json: String,
-    /// `iss`.
+    /// The issuer as configured: its `iss`, or its SPIFFE trust domain.
     pub issuer: Arc<str>,
     /// `sub`.
     pub subject: Option<String>,
@@ -91,12 +94,49 @@ pub struct Verified {
 }
 
 /// What [`Verifier::revocable`] found: enough to revoke a token, whether it has expired or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocable {
     /// What to revoke.
     pub fingerprint: Fingerprint,
     /// `exp` in seconds, rounded up; `None` where only the `jti` was given.
     pub expires_at: Option<u64>,
+    /// Whose token it is; `None` where only the `jti` was given.
+    pub issuer: Option<Arc<str>>,
+}
+
+/// Why there is no identity for a token.
+#[derive(Debug)]
+pub enum Unverified {
+    /// It is refused.
+    Denied(TokenDenial),
+    /// It may be good: its issuer is being asked for its keys.
+    Ask(Arc<RemoteKeys>),
+}
+
+impl Unverified {
+    /// Why it is refused by those who don't wait.
+    #[must_use]
+    pub fn denial(self) -> TokenDenial {
+        match self {
+            Self::Denied(denial) => denial,
+            Self::Ask(_) => TokenDenial::KeysUnavailable,
+        }
+    }
+}
+
+impl From<TokenDenial> for Unverified {
+    fn from(denial: TokenDenial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Unchosen> for Unverified {
+    fn from(unchosen: Unchosen) -> Self {
+        match unchosen {
+            Unchosen::Denied(denial) => Self::Denied(denial),
+            Unchosen::Ask(remote) => Self::Ask(remote),
+        }
+    }
 }
 
 /// Verifies tokens. Cheap to clone; one may be used by many threads.
@@ -112,42 +152,65 @@ impl Verifier {
         Self { config }
     }
 
+    /// The issuers whose tokens are taken, in their order.
+    pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.config.issuers()
+    }
+
     /// How a token may come.
     #[must_use]
     pub fn presentation(&self) -> &Presentation {
         &self.config.presentation
     }
 
-    /// How far other clocks may be off, in microseconds.
+    /// How far other clocks may be off, in microseconds, as the options say for the issuer of this token.
     #[must_use]
-    pub fn tolerance_us(&self) -> u64 {
-        self.config.tolerance_us
+    pub fn tolerance_us(&self, verified: &Verified) -> u64 {
+        let issuers = &self.config.issuers;
+        let of = issuers.iter().find(|issuer| issuer.issuer == verified.issuer);
+        of.map_or(0, |issuer| issuer.tolerance_us)
     }
 
-    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused.
+    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused, by the keys
+    /// that are known now.
     ///
     /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound to a key or a certificate
     /// is refused, since nothing is here that shows it: see [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
-        let verified = self.verify_bound(token, now)?;
-        if verified.confirmation.is_some() { Err(TokenDenial::Bound) } else { Ok(verified) }
+        self.verify_bound(token, now).and_then(unbound)
     }
 
     /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check [`Verified::confirmation`].
     pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
-        if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token)) {
-            let (from, until) = known.key_life;
-            if !(from..until).contains(&now.unix_seconds()) {
-                return Err(TokenDenial::Key);
-            }
-            claims::check_time(&self.config, &known.times, now)?;
-            return Ok(known.verified);
+        self.judge(token, now, false).map_err(Unverified::denial)
+    }
+
+    /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for this token, it says so:
+    /// wait for it with [`RemoteKeys::wait`], and come back.
+    pub fn attempt(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
+        Ok(unbound(self.attempt_bound(token, now)?)?)
+    }
+
+    /// [`Self::attempt`] as [`Self::verify_bound`] is to [`Self::verify`].
+    pub fn attempt_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
+        self.judge(token, now, true)
+    }
+
+    fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, Unverified> {
+        if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
+            // A key that has ended may have a successor of the same name; then the token is judged anew.
+            && known.key.usable_at(now.unix_seconds())
+            && known.issuer.keys.are_current(now)
+        {
+            claims::check_time(&known.issuer, &known.times, now)?;
+            return Ok(Arc::clone(&known.verified));
         }
-        let (verified, times, key_life) = self.verify_at_any_time(token, now)?;
-        claims::check_time(&self.config, &times, now)?;
-        let verified = Arc::new(verified);
+        let found = self.verify_at_any_time(token, now, may_ask)?;
+        claims::check_time(&found.issuer, &found.times, now)?;
+        let verified = Arc::new(found.verified);
         if let Some(cache) = &self.config.cache {
-            cache.put(Entry::new(token, Arc::clone(&verified), times, key_life));
+            let known = Arc::clone(&verified);
+            cache.put(Entry::new(token, known, found.times, found.key, found.issuer));
         }
         Ok(verified)
     }
@@ -161,76 +224,107 @@ impl Verifier {
         if looks_like_token(token_or_jti) {
             self.revocable_token(token_or_jti, now)
         } else {
-            Ok(Revocable { fingerprint: Fingerprint::of_jti(token_or_jti), expires_at: None })
+            let fingerprint = Fingerprint::of_jti(token_or_jti);
+            Ok(Revocable { fingerprint, expires_at: None, issuer: None })
         }
     }
 
     /// As [`Self::revocable`], where it must be a token.
     pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenDenial> {
-        let (verified, ..) = self.verify_at_any_time(token, now)?;
-        Ok(Revocable { fingerprint: verified.fingerprint, expires_at: Some(verified.expires_at) })
+        let found = self.verify_at_any_time(token, now, false).map_err(Unverified::denial)?;
+        Ok(Revocable {
+            fingerprint: found.verified.fingerprint,
+            expires_at: Some(found.verified.expires_at),
+            issuer: Some(found.verified.issuer),
+        })
     }
 
-    /// The token, its times, and the seconds in which its key may be used.
     fn verify_at_any_time(
         &self,
         token: &str,
         now: Now,
-    ) -> Result<(Verified, Times, (u64, u64)), TokenDenial> {
+        may_ask: bool,
+    ) -> Result<Judged, Unverified> {
         let compact = Compact::read(token)?;
-        let key = self.config.keys.choose(&compact.header, now.unix_seconds())?;
-        // The payload is not even decoded before this: who has no key can't feed the claims reader.
+        // Where there is but one issuer, the payload is not even decoded before the signature is good: who has no key
+        // can't feed the claims reader. Where there are several, one must be chosen.
+        let (issuer, read) = match self.config.issuers.as_slice() {
+            [only] => (only, None),
+            several => {
+                let read = compact.claims()?;
+                (claims::issuer_of(several, &read.0)?, Some(read))
+            }
+        };
+        let key = issuer.keys.choose(&compact.header, now, may_ask)?;
         if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
-            return Err(TokenDenial::Signature);
+            return Err(TokenDenial::Signature.into());
         }
-        self.check_typ(compact.header.typ.as_deref())?;
-        let (claims, claims_json) = compact.claims()?;
-        let times = claims::check(&self.config, &claims)?;
+        check_typ(issuer, compact.header.typ.as_deref())?;
+        let (claims, claims_json) = match read {
+            Some(read) => read,
+            None => compact.claims()?,
+        };
+        let times = claims::check(issuer, &claims)?;
         let confirmation = claims::confirmation(&claims)?;
-        let mut verified = self.identity(claims, claims_json, times, key, compact.signing_input);
+        let mut verified =
+            identity(issuer, claims, claims_json, times, &key, compact.signing_input);
         verified.confirmation = confirmation;
-        Ok((verified, times, (key.not_before, key.not_after)))
+        Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
     }
+}
 
-    fn identity(
-        &self,
-        claims: Map<String, Value>,
-        claims_json: String,
-        times: Times,
-        key: &Key,
-        signing_input: &str,
-    ) -> Verified {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        let (subject, id, session) = (text("sub"), text("jti"), text("sid"));
-        let fingerprint = match &id {
-            Some(jti) => Fingerprint::of_jti(jti),
-            None => Fingerprint::of_signing_input(signing_input),
-        };
-        Verified {
-            issuer: Arc::clone(&self.config.issuer),
-            subject,
-            id,
-            session,
-            issued_at: times.issued / 1_000_000,
-            expires_at: times.expires.div_ceil(1_000_000),
-            key_id: key.kid.clone(),
-            alg: key.algorithm,
-            fingerprint,
-            confirmation: None,
-            claims,
-            claims_json,
-        }
-    }
+/// A token that is bound needs more than itself.
+fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenDenial> {
+    if verified.confirmation.is_some() { Err(TokenDenial::Bound) } else { Ok(verified) }
+}
 
-    fn check_typ(&self, typ: Option<&str>) -> Result<(), TokenDenial> {
-        let typ = typ.map(bare_typ);
-        let is = |wanted: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(wanted));
-        let fits = match &self.config.typ {
-            Some(wanted) => is(wanted),
-            None => typ.is_none() || is("JWT") || is("at+jwt"),
-        };
-        if fits { Ok(()) } else { Err(TokenDenial::Type) }
+/// A token whose signature and claims are good, and what has to be asked again.
+struct Judged {
+    verified: Verified,
+    times: Times,
+    key: Arc<Key>,
+    issuer: Arc<Issuer>,
+}
+
+fn identity(
+    issuer: &Issuer,
+    claims: Map<String, Value>,
+    claims_json: String,
+    times: Times,
+    key: &Key,
+    signing_input: &str,
+) -> Verified {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (subject, id, session) = (text("sub"), text("jti"), text("sid"));
+    let fingerprint = match &id {
+        Some(jti) => Fingerprint::of_jti(jti),
+        None => Fingerprint::of_signing_input(signing_input),
+    };
+    Verified {
+        issuer: Arc::clone(&issuer.issuer),
+        subject,
+        id,
+        session,
+        issued_at: times.issued / 1_000_000,
+        expires_at: times.expires.div_ceil(1_000_000),
+        key_id: key.kid.clone(),
+        alg: key.algorithm,
+        fingerprint,
+        confirmation: None,
+        claims,
+        claims_json,
     }
+}
+
+fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenDenial> {
+    let typ = typ.map(bare_typ);
+    let is = |wanted: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(wanted));
+    let fits = match (&issuer.typ, &issuer.spiffe) {
+        (Some(wanted), _) => is(wanted),
+        (None, Some(_)) => typ.is_none() || is("JWT") || is("JOSE"),
+        (None, None) => typ.is_none() || is("JWT") || is("at+jwt"),
+    };
+    if fits { Ok(()) } else { Err(TokenDenial::Type) }
 }
 
 /// Three segments, of which the first starts as the base64url of `{"` or `{` with whitespace does.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::token::cache::{Cache, Entry};
+use crate::token::reader::Compact;
 
 fn guard(more: &Value) -> (Verifier, Signer) {
     let config = Arc::new(TokenConfig::parse("jwt", &options(more)).unwrap());
@@ -35,6 +36,34 @@ fn a_known_token_dies_with_its_key() {
 }
 
 #[test]
+fn a_key_whose_time_is_to_come_verifies_nothing_and_signs_nothing_before() {
+    let of = |kid: &str, pair: &str, more: Value| {
+        let mut key = json!({ "kid": kid, "alg": "ES256", "key": key(pair, "privatePem") });
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        key
+    };
+    let mut old = of("old", "p256", json!({ "notAfter": NOW_S + 120 }));
+    let mut new = of("new", "p384", json!({ "notBefore": NOW_S + 60 }));
+    new["alg"] = json!("ES384");
+    let (verifier, signer) = guard(&json!({ "keys": [old.clone(), new.clone()] }));
+    let by = |s: u64| signer.issue(Map::new(), IssueOptions::default(), at(s)).unwrap().token;
+    let (by_old, by_new) = (by(NOW_S), by(NOW_S + 60));
+    let kid = |token: &str| verifier.verify(token, at(NOW_S + 60)).unwrap().key_id.clone().unwrap();
+    assert_eq!((&*kid(&by_old), &*kid(&by_new)), ("old", "new"));
+    // Both are known now, and each key's time counts all the same.
+    assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenDenial::Key);
+    assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenDenial::Key);
+    assert!(verifier.verify(&by_new, at(NOW_S + 120)).is_ok());
+
+    // Without names nobody could say which of them is meant.
+    for key in [&mut old, &mut new] {
+        key.as_object_mut().unwrap().remove("kid");
+    }
+    let error = TokenConfig::parse("jwt", &options(&json!({ "keys": [old, new] }))).unwrap_err();
+    assert!(error.to_string().contains("must have a kid"), "{error}");
+}
+
+#[test]
 fn a_token_that_differs_from_a_known_one_in_one_character_is_not_known() {
     let (verifier, signer) = guard(&json!({ "secret": secret() }));
     let token = issue(&signer, "ada");
@@ -59,8 +88,12 @@ fn the_cache_keeps_to_its_size_and_can_be_switched_off() {
     let known = first;
     let cache = Cache::new(64 << 10);
     let times = crate::token::claims::Times { issued: 0, expires: 0, not_before: None };
+    let issuer = Arc::clone(&config(&json!({ "secret": secret() })).issuers[0]);
+    let header = Compact::read(&token).unwrap().header;
+    let key = issuer.keys.choose(&header, now(), false).unwrap();
     for i in 0..2_000 {
-        cache.put(Entry::new(&format!("token {i}"), Arc::clone(&known), times, (0, u64::MAX)));
+        let (token, known) = (format!("token {i}"), Arc::clone(&known));
+        cache.put(Entry::new(&token, known, times, Arc::clone(&key), Arc::clone(&issuer)));
         assert!(cache.bytes() <= 64 << 10);
     }
     assert!(cache.get("token 1999").is_some());

@@ -151,7 +151,11 @@ fn an_expired_token_can_still_be_revoked_and_a_forged_one_can_not() {
     let revocable = verifier.revocable(&token, later).unwrap();
     assert_eq!(
         revocable,
-        Revocable { fingerprint: Fingerprint::of_jti("a1"), expires_at: Some(NOW_S + 900) }
+        Revocable {
+            fingerprint: Fingerprint::of_jti("a1"),
+            expires_at: Some(NOW_S + 900),
+            issuer: Some(Arc::from(ISSUER)),
+        }
     );
     assert_eq!(verifier.revocable(&format!("{token}A"), now()).err(), Some(TokenDenial::Signature));
     assert_eq!(verifier.revocable("a1", now()).unwrap().fingerprint, Fingerprint::of_jti("a1"));

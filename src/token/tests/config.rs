@@ -104,7 +104,7 @@ fn an_error_names_the_path_and_the_code() {
             ConfigCode::InvalidOption,
             "jwt.optional",
         ),
-        (json!({ "jwks": "https://id.example/jwks.json" }), ConfigCode::InvalidOption, "jwt.jwks"),
+        (json!({ "jwks": "http://id.example/jwks.json" }), ConfigCode::InvalidOption, "jwt.jwks"),
         (json!({ "jwks": {} }), ConfigCode::InvalidOption, "jwt.jwks"),
         (json!({ "jwks": { "keys": [] } }), ConfigCode::InvalidOption, "jwt.jwks"),
         (

@@ -11,7 +11,9 @@ mod claims;
 mod config;
 mod demands;
 mod issue;
+mod issuers;
 mod presentation;
+mod remote;
 mod rfc;
 
 use std::sync::{Arc, OnceLock};

@@ -1,0 +1,125 @@
+'use strict'
+
+// Fetches the keys that issuers publish. The core says when, where and what of it is good (src/token/remote); here is
+// what only Node can do: the request itself, with the proxies and authorities of the application.
+
+const { AsyncResource } = require('node:async_hooks')
+const native = require('../native.js')
+const { unwrap, warn } = require('./errors.js')
+const { onFlush } = require('./store.js')
+
+/** How long an issuer may take for its whole answer. */
+const TIMEOUT_MS = 5000
+const MAX_BYTES = 256 * 1024
+
+// By guard, what looks whether something is to be fetched.
+const looks = new Map()
+onFlush(() => {
+  for (const look of looks.values()) look()
+})
+
+/** Fetches the keys of a guard's issuers as long as it is open. Nothing of it holds the process open but a fetch itself. */
+function followIssuers(handle) {
+  // By its controller, every fetch that is on its way.
+  const running = new Set()
+  let stopped = false
+  // Not in the context of the request that happens to be there when a timer is set.
+  const context = new AsyncResource('KEEPSTONE_ISSUERS', { requireManualDestroy: false })
+  let timer
+  const look = () => context.runInAsyncScope(lookNow)
+  looks.set(handle, look)
+  look()
+  return stop
+
+  function lookNow() {
+    clearTimeout(timer)
+    if (stopped) return
+    const due = asked(native.keysDue, handle)
+    if (due === undefined) return
+    for (const notice of due.notices) warn(notice.code, notice.message)
+    for (const wanted of due.fetch) void carryOut(wanted)
+    if (due.in === null) return
+    timer = setTimeout(look, due.in)
+    timer.unref()
+  }
+
+  async function carryOut({ issuer, number, url, headers }) {
+    const controller = new AbortController()
+    running.add(controller)
+    const late = setTimeout(() => controller.abort(new TooLate()), TIMEOUT_MS)
+    late.unref()
+    let tell
+    try {
+      const { head, body } = await get(url, headers, controller.signal)
+      tell = () => asked(native.keysFetched, handle, issuer, number, JSON.stringify(head), body)
+    } catch (error) {
+      tell = () => asked(native.keysFailed, handle, issuer, number, kindOf(error))
+    }
+    clearTimeout(late)
+    running.delete(controller)
+    if (stopped) return
+    const notice = tell()
+    if (notice != null) warn(notice.code, notice.message)
+    look()
+  }
+
+  // A guard that is closed, or was collected, has nothing more to say.
+  function asked(fn, ...args) {
+    try {
+      return unwrap(fn(...args))
+    } catch {
+      stop()
+      return undefined
+    }
+  }
+
+  function stop() {
+    stopped = true
+    looks.delete(handle)
+    clearTimeout(timer)
+    for (const controller of running) controller.abort()
+  }
+}
+
+async function get(url, headers, signal) {
+  const response = await fetch(url, { headers, signal, redirect: 'error', credentials: 'omit', referrerPolicy: 'no-referrer' })
+  const field = (name) => response.headers.get(name) ?? undefined
+  const head = {
+    status: response.status,
+    etag: field('etag'),
+    lastModified: field('last-modified'),
+    cacheControl: field('cache-control'),
+    age: field('age')
+  }
+  if (response.status !== 200) {
+    await response.body?.cancel()
+    return { head, body: Buffer.alloc(0) }
+  }
+  return { head, body: await readAll(response) }
+}
+
+/** The body, of which no more than the most is ever held: `content-length` may be missing or wrong. */
+async function readAll(response) {
+  const chunks = []
+  let length = 0
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length
+    if (length > MAX_BYTES) throw new TooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, length)
+}
+
+class TooLarge extends Error {}
+class TooLate extends Error {}
+
+function kindOf(error) {
+  if (error instanceof TooLarge) return 'too-large'
+  if (error instanceof TooLate) return 'timeout'
+  const { code, message } = error?.cause ?? {}
+  if (message === 'unexpected redirect') return 'redirect'
+  if (/^(UND_ERR_\w*TIMEOUT|ETIMEDOUT)$/.test(code)) return 'timeout'
+  return /CERT|TLS|SSL|UNABLE_TO_/.test(code) ? 'tls' : 'network'
+}
+
+module.exports = { followIssuers }

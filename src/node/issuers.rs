@@ -1,0 +1,105 @@
+//! Keys that issuers publish: the edge fetches them, when and what the core says.
+
+use napi_derive::napi;
+use serde_json::{Map, Value, json};
+
+use super::manage::{Failure, engine, parse, write};
+use super::tokens::tokens_of;
+use crate::clock::Now;
+use crate::engine::Tokens;
+use crate::token::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
+
+/// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
+/// when to ask again, `null` for never.
+#[napi(catch_unwind)]
+pub fn keys_due(guard: u32) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let now = Now::read();
+        let (mut fetches, mut notices, mut wait) = (Vec::new(), Vec::new(), None);
+        for (issuer, name, keys) in engine.tokens.iter().flat_map(Tokens::remotes) {
+            let (fetch, after, notice) = keys.due(now);
+            fetches.extend(fetch.map(|fetch| {
+                let headers: Map<String, Value> = fetch
+                    .headers
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.into()))
+                    .collect();
+                json!({ "issuer": issuer, "number": fetch.number, "url": fetch.url, "headers": headers })
+            }));
+            notices.extend(notice.map(|notice| notice_of(name, &notice)));
+            wait = [wait, after].into_iter().flatten().min();
+        }
+        // Rounded up: who comes a moment too early has to come again.
+        let ms = wait.map(|wait| wait.as_micros().div_ceil(1000).max(1));
+        let ms = ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        Ok(json!({ "fetch": fetches, "in": ms, "notices": notices }))
+    })())
+}
+
+/// An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`. Answers what is to be told,
+/// `{code, message}` or `null`.
+#[napi(catch_unwind)]
+pub fn keys_fetched(guard: u32, issuer: u32, number: u32, head: String, body: &[u8]) -> String {
+    let head = parse(&head).map(|head| {
+        let text = |name: &str| head.get(name).and_then(Value::as_str).map(str::to_owned);
+        let status = head.get("status").and_then(Value::as_u64);
+        Fetched {
+            status: status.and_then(|status| u16::try_from(status).ok()).unwrap_or(0),
+            etag: text("etag"),
+            last_modified: text("lastModified"),
+            cache_control: text("cacheControl"),
+            age: text("age"),
+        }
+    });
+    match head {
+        Ok(head) => answered(guard, issuer, number, Ok((&head, body))),
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as `keysFetched` does.
+#[napi(catch_unwind)]
+pub fn keys_failed(guard: u32, issuer: u32, number: u32, why: String) -> String {
+    answered(guard, issuer, number, Err(Fault::from_kind(&why)))
+}
+
+fn answered(
+    guard: u32,
+    issuer: u32,
+    number: u32,
+    came: Result<(&Fetched, &[u8]), Fault>,
+) -> String {
+    write((|| {
+        let engine = engine(guard)?;
+        let mut remotes = tokens_of(&engine)?.remotes();
+        let found = remotes.find(|(i, ..)| u32::try_from(*i) == Ok(issuer));
+        let (_, name, keys) =
+            found.ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such issuer"))?;
+        let notice = keys.answered(number, came, Now::read());
+        Ok(notice.map_or(Value::Null, |notice| notice_of(name, &notice)))
+    })())
+}
+
+fn notice_of(issuer: &str, notice: &Notice) -> Value {
+    json!({ "code": notice.code, "message": format!("the issuer '{issuer}' {}", notice.text) })
+}
+
+/// An issuer in `HealthReport` of index.d.ts.
+pub(super) fn issuer_health(issuer: &str, keys: usize, remote: Option<&RemoteStatus>) -> Value {
+    let state = match remote.map(|status| status.state) {
+        None | Some(RemoteState::Fresh) => "ready",
+        Some(RemoteState::NotReady) => "not-ready",
+        Some(RemoteState::Failing) => "failing",
+        Some(RemoteState::Stale) => "stale",
+    };
+    let age = remote.and_then(|status| status.age);
+    let error = remote.and_then(|status| status.fault.as_ref()).map(Fault::kind);
+    json!({
+        "issuer": issuer,
+        "state": state,
+        "keys": keys,
+        "age": age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        "error": error,
+    })
+}

@@ -1,0 +1,249 @@
+//! One issuer: whose tokens are taken, with which keys, and what they must say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::algorithm::{Algorithm, Family};
+use super::config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, algorithm_at, bare_typ, plain_text};
+use super::key_options::{SetOf, keys};
+use super::remote::{RemoteKeys, Source, parse_stale_for};
+use super::ring::Keys;
+use super::spiffe::TrustDomain;
+use crate::clock::micros;
+use crate::config::raw::Options;
+use crate::error::{ConfigCode, ConfigError};
+
+/// Options that belong to one issuer and to no other.
+pub(super) const OF_ONE: [&str; 8] =
+    ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor"];
+/// All options of an issuer.
+pub(super) const KNOWN: [&str; 12] = [
+    "issuer",
+    "audience",
+    "secret",
+    "keys",
+    "jwks",
+    "discovery",
+    "preset",
+    "staleFor",
+    "algorithms",
+    "typ",
+    "clockTolerance",
+    "maxLifetime",
+];
+const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
+const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An issuer, as the options say:
+///
+/// | key | what |
+/// |---|---|
+/// | `issuer` | string, required: the exact `iss` |
+/// | `audience` | string or list of strings, required: one of them must be in `aud` |
+/// | `secret` | string or Buffer of at least 32, 48 or 64 bytes for HS256 (default), HS384, HS512 |
+/// | `keys` | list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer or a JWK |
+/// | `jwks` | a JWK set with public keys, or its URL |
+/// | `discovery` | `true` or `'oauth'`: the issuer's metadata says where its keys are |
+/// | `preset` | `'vault'` or `'spiffe'` |
+/// | `staleFor` | duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while it gives none |
+/// | `algorithms` | list: no key may have another algorithm |
+/// | `typ` | string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt` |
+/// | `clockTolerance` | duration up to 60 s, default 10 s |
+/// | `maxLifetime` | duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that |
+///
+/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
+pub struct Issuer {
+    pub(super) issuer: Arc<str>,
+    pub(super) audience: Vec<String>,
+    pub(super) keys: Keys,
+    /// Lower case, without `application/`; what is issued has it.
+    pub(super) typ: Option<String>,
+    pub(super) tolerance_us: u64,
+    pub(super) max_lifetime_us: u64,
+    /// The rules of JWT-SVIDs, for tokens of this trust domain.
+    pub(super) spiffe: Option<TrustDomain>,
+}
+
+/// Rules that a kind of issuer has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preset {
+    Vault,
+    Spiffe,
+}
+
+impl Issuer {
+    /// Parses the options of one issuer. What all have in common is in `common`, where there are several.
+    pub(super) fn parse(
+        options: &Options<'_>,
+        common: Option<&Options<'_>>,
+    ) -> Result<Self, ConfigError> {
+        // Where an option stands that may be said for all.
+        let of = |key: &str| match common {
+            Some(common) if !options.has(key) && common.has(key) => common,
+            _ => options,
+        };
+        let preset =
+            options.one_of("preset", &[("vault", Preset::Vault), ("spiffe", Preset::Spiffe)])?;
+        let name = name(options)?;
+        let spiffe = match preset {
+            Some(Preset::Spiffe) => Some(TrustDomain::parse(&options.path_of("issuer"), name)?),
+            _ => None,
+        };
+        let issuer = match preset {
+            Some(Preset::Vault) => super::remote::vault_issuer(&options.path_of("issuer"), name)?,
+            _ => name.to_owned(),
+        };
+        let audience = audience(options)?;
+        let listed = of("algorithms");
+        let mut allowed = algorithms(listed)?;
+        if spiffe.is_some() {
+            allowed = Some(svid_algorithms(&listed.path_of("algorithms"), allowed)?);
+        }
+        let set = if spiffe.is_some() { SetOf::Bundle } else { SetOf::Public };
+        let discovers = preset == Some(Preset::Vault);
+        let keys = match Source::parse(options, &issuer, discovers)? {
+            None => {
+                if options.has("staleFor") {
+                    return Err(options
+                        .invalid("staleFor", "is about keys from a URL, and there is none")
+                        .suggest("leave it out"));
+                }
+                Keys::Fixed(keys(options, allowed.as_deref(), set)?)
+            }
+            Some(source) => {
+                let usable = |alg: &Algorithm| alg.family() != Family::Hmac;
+                if allowed.as_ref().is_some_and(|allowed| !allowed.iter().any(usable)) {
+                    return Err(ConfigError::new(
+                        ConfigCode::ConflictingOptions,
+                        listed.path_of("algorithms"),
+                        "has no algorithm of a public key, and keys from a URL are public",
+                    ));
+                }
+                let stale_for = parse_stale_for(options)?;
+                Keys::Remote(Arc::new(RemoteKeys::new(source, allowed, set, stale_for)))
+            }
+        };
+        let typ = typ(of("typ"))?;
+        if let (Some(_), true) =
+            (&spiffe, typ.as_deref().is_some_and(|typ| typ != "jwt" && typ != "jose"))
+        {
+            return Err(of("typ")
+                .invalid("typ", "must be 'JWT' or 'JOSE' for a JWT-SVID")
+                .suggest("leave it out"));
+        }
+        let tolerance =
+            of("clockTolerance").duration("clockTolerance", Duration::ZERO..=MAX_TOLERANCE)?;
+        let lifetime =
+            of("maxLifetime").duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
+        Ok(Self {
+            issuer: Arc::from(issuer),
+            audience,
+            keys,
+            typ,
+            tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
+            max_lifetime_us: micros(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME)),
+            spiffe,
+        })
+    }
+
+    /// The exact `iss` of its tokens; for the preset `spiffe` the trust domain, `spiffe://example.org`. What it revokes
+    /// is revoked under this name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The longest time between `iat` and `exp`.
+    #[must_use]
+    pub const fn max_lifetime(&self) -> Duration {
+        Duration::from_micros(self.max_lifetime_us)
+    }
+
+    /// Its keys at a URL; `None` where they are in the options.
+    #[must_use]
+    pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
+        match &self.keys {
+            Keys::Fixed(_) => None,
+            Keys::Remote(remote) => Some(remote),
+        }
+    }
+
+    /// How many keys it has now.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        match &self.keys {
+            Keys::Fixed(ring) => ring.len(),
+            Keys::Remote(remote) => remote.key_count(),
+        }
+    }
+}
+
+/// The JWT-SVID specification, section 2.1: nothing but these, so no Ed25519 and no secrets.
+fn svid_algorithms(
+    path: &str,
+    allowed: Option<Vec<Algorithm>>,
+) -> Result<Vec<Algorithm>, ConfigError> {
+    let svid = |alg: &Algorithm| matches!(alg.family(), Family::Rsa | Family::Ec);
+    let Some(allowed) = allowed else {
+        return Ok(Algorithm::ALL.into_iter().filter(svid).collect());
+    };
+    if allowed.iter().all(svid) {
+        return Ok(allowed);
+    }
+    Err(ConfigError::invalid(
+        path,
+        "must be of RS256 to RS512, ES256 to ES512 and PS256 to PS512 for JWT-SVIDs",
+    ))
+}
+
+fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {
+    let value = options
+        .require("issuer", "the `iss` of the tokens to take, such as 'https://id.example.com'")?;
+    plain_text(&options.path_of("issuer"), value)
+}
+
+fn audience(options: &Options<'_>) -> Result<Vec<String>, ConfigError> {
+    let value = options.require("audience", "the `aud` that names this API, such as 'my-api'")?;
+    let path = options.path_of("audience");
+    let Some(items) = value.as_array() else {
+        return Ok(vec![plain_text(&path, value)?.to_owned()]);
+    };
+    let mut audience: Vec<String> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let path = format!("{path}[{i}]");
+        let text = plain_text(&path, item)?;
+        if audience.iter().any(|other| other == text) {
+            return Err(ConfigError::invalid(path, "is there twice"));
+        }
+        audience.push(text.to_owned());
+    }
+    if audience.is_empty() {
+        return Err(ConfigError::invalid(path, "must name at least one audience"));
+    }
+    Ok(audience)
+}
+
+fn algorithms(options: &Options<'_>) -> Result<Option<Vec<Algorithm>>, ConfigError> {
+    let Some(items) = options.list("algorithms")? else { return Ok(None) };
+    let path = options.path_of("algorithms");
+    if items.is_empty() {
+        return Err(ConfigError::invalid(path, "must name at least one algorithm"));
+    }
+    let at = |(i, item)| algorithm_at(&format!("{path}[{i}]"), item);
+    items.iter().enumerate().map(at).collect::<Result<_, _>>().map(Some)
+}
+
+fn typ(options: &Options<'_>) -> Result<Option<String>, ConfigError> {
+    let Some(value) = options.get("typ") else { return Ok(None) };
+    let path = options.path_of("typ");
+    let text = plain_text(&path, value)?;
+    let media = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-/".contains(&byte);
+    if !text.bytes().all(media) || bare_typ(text).is_empty() {
+        return Err(
+            ConfigError::invalid(path, "must be a media type").suggest("write 'at+jwt' or 'JWT'")
+        );
+    }
+    Ok(Some(bare_typ(text).to_ascii_lowercase()))
+}
