@@ -36,6 +36,17 @@ export function verifyCompact(token: string, jwkOrJwkSet: ConformanceJwk | { rea
  */
 export function parseJson(bytes: Uint8Array): unknown
 
+/**
+ * Reads a body as the payload layer does with its defaults and without a schema, and gives what the core itself made of it:
+ * for holding it against what other readers make of the same bytes. A form is an object of strings, and of lists of strings
+ * where a name ends with `[]`.
+ *
+ * @param type default `'json'`
+ * @returns the core's own value; `undefined` is never one, and an empty body, which is none, is `null`
+ * @throws GuardError with the code of the refusal and its status, such as `duplicate_key` and 400
+ */
+export function readBody(bytes: Uint8Array, type?: 'json' | 'form'): unknown
+
 /** What {@link validateJson} can be told. */
 export interface ValidateJsonOptions {
   /** The draft of a schema without `$schema`. Default `'2020-12'`. */

@@ -2,6 +2,6 @@
 
 // The entry point `keepstone/conformance`, for running outside test suites.
 
-const { parseJson, validateJson, verifyCompact } = require('./shim/conformance.js')
+const { parseJson, readBody, validateJson, verifyCompact } = require('./shim/conformance.js')
 
-module.exports = { parseJson, validateJson, verifyCompact }
+module.exports = { parseJson, readBody, validateJson, verifyCompact }

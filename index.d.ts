@@ -113,7 +113,7 @@ declare namespace guard {
     /**
      * Checks body, query, params and headers against schemas and refuses with 400, 413, 415 or 422.
      *
-     * The limits on the body are the guard's `payload`. The body is checked on its raw bytes before any JavaScript
+     * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw bytes before any JavaScript
      * object exists; the handlers that follow find the parsed body in `req.body`, typed. `req.query`, `req.params` and
      * `req.headers` stay as they are: read the checked and converted values with `.valid(req)`.
      *
@@ -126,7 +126,20 @@ declare namespace guard {
      *   TypeBox schema or a zod 4 schema.
      * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled.
      */
-    validate<const S extends RequestSchemas>(schemas: S): ValidateHandler<S>
+    validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
+
+    /**
+     * The `verify` hook of `express.json`, `express.urlencoded` and their like: keeps the bytes that such a parser has
+     * read, so that a stack or `validate` behind it judges them, duplicate keys and all. They are given back with the
+     * request. Not for parsers of other formats.
+     *
+     * ```ts
+     * app.use(express.json({ verify: guard.captureRaw }))
+     * ```
+     *
+     * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `buffer` is none.
+     */
+    captureRaw(req: IncomingMessage, res: ServerResponse, buffer: Uint8Array): void
 
     /**
      * Guards a whole API by its own description, an OpenAPI document of version 3.0 or 3.1: who may call an operation,
@@ -170,8 +183,8 @@ declare namespace guard {
     require(demands?: RouteDemands): RequestHandler
 
     /**
-     * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s. Secrets are never
-     * part of it. Once the guard is closed, the endpoint answers 503 without a body.
+     * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s, with an `ETag` (304 for
+     * who has it). Secrets and private keys are never part of it; keys that will sign are. Once the guard is closed, the endpoint answers 503 without a body.
      *
      * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard was built without `jwt`.
      */
@@ -355,7 +368,7 @@ declare namespace guard {
      */
     readonly jwt?: AuthenticateOptions | false | undefined
     /**
-     * Replaces the guard's body limits on these routes; `false` leaves the body to the application, while query,
+     * Narrows the guard's `payload` on these routes, where it says something; `false` leaves the body to the application, while query,
      * params and headers are still checked. It contradicts a `body` schema and a policy that reads `input.body`.
      */
     readonly payload?: PayloadOptions | false | undefined
@@ -941,6 +954,7 @@ declare namespace guard {
     readonly discovery?: undefined
     readonly preset?: undefined
     readonly staleFor?: undefined
+    readonly rotation?: undefined
   }
 
   /** One of several issuers. */
@@ -1023,6 +1037,69 @@ declare namespace guard {
      * @default { maxBytes: '8mb' }
      */
     readonly cache?: { readonly maxBytes?: number | string | undefined } | false | undefined
+    /**
+     * Refresh tokens: {@link Tokens.issue} gives one with each access token, and {@link Tokens.refresh} takes it. `true` is
+     * `{}`. Needs `revocation`, and a store that does not forget: memory or Redis. See docs/sessions.md.
+     * @default false
+     */
+    readonly refresh?: boolean | RefreshOptions | undefined
+  }
+
+  /** How refresh tokens live (RFC 9700 section 4.14). To be the same in all processes. */
+  export interface RefreshOptions {
+    /**
+     * How long after the login a session goes on, however often it is refreshed; 1 minute to 366 days.
+     * @default '30d'
+     */
+    readonly lifetime?: Duration | undefined
+    /**
+     * How long a session goes on without being refreshed; 1 minute to `lifetime`.
+     * @default as long as `lifetime`
+     */
+    readonly idle?: Duration | undefined
+    /**
+     * For so long after its use a token gives the same successor again, for tabs that race and answers that were lost; 0 to
+     * 60 s. Afterwards, and for an older token at any time, a use is a replay, which ends the session.
+     * @default '10s'
+     */
+    readonly reuseWindow?: Duration | undefined
+  }
+
+  /** Signing keys that change by themselves. See docs/sessions.md. */
+  export interface RotationOptions {
+    /**
+     * How long a key signs; 1 hour to 366 days. What it signed is verified until the last token of it has expired.
+     * @default '30d'
+     */
+    readonly every?: Duration | undefined
+    /**
+     * How long a key is published before it signs, at least; 10 minutes to `every`. As a rule it is published for all of
+     * `every`: this is for a service that was down when the key was due. Longer than other services keep the JWK set.
+     * @default '1h'
+     */
+    readonly overlap?: Duration | undefined
+    /**
+     * The algorithm of new keys, none of a secret. Old keys keep theirs. RSA keys have 2048 bits.
+     * @default 'ES256'
+     */
+    readonly alg?: Exclude<Algorithm, 'HS256' | 'HS384' | 'HS512'> | undefined
+    /**
+     * Where the private keys are kept, as they are: they are not encrypted. A path: a file that is made with mode 0600, and
+     * refused where others may read it (not checked on Windows); processes that share it agree. Or functions of the
+     * application.
+     */
+    readonly storage: string | KeyStorage
+  }
+
+  /** Where an application keeps signing keys: a secret store such as Vault. */
+  export interface KeyStorage {
+    /** Gives the text that was saved last, or `null` where there is none. Called about once a minute. */
+    load(): string | null | Promise<string | null>
+    /**
+     * Keeps `text`, which has private keys. `previous` is what `load` gave: where several processes share the keys, save
+     * only if it is still what is there (a compare-and-set), and answer `false` if it is not.
+     */
+    save(text: string, previous: string | null): boolean | void | Promise<boolean | void>
   }
 
   /**
@@ -1052,6 +1129,7 @@ declare namespace guard {
     | (JwtKeys & { readonly secret: string | Uint8Array })
     | (JwtKeys & { readonly keys: readonly KeyInput[] })
     | (JwtKeys & { readonly jwks: JwkSet })
+    | (JwtKeys & { readonly rotation: RotationOptions })
     | (JwtKeysAtUrl & { readonly jwks: string })
     | (JwtKeysAtUrl & { readonly discovery: true | 'oauth' })
     | (JwtKeysAtUrl & { readonly preset: 'vault' })
@@ -1070,6 +1148,8 @@ declare namespace guard {
     readonly keys?: readonly KeyInput[] | undefined
     /** A JWK set with public keys (RFC 7517 section 5). Keys for encryption are left out. */
     readonly jwks?: JwkSet | undefined
+    /** Keys that are made here, and change by themselves. They sign; the others verify besides. */
+    readonly rotation?: RotationOptions | undefined
     readonly discovery?: false | undefined
     readonly staleFor?: undefined
   }
@@ -1099,6 +1179,7 @@ declare namespace guard {
     readonly staleFor?: Duration | undefined
     readonly secret?: undefined
     readonly keys?: undefined
+    readonly rotation?: undefined
   }
 
   /** A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864). */
@@ -1167,11 +1248,18 @@ declare namespace guard {
 
   // ---------------------------------------------------------------------------------------------------- payload
 
-  /** Limits on a JSON body, checked on its bytes while they are read. */
+  /** Which bodies are read, and limits on them, checked on their bytes. docs/payloads.md has what is accepted and refused. */
   export interface PayloadOptions {
     /**
-     * The largest body, from 1 byte to 64 MB; a larger one is refused with 413. It bounds the query string, too, where
-     * there is a schema for it.
+     * The kinds of bodies that are read; any other is refused with 415. `'json'`: `application/json`, and types that end
+     * with `+json`. `'form'`: `application/x-www-form-urlencoded`, read by the types that the schema declares; without a
+     * schema its values are strings, and lists of strings where a name ends with `[]`. At least one.
+     * @default ['json']
+     */
+    readonly types?: readonly ('json' | 'form')[] | undefined
+    /**
+     * The largest body, from 1 byte to 64 MB; a larger one is refused with 413. It bounds what a compressed body
+     * becomes, and the query string where there is a schema for it.
      * @default '100kb'
      */
     readonly maxBytes?: Size | undefined
@@ -1196,6 +1284,18 @@ declare namespace guard {
      * @default 'refuse'
      */
     readonly operators?: 'refuse' | 'allow' | undefined
+    /**
+     * Whether bodies compressed with gzip, deflate or br are read (RFC 9110 section 8.4). `ratio` is how many times larger
+     * one may become, from 1 to 1000, 20 where it is left out; what grows more is refused with 413.
+     * @default false, a compressed body is refused with 415
+     */
+    readonly inflate?: boolean | { readonly ratio?: number | undefined } | undefined
+    /**
+     * How long a body may take to arrive once the request is welcome, from 10 ms to 1 hour; a later one is refused with
+     * 408 and its connection closed. Node's own `server.requestTimeout` (300 s) bounds the whole request.
+     * @default '30s'
+     */
+    readonly timeout?: Duration | undefined
   }
 
   // ----------------------------------------------------------------------------------------------------- policy
@@ -1614,7 +1714,11 @@ declare namespace guard {
   export interface IssueClaims {
     /** Whom the token is about (RFC 7519 section 4.1.2). */
     readonly sub?: string
-    /** The session it belongs to, for {@link Revoke.session}. */
+    /**
+     * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another login with the same
+     * `sid` takes the place of the one before.
+     * @default a random one
+     */
     readonly sid?: string
     readonly iat?: never
     readonly exp?: never
@@ -1629,11 +1733,29 @@ declare namespace guard {
      * @default '15m', or `jwt.maxLifetime` where that is less
      */
     readonly expiresIn?: Duration | undefined
+    /**
+     * Whether to give a refresh token too.
+     * @default true where `jwt.refresh` is set
+     */
+    readonly refresh?: boolean | undefined
+  }
+
+  /** Options of {@link Tokens.refresh}. */
+  export interface RefreshTokenOptions {
+    /**
+     * Gives the claims of the new access token for those that the session began with, for roles that change. They hold for
+     * this token alone; `sub` and `sid` stay as they are. What it throws rejects the refresh, and the same token may be
+     * used again within `reuseWindow`.
+     * @default the claims of the session
+     */
+    readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>) | undefined
   }
 
   /** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
   export interface IssuedToken {
     readonly accessToken: string
+    /** Good for one use, of {@link Tokens.refresh}; only where `jwt.refresh` is set. Opaque: `ksr_` and 86 characters. */
+    readonly refreshToken?: string
     /** In seconds. */
     readonly expiresIn: number
     readonly tokenType: 'Bearer'
@@ -1662,6 +1784,22 @@ declare namespace guard {
      * and with `ERR_INVALID_OPTION` for claims that are no object and for an `expiresIn` out of its range.
      */
     issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
+    /**
+     * Takes a refresh token and gives the next pair, with the claims, and for as long, as {@link Tokens.issue} did. Each
+     * token is good for one use; within `jwt.refresh.reuseWindow` it gives the same successor again.
+     *
+     * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401 `ERR_REFRESH_REUSED` for a
+     * replay, which has ended the session, its access tokens included; with 401 `token_revoked` where its subject was
+     * revoked. Without the store with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale`: the same token may be used again.
+     */
+    refresh(refreshToken: string, options?: RefreshTokenOptions): Promise<IssuedToken>
+    /**
+     * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then revokes. A next key that
+     * is younger than two minutes has to be read by other processes first: `from` is the second from which it signs.
+     * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved, and
+     * with what the application's `load` or `save` throws.
+     */
+    rotate(): Promise<{ readonly kid: string; readonly from: number }>
     /**
      * Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}; with `token_bound`
      * for a token that is bound to a key or a certificate, since there is no request that shows it.
@@ -1702,13 +1840,14 @@ declare namespace guard {
      */
     token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
     /**
-     * Every token of a subject that was issued until now, within this second too. A token that {@link Tokens.issue}
+     * Every token of a subject that was issued until now, within this second too, and the refresh tokens of sessions that
+     * began until then. A token that {@link Tokens.issue}
      * makes afterwards is good.
      * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not ahead. Left out:
      * now.
      */
     subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
-    /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now. */
+    /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and its refresh token. */
     session(sid: string, options?: RevokeOptions): Promise<void>
     /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
     key(kid: string, options?: RevokeOptions): Promise<void>
@@ -1822,11 +1961,14 @@ declare namespace guard {
   /** Schemas for the parts of a request. A part without a schema is not checked. */
   export interface RequestSchemas {
     /**
-     * The JSON body. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
+     * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at its top, members that it does not
      * declare are refused; `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
      */
     readonly body?: Schema | undefined
-    /** The query string. Text is converted to the declared type; undeclared names are refused. */
+    /**
+     * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it is. Text is converted
+     * to the declared type; undeclared names are refused, and so is a name twice unless it is a list.
+     */
     readonly query?: Schema | undefined
     /** The route's parameters, where the handler is mounted on the route. Text is converted to the declared type. */
     readonly params?: Schema | undefined
@@ -1834,6 +1976,15 @@ declare namespace guard {
     readonly headers?: Schema | undefined
     /** The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one twice is refused. */
     readonly cookies?: Schema | undefined
+  }
+
+  /** What {@link Guard.validate} takes. */
+  export interface ValidateOptions extends RequestSchemas {
+    /**
+     * Narrows the guard's `payload` on these routes; `false` leaves the body to the application, while the other parts are
+     * still checked. It contradicts a `body` schema.
+     */
+    readonly payload?: PayloadOptions | false | undefined
   }
 
   /** A JSON Schema, a TypeBox schema, or a schema with Standard JSON Schema such as zod 4's. */
@@ -2025,6 +2176,9 @@ declare namespace guard {
     | 'ERR_INTERNAL'
     | 'ERR_INVALID_ARGUMENT'
     | 'ERR_ISSUER_UNAVAILABLE'
+    | 'ERR_KEY_STORAGE'
+    | 'ERR_REFRESH_INVALID'
+    | 'ERR_REFRESH_REUSED'
     | 'ERR_STORE_UNAVAILABLE'
     | 'ERR_UNKNOWN_LIMIT'
 

@@ -19,6 +19,12 @@ export declare function arrived(): Array<number>
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
 /**
+ * What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
+ * is set. Answers the value.
+ */
+export declare function conformanceReadBody(bytes: Uint8Array, form: boolean): string
+
+/**
  * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
  * Answers `{valid, errors}`.
  */
@@ -139,6 +145,9 @@ export declare function openApiSchemas(api: number, operation: number, body?: nu
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
+/** Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`. */
+export declare function refuseBody(ticket: number, why: string): string
+
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): string
 
@@ -162,6 +171,18 @@ export declare function revokeSubject(guard: number, subject: string, before?: n
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
+ * Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from}`: what must be saved, and then be
+ * handed in here again, before it counts.
+ */
+export declare function rotationTake(guard: number, loaded: string | undefined | null, force: boolean): string
+
+/**
+ * Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from}`, or null
+ * where callbacks keep the keys.
+ */
+export declare function rotationTick(guard: number, force: boolean): string
+
+/**
  * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
  * `guard.limits` what `src/node/manage.rs` does.
  */
@@ -173,11 +194,26 @@ export declare function settle(ticket: number): string
  */
 export declare function stack(guard: number, options: string, only: string): string
 
-/** Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`. */
+/**
+ * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
+ * (JSON) what the application puts in place of the session's.
+ */
+export declare function tokenContinue(guard: number, continued: string, claims: string): string
+
+/**
+ * Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
+ * refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
+ */
 export declare function tokenIssue(guard: number, claims: string, options: string): string
 
 /** The public keys as a JWK set; empty where there is but a secret. */
 export declare function tokenJwks(guard: number): string
+
+/**
+ * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
+ * born, expiresIn, claims}`.
+ */
+export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
 /**
  * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { GuardError } from 'keepstone'
 import * as named from 'keepstone/conformance'
-import { parseJson, validateJson, verifyCompact } from 'keepstone/conformance'
+import { parseJson, readBody, validateJson, verifyCompact } from 'keepstone/conformance'
 import { ALGORITHMS, jwk, part, token } from './helpers/token-keys.mjs'
 
 const require = createRequire(import.meta.url)
@@ -14,7 +14,7 @@ const refused = (code, status) => (error) => error instanceof GuardError && erro
 
 test('the entry point gives the same functions to require and to import, and the main one does not have them', () => {
   const required = require('keepstone/conformance')
-  assert.deepEqual(Object.keys(required).sort(), ['parseJson', 'validateJson', 'verifyCompact'])
+  assert.deepEqual(Object.keys(required).sort(), ['parseJson', 'readBody', 'validateJson', 'verifyCompact'])
   for (const name of Object.keys(required)) assert.equal(required[name], named[name])
   assert.equal(require('keepstone').verifyCompact, undefined)
 })
@@ -59,6 +59,13 @@ test('parseJson gives what JSON.parse gives, for what the payload layer takes', 
     assert.deepEqual(parseJson(bytes(text)), JSON.parse(text), text)
   }
   assert.deepEqual(parseJson(new Uint8Array([0x5b, 0x31, 0x5d])), [1])
+})
+
+test('readBody gives what the core itself has read', () => {
+  assert.deepEqual(readBody(bytes('{"a":[1.5e3,-0,"\\ud83d\\ude00"]}')), { a: [1500, -0, '\u{1f600}'] })
+  assert.deepEqual(readBody(bytes('a=1+2&b[]=%C3%A9'), 'form'), { a: '1 2', b: ['é'] })
+  assert.throws(() => readBody(bytes('a=1&a=2'), 'form'), refused('duplicate_key', 400))
+  assert.throws(() => readBody(bytes('{}'), 'xml'), { code: 'ERR_INVALID_ARGUMENT', path: 'type' })
 })
 
 test('parseJson refuses by name what the payload layer refuses', () => {

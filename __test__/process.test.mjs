@@ -108,7 +108,7 @@ const { once } = require('node:events')
 })
 
 test('a worker that is terminated in the middle of it all takes nothing with it', async () => {
-  const loop = `const guard = require('keepstone').createGuard(); require('node:worker_threads').parentPort.postMessage('up'); setInterval(() => guard.limits.consume('default', 'k'), 1)`
+  const loop = `const guard = require('keepstone').createGuard(); require('node:worker_threads').parentPort.postMessage('up'); setInterval(() => guard.limits.consume('default', '127.0.0.1'), 1)`
   for (let i = 0; i < 5; i++) {
     const worker = new Worker(loop, { eval: true })
     await once(worker, 'message')

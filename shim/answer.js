@@ -77,7 +77,7 @@ module.exports = {
   STATUS: 1,
   CODE: 2,
   PROBLEM: 3,
-  MAX_BYTES: 4,
+  READING: 4,
   WAIT_MS: 4,
   HAS_BODY: 5,
   SECURE: 6,

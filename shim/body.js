@@ -1,12 +1,16 @@
 'use strict'
 
+const { types } = require('node:util')
+const zlib = require('node:zlib')
 const { GuardError, warnOnce } = require('./errors.js')
+const { stateOf } = require('./request.js')
 
 /**
  * Reads the body of a request, at most a little more than `limit` bytes: the core refuses what is over.
- * `done(bytes)` is called once with a Buffer; `gone()` once instead, if the client went away before the end.
+ * One of these is called, once: `done(bytes)` with a Buffer; `gone()` if the client went away before the end; `late()` if
+ * the end has not come within `ms` milliseconds.
  */
-function readBody(req, limit, done, gone) {
+function readBody(req, limit, ms, done, gone, late) {
   // Nothing more is ever heard of a client that went away before.
   if (req.destroyed) return gone()
   let first = null
@@ -14,6 +18,10 @@ function readBody(req, limit, done, gone) {
   let size = 0
   // A flag is cheaper than taking the listeners off again.
   let settled = false
+  const timer = setTimeout(() => {
+    req.pause()
+    settle(late)
+  }, ms)
 
   req.on('data', (data) => {
     if (settled) return
@@ -24,7 +32,7 @@ function readBody(req, limit, done, gone) {
     else if (rest === null) rest = [first, chunk]
     else rest.push(chunk)
     if (size > limit) {
-      // Stop reading: Node throws the rest away once the answer is sent.
+      // Stop reading. What is still to come is thrown away once the answer is written: see `end` in response.js.
       req.pause()
       onEnd()
     }
@@ -36,28 +44,80 @@ function readBody(req, limit, done, gone) {
   if (req.isPaused()) req.resume()
 
   function onEnd() {
-    if (settled) return
-    settled = true
-    if (rest !== null) done(Buffer.concat(rest, size))
-    else done(first ?? Buffer.alloc(0))
+    settle(() => done(rest !== null ? Buffer.concat(rest, size) : (first ?? Buffer.alloc(0))))
   }
   function onGone() {
+    settle(gone)
+  }
+  function settle(outcome) {
     if (settled) return
     settled = true
-    gone()
+    clearTimeout(timer)
+    outcome()
   }
 }
 
+const INFLATE = { gzip: zlib.gunzip, deflate: zlib.inflate, br: zlib.brotliDecompress }
+
+/**
+ * Decompresses a body, in a thread of its own. `done(bytes, fault)`: the bytes; or why not: `'swells'` where they are
+ * more than `ratio` times as many, `'large'` where they are more than `limit`, `'garbled'` where they are not what they
+ * should be.
+ */
+function inflate(bytes, coding, ratio, limit, done) {
+  // Nothing is nothing in every coding.
+  if (bytes.length === 0) return done(bytes, null)
+  const swollen = bytes.length * ratio
+  const options = { maxOutputLength: Math.min(limit, swollen), info: true }
+  INFLATE[coding](bytes, options, (error, result) => {
+    if (error !== null) {
+      // What zlib has against the data is an Error; that there is too much of it, a RangeError.
+      const over = error instanceof RangeError
+      return done(null, !over ? 'garbled' : swollen < limit ? 'swells' : 'large')
+    }
+    // What lies behind the end of the data has another meaning to another reader.
+    if (result.engine.bytesWritten !== bytes.length) return done(null, 'garbled')
+    done(result.buffer, null)
+  })
+}
+
+/** Keeps the bytes that a parser of the application has read: the `verify` hook of `express.json` and its like. */
+function captureRaw(req, res, buffer) {
+  if (!types.isUint8Array(buffer)) {
+    throw new GuardError('`captureRaw` takes (req, res, buffer), as the option `verify` of express.json calls it', {
+      code: 'ERR_INVALID_ARGUMENT'
+    })
+  }
+  // Bytes that are kept already are the ones that were judged.
+  stateOf(req).raw ??= Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+}
+
 /** The body as bytes, where another parser has read it already; null if all of it is still to be read. */
-function parsedElsewhere(req) {
+function parsedElsewhere(req, isForm) {
   if (!req.readableDidRead) return req.readableEnded ? Buffer.alloc(0) : null
   if (req.body === undefined) {
     throw new GuardError('another handler has read the body and left no `req.body` to check; mount the guard first', {
       code: 'ERR_INVALID_ARGUMENT'
     })
   }
-  warnOnce('GUARD_BODY_PARSED', 'another parser read the body before the guard: duplicate keys and other faults of the bytes can not be seen; mount the guard first')
-  return Buffer.isBuffer(req.body) ? req.body : Buffer.from(JSON.stringify(req.body))
+  warnOnce(
+    'GUARD_BODY_PARSED',
+    'another parser read the body before the guard: duplicate keys and other faults of the bytes can not be seen; mount the guard first, or give the parser `verify: guard.captureRaw`'
+  )
+  if (types.isUint8Array(req.body)) return Buffer.from(req.body)
+  return Buffer.from(isForm ? formOf(req.body) : JSON.stringify(req.body))
 }
 
-module.exports = { parsedElsewhere, readBody }
+/** A parsed form as text again. What was nested gets a name with brackets, which the core refuses. */
+function formOf(body) {
+  if (typeof body === 'string') return body
+  const pair = (name, value) => `${encodeURIComponent(name)}=${encodeURIComponent(typeof value === 'string' ? value : '')}`
+  const pairs = []
+  for (const [name, value] of Object.entries(body ?? {})) {
+    if (Array.isArray(value)) for (const item of value) pairs.push(pair(typeof item === 'string' ? `${name}[]` : `${name}[][]`, item))
+    else pairs.push(pair(typeof value === 'string' ? name : `${name}[?]`, value))
+  }
+  return pairs.join('&')
+}
+
+module.exports = { captureRaw, inflate, parsedElsewhere, readBody }

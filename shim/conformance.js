@@ -20,6 +20,11 @@ function parseJson(bytes) {
   return JSON.parse(json.toString('utf8'))
 }
 
+function readBody(bytes, type = 'json') {
+  if (type !== 'json' && type !== 'form') throw wrong('type', "'json' or 'form'")
+  return ask(native.conformanceReadBody, bytesOf(bytes), type === 'form')
+}
+
 function validateJson(schema, bytes, options = {}) {
   return ask(native.conformanceValidateJson, encodeData('schema', schema), bytesOf(bytes), encodeData('options', object('options', options)))
 }
@@ -48,4 +53,4 @@ function wrong(name, what) {
   return new GuardError(`\`${name}\` must be ${what}`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-module.exports = { parseJson, validateJson, verifyCompact }
+module.exports = { parseJson, readBody, validateJson, verifyCompact }

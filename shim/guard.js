@@ -5,10 +5,12 @@ const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { count, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { captureRaw } = require('./body.js')
 const { encode, encodeData } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
-const { validOf } = require('./request.js')
 const { fromOpenApi } = require('./openapi.js')
+const { validOf } = require('./request.js')
+const { keepRotating } = require('./rotation.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -25,9 +27,10 @@ const collected = new FinalizationRegistry((close) => close())
  */
 function createGuard(config = {}) {
   const { json, functions } = encode(takeLog(config))
-  const { guard: handle, unknownInput, shared, fetches } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   if (shared || fetches) listen()
-  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined)
+  const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
+  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, keys?.stop)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
@@ -67,6 +70,7 @@ function createGuard(config = {}) {
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
     require: (demands) => buildStack(owner, demands ?? {}, 'require'),
+    captureRaw,
     validate(schemas) {
       const handler = buildStack(owner, schemas, 'payload')
       handler.valid = (req) => validOf(req, handler)
@@ -88,7 +92,7 @@ function createGuard(config = {}) {
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
-    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args)),
+    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys),
     policy: Object.freeze({
       evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
     }),
@@ -107,9 +111,9 @@ function createGuard(config = {}) {
 }
 
 /** Ends a guard. It stands out here, since a function made inside of `createGuard` would hold the guard itself. */
-function closerOf(handle, stop) {
+function closerOf(handle, ...stops) {
   return () => {
-    stop?.()
+    for (const stop of stops) stop?.()
     native.release(handle)
   }
 }

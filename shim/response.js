@@ -10,8 +10,31 @@ function end(res, status, problem) {
   res.statusCode = status
   if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
   res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
-  res.end(problem)
+  if (res.req?.complete === false && res.getHeader('Connection') === 'close') linger(res, problem)
+  else res.end(problem)
   return false
+}
+
+/** How long a client that is still sending may go on once it has its answer, in milliseconds. */
+const LINGER_MS = 1000
+
+/**
+ * Writes an answer after which the connection is closed, while the client is still sending. A connection that is closed
+ * with unread bytes is reset, and a reset takes an answer with it that the client has not read yet: so what comes is
+ * thrown away for a while before the end (RFC 9112 section 9.6).
+ */
+function linger(res, problem) {
+  const { req } = res
+  const timer = setTimeout(finish, LINGER_MS)
+  req.on('end', finish)
+  req.on('close', finish)
+  res.write(problem ?? '')
+  req.resume()
+
+  function finish() {
+    clearTimeout(timer)
+    if (!res.writableEnded) res.end()
+  }
 }
 
 /** Takes headers off when the head is written: handlers, and what they call, add theirs late. */

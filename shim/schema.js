@@ -8,6 +8,10 @@ const { GuardError } = require('./errors.js')
 
 const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 const MAX_ERRORS = 20
+// The most bytes of a problem document, as in src/node/answer.rs.
+const MOST_PROBLEM = 8192
+// A path is cut to this many steps.
+const MAX_STEPS = 8
 
 // Formats that JSON Schema names; a converted schema may carry others of its library (`starts_with`), which the
 // library's own check covers.
@@ -101,20 +105,22 @@ function checkSecondStage(second, valid) {
     for (const issue of result.issues) errors.push(describe(part, issue, standard.vendor))
   }
   if (errors.length === 0) return null
-  const problem = {
-    type: 'about:blank',
-    title: 'Unprocessable Content',
-    status: 422,
-    code: 'validation_failed',
-    detail: 'the request does not match its schema',
-    errors: errors.slice(0, MAX_ERRORS),
-    truncated: errors.length > MAX_ERRORS
+  for (let most = MAX_ERRORS; ; most -= 1) {
+    const problem = JSON.stringify({
+      type: 'about:blank',
+      title: 'Unprocessable Content',
+      status: 422,
+      code: 'validation_failed',
+      detail: 'the request does not match its schema',
+      errors: errors.slice(0, most),
+      truncated: errors.length > most
+    })
+    if (most === 1 || Buffer.byteLength(problem) <= MOST_PROBLEM) return problem
   }
-  return JSON.stringify(problem)
 }
 
 function describe(part, issue, vendor) {
-  const path = (issue.path ?? []).map((step) => (typeof step === 'object' ? step.key : step))
+  const path = (issue.path ?? []).slice(0, MAX_STEPS).map((step) => (typeof step === 'object' ? step.key : step))
   const pointer = path.map((step) => `/${shorten(String(step), 64).replaceAll('~', '~0').replaceAll('/', '~1')}`)
   return {
     in: part,

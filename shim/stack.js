@@ -8,7 +8,7 @@ const { randomBytes } = require('node:crypto')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
-const { parsedElsewhere, readBody } = require('./body.js')
+const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
@@ -19,8 +19,12 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY, ASK_CERTIFICATE,
-  KIND, STATUS, CODE, PROBLEM, MAX_BYTES, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
+
+// What HAS_BODY says of a body that was checked: its bytes are JSON, or it is what the answer has.
+const JSON_BODY = '1'
+const FORM_BODY = '2'
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
 
@@ -43,7 +47,7 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow } = plan
+  const { wantsParams, hasShadow, body: bodies } = plan
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
   // Only `guard.validate` hands out what it found valid.
@@ -132,9 +136,9 @@ function buildStack(owner, options, only) {
     if (answer[LIMITS] !== '') x.state.count(owner, answer[LIMITS])
     switch (answer[KIND]) {
       case PASS:
-        return pass(x, answer[HAS_BODY] === '1', answer[CHECKED])
+        return pass(x, answer[HAS_BODY], answer[CHECKED])
       case READ_BODY:
-        return takeBody(x, Number(answer[TICKET]), Number(answer[MAX_BYTES]))
+        return takeBody(x, Number(answer[TICKET]), answer[READING])
       case REFUSE:
         return refuse(x, Number(answer[STATUS]), answer[CODE], answer[PROBLEM])
       case PREFLIGHT:
@@ -188,11 +192,15 @@ function buildStack(owner, options, only) {
     }
   }
 
-  function takeBody(x, ticket, maxBytes) {
+  function takeBody(x, ticket, reading) {
     const { req, state } = x
+    // `102400`, or `102400 form`, or `102400 json gzip`
+    const [most, format, coding] = reading.split(' ')
+    const limit = Number(most)
     let bytes
     try {
-      bytes = state.raw ?? parsedElsewhere(req)
+      // Bytes that were read before are decompressed already.
+      bytes = state.raw ?? parsedElsewhere(req, format === 'form')
     } catch (error) {
       native.abandon(ticket)
       throw error
@@ -200,11 +208,26 @@ function buildStack(owner, options, only) {
     if (bytes !== null) return judgeBody(x, ticket, bytes)
     readBody(
       req,
-      maxBytes,
-      (read) => attempt(x, () => judgeBody(x, ticket, read)),
-      () => native.abandon(ticket)
+      limit,
+      bodies.timeout,
+      (read) => attempt(x, () => (coding === undefined ? judgeBody(x, ticket, read) : expand(x, ticket, read, coding, limit))),
+      () => native.abandon(ticket),
+      () => attempt(x, () => withoutBody(x, ticket, 'late'))
     )
     return false
+  }
+
+  function expand(x, ticket, bytes, coding, limit) {
+    // What is too large as it came is refused as such, and not decompressed.
+    if (bytes.length > limit) return judgeBody(x, ticket, bytes)
+    inflate(bytes, coding, bodies.ratio, limit, (expanded, fault) =>
+      attempt(x, () => (fault === null ? judgeBody(x, ticket, expanded) : withoutBody(x, ticket, fault)))
+    )
+    return false
+  }
+
+  function withoutBody(x, ticket, why) {
+    return act(x, read(native.refuseBody(ticket, why)))
   }
 
   function judgeBody(x, ticket, bytes) {
@@ -213,19 +236,21 @@ function buildStack(owner, options, only) {
     const answer = native.decideBody(ticket, bytes)
     if (answer !== '') return act(x, read(answer))
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
-    return x.res.writableEnded || x.res.destroyed ? false : pass(x, true, '')
+    return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
   }
 
-  function pass(x, hasBody, checked) {
+  function pass(x, body, checked) {
     const { req, state } = x
+    let valid
+    if (keepsValid || second.length > 0 || body === FORM_BODY) valid = checked === '' ? {} : JSON.parse(checked)
     // A stack without a schema of its own leaves what an earlier one has made of the body: it may have dropped members.
-    if (hasBody && (!state.hasBody || checksBody)) {
-      req.body = JSON.parse(state.raw.toString())
+    if (body !== '' && (!state.hasBody || checksBody)) {
+      req.body = body === FORM_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true
     }
     if (keepsValid || second.length > 0) {
-      const valid = checked === '' ? {} : JSON.parse(checked)
       if (checksBody) valid.body = req.body
+      else delete valid.body // what has no schema is not called valid
       if (second.length > 0) {
         const problem = checkSecondStage(second, valid)
         if (problem !== null) return refuse(x, 422, 'validation_failed', problem)

@@ -2,6 +2,7 @@
 
 // guard.tokens, guard.revoke and guard.jwks().
 
+const { createHash } = require('node:crypto')
 const native = require('../native.js')
 const { readClaims } = require('./answer.js')
 const { seconds, text } = require('./arguments.js')
@@ -12,14 +13,29 @@ const { later } = require('./store.js')
 /** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
 const CLAIMS_OF = '{"ok":'
 
+/** How long others may keep the public keys, in seconds: less than a key is published before it signs. */
+const JWKS_MAX_AGE = 300
+
 /**
  * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `raw` gives the core's text as
- * it is.
+ * it is. `keys` are the signing keys that change by themselves, or null.
  */
-function tokenCalls(call, soon, raw) {
+function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
-      issue: async (claims, options = {}) => call(native.tokenIssue, encodeData('claims', claims), encode(options).json),
+      issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
+      refresh: async (token, options = {}) => {
+        const claims = claimsOption(options)
+        const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
+        if (claims === undefined) return session
+        // Whatever goes wrong in there, the same token may be presented again.
+        const changed = await claims(session.claims)
+        return call(native.tokenContinue, JSON.stringify(session), encodeData('claims', changed ?? session.claims))
+      },
+      rotate: async () => {
+        if (keys !== null) return keys.rotate()
+        throw new GuardError('`jwt.rotation` must be set on the guard', { code: 'ERR_MISSING_OPTION', path: 'jwt.rotation' })
+      },
       verify: async (token) => {
         const answer = raw(native.tokenVerify, text('token', token))
         return answer.startsWith(CLAIMS_OF) ? readClaims(answer.slice(CLAIMS_OF.length, -1)) : later(answer)
@@ -43,13 +59,34 @@ function tokenCalls(call, soon, raw) {
         } catch (error) {
           return closed(res, error, next)
         }
+        const tag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+        res.setHeader('Cache-Control', `public, max-age=${JWKS_MAX_AGE}`)
+        res.setHeader('ETag', tag)
+        if (isKnown(req.headers['if-none-match'], tag)) {
+          res.statusCode = 304
+          return res.end()
+        }
         res.setHeader('Content-Type', 'application/jwk-set+json')
-        res.setHeader('Cache-Control', 'public, max-age=300')
         res.setHeader('Content-Length', String(Buffer.byteLength(body)))
         res.end(req.method === 'HEAD' ? undefined : body)
       }
     }
   }
+}
+
+/** The application's function that may change the claims of a session. */
+function claimsOption(options) {
+  for (const name of Object.keys(options)) {
+    if (name === 'claims') continue
+    throw new GuardError(`\`options.${name.slice(0, 80)}\` is not an option; the options are \`claims\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${name.slice(0, 80)}` })
+  }
+  if (options.claims !== undefined && typeof options.claims !== 'function') {
+    throw new GuardError('`options.claims` must be a function that takes the claims of the session and gives those to issue', {
+      code: 'ERR_INVALID_OPTION',
+      path: 'options.claims'
+    })
+  }
+  return options.claims
 }
 
 /** Whose tokens a revocation means: `{ issuer }`. */
@@ -64,6 +101,12 @@ function issuerIn(options) {
     }
   }
   return options.issuer === undefined ? undefined : text('options.issuer', options.issuer)
+}
+
+/** Whether `If-None-Match` names this entity, by the weak comparison of RFC 9110 section 13.1.2. */
+function isKnown(header, tag) {
+  if (header === undefined) return false
+  return header.trim() === '*' || header.split(',').some((known) => known.trim().replace(/^W\//, '') === tag)
 }
 
 function closed(res, error, next) {

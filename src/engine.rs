@@ -3,6 +3,7 @@
 //! It is built once and never changes, but for what it counts and revokes; stacks borrow their parts from it.
 
 mod limits;
+pub mod refresh;
 mod tokens;
 
 use std::sync::Arc;
@@ -199,8 +200,13 @@ impl Engine {
         };
         let options = Options::read("", route, known)?;
         let all = layers == Layers::All;
-        let schemas =
-            if matches!(layers, Layers::All | Layers::Payload) { schemas(route)? } else { None };
+        let payload = self.payload_of(&options, layers)?;
+        let forms = payload.as_ref().is_some_and(|payload| payload.types().form);
+        let schemas = if matches!(layers, Layers::All | Layers::Payload) {
+            schemas(route, forms)?
+        } else {
+            None
+        };
         let token = self.token_demand(&options, layers)?;
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
         let stack = Stack {
@@ -230,7 +236,7 @@ impl Engine {
                 .collect(),
             limiter,
             policy: self.query_of(&options, layers)?,
-            payload: self.payload_of(&options, layers)?,
+            payload,
             schemas,
             engine: Arc::clone(self),
         };
@@ -355,7 +361,7 @@ impl Engine {
         match (layers, Switch::read(options, "payload")) {
             (Layers::All | Layers::Payload, Switch::Off) => Ok(None),
             (Layers::All | Layers::Payload, Switch::On(value)) => {
-                PayloadConfig::parse("payload", Some(value)).map(Some)
+                self.payload.narrowed("payload", Some(value)).map(Some)
             }
             (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),
             // A policy that reads the body needs it.
@@ -388,8 +394,8 @@ fn header_set(profile: Profile, value: Option<&Value>) -> Result<HeaderSet, Conf
     Ok(HeadersConfig::parse(profile, "headers", value)?.header_set().clone())
 }
 
-fn schemas(route: &Value) -> Result<Option<Schemas>, ConfigError> {
+fn schemas(route: &Value, forms: bool) -> Result<Option<Schemas>, ConfigError> {
     let Value::Object(map) = route else { return Ok(None) };
-    let schemas = Schemas::parse("", map)?;
+    let schemas = Schemas::parse("", map, forms)?;
     Ok((!schemas.is_empty()).then_some(schemas))
 }

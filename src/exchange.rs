@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::limit::{Charged, Limiter, Pending, Place};
-use crate::payload::Checked;
+use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::SharedRevocations;
@@ -71,10 +71,12 @@ pub enum Verdict {
         /// Whether a body was read and checked.
         body: bool,
     },
-    /// Read the body, at most so many bytes, and come back with [`Stack::after_body`].
+    /// Read the body, and come back with [`Stack::after_body`], or with [`Stack::without_body`].
     ReadBody {
         /// Most bytes to read.
         max_bytes: u64,
+        /// What they are. Compressed ones are to be decompressed first.
+        reading: Reading,
     },
     /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
     AskKeys,
@@ -169,6 +171,8 @@ pub struct Exchange {
     pub limits: Vec<LimitView>,
     /// What it waits for.
     pub awaited: Option<Awaited>,
+    /// What its body is, once that was judged.
+    pub format: Format,
     /// Its places among the requests that limits hold back.
     pub places: Vec<Place>,
     /// What may be given back once its response is known.
@@ -197,6 +201,7 @@ impl Exchange {
             unlimited: false,
             limits: Vec::new(),
             awaited: None,
+            format: Format::default(),
             places: Vec::new(),
             charged: None,
             reasons: Vec::new(),

@@ -36,7 +36,7 @@ use crate::csrf::Csrf;
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
 use crate::limit::{LimitError, LiveLimiter};
-use crate::payload::{Checked, Parts, PayloadConfig, Schemas};
+use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -149,6 +149,12 @@ impl Stack {
         self.accept(x, Some(body)).unwrap_or_else(Verdict::Refuse)
     }
 
+    /// Ends the way of a request whose body could not be had.
+    #[must_use]
+    pub fn without_body(&self, fault: BodyFault) -> Verdict {
+        Verdict::Refuse(fault.refusal())
+    }
+
     /// Layers 2 to 5: who asks, and for what. `Some` ends the way.
     fn identify(
         &self,
@@ -205,12 +211,14 @@ impl Stack {
             && let Some(request) = &x.request
             && request.has_body()
         {
-            payload.accepts(request.header("content-type"), request.header("content-encoding"))?;
+            let reading = payload
+                .accepts(request.header("content-type"), request.header("content-encoding"))?;
+            x.format = reading.format;
             let max_bytes = u64::try_from(payload.max_bytes()).unwrap_or(u64::MAX);
             if request.content_length().is_some_and(|length| length > max_bytes) {
                 return Err(PayloadConfig::too_large());
             }
-            return Ok(Verdict::ReadBody { max_bytes });
+            return Ok(Verdict::ReadBody { max_bytes, reading });
         }
         self.accept(x, None)
     }
@@ -335,11 +343,14 @@ impl Stack {
         let Some(request) = &x.request else { return Ok(None) };
         // A route that leaves its body to the application still has its query, params and headers checked.
         let config = self.payload.as_ref().unwrap_or(&self.engine.payload);
-        let Some(schemas) = &self.schemas else {
-            let Some(bytes) = body else { return Ok(None) };
-            let body = config
-                .with_document(bytes, None, |document| keep_body.then(|| document.to_value()))?;
-            return Ok(Some(Checked { body, ..Checked::default() }));
+        let none;
+        let schemas = match &self.schemas {
+            Some(schemas) => schemas,
+            None if body.is_none() => return Ok(None),
+            None => {
+                none = Schemas::default();
+                &none
+            }
         };
         let params: Vec<(&str, &str)> =
             x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -349,6 +360,7 @@ impl Stack {
             .check(&Parts {
                 config,
                 body,
+                format: x.format,
                 query: request.query(),
                 params: &params,
                 headers: &headers,

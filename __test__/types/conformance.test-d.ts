@@ -1,5 +1,5 @@
 // keepstone/conformance.
-import { parseJson, validateJson, verifyCompact } from 'keepstone/conformance'
+import { parseJson, readBody, validateJson, verifyCompact } from 'keepstone/conformance'
 import type { JsonFault } from 'keepstone/conformance'
 import { expect, type Equals } from './equals'
 
@@ -14,6 +14,10 @@ verifyCompact('a.b.c', '-----BEGIN PUBLIC KEY-----')
 
 expect<Equals<ReturnType<typeof parseJson>, unknown>>()
 parseJson(Buffer.from('{}'))
+expect<Equals<ReturnType<typeof readBody>, unknown>>()
+readBody(Buffer.from('a=1'), 'form')
+// @ts-expect-error: not a kind of body
+readBody(Buffer.from('a=1'), 'xml')
 // @ts-expect-error: bytes, not text
 parseJson('{}')
 

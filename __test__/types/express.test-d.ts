@@ -71,6 +71,16 @@ app.post('/stack', ...guard.securityStack({ body: z.object({ b: z.boolean() }) }
   expect<Equals<typeof req.body, { b: boolean }>>()
   res.json(req.body.b)
 })
+app.use(express.json({ verify: guard.captureRaw }), express.urlencoded({ extended: false, verify: guard.captureRaw }))
+
+const form = guard.validate({ body: { type: 'object', properties: { amount: { type: 'integer' } }, required: ['amount'] }, payload: { types: ['form'] } })
+app.post('/form', form, (req, res) => {
+  expect<Equals<typeof req.body.amount, number>>()
+  const valid = form.valid(req)
+  expect<Equals<keyof typeof valid, 'body'>>()
+  res.json(valid.body.amount)
+})
+
 app.post('/plain', ...guard.securityStack({ payload: { maxDepth: 4 } }), (req, res) => {
   res.json(req.body.anything)
 })

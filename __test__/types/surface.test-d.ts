@@ -36,7 +36,7 @@ const full: GuardConfig = {
     { name: 'login', limit: 5, window: 60_000, key: ['ip', 'user'], methods: ['POST'], paths: ['/login'], tiers: { pro: { limit: 50 } } },
   ],
   jwt: { ...base, secret: Buffer.alloc(32), clockTolerance: '5s', maxLifetime: '1h' },
-  payload: { maxBytes: '1mb', maxDepth: 8, operators: 'allow' },
+  payload: { types: ['json', 'form'], maxBytes: '1mb', maxDepth: 8, operators: 'allow', inflate: { ratio: 10 }, timeout: '5s' },
   policy: { policies: { 'authz.rego': 'package httpapi.authz' }, query: 'data.httpapi.authz.allow', limits: { timeMs: 10 } },
   log: (event) => console.log(event.outcome),
 }
@@ -147,6 +147,11 @@ createGuard({ cors: { credentials: true } })
 createGuard({ rateLimit: { name: 'api', limit: 1, window: '60' } })
 // @ts-expect-error: no such unit
 createGuard({ payload: { maxBytes: '1gb' } })
+// @ts-expect-error: no kind of body
+createGuard({ payload: { types: ['xml'] } })
+createGuard({ payload: { inflate: true, timeout: 10_000 } })
+// @ts-expect-error: no time
+createGuard({ payload: { timeout: 'soon' } })
 // @ts-expect-error: no name
 createGuard({ rateLimit: { limit: 1, window: '1s' } })
 // @ts-expect-error: `true` is not an option
@@ -172,6 +177,20 @@ expect<Equals<KeyState['taken'], number | undefined>>()
 void guard.revoke.token('jti', 1_800_000_000)
 void guard.revoke.subject('user-1', new Date())
 void guard.tokens.issue({ sub: 'ada', role: 'admin' }, { expiresIn: '5m' })
+expect<Equals<Awaited<ReturnType<Guard['tokens']['refresh']>>, IssuedToken>>()
+expect<Equals<IssuedToken['refreshToken'], string | undefined>>()
+expect<Equals<Awaited<ReturnType<Guard['tokens']['rotate']>>, { readonly kid: string; readonly from: number }>>()
+void guard.tokens.issue({ sub: 'ada' }, { refresh: false })
+void guard.tokens.refresh('ksr_', { claims: async (claims) => ({ ...claims, role: 'admin' }) })
+// @ts-expect-error: claims may change, so they are asked for
+void guard.tokens.refresh('ksr_', { claims: { role: 'admin' } })
+createGuard({ jwt: { issuer: 'i', audience: 'a', refresh: true, rotation: { storage: './keys.json' } } })
+createGuard({ jwt: { issuer: 'i', audience: 'a', secret: 's', refresh: { lifetime: '30d', idle: '7d', reuseWindow: '10s' } } })
+createGuard({ jwt: { issuer: 'i', audience: 'a', rotation: { every: '30d', alg: 'EdDSA', storage: { load: async () => null, save: (text, previous) => text !== previous } } } })
+// @ts-expect-error: a secret can't be published
+createGuard({ jwt: { issuer: 'i', audience: 'a', rotation: { alg: 'HS256', storage: './keys.json' } } })
+// @ts-expect-error: keys at a URL are made elsewhere
+createGuard({ jwt: { issuer: 'i', audience: 'a', jwks: 'https://id.example.com/jwks', rotation: { storage: './keys.json' } } })
 // @ts-expect-error: the guard sets it
 void guard.tokens.issue({ sub: 'ada', exp: 1_800_000_000 })
 void guard.limits.block('login', ['203.0.113.7', 'ada'], '15m')

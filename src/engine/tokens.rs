@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::refresh::{self, Refresh};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
 use crate::config::raw::{Options, Switch};
@@ -11,7 +12,7 @@ use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::stack::TokenDemand;
 use crate::token::binding::UsedProofs;
 use crate::token::{
-    Issuer, RemoteKeys, RemoteState, Signer, TokenConfig, TokenDenial, Verified, Verifier,
+    Issuer, RemoteKeys, RemoteState, Rotation, Signer, TokenConfig, TokenDenial, Verified, Verifier,
 };
 
 /// Everything about tokens.
@@ -23,6 +24,8 @@ pub struct Tokens {
     pub signer: Option<Signer>,
     /// What is revoked of the tokens of the first issuer, or of the one that signs here.
     pub revocations: RevocationList,
+    /// `None` where no refresh tokens are given.
+    pub refresh: Option<Refresh>,
     /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use one `jti`.
     others: Vec<(Arc<str>, RevocationList)>,
     /// The issuer that `revocations` belongs to.
@@ -113,6 +116,12 @@ impl Tokens {
         }
     }
 
+    /// Whether this name, or none, is that of the issuer that signs here.
+    #[must_use]
+    pub fn is_own(&self, name: Option<&str>) -> bool {
+        name.is_none_or(|name| *self.own == *name)
+    }
+
     /// The issuers whose keys are at a URL, each with its number.
     pub fn remotes(&self) -> impl Iterator<Item = (usize, &str, &Arc<RemoteKeys>)> {
         let issuers = self.verifier.issuers().enumerate();
@@ -123,6 +132,13 @@ impl Tokens {
     #[must_use]
     pub fn has_keys(&self, now: Now) -> bool {
         self.remotes().all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
+            && self.rotation().is_none_or(|rotation| rotation.is_loaded())
+    }
+
+    /// The signing keys that change by themselves.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
+        self.signer.as_ref()?.rotation()
     }
 
     /// Lets nobody wait any more, and asks no issuer.
@@ -154,6 +170,16 @@ impl Tokens {
             RevocationList::Off => None,
             RevocationList::Local(list) => list.subject_before(subject),
             RevocationList::Shared(list) => list.subject_before(subject),
+        }
+    }
+
+    /// Whether a session is revoked, as far as is known here.
+    #[must_use]
+    pub fn is_session_revoked(&self, session: &str) -> bool {
+        match &self.revocations {
+            RevocationList::Off => false,
+            RevocationList::Local(list) => list.is_session_revoked(session),
+            RevocationList::Shared(list) => list.is_session_revoked(session),
         }
     }
 
@@ -263,6 +289,20 @@ pub(super) fn tokens(
         }
     };
     let signer = Signer::new(Arc::clone(&config));
+    let rotating = config.issuers().filter(|issuer| issuer.rotation().is_some());
+    for issuer in rotating {
+        if signer.as_ref().is_none_or(|signer| signer.issuer().name() != issuer.name()) {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                "jwt.issuers",
+                "has `rotation` with one issuer and a key that signs with another before it",
+            )
+            .suggest("let one issuer sign here: give the others public keys"));
+        }
+        if let Some(rotation) = issuer.rotation() {
+            rotation.open("jwt.rotation.storage", Now::read())?;
+        }
+    }
     let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
     let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
     let mut revocations = RevocationList::Off;
@@ -275,11 +315,20 @@ pub(super) fn tokens(
             others.push((Arc::from(issuer.name()), list));
         }
     }
+    let refresh = match config.refresh {
+        None => None,
+        Some(_) if may_forget => return Err(refresh::memcached()),
+        Some(options) => {
+            let signer = signer.as_ref().ok_or_else(refresh::without_signer)?;
+            Some(Refresh::new(options, signer.issuer(), &revocations, connector, shared_name)?)
+        }
+    };
     let tokens = Tokens {
         optional: config.optional,
         signer,
         verifier: Verifier::new(config),
         revocations,
+        refresh,
         others,
         own,
         proofs,

@@ -13,22 +13,22 @@
 //! |---|---|
 //! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait, `7` look at the connection's certificate |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read; milliseconds to wait |
-//! | 5 | `1` when the body was checked and may be parsed |
+//! | 4 | most bytes of the body to read, and behind a blank `form` or `json` and its content coding where it is not plain JSON; milliseconds to wait |
+//! | 5 | `1` when the body was checked and may be parsed as JSON, `2` when it was a form, which line 14 has |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
 //! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof |
 //! | 11 | client address |
 //! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
-//! | 14 | checked `query`, `params` and `headers`, an object |
+//! | 14 | the `body` that a form stands for, checked `query`, `params` and `headers`, an object |
 //! | 15 | ticket of the waiting request |
 //! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 
 use std::net::IpAddr;
 
 use crate::limit::push_number;
-use crate::payload::Checked;
+use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stack::{Exchange, Verdict};
@@ -69,12 +69,15 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         out.push_str(&problem(refusal));
     }
     out.push('\n');
-    if let Verdict::ReadBody { max_bytes: number } | Verdict::Delay { ms: number } = verdict {
-        push_number(&mut out, *number);
+    match verdict {
+        Verdict::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
+        Verdict::Delay { ms } => push_number(&mut out, *ms),
+        _ => {}
     }
     out.push('\n');
-    if matches!(verdict, Verdict::Pass { body: true, .. }) {
-        out.push('1');
+    if let Verdict::Pass { body: true, checked } = verdict {
+        let is_form = checked.as_ref().is_some_and(|checked| checked.form.is_some());
+        out.push(if is_form { '2' } else { '1' });
     }
     out.push('\n');
     if new && x.request.as_ref().is_some_and(Request::secure) {
@@ -128,7 +131,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
 pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     let Verdict::Pass { checked, body: true } = verdict else { return false };
     let nothing = |checked: &Checked| {
-        checked.query.is_none()
+        checked.form.is_none()
+            && checked.query.is_none()
             && checked.params.is_none()
             && checked.headers.is_none()
             && checked.cookies.is_none()
@@ -178,6 +182,19 @@ fn push_headers(out: &mut String, x: &Exchange, refusal: Option<&Refusal>) {
     }
 }
 
+fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
+    push_number(out, max_bytes);
+    match (reading.format, reading.coding) {
+        (Format::Json, None) => {}
+        (Format::Json, Some(_)) => out.push_str(" json"),
+        (Format::Form, _) => out.push_str(" form"),
+    }
+    if let Some(coding) = reading.coding {
+        out.push(' ');
+        out.push_str(coding.name());
+    }
+}
+
 /// A text that must not end its line.
 fn push_line(out: &mut String, text: &str) {
     if memchr::memchr2(b'\n', 0x1f, text.as_bytes()).is_none() {
@@ -209,6 +226,7 @@ fn push_limits(out: &mut String, x: &Exchange) {
 
 fn push_checked(out: &mut String, checked: &Checked) {
     let parts = [
+        ("body", &checked.form),
         ("query", &checked.query),
         ("params", &checked.params),
         ("headers", &checked.headers),
@@ -286,8 +304,12 @@ impl List<'_> {
     }
 }
 
-/// A refusal as RFC 9457 problem+json.
+/// The most bytes of a problem document, so that no body makes an answer that is larger than what asked for it.
+const MOST_PROBLEM: usize = 8192;
+
+/// A refusal as RFC 9457 problem+json, of at most 8 kB: errors beyond that are left out.
 pub(crate) fn problem(refusal: &Refusal) -> String {
+    const END: &str = "],\"truncated\":false}";
     let mut out = String::with_capacity(256);
     out.push_str("{\"type\":\"about:blank\",\"title\":");
     push_string(&mut out, title(refusal.status));
@@ -299,7 +321,9 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
     push_string(&mut out, &refusal.detail);
     if !refusal.errors.is_empty() {
         out.push_str(",\"errors\":[");
+        let mut truncated = refusal.truncated;
         for (i, error) in refusal.errors.iter().enumerate() {
+            let before = out.len();
             out.push_str(if i == 0 { "{\"in\":" } else { ",{\"in\":" });
             push_string(&mut out, error.location);
             out.push_str(",\"pointer\":");
@@ -309,9 +333,14 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
             out.push_str(",\"detail\":");
             push_string(&mut out, &error.detail);
             out.push('}');
+            if i > 0 && out.len() + END.len() > MOST_PROBLEM {
+                out.truncate(before);
+                truncated = true;
+                break;
+            }
         }
         out.push_str("],\"truncated\":");
-        out.push_str(if refusal.truncated { "true" } else { "false" });
+        out.push_str(if truncated { "true" } else { "false" });
     }
     out.push('}');
     out
@@ -331,6 +360,7 @@ fn title(status: u16) -> &'static str {
         // What a policy may choose by its own `status`.
         402 => "Payment Required",
         404 => "Not Found",
+        408 => "Request Timeout",
         405 => "Method Not Allowed",
         409 => "Conflict",
         410 => "Gone",
@@ -401,6 +431,27 @@ mod tests {
         assert_eq!(value["status"], 422);
         assert_eq!(value["errors"][0]["pointer"], "#/a\"b");
         assert_eq!(value["truncated"], false);
+    }
+
+    #[test]
+    fn a_problem_has_8_kb_at_most_and_says_what_it_leaves_out() {
+        let mut refusal =
+            Refusal::new(422, "validation_failed", "the request does not match its schema");
+        for i in 0..crate::refusal::MAX_ERRORS {
+            refusal.errors.push(FieldError {
+                location: "headers",
+                pointer: format!("#/{}{i}", "%F0%9F%98%80".repeat(107)),
+                code: "unevaluatedProperties",
+                detail: format!("`{}` is not expected here", "\u{1}".repeat(64)),
+            });
+        }
+        let text = problem(&refusal);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let listed = value["errors"].as_array().unwrap();
+        assert!(text.len() <= MOST_PROBLEM && text.len() > MOST_PROBLEM - 2048, "{}", text.len());
+        assert_eq!(listed[0]["pointer"], refusal.errors[0].pointer);
+        assert!(listed.len() < crate::refusal::MAX_ERRORS);
+        assert_eq!(value["truncated"], true);
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use super::manage::{Answer, Failure, parse, write};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
 use crate::error::ConfigError;
-use crate::payload::{PayloadConfig, Schema};
+use crate::payload::{Format, Parts, PayloadConfig, Schema, Schemas};
 use crate::refusal::Refusal;
 use crate::token::{CompactError, verify_compact};
 
@@ -37,6 +37,25 @@ pub fn conformance_verify_compact(token: String, jwk: String) -> String {
 pub fn conformance_parse_json(bytes: &[u8]) -> String {
     write(match PayloadConfig::default().with_document(bytes, None, |_| ()) {
         Ok(()) => Ok(Value::Null),
+        Err(refusal) => Err(refusal.into()),
+    })
+}
+
+/// What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
+/// is set. Answers the value.
+#[napi(catch_unwind)]
+pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
+    let parts = Parts {
+        config: &PayloadConfig::default(),
+        body: Some(bytes),
+        format: if form { Format::Form } else { Format::Json },
+        query: "",
+        params: &[],
+        headers: &[],
+        keep_body: true,
+    };
+    write(match Schemas::default().check(&parts) {
+        Ok(checked) => Ok(checked.body.into()),
         Err(refusal) => Err(refusal.into()),
     })
 }

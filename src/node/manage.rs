@@ -103,9 +103,9 @@ pub(super) fn parse(json: &str) -> Result<Value, Failure> {
         .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches}`:
-/// its number, members of `input` that the policy reads and no request has, whether its store is a shared one, and
-/// whether keys are to be fetched for it.
+/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+/// rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
+/// whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]
 pub fn create_guard(config: String) -> String {
     write((|| {
@@ -114,8 +114,15 @@ pub fn create_guard(config: String) -> String {
         let shared = matches!(engine.store(), Store::Shared(_));
         let fetches =
             engine.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
+        let rotation = engine
+            .tokens
+            .as_ref()
+            .and_then(|tokens| tokens.rotation())
+            .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
         let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
-        Ok(json!({ "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches }))
+        Ok(json!({
+            "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
+        }))
     })())
 }
 
@@ -169,6 +176,10 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());
+    let body = stack.payload.as_ref().map(|payload| {
+        json!({ "timeout": payload.timeout().as_secs_f64() * 1000.0, "ratio": payload.inflate() })
+    });
+    plan.insert("body".into(), body.into());
     plan
 }
 

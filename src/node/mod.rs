@@ -23,6 +23,7 @@ pub mod openapi;
 mod registry;
 pub mod requests;
 pub mod revoke;
+pub mod rotation;
 pub mod tokens;
 
 #[cfg(debug_assertions)]

@@ -8,6 +8,7 @@ use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::limit::Charged;
+use crate::payload::BodyFault;
 use crate::refusal::Refusal;
 use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 
@@ -52,6 +53,17 @@ pub fn decide_body(ticket: u32, body: &[u8]) -> String {
     if answer::is_plain_pass(&waiting.exchange, &verdict) {
         return String::new();
     }
+    answer_for(waiting, verdict)
+}
+
+/// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
+#[napi(catch_unwind)]
+pub fn refuse_body(ticket: u32, why: String) -> String {
+    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
+    else {
+        return refused(unreadable());
+    };
+    let verdict = waiting.stack.without_body(fault);
     answer_for(waiting, verdict)
 }
 

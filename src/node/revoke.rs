@@ -140,11 +140,34 @@ pub fn revoke_subject(
 /// Revokes all tokens of a session.
 #[napi(catch_unwind)]
 pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> String {
+    // Refresh tokens are given by one issuer; the session of another may have the same name.
+    let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
     revoke(
         guard,
-        Whose::Named(issuer),
-        |_, list, now| Ok(list.revoke_session(&session, None, now)?),
-        |_, list, now, reply| Ok(list.revoke_session(&session, None, now, reply)?),
+        Whose::Named(issuer.clone()),
+        |tokens, list, now| {
+            list.revoke_session(&session, None, now)?;
+            if let Some(refresh) = tokens.refresh.as_ref().filter(|_| own(tokens)) {
+                refresh.close(&session);
+            }
+            Ok(())
+        },
+        |tokens, list, now, reply| {
+            // First the list: its access tokens are refused, and so is a refresh meanwhile.
+            let reply = match tokens
+                .refresh
+                .as_ref()
+                .filter(|_| own(tokens))
+                .and_then(|refresh| refresh.closing(&session))
+            {
+                Some(close) => Box::new(move |done: Result<(), StoreError>| match done {
+                    Ok(()) => close(reply),
+                    Err(error) => reply(Err(error)),
+                }),
+                None => reply,
+            };
+            Ok(list.revoke_session(&session, None, now, reply)?)
+        },
     )
 }
 

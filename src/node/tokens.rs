@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use napi_derive::napi;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::inbox;
 use super::manage::{Answer, Failure, engine, later, parse, write};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
+use crate::engine::refresh::{Continued, OpenError, RefreshError, Slot, Used};
 use crate::engine::{Engine, Known, Tokens};
 use crate::error::ConfigError;
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::token::{IssueError, IssueOptions, Unverified};
+use crate::store::{Reply, StoreError};
+use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenDenial, Unverified};
 
 pub(super) fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
     let error =
@@ -26,41 +28,214 @@ fn with_tokens(guard: u32, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
     write((|| run(tokens_of(&*engine(guard)?)?, Now::read()))())
 }
 
-/// Issues an access token with `claims` (JSON). Answers `{accessToken, expiresIn, tokenType}`.
+/// Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
+/// refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
 #[napi(catch_unwind)]
 pub fn token_issue(guard: u32, claims: String, options: String) -> String {
-    with_tokens(guard, |tokens, now| {
-        let claims = match parse(&claims)? {
-            Value::Object(claims) => claims,
-            other => {
-                return Err(ConfigError::invalid(
-                    "claims",
-                    format!("must be an object, not {}", describe(&other)),
-                )
-                .into());
-            }
-        };
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
+    let now = Now::read();
+    let prepare = || {
+        let tokens = tokens_of(&engine)?;
+        let claims = object("claims", &claims)?;
         let options = parse(&options)?;
-        let options = Options::read("options", &options, &["expiresIn"])?;
+        let options = Options::read("options", &options, &["expiresIn", "refresh"])?;
         let range = Duration::from_secs(1)..=crate::token::MAX_MAX_LIFETIME;
+        let expires_in = options.duration("expiresIn", range)?;
+        let refresh = match (options.bool("refresh")?, &tokens.refresh) {
+            (Some(false), _) | (None, None) => None,
+            (_, Some(refresh)) => Some(refresh),
+            (Some(true), None) => return Err(without_refresh()),
+        };
         // A token for somebody who was logged out everywhere a moment ago must not fall under that.
         let subject = claims.get("sub").and_then(Value::as_str);
         let after = subject.and_then(|subject| tokens.subject_before(subject));
-        let options = IssueOptions { expires_in: options.duration("expiresIn", range)?, after };
-        let error = || {
-            Failure::new(
-                "ERR_MISSING_OPTION",
-                "no key can sign; give `jwt.secret` or a private key in `jwt.keys`",
-            )
-        };
-        let signer = tokens.signer.as_ref().ok_or_else(error)?;
-        let issued = signer
-            .issue(claims, options, now)
-            .map_err(|error| Failure::new(issue_code(&error), &error.to_string()))?;
-        Ok(
-            json!({ "accessToken": issued.token, "expiresIn": issued.expires_in_s, "tokenType": "Bearer" }),
+        let issued = signer_of(tokens)?
+            .issue(claims.clone(), IssueOptions { expires_in, after }, now)
+            .map_err(issue_failure)?;
+        let begun = refresh.map(|refresh| {
+            let first = refresh.begin(claims, &issued, expires_in).map_err(issue_failure);
+            first.map(|(token, opening)| (refresh, token, opening))
+        });
+        Ok((issued, begun.transpose()?))
+    };
+    let (issued, begun) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => return write(Err(error)),
+    };
+    let Some((refresh, token, opening)) = begun else {
+        return write(Ok(answer(&issued, None)));
+    };
+    let stored = answer(&issued, Some(token));
+    let mut opening = Some(opening);
+    let mut open = |reply: &mut dyn FnMut() -> Option<Reply<()>>| {
+        opening.take().and_then(|opening| refresh.open(opening, now, reply))
+    };
+    if !refresh.is_shared() {
+        return write(match open(&mut || None) {
+            Some(Err(error)) => Err(open_failure(error)),
+            _ => Ok(stored),
+        });
+    }
+    later(
+        move |answer| {
+            write(match answer {
+                StoreAnswer::Done(Ok(())) => Ok(stored),
+                StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
+                    Err(error.into())
+                }
+                StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
+            })
+        },
+        |ticket| match open(&mut || inbox::reply(ticket)) {
+            Some(Err(error)) => Err(open_failure(error)),
+            _ => Ok(()),
+        },
+    )
+}
+
+/// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
+/// born, expiresIn, claims}`.
+#[napi(catch_unwind)]
+pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
+    let now = Now::read();
+    let used = match tokens_of(&engine).and_then(|tokens| {
+        Ok(tokens.refresh.as_ref().ok_or_else(without_refresh)?.present(tokens, &token, now))
+    }) {
+        Ok(used) => used,
+        Err(error) => return write(Err(error)),
+    };
+    let finish = move |engine: &Engine, continued: Result<Continued, RefreshError>| {
+        let continued = continued.map_err(refresh_failure)?;
+        if asks {
+            return Ok(continued.to_json());
+        }
+        continue_with(tokens_of(engine)?, &continued, None)
+    };
+    let token = match used {
+        Used::Now(continued) => return write(finish(&engine, continued)),
+        Used::Ask(token) => token,
+    };
+    let slot = Arc::new(Slot::default());
+    let (outcome, asking, asked) = (Arc::clone(&slot), Arc::clone(&engine), token.clone());
+    later(
+        move |answer| {
+            write((|| {
+                match answer {
+                    StoreAnswer::Done(Ok(())) => {}
+                    StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
+                        return Err(error.into());
+                    }
+                    StoreAnswer::Judged(Ok(_)) => return Err(StoreError::Refused.into()),
+                }
+                let tokens = tokens_of(&engine)?;
+                let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
+                let outcome = outcome.lock().take().ok_or(StoreError::Refused)?;
+                finish(&engine, refresh.conclude(tokens, &token, outcome))
+            })())
+        },
+        |ticket| {
+            let refresh = tokens_of(&asking)?.refresh.as_ref().ok_or_else(without_refresh)?;
+            let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
+            refresh.ask(&asked, slot, reply);
+            Ok(())
+        },
+    )
+}
+
+/// Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
+/// (JSON) what the application puts in place of the session's.
+#[napi(catch_unwind)]
+pub fn token_continue(guard: u32, continued: String, claims: String) -> String {
+    with_tokens(guard, |tokens, _| {
+        let continued = Continued::from_json(&parse(&continued)?)
+            .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
+        continue_with(tokens, &continued, Some(object("claims", &claims)?))
+    })
+}
+
+fn continue_with(
+    tokens: &Tokens,
+    continued: &Continued,
+    claims: Option<Map<String, Value>>,
+) -> Answer {
+    let issued = continued.issue(signer_of(tokens)?, claims, Now::read()).map_err(issue_failure)?;
+    Ok(answer(&issued, Some(continued.refresh_token.clone())))
+}
+
+fn answer(issued: &Issued, refresh_token: Option<String>) -> Value {
+    let mut answer = json!({ "accessToken": issued.token, "expiresIn": issued.expires_in_s, "tokenType": "Bearer" });
+    if let (Some(token), Some(answer)) = (refresh_token, answer.as_object_mut()) {
+        answer.insert("refreshToken".to_owned(), token.into());
+    }
+    answer
+}
+
+fn object(name: &str, json: &str) -> Result<Map<String, Value>, Failure> {
+    match parse(json)? {
+        Value::Object(object) => Ok(object),
+        other => {
+            let problem = format!("must be an object, not {}", describe(&other));
+            Err(ConfigError::invalid(name, problem).into())
+        }
+    }
+}
+
+fn signer_of(tokens: &Tokens) -> Result<&Signer, Failure> {
+    tokens.signer.as_ref().ok_or_else(|| {
+        Failure::new(
+            "ERR_MISSING_OPTION",
+            "no key can sign; give `jwt.secret` or a private key in `jwt.keys`",
         )
     })
+}
+
+fn without_refresh() -> Failure {
+    Failure::new("ERR_MISSING_OPTION", "`jwt.refresh` must be set on the guard for refresh tokens")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn issue_failure(error: IssueError) -> Failure {
+    if error == IssueError::NotLoaded {
+        return Failure(
+            json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }),
+        );
+    }
+    Failure::new(issue_code(&error), &error.to_string())
+}
+
+fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::Full(full) => Failure::new("ERR_INVALID_ARGUMENT", &full.to_string()),
+        OpenError::Store(error) => error.into(),
+    }
+}
+
+fn refresh_failure(error: RefreshError) -> Failure {
+    let refused = |code: &str, message: &str| {
+        Failure(json!({ "code": code, "status": 401, "message": message }))
+    };
+    match error {
+        RefreshError::Invalid => refused(
+            "ERR_REFRESH_INVALID",
+            "the refresh token is not good, or not any more; log in again",
+        ),
+        RefreshError::Reused => refused(
+            "ERR_REFRESH_REUSED",
+            "the refresh token was used before, so its session has ended; log in again",
+        ),
+        RefreshError::Revoked => TokenDenial::Revoked.into(),
+        RefreshError::Stale => stale(),
+        RefreshError::Store(error) => error.into(),
+        RefreshError::Issue(error) => issue_failure(error),
+        RefreshError::Revoke(error) => error.into(),
+    }
 }
 
 const fn issue_code(error: &IssueError) -> &'static str {

@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 use crate::error::ConfigError;
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::Found;
+use crate::payload::fault::Fault;
+use crate::payload::media::Format;
 use crate::payload::parser::parse;
 use crate::payload::schema::Schema;
 use crate::payload::tape::{Document, Tape};
-use crate::payload::text::TextSchema;
+use crate::payload::text::{TextSchema, read_form};
 use crate::refusal::{FieldError, Refusal};
 
 impl PayloadConfig {
@@ -25,7 +27,7 @@ impl PayloadConfig {
         if bytes.len() > self.max_bytes() {
             return Err(Self::too_large());
         }
-        self.parsed(bytes, "body", declared, run)
+        self.parsed(bytes, declared, run).map_err(|fault| fault.refusal("body"))
     }
 
     /// The refusal of a body over `maxBytes`. It ends the connection, so that the rest need not be read.
@@ -35,27 +37,26 @@ impl PayloadConfig {
             .header("Connection", "close")
     }
 
-    /// As [`Self::with_document`], for a text that we wrote from `location`.
+    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the client.
     pub(crate) fn with_text<T>(
         &self,
         text: &str,
-        location: &'static str,
-        schema: &Schema,
+        declared: Option<&Schema>,
         run: impl FnOnce(&Document<'_>) -> T,
-    ) -> Result<T, Refusal> {
-        self.parsed(text.as_bytes(), location, Some(schema), run)
+    ) -> Result<T, Fault> {
+        let fault = |fault| Fault { offset: None, ..fault };
+        self.parsed(text.as_bytes(), declared, run).map_err(fault)
     }
 
     fn parsed<T>(
         &self,
         bytes: &[u8],
-        location: &'static str,
         declared: Option<&Schema>,
         run: impl FnOnce(&Document<'_>) -> T,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, Fault> {
         Tape::with(|tape| {
             let keys = declared.map(Schema::odd_keys).unwrap_or_default();
-            let source = parse(bytes, self, keys, tape).map_err(|fault| fault.refusal(location))?;
+            let source = parse(bytes, self, keys, tape)?;
             Ok(run(&tape.document(source)))
         })
     }
@@ -64,7 +65,7 @@ impl PayloadConfig {
 /// The schemas of one route.
 #[derive(Debug, Default)]
 pub struct Schemas {
-    body: Option<Schema>,
+    body: Option<TextSchema>,
     query: Option<TextSchema>,
     params: Option<TextSchema>,
     headers: Option<TextSchema>,
@@ -78,6 +79,8 @@ pub struct Parts<'a> {
     pub config: &'a PayloadConfig,
     /// The bytes of the body; `None` or empty if none was sent.
     pub body: Option<&'a [u8]>,
+    /// What the body is.
+    pub format: Format,
     /// The raw query string, without its `?`.
     pub query: &'a str,
     /// The route's parameters, decoded.
@@ -99,14 +102,20 @@ pub struct Checked {
     pub headers: Option<String>,
     /// The declared cookies, alike.
     pub cookies: Option<String>,
+    /// A form as JSON text, with types and defaults where there is a schema for the body.
+    pub form: Option<String>,
     /// The body, if one was sent and [`Parts::keep_body`] asked for it.
     pub body: Option<Value>,
 }
 
 impl Schemas {
     /// Compiles what `schemas` has under `body`, `query`, `params`, `headers` and `cookies`; other keys are left to the caller.
-    /// `path` is the option they stand in, empty at the top.
-    pub fn parse(path: &str, schemas: &Map<String, Value>) -> Result<Self, ConfigError> {
+    /// `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's.
+    pub fn parse(
+        path: &str,
+        schemas: &Map<String, Value>,
+        forms: bool,
+    ) -> Result<Self, ConfigError> {
         let path_of =
             |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let text = |location: &'static str| {
@@ -116,7 +125,7 @@ impl Schemas {
                 .transpose()
         };
         let body =
-            schemas.get("body").map(|schema| Schema::compile(&path_of("body"), schema, true));
+            schemas.get("body").map(|schema| TextSchema::body(&path_of("body"), schema, forms));
         Ok(Self {
             body: body.transpose()?,
             query: text("query")?,
@@ -160,13 +169,25 @@ impl Schemas {
         let config = parts.config;
         let mut found = Found::default();
         let mut checked = Checked::default();
+        let keep = |document: &Document<'_>| parts.keep_body.then(|| document.to_value());
         match (parts.body.filter(|body| !body.is_empty()), &self.body) {
+            (Some(bytes), schema) if parts.format == Format::Form => {
+                let (form, body) = read_form(bytes, config, schema.as_ref(), |document| {
+                    if let Some(schema) = schema {
+                        schema.schema().check(document, "body", &mut found);
+                    }
+                    keep(document)
+                })?;
+                checked.form = Some(form);
+                checked.body = body;
+            }
             (Some(bytes), schema) => {
-                checked.body = config.with_document(bytes, schema.as_ref(), |document| {
+                let schema = schema.as_ref().map(TextSchema::schema);
+                checked.body = config.with_document(bytes, schema, |document| {
                     if let Some(schema) = schema {
                         schema.check(document, "body", &mut found);
                     }
-                    parts.keep_body.then(|| document.to_value())
+                    keep(document)
                 })?;
             }
             (None, Some(_)) => found.push(FieldError {

@@ -1,8 +1,10 @@
 //! The options of the payload layer.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::config::raw::Options;
+use crate::config::raw::{Options, describe, did_you_mean, quoted};
 use crate::error::ConfigError;
 
 /// What to do with keys that begin with `$` or contain `.`.
@@ -14,6 +16,18 @@ pub enum Operators {
     Allow,
 }
 
+/// What kinds of bodies are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyTypes {
+    /// `application/json`, and types that end with `+json`.
+    pub json: bool,
+    /// `application/x-www-form-urlencoded`.
+    pub form: bool,
+}
+
+/// How many times larger a compressed body may become, unless `inflate.ratio` says otherwise.
+const RATIO: u32 = 20;
+
 /// How large and how odd a payload may be. The defaults fit an API; [`PayloadConfig::parse`] checks every field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadConfig {
@@ -22,6 +36,10 @@ pub struct PayloadConfig {
     max_nodes: u32,
     max_keys: u32,
     operators: Operators,
+    types: BodyTypes,
+    /// The most that a compressed body may grow; `None` reads no compressed body.
+    inflate: Option<u32>,
+    timeout: Duration,
 }
 
 impl Default for PayloadConfig {
@@ -32,6 +50,9 @@ impl Default for PayloadConfig {
             max_nodes: 10_000,
             max_keys: 1000,
             operators: Operators::Refuse,
+            types: BodyTypes { json: true, form: false },
+            inflate: None,
+            timeout: Duration::from_secs(30),
         }
     }
 }
@@ -39,29 +60,50 @@ impl Default for PayloadConfig {
 impl PayloadConfig {
     /// Reads the option `payload`; without it, the defaults.
     ///
+    /// - `types`: the kinds of bodies that are read, a list of `'json'` and `'form'`; `['json']`
     /// - `maxBytes`: size, `'100kb'`; 1 byte to 64 MiB
     /// - `maxDepth`: containers in one another, 32; 1 to 128
     /// - `maxNodes`: values in all, 10,000; 1 to 10,000,000
     /// - `maxKeys`: keys in one object, 1000; 1 to 1,000,000
     /// - `operators`: `'refuse'` or `'allow'` keys that begin with `$` or contain `.`
+    /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with how many times larger they
+    ///   may become, 20; 1 to 1000
+    /// - `timeout`: how long a body may take to arrive, `'30s'`; 10 ms to 1 hour
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
-        const KNOWN: &[&str] = &["maxBytes", "maxDepth", "maxNodes", "maxKeys", "operators"];
-        let default = Self::default();
-        let Some(value) = value else { return Ok(default) };
+        Self::default().narrowed(path, value)
+    }
+
+    /// Reads the option `payload` of a route: what it leaves out is as it is here.
+    pub fn narrowed(&self, path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
+        const KNOWN: &[&str] = &[
+            "types",
+            "maxBytes",
+            "maxDepth",
+            "maxNodes",
+            "maxKeys",
+            "operators",
+            "inflate",
+            "timeout",
+        ];
+        let Some(value) = value else { return Ok(self.clone()) };
         let options = Options::read(path, value, KNOWN)?;
         let number = |key, max, default: u32| {
             let number = options.integer(key, 1..=max)?;
             Ok::<_, ConfigError>(number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default))
         };
         let max_bytes = options.size("maxBytes", 1..=64 << 20)?;
+        let timeout = Duration::from_millis(10)..=Duration::from_secs(3600);
         Ok(Self {
-            max_bytes: max_bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(default.max_bytes),
-            max_depth: number("maxDepth", 128, default.max_depth)?,
-            max_nodes: number("maxNodes", 10_000_000, default.max_nodes)?,
-            max_keys: number("maxKeys", 1_000_000, default.max_keys)?,
+            max_bytes: max_bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(self.max_bytes),
+            max_depth: number("maxDepth", 128, self.max_depth)?,
+            max_nodes: number("maxNodes", 10_000_000, self.max_nodes)?,
+            max_keys: number("maxKeys", 1_000_000, self.max_keys)?,
             operators: options
                 .one_of("operators", &[("refuse", Operators::Refuse), ("allow", Operators::Allow)])?
-                .unwrap_or(default.operators),
+                .unwrap_or(self.operators),
+            types: body_types(&options)?.unwrap_or(self.types),
+            inflate: inflate(&options, self.inflate)?,
+            timeout: options.duration("timeout", timeout)?.unwrap_or(self.timeout),
         })
     }
 
@@ -94,6 +136,65 @@ impl PayloadConfig {
     pub fn operators(&self) -> Operators {
         self.operators
     }
+
+    /// The kinds of bodies that are read.
+    #[must_use]
+    pub fn types(&self) -> BodyTypes {
+        self.types
+    }
+
+    /// How many times larger a compressed body may become; `None` where none is read.
+    #[must_use]
+    pub fn inflate(&self) -> Option<u32> {
+        self.inflate
+    }
+
+    /// How long a body may take to arrive.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+fn body_types(options: &Options<'_>) -> Result<Option<BodyTypes>, ConfigError> {
+    const WORDS: &[&str] = &["json", "form"];
+    let Some(words) = options.strings("types")? else { return Ok(None) };
+    let mut types = BodyTypes { json: false, form: false };
+    for (i, word) in words.iter().enumerate() {
+        match *word {
+            "json" => types.json = true,
+            "form" => types.form = true,
+            other => {
+                let path = format!("{}[{i}]", options.path_of("types"));
+                let problem = format!("must be one of {}", quoted(WORDS));
+                return Err(ConfigError::invalid(path, problem).suggest(did_you_mean(other, WORDS)));
+            }
+        }
+    }
+    if !(types.json || types.form) {
+        return Err(options
+            .invalid("types", "must name at least one kind of body")
+            .suggest("write ['json'], or `payload: false` on a route that reads its body itself"));
+    }
+    Ok(Some(types))
+}
+
+fn inflate(options: &Options<'_>, before: Option<u32>) -> Result<Option<u32>, ConfigError> {
+    match options.get("inflate") {
+        None => Ok(before),
+        Some(Value::Bool(on)) => Ok(on.then_some(RATIO)),
+        Some(value @ Value::Object(_)) => {
+            let inner = Options::read(options.path_of("inflate"), value, &["ratio"])?;
+            let ratio = inner.integer("ratio", 1..=1000)?;
+            Ok(Some(ratio.and_then(|n| u32::try_from(n).ok()).unwrap_or(RATIO)))
+        }
+        Some(other) => Err(options
+            .invalid(
+                "inflate",
+                format!("must be true, false or an object, not {}", describe(other)),
+            )
+            .suggest("write true, or { ratio: 20 }")),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +216,30 @@ mod tests {
         assert_eq!(config.max_bytes(), 1 << 20);
         assert_eq!((config.max_depth(), config.max_nodes(), config.max_keys()), (8, 5, 3));
         assert_eq!(config.operators(), Operators::Allow);
+        let value = json!({ "types": ["form"], "inflate": { "ratio": 5 }, "timeout": "2s" });
+        let config = PayloadConfig::parse("payload", Some(&value)).unwrap();
+        assert_eq!(config.types(), BodyTypes { json: false, form: true });
+        assert_eq!((config.inflate(), config.timeout()), (Some(5), Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn compressed_bodies_are_read_only_where_that_is_asked_for() {
+        let inflate = |value: Value| {
+            let value = json!({ "inflate": value });
+            PayloadConfig::parse("payload", Some(&value)).unwrap().inflate()
+        };
+        assert_eq!(PayloadConfig::default().inflate(), None);
+        assert_eq!(inflate(json!(false)), None);
+        assert_eq!((inflate(json!(true)), inflate(json!({}))), (Some(20), Some(20)));
+    }
+
+    #[test]
+    fn a_route_keeps_what_it_does_not_narrow() {
+        let guard = json!({ "maxDepth": 4, "operators": "allow", "inflate": true });
+        let guard = PayloadConfig::parse("payload", Some(&guard)).unwrap();
+        let route = guard.narrowed("payload", Some(&json!({ "types": ["form"] }))).unwrap();
+        assert_eq!((route.max_depth(), route.operators()), (4, Operators::Allow));
+        assert_eq!((route.inflate(), route.types().json), (Some(20), false));
     }
 
     #[test]
@@ -126,6 +251,14 @@ mod tests {
             (json!({ "maxDepth": 0 }), "`payload.maxDepth`"),
             (json!({ "maxNodes": 1.5 }), "`payload.maxNodes`"),
             (json!({ "maxkeys": 10 }), "did you mean `maxKeys`?"),
+            (json!({ "types": [] }), "`payload.types` must name at least one"),
+            (json!({ "types": ["json", "forms"] }), "`payload.types[1]` must be one of"),
+            (json!({ "types": "form" }), "`payload.types` must be a list"),
+            (json!({ "inflate": 20 }), "`payload.inflate` must be true, false or an object"),
+            (json!({ "inflate": { "ratio": 0 } }), "`payload.inflate.ratio`"),
+            (json!({ "inflate": { "rate": 5 } }), "did you mean `ratio`?"),
+            (json!({ "timeout": "5ms" }), "`payload.timeout` must be from"),
+            (json!({ "timeout": false }), "`payload.timeout` must be a duration"),
             (json!({ "operators": "strip" }), "`payload.operators` must be one of"),
             (json!(true), "`payload` must be an object"),
         ] {

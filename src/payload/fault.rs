@@ -7,8 +7,8 @@ use crate::refusal::{FieldError, Refusal};
 pub(crate) struct Fault {
     /// What kind of fault.
     pub(crate) code: FaultCode,
-    /// Where in the bytes, from 0.
-    pub(crate) offset: usize,
+    /// Where in the bytes, from 0; `None` where it is of a text that we wrote ourselves.
+    pub(crate) offset: Option<usize>,
     /// Where in the document: a JSON Pointer in fragment form, cut to a sane length.
     pub(crate) pointer: String,
 }
@@ -38,6 +38,10 @@ pub enum FaultCode {
     /// A number that JavaScript would silently change: beyond 2^53 - 1 as an integer, beyond a double, or so small
     /// that it becomes 0.
     UnsafeNumber,
+    /// A name of a form or query with brackets: parsers read it as a member of an object, of a list, or as it stands.
+    BracketedKey,
+    /// A form whose percent-encoding is broken or hides bytes that are no UTF-8.
+    MalformedForm,
 }
 
 impl FaultCode {
@@ -55,6 +59,8 @@ impl FaultCode {
             Self::TooManyNodes => "too_many_nodes",
             Self::TooManyKeys => "too_many_keys",
             Self::UnsafeNumber => "unsafe_number",
+            Self::BracketedKey => "bracketed_key",
+            Self::MalformedForm => "malformed_form",
         }
     }
 
@@ -70,6 +76,10 @@ impl FaultCode {
             Self::TooManyNodes => "holds too many values",
             Self::TooManyKeys => "has too many keys",
             Self::UnsafeNumber => "is a number that can't be held exactly; send it as a string",
+            Self::BracketedKey => {
+                "is a name with brackets; only `name[]` is read, where `name` is a list"
+            }
+            Self::MalformedForm => "is not percent-encoded UTF-8",
         }
     }
 }
@@ -80,11 +90,9 @@ impl Fault {
     pub(crate) fn refusal(self, location: &'static str) -> Refusal {
         let code = self.code.as_str();
         let what = self.code.detail();
-        // Offsets in a query are offsets in a text that we wrote: they would mean nothing to the client.
-        let detail = if location == "body" {
-            format!("{what}, at byte {}", self.offset)
-        } else {
-            what.to_owned()
+        let detail = match self.offset {
+            Some(offset) => format!("{what}, at byte {offset}"),
+            None => what.to_owned(),
         };
         let mut refusal = Refusal::new(
             400,

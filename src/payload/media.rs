@@ -1,43 +1,174 @@
-//! What a body says it is. Anything but JSON in UTF-8, as it is, is refused before a byte of it is read.
+//! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and forms, where they are asked
+//! for) in UTF-8 is refused before a byte of it is read.
 
 use crate::payload::config::PayloadConfig;
 use crate::refusal::Refusal;
 
+/// The format of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// JSON.
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+/// A content coding (RFC 9110 section 8.4.1), or that of RFC 7932.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// gzip, RFC 1952.
+    Gzip,
+    /// deflate in a zlib coat, RFC 1950: what the name means in HTTP.
+    Deflate,
+    /// br, RFC 7932.
+    Brotli,
+}
+
+impl Coding {
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Brotli => "br",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match () {
+            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
+            () if is("deflate") => Some(Self::Deflate),
+            () if is("br") => Some(Self::Brotli),
+            () => None,
+        }
+    }
+}
+
+/// How the bytes of a body are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// What they are.
+    pub format: Format,
+    /// What they are compressed with.
+    pub coding: Option<Coding>,
+}
+
+/// Why the bytes of a body could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    /// They took longer than `timeout`.
+    Late,
+    /// Decompressed they are more than `inflate.ratio` times as many.
+    Swells,
+    /// Decompressed they are more than `maxBytes`.
+    Large,
+    /// They are not what their content coding says, or there is something behind it.
+    Garbled,
+}
+
+impl BodyFault {
+    /// By the word that the shim has for it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "late" => Some(Self::Late),
+            "swells" => Some(Self::Swells),
+            "large" => Some(Self::Large),
+            "garbled" => Some(Self::Garbled),
+            _ => None,
+        }
+    }
+
+    /// The refusal.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Late => Refusal::new(
+                408,
+                "body_timeout",
+                "the body has not arrived within the time that it may take",
+            )
+            .header("Connection", "close"),
+            Self::Swells => Refusal::new(
+                413,
+                "body_expands",
+                "the body grows by more than is accepted when it is decompressed",
+            ),
+            Self::Large => Refusal::new(
+                413,
+                "body_too_large",
+                "the body is larger than is accepted when it is decompressed",
+            ),
+            Self::Garbled => Refusal::new(
+                400,
+                "malformed_encoding",
+                "the body is not what its content encoding says, from its first byte to its last",
+            ),
+        }
+    }
+}
+
 impl PayloadConfig {
-    /// Whether a body with these header values is to be read: `application/json` or a `+json` type, in UTF-8 (said or
-    /// not), without a content coding. The refusal is a 415.
+    /// How a body with these header values is to be read: `application/json` or a `+json` type, or a form, as `types` has
+    /// it, in UTF-8 (said or not), and without a content coding unless `inflate` is on. The refusal is a 415.
     ///
     /// A charset such as utf-7 hides `<` from every check but the browser's; a coding hides a bomb.
     pub fn accepts(
         &self,
         content_type: Option<&str>,
         content_encoding: Option<&str>,
-    ) -> Result<(), Refusal> {
-        let Some(parsed) = content_type.and_then(parse).filter(|parsed| parsed.is_json) else {
+    ) -> Result<Reading, Refusal> {
+        let types = self.types();
+        let parsed = content_type.and_then(parse);
+        let format = parsed.as_ref().and_then(|parsed| parsed.format);
+        let (Some(parsed), Some(format)) = (
+            parsed,
+            format.filter(|format| match format {
+                Format::Json => types.json,
+                Format::Form => types.form,
+            }),
+        ) else {
             return Err(Refusal::new(
                 415,
                 "unsupported_media_type",
-                "the body must be sent as application/json",
+                match (types.json, types.form) {
+                    (true, false) => "the body must be sent as application/json",
+                    (false, _) => "the body must be sent as application/x-www-form-urlencoded",
+                    (true, true) => {
+                        "the body must be sent as application/json or application/x-www-form-urlencoded"
+                    }
+                },
             ));
         };
         if !parsed.is_utf8 {
             return Err(Refusal::new(415, "unsupported_charset", "the body must be sent in utf-8"));
         }
-        if content_encoding.is_some_and(|coding| !trimmed(coding).eq_ignore_ascii_case("identity"))
-        {
-            let refusal = Refusal::new(
-                415,
-                "unsupported_encoding",
-                "the body must be sent without a content encoding",
-            );
-            return Err(refusal.header("Accept-Encoding", "identity"));
+        let coding =
+            content_encoding.map(trimmed).filter(|name| !name.eq_ignore_ascii_case("identity"));
+        let Some(name) = coding else { return Ok(Reading { format, coding: None }) };
+        let refused = |detail, accepted: &str| {
+            Err(Refusal::new(415, "unsupported_encoding", detail)
+                .header("Accept-Encoding", accepted))
+        };
+        if self.inflate().is_none() {
+            return refused("the body must be sent without a content encoding", "identity");
         }
-        Ok(())
+        // A list of several (`gzip, gzip`) is a bomb in a bomb.
+        let Some(coding) = Coding::named(name) else {
+            return refused(
+                "the body must be sent with one content encoding of gzip, deflate and br, or with none",
+                "gzip, deflate, br, identity",
+            );
+        };
+        Ok(Reading { format, coding: Some(coding) })
     }
 }
 
 struct MediaType {
-    is_json: bool,
+    format: Option<Format>,
     is_utf8: bool,
 }
 
@@ -52,8 +183,12 @@ fn parse(text: &str) -> Option<MediaType> {
     let suffix = subtype.len().checked_sub(5).and_then(|at| subtype.get(at..));
     let has_suffix =
         subtype.len() > 5 && suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"));
-    let is_json = kind.eq_ignore_ascii_case("application") && subtype.eq_ignore_ascii_case("json")
-        || has_suffix;
+    let is = |name| kind.eq_ignore_ascii_case("application") && subtype.eq_ignore_ascii_case(name);
+    let format = match () {
+        () if is("json") || has_suffix => Some(Format::Json),
+        () if is("x-www-form-urlencoded") => Some(Format::Form),
+        () => None,
+    };
     let mut charset: Option<bool> = None;
     while !trimmed(rest).is_empty() {
         let (name, is_utf8, tail) = parameter(trimmed(rest))?;
@@ -62,7 +197,7 @@ fn parse(text: &str) -> Option<MediaType> {
             return None;
         }
     }
-    Some(MediaType { is_json, is_utf8: charset.unwrap_or(true) })
+    Some(MediaType { format, is_utf8: charset.unwrap_or(true) })
 }
 
 /// One parameter from the start of `text`: its name, whether its value is `utf-8`, and what follows its semicolon.
@@ -104,15 +239,27 @@ fn trimmed(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn code(content_type: Option<&str>, encoding: Option<&str>) -> &'static str {
-        match PayloadConfig::default().accepts(content_type, encoding) {
-            Ok(()) => "accepted",
+    fn code_with(
+        options: &serde_json::Value,
+        content_type: Option<&str>,
+        encoding: Option<&str>,
+    ) -> String {
+        let config = PayloadConfig::parse("payload", Some(options)).unwrap();
+        match config.accepts(content_type, encoding) {
+            Ok(Reading { format, coding }) => {
+                format!("{format:?}{}", coding.map_or("", Coding::name))
+            }
             Err(refusal) => {
                 assert_eq!(refusal.status, 415);
-                refusal.code
+                refusal.code.to_owned()
             }
         }
+    }
+
+    fn code(content_type: Option<&str>, encoding: Option<&str>) -> String {
+        code_with(&json!({}), content_type, encoding)
     }
 
     #[test]
@@ -128,9 +275,9 @@ mod tests {
             "application/vnd.api+json; profile=\"a;b\\\"c\"",
             "application/json;",
         ] {
-            assert_eq!(code(Some(text), None), "accepted", "{text}");
+            assert_eq!(code(Some(text), None), "Json", "{text}");
         }
-        assert_eq!(code(Some("application/json"), Some("Identity")), "accepted");
+        assert_eq!(code(Some("application/json"), Some("Identity")), "Json");
     }
 
     #[test]
@@ -172,5 +319,58 @@ mod tests {
                 "{coding}"
             );
         }
+    }
+
+    #[test]
+    fn forms_are_read_only_where_they_are_asked_for() {
+        let form = "application/x-www-form-urlencoded";
+        let both = json!({ "types": ["json", "form"] });
+        for text in [form, "Application/X-WWW-Form-Urlencoded; charset=UTF-8"] {
+            assert_eq!(code_with(&both, Some(text), None), "Form", "{text}");
+            assert_eq!(code(Some(text), None), "unsupported_media_type", "{text}");
+        }
+        assert_eq!(code_with(&both, Some("application/json"), None), "Json");
+        for charset in ["iso-8859-1", "utf-7", "utf-16"] {
+            let text = format!("{form}; charset={charset}");
+            assert_eq!(code_with(&both, Some(&text), None), "unsupported_charset", "{text}");
+        }
+        let only = json!({ "types": ["form"] });
+        assert_eq!(code_with(&only, Some("application/json"), None), "unsupported_media_type");
+        assert_eq!(code_with(&only, Some("multipart/form-data"), None), "unsupported_media_type");
+    }
+
+    #[test]
+    fn one_coding_is_read_where_inflating_is_asked_for() {
+        let on = json!({ "inflate": true });
+        let json = Some("application/json");
+        for (coding, expected) in [
+            ("gzip", "Jsongzip"),
+            (" X-GZIP ", "Jsongzip"),
+            ("deflate", "Jsondeflate"),
+            ("br", "Jsonbr"),
+            ("identity", "Json"),
+            ("zstd", "unsupported_encoding"),
+            ("compress", "unsupported_encoding"),
+            ("gzip, gzip", "unsupported_encoding"),
+            ("gzip,", "unsupported_encoding"),
+            ("identity, gzip", "unsupported_encoding"),
+            ("", "unsupported_encoding"),
+        ] {
+            assert_eq!(code_with(&on, json, Some(coding)), expected, "{coding}");
+        }
+    }
+
+    #[test]
+    fn each_reason_why_a_body_could_not_be_had_has_its_refusal() {
+        for (name, status, code) in [
+            ("late", 408, "body_timeout"),
+            ("swells", 413, "body_expands"),
+            ("large", 413, "body_too_large"),
+            ("garbled", 400, "malformed_encoding"),
+        ] {
+            let refusal = BodyFault::named(name).unwrap().refusal();
+            assert_eq!((refusal.status, refusal.code), (status, code));
+        }
+        assert_eq!(BodyFault::named("other"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The payload layer: strict JSON on the raw bytes of a body, JSON Schema on that, and the same schemas for query, route
-//! parameters and headers.
+//! The payload layer: strict JSON on the raw bytes of a body, JSON Schema on that, and the same schemas for forms, query,
+//! route parameters and headers.
 //!
 //! What it stops, before a JavaScript object exists:
 //!
@@ -8,18 +8,21 @@
 //!   RFC 7493 section 2.2), charsets such as utf-7. OWASP ASVS 5.0, 1.5.3
 //! - prototype pollution: `__proto__`, and `constructor` with `prototype` in it, in every spelling (CWE-1321)
 //! - operator injection into document databases: keys that begin with `$` or contain `.` (CWE-943)
+//! - parameter pollution: a name twice in a form or query that is no list, and names with brackets (CWE-235)
+//! - compressed bombs: no coding is read unless asked for, then within a size and a ratio (CWE-409)
 //! - exhaustion: size, depth, number of values and of keys are capped, nothing recurses on a client's depth, patterns run
 //!   in linear time, and no more errors are written than someone reads (CWE-400, CWE-1333)
 //! - mass assignment: keys that a schema does not declare are refused (OWASP API3:2023)
 //!
 //! [`PayloadConfig`] holds the limits and judges what a body says it is; [`Schemas`] holds the schemas of a route and
 //! checks one request with [`Schemas::check`]. Inside, `parser` turns bytes into a [`Document`], `json` shows that to the
-//! validator, `keywords` and `schema` compile, `text` and `plan` give types to text, `explain` finds the words.
+//! validator, `keywords` and `schema` compile, `form`, `text` and `plan` give types to text, `explain` finds the words.
 
 mod check;
 mod config;
 mod explain;
 mod fault;
+mod form;
 mod formats;
 pub mod fuzz;
 mod json;
@@ -36,8 +39,9 @@ mod tests;
 mod text;
 
 pub use check::{Checked, Parts, Schemas};
-pub use config::{Operators, PayloadConfig};
+pub use config::{BodyTypes, Operators, PayloadConfig};
 pub use fault::FaultCode;
+pub use media::{BodyFault, Coding, Format, Reading};
 pub use schema::Schema;
 pub use tape::Document;
 pub use text::TextSchema;

@@ -19,7 +19,7 @@ pub(crate) fn parse<'s>(
     tape: &mut Tape,
 ) -> Result<&'s str, Fault> {
     tape.clear();
-    let root = |code, offset| Fault { code, offset, pointer: Pointer::root().finish() };
+    let root = |code, at| Fault { code, offset: Some(at), pointer: Pointer::root().finish() };
     let source = std::str::from_utf8(bytes)
         .map_err(|error| root(FaultCode::InvalidUnicode, error.valid_up_to()))?;
     if source.starts_with('\u{feff}') {
@@ -31,7 +31,7 @@ pub(crate) fn parse<'s>(
     let mut parser = Parser { source, bytes, at: 0, tape, config, declared };
     match parser.document() {
         Ok(()) => Ok(source),
-        Err((code, offset)) => Err(Fault { code, offset, pointer: parser.pointer() }),
+        Err((code, at)) => Err(Fault { code, offset: Some(at), pointer: parser.pointer() }),
     }
 }
 
@@ -177,8 +177,9 @@ impl Parser<'_, '_> {
     fn judge_key(&self, frame: Frame, at: u32) -> Result<(), FaultCode> {
         let Some(rec) = self.tape.recs.get(at as usize).copied() else { return Ok(()) };
         let key = self.text_of(rec);
-        let in_constructor = || frame.rec > 0 && self.key_of(frame) == Some("constructor");
-        if key == "__proto__" || key == "prototype" && in_constructor() {
+        let in_constructor =
+            || frame.rec > 0 && self.key_of(frame).is_some_and(ends_in_constructor);
+        if pollutes(key, in_constructor) {
             return Err(FaultCode::ForbiddenKey);
         }
         let is_operator = || key.starts_with('$') || key.bytes().any(|byte| byte == b'.');
@@ -397,6 +398,29 @@ impl Parser<'_, '_> {
         }
         pointer.finish()
     }
+}
+
+/// Whether a key leads to a prototype: as it stands, or for code that takes it for a path, as `set(object, 'a.b[c]')` of
+/// many a library does.
+fn pollutes(key: &str, in_constructor: impl Fn() -> bool) -> bool {
+    if !key.bytes().any(|byte| matches!(byte, b'.' | b'[')) {
+        return key == "__proto__" || key == "prototype" && in_constructor();
+    }
+    let mut before = "";
+    steps(key).enumerate().any(|(i, step)| {
+        let behind = std::mem::replace(&mut before, step);
+        let behind_constructor = behind == "constructor" || i == 0 && in_constructor();
+        step == "__proto__" || step == "prototype" && behind_constructor
+    })
+}
+
+fn ends_in_constructor(key: &str) -> bool {
+    key == "constructor" || key.ends_with("constructor") && steps(key).last() == Some("constructor")
+}
+
+/// The steps of a key that is a path: `a.b["c"]` has three.
+fn steps(key: &str) -> impl Iterator<Item = &str> {
+    key.split(['.', '[', ']', '"', '\'']).filter(|step| !step.is_empty())
 }
 
 fn closer(frame: Frame) -> u8 {

@@ -1,5 +1,5 @@
-//! Query, route parameters and headers: text, put into the types that the schema declares, then judged by the same
-//! parser and the same schema as a body.
+//! Queries, forms, route parameters and headers: text, put into the types that the schema declares, then judged by the
+//! same parser and the same schema as a body.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,10 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::Found;
 use crate::payload::fault::{Fault, FaultCode, Pointer};
-use crate::payload::number::is_number;
-use crate::payload::percent;
-use crate::payload::plan::{Field, Plan, Types};
+use crate::payload::form::{Form, Writer, form_text, read_pairs};
+use crate::payload::plan::{Field, Plan};
 use crate::payload::schema::Schema;
+use crate::payload::tape::Document;
 use crate::refusal::Refusal;
 
 /// A schema for members that arrive as text.
@@ -39,6 +39,21 @@ impl TextSchema {
         text.judge_names(path)?;
         text.judge_defaults(path)?;
         Ok(text)
+    }
+
+    /// Compiles the schema of a body, given as the option `path`. `forms`: whether forms are read into it, so that its
+    /// defaults must be good ones.
+    pub(crate) fn body(path: &str, schema: &Value, forms: bool) -> Result<Self, ConfigError> {
+        let compiled = Schema::compile(path, schema, true)?;
+        let plan = if forms { Plan::of(schema) } else { Plan::default() };
+        let text = Self { schema: compiled, plan, location: "body" };
+        text.judge_defaults(path)?;
+        Ok(text)
+    }
+
+    /// The schema itself.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     fn judge_names(&self, path: &str) -> Result<(), ConfigError> {
@@ -92,12 +107,18 @@ impl TextSchema {
                 "the query is larger than is accepted",
             ));
         }
-        let mut form = Form::new(self, query.len());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            form.add(&decoded(key)?, decoded(value)?)?;
+        let (plan, schema) = (Some(&self.plan), Some(&self.schema));
+        let read = read_pairs(query, config, plan, schema, |document| {
+            self.schema.check(document, self.location, found);
+        });
+        match read {
+            Ok((json, ())) => Ok(json),
+            Err(Fault { code: FaultCode::MalformedForm, .. }) => {
+                let why = "the query must be percent-encoded UTF-8";
+                Err(Refusal::new(400, "malformed_query", why))
+            }
+            Err(fault) => Err(fault.refusal(self.location)),
         }
-        form.judge(config, found)
     }
 
     /// Reads members that are decoded already: route parameters, of which there is one each, or headers, of which only
@@ -108,193 +129,49 @@ impl TextSchema {
         config: &PayloadConfig,
         found: &mut Found,
     ) -> Result<String, Refusal> {
-        let mut form = Form::new(self, 0);
+        let mut form = Form::new(Some(&self.plan), 0, config.max_keys());
+        form.trims = self.location == "headers";
         let mut seen = Vec::new();
         for (name, value) in members {
+            let refused = |code| {
+                let mut pointer = Pointer::root();
+                pointer.key(name);
+                Fault { code, offset: None, pointer: pointer.finish() }.refusal(self.location)
+            };
             if matches!(self.location, "headers" | "cookies") {
                 let Some((at, _)) = self.plan.find(name) else { continue };
                 // A header twice is two clients' opinions on one field, or a smuggled one: also where it is a list.
                 if seen.contains(&at) {
-                    return Err(self.repeated(name));
+                    return Err(refused(FaultCode::DuplicateKey));
                 }
                 seen.push(at);
             }
-            form.add(name, Cow::Borrowed(value))?;
+            form.member(name, Cow::Borrowed(value)).map_err(refused)?;
         }
-        form.judge(config, found)
-    }
-
-    #[cold]
-    fn repeated(&self, key: &str) -> Refusal {
-        let mut pointer = Pointer::root();
-        pointer.key(key);
-        let fault = Fault { code: FaultCode::DuplicateKey, offset: 0, pointer: pointer.finish() };
-        fault.refusal(self.location)
-    }
-}
-
-/// Members on their way to one JSON object.
-struct Form<'s, 'q> {
-    schema: &'s TextSchema,
-    object: Writer,
-    /// The values of declared lists, which may come in any order.
-    lists: Vec<(usize, Vec<Cow<'q, str>>)>,
-    /// The declared members that were given, where there is a default to fill in.
-    given: Vec<usize>,
-}
-
-impl<'s, 'q> Form<'s, 'q> {
-    fn new(schema: &'s TextSchema, size: usize) -> Self {
-        Self { schema, object: Writer::new(size), lists: Vec::new(), given: Vec::new() }
-    }
-
-    fn add(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), Refusal> {
-        let Some((at, field)) = self.schema.plan.find(key) else {
-            // Not declared: a string, which a closed schema refuses. A second one is the parser's to refuse.
-            self.object.scalar(key, &value, Types::default());
-            return Ok(());
-        };
-        if field.split {
-            if self.lists.iter().any(|(list, _)| *list == at) {
-                return Err(self.schema.repeated(key));
-            }
-            let trims = self.schema.location == "headers";
-            self.lists.push((at, elements(&value, trims)));
-            return Ok(());
-        }
-        if field.is_list() {
-            match self.lists.iter_mut().find(|(list, _)| *list == at) {
-                Some((_, values)) => values.push(value),
-                None => self.lists.push((at, vec![value])),
-            }
-            return Ok(());
-        }
-        if field.default.is_some() {
-            if self.given.contains(&at) {
-                return Err(self.schema.repeated(key));
-            }
-            self.given.push(at);
-        }
-        self.object.scalar(key, &value, field.types);
-        Ok(())
-    }
-
-    fn judge(mut self, config: &PayloadConfig, found: &mut Found) -> Result<String, Refusal> {
-        let schema = self.schema;
-        for (at, field) in schema.plan.fields.iter().enumerate() {
-            let values = self.lists.iter().find(|(list, _)| *list == at).map(|(_, values)| values);
-            match (values.map(Vec::as_slice), &field.default) {
-                // One value of what may be a list or a single value is a single value.
-                (Some([one]), _) if field.types.has_scalar() => {
-                    self.object.scalar(&field.name, one, field.types);
-                }
-                (Some(values), _) => self.object.list(&field.name, values, field.items),
-                (None, Some(default)) if !self.given.contains(&at) => {
-                    self.object.raw(&field.name, default);
-                }
-                (None, _) => {}
-            }
-        }
-        let text = self.object.finish();
-        config.with_text(&text, schema.location, &schema.schema, |document| {
-            schema.schema.check(document, schema.location, found);
-        })?;
+        let text = form.finish();
+        let judged = config.with_text(&text, Some(&self.schema), |document| {
+            self.schema.check(document, self.location, found);
+        });
+        judged.map_err(|fault| fault.refusal(self.location))?;
         Ok(text)
     }
 }
 
-/// The elements of a list that came as one text. A header may have blanks around them (RFC 9110 section 5.6.1).
-fn elements<'q>(value: &Cow<'q, str>, trims: bool) -> Vec<Cow<'q, str>> {
-    let trimmed = |part: &'q str| if trims { part.trim() } else { part };
-    match value {
-        Cow::Borrowed(text) => text.split(',').map(|part| Cow::Borrowed(trimmed(part))).collect(),
-        Cow::Owned(text) => text.split(',').map(|part| Cow::Owned(part.to_owned())).collect(),
+/// Reads the bytes of a form and hands the document that they stand for to `run`. Returns it as JSON text, too: with types
+/// and defaults where there is a schema; without one, every value is a string, or a list of them where its name ends with
+/// `[]`.
+pub(crate) fn read_form<T>(
+    bytes: &[u8],
+    config: &PayloadConfig,
+    schema: Option<&TextSchema>,
+    run: impl FnOnce(&Document<'_>) -> T,
+) -> Result<(String, T), Refusal> {
+    if bytes.len() > config.max_bytes() {
+        return Err(PayloadConfig::too_large());
     }
-}
-
-/// Writes one JSON object.
-struct Writer(String);
-
-impl Writer {
-    fn new(size: usize) -> Self {
-        let mut text = String::with_capacity(size + 64);
-        text.push('{');
-        Self(text)
-    }
-
-    fn key(&mut self, key: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        self.string(key);
-        self.0.push(':');
-    }
-
-    fn raw(&mut self, key: &str, json: &str) {
-        self.key(key);
-        self.0.push_str(json);
-    }
-
-    fn scalar(&mut self, key: &str, value: &str, types: Types) {
-        self.key(key);
-        self.value(value, types);
-    }
-
-    fn list(&mut self, key: &str, values: &[Cow<'_, str>], types: Types) {
-        self.key(key);
-        self.0.push('[');
-        for (i, value) in values.iter().enumerate() {
-            if i > 0 {
-                self.0.push(',');
-            }
-            self.value(value, types);
-        }
-        self.0.push(']');
-    }
-
-    /// What may be a string is one. Otherwise a text that is a number or boolean by JSON's own grammar becomes one; any
-    /// other text stays a string, for the schema to refuse.
-    fn value(&mut self, value: &str, types: Types) {
-        let is_value = !types.has(Types::STRING)
-            && (types.has(Types::NUMBER) && is_number(value)
-                || types.has(Types::BOOLEAN) && matches!(value, "true" | "false"));
-        if is_value { self.0.push_str(value) } else { self.string(value) }
-    }
-
-    fn string(&mut self, text: &str) {
-        self.0.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\0'..='\x1f' => {
-                    self.0.push_str("\\u00");
-                    let code = u32::from(c);
-                    self.0.extend(
-                        [code >> 4, code & 15].iter().filter_map(|d| char::from_digit(*d, 16)),
-                    );
-                }
-                c => self.0.push(c),
-            }
-        }
-        self.0.push('"');
-    }
-
-    fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
-}
-
-fn decoded(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Ok(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let malformed =
-        || Refusal::new(400, "malformed_query", "the query must be percent-encoded UTF-8");
-    if !percent::decode(text, true, &mut bytes) {
-        return Err(malformed());
-    }
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| malformed())
+    let plan = schema.map(|schema| &schema.plan);
+    let declared = schema.map(|schema| &schema.schema);
+    form_text(bytes)
+        .and_then(|text| read_pairs(text, config, plan, declared, run))
+        .map_err(|fault| fault.refusal("body"))
 }

@@ -84,12 +84,15 @@ pub struct Revocations {
 pub(super) struct Rules {
     pub(super) namer: Namer,
     max_lifetime_s: AtomicU64,
+    /// How long a session may go on, where that is longer.
+    max_session_s: AtomicU64,
 }
 
 impl Rules {
     /// For tokens that live at most `max_lifetime`.
     pub(super) fn new(namer: Namer, max_lifetime: Duration) -> Self {
-        let rules = Self { namer, max_lifetime_s: AtomicU64::new(0) };
+        let rules =
+            Self { namer, max_lifetime_s: AtomicU64::new(0), max_session_s: AtomicU64::new(0) };
         rules.keep_for(max_lifetime);
         rules
     }
@@ -97,6 +100,11 @@ impl Rules {
     /// From now on tokens may live as long as this.
     fn keep_for(&self, max_lifetime: Duration) {
         self.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// From now on sessions may go on for as long as this, by refresh tokens.
+    pub(super) fn keep_subjects_for(&self, max_session: Duration) {
+        self.max_session_s.fetch_max(max_session.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
     /// `None` where no such token would be taken any more.
@@ -128,8 +136,11 @@ impl Rules {
         if before_s > now.unix_seconds() {
             return Err(RevokeError::Future);
         }
-        let until =
-            until_minute(before_s.saturating_add(self.max_lifetime_s.load(Ordering::Acquire)));
+        let longest = self
+            .max_lifetime_s
+            .load(Ordering::Acquire)
+            .max(self.max_session_s.load(Ordering::Acquire));
+        let until = until_minute(before_s.saturating_add(longest));
         let name = self.namer.name(Kind::Subject, subject);
         let entry = Entry::Subject { name, before_s, until };
         Ok(Some(entry).filter(|entry| entry.is_needed(minute(now.unix_seconds()))))
@@ -233,6 +244,18 @@ impl Revocations {
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
+    }
+
+    /// Keeps what is revoked of a subject for as long as its sessions may go on, by refresh tokens: see
+    /// [`crate::token::RefreshConfig::lifetime`].
+    pub fn keep_subjects_for(&self, max_session: Duration) {
+        self.rules.keep_subjects_for(max_session);
+    }
+
+    /// Whether the session `sid` is revoked.
+    #[must_use]
+    pub fn is_session_revoked(&self, sid: &str) -> bool {
+        self.sets.has_session(self.rules.namer.name(Kind::Session, sid))
     }
 
     /// Revokes every token of the session `sid`, also those that are issued later, until `until` (seconds since 1970),

@@ -151,6 +151,10 @@ impl Sets {
             )
     }
 
+    pub(super) fn has_session(&self, name: u128) -> bool {
+        self.sessions.len() > 0 && self.sessions.get(name).is_some()
+    }
+
     pub(super) fn subject_before(&self, name: u128) -> Option<u64> {
         self.subjects.get(name).map(|entry| entry.before_s)
     }

@@ -148,6 +148,17 @@ impl SharedRevocations {
         self.feed.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
+    /// As [`super::Revocations::keep_subjects_for`]; to be the same in all processes.
+    pub fn keep_subjects_for(&self, max_session: Duration) {
+        self.rules.keep_subjects_for(max_session);
+    }
+
+    /// Whether the session `sid` is revoked, as far as this process knows.
+    #[must_use]
+    pub fn is_session_revoked(&self, sid: &str) -> bool {
+        self.feed.sets.has_session(self.rules.namer.name(Kind::Session, sid))
+    }
+
     /// Revokes a session; see [`super::Revocations::revoke_session`].
     pub fn revoke_session(
         &self,

@@ -9,11 +9,12 @@ use super::algorithm::Algorithm;
 use super::cache::Cache;
 use super::issuer::{self, Issuer};
 use super::presentation::Presentation;
+use super::refresh::RefreshConfig;
 use crate::config::raw::{Options, Switch, nearest, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 /// What stands beside the issuers: it holds for all of them.
-const OF_ALL: [&str; 5] = ["from", "dpop", "dpopNonce", "optional", "cache"];
+const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
 /// No clock tolerance is longer: revocations are kept this long past a token's expiry.
 pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
@@ -31,6 +32,8 @@ pub struct TokenConfig {
     pub(super) presentation: Presentation,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
+    /// How refresh tokens live, where there are any.
+    pub refresh: Option<RefreshConfig>,
 }
 
 impl TokenConfig {
@@ -44,6 +47,7 @@ impl TokenConfig {
     /// | `dpopNonce` | `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default false |
     /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
     /// | `optional` | whether a request without a token passes, default false |
+    /// | `refresh` | refresh tokens: `true` or the options of [`RefreshConfig`] |
     ///
     /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that does not say them
     /// itself.
@@ -61,6 +65,7 @@ impl TokenConfig {
             cache: cache(&options)?,
             presentation,
             optional: options.bool("optional")?.unwrap_or(false),
+            refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
         })
     }
 

@@ -10,7 +10,9 @@ use thiserror::Error;
 
 use super::config::TokenConfig;
 use super::issuer::Issuer;
+use super::key::Key;
 use super::reader::MAX_TOKEN_BYTES;
+use super::rotation::Rotation;
 use super::{claims, json};
 use crate::clock::Now;
 
@@ -36,6 +38,10 @@ pub struct Issued {
     pub expires_in_s: u64,
     /// Its `jti`, to revoke it by.
     pub jti: String,
+    /// Its `sid`: the one that was given, or a random one.
+    pub session: String,
+    /// Its `iat`.
+    pub issued_at_s: u64,
 }
 
 impl std::fmt::Debug for Issued {
@@ -53,6 +59,9 @@ pub enum IssueError {
         "no key can sign now; give `jwt.secret`, or a private key in `jwt.keys` whose time it is"
     )]
     NoKey,
+    /// The keys are kept by callbacks, and were not loaded yet.
+    #[error("the signing keys are not loaded yet; wait for `guard.ready()`")]
+    NotLoaded,
     /// A claim that only the guard sets.
     #[error("the claim `{0}` is set by the guard; leave it out")]
     Reserved(&'static str),
@@ -94,7 +103,8 @@ impl Signer {
         &self.config
     }
 
-    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here.
+    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here, and a random
+    /// `sid` where none is given.
     ///
     /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set, or one of several
     /// audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ` says.
@@ -115,7 +125,11 @@ impl Signer {
         if expires_in < Duration::from_secs(1) || expires_in > max {
             return Err(IssueError::Lifetime);
         }
-        let key = config.keys.signing(now.unix_seconds()).ok_or(IssueError::NoKey)?;
+        let seconds = now.unix_seconds();
+        let key = config.keys.signing(seconds).ok_or(match config.keys.rotation() {
+            Some(_) => IssueError::NotLoaded,
+            None => IssueError::NoKey,
+        })?;
         if claims.get("iss").is_some_and(|issuer| *issuer != *config.issuer) {
             return Err(IssueError::Foreign("iss"));
         }
@@ -133,6 +147,12 @@ impl Signer {
             Some(_) => return Err(IssueError::Foreign("aud")),
         }
         let jti = random_id()?;
+        let session = match claims.get("sid") {
+            // What is no string is for the verifier's eyes below.
+            Some(given) => given.as_str().unwrap_or_default().to_owned(),
+            None => random_id()?,
+        };
+        claims.entry("sid").or_insert_with(|| json!(session));
         let issued_at =
             now.unix_seconds().max(options.after.map_or(0, |after| after.saturating_add(1)));
         let expires_in_s = expires_in.as_secs();
@@ -166,15 +186,25 @@ impl Signer {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(IssueError::TooLong);
         }
-        Ok(Issued { token, expires_in_s, jti })
+        Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at })
+    }
+
+    /// Its keys that change by themselves, where they do.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
+        self.config.keys.rotation()
     }
 
     /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is still to come, so
     /// that other services know them before the first token. Secrets are never in it.
     #[must_use]
     pub fn jwks(&self, now: Now) -> Value {
-        let live = self.config.keys.iter().filter(|key| now.unix_seconds() < key.not_after);
-        let keys: Vec<Value> = live.filter_map(|key| key.public_jwk().map(Value::Object)).collect();
+        let seconds = now.unix_seconds();
+        let rotating = self.config.keys.rotation();
+        let made = rotating.map(|rotation| rotation.public(seconds)).unwrap_or_default();
+        let live = self.config.keys.iter().filter(|key| seconds < key.not_after);
+        let keys: Vec<Value> =
+            made.into_iter().chain(live.filter_map(Key::public_jwk)).map(Value::Object).collect();
         json!({ "keys": keys })
     }
 }

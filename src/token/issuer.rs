@@ -7,17 +7,18 @@ use super::algorithm::{Algorithm, Family};
 use super::config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, algorithm_at, bare_typ, plain_text};
 use super::key_options::{SetOf, keys};
 use super::remote::{RemoteKeys, Source, parse_stale_for};
-use super::ring::Keys;
+use super::ring::{KeyRing, Keys};
+use super::rotation::{Rotation, RotationConfig};
 use super::spiffe::TrustDomain;
 use crate::clock::micros;
 use crate::config::raw::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 /// Options that belong to one issuer and to no other.
-pub(super) const OF_ONE: [&str; 8] =
-    ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor"];
+pub(super) const OF_ONE: [&str; 9] =
+    ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor", "rotation"];
 /// All options of an issuer.
-pub(super) const KNOWN: [&str; 12] = [
+pub(super) const KNOWN: [&str; 13] = [
     "issuer",
     "audience",
     "secret",
@@ -26,6 +27,7 @@ pub(super) const KNOWN: [&str; 12] = [
     "discovery",
     "preset",
     "staleFor",
+    "rotation",
     "algorithms",
     "typ",
     "clockTolerance",
@@ -46,12 +48,13 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// | `discovery` | `true` or `'oauth'`: the issuer's metadata says where its keys are |
 /// | `preset` | `'vault'` or `'spiffe'` |
 /// | `staleFor` | duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while it gives none |
+/// | `rotation` | keys that are made here, as [`RotationConfig`] says |
 /// | `algorithms` | list: no key may have another algorithm |
 /// | `typ` | string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt` |
 /// | `clockTolerance` | duration up to 60 s, default 10 s |
 /// | `maxLifetime` | duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that |
 ///
-/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`.
+/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`; or `rotation`.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
@@ -110,7 +113,15 @@ impl Issuer {
                         .invalid("staleFor", "is about keys from a URL, and there is none")
                         .suggest("leave it out"));
                 }
-                Keys::Fixed(keys(options, allowed.as_deref(), set)?)
+                own_keys(options, allowed.as_deref(), set, of("maxLifetime"))?
+            }
+            Some(_) if options.has("rotation") => {
+                return Err(ConfigError::new(
+                    ConfigCode::ConflictingOptions,
+                    options.path_of("rotation"),
+                    "makes keys here, and the issuer's are at a URL",
+                )
+                .suggest("leave one of them out"));
             }
             Some(source) => {
                 let usable = |alg: &Algorithm| alg.family() != Family::Hmac;
@@ -135,15 +146,14 @@ impl Issuer {
         }
         let tolerance =
             of("clockTolerance").duration("clockTolerance", Duration::ZERO..=MAX_TOLERANCE)?;
-        let lifetime =
-            of("maxLifetime").duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
+        let lifetime = max_lifetime(of("maxLifetime"))?;
         Ok(Self {
             issuer: Arc::from(issuer),
             audience,
             keys,
             typ,
             tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
-            max_lifetime_us: micros(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME)),
+            max_lifetime_us: micros(lifetime),
             spiffe,
         })
     }
@@ -165,9 +175,15 @@ impl Issuer {
     #[must_use]
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
-            Keys::Fixed(_) => None,
+            Keys::Fixed(_) | Keys::Rotating(..) => None,
             Keys::Remote(remote) => Some(remote),
         }
+    }
+
+    /// Its keys that are made here, where they are.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
+        self.keys.rotation()
     }
 
     /// How many keys it has now.
@@ -176,8 +192,31 @@ impl Issuer {
         match &self.keys {
             Keys::Fixed(ring) => ring.len(),
             Keys::Remote(remote) => remote.key_count(),
+            Keys::Rotating(rotation, ring) => rotation.len() + ring.len(),
         }
     }
+}
+
+/// Keys of the options, and those that are made here.
+fn own_keys(
+    options: &Options<'_>,
+    allowed: Option<&[Algorithm]>,
+    set: SetOf,
+    lifetime: &Options<'_>,
+) -> Result<Keys, ConfigError> {
+    let Some(value) = options.get("rotation") else {
+        return Ok(Keys::Fixed(keys(options, allowed, set)?));
+    };
+    let config = RotationConfig::parse(&options.path_of("rotation"), value, allowed)?;
+    let given = ["secret", "keys", "jwks"].into_iter().any(|key| options.has(key));
+    let ring = if given { keys(options, allowed, set)? } else { KeyRing::default() };
+    let rotation = Rotation::new(config, max_lifetime(lifetime)?);
+    Ok(Keys::Rotating(Arc::new(rotation), ring))
+}
+
+fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {
+    let lifetime = options.duration("maxLifetime", Duration::from_secs(1)..=MAX_MAX_LIFETIME)?;
+    Ok(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME))
 }
 
 /// The JWT-SVID specification, section 2.1: nothing but these, so no Ed25519 and no secrets.

@@ -47,8 +47,10 @@ mod key_options;
 mod material;
 mod presentation;
 mod reader;
+mod refresh;
 mod remote;
 mod ring;
+mod rotation;
 mod spiffe;
 mod strength;
 #[cfg(test)]
@@ -65,5 +67,10 @@ pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, bearer, credentials};
+pub use refresh::{
+    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place,
+    Presented, RefreshConfig, RefreshToken,
+};
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};

@@ -10,6 +10,7 @@ use super::denial::TokenDenial;
 use super::key::Key;
 use super::reader::Header;
 use super::remote::RemoteKeys;
+use super::rotation::Rotation;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 
@@ -23,6 +24,8 @@ pub(super) enum Keys {
     Fixed(KeyRing),
     /// At a URL.
     Remote(Arc<RemoteKeys>),
+    /// Made here, one after the other; those of the options besides.
+    Rotating(Arc<Rotation>, KeyRing),
 }
 
 /// Why there is no key for a token.
@@ -48,24 +51,35 @@ impl Keys {
                 ring.choose(header, now.unix_seconds()).cloned().map_err(Unchosen::Denied)
             }
             Self::Remote(remote) => remote.choose(header, now, may_ask),
+            Self::Rotating(rotation, ring) => {
+                rotated(rotation, ring, header, now.unix_seconds()).map_err(Unchosen::Denied)
+            }
         }
     }
 
     /// Whether keys that were chosen before may still be relied on: not where their issuer has been away for too long.
     pub(super) fn are_current(&self, now: Now) -> bool {
         match self {
-            Self::Fixed(_) => true,
+            Self::Fixed(_) | Self::Rotating(..) => true,
             Self::Remote(remote) => remote.is_usable(now),
         }
     }
 
     /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
-    pub(super) fn signing(&self, seconds: u64) -> Option<&Key> {
-        self.fixed()?.signing(seconds)
+    pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
+        if let Self::Rotating(rotation, _) = self {
+            return rotation.signing(seconds);
+        }
+        self.fixed()?.signing(seconds).cloned()
     }
 
     pub(super) fn can_sign(&self) -> bool {
-        self.fixed().is_some_and(KeyRing::can_sign)
+        matches!(self, Self::Rotating(..)) || self.fixed().is_some_and(KeyRing::can_sign)
+    }
+
+    /// The keys that change by themselves.
+    pub(super) fn rotation(&self) -> Option<&Arc<Rotation>> {
+        if let Self::Rotating(rotation, _) = self { Some(rotation) } else { None }
     }
 
     /// The keys of the options.
@@ -75,9 +89,26 @@ impl Keys {
 
     fn fixed(&self) -> Option<&KeyRing> {
         match self {
-            Self::Fixed(ring) => Some(ring),
+            Self::Fixed(ring) | Self::Rotating(_, ring) => Some(ring),
             Self::Remote(_) => None,
         }
+    }
+}
+
+/// The `kid` chooses as ever: a key that was made here, or one of the options.
+fn rotated(
+    rotation: &Rotation,
+    ring: &KeyRing,
+    header: &Header,
+    seconds: u64,
+) -> Result<Arc<Key>, TokenDenial> {
+    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid, seconds));
+    match made {
+        Some(key) if key.algorithm.name() == header.alg => Ok(key),
+        Some(_) => Err(TokenDenial::Algorithm),
+        None if ring.len() > 0 => ring.choose(header, seconds).cloned(),
+        None if rotation.is_loaded() => Err(TokenDenial::Key),
+        None => Err(TokenDenial::KeysUnavailable),
     }
 }
 
@@ -136,8 +167,8 @@ impl KeyRing {
     }
 
     /// The key that new tokens are signed with at this second: a private key before a secret, the newest first.
-    pub(super) fn signing(&self, seconds: u64) -> Option<&Key> {
-        let usable = self.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
+    pub(super) fn signing(&self, seconds: u64) -> Option<&Arc<Key>> {
+        let usable = self.keys.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
         // `max_by_key` takes the last of equals, so the list is turned for the first one to win.
         usable.rev().max_by_key(|key| (key.public_jwk().is_some(), key.not_before))
     }

@@ -1,3 +1,4 @@
+mod forms;
 mod parsing;
 mod schemas;
 mod text;

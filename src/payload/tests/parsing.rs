@@ -349,3 +349,29 @@ proptest! {
         prop_assert_eq!(read(value.to_string().as_bytes()), Ok(value));
     }
 }
+
+#[test]
+fn keys_that_are_paths_to_a_prototype_are_refused_also_where_operators_pass() {
+    let allow = config(&json!({ "operators": "allow" }));
+    for text in [
+        r#"{"__proto__.admin":1}"#,
+        r#"{"a.__proto__":1}"#,
+        r#"{"a[__proto__].b":1}"#,
+        r#"{"a[\"__proto__\"]":1}"#,
+        r#"{"constructor.prototype.admin":1}"#,
+        r#"{"a.constructor[prototype]":1}"#,
+        r#"{"a[constructor]['prototype']":1}"#,
+        r#"{"constructor":{"prototype.admin":1}}"#,
+        r#"{"a.constructor":{"prototype":1}}"#,
+        r#"{"\u005f_proto__\u002eadmin":1}"#,
+    ] {
+        assert_eq!(read_with(&allow, text.as_bytes()), Err((400, "forbidden_key")), "{text}");
+    }
+    for text in [
+        r#"{"a.b":1,"$set":{"x.y[0]":2}}"#,
+        r#"{"constructor.name":1,"prototype.x":2,"my__proto__.x":3,"proto[x]":4}"#,
+        r#"{"myconstructor":{"prototype":1}}"#,
+    ] {
+        assert!(read_with(&allow, text.as_bytes()).is_ok(), "{text}");
+    }
+}

@@ -7,8 +7,10 @@
 pub mod config;
 mod connect;
 mod driver;
+mod families;
 pub(super) mod notices;
 mod script;
 
 pub use config::{RedisConfig, Topology};
 pub use connect::{Connector, Link};
+pub use families::RedisFamilies;

@@ -1,0 +1,87 @@
+'use strict'
+
+// Signing keys that change by themselves: the core says what is due, this has the timer and calls the application.
+
+const native = require('../native.js')
+const { GuardError, unwrap, warnOnce } = require('./errors.js')
+
+/** How often it is looked at what others have changed, and at what is due. */
+const LOOK_MS = 60_000
+/** Until the first keys are there. */
+const RETRY_MS = 1_000
+const TRIES = 5
+
+/**
+ * Keeps the keys of a guard going. `functions` are those of its options.
+ * `rotate()` lets the next key sign; `stop()` ends the timer.
+ */
+function keepRotating(handle, where, functions) {
+  const storage = where === 'callbacks' ? callbacks(functions) : null
+  const turn = storage === null ? (force) => Promise.resolve(unwrap(native.rotationTick(handle, force))) : turnBy(handle, storage)
+  let timer = null
+  let stopped = false
+  let before = Promise.resolve()
+
+  // One after the other: what has been read is not what is there any more once something was saved.
+  const next = (force) => {
+    const turned = before.then(() => turn(force))
+    before = turned.catch(() => {})
+    return turned
+  }
+  const look = async () => {
+    let pause = LOOK_MS
+    try {
+      await next(false)
+    } catch (error) {
+      if (error.code === 'ERR_CLOSED') return
+      if (storage !== null) pause = RETRY_MS
+      warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${error.message}`)
+    }
+    wait(pause)
+  }
+  const wait = (pause) => {
+    if (stopped) return
+    timer = setTimeout(look, pause)
+    // It must not hold the process open.
+    timer.unref()
+  }
+
+  if (storage === null) wait(LOOK_MS)
+  else look()
+  return {
+    rotate: async () => {
+      const { kid, from } = await next(true)
+      return { kid, from }
+    },
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    }
+  }
+}
+
+function turnBy(handle, { load, save }) {
+  return async (force) => {
+    let forced = null
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const found = (await load()) ?? null
+      if (found !== null && typeof found !== 'string') throw storageError('`load` must give the text that `save` was given, or null')
+      const turn = unwrap(native.rotationTake(handle, found, force && forced === null))
+      if (turn.save === null) return forced ?? turn
+      // What is not saved is not used, and what another process has saved meanwhile counts: so it is loaded again.
+      if ((await save(turn.save, found)) !== false && force) forced ??= turn
+    }
+    throw storageError('`load` does not give what was saved, or other processes save again and again')
+  }
+}
+
+function storageError(message) {
+  return new GuardError(message, { code: 'ERR_KEY_STORAGE', status: 503 })
+}
+
+function callbacks(functions) {
+  const of = (name) => [...functions].find(([path]) => path.endsWith(`.rotation.storage.${name}`))[1]
+  return { load: of('load'), save: of('save') }
+}
+
+module.exports = { keepRotating }

@@ -1,0 +1,207 @@
+//! Signing keys that change by themselves.
+//!
+//! What it stops: a signing key that is never changed signs for whoever has copied it, for years; and a change that is made by
+//! hand logs everybody out, since somebody still verifies with the old key or does not know the new one yet.
+//!
+//! There is always a key that signs and a *next* key, which is published and signs nothing yet. When its time comes the next one
+//! signs, another next one is made, and the old one stays until the last token that it signed has expired: `maxLifetime` and
+//! the largest clock tolerance. The moments are in the state, which all processes read from one place, so they change keys
+//! at the same second without a word, and each knows every key before a token is signed with it.
+//!
+//! | moment | what is published | what signs |
+//! |---|---|---|
+//! | first start | A, B | A |
+//! | `every` later | A, B, C | B |
+//! | and `maxLifetime` and a minute later | B, C | B |
+//!
+//! A next key is published for at least `overlap` before it signs, also after the service was down when it was due. `rotate()`
+//! does not wait for that: it is for a key that has leaked.
+//!
+//! The files: `state.rs` decides, with a clock that is handed in and nothing else; `make.rs` makes keys; `file.rs` keeps
+//! the state in a file. Where the state is kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
+
+mod config;
+mod file;
+mod make;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+pub use config::{RotationConfig, Storage};
+use file::KeyFile;
+use state::State;
+
+use super::MAX_TOLERANCE;
+use super::key::Key;
+use crate::clock::Now;
+use crate::error::{ConfigCode, ConfigError};
+
+/// Why keys were not read, or not changed. The texts name no key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RotationError {
+    /// The file can't be read or written.
+    #[error("the key file can't be {0}: {1}")]
+    File(&'static str, std::io::ErrorKind),
+    /// Others than the owner may read or write the file.
+    #[error(
+        "the key file may be read by others; run: chmod 600 on it, and make new keys if somebody has read it"
+    )]
+    Exposed,
+    /// What was read is no set of keys.
+    #[error("what was read is no set of signing keys: {0}")]
+    Invalid(&'static str),
+    /// Another process has been writing for too long.
+    #[error("another process is writing the key file; try again")]
+    Busy,
+    /// No key could be made.
+    #[error("no key can be made: the system gives no random numbers")]
+    Random,
+}
+
+/// Which key signs from when on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What must be saved before anything changes; `None` where nothing is to change.
+    pub save: Option<String>,
+    /// The `kid` of the newest key that signs now or will sign by a call of `rotate()`.
+    pub kid: String,
+    /// The second from which it signs.
+    pub from_s: u64,
+}
+
+/// The keys of an issuer that signs here.
+#[derive(Debug)]
+pub struct Rotation {
+    config: RotationConfig,
+    /// For so long after its last token a key stays.
+    keep_s: u64,
+    live: RwLock<Arc<State>>,
+    /// One at a time reads and changes.
+    turning: Mutex<()>,
+}
+
+impl Rotation {
+    /// Without keys yet: see [`Self::open`].
+    pub(super) fn new(config: RotationConfig, max_lifetime: Duration) -> Self {
+        let keep_s = (max_lifetime + MAX_TOLERANCE).as_secs();
+        Self { config, keep_s, live: RwLock::default(), turning: Mutex::default() }
+    }
+
+    /// Reads the keys from their file, or makes the first ones. Where callbacks keep them, nothing is done.
+    pub fn open(&self, path: &str, now: Now) -> Result<(), ConfigError> {
+        match self.tick(now, false) {
+            // A process that may not write goes on with the keys of others.
+            Ok(_) => Ok(()),
+            Err(RotationError::File("written", _) | RotationError::Busy) if self.is_loaded() => {
+                Ok(())
+            }
+            Err(error) => {
+                let code = match error {
+                    RotationError::File(..) | RotationError::Busy => ConfigCode::InvalidOption,
+                    _ => ConfigCode::InvalidKey,
+                };
+                Err(ConfigError::new(code, path, format!("is not usable: {error}")))
+            }
+        }
+    }
+
+    /// Whether callbacks keep the keys.
+    #[must_use]
+    pub fn is_by_callbacks(&self) -> bool {
+        matches!(self.config.storage, Storage::Callbacks)
+    }
+
+    /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all processes know it.
+    /// `None` where callbacks keep the keys.
+    pub fn tick(&self, now: Now, force: bool) -> Result<Option<Turn>, RotationError> {
+        let Storage::File(path) = &self.config.storage else { return Ok(None) };
+        let _turning = self.turning.lock();
+        let file = KeyFile::new(path);
+        let found = file.read()?;
+        let mut turn = self.step(found.as_deref(), now, force)?;
+        if turn.save.is_some() {
+            let written = file.update(now, |found| {
+                turn = self.step(found, now, force)?;
+                Ok(turn.save.take())
+            })?;
+            // What counts is what the file has now.
+            let after = self.step(Some(&written), now, false)?;
+            turn.save = None;
+            turn = if force { turn } else { after };
+        }
+        Ok(Some(turn))
+    }
+
+    /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved counts when it is handed in
+    /// here again, with `force` unset.
+    pub fn take(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
+        let _turning = self.turning.lock();
+        self.step(found, now, force)
+    }
+
+    /// Adopts what was found where it is whole, and plans.
+    fn step(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
+        let known = Arc::clone(&self.live.read());
+        let found = found.filter(|text| !text.trim().is_empty());
+        let state = match found {
+            Some(text) => State::read(text, &known)?,
+            // The file is gone, the keys in use are not: they are written again.
+            None => State::clone(&known),
+        };
+        if found.is_some() && !state.is_empty() {
+            self.adopt(state.clone());
+        }
+        let seconds = now.unix_seconds();
+        let planned = state.plan(&self.config, self.keep_s, seconds, force)?;
+        let changed = found.is_none() || planned != state;
+        let (kid, from_s) = planned.newest(seconds, force).unwrap_or_default();
+        Ok(Turn { save: changed.then(|| planned.write()), kid, from_s })
+    }
+
+    fn adopt(&self, state: State) {
+        let mut live = self.live.write();
+        live.withdraw_for(&state);
+        *live = Arc::new(state);
+    }
+
+    /// Whether there are keys.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        !self.live.read().is_empty()
+    }
+
+    /// The key of this name, as long as a token of it may be good.
+    pub(super) fn find(&self, kid: &str, seconds: u64) -> Option<Arc<Key>> {
+        self.live.read().find(kid, self.keep_s, seconds)
+    }
+
+    /// The key that signs.
+    pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
+        self.live.read().signing(seconds)
+    }
+
+    /// The public keys: the ones that signed what may still be good, the one that signs, and the next.
+    pub(super) fn public(&self, seconds: u64) -> Vec<Map<String, Value>> {
+        self.live.read().public(self.keep_s, seconds)
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.read().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
