@@ -1387,7 +1387,7 @@ declare namespace guard {
     readonly unknown?: 'pass' | 'refuse' | undefined
     /**
      * What becomes of bodies and parameters of a form that is not read (`multipart/form-data`, `deepObject`, objects as
-     * parameters): an error when the guard is built, or they pass to the application unchecked, while everything else
+     * parameters or in forms): an error when the guard is built, or they pass to the application unchecked, while everything else
      * of the operation is checked. A query with such a parameter is not checked at all.
      * @default 'refuse'
      */

@@ -15,6 +15,8 @@ const build = (config) => createGuard({ rateLimit: false, jwt, ...config })
 const tokenOf = async (guard, scope) => (await guard.tokens.issue({ sub: 'ada', ...(scope === undefined ? {} : { scope }) })).accessToken
 const pet = { name: 'Rex', owner: { email: 'ada@example.com' } }
 
+const order = (body, type = 'application/x-www-form-urlencoded') => ({ method: 'POST', path: '/v1/pets/orders', headers: { 'content-type': type }, body })
+
 /** An application that knows nothing of what its document promises. */
 function storeOf(express, guard, api) {
   const app = express()
@@ -67,6 +69,12 @@ for (const [name, express] of expresses) {
         const found = await send({ ...request, path: '/v1/pets/search' })
         assert.equal(found.status, 200, found.text)
       }
+      // A form where the operation has one, with the types of its schema; and JSON beside it.
+      const form = await send(order('count=2&kinds=cat&kinds=dog'))
+      assert.deepEqual([form.status, form.json.body], [200, { count: 2, kinds: ['cat', 'dog'], gift: false }], form.text)
+      assert.deepEqual(form.json.valid.body, form.json.body)
+      const beside = await send(json({ count: 2 }, { path: '/v1/pets/orders' }))
+      assert.deepEqual([beside.status, beside.json.body], [200, { count: 2 }], beside.text)
       const photo = await send({ method: 'PUT', path: '/v1/pets/7/photo', headers: { 'content-type': 'image/png' }, body: Buffer.from([1, 2, 3]) })
       assert.deepEqual([photo.status, photo.json.body, photo.json.valid.params], [200, null, { petId: 7 }], photo.text)
     })
@@ -91,6 +99,15 @@ for (const [name, express] of expresses) {
       ['a member twice', post('{"name":"a","name":"b","owner":{"email":"a@b.co"}}'), 400, 'duplicate_key'],
       ['__proto__', post('{"__proto__":{"admin":true},"name":"a","owner":{"email":"a@b.co"}}'), 400, 'forbidden_key'],
       ['another media type', post('name=a', { headers: { 'content-type': 'application/x-www-form-urlencoded' } }), 415, 'unsupported_media_type'],
+      ['a form with an undeclared name', order('count=2&admin=true'), 422, 'validation_failed', ['body #/admin']],
+      ['a form with a read-only member', order('count=2&paid=true'), 422, 'validation_failed', ['body #/paid']],
+      ['a form with a bad element', order('count=2&kinds=cat&kinds=cow'), 422, 'validation_failed', ['body #/kinds/1']],
+      ['a form with a name twice', order('count=2&count=3'), 400, 'duplicate_key'],
+      ['a form with brackets', order('count[]=2'), 400, 'bracketed_key'],
+      ['a form in place of JSON', order('count=2', 'application/json'), 400, 'malformed_json'],
+      ['JSON in place of a form', order('{"count":2}'), 422, 'validation_failed'],
+      ['a form in another charset', order('count=2', 'application/x-www-form-urlencoded; charset=utf-7'), 415, 'unsupported_charset'],
+      ['an empty form', order(''), 422, 'validation_failed', ['body #']],
       ['another JSON type', post(pet, { headers: { 'content-type': 'application/vnd.api+json' } }), 415, 'unsupported_media_type'],
       ['no media type', { ...post(pet), headers: bearer(writes) }, 415, 'unsupported_media_type'],
       ['another charset', post(pet, { headers: { 'content-type': 'application/json; charset=utf-7' } }), 415, 'unsupported_charset'],
@@ -331,7 +348,7 @@ test('what is wrong with a document is said where it stands, when the guard is b
   const api = guard.fromOpenApi(petstore, petstoreOptions)
   assert.throws(() => api.stack('getPets'), (error) => error.path === 'operation' && /did you mean '\w*Pets?'/.test(error.message))
   assert.throws(() => api.stack(7), (error) => error.code === 'ERR_INVALID_ARGUMENT')
-  assert.equal(api.operations.length, 8)
+  assert.equal(api.operations.length, 9)
 })
 
 test('a document that nobody uses any more gives its memory back, and one stack of it is a use', async () => {

@@ -40,6 +40,14 @@ export const petstore = {
         responses: fine
       }
     },
+    '/pets/orders': {
+      post: {
+        operationId: 'orderPets',
+        security: [],
+        requestBody: { required: true, content: { ...json(ref('schemas', 'Order')), 'application/x-www-form-urlencoded': { schema: ref('schemas', 'Order') } } },
+        responses: fine
+      }
+    },
     '/pets/{petId}': {
       parameters: [ref('parameters', 'PetId')],
       get: { operationId: 'getPet', responses: fine },
@@ -88,6 +96,16 @@ export const petstore = {
       Search: { oneOf: [ref('schemas', 'ByName'), ref('schemas', 'ByOwner')], discriminator: { propertyName: 'by' } },
       ByName: { type: 'object', additionalProperties: false, required: ['by', 'name'], properties: { by: { type: 'string', enum: ['name'] }, name: { type: 'string' } } },
       ByOwner: { type: 'object', additionalProperties: false, required: ['by', 'owner'], properties: { by: { type: 'string', enum: ['owner'] }, owner: { type: 'string', format: 'email' } } },
+      Order: {
+        type: 'object',
+        required: ['count'],
+        properties: {
+          count: { type: 'integer', minimum: 1, maximum: 9 },
+          gift: { type: 'boolean', default: false },
+          kinds: { type: 'array', items: { type: 'string', enum: ['cat', 'dog'] }, maxItems: 3 },
+          paid: { type: 'boolean', readOnly: true }
+        }
+      },
       Changes: { allOf: [{ type: 'object', properties: { name: { type: 'string', minLength: 1 } } }, { type: 'object', properties: { nickname: { type: 'string', nullable: true } } }] }
     },
     securitySchemes: {

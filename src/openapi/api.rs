@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::body::BodyKind;
 use super::config::OpenApiConfig;
@@ -184,9 +184,10 @@ impl Api {
             None => None,
             Some(number) => Some(operation.bodies.get(number)?),
         };
-        match body.and_then(|body| body.part.as_ref()) {
-            Some(part) => {
+        match body.and_then(|body| Some((body.kind, body.part.as_ref()?))) {
+            Some((kind, part)) => {
                 out.insert("body".into(), self.compose(part));
+                out.insert("payload".into(), types_of(kind));
             }
             None => {
                 out.insert("payload".into(), Value::Bool(false));
@@ -199,14 +200,16 @@ impl Api {
     fn judge(&self, engine: &Arc<Engine>) -> Result<(), ConfigError> {
         let mut judged = HashSet::new();
         for operation in &self.operations {
-            let bodies = operation.bodies.iter().filter_map(|body| body.part.as_ref());
-            let parts = operation.parts().chain(bodies.map(|part| ("body", part)));
-            for (location, part) in parts {
-                if !judged.insert((location, part.schema.to_string())) {
+            let bodies = operation.bodies.iter();
+            let bodies = bodies.filter_map(|body| Some(("body", body.kind, body.part.as_ref()?)));
+            let parts = operation.parts().map(|(location, part)| (location, BodyKind::Json, part));
+            for (location, kind, part) in parts.chain(bodies) {
+                if !judged.insert((location, kind, part.schema.to_string())) {
                     continue;
                 }
                 let mut route = Map::new();
                 route.insert(location.into(), self.compose(part));
+                route.insert("payload".into(), types_of(kind));
                 engine
                     .stack(&Value::Object(route), Layers::Payload)
                     .map_err(|error| self.placed(part, &error))?;
@@ -281,6 +284,14 @@ impl Api {
             })
             .max_by_key(|(length, _, _)| *length);
         longest.map_or_else(String::new, |(_, origin, rest)| format!("{origin}{rest}"))
+    }
+}
+
+/// The `payload` of a body that is read.
+fn types_of(kind: BodyKind) -> Value {
+    match kind {
+        BodyKind::Form => json!({ "types": ["form"] }),
+        BodyKind::Json | BodyKind::Unread => json!({ "types": ["json"] }),
     }
 }
 

@@ -7,14 +7,20 @@ use serde_json::{Map, Value};
 use super::config::{OpenApiConfig, Undeclared};
 use super::convert::Converter;
 use super::document::{At, Document, boolean, child, fault, known_fields, object};
+use super::kinds::Kinds;
 use super::parameter::Part;
 use crate::error::ConfigError;
 
+/// The media type of forms (URL Standard section 5).
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// How a body of some media type is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BodyKind {
     /// As JSON. A range (`*/*`, `application/*`) stands for the JSON types in it.
     Json,
+    /// As a form: `application/x-www-form-urlencoded`.
+    Form,
     /// Not at all: the application reads it.
     Unread,
 }
@@ -53,18 +59,28 @@ pub(crate) fn read<'d>(
         if bodies.iter().any(|body| body.media == media) {
             return Err(fault(&here, "is there twice, but for case and parameters"));
         }
-        if kind == BodyKind::Unread && !config.pass_unreadable {
-            return Err(fault(&here, "is a media type that is not read").suggest(
-                "set `unreadable: 'pass'`, which leaves bodies of this type to the application, unchecked",
-            ));
-        }
         let map = object(&here, value, "what the media type holds")?;
         known_fields(&here, map, &["schema", "example", "examples", "encoding"])?;
         let part = match kind {
-            BodyKind::Json => Some(part(&here, map, config, converter)?),
+            BodyKind::Json | BodyKind::Form => Some(part(&here, map, config, converter)?),
             BodyKind::Unread => None,
         };
-        bodies.push(Body { media, kind, part });
+        let unread = match kind {
+            BodyKind::Json => None,
+            BodyKind::Form => no_form(document, map),
+            BodyKind::Unread => Some("is a media type that is not read"),
+        };
+        bodies.push(match unread {
+            None => Body { media, kind, part },
+            Some(_) if config.pass_unreadable => {
+                Body { media, kind: BodyKind::Unread, part: None }
+            }
+            Some(why) => {
+                return Err(fault(&here, why).suggest(
+                    "set `unreadable: 'pass'`, which leaves bodies of this type to the application, unchecked",
+                ));
+            }
+        });
     }
     if bodies.is_empty() {
         return Err(fault(&place, "must name at least one media type"));
@@ -72,6 +88,15 @@ pub(crate) fn read<'d>(
     // The more exact, the earlier: `application/json` before `application/*` before `*/*`.
     bodies.sort_by_key(|body| body.media.matches('*').count());
     Ok((bodies, required))
+}
+
+/// Why a form can't be read. Its members are texts, or lists of them, by their own names.
+fn no_form<'d>(document: Document<'d>, map: &'d Map<String, Value>) -> Option<&'static str> {
+    let encoding = map.get("encoding").and_then(Value::as_object);
+    if encoding.is_some_and(|encoding| !encoding.is_empty()) {
+        return Some("is a form with an `encoding`, which is not read");
+    }
+    Kinds(document).no_form(map.get("schema")?)
 }
 
 fn part<'d>(
@@ -108,6 +133,12 @@ fn media(text: &str) -> Option<(String, BodyKind)> {
     let is_json = subtype.ends_with("+json")
         || kind == "application" && matches!(subtype, "json" | "*")
         || kind == "*";
-    let kind = if is_json { BodyKind::Json } else { BodyKind::Unread };
+    let kind = if is_json {
+        BodyKind::Json
+    } else if essence == FORM {
+        BodyKind::Form
+    } else {
+        BodyKind::Unread
+    };
     Some((essence, kind))
 }

@@ -21,6 +21,7 @@ mod convert;
 mod document;
 pub mod fuzz;
 mod keywords;
+mod kinds;
 mod operation;
 mod parameter;
 mod route;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::config::{OpenApiConfig, Undeclared};
 use super::convert::{Converter, SPLIT};
 use super::document::{At, Document, boolean, child, fault, known_fields, list, object, text};
+use super::kinds::Kinds;
 use crate::config::raw::nearest;
 use crate::error::ConfigError;
 
@@ -50,7 +51,8 @@ const FIELDS: &[&str] = &[
 const LOCATIONS: &[&str] = &["query", "path", "header", "cookie"];
 const STYLES: &[&str] =
     &["form", "simple", "label", "matrix", "spaceDelimited", "pipeDelimited", "deepObject"];
-/// References and compositions are followed this deep to find types.
+
+/// References are followed this deep to find a default.
 const DEPTH: u32 = 16;
 
 /// Why a parameter can't be read.
@@ -200,8 +202,9 @@ impl<'d> Reader<'_, 'd> {
         }
         let at = At { pointer: child(pointer, "schema"), value: schema };
         let (mut converted, refs) = self.converter.convert(&at)?;
+        let of = Kinds(self.document);
         let mut kinds = BTreeSet::new();
-        self.kinds(schema, &mut kinds, 0);
+        of.kinds(schema, &mut kinds);
         if kinds.contains("object") {
             return Ok(Err(Unreadable("it may be an object")));
         }
@@ -209,7 +212,7 @@ impl<'d> Reader<'_, 'd> {
         let is_list = kinds.contains("array");
         if is_list {
             let mut items = BTreeSet::new();
-            self.item_kinds(schema, &mut items, 0);
+            of.item_kinds(schema, &mut items);
             if items.contains("object") || items.contains("array") {
                 return Ok(Err(Unreadable("its elements may be objects or lists")));
             }
@@ -246,55 +249,6 @@ impl<'d> Reader<'_, 'd> {
             let target = self.document.target("", schema.get("$ref")?).ok()??;
             self.default_of(target.value, depth + 1)
         })
-    }
-
-    /// The schemas that apply to the same value.
-    fn in_place(&self, schema: &'d Value) -> Vec<&'d Value> {
-        let target =
-            schema.get("$ref").and_then(|reference| self.document.target("", reference).ok());
-        let lists =
-            ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array());
-        target.flatten().map(|at| at.value).into_iter().chain(lists.flatten()).collect()
-    }
-
-    /// The types that a schema allows, as far as it names them.
-    fn kinds(&self, schema: &'d Value, found: &mut BTreeSet<&'d str>, depth: u32) {
-        if depth > DEPTH {
-            return;
-        }
-        match schema.get("type") {
-            Some(Value::String(kind)) => {
-                found.insert(kind);
-                return;
-            }
-            Some(Value::Array(kinds)) => {
-                found.extend(kinds.iter().filter_map(Value::as_str));
-                return;
-            }
-            _ => {}
-        }
-        if schema.get("properties").is_some() {
-            found.insert("object");
-        }
-        if schema.get("items").is_some() || schema.get("prefixItems").is_some() {
-            found.insert("array");
-        }
-        for schema in self.in_place(schema) {
-            self.kinds(schema, found, depth + 1);
-        }
-    }
-
-    fn item_kinds(&self, schema: &'d Value, found: &mut BTreeSet<&'d str>, depth: u32) {
-        if depth > DEPTH {
-            return;
-        }
-        let tuple = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
-        for items in schema.get("items").into_iter().chain(tuple) {
-            self.kinds(items, found, depth + 1);
-        }
-        for schema in self.in_place(schema) {
-            self.item_kinds(schema, found, depth + 1);
-        }
     }
 }
 

@@ -229,6 +229,56 @@ fn bodies_that_are_not_read_need_an_option() {
     assert_eq!(api.schemas(0, Some(3)), None);
 }
 
+/// A form with that schema, and what else its media type has.
+fn with_form(schema: &Value, encoding: &Value) -> Value {
+    let form = json!({ "schema": schema, "encoding": encoding });
+    let content =
+        json!({ "application/json": {}, "application/x-www-form-urlencoded": form, "*/*": {} });
+    operation("3.1.0", &json!({ "requestBody": { "content": content } }))
+}
+
+#[test]
+fn forms_are_read_by_their_own_schema_and_json_by_its_own() {
+    let schema = json!({ "type": "object", "properties": {
+        "n": { "type": "integer", "default": 1 },
+        "tags": { "type": "array", "items": { "type": "string" } },
+        "id": { "type": "string", "readOnly": true },
+    } });
+    let api = read(&with_form(&schema, &json!({}))).unwrap();
+    let media: Vec<_> = api.operations()[0].media().collect();
+    assert_eq!(media[1], ("application/x-www-form-urlencoded", BodyKind::Form));
+    let schemas = |body| api.schemas(0, Some(body)).unwrap();
+    assert_eq!(schemas(0)["payload"], json!({ "types": ["json"] }));
+    assert_eq!(schemas(1)["payload"], json!({ "types": ["form"] }));
+    assert_eq!(schemas(1)["body"]["properties"]["n"]["default"], json!(1));
+    assert_eq!(schemas(2)["payload"], json!({ "types": ["json"] }));
+    // A default is filled in where the body is a form, and must be good there.
+    let bad =
+        json!({ "type": "object", "properties": { "n": { "type": "integer", "default": "x" } } });
+    let error = read(&with_form(&bad, &json!({}))).unwrap_err();
+    assert!(error.to_string().contains("default for `n`"), "{error}");
+}
+
+#[test]
+fn a_form_that_has_no_one_reading_is_refused_or_left_to_the_application() {
+    let object = json!({ "type": "object" });
+    let with = |member: Value| json!({ "allOf": [{ "properties": { "a": member } }] });
+    for (schema, encoding, why) in [
+        (with(object.clone()), json!({}), "an object"),
+        (with(json!({ "properties": {} })), json!({}), "an object"),
+        (with(json!({ "type": "array", "items": object })), json!({}), "a list"),
+        (json!({ "type": "array", "items": { "type": "string" } }), json!({}), "no object"),
+        (json!({ "type": "object" }), json!({ "a": { "explode": false } }), "`encoding`"),
+    ] {
+        let document = with_form(&schema, &encoding);
+        let error = read(&document).unwrap_err();
+        assert!(error.path().ends_with("form-urlencoded"), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
+        assert_eq!(api.schemas(0, Some(1)).unwrap()["payload"], json!(false), "{schema}");
+    }
+}
+
 #[test]
 fn a_query_that_holds_what_is_not_read_is_not_checked_where_that_was_asked_for() {
     let document = operation(
