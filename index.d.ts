@@ -1758,7 +1758,8 @@ declare namespace guard {
     readonly refreshToken?: string
     /** In seconds. */
     readonly expiresIn: number
-    readonly tokenType: 'Bearer'
+    /** How it is sent: `'DPoP'` where its claims have `cnf.jkt` (RFC 9449 section 5), else `'Bearer'`. */
+    readonly tokenType: 'Bearer' | 'DPoP'
   }
 
   /** The claims of a verified token. */

@@ -15,6 +15,12 @@ export declare function abandon(ticket: number): void
 /** The tickets whose answers have come; each wants one call of `settle`, in this order. */
 export declare function arrived(): Array<number>
 
+/**
+ * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
+ * connection's, if it has one.
+ */
+export declare function certified(ticket: number, fingerprint?: string | undefined | null): string
+
 /** Whether bytes are JSON that the payload layer takes with its defaults. */
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
@@ -34,15 +40,9 @@ export declare function conformanceValidateJson(schema: string, bytes: Uint8Arra
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
- * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
- * connection's, if it has one.
- */
-export declare function certified(ticket: number, fingerprint?: string | undefined | null): string
-
-/**
- * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches}`:
- * its number, members of `input` that the policy reads and no request has, whether its store is a shared one, and
- * whether keys are to be fetched for it.
+ * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+ * rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
+ * whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
  */
 export declare function createGuard(config: string): string
 
@@ -57,7 +57,7 @@ export declare function decide(stack: number, head: string, extras?: string | un
 export declare function decideBody(ticket: number, body: Uint8Array): string
 
 /**
- * Gives back what does not count of a request's charge, now that its response is known. `true` where a store has to
+ * Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
  * be told, which `flush` does.
  */
 export declare function finished(receipt: number, failed: boolean): boolean
@@ -102,7 +102,7 @@ export declare function limitGet(guard: number, name: string, key: Array<string>
 /** Takes `cost` from a key whether it has it or not. */
 export declare function limitPenalize(guard: number, name: string, key: Array<string>, cost: number): string
 
-/** Forgets what a key has used, and its block. */
+/** Forgets what a key has used, and its block, and frees its places. */
 export declare function limitReset(guard: number, name: string, key: Array<string>): string
 
 /** Gives `cost` back to a key. */

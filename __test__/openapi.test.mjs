@@ -117,6 +117,7 @@ for (const [name, express] of expresses) {
       ['a number out of range', list('limit=101'), 422, 'validation_failed', ['query #/limit']],
       ['a number twice', list('limit=1&limit=2'), 400, 'duplicate_key'],
       ['a list with commas twice', list('ids=1&ids=2'), 400, 'duplicate_key'],
+      ['a list with commas in brackets', list('ids[]=1'), 400, 'bracketed_key'],
       ['a list of something else', list('ids=1,x'), 422, 'validation_failed', ['query #/ids/1']],
       ['a long list', list('tags=a&tags=b&tags=c&tags=d'), 422, 'validation_failed', ['query #/tags']],
       ['an operator', list('limit[$gt]=1'), null, null],

@@ -51,6 +51,7 @@ for (const [alg, { privateKey, publicKey }, hash, options] of ALGORITHMS) {
     const guard = createGuard({ jwt: { issuer: ISSUER, audience: AUDIENCE, keys: [{ kid: 'k1', alg, key: pem }] } })
     const { accessToken, expiresIn, tokenType } = await guard.tokens.issue({ sub: 'ada', role: 'admin' })
     assert.deepEqual([expiresIn, tokenType], [900, 'Bearer'])
+    assert.equal((await guard.tokens.issue({ sub: 'ada', cnf: { jkt: 'x'.repeat(43) } })).tokenType, 'DPoP')
     const [header, payload, signature] = accessToken.split('.')
     const { keys } = guard.tokens.jwks()
     const jwk = keys.find((key) => key.kid === JSON.parse(Buffer.from(header, 'base64url')).kid)

@@ -24,8 +24,8 @@ pub struct TextSchema {
 }
 
 impl TextSchema {
-    /// Compiles the schema of `location`, one of `query`, `params` and `headers`, given as the option `path`. Queries are
-    /// closed like bodies; parameters and headers are not, since routers and clients add their own.
+    /// Compiles the schema of `location`, one of `query`, `params`, `headers` and `cookies`, given as the option
+    /// `path`. Queries are closed like bodies; the others are not, since routers and clients add their own.
     ///
     /// A `default` that does not match its own schema is an error, and so is a header name with capitals.
     pub fn compile(

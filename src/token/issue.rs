@@ -42,6 +42,8 @@ pub struct Issued {
     pub session: String,
     /// Its `iat`.
     pub issued_at_s: u64,
+    /// Whether it is bound to a key (`cnf.jkt`), so that it comes with a proof (RFC 9449 section 5).
+    pub dpop: bool,
 }
 
 impl std::fmt::Debug for Issued {
@@ -160,6 +162,7 @@ impl Signer {
         claims.insert("iat".to_owned(), json!(issued_at));
         claims.insert("exp".to_owned(), json!(issued_at.saturating_add(expires_in_s)));
         claims.insert("jti".to_owned(), json!(jti));
+        let dpop = claims.get("cnf").is_some_and(|confirmation| confirmation.get("jkt").is_some());
         let payload = Value::Object(claims).to_string();
         // The verifier's own eyes: what it would refuse is not issued.
         let unreadable = || {
@@ -186,7 +189,7 @@ impl Signer {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(IssueError::TooLong);
         }
-        Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at })
+        Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at, dpop })
     }
 
     /// Its keys that change by themselves, where they do.
