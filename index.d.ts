@@ -145,6 +145,22 @@ declare namespace guard {
     captureRaw(req: IncomingMessage, res: ServerResponse, buffer: Uint8Array): void
 
     /**
+     * Guards a whole API by its own description, an OpenAPI document of version 3.0 or 3.1: who may call an operation,
+     * and what may be sent to it. Every schema, parameter, media type and security scheme is judged now.
+     *
+     * ```ts
+     * const api = guard.fromOpenApi(JSON.parse(await readFile('openapi.json', 'utf8')))
+     * app.use(guard.securityStack({ jwt: { optional: true }, payload: false }), api.handler)
+     * ```
+     *
+     * @param doc the document as an object; YAML is parsed by you. References may lead anywhere within it.
+     * @param options what the document can't say.
+     * @throws {@link GuardError} `ERR_INVALID_OPENAPI` or `ERR_INVALID_SCHEMA` with the place in the document as its
+     *   `path` (`paths./users/{id}.post.requestBody`), or as {@link createGuard} does for an option.
+     */
+    fromOpenApi(doc: OpenApiDocument | Readonly<Record<string, unknown>>, options?: OpenApiOptions): OpenApiGuard
+
+    /**
      * The policy layer alone: refuses with 403 unless the policy says yes. Where the guard has `jwt`, a token that is
      * there is verified for `input.user`; a bad one is refused with 401. Where the policy reads `input.body`, the body
      * is read and checked first.
@@ -1377,6 +1393,120 @@ declare namespace guard {
     readonly query?: string | undefined
   }
 
+  // ---------------------------------------------------------------------------------------------------- OpenAPI
+
+  /** An OpenAPI document, as far as its shape matters here. Documents with types of their own fit it, too. */
+  export interface OpenApiDocument {
+    /** `3.0.x` or `3.1.x`. */
+    readonly openapi: string
+    /** Paths with their operations. */
+    readonly paths?: object | undefined
+    readonly components?: object | undefined
+    readonly servers?: readonly object[] | undefined
+    readonly security?: readonly object[] | undefined
+  }
+
+  /** Options of {@link Guard.fromOpenApi}. */
+  export interface OpenApiOptions {
+    /**
+     * What stands before every path of the document: `''` or `'/v1'`. Where an application mounts the handler under a
+     * path, that path is part of it.
+     * @default the path of the document's `servers`, which must all have the same
+     */
+    readonly basePath?: string | undefined
+    /**
+     * What becomes of a request under the base path that no operation is about: it passes to the application, or is
+     * refused with 404 `unknown_route` or 405 `method_not_allowed`. `OPTIONS` always passes.
+     * @default 'pass'
+     */
+    readonly unknown?: 'pass' | 'refuse' | undefined
+    /**
+     * What becomes of bodies and parameters of a form that is not read (`multipart/form-data`, `deepObject`, objects as
+     * parameters or in forms): an error when the guard is built, or they pass to the application unchecked, while everything else
+     * of the operation is checked. A query with such a parameter is not checked at all.
+     * @default 'refuse'
+     */
+    readonly unreadable?: 'refuse' | 'pass' | undefined
+    /**
+     * What becomes of members that a body (at its top) or a query does not declare, where the document says nothing of
+     * `additionalProperties`: refused with 422, or accepted, as JSON Schema has it.
+     * @default 'refuse'
+     */
+    readonly undeclared?: 'refuse' | 'accept' | undefined
+    /** Names of formats that are not checked. A format that is neither known nor named here is an error. */
+    readonly ignoreFormats?: readonly string[] | undefined
+    /**
+     * How security schemes are carried out, by name. Bearer tokens, OAuth 2 and OpenID Connect need no entry: they are
+     * tokens of the guard. API keys, other HTTP schemes and mutual TLS need one. `'token'`: a token that the guard
+     * verifies; `false`: it is checked elsewhere, and nothing is asked here.
+     */
+    readonly security?: { readonly [scheme: string]: SecurityFunction | 'token' | false } | undefined
+  }
+
+  /**
+   * Says whether a request meets a security scheme. Only `true`, or a promise of it, is a yes. What it throws refuses the
+   * request with 500.
+   */
+  export type SecurityFunction = (req: IncomingMessage, demand: SecurityDemand) => boolean | Promise<boolean>
+
+  /** What a {@link SecurityFunction} is asked about. */
+  export interface SecurityDemand {
+    /** The name of the scheme in the document. */
+    readonly scheme: string
+    /** The scopes or roles that the operation lists for it. */
+    readonly scopes: readonly string[]
+    /** The operation. */
+    readonly operation: OpenApiOperation
+  }
+
+  /** What {@link Guard.fromOpenApi} gives. */
+  export interface OpenApiGuard {
+    /**
+     * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path, asks for what
+     * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). `req.body` is the
+     * parsed body; `req.params` and `req.query` are left alone, see {@link OpenApiGuard.valid}.
+     */
+    readonly handler: RequestHandler
+    /**
+     * The same for one operation, on a route of your own: `app.get('/users/:id', ...api.stack('getUser'), handler)`.
+     * The path is the route's affair, and its parameters must have the names that the document has.
+     *
+     * @param operation its `operationId`, or method and path: `'GET /users/{id}'`.
+     * @throws {@link GuardError} `ERR_INVALID_OPTION` with a did-you-mean where there is none.
+     */
+    stack(operation: string): RequestHandler[]
+    /**
+     * What was found valid on the request, converted, with defaults filled in. A part without a schema is not there.
+     *
+     * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request is about no operation of this document.
+     */
+    valid(req: IncomingMessage): OpenApiValid
+    /** The operations of the document. */
+    readonly operations: readonly OpenApiOperation[]
+  }
+
+  /** An operation of a document. */
+  export interface OpenApiOperation {
+    readonly operationId?: string
+    /** In upper case. */
+    readonly method: string
+    /** As the document has it. */
+    readonly path: string
+  }
+
+  /** What {@link OpenApiGuard.valid} gives. */
+  export interface OpenApiValid {
+    /** What the request is about. */
+    readonly operation: OpenApiOperation
+    readonly body?: any
+    readonly query?: Record<string, any>
+    readonly params?: Record<string, any>
+    /** The headers that the operation declares, by lower-case name. */
+    readonly headers?: Record<string, any>
+    /** The cookies that the operation declares. */
+    readonly cookies?: Record<string, any>
+  }
+
   // --------------------------------------------------------------------------------------------------- handlers
 
   /** A handler for Express 4, Express 5, Connect and plain `node:http`. */
@@ -1884,6 +2014,8 @@ declare namespace guard {
     readonly params?: Schema | undefined
     /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
     readonly headers?: Schema | undefined
+    /** The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one twice is refused. */
+    readonly cookies?: Schema | undefined
     /**
      * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An answer that is sent in one
      * piece (`res.json`, `res.send`, `res.end`) is judged before it leaves; at every depth an object with `properties` is
@@ -1903,8 +2035,11 @@ declare namespace guard {
 
   /** What {@link Guard.validate} takes. */
   export interface ValidateOptions extends RequestSchemas {
-    /** Narrows the guard's `payload` on these routes; what it says of schemas is of the guard alone. */
-    readonly payload?: PayloadOptions | undefined
+    /**
+     * Narrows the guard's `payload` on these routes; `false` leaves the body to the application, while the other parts are
+     * still checked. It contradicts a `body` schema. What `payload` says of schemas is of the guard alone.
+     */
+    readonly payload?: PayloadOptions | false | undefined
   }
 
   /**
@@ -2083,6 +2218,7 @@ declare namespace guard {
     | 'ERR_INVALID_KEY'
     | 'ERR_INVALID_SCHEMA'
     | 'ERR_INVALID_POLICY'
+    | 'ERR_INVALID_OPENAPI'
 
   /**
    * Why a token is not accepted. A request with such a token is refused with the same code and 401, with 503 for

@@ -126,6 +126,28 @@ export declare function listClient(guard: number, action: string, key: string, t
 /** Names the function that is called when answers have come for this thread. */
 export declare function listen(wake: () => void): void
 
+/**
+ * Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, operations}`: its number, and what each
+ * operation takes and demands.
+ */
+export declare function openApi(guard: number, document: string, options: string): string
+
+/**
+ * The operation that a request is about. The answer begins with its kind: `=` and the operation's number, a line break
+ * and its path parameters as JSON (empty without any); `!` and the methods of the path, where it has others; `?` for an
+ * unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
+ */
+export declare function openApiFind(api: number, method: string, target: string): string
+
+/** The number of the operation with that name: its `operationId`, or `METHOD /path`. */
+export declare function openApiOperation(api: number, name: string): string
+
+/** Forgets a document. */
+export declare function openApiRelease(api: number): void
+
+/** The schemas of an operation as `stack` takes them, with a body of that media type or without one. */
+export declare function openApiSchemas(api: number, operation: number, body?: number | undefined | null): string
+
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 

@@ -287,6 +287,21 @@ test('the bytes of a body are given back with its request', async () => {
   })
 })
 
+test('a route that leaves its body to the application still has its other parts checked', async () => {
+  const guard = unlimited()
+  const check = guard.validate({ query: { type: 'object', properties: { n: { type: 'integer' } } }, payload: false })
+  const app = expresses[0][1]()
+  app.post('/', check, (req, res) => {
+    const chunks = []
+    req.on('data', (chunk) => chunks.push(chunk)).on('end', () => res.json([check.valid(req), Buffer.concat(chunks).toString()]))
+  })
+  await serve(app, async (send) => {
+    const csv = { method: 'POST', headers: { 'content-type': 'text/csv' }, body: 'a,b' }
+    assert.deepEqual((await send({ ...csv, path: '/?n=1' })).json, [{ query: { n: 1 } }, 'a,b'])
+    assert.equal((await send({ ...csv, path: '/?n=x' })).status, 422)
+  })
+})
+
 test('captureRaw says what it takes', () => {
   assert.throws(() => unlimited().captureRaw({}, {}, 'text'), { name: 'GuardError', code: 'ERR_INVALID_ARGUMENT' })
 })

@@ -157,7 +157,7 @@ const SCHEMAS = [
   ['an unknown format', { body: { type: 'string', format: 'emial' } }, /^body/, /.+/],
   ['an unknown draft', { body: { $schema: 'https://json-schema.org/draft/2050-01/schema' } }, /^body/, /.+/],
   ['a schema that is no schema', { body: 'user' }, /^body/, /.+/],
-  ['a part that does not exist', { cookies: {} }, 'cookies', /body/]
+  ['a part that does not exist', { files: {} }, 'files', /body/]
 ]
 
 for (const [what, schemas, path, says] of SCHEMAS) {

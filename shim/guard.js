@@ -8,6 +8,7 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { captureRaw } = require('./body.js')
 const { encode, encodeData } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
+const { fromOpenApi } = require('./openapi.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
 const { ownFunctions, takePatterns } = require('./schema.js')
@@ -77,6 +78,7 @@ function createGuard(config = {}) {
       handler.valid = (req) => validOf(req, handler)
       return handler
     },
+    fromOpenApi: (doc, options) => fromOpenApi(owner, buildStack, doc, options),
     limits: Object.freeze({
       consume: async (name, key, cost = 1) => limit(native.limitConsume, name, key, count('cost', cost)),
       get: async (name, key) => limit(native.limitGet, name, key),

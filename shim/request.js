@@ -66,6 +66,8 @@ class RequestState {
   raw = null
   /** Whether `req.body` is ours. */
   hasBody = false
+  /** The path parameters that ./openapi.js has found, for the handler that it calls; else those of the router count. */
+  params = undefined
   /** What each validating handler has found. */
   valid = null
   /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */

@@ -10,7 +10,7 @@ const { fromStandard, ofOutput } = require('./schemas/standard.js')
 const { fromValibot } = require('./schemas/valibot.js')
 const { fromZod } = require('./schemas/zod.js')
 
-const PARTS = ['body', 'query', 'params', 'headers']
+const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 const MAX_ERRORS = 20
 // The most bytes of the errors of a problem document, which has at most 8192: as in src/payload/explain.rs.
 const MAX_BYTES = 7 * 1024

@@ -114,7 +114,7 @@ function buildStack(owner, options, only) {
     let extras
     const { proofs } = state
     if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? req.params : undefined, counted, proofs })
+      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
   }

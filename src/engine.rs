@@ -242,7 +242,7 @@ impl Engine {
             responses,
             engine: Arc::clone(self),
         };
-        if all && stack.payload.is_none() {
+        if (all || layers == Layers::Payload) && stack.payload.is_none() {
             self.check_body_is_read(&stack)?;
         }
         Ok(stack)
@@ -386,11 +386,7 @@ impl Engine {
         layers: Layers,
     ) -> Result<Option<PayloadConfig>, ConfigError> {
         match (layers, Switch::read(options, "payload")) {
-            (Layers::All, Switch::Off) => Ok(None),
-            (Layers::Payload, Switch::Off) => Err(ConfigError::invalid(
-                "payload",
-                "can't be false where bodies are to be checked: leave it out",
-            )),
+            (Layers::All | Layers::Payload, Switch::Off) => Ok(None),
             (Layers::All | Layers::Payload, Switch::On(value)) => {
                 SchemaRules::refuse_in_route("payload", value)?;
                 self.payload.narrowed("payload", Some(value)).map(Some)

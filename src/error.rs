@@ -27,6 +27,8 @@ pub enum ConfigCode {
     InvalidSchema,
     /// A policy that can't be loaded: the text has `file:line:col`.
     InvalidPolicy,
+    /// An `OpenAPI` document that can't be read: the path is the place in the document.
+    InvalidOpenApi,
 }
 
 impl ConfigCode {
@@ -43,6 +45,7 @@ impl ConfigCode {
             Self::InvalidKey => "ERR_INVALID_KEY",
             Self::InvalidSchema => "ERR_INVALID_SCHEMA",
             Self::InvalidPolicy => "ERR_INVALID_POLICY",
+            Self::InvalidOpenApi => "ERR_INVALID_OPENAPI",
         }
     }
 }
@@ -85,6 +88,12 @@ impl ConfigError {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What is wrong, without the path before it and the suggestion behind it.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
     }
 
     /// What to write instead, where there is something to say.

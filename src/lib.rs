@@ -19,6 +19,7 @@ pub mod engine;
 pub mod exchange;
 pub mod headers;
 pub mod limit;
+pub mod openapi;
 pub mod payload;
 pub mod policy;
 pub mod revocation;

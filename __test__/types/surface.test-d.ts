@@ -268,3 +268,17 @@ expect<Equals<Extract<GuardErrorCode, `ERR_WEAK_${string}`>, 'ERR_WEAK_SECRET' |
 expect<Equals<Extract<ConfigErrorCode, TokenErrorCode>, never>>()
 // @ts-expect-error: keepstone makes its errors itself
 new GuardError()
+
+// A document of an API.
+const api = guard.fromOpenApi({ openapi: '3.1.0', paths: {} }, {
+  unknown: 'refuse',
+  security: { key: (req, { scopes }) => scopes.length === 0 && req.headers['x-key'] === 'x', basic: async () => true, mtls: false, jwt: 'token' },
+})
+expect<Equals<typeof api.handler, RequestHandler>>()
+expect<Equals<ReturnType<typeof api.stack>, RequestHandler[]>>()
+declare const loose: Record<string, unknown>
+guard.fromOpenApi(loose)
+// @ts-expect-error: a text is no document
+guard.fromOpenApi('openapi: 3.1.0')
+// @ts-expect-error: not a way
+guard.fromOpenApi(loose, { unknown: 'deny' })

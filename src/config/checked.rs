@@ -25,11 +25,11 @@ pub(crate) const GUARD_OPTIONS: [&str; 14] = [
 ];
 
 /// What `guard.validate` takes.
-pub(crate) const SCHEMA_OPTIONS: [&str; 7] =
-    ["body", "query", "params", "headers", "response", "onResponse", "payload"];
+pub(crate) const SCHEMA_OPTIONS: [&str; 8] =
+    ["body", "query", "params", "headers", "cookies", "response", "onResponse", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 12] = [
+pub(crate) const ROUTE_OPTIONS: [&str; 13] = [
     "cors",
     "csrf",
     "rateLimit",
@@ -40,6 +40,7 @@ pub(crate) const ROUTE_OPTIONS: [&str; 12] = [
     "query",
     "params",
     "headers",
+    "cookies",
     "response",
     "onResponse",
 ];

@@ -131,8 +131,8 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
 pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
     let Verdict::Pass { checked, body: true } = verdict else { return false };
     let nothing = |checked: &Checked| {
-        let Checked { query, params, headers, form, changed, .. } = checked;
-        [query, params, headers, form, changed].iter().all(|text| text.is_none())
+        let Checked { query, params, headers, cookies, form, changed, .. } = checked;
+        [query, params, headers, cookies, form, changed].iter().all(|text| text.is_none())
     };
     let told = x.written
         && (x.identity_written || x.identity.is_none())
@@ -232,6 +232,7 @@ fn push_checked(out: &mut String, checked: &Checked) {
         ("query", checked.query.as_deref()),
         ("params", checked.params.as_deref()),
         ("headers", checked.headers.as_deref()),
+        ("cookies", checked.cookies.as_deref()),
     ];
     if parts.iter().all(|(_, json)| json.is_none()) {
         return;

@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod issuers;
 pub mod limits;
 pub mod manage;
+pub mod openapi;
 mod registry;
 pub mod requests;
 pub mod revoke;

@@ -80,6 +80,7 @@ pub struct Schemas {
     params: Option<TextSchema>,
     headers: Option<TextSchema>,
     messages: Arc<Messages>,
+    cookies: Option<TextSchema>,
 }
 
 /// What came with one request.
@@ -112,6 +113,8 @@ pub struct Checked {
     pub params: Option<String>,
     /// The declared headers, alike.
     pub headers: Option<String>,
+    /// The declared cookies, alike.
+    pub cookies: Option<String>,
     /// A form as JSON text, with types and defaults where there is a schema for the body, as sanitizers have left it.
     pub form: Option<String>,
     /// The body, if one was sent and [`Parts::keep_body`] asked for it.
@@ -121,9 +124,9 @@ pub struct Checked {
 }
 
 impl Schemas {
-    /// Compiles what `schemas` has under `body`, `query`, `params` and `headers`; other keys are left to the caller.
-    /// `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's; `rules`
-    /// is what they share with all schemas of the guard.
+    /// Compiles what `schemas` has under `body`, `query`, `params`, `headers` and `cookies`; other keys are left to the
+    /// caller. `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's;
+    /// `rules` is what they share with all schemas of the guard.
     pub fn parse(
         path: &str,
         schemas: &Map<String, Value>,
@@ -147,6 +150,7 @@ impl Schemas {
             params: text("params")?,
             headers: text("headers")?,
             messages: Arc::clone(rules.messages()),
+            cookies: text("cookies")?,
         })
     }
 
@@ -157,6 +161,7 @@ impl Schemas {
             && self.query.is_none()
             && self.params.is_none()
             && self.headers.is_none()
+            && self.cookies.is_none()
     }
 
     /// Whether there is a schema for the route's parameters.
@@ -165,10 +170,10 @@ impl Schemas {
         self.params.is_some()
     }
 
-    /// Whether there is a schema for the headers.
+    /// Whether there is a schema for the headers, or for the cookies in one of them.
     #[must_use]
     pub fn wants_headers(&self) -> bool {
-        self.headers.is_some()
+        self.headers.is_some() || self.cookies.is_some()
     }
 
     /// Whether the texts of errors depend on what language the client asks for.
@@ -232,6 +237,24 @@ impl Schemas {
         if let Some(schema) = &self.headers {
             checked.headers = Some(schema.read_members(parts.headers, config, &mut found)?);
         }
+        if let Some(schema) = &self.cookies {
+            let cookies = cookies(parts.headers);
+            checked.cookies = Some(schema.read_members(&cookies, config, &mut found)?);
+        }
         if found.is_empty() { Ok(checked) } else { Err(found.into_refusal()) }
     }
+}
+
+/// The cookies of all `Cookie` headers (RFC 6265 section 4.2.1): HTTP/2 may send several.
+fn cookies<'a>(headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let values = headers.iter().filter(|(name, _)| *name == "cookie").map(|(_, value)| *value);
+    values
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| {
+            let value = value.trim();
+            let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            (name.trim(), inner.unwrap_or(value))
+        })
+        .collect()
 }

@@ -8,6 +8,7 @@
 //! - a name twice is a list where the schema says so, and a duplicate everywhere else
 //! - `name[]` is the same list, spelt out; both spellings for one name are a duplicate
 //! - other brackets are refused, unless the schema declares the name just so
+//! - a list that comes as one text with commas (`x-split: ','`) comes once, and without brackets
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub(crate) struct Form<'s, 'q> {
     given: Vec<usize>,
     /// How many more members there may be.
     left: u32,
+    /// Whether blanks around the elements of a list in one text are dropped, as in a header (RFC 9110 section 5.6.1).
+    pub(crate) trims: bool,
 }
 
 struct List<'q> {
@@ -53,6 +56,7 @@ impl<'s, 'q> Form<'s, 'q> {
             lists: Vec::new(),
             loose: BTreeMap::new(),
             given: Vec::new(),
+            trims: false,
         }
     }
 
@@ -77,7 +81,7 @@ impl<'s, 'q> Form<'s, 'q> {
             self.loose.insert(name.to_owned(), vec![value]);
             return Ok(());
         }
-        if declared(name).is_some_and(|(_, field)| field.is_list()) {
+        if declared(name).is_some_and(|(_, field)| field.is_list() && !field.split) {
             return self.add(name, true, value);
         }
         Err(FaultCode::BracketedKey)
@@ -90,6 +94,14 @@ impl<'s, 'q> Form<'s, 'q> {
             self.object.scalar(key, &value, Types::default());
             return Ok(());
         };
+        if field.split {
+            if self.lists.iter().any(|list| list.field == at) {
+                return Err(FaultCode::DuplicateKey);
+            }
+            let values = elements(&value, self.trims);
+            self.lists.push(List { field: at, bracketed, values });
+            return Ok(());
+        }
         if field.is_list() {
             match self.lists.iter_mut().find(|list| list.field == at) {
                 Some(list) if list.bracketed != bracketed => return Err(FaultCode::DuplicateKey),
@@ -139,6 +151,15 @@ impl<'s, 'q> Form<'s, 'q> {
             }
         }
         self.object.finish()
+    }
+}
+
+/// The elements of a list that came as one text.
+fn elements<'q>(value: &Cow<'q, str>, trims: bool) -> Vec<Cow<'q, str>> {
+    let trimmed = |part: &'q str| if trims { part.trim() } else { part };
+    match value {
+        Cow::Borrowed(text) => text.split(',').map(|part| Cow::Borrowed(trimmed(part))).collect(),
+        Cow::Owned(text) => text.split(',').map(|part| Cow::Owned(part.to_owned())).collect(),
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Field {
     pub(crate) items: Types,
     /// The JSON text that stands in where it is absent.
     pub(crate) default: Option<Box<str>>,
+    /// Whether it is a list that comes as one text with commas (`x-split: ','`).
+    pub(crate) split: bool,
 }
 
 impl Field {
@@ -104,6 +106,7 @@ impl Plan {
                 let field = self.field(name);
                 field.types.add(types(root, property, 0));
                 field.items.add(item_types(root, property, 0));
+                field.split |= property.get("x-split").and_then(Value::as_str) == Some(",");
                 if field.default.is_none() {
                     field.default = property.get("default").map(|value| value.to_string().into());
                 }
@@ -122,7 +125,13 @@ impl Plan {
         let known = self.fields.iter().position(|field| &*field.name == name);
         let at = known.unwrap_or_else(|| {
             let (types, items) = (Types::default(), Types::default());
-            self.fields.push(Field { name: name.into(), types, items, default: None });
+            self.fields.push(Field {
+                name: name.into(),
+                types,
+                items,
+                default: None,
+                split: false,
+            });
             self.fields.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]

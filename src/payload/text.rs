@@ -26,8 +26,8 @@ pub struct TextSchema {
 }
 
 impl TextSchema {
-    /// Compiles the schema of `location`, one of `query`, `params` and `headers`, given as the option `path`. Queries are
-    /// closed like bodies; parameters and headers are not, since routers and clients add their own.
+    /// Compiles the schema of `location`, one of `query`, `params`, `headers` and `cookies`, given as the option
+    /// `path`. Queries are closed like bodies; the others are not, since routers and clients add their own.
     ///
     /// A `default` that does not match its own schema is an error, and so is a header name with capitals.
     pub fn compile(
@@ -138,6 +138,7 @@ impl TextSchema {
         found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
         let mut form = Form::new(Some(&self.plan), 0, config.max_keys());
+        form.trims = self.location == "headers";
         let mut seen = Vec::new();
         for (name, value) in members {
             let refused = |code| {
@@ -145,7 +146,7 @@ impl TextSchema {
                 pointer.key(name);
                 Fault { code, offset: None, pointer: pointer.finish() }.refusal(self.location)
             };
-            if self.location == "headers" {
+            if matches!(self.location, "headers" | "cookies") {
                 let Some((at, _)) = self.plan.find(name) else { continue };
                 // A header twice is two clients' opinions on one field, or a smuggled one: also where it is a list.
                 if seen.contains(&at) {

@@ -89,6 +89,14 @@ impl Presentation {
         Ok(Self { sources, dpop, nonces })
     }
 
+    /// The names under which a token may come in the query.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Query(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether a token may come in a cookie.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {

@@ -1,0 +1,347 @@
+'use strict'
+
+// `guard.fromOpenApi`: a document's operations as handlers. The core reads the document (src/openapi), says which
+// operation a request is about, and gives the schemas of each; this file runs what the operation asks for: who may call
+// it, and what may be sent. Handlers of an operation are built when it is first asked for.
+
+const native = require('../native.js')
+const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { encode } = require('./encode.js')
+const { pathOf } = require('./head.js')
+const { guardOf, stateOf, validOf } = require('./request.js')
+const { end } = require('./response.js')
+
+const TITLES = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  415: 'Unsupported Media Type',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable'
+}
+
+// A document that nobody uses any more gives its memory back.
+const collected = new FinalizationRegistry((number) => native.openApiRelease(number))
+
+/**
+ * Reads a document and builds its guard. `owner` is the inside of the guard, `buildStack` that of ./stack.js.
+ */
+function fromOpenApi(owner, buildStack, doc, options = {}) {
+  if (typeof doc === 'string' || Buffer.isBuffer(doc)) {
+    throw new GuardError('`doc` must be an OpenAPI document as an object, not its text; parse it first, with JSON.parse or a YAML parser', {
+      code: 'ERR_INVALID_OPENAPI',
+      path: 'doc'
+    })
+  }
+  const { json, functions } = encode({ options })
+  const plan = unwrap(native.openApi(owner.handle, encode(doc).json, JSON.stringify(JSON.parse(json).options)))
+  const { refusesUnknown } = plan
+  const schemeOf = (name) => functions.get(`options.security.${name}`)
+  // Whoever needs the document holds this.
+  const document = { number: plan.api }
+  collected.register(document, plan.api)
+  const operations = plan.operations.map((described, number) => new Operation(owner, buildStack, document, number, described, schemeOf))
+  // What each request was found to be about: the operation, and the handler that has checked it.
+  const seen = new WeakMap()
+
+  function handler(req, res, next) {
+    const found = built(owner, req, res, () => native.openApiFind(document.number, req.method, req.originalUrl ?? req.url))
+    if (found === undefined) return undefined
+    switch (found[0]) {
+      case '=': {
+        const end = found.indexOf('\n')
+        const params = end + 1 === found.length ? {} : JSON.parse(found.slice(end + 1))
+        return run(operations[Number(found.slice(1, end))], params, req, res, next)
+      }
+      case '!':
+        // Which origins may ask is for CORS to say, and which methods there are for the application.
+        if (!refusesUnknown || req.method === 'OPTIONS') return next()
+        res.setHeader('Allow', found.slice(1))
+        return refuse(owner, req, res, 405, 'method_not_allowed', 'the path has other methods only')
+      case '?':
+        if (!refusesUnknown || req.method === 'OPTIONS') return next()
+        return refuse(owner, req, res, 404, 'unknown_route', 'no operation of this API has this path')
+      case '-':
+        return next()
+      default: {
+        const [code, status, detail] = found.slice(1).split('\n')
+        return refuse(owner, req, res, Number(status), code, detail)
+      }
+    }
+  }
+
+  // `params` is undefined where the application's router has matched the path, and has them in `req.params`.
+  function run(operation, params, req, res, next) {
+    operation.admit(req, res, () => {
+      const validate = built(owner, req, res, () => operation.validator(req))
+      if (validate === undefined) return undefined
+      if (validate === null) return refuse(owner, req, res, 415, 'unsupported_media_type', operation.noBody)
+      const state = stateOf(req)
+      // Only for this very call: another handler on this request has parameters of its own.
+      state.params = params
+      try {
+        validate(req, res, () => {
+          state.params = undefined
+          seen.set(req, [operation, validate])
+          next()
+        })
+      } finally {
+        state.params = undefined
+      }
+    })
+  }
+
+  const named = (name) => {
+    if (typeof name !== 'string') {
+      throw new GuardError("`operation` must be a string: an operationId, or a method and a path such as 'GET /users/{id}'", {
+        code: 'ERR_INVALID_ARGUMENT',
+        path: 'operation'
+      })
+    }
+    return operations[unwrap(native.openApiOperation(document.number, name))]
+  }
+
+  const result = {
+    handler,
+    stack(name) {
+      const operation = named(name)
+      const mounted = (req, res, next) => run(operation, undefined, req, res, next)
+      mounted.guard = owner.pin
+      return [mounted]
+    },
+    valid(req) {
+      const known = seen.get(req)
+      if (known === undefined) {
+        throw new GuardError('this request has not passed an operation of this document; mount `handler` or the stack of the operation before', {
+          code: 'ERR_INVALID_ARGUMENT'
+        })
+      }
+      const [operation, validate] = known
+      return { operation: operation.shown, ...validOf(req, validate) }
+    },
+    operations: Object.freeze(operations.map((operation) => operation.shown))
+  }
+  // The handlers hold the guard, so that it is not collected while one of them is in use.
+  handler.guard = owner.pin
+  return Object.freeze(result)
+}
+
+/** One operation of a document. */
+class Operation {
+  #owner
+  #buildStack
+  #document
+  #number
+  #media
+  #bodyRequired
+  #security
+  #challenges
+  #schemeOf
+  /** The handlers that check what is sent, by the number of the media type; -1 for none. */
+  #validators = new Map()
+  #token = null
+
+  constructor(owner, buildStack, document, number, described, schemeOf) {
+    this.#owner = owner
+    this.#buildStack = buildStack
+    this.#document = document
+    this.#number = number
+    this.#media = described.media
+    this.#bodyRequired = described.bodyRequired
+    this.#security = described.security
+    this.#challenges = described.challenges
+    this.#schemeOf = schemeOf
+    const { operationId, method, path } = described
+    this.shown = Object.freeze({ ...(operationId === null ? {} : { operationId }), method, path })
+  }
+
+  /** Why a body has no media type that fits. */
+  get noBody() {
+    return this.#media.length === 0
+      ? 'this operation takes no body'
+      : 'the body must be sent as one of the media types of this operation'
+  }
+
+  /** The handler that checks what is sent with this request; null where its body is of no media type that fits. */
+  validator(req) {
+    let body = -1
+    if (isSent(req)) {
+      body = this.#media.findIndex(([range]) => fits(mediaOf(req), range))
+      if (body === -1) return null
+    } else if (this.#bodyRequired) {
+      // It says that a body is missing, among what else is wrong. What isn't read can't be missed by a schema.
+      body = this.#media.findIndex(([, unread]) => !unread)
+      if (body === -1) return null
+    }
+    let handler = this.#validators.get(body)
+    if (handler === undefined) {
+      const schemas = unwrap(native.openApiSchemas(this.#document.number, this.#number, body === -1 ? undefined : body))
+      handler = this.#buildStack(this.#owner, schemas, 'payload')
+      this.#validators.set(body, handler)
+    }
+    return handler
+  }
+
+  /** Calls `pass` if whoever asks may call this operation, and answers otherwise. */
+  admit(req, res, pass) {
+    const alternatives = this.#security
+    if (alternatives.length === 0) return pass()
+    const isToken = (demand) => demand.scheme === undefined
+    const always = alternatives.every((demands) => demands.some(isToken))
+    const mayHave = always || alternatives.some((demands) => demands.some(isToken))
+    const judge = (hasToken) => this.#judge(req, res, hasToken, pass)
+    if (!mayHave) return judge(false)
+    if (always) {
+      // Where there is no choice, the core itself asks for the scopes.
+      const scopes = alternatives.length === 1 ? alternatives[0].flatMap((demand) => (isToken(demand) ? demand.scopes : [])) : []
+      const token = this.#tokenHandler(req, res, scopes.length === 0 ? {} : { scope: scopes }, 'require')
+      return token?.(req, res, () => judge(true))
+    }
+    // Credentials of another scheme may be for a function of the application.
+    const { authorization } = req.headers
+    const byFunction = alternatives.some((demands) => demands.some((demand) => !isToken(demand)))
+    if (byFunction && authorization !== undefined && !/^(?:bearer|dpop) /i.test(authorization)) return judge(false)
+    const token = this.#tokenHandler(req, res, { jwt: { optional: true } }, 'jwt')
+    if (token === undefined) return undefined
+    // Whoever was here before, this says whether there is a token that this guard has verified.
+    const before = req.user
+    req.user = undefined
+    return token(req, res, () => {
+      const hasToken = req.user !== undefined
+      if (!hasToken) {
+        if (before === undefined) delete req.user
+        else req.user = before
+      }
+      judge(hasToken)
+    })
+  }
+
+  /** The handler that verifies tokens; undefined where the request was refused, since it could not be built. */
+  #tokenHandler(req, res, options, layer) {
+    this.#token ??= built(this.#owner, req, res, () => this.#buildStack(this.#owner, options, layer)) ?? null
+    return this.#token ?? undefined
+  }
+
+  #judge(req, res, hasToken, pass) {
+    const scopes = hasToken ? scopesOf(req.user) : null
+    const waits = []
+    for (const demands of this.#security) {
+      const asked = []
+      let met = true
+      for (const demand of demands) {
+        if (demand.scheme !== undefined) asked.push(demand)
+        else if (scopes === null || !demand.scopes.every((scope) => scopes.has(scope))) met = false
+      }
+      if (!met) continue
+      if (asked.length === 0 && waits.length === 0) return pass()
+      waits.push(asked)
+    }
+    const refused = () => this.#refuse(req, res, hasToken)
+    if (waits.length === 0) return refused()
+    this.#settle(req, res, waits, pass, refused)
+  }
+
+  async #settle(req, res, lists, pass, refused) {
+    let goOn
+    try {
+      goOn = (await this.#ask(req, lists)) ? pass : refused
+    } catch (error) {
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${String(error?.message)}`)
+      goOn = () => refuse(this.#owner, req, res, 500, 'internal_error', undefined)
+    }
+    // While we waited, the client went away or another handler has answered.
+    if (res.writableEnded || res.destroyed) return
+    // What the next handler throws is its own affair, and none of this promise.
+    setImmediate(goOn)
+  }
+
+  /** Whether one of these lists of functions says yes in full. Only `true` is a yes. */
+  async #ask(req, lists) {
+    for (const demands of lists) {
+      let met = true
+      for (const { scheme, scopes } of demands) {
+        if ((await this.#schemeOf(scheme)(req, { scheme, scopes, operation: this.shown })) !== true) {
+          met = false
+          break
+        }
+      }
+      if (met) return true
+    }
+    return false
+  }
+
+  #refuse(req, res, hasToken) {
+    if (hasToken) {
+      const wanted = this.#security.flat().find((demand) => demand.scheme === undefined && demand.scopes.length > 0)
+      const detail = 'the token lacks a scope that is needed here'
+      const scope = wanted === undefined ? '' : `, scope="${wanted.scopes.join(' ')}"`
+      res.setHeader('WWW-Authenticate', `Bearer realm="api", error="insufficient_scope", error_description="${detail}"${scope}`)
+      return refuse(this.#owner, req, res, 403, 'insufficient_scope', detail)
+    }
+    res.setHeader('WWW-Authenticate', this.#challenges.map((scheme) => `${scheme} realm="api"`))
+    return refuse(this.#owner, req, res, 401, 'credentials_missing', 'the request has no credentials that are taken here')
+  }
+}
+
+/** The scopes of a token: `scope` as OAuth has it, else `scp` as others write it. */
+function scopesOf(claims) {
+  const value = claims.scope ?? claims.scp
+  const texts = Array.isArray(value) ? value.filter((text) => typeof text === 'string') : typeof value === 'string' ? [value] : []
+  return new Set(texts.flatMap((text) => text.split(' ')))
+}
+
+/** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
+function isSent(req) {
+  if (req.httpVersionMajor >= 2) return !req.stream.endAfterHeaders
+  const { 'content-length': length, 'transfer-encoding': coding } = req.headers
+  return coding !== undefined || (length !== undefined && Number(length) > 0)
+}
+
+/** The media type of the body, without its parameters, which the core judges. */
+function mediaOf(req) {
+  return (req.headers['content-type'] ?? '').split(';', 1)[0].trim().toLowerCase()
+}
+
+function fits(media, range) {
+  if (range === media) return true
+  if (!range.includes('*')) return false
+  // A range stands for the JSON types in it (src/openapi/body.rs); the core refuses the others with 415.
+  return range === '*/*' || media.startsWith(range.slice(0, range.indexOf('*')))
+}
+
+/** What `make` gives; undefined where it fails, and the request was refused. Never a pass. */
+function built(owner, req, res, make) {
+  try {
+    return make()
+  } catch (error) {
+    if (error.code === 'ERR_CLOSED') {
+      refuse(owner, req, res, 503, 'guard_closed', 'the guard of this API is closed')
+    } else {
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since an operation could not be looked up: ${String(error?.message)}`)
+      refuse(owner, req, res, 500, 'internal_error', undefined)
+    }
+    return undefined
+  }
+}
+
+/** Answers with a problem document as the core writes it, and tells the log. */
+function refuse(owner, req, res, status, code, detail) {
+  if (owner.log !== undefined) tell(owner, req, status, code)
+  end(res, status, JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }))
+}
+
+function tell(owner, req, status, code) {
+  const { id, client, reasons } = guardOf(req)
+  const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
+  try {
+    const event = { time: new Date().toISOString(), id, client, method: req.method, path: pathOf(req), outcome: 'refuse', status, code, user: req.user?.sub, reasons }
+    const logged = owner.log(event)
+    if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)
+  } catch (error) {
+    failed(error)
+  }
+}
+
+module.exports = { fromOpenApi }

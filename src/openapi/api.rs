@@ -1,0 +1,316 @@
+//! A whole API, read from its document.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::body::BodyKind;
+use super::config::OpenApiConfig;
+use super::convert::{Converter, Definition, definition_name};
+use super::document::{Document, shown};
+use super::operation::{Operation, Operations};
+use super::parameter::Part;
+use super::route::{Found, Router};
+use super::security::judge_names;
+use crate::config::raw::nearest;
+use crate::engine::{Engine, Layers};
+use crate::error::{ConfigCode, ConfigError};
+use crate::refusal::Refusal;
+use crate::request::{Request, TrustedProxies, decode_segment};
+
+/// An API. It holds no validators: those of an operation are built when it is first asked for.
+#[derive(Debug)]
+pub struct Api {
+    operations: Vec<Operation>,
+    by_name: HashMap<String, usize>,
+    definitions: Vec<Definition>,
+    dialect: Option<String>,
+    router: Router,
+    /// The segments that stand before the paths, in lower case.
+    bases: Vec<Vec<String>>,
+    refuses_unknown: bool,
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// An operation, with its path parameters.
+    Operation {
+        /// Its number.
+        operation: usize,
+        /// Names and decoded values.
+        params: Vec<(String, String)>,
+    },
+    /// A path of the document, which has other methods: these.
+    OtherMethods(Vec<String>),
+    /// A path that is none of the document's.
+    Unknown,
+    /// A path outside of what the document describes.
+    Outside,
+    /// A path that is read in no way.
+    Refused(Refusal),
+}
+
+impl Api {
+    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `engine` would.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place in the document as the path: `paths./users.post.requestBody`.
+    pub fn read(
+        engine: &Arc<Engine>,
+        document: &Value,
+        options: &Value,
+    ) -> Result<Self, ConfigError> {
+        let config = OpenApiConfig::parse(options)?;
+        let document = Document::read(document)?;
+        judge_names(document, &config)?;
+        let mut converter = Converter::new(document, &config.ignored_formats);
+        let mut all = Operations {
+            document,
+            config: &config,
+            converter: &mut converter,
+            tokens: engine.tokens.as_ref().map(|tokens| {
+                let names = tokens.verifier.presentation().query_names();
+                names.map(str::to_owned).collect()
+            }),
+            read: Vec::new(),
+            routes: Vec::new(),
+            bases: Vec::new(),
+        };
+        all.read_all()?;
+        let Operations { read: operations, routes, bases, .. } = all;
+        let router = Router::build(&routes)?;
+        let mut by_name = HashMap::new();
+        for (number, operation) in operations.iter().enumerate() {
+            by_name.insert(format!("{} {}", operation.method, operation.path), number);
+        }
+        for (number, operation) in operations.iter().enumerate() {
+            if let Some(id) = &operation.id {
+                by_name.insert(id.clone(), number);
+            }
+        }
+        let segments = |base: &String| {
+            base.split('/')
+                .skip(1)
+                .map(|raw| decode_segment(raw).unwrap_or_default().to_ascii_lowercase())
+                .collect()
+        };
+        let api = Self {
+            by_name,
+            definitions: converter.finish()?,
+            dialect: document.dialect.map(str::to_owned),
+            router,
+            bases: bases.iter().map(segments).collect(),
+            refuses_unknown: config.refuse_unknown,
+            operations,
+        };
+        api.judge(engine)?;
+        Ok(api)
+    }
+
+    /// All operations, by their numbers.
+    #[must_use]
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Whether a request that no operation is about is to be refused.
+    #[must_use]
+    pub fn refuses_unknown(&self) -> bool {
+        self.refuses_unknown
+    }
+
+    /// The operation of that `operationId`, or `METHOD /path`.
+    ///
+    /// # Errors
+    /// There is none, with a did-you-mean.
+    pub fn named(&self, name: &str) -> Result<usize, ConfigError> {
+        if let Some(number) = self.by_name.get(name) {
+            return Ok(*number);
+        }
+        let error = ConfigError::invalid("operation", "is no operation of the document");
+        let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+        Err(match nearest(name, &names) {
+            Some(name) => error.suggest(format!("did you mean '{name}'?")),
+            None => error.suggest("give an operationId, or a method and a path: 'GET /users/{id}'"),
+        })
+    }
+
+    /// The operation that a request is about, by the canonical path that every layer uses.
+    #[must_use]
+    pub fn find(&self, method: &str, target: &str) -> Match {
+        let head = format!("7\n{method}\n{target}\n\n\n0\n");
+        let mut request = match Request::read(head, &TrustedProxies::default()) {
+            Ok(request) => request,
+            Err(refusal) => return Match::Refused(refusal),
+        };
+        if let Err(refusal) = request.canonicalise() {
+            return Match::Refused(refusal);
+        }
+        let segments = request.segments();
+        match self.router.find(method, segments) {
+            Found::Operation { operation, names, values } => Match::Operation {
+                operation,
+                params: names
+                    .iter()
+                    .zip(values)
+                    .map(|(name, value)| (name.clone(), value.to_owned()))
+                    .collect(),
+            },
+            Found::OtherMethods(methods) => {
+                Match::OtherMethods(methods.into_iter().map(str::to_owned).collect())
+            }
+            Found::Nothing => {
+                let inside = |base: &Vec<String>| {
+                    segments.len() >= base.len()
+                        && base.iter().zip(segments).all(|(a, b)| a.eq_ignore_ascii_case(b))
+                };
+                if self.bases.iter().any(inside) { Match::Unknown } else { Match::Outside }
+            }
+        }
+    }
+
+    /// The schemas of an operation as `guard.validate` takes them, with a body of the media type of this number, or
+    /// without one. `None` where there is no such operation or media type.
+    #[must_use]
+    pub fn schemas(&self, operation: usize, body: Option<usize>) -> Option<Value> {
+        let operation = self.operations.get(operation)?;
+        let mut out = Map::new();
+        for (location, part) in operation.parts() {
+            out.insert(location.into(), self.compose(part));
+        }
+        let body = match body {
+            None => None,
+            Some(number) => Some(operation.bodies.get(number)?),
+        };
+        match body.and_then(|body| Some((body.kind, body.part.as_ref()?))) {
+            Some((kind, part)) => {
+                out.insert("body".into(), self.compose(part));
+                out.insert("payload".into(), types_of(kind));
+            }
+            None => {
+                out.insert("payload".into(), Value::Bool(false));
+            }
+        }
+        Some(Value::Object(out))
+    }
+
+    /// Compiles every schema once, however many operations have it.
+    fn judge(&self, engine: &Arc<Engine>) -> Result<(), ConfigError> {
+        let mut judged = HashSet::new();
+        for operation in &self.operations {
+            let bodies = operation.bodies.iter();
+            let bodies = bodies.filter_map(|body| Some(("body", body.kind, body.part.as_ref()?)));
+            let parts = operation.parts().map(|(location, part)| (location, BodyKind::Json, part));
+            for (location, kind, part) in parts.chain(bodies) {
+                if !judged.insert((location, kind, part.schema.to_string())) {
+                    continue;
+                }
+                let mut route = Map::new();
+                route.insert(location.into(), self.compose(part));
+                route.insert("payload".into(), types_of(kind));
+                engine
+                    .stack(&Value::Object(route), Layers::Payload)
+                    .map_err(|error| self.placed(part, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A schema that stands for itself.
+    fn compose(&self, part: &Part) -> Value {
+        let Value::Object(schema) = &part.schema else { return part.schema.clone() };
+        let mut schema = schema.clone();
+        if let Some(dialect) = &self.dialect {
+            schema.insert("$schema".into(), dialect.as_str().into());
+        }
+        let mut wanted = part.refs.clone();
+        let mut open: Vec<usize> = wanted.iter().copied().collect();
+        while let Some(number) = open.pop() {
+            let refs = self.definitions.get(number).map(|definition| &definition.refs);
+            for next in refs.into_iter().flatten() {
+                if wanted.insert(*next) {
+                    open.push(*next);
+                }
+            }
+        }
+        if !wanted.is_empty() {
+            schema.insert("$defs".into(), self.definitions_of(&wanted));
+        }
+        Value::Object(schema)
+    }
+
+    fn definitions_of(&self, wanted: &BTreeSet<usize>) -> Value {
+        let named = wanted.iter().filter_map(|number| {
+            Some((definition_name(*number), self.definitions.get(*number)?.schema.clone()))
+        });
+        Value::Object(named.collect())
+    }
+
+    /// A fault that the compiler has found, at its place in the document.
+    fn placed(&self, part: &Part, error: &ConfigError) -> ConfigError {
+        let problem = error.problem();
+        let (pointer, problem) = problem
+            .strip_prefix("can't be used: #")
+            .map_or(("", problem), |rest| rest.split_once(' ').unwrap_or((rest, "")));
+        let pointer = decode_segment(pointer).unwrap_or_default();
+        let placed = ConfigError::new(
+            ConfigCode::InvalidSchema,
+            shown(&self.origin(part, &pointer)),
+            problem,
+        );
+        match error.suggestion() {
+            Some(suggestion) => placed.suggest(suggestion),
+            None => placed,
+        }
+    }
+
+    fn origin(&self, part: &Part, pointer: &str) -> String {
+        if let Some(rest) = pointer.strip_prefix("/$defs/s") {
+            let (number, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let number = number.parse().ok();
+            if let Some(definition) = number.and_then(|number: usize| self.definitions.get(number))
+            {
+                return format!("{}{rest}", definition.pointer);
+            }
+        }
+        let longest = part
+            .places
+            .iter()
+            .filter_map(|(prefix, origin)| {
+                let rest = pointer.strip_prefix(prefix.as_str())?;
+                (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), origin, rest))
+            })
+            .max_by_key(|(length, _, _)| *length);
+        longest.map_or_else(String::new, |(_, origin, rest)| format!("{origin}{rest}"))
+    }
+}
+
+/// The `payload` of a body that is read.
+fn types_of(kind: BodyKind) -> Value {
+    match kind {
+        BodyKind::Form => json!({ "types": ["form"] }),
+        BodyKind::Json | BodyKind::Unread => json!({ "types": ["json"] }),
+    }
+}
+
+impl Operation {
+    /// Its parameters by the part of the request.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, &Part)> {
+        let parameters = &self.parameters;
+        [
+            ("query", &parameters.query),
+            ("params", &parameters.params),
+            ("headers", &parameters.headers),
+            ("cookies", &parameters.cookies),
+        ]
+        .into_iter()
+        .filter_map(|(location, part)| Some((location, part.as_ref()?)))
+    }
+
+    /// The media types of its body, with how each is read.
+    pub fn media(&self) -> impl Iterator<Item = (&str, BodyKind)> {
+        self.bodies.iter().map(|body| (body.media.as_str(), body.kind))
+    }
+}

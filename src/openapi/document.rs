@@ -1,0 +1,248 @@
+//! A document as a whole: its version, its references, and places in it.
+
+use serde_json::{Map, Value};
+
+use super::keywords::is_extension;
+use crate::config::raw::{describe, nearest};
+use crate::error::{ConfigCode, ConfigError};
+use crate::request::decode_segment;
+
+/// The versions that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V30,
+    V31,
+}
+
+/// A document, with what its schemas are written in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Document<'d> {
+    pub(crate) root: &'d Map<String, Value>,
+    pub(crate) value: &'d Value,
+    pub(crate) version: Version,
+    /// `$schema` of its schemas, where it is not draft 2020-12.
+    pub(crate) dialect: Option<&'d str>,
+}
+
+/// A value with the pointer (RFC 6901) to it.
+#[derive(Debug, Clone)]
+pub(crate) struct At<'d> {
+    pub(crate) pointer: String,
+    pub(crate) value: &'d Value,
+}
+
+/// Chains of references are followed this far.
+const CHAIN: usize = 32;
+
+const ROOT: &[&str] = &[
+    "openapi",
+    "info",
+    "jsonSchemaDialect",
+    "servers",
+    "paths",
+    "webhooks",
+    "components",
+    "security",
+    "tags",
+    "externalDocs",
+];
+
+impl<'d> Document<'d> {
+    pub(crate) fn read(value: &'d Value) -> Result<Self, ConfigError> {
+        let Value::Object(root) = value else {
+            let problem =
+                format!("must be an OpenAPI document as an object, not {}", describe(value));
+            return Err(ConfigError::new(ConfigCode::InvalidOpenApi, "doc", problem)
+                .suggest("parse it first, with JSON.parse or a YAML parser"));
+        };
+        let version = version(root)?;
+        known_fields("", root, ROOT)?;
+        let dialect = root.get("jsonSchemaDialect");
+        let dialect = match (dialect, version) {
+            (None, _) => None,
+            (Some(_), Version::V30) => {
+                return Err(fault("/jsonSchemaDialect", "is no field of OpenAPI 3.0")
+                    .suggest("leave it out, or write `openapi: '3.1.1'`"));
+            }
+            (Some(uri), Version::V31) => dialect_of("/jsonSchemaDialect", uri)?,
+        };
+        Ok(Self { root, value, version, dialect })
+    }
+
+    pub(crate) fn at(&self, pointer: &str) -> Option<At<'d>> {
+        let value = self.value.pointer(pointer)?;
+        Some(At { pointer: pointer.to_owned(), value })
+    }
+
+    /// Where a `$ref` leads that stands at `pointer`: a place in this document. `None` where it names another document
+    /// by its URI, which only the schemas that the guard knows can resolve.
+    pub(crate) fn target(
+        &self,
+        pointer: &str,
+        reference: &Value,
+    ) -> Result<Option<At<'d>>, ConfigError> {
+        let Some(text) = reference.as_str() else {
+            return Err(fault(pointer, "must be a string"));
+        };
+        let Some(fragment) = text.strip_prefix('#') else {
+            if text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
+                return Ok(None);
+            }
+            return Err(fault(pointer, "leads to another file, and none is read")
+                .suggest("bundle the files into one document first"));
+        };
+        let nowhere = || fault(pointer, "leads nowhere in this document");
+        let decoded = decode_segment(fragment).ok_or_else(nowhere)?;
+        if !decoded.starts_with('/') {
+            return Err(fault(pointer, "must be a pointer into the document")
+                .suggest("write '#/components/schemas/Name'"));
+        }
+        self.at(&decoded).map(Some).ok_or_else(nowhere)
+    }
+
+    /// The object itself, where it is but a reference to one. For everything that is no schema.
+    pub(crate) fn resolve(&self, at: At<'d>) -> Result<At<'d>, ConfigError> {
+        let mut at = at;
+        for _ in 0..CHAIN {
+            let Some(reference) = at.value.get("$ref") else { return Ok(at) };
+            let here = child(&at.pointer, "$ref");
+            at = self.target(&here, reference)?.ok_or_else(|| {
+                fault(&here, "leads to another document, and none is read")
+                    .suggest("bundle the documents into one first")
+            })?;
+        }
+        Err(fault(&at.pointer, "is a reference that leads back to itself"))
+    }
+}
+
+fn version(root: &Map<String, Value>) -> Result<Version, ConfigError> {
+    if root.contains_key("swagger") {
+        return Err(fault("/swagger", "is a version that is not read")
+            .suggest("convert the document to OpenAPI 3.0 or 3.1"));
+    }
+    let Some(text) = root.get("openapi") else {
+        return Err(fault("/openapi", "must be there").suggest("write '3.1.1' or '3.0.4'"));
+    };
+    let patch = |prefix| {
+        let patch = text.as_str().and_then(|text| text.strip_prefix(prefix));
+        patch.is_some_and(|patch: &str| {
+            !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    match (patch("3.0."), patch("3.1.")) {
+        (true, _) => Ok(Version::V30),
+        (_, true) => Ok(Version::V31),
+        _ => Err(fault("/openapi", "is no version that is read")
+            .suggest("the versions are 3.0.x and 3.1.x, as a string")),
+    }
+}
+
+/// The dialect that a URI names; `None` for draft 2020-12, of which that of `OpenAPI` is an extension.
+pub(crate) fn dialect_of<'d>(
+    pointer: &str,
+    uri: &'d Value,
+) -> Result<Option<&'d str>, ConfigError> {
+    let text = uri.as_str().unwrap_or_default();
+    let plain = text.strip_suffix('#').unwrap_or(text);
+    let oas = plain.starts_with("https://spec.openapis.org/oas/3.1/dialect/");
+    match plain {
+        "https://json-schema.org/draft/2020-12/schema" => Ok(None),
+        _ if oas => Ok(None),
+        "https://json-schema.org/draft/2019-09/schema"
+        | "http://json-schema.org/draft-07/schema"
+        | "https://json-schema.org/draft-07/schema" => Ok(Some(text)),
+        _ => Err(fault(pointer, "is no dialect that is supported").suggest(
+            "leave it out, or write 'https://json-schema.org/draft/2020-12/schema'; 2019-09 and draft 7 work too",
+        )),
+    }
+}
+
+/// An error about a place in the document: `paths./users.post.requestBody`.
+pub(crate) fn fault(pointer: &str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::new(ConfigCode::InvalidOpenApi, shown(pointer), problem)
+}
+
+/// A pointer as errors show it.
+pub(crate) fn shown(pointer: &str) -> String {
+    let parts: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
+    if parts.is_empty() { "doc".to_owned() } else { parts.join(".") }
+}
+
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
+/// The pointer to a member.
+pub(crate) fn child(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+pub(crate) fn object<'d>(
+    pointer: &str,
+    value: &'d Value,
+    what: &str,
+) -> Result<&'d Map<String, Value>, ConfigError> {
+    value.as_object().ok_or_else(|| {
+        fault(pointer, format!("must be {what} (an object), not {}", describe(value)))
+    })
+}
+
+pub(crate) fn boolean(
+    pointer: &str,
+    map: &Map<String, Value>,
+    key: &str,
+) -> Result<Option<bool>, ConfigError> {
+    match map.get(key) {
+        None => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(_) => Err(fault(&child(pointer, key), "must be true or false")),
+    }
+}
+
+pub(crate) fn text<'d>(
+    pointer: &str,
+    map: &'d Map<String, Value>,
+    key: &str,
+) -> Result<Option<&'d str>, ConfigError> {
+    match map.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(fault(&child(pointer, key), "must be a string")),
+    }
+}
+
+pub(crate) fn list<'d>(
+    pointer: &str,
+    map: &'d Map<String, Value>,
+    key: &str,
+) -> Result<&'d [Value], ConfigError> {
+    match map.get(key) {
+        None => Ok(&[]),
+        Some(Value::Array(items)) => Ok(items),
+        Some(_) => Err(fault(&child(pointer, key), "must be a list")),
+    }
+}
+
+/// Refuses a field that the specification does not know there: a misspelt one would be a rule that is not carried out.
+pub(crate) fn known_fields(
+    pointer: &str,
+    map: &Map<String, Value>,
+    known: &[&str],
+) -> Result<(), ConfigError> {
+    for key in map.keys().filter(|key| !is_extension(key)) {
+        if !known.contains(&key.as_str()) {
+            let error = fault(&child(pointer, key), "is no field of OpenAPI here");
+            return Err(match nearest(key, known) {
+                Some(name) => error.suggest(format!("did you mean `{name}`?")),
+                None => error.suggest("a field of your own starts with `x-`"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+}

@@ -1,0 +1,134 @@
+//! The keywords of a schema in `OpenAPI`, and what becomes of each.
+
+use super::document::Version;
+
+/// What becomes of a keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It says something to people, or nothing about validity.
+    Nothing,
+    /// As it is.
+    AsIs,
+    /// A schema, or in old drafts a list of them.
+    Schema,
+    /// A list of schemas.
+    List,
+    /// Schemas by name (or, under `dependencies`, lists of names).
+    Map,
+    /// It has a case of its own in `convert.rs`.
+    Special,
+    /// It would change what references mean.
+    Refused,
+}
+
+use Keep::{AsIs, List, Map, Nothing, Refused, Schema, Special};
+
+/// The keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early draft and its own.
+pub(crate) const V30: &[(&str, Keep)] = &[
+    ("title", Nothing),
+    ("description", Nothing),
+    ("externalDocs", Nothing),
+    ("xml", Nothing),
+    ("example", Nothing),
+    ("examples", Nothing),
+    ("deprecated", Nothing),
+    ("discriminator", Nothing),
+    ("readOnly", Nothing),
+    ("writeOnly", Nothing),
+    ("$comment", Nothing),
+    ("$ref", Special),
+    ("type", Special),
+    ("nullable", Special),
+    ("format", Special),
+    ("required", Special),
+    ("properties", Special),
+    ("minimum", AsIs),
+    ("maximum", AsIs),
+    ("exclusiveMinimum", Special),
+    ("exclusiveMaximum", Special),
+    ("multipleOf", AsIs),
+    ("minLength", AsIs),
+    ("maxLength", AsIs),
+    ("pattern", AsIs),
+    ("minItems", AsIs),
+    ("maxItems", AsIs),
+    ("uniqueItems", AsIs),
+    ("minProperties", AsIs),
+    ("maxProperties", AsIs),
+    ("enum", AsIs),
+    ("default", AsIs),
+    ("allOf", List),
+    ("anyOf", List),
+    ("oneOf", List),
+    ("not", Schema),
+    ("items", Schema),
+    ("additionalProperties", Schema),
+];
+
+/// The keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema (2020-12 or the dialect
+/// that the document names) and a few of its own.
+pub(crate) const V31: &[(&str, Keep)] = &[
+    ("title", Nothing),
+    ("description", Nothing),
+    ("externalDocs", Nothing),
+    ("xml", Nothing),
+    ("example", Nothing),
+    ("examples", Nothing),
+    ("deprecated", Nothing),
+    ("discriminator", Nothing),
+    ("readOnly", Nothing),
+    ("writeOnly", Nothing),
+    ("$comment", Nothing),
+    // What refers to one of these finds it by its pointer.
+    ("$defs", Nothing),
+    ("definitions", Nothing),
+    ("$ref", Special),
+    ("$schema", Special),
+    ("nullable", Special),
+    ("format", Special),
+    ("required", Special),
+    ("properties", Special),
+    ("default", AsIs),
+    ("enum", AsIs),
+    ("const", AsIs),
+    ("allOf", List),
+    ("anyOf", List),
+    ("oneOf", List),
+    ("prefixItems", List),
+    ("not", Schema),
+    ("if", Schema),
+    ("then", Schema),
+    ("else", Schema),
+    ("items", Schema),
+    ("additionalItems", Schema),
+    ("contains", Schema),
+    ("additionalProperties", Schema),
+    ("propertyNames", Schema),
+    ("unevaluatedItems", Schema),
+    ("unevaluatedProperties", Schema),
+    ("contentSchema", Nothing),
+    ("patternProperties", Map),
+    ("dependentSchemas", Map),
+    ("dependencies", Map),
+    ("$id", Refused),
+    ("$anchor", Refused),
+    ("$dynamicAnchor", Refused),
+    ("$dynamicRef", Refused),
+    ("$recursiveAnchor", Refused),
+    ("$recursiveRef", Refused),
+    ("$vocabulary", Refused),
+];
+
+/// What becomes of a keyword; `None` for one that is not in the list of the version.
+pub(crate) fn keep(version: Version, name: &str) -> Option<Keep> {
+    let table = match version {
+        Version::V30 => V30,
+        Version::V31 => V31,
+    };
+    table.iter().find(|(known, _)| *known == name).map(|(_, keep)| *keep)
+}
+
+/// A specification extension (section 4.9).
+pub(crate) fn is_extension(key: &str) -> bool {
+    key.starts_with("x-")
+}

@@ -1,0 +1,342 @@
+//! Parameters: one schema for the query, the path, the headers and the cookies of an operation each.
+//!
+//! Read are the styles that the package's own parser of text can tell apart: `form` in the query (lists as repeated names,
+//! or with `explode: false` with commas), `simple` in paths and headers (lists with commas), `form` in cookies. What has
+//! another form (`deepObject`, `matrix`, objects, JSON in `content`) is an error, or with `unreadable: 'pass'` not checked.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::config::{OpenApiConfig, Undeclared};
+use super::convert::{Converter, SPLIT};
+use super::document::{At, Document, boolean, child, fault, known_fields, list, object, text};
+use super::kinds::Kinds;
+use crate::config::raw::nearest;
+use crate::error::ConfigError;
+
+/// One schema with what it needs to be compiled, and to place a fault.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) schema: Value,
+    pub(crate) refs: BTreeSet<usize>,
+    /// Places in it with the pointers into the document that they came from; the longest one counts.
+    pub(crate) places: Vec<(String, String)>,
+}
+
+/// What the parameters of an operation become.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    pub(crate) query: Option<Part>,
+    pub(crate) params: Option<Part>,
+    pub(crate) headers: Option<Part>,
+    pub(crate) cookies: Option<Part>,
+}
+
+const FIELDS: &[&str] = &[
+    "name",
+    "in",
+    "description",
+    "required",
+    "deprecated",
+    "allowEmptyValue",
+    "style",
+    "explode",
+    "allowReserved",
+    "schema",
+    "example",
+    "examples",
+    "content",
+];
+const LOCATIONS: &[&str] = &["query", "path", "header", "cookie"];
+const STYLES: &[&str] =
+    &["form", "simple", "label", "matrix", "spaceDelimited", "pipeDelimited", "deepObject"];
+
+/// References are followed this deep to find a default.
+const DEPTH: u32 = 16;
+
+/// Why a parameter can't be read.
+struct Unreadable(&'static str);
+
+/// Where the parameters of an operation stand, and what else is known of them.
+pub(crate) struct Reader<'r, 'd> {
+    pub(crate) document: Document<'d>,
+    pub(crate) config: &'r OpenApiConfig,
+    pub(crate) converter: &'r mut Converter<'d>,
+}
+
+impl<'d> Reader<'_, 'd> {
+    /// Reads the parameters of the operation at `pointer`: those of its path, `shared`, and its own. `names` are the
+    /// parameters in the path's template, `keys` the names of API keys that the query may hold.
+    pub(crate) fn read(
+        &mut self,
+        pointer: &str,
+        shared: &[At<'d>],
+        own: &[At<'d>],
+        names: &[String],
+        keys: &[String],
+    ) -> Result<Parameters, ConfigError> {
+        let parameters = self.merged(shared, own)?;
+        for name in names {
+            if !parameters.iter().any(|p| p.location == "path" && p.name == *name) {
+                return Err(fault(pointer, format!("has no path parameter for `{{{name}}}`"))
+                    .suggest(format!(
+                        "add {{ name: '{name}', in: 'path', required: true, schema }}"
+                    )));
+            }
+        }
+        let place = child(pointer, "parameters");
+        let mut query = Group::new(&place);
+        let mut params = Group::new(&place);
+        let mut headers = Group::new(&place);
+        let mut cookies = Group::new(&place);
+        let mut query_is_read = true;
+        for key in keys {
+            query.properties.insert(key.clone(), json!({ "type": "string" }));
+        }
+        for parameter in &parameters {
+            let here = &parameter.at.pointer;
+            let property = match self.property(parameter)? {
+                Ok(property) => Some(property),
+                Err(Unreadable(why)) if !self.config.pass_unreadable => {
+                    return Err(fault(here, format!("can't be read: {why}")).suggest(
+                        "write it with style `form` or `simple` and no objects, or set `unreadable: 'pass'`, which leaves it unchecked",
+                    ));
+                }
+                Err(_) => None,
+            };
+            let group = match parameter.location {
+                "query" => &mut query,
+                "path" => {
+                    if !names.iter().any(|name| name == parameter.name) {
+                        let problem = format!("is not in the path: `{{{}}}`", parameter.name);
+                        return Err(fault(here, problem));
+                    }
+                    &mut params
+                }
+                "header" => &mut headers,
+                _ => &mut cookies,
+            };
+            match property {
+                Some((schema, refs)) => group.add(parameter, schema, refs),
+                // Nobody can tell which names belong to it.
+                None if parameter.location == "query" => query_is_read = false,
+                None => {}
+            }
+        }
+        // A query without declared names is refused as one with other names is.
+        let open = self.config.undeclared == Undeclared::Accept;
+        Ok(Parameters {
+            query: query_is_read.then(|| query.into_part(open)),
+            params: (!params.properties.is_empty()).then(|| params.into_part(false)),
+            headers: (!headers.properties.is_empty()).then(|| headers.into_part(false)),
+            cookies: (!cookies.properties.is_empty()).then(|| cookies.into_part(false)),
+        })
+    }
+
+    /// The parameters of the path that the operation does not have itself, and its own.
+    fn merged(&self, shared: &[At<'d>], own: &[At<'d>]) -> Result<Vec<Parameter<'d>>, ConfigError> {
+        let read = |list: &[At<'d>]| {
+            let mut parameters: Vec<Parameter<'d>> = Vec::new();
+            for at in list {
+                let Some(parameter) = self.parameter(at)? else { continue };
+                if parameters.iter().any(|known| known.is(&parameter)) {
+                    return Err(fault(&at.pointer, "is there twice, by name and place"));
+                }
+                parameters.push(parameter);
+            }
+            Ok(parameters)
+        };
+        let mut merged = read(own)?;
+        for parameter in read(shared)? {
+            if !merged.iter().any(|known| known.is(&parameter)) {
+                merged.push(parameter);
+            }
+        }
+        Ok(merged)
+    }
+
+    fn parameter(&self, at: &At<'d>) -> Result<Option<Parameter<'d>>, ConfigError> {
+        let at = self.document.resolve(at.clone())?;
+        let map = object(&at.pointer, at.value, "a parameter")?;
+        known_fields(&at.pointer, map, FIELDS)?;
+        let missing = |key: &str| fault(&child(&at.pointer, key), "must be there");
+        let name = text(&at.pointer, map, "name")?.ok_or_else(|| missing("name"))?;
+        let location = text(&at.pointer, map, "in")?.ok_or_else(|| missing("in"))?;
+        let Some(location) = LOCATIONS.iter().find(|known| **known == location) else {
+            let error = fault(&child(&at.pointer, "in"), "is no place for a parameter");
+            return Err(error
+                .suggest("write 'query', 'path', 'header' or 'cookie'; a body is `requestBody`"));
+        };
+        if name.is_empty() || name.starts_with('\0') {
+            return Err(fault(&child(&at.pointer, "name"), "must not be empty"));
+        }
+        let required = boolean(&at.pointer, map, "required")?.unwrap_or(false);
+        if *location == "path" && !required {
+            return Err(fault(&child(&at.pointer, "required"), "must be true in the path"));
+        }
+        // Said of the operation elsewhere: in `content` and in `security`.
+        let ignored = ["accept", "content-type", "authorization"];
+        let name_is_ignored = ignored.iter().any(|other| name.eq_ignore_ascii_case(other));
+        if *location == "header" && name_is_ignored {
+            return Ok(None);
+        }
+        Ok(Some(Parameter { name, location, required, map, at }))
+    }
+
+    /// The schema of one parameter, as a property of its group.
+    fn property(
+        &mut self,
+        parameter: &Parameter<'d>,
+    ) -> Result<Result<(Value, BTreeSet<usize>), Unreadable>, ConfigError> {
+        let (map, pointer) = (parameter.map, &parameter.at.pointer);
+        let style = style(parameter)?;
+        let Some(schema) = map.get("schema") else {
+            if map.contains_key("content") {
+                return Ok(Err(Unreadable("it has `content` and no `schema`")));
+            }
+            return Err(fault(pointer, "must have a `schema`"));
+        };
+        if map.contains_key("content") {
+            return Err(fault(pointer, "has a `schema` and `content`, of which there may be one"));
+        }
+        let at = At { pointer: child(pointer, "schema"), value: schema };
+        let (mut converted, refs) = self.converter.convert(&at)?;
+        let of = Kinds(self.document);
+        let mut kinds = BTreeSet::new();
+        of.kinds(schema, &mut kinds);
+        if kinds.contains("object") {
+            return Ok(Err(Unreadable("it may be an object")));
+        }
+        let explode = boolean(pointer, map, "explode")?.unwrap_or(style == "form");
+        let is_list = kinds.contains("array");
+        if is_list {
+            let mut items = BTreeSet::new();
+            of.item_kinds(schema, &mut items);
+            if items.contains("object") || items.contains("array") {
+                return Ok(Err(Unreadable("its elements may be objects or lists")));
+            }
+        }
+        let split = match (parameter.location, style) {
+            ("query", "form") => is_list && !explode,
+            ("path" | "header", "simple") => is_list,
+            ("cookie", "form") if !(is_list && explode) => is_list,
+            ("cookie", "form") => {
+                return Ok(Err(Unreadable("a list in a cookie needs `explode: false`")));
+            }
+            _ => return Ok(Err(Unreadable("its style is not read"))),
+        };
+        if converted == Value::Bool(true) {
+            converted = json!({});
+        }
+        if let Value::Object(property) = &mut converted {
+            if split {
+                property.insert(SPLIT.into(), ",".into());
+            }
+            // Defaults are filled in from the property itself.
+            if let Some(default) = self.default_of(schema, 0) {
+                property.entry("default").or_insert_with(|| default.clone());
+            }
+        }
+        Ok(Ok((converted, refs)))
+    }
+
+    fn default_of(&self, schema: &'d Value, depth: u32) -> Option<&'d Value> {
+        if depth > DEPTH {
+            return None;
+        }
+        schema.get("default").or_else(|| {
+            let target = self.document.target("", schema.get("$ref")?).ok()??;
+            self.default_of(target.value, depth + 1)
+        })
+    }
+}
+
+struct Parameter<'d> {
+    name: &'d str,
+    location: &'static str,
+    required: bool,
+    map: &'d Map<String, Value>,
+    at: At<'d>,
+}
+
+impl Parameter<'_> {
+    fn is(&self, other: &Self) -> bool {
+        let same_name = match self.location {
+            "header" => self.name.eq_ignore_ascii_case(other.name),
+            _ => self.name == other.name,
+        };
+        self.location == other.location && same_name
+    }
+}
+
+fn style<'d>(parameter: &Parameter<'d>) -> Result<&'d str, ConfigError> {
+    let pointer = &parameter.at.pointer;
+    match text(pointer, parameter.map, "style")? {
+        None if matches!(parameter.location, "query" | "cookie") => Ok("form"),
+        None => Ok("simple"),
+        Some(style) if STYLES.contains(&style) => Ok(style),
+        Some(style) => {
+            let error = fault(&child(pointer, "style"), "is no style of OpenAPI");
+            Err(match nearest(style, STYLES) {
+                Some(name) => error.suggest(format!("did you mean '{name}'?")),
+                None => error.suggest("write 'form' or 'simple'"),
+            })
+        }
+    }
+}
+
+/// The parameters of one place on their way to one schema.
+struct Group {
+    properties: Map<String, Value>,
+    required: Vec<Value>,
+    refs: BTreeSet<usize>,
+    places: Vec<(String, String)>,
+}
+
+impl Group {
+    fn new(place: &str) -> Self {
+        Self {
+            properties: Map::new(),
+            required: Vec::new(),
+            refs: BTreeSet::new(),
+            places: vec![(String::new(), place.to_owned())],
+        }
+    }
+
+    fn add(&mut self, parameter: &Parameter<'_>, schema: Value, refs: BTreeSet<usize>) {
+        let name = match parameter.location {
+            "header" => parameter.name.to_ascii_lowercase(),
+            _ => parameter.name.to_owned(),
+        };
+        self.places.push((child("/properties", &name), child(&parameter.at.pointer, "schema")));
+        if parameter.required {
+            self.required.push(name.clone().into());
+        }
+        self.refs.extend(refs);
+        self.properties.insert(name, schema);
+    }
+
+    fn into_part(self, open: bool) -> Part {
+        let mut schema = Map::new();
+        schema.insert("type".into(), "object".into());
+        schema.insert("properties".into(), Value::Object(self.properties));
+        if !self.required.is_empty() {
+            schema.insert("required".into(), Value::Array(self.required));
+        }
+        if open {
+            schema.insert("additionalProperties".into(), Value::Bool(true));
+        }
+        Part { schema: Value::Object(schema), refs: self.refs, places: self.places }
+    }
+}
+
+/// The parameters listed in `map`, by their places.
+pub(crate) fn listed<'d>(
+    pointer: &str,
+    map: &'d Map<String, Value>,
+) -> Result<Vec<At<'d>>, ConfigError> {
+    let place = child(pointer, "parameters");
+    let items = list(pointer, map, "parameters")?.iter().enumerate();
+    Ok(items.map(|(i, value)| At { pointer: child(&place, &i.to_string()), value }).collect())
+}

@@ -1,0 +1,419 @@
+//! Which operation a request is about: its path against the templates of the document (`OpenAPI` 3.1.1 section 4.8.8.2).
+//!
+//! A literal segment comes before a template, at each place from the left; a template with text around it
+//! (`{id}:cancel`) stands between. Where a path has no operation for the method, less literal ones are asked. Two
+//! templates of which neither is the more literal one are refused, since the application's own router may choose the
+//! other one: the rules of an operation would guard another.
+//!
+//! Literal text is compared without regard to ASCII case, as Express does by default: `/Users` must not go around
+//! the rules of `/users`.
+
+use std::collections::HashMap;
+
+use super::document::{fault, shown};
+use crate::error::ConfigError;
+use crate::request::decode_segment;
+
+/// One segment of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Segment {
+    /// In lower case.
+    Literal(String),
+    /// A parameter with the text before and behind it, in lower case.
+    Affix(String, String),
+    /// A parameter alone.
+    Any,
+}
+
+/// A path of the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template {
+    pub(crate) segments: Vec<Segment>,
+    /// The names of its parameters, in order.
+    pub(crate) names: Vec<String>,
+}
+
+/// What the document has for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found<'r, 's> {
+    /// The operation, with the values of the parameters in the order of their names.
+    Operation { operation: usize, names: &'r [String], values: Vec<&'s str> },
+    /// The path, but for other methods.
+    OtherMethods(Vec<&'r str>),
+    /// Nothing.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literals: HashMap<String, usize>,
+    /// The more text, the earlier.
+    affixes: Vec<(String, String, usize)>,
+    any: Option<usize>,
+    /// The number of the path that ends here.
+    route: Option<usize>,
+    leaf: Vec<Leaf>,
+}
+
+#[derive(Debug)]
+struct Leaf {
+    method: String,
+    operation: usize,
+    names: Vec<String>,
+}
+
+/// The paths of a document as a tree of segments.
+#[derive(Debug)]
+pub(crate) struct Router {
+    nodes: Vec<Node>,
+}
+
+/// A path with its operations, on its way into a router.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) template: Template,
+    /// The pointer to the path.
+    pub(crate) pointer: String,
+    /// Upper-case methods with the numbers of their operations.
+    pub(crate) operations: Vec<(String, usize)>,
+}
+
+impl Template {
+    /// Reads `/users/{id}`, given at `pointer`. `base` stands before it, without parameters.
+    pub(crate) fn parse(pointer: &str, base: &str, path: &str) -> Result<Self, ConfigError> {
+        if !path.starts_with('/') {
+            return Err(fault(pointer, "is no path: it must begin with a slash"));
+        }
+        if path.contains(['?', '#']) {
+            return Err(fault(pointer, "is no path: it has a query or a fragment")
+                .suggest("describe the query as parameters"));
+        }
+        let mut template = Self { segments: Vec::new(), names: Vec::new() };
+        // A trailing slash is the same path without it, as for every layer.
+        for path in [base, path.strip_suffix('/').unwrap_or(path)] {
+            for raw in path.split('/').skip(1) {
+                template.push(pointer, raw)?;
+            }
+        }
+        Ok(template)
+    }
+
+    fn push(&mut self, pointer: &str, raw: &str) -> Result<(), ConfigError> {
+        let Some((before, rest)) = raw.split_once('{') else {
+            let text = literal(pointer, raw)?;
+            if matches!(text.as_str(), "" | "." | "..") {
+                return Err(fault(
+                    pointer,
+                    "has a segment that no request can have: it is empty or has only dots",
+                ));
+            }
+            self.segments.push(Segment::Literal(text));
+            return Ok(());
+        };
+        let Some((name, behind)) = rest.split_once('}') else {
+            return Err(fault(pointer, "has a brace that is not closed"));
+        };
+        if behind.contains(['{', '}']) || name.contains('{') || before.contains('}') {
+            return Err(fault(pointer, "has more than one parameter in a segment")
+                .suggest("put a slash between them"));
+        }
+        if name.is_empty() {
+            return Err(fault(pointer, "has a parameter without a name"));
+        }
+        if self.names.iter().any(|known| known == name) {
+            return Err(fault(pointer, format!("has the parameter `{{{name}}}` twice")));
+        }
+        self.names.push(name.to_owned());
+        let (before, behind) = (literal(pointer, before)?, literal(pointer, behind)?);
+        self.segments.push(if before.is_empty() && behind.is_empty() {
+            Segment::Any
+        } else {
+            Segment::Affix(before, behind)
+        });
+        Ok(())
+    }
+}
+
+fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
+    let text = decode_segment(raw)
+        .filter(|text| !text.contains(['/', '\\', '}']) && !text.chars().any(char::is_control));
+    match text {
+        Some(text) => Ok(text.to_ascii_lowercase()),
+        None => Err(fault(pointer, "has a segment that no request can have")
+            .suggest("write it decoded, or percent-encoded UTF-8 without slashes")),
+    }
+}
+
+/// How two segments stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// No text fits both.
+    Apart,
+    Same,
+    /// All that fits the first fits the second.
+    First,
+    Second,
+    /// Some texts fit both, and each has texts of its own.
+    Cross,
+}
+
+fn relation(first: &Segment, second: &Segment) -> Relation {
+    use Segment::{Affix, Any, Literal};
+    match (first, second) {
+        (Any, Any) => Relation::Same,
+        (_, Any) => Relation::First,
+        (Any, _) => Relation::Second,
+        (Literal(a), Literal(b)) if a == b => Relation::Same,
+        (Literal(_), Literal(_)) => Relation::Apart,
+        (Literal(text), Affix(before, behind)) => {
+            if inner(text, before, behind).is_some() {
+                Relation::First
+            } else {
+                Relation::Apart
+            }
+        }
+        (Affix(..), Literal(_)) => match relation(second, first) {
+            Relation::First => Relation::Second,
+            other => other,
+        },
+        (Affix(a, x), Affix(b, y)) => {
+            let longer = (a.starts_with(b.as_str()), x.ends_with(y.as_str()));
+            let shorter = (b.starts_with(a.as_str()), y.ends_with(x.as_str()));
+            match (longer, shorter) {
+                ((true, true), (true, true)) => Relation::Same,
+                ((true, true), _) => Relation::First,
+                (_, (true, true)) => Relation::Second,
+                _ if (longer.0 || shorter.0) && (longer.1 || shorter.1) => Relation::Cross,
+                _ => Relation::Apart,
+            }
+        }
+    }
+}
+
+/// What stands between `before` and `behind`, if it is not nothing.
+fn inner<'s>(text: &'s str, before: &str, behind: &str) -> Option<&'s str> {
+    let end = text.len().checked_sub(behind.len())?;
+    let start = text.get(..before.len())?;
+    let last = text.get(end..)?;
+    let inner = text.get(before.len()..end).filter(|inner| !inner.is_empty())?;
+    (start.eq_ignore_ascii_case(before) && last.eq_ignore_ascii_case(behind)).then_some(inner)
+}
+
+impl Router {
+    /// Builds the tree.
+    ///
+    /// # Errors
+    /// Two paths that are the same, or of which neither is the more literal one for a request that fits both.
+    pub(crate) fn build(routes: &[Route]) -> Result<Self, ConfigError> {
+        let mut known: HashMap<&[Segment], &Route> = HashMap::new();
+        for route in routes {
+            if let Some(other) = known.insert(&route.template.segments, route) {
+                let problem = format!(
+                    "is the same path as `{}`, since names of parameters, ASCII case and a trailing slash make no difference",
+                    shown(&other.pointer)
+                );
+                return Err(fault(&route.pointer, problem));
+            }
+        }
+        let mut tree = Self { nodes: vec![Node::default()] };
+        for (number, route) in routes.iter().enumerate() {
+            tree.insert(number, route);
+        }
+        for (number, route) in routes.iter().enumerate() {
+            let mut others = Vec::new();
+            tree.overlapping(0, &route.template.segments, &mut others);
+            others.sort_unstable();
+            for other in others.into_iter().filter(|other| *other > number) {
+                if let Some(other) = routes.get(other) {
+                    refuse_crossing(route, other, &known)?;
+                }
+            }
+        }
+        for node in &mut tree.nodes {
+            node.affixes
+                .sort_by_key(|(before, behind, _)| std::cmp::Reverse(before.len() + behind.len()));
+        }
+        Ok(tree)
+    }
+
+    fn insert(&mut self, number: usize, route: &Route) {
+        let mut at = 0;
+        for segment in &route.template.segments {
+            let next = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else { return };
+            at = match segment {
+                Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(next),
+                Segment::Any => *node.any.get_or_insert(next),
+                Segment::Affix(before, behind) => {
+                    let same = |(a, b, _): &&(String, String, usize)| a == before && b == behind;
+                    let known = node.affixes.iter().find(same).map(|(_, _, at)| *at);
+                    known.unwrap_or_else(|| {
+                        node.affixes.push((before.clone(), behind.clone(), next));
+                        next
+                    })
+                }
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.route = Some(number);
+            node.leaf.extend(route.operations.iter().map(|(method, operation)| Leaf {
+                method: method.clone(),
+                operation: *operation,
+                names: route.template.names.clone(),
+            }));
+        }
+    }
+
+    /// The paths that fit some request which fits these segments.
+    fn overlapping(&self, at: usize, segments: &[Segment], found: &mut Vec<usize>) {
+        let Some(node) = self.nodes.get(at) else { return };
+        let Some((segment, rest)) = segments.split_first() else {
+            found.extend(node.route);
+            return;
+        };
+        if let Segment::Literal(text) = segment {
+            if let Some(next) = node.literals.get(text) {
+                self.overlapping(*next, rest, found);
+            }
+        } else {
+            for (text, next) in &node.literals {
+                if relation(segment, &Segment::Literal(text.clone())) != Relation::Apart {
+                    self.overlapping(*next, rest, found);
+                }
+            }
+        }
+        for (before, behind, next) in &node.affixes {
+            let affix = Segment::Affix(before.clone(), behind.clone());
+            if relation(segment, &affix) != Relation::Apart {
+                self.overlapping(*next, rest, found);
+            }
+        }
+        if let Some(next) = node.any {
+            self.overlapping(next, rest, found);
+        }
+    }
+
+    /// What the document has for a method and the decoded segments of a path. `HEAD` is `GET` where the path has no
+    /// `HEAD` of its own (RFC 9110 section 9.3.2).
+    pub(crate) fn find<'r, 's>(&'r self, method: &str, segments: &'s [String]) -> Found<'r, 's> {
+        let mut search = Search { router: self, method, values: Vec::new(), allowed: Vec::new() };
+        match search.walk(0, segments) {
+            Some(leaf) => Found::Operation {
+                operation: leaf.operation,
+                names: &leaf.names,
+                values: search.values,
+            },
+            None if search.allowed.is_empty() => Found::Nothing,
+            None => {
+                let mut allowed = search.allowed;
+                allowed.sort_unstable();
+                allowed.dedup();
+                Found::OtherMethods(allowed)
+            }
+        }
+    }
+}
+
+struct Search<'r, 's, 'm> {
+    router: &'r Router,
+    method: &'m str,
+    values: Vec<&'s str>,
+    allowed: Vec<&'r str>,
+}
+
+impl<'r, 's> Search<'r, 's, '_> {
+    /// Every node is the end of one way only, so no more are visited than there are.
+    fn walk(&mut self, at: usize, segments: &'s [String]) -> Option<&'r Leaf> {
+        let node = self.router.nodes.get(at)?;
+        let Some((segment, rest)) = segments.split_first() else {
+            return self.leaf(node);
+        };
+        let literal = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            node.literals.get(&segment.to_ascii_lowercase())
+        } else {
+            node.literals.get(segment)
+        };
+        if let Some(leaf) = literal.and_then(|next| self.walk(*next, rest)) {
+            return Some(leaf);
+        }
+        let affixes = node
+            .affixes
+            .iter()
+            .filter_map(|(before, behind, next)| Some((inner(segment, before, behind)?, *next)));
+        let any = node.any.map(|next| (segment.as_str(), next));
+        for (value, next) in affixes.chain(any) {
+            self.values.push(value);
+            if let Some(leaf) = self.walk(next, rest) {
+                return Some(leaf);
+            }
+            self.values.pop();
+        }
+        None
+    }
+
+    fn leaf(&mut self, node: &'r Node) -> Option<&'r Leaf> {
+        let of = |method: &str| node.leaf.iter().find(|leaf| leaf.method == method);
+        let get = || if self.method == "HEAD" { of("GET") } else { None };
+        let found = of(self.method).or_else(get);
+        if found.is_none() {
+            for leaf in &node.leaf {
+                self.allowed.push(&leaf.method);
+                if leaf.method == "GET" {
+                    self.allowed.push("HEAD");
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Two paths that both fit some request, with the same method, must say which one is meant.
+fn refuse_crossing(
+    first: &Route,
+    second: &Route,
+    known: &HashMap<&[Segment], &Route>,
+) -> Result<(), ConfigError> {
+    let (mut firsts, mut seconds, mut crosses) = (false, false, false);
+    for (a, b) in first.template.segments.iter().zip(&second.template.segments) {
+        match relation(a, b) {
+            Relation::Apart => return Ok(()),
+            Relation::Same => {}
+            Relation::First => firsts = true,
+            Relation::Second => seconds = true,
+            Relation::Cross => crosses = true,
+        }
+    }
+    if !(crosses || firsts && seconds) {
+        return Ok(());
+    }
+    let has = |route: &Route, method: &str| {
+        route.operations.iter().any(|(own, _)| own == method || method == "HEAD" && own == "GET")
+    };
+    let mut shared = first
+        .operations
+        .iter()
+        .map(|(method, _)| method.as_str())
+        .chain(["HEAD"])
+        .filter(|method| has(first, method) && has(second, method));
+    // A path for just what fits both decides it.
+    let between: Vec<Segment> = first
+        .template
+        .segments
+        .iter()
+        .zip(&second.template.segments)
+        .map(|(a, b)| if relation(a, b) == Relation::Second { b.clone() } else { a.clone() })
+        .collect();
+    let between = known.get(between.as_slice()).filter(|_| !crosses);
+    if shared.all(|method| between.is_some_and(|route| has(route, method))) {
+        return Ok(());
+    }
+    let problem = format!(
+        "and `{}` both fit some requests, and neither is the more literal one",
+        shown(&second.pointer)
+    );
+    let advice = "change one of them, or describe the path that fits both";
+    Err(fault(&first.pointer, problem).suggest(advice))
+}

@@ -1,0 +1,63 @@
+//! Documents as people write them, and what becomes of them.
+
+mod documents;
+mod routes;
+mod schemas;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Api, Match};
+use crate::engine::Engine;
+use crate::error::ConfigError;
+
+/// A guard that verifies tokens.
+fn engine() -> Arc<Engine> {
+    let config = json!({
+        "rateLimit": false,
+        "jwt": { "issuer": "https://id.example.com", "audience": "api", "secret": "Zx3bTq8LmVn5RkWc7YpJd2HsFg9AuEo4" },
+    });
+    Arc::new(Engine::new(&config).unwrap())
+}
+
+/// A guard that does not.
+fn without_tokens() -> Arc<Engine> {
+    Arc::new(Engine::new(&json!({ "rateLimit": false })).unwrap())
+}
+
+fn read(document: &Value) -> Result<Api, ConfigError> {
+    Api::read(&engine(), document, &json!({}))
+}
+
+/// A document with these paths.
+fn document(version: &str, paths: &Value) -> Value {
+    json!({ "openapi": version, "info": { "title": "t", "version": "1" }, "paths": paths })
+}
+
+/// A document with one operation, `POST /things`, and a body of that schema.
+fn with_body(version: &str, schema: &Value, schemas: &Value) -> Value {
+    let paths = json!({ "/things": { "post": {
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "responses": {},
+    } } });
+    let mut document = document(version, &paths);
+    document["components"] = json!({ "schemas": schemas });
+    document
+}
+
+/// What the document has for a request, in short.
+fn found(api: &Api, method: &str, target: &str) -> String {
+    match api.find(method, target) {
+        Match::Operation { operation, params } => {
+            let operation = &api.operations()[operation];
+            let params: Vec<String> =
+                params.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("{} {}{}", operation.method(), operation.path(), params.concat())
+        }
+        Match::OtherMethods(methods) => format!("405 {}", methods.join(", ")),
+        Match::Unknown => "404".to_owned(),
+        Match::Outside => "outside".to_owned(),
+        Match::Refused(refusal) => refusal.code.to_owned(),
+    }
+}

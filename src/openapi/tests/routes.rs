@@ -1,0 +1,269 @@
+//! The operation that a request is about.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{document, found, read};
+use crate::openapi::Api;
+use crate::openapi::route::{Found, Route, Router, Segment, Template};
+
+/// An API with these operations, `METHOD /path`.
+fn api(operations: &[&str]) -> Result<Api, crate::error::ConfigError> {
+    let mut paths = Map::new();
+    for operation in operations {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let names = path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+        let parameters: Vec<Value> = names
+            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+            .collect();
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[method.to_ascii_lowercase()] = json!({ "parameters": parameters, "responses": {} });
+    }
+    read(&document("3.1.0", &Value::Object(paths)))
+}
+
+#[test]
+fn literal_segments_come_before_templates() {
+    let api = api(&[
+        "GET /",
+        "GET /users",
+        "POST /users",
+        "GET /users/me",
+        "GET /users/{id}",
+        "DELETE /users/{id}",
+        "GET /users/{id}/posts/{post}",
+        "GET /files/{name}.json",
+        "GET /files/{name}",
+        "POST /orders/{id}:cancel",
+        "HEAD /ping",
+        "GET /caf%C3%A9",
+    ])
+    .unwrap();
+    for (request, wanted) in [
+        ("GET /", "GET /"),
+        ("GET /users", "GET /users"),
+        ("GET /users/", "GET /users"),
+        ("HEAD /users", "GET /users"),
+        ("HEAD /ping", "HEAD /ping"),
+        ("GET /ping", "405 HEAD"),
+        ("GET /users/me", "GET /users/me"),
+        // The less literal path has the method, and the application's router would find it there, too.
+        ("DELETE /users/me", "DELETE /users/{id} id=me"),
+        ("GET /users/7?id=8", "GET /users/{id} id=7"),
+        ("GET /users/%6De", "GET /users/me"),
+        ("GET /users/a%20b", "GET /users/{id} id=a b"),
+        ("GET /users/7/posts/9", "GET /users/{id}/posts/{post} id=7 post=9"),
+        ("PUT /users/7", "405 DELETE, GET, HEAD"),
+        ("PUT /users/me", "405 DELETE, GET, HEAD"),
+        ("GET /files/a.json", "GET /files/{name}.json name=a"),
+        ("GET /files/.json", "GET /files/{name} name=.json"),
+        ("GET /files/a.txt", "GET /files/{name} name=a.txt"),
+        ("POST /orders/7:cancel", "POST /orders/{id}:cancel id=7"),
+        ("POST /orders/7", "404"),
+        ("GET /caf%c3%a9", "GET /caf%C3%A9"),
+        ("GET /nope", "404"),
+        ("GET /users/7/posts", "404"),
+        ("OPTIONS /users", "405 GET, HEAD, POST"),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        assert_eq!(found(&api, method, target), wanted, "{request}");
+    }
+}
+
+#[test]
+fn no_spelling_of_a_path_goes_around_its_rules() {
+    let api = api(&["GET /users/{id}", "GET /admin/users"]).unwrap();
+    for (target, wanted) in [
+        ("/ADMIN/Users", "GET /admin/users"),
+        ("/Users/Me", "GET /users/{id} id=Me"),
+        ("/%61dmin/users/", "GET /admin/users"),
+        ("/admin//users", "malformed_path"),
+        ("/users/../admin/users", "malformed_path"),
+        ("/users/%2e%2e/admin/users", "malformed_path"),
+        ("/users/7%2fadmin", "malformed_path"),
+        ("/users/7%5cadmin", "malformed_path"),
+        ("/users/%00", "malformed_path"),
+        ("//admin/users", "malformed_path"),
+        ("http://x/admin/users", "malformed_path"),
+        ("/admin/users%zz", "malformed_path"),
+    ] {
+        assert_eq!(found(&api, "GET", target), wanted, "{target}");
+    }
+}
+
+#[test]
+fn paths_that_could_be_taken_for_one_another_are_refused() {
+    for operations in [
+        &["GET /users/{id}", "GET /users/{name}"][..],
+        &["GET /users/{id}", "DELETE /users/{name}"],
+        &["GET /users", "GET /users/"],
+        &["GET /users", "GET /Users"],
+        &["GET /{kind}/me", "GET /users/{id}"],
+        &["HEAD /{kind}/me", "GET /users/{id}"],
+        &["GET /files/a{x}", "GET /files/{y}b"],
+        &["GET /a/{x}{y}"],
+        &["GET /a/{x}/{x}"],
+        &["GET /a/{x"],
+        &["GET /a/{}"],
+        &["GET /a/../b"],
+        &["GET /a//b"],
+        &["GET /a?b=c"],
+        &["GET a"],
+    ] {
+        let error = api(operations).unwrap_err();
+        assert!(error.path().starts_with("paths."), "{operations:?}: {error}");
+    }
+    for operations in [
+        // Other methods, or a path that decides.
+        &["GET /{kind}/me", "POST /users/{id}"][..],
+        &["GET /{kind}/me", "GET /users/{id}", "GET /users/me"],
+        &["GET /files/a{x}", "GET /files/b{y}", "GET /files/{z}"],
+    ] {
+        assert!(api(operations).is_ok(), "{operations:?}");
+    }
+}
+
+#[test]
+fn what_stands_before_the_paths_is_the_path_of_the_servers_or_an_option() {
+    let paths = json!({ "/users": { "get": { "responses": {} } } });
+    let with = |servers: Value, options: Value| {
+        let mut document = document("3.0.0", &paths);
+        document["servers"] = servers;
+        Api::read(&super::engine(), &document, &options)
+    };
+    for (servers, options, target) in [
+        (json!([{ "url": "/v1" }]), json!({}), "/v1/users"),
+        (json!([{ "url": "https://api.example.com/v1/" }]), json!({}), "/v1/users"),
+        (json!([{ "url": "https://api.example.com" }]), json!({}), "/users"),
+        (
+            json!([{ "url": "https://{host}/{base}", "variables": { "host": { "default": "x" }, "base": { "default": "v2" } } }]),
+            json!({}),
+            "/v2/users",
+        ),
+        (
+            json!([{ "url": "https://a.example/v1" }, { "url": "https://b.example/v1" }]),
+            json!({}),
+            "/v1/users",
+        ),
+        (json!([{ "url": "/v1" }, { "url": "/v2" }]), json!({ "basePath": "/v2" }), "/v2/users"),
+        (json!([{ "url": "/v1" }]), json!({ "basePath": "" }), "/users"),
+    ] {
+        let api = with(servers, options).unwrap();
+        assert_eq!(found(&api, "GET", target), "GET /users", "{target}");
+    }
+    let api = with(json!([{ "url": "/v1" }]), json!({})).unwrap();
+    assert_eq!(found(&api, "GET", "/users"), "outside");
+    assert_eq!(found(&api, "GET", "/V1/nope"), "404");
+    for servers in [
+        json!([{ "url": "/v1" }, { "url": "/v2" }]),
+        json!([{ "url": "v1" }]),
+        json!([{ "url": "/{x}" }]),
+        json!([{ "url": "/v1?x" }]),
+        json!([{}]),
+        json!({}),
+    ] {
+        let error = with(servers.clone(), json!({})).unwrap_err();
+        assert!(error.path().starts_with("servers"), "{servers}: {error}");
+    }
+    for base in ["v1", "/v1/", "/"] {
+        let error = with(json!([]), json!({ "basePath": base })).unwrap_err();
+        assert_eq!(error.path(), "options.basePath");
+    }
+}
+
+/// Whether a path fits a template, one segment at a time.
+fn fits(template: &Template, segments: &[String]) -> bool {
+    template.segments.len() == segments.len()
+        && template.segments.iter().zip(segments).all(|(wanted, segment)| match wanted {
+            Segment::Any => true,
+            Segment::Literal(text) => *text == segment.to_ascii_lowercase(),
+            Segment::Affix(before, behind) => {
+                let segment = segment.to_ascii_lowercase();
+                segment.len() > before.len() + behind.len()
+                    && segment.starts_with(before.as_str())
+                    && segment.ends_with(behind.as_str())
+            }
+        })
+}
+
+/// How literal a template is, from the left.
+fn literalness(template: &Template) -> Vec<usize> {
+    let rank = |segment: &Segment| match segment {
+        Segment::Literal(_) => 0,
+        Segment::Affix(before, behind) => 1000 - before.len() - behind.len(),
+        Segment::Any => 2000,
+    };
+    template.segments.iter().map(rank).collect()
+}
+
+fn segment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("ab".to_owned()),
+        Just("{x}".to_owned()),
+        Just("a{x}".to_owned()),
+        Just("{x}b".to_owned()),
+        Just("{x}:b".to_owned()),
+    ]
+}
+
+fn path() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(segment(), 0..4)
+}
+
+proptest! {
+    /// The tree finds what looking at each template in turn finds: the most literal one that has the method.
+    #[test]
+    fn the_tree_agrees_with_a_naive_search(
+        paths in prop::collection::vec((path(), 0..3_usize), 1..12),
+        requests in prop::collection::vec(prop::collection::vec("[abAB:]{1,3}", 0..4), 1..30),
+    ) {
+        let methods = ["GET", "POST", "HEAD"];
+        let mut routes: Vec<Route> = Vec::new();
+        for (operation, (segments, method)) in paths.iter().enumerate() {
+            // Names must differ within a path.
+            let named: Vec<String> =
+                segments.iter().enumerate().map(|(i, s)| s.replace("{x}", &format!("{{p{i}}}"))).collect();
+            let template = Template::parse("/paths/x", "", &format!("/{}", named.join("/"))).unwrap();
+            let entry = (methods[*method].to_owned(), operation);
+            // A set that is refused says nothing: what would make it so is left out.
+            let known = routes.iter().position(|route| route.template.segments == template.segments);
+            match known {
+                Some(at) if routes[at].operations.iter().all(|(own, _)| *own != entry.0) => {
+                    routes[at].operations.push(entry);
+                    if Router::build(&routes).is_err() { routes[at].operations.pop(); }
+                }
+                Some(_) => {}
+                None => {
+                    routes.push(Route { template, pointer: format!("/paths/{operation}"), operations: vec![entry] });
+                    if Router::build(&routes).is_err() { routes.pop(); }
+                }
+            }
+        }
+        let router = Router::build(&routes).unwrap();
+        for segments in &requests {
+            for method in methods {
+                let fitting: Vec<&Route> = routes.iter().filter(|route| fits(&route.template, segments)).collect();
+                let of = |route: &&Route| {
+                    let find = |name: &str| route.operations.iter().find(|(own, _)| own == name).map(|(_, n)| *n);
+                    find(method).or_else(|| if method == "HEAD" { find("GET") } else { None })
+                };
+                let naive = fitting
+                    .iter()
+                    .filter(|route| of(route).is_some())
+                    .min_by_key(|route| literalness(&route.template));
+                match router.find(method, segments) {
+                    Found::Operation { operation, names, values } => {
+                        prop_assert_eq!(Some(operation), naive.and_then(of));
+                        prop_assert_eq!(names.len(), values.len());
+                    }
+                    Found::OtherMethods(_) => {
+                        prop_assert!(naive.is_none() && !fitting.is_empty());
+                    }
+                    Found::Nothing => prop_assert!(fitting.is_empty()),
+                }
+            }
+        }
+    }
+}
