@@ -171,7 +171,8 @@ fn continue_with(
 
 fn answer(issued: &Issued, refresh_token: Option<String>) -> Value {
     let kind = if issued.dpop { "DPoP" } else { "Bearer" };
-    let mut answer = json!({ "accessToken": issued.token, "expiresIn": issued.expires_in_s, "tokenType": kind });
+    let mut answer =
+        json!({ "accessToken": issued.token, "expiresIn": issued.expires_in_s, "tokenType": kind });
     if let (Some(token), Some(answer)) = (refresh_token, answer.as_object_mut()) {
         answer.insert("refreshToken".to_owned(), token.into());
     }
