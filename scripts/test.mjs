@@ -25,7 +25,7 @@ if (chosen.length === 0) {
 const addon = build('debug')
 const env = { ...outside, ...(chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}) }
 // This reporter says at the end what failed, also where nobody sits at a terminal.
-run(process.execPath, ['--test', '--test-reporter=spec', ...(chosen.length > 0 ? chosen : testFiles())], env)
+run(process.execPath, ['--test', '--test-reporter=spec', '--test-timeout=600000', ...(chosen.length > 0 ? chosen : testFiles())], env)
 if (chosen.length === 0) run(process.execPath, ['scripts/types.mjs'])
 
 // Node 22 and 24 take no folder here and Node 20 no pattern, so the files are listed.
