@@ -274,7 +274,8 @@ function layerReport(entries) {
 
 async function main() {
   const options = readOptions()
-  if (!existsSync(path.join(here, 'node_modules', 'express'))) {
+  const { dependencies } = JSON.parse(readFileSync(path.join(here, 'package.json'), 'utf8'))
+  if (!Object.keys(dependencies).every((name) => existsSync(path.join(here, 'node_modules', name)))) {
     console.error('installing the peers')
     if (spawnSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: here, stdio: 'inherit' }).status !== 0) fail('the peers could not be installed')
   }
