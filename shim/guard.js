@@ -24,7 +24,7 @@ const collected = new FinalizationRegistry((close) => close())
 
 /**
  * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
- * index.d.ts documents the options.
+ * types/ documents the options.
  */
 function createGuard(config = {}) {
   const { json, functions } = encode(takePatterns(takeLog(config)))

@@ -1,0 +1,64 @@
+// The error, and its codes.
+
+/** Every error that keepstone throws or rejects with. `docs/errors.md` has an entry for each code. */
+export declare class GuardError extends Error {
+  private constructor()
+  readonly name: 'GuardError'
+  /** The stable code. */
+  readonly code: GuardErrorCode
+  /** The HTTP status that a request would be refused with, where there is one. */
+  readonly status?: number
+  /** The option at fault, as it is written: `rateLimit[1].window`. */
+  readonly path?: string
+  /** What to write instead, where there is something to say. */
+  readonly suggestion?: string
+}
+
+/** Every code of a {@link GuardError}. */
+export type GuardErrorCode = ConfigErrorCode | TokenErrorCode | OperationErrorCode
+
+/** What {@link createGuard} throws. */
+export type ConfigErrorCode =
+  | 'ERR_UNKNOWN_OPTION'
+  | 'ERR_INVALID_OPTION'
+  | 'ERR_MISSING_OPTION'
+  | 'ERR_CONFLICTING_OPTIONS'
+  | 'ERR_WEAK_SECRET'
+  | 'ERR_WEAK_KEY'
+  | 'ERR_INVALID_KEY'
+  | 'ERR_INVALID_SCHEMA'
+  | 'ERR_INVALID_POLICY'
+  | 'ERR_INVALID_OPENAPI'
+
+/**
+ * Why a token is not accepted. A request with such a token is refused with the same code and 401, with 503 for
+ * `issuer_unavailable`.
+ */
+export type TokenErrorCode =
+  | 'token_missing'
+  | 'token_malformed'
+  | 'token_expired'
+  | 'token_not_yet_valid'
+  | 'token_signature'
+  | 'token_issuer'
+  | 'token_audience'
+  | 'token_claims'
+  | 'token_algorithm'
+  | 'token_key'
+  | 'token_type'
+  | 'token_lifetime'
+  | 'token_revoked'
+  | 'issuer_unavailable'
+  | 'token_bound'
+
+/** Why an operation of a guard fails. */
+export type OperationErrorCode =
+  | 'ERR_CLOSED'
+  | 'ERR_INTERNAL'
+  | 'ERR_INVALID_ARGUMENT'
+  | 'ERR_ISSUER_UNAVAILABLE'
+  | 'ERR_KEY_STORAGE'
+  | 'ERR_REFRESH_INVALID'
+  | 'ERR_REFRESH_REUSED'
+  | 'ERR_STORE_UNAVAILABLE'
+  | 'ERR_UNKNOWN_LIMIT'

@@ -1,0 +1,62 @@
+// Options of the policy.
+
+import type { Size } from './config'
+import type { Guard } from './guard'
+
+/**
+ * Authorization by a Rego policy. Only `true`, or an object whose `allow` is `true`, lets a request pass; such an
+ * object may also have `reasons` (texts, for the log) and, where it denies, a `status` from 400 to 499.
+ *
+ * `input` has `method`, `effective_method`, `path`, `raw_path`, `route`, `params`, `query`, `headers`, `user`,
+ * `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see docs/recipes.md. A policy that reads another member
+ * gives the warning `GUARD_POLICY_INPUT`.
+ */
+export interface PolicyOptions {
+  /**
+   * A folder with `.rego` files (also in folders below it), one `.rego` file, or the texts themselves by name. A
+   * path is relative to the working directory of the process. Read once, at construction.
+   */
+  readonly policies: string | Readonly<Record<string, string>>
+  /**
+   * What the policy finds in `data`: an object of what JSON can say, up to 64 MB.
+   * @default {}
+   */
+  readonly data?: object | undefined
+  /** The rule that decides, e.g. `'data.httpapi.authz.allow'`. It must have a `default` that denies. */
+  readonly query: string
+  /**
+   * The version of Rego. `'auto'` reads each file as v1, or, where it lacks v1's `if` and `contains`, as v0.
+   * @default 'auto'
+   */
+  readonly regoVersion?: 'auto' | 'v0' | 'v1' | undefined
+  /**
+   * Bounds of one evaluation; past them the answer is no.
+   * @default {}
+   */
+  readonly limits?: PolicyLimits | undefined
+}
+
+/** Bounds of one policy evaluation. */
+export interface PolicyLimits {
+  /**
+   * The longest evaluation, in milliseconds; 1 to 1000.
+   * @default 25
+   */
+  readonly timeMs?: number | undefined
+  /**
+   * The most text and numbers in the input; 256 bytes to 16 MB.
+   * @default '64kb'
+   */
+  readonly inputBytes?: Size | undefined
+  /**
+   * How deep the input may nest; 4 to 128.
+   * @default 32
+   */
+  readonly depth?: number | undefined
+}
+
+/** Options of {@link Guard.authorize}. */
+export interface AuthorizeOptions {
+  /** The rule that decides on these routes. Left out: the guard's `policy.query`. */
+  readonly query?: string | undefined
+}
