@@ -17,8 +17,8 @@ export type JwtIssuer = IssuerName & JwtKeySource & { readonly issuers?: undefin
 export interface JwtIssuers {
   /**
    * 1 to 32 issuers, no two of one name. The `iss` of a token chooses its issuer, whose keys alone may verify it:
-   * the same `kid` at two issuers is two keys. {@link Tokens.issue} signs as the first one that has a private key
-   * or a secret.
+   * the same `kid` at two issuers is two keys. {@link Tokens.issue} signs as the first one that has a private key,
+   * a secret or `rotation`.
    */
   readonly issuers: readonly IssuerOptions[]
   readonly issuer?: undefined
