@@ -2,14 +2,15 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
-import { constants, createHmac, createPublicKey, generateKeyPairSync, sign as signBytes, verify as verifyBytes } from 'node:crypto'
+import { constants, createHmac, createPublicKey, sign as signBytes, verify as verifyBytes } from 'node:crypto'
 import { createGuard } from 'keepstone'
 import { AUDIENCE, ISSUER, SECRET, jwt } from './helpers/articles.mjs'
 import { bearer, expresses, serve } from './helpers/http.mjs'
+import { keyPair } from './helpers/key-pair.mjs'
 
 const [, express] = expresses[0]
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
-const curve = (namedCurve) => generateKeyPairSync('ec', { namedCurve })
+const rsa = keyPair('rsa', { modulusLength: 2048 })
+const curve = (namedCurve) => keyPair('ec', { namedCurve })
 const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
 const ieee = { dsaEncoding: 'ieee-p1363' }
 const ALGORITHMS = [
@@ -22,7 +23,7 @@ const ALGORITHMS = [
   ['ES256', curve('P-256'), 'sha256', ieee],
   ['ES384', curve('P-384'), 'sha384', ieee],
   ['ES512', curve('P-521'), 'sha512', ieee],
-  ['EdDSA', generateKeyPairSync('ed25519'), null, {}]
+  ['EdDSA', keyPair('ed25519'), null, {}]
 ]
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
