@@ -92,6 +92,33 @@ test('the check alone protects the cookies of an application', async () => {
   })
 })
 
+test('a header that nobody verifies is no way around the check', async () => {
+  const guard = createGuard({ jwt: both, rateLimit: false, csrf: { origins: ['https://app.example.com'] } })
+  const token = await tokenOf(guard)
+  const evil = { cookie: 'session=1', 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }
+  const asked = createGuard({ jwt, rateLimit: false, csrf: {} })
+  for (const layer of [guard.csrf(), guard.securityStack({ jwt: false }), asked.csrf(), asked.securityStack({ jwt: false })]) {
+    await serve(appOf(express, layer), async (send) => {
+      const post = async (headers) => (await send({ method: 'POST', headers: { ...host, ...headers } })).status
+      for (const authorization of ['Bearer x', 'bearer x', 'DPoP x', `Bearer ${token}`, 'Basic eDp5', 'Bearer']) {
+        const answer = await send({ method: 'POST', headers: { ...host, ...evil, authorization } })
+        assert.deepEqual([answer.status, answer.json.code], [403, 'csrf_failed'], authorization.slice(0, 9))
+      }
+      assert.equal(await post(bearer(token)), 200, 'a program')
+      assert.equal(await post({ ...bearer(token), ...own }), 200, 'our own page')
+    })
+  }
+  await serve(appOf(express, guard.csrf()), async (send) => {
+    const listed = { ...host, ...bearer(token), 'sec-fetch-site': 'cross-site', origin: 'https://app.example.com' }
+    assert.equal((await send({ method: 'POST', headers: listed })).status, 200, 'a listed page')
+  })
+  // Where it is verified, what is no token gets no further.
+  await serve(appOf(express, guard.securityStack({ jwt: { optional: true } })), async (send) => {
+    assert.equal((await send({ method: 'POST', headers: { ...host, ...evil, authorization: 'Bearer x' } })).status, 401)
+    assert.equal((await send({ method: 'POST', headers: { ...host, ...evil, ...bearer(token) } })).status, 200)
+  })
+})
+
 test('where tokens come in headers alone, the check is off unless it is asked for', async () => {
   const guard = createGuard({ jwt: { ...jwt, optional: true }, rateLimit: false })
   const evil = { method: 'POST', headers: { ...host, cookie: 'a=b', origin: 'https://evil.example' } }
