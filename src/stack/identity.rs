@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::token::binding::{
-    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, Use, read_proof,
+    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Thumbprint, Use, read_proof,
 };
 use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
 
@@ -124,6 +124,7 @@ impl Stack {
             token: found.token,
             now: x.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
+            forgotten_until_us: SetBack::here().until_us(x.now),
         };
         let proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
