@@ -66,6 +66,11 @@ impl Tokens {
         self.verifier.presentation().takes_cookies()
     }
 
+    /// The names under which a token may come in the query.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.verifier.presentation().query_names()
+    }
+
     /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
