@@ -11,9 +11,28 @@ use crate::payload::explain::format_words;
 use crate::payload::json::{TapeJson, TapeNode};
 
 #[derive(Debug)]
-struct Length {
+pub(crate) struct Length {
     limit: usize,
     least: bool,
+}
+
+impl Length {
+    /// Reads the limit of `~minLength` (`least`) or `~maxLength`.
+    pub(crate) fn read(value: &Value, least: bool) -> Option<Self> {
+        let limit = crate::config::raw::whole_number(value)?;
+        Some(Self { limit: usize::try_from(limit).ok()?, least })
+    }
+
+    pub(crate) fn accepts(&self, text: &str) -> bool {
+        // A unit takes one to three bytes, so the number of bytes often decides.
+        if self.least {
+            text.len() >= self.limit.saturating_mul(3)
+                || text.len() >= self.limit && units(text) >= self.limit
+        } else {
+            text.len() <= self.limit
+                || text.len() <= self.limit.saturating_mul(3) && units(text) <= self.limit
+        }
+    }
 }
 
 /// The keyword `~minLength` (`least`) or `~maxLength`.
@@ -21,8 +40,8 @@ pub(crate) fn keyword<'a>(
     value: &'a Value,
     least: bool,
 ) -> Result<Box<dyn for<'i> Keyword<'i, TapeJson>>, ValidationError<'a>> {
-    match crate::config::raw::whole_number(value).and_then(|n| usize::try_from(n).ok()) {
-        Some(limit) => Ok(Box::new(Length { limit, least })),
+    match Length::read(value, least) {
+        Some(length) => Ok(Box::new(length)),
         None => Err(ValidationError::custom("must be a whole number")),
     }
 }
@@ -77,14 +96,7 @@ impl<'i> Keyword<'i, TapeJson> for Length {
 
     fn is_valid(&self, instance: TapeNode<'i>) -> bool {
         use jsonschema::json::Node as _;
-        let Some(text) = instance.as_string() else { return true };
-        // A unit takes one to three bytes, so the number of bytes often decides.
-        if self.least {
-            text.len() >= self.limit * 3 || text.len() >= self.limit && units(&text) >= self.limit
-        } else {
-            text.len() <= self.limit
-                || text.len() <= self.limit.saturating_mul(3) && units(&text) <= self.limit
-        }
+        instance.as_string().is_none_or(|text| self.accepts(&text))
     }
 }
 

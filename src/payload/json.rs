@@ -1,6 +1,8 @@
 //! The tape as the JSON that the `jsonschema` crate validates: its `json::Json` trait, implemented over [`Document`].
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use jsonschema::JsonType;
@@ -245,18 +247,29 @@ impl<'a> Array<'a, TapeJson> for TapeSpan<'a> {
 
     // The crate's own way copies every element first, and hashes objects without a random seed.
     fn is_unique(&self) -> bool {
-        let document = self.document;
-        let hasher = foldhash::quality::RandomState::default();
-        let mut seen: Vec<(u64, u32)> =
-            document.elements(self.span).map(|at| (hash(document, at, &hasher), at)).collect();
-        seen.sort_unstable();
-        seen.chunk_by(|a, b| a.0 == b.0).all(|alike| {
-            alike
-                .iter()
-                .enumerate()
-                .all(|(i, (_, a))| alike.iter().skip(i + 1).all(|(_, b)| !same(document, *a, *b)))
-        })
+        is_unique(self.document, self.span)
     }
+}
+
+/// Whether no two elements of an array are equal in JSON Schema's sense.
+pub(crate) fn is_unique(document: &Document<'_>, span: Span) -> bool {
+    let hasher = foldhash::quality::RandomState::default();
+    let room = (span.len as usize).min(1 << 16);
+    let mut seen = HashMap::with_capacity_and_hasher(room, foldhash::fast::RandomState::default());
+    let mut alike = Vec::new();
+    for at in document.elements(span) {
+        match seen.entry(hash(document, at, &hasher)) {
+            Entry::Vacant(place) => {
+                place.insert(at);
+            }
+            Entry::Occupied(first) if same(document, *first.get(), at) => return false,
+            // Two hashes of 64 bits with a random seed: it may happen once in a long life.
+            Entry::Occupied(first) => alike.push((*first.key(), at)),
+        }
+    }
+    alike.iter().enumerate().all(|(i, (key, a))| {
+        alike.iter().skip(i + 1).all(|(other, b)| key != other || !same(document, *a, *b))
+    })
 }
 
 /// A hash that is alike for values that are alike in JSON Schema's sense: `1` and `1.0`, members in any order.
@@ -309,7 +322,7 @@ fn same(document: &Document<'_>, a: u32, b: u32) -> bool {
 }
 
 /// Whether a value equals one of the schema's in JSON Schema's sense.
-fn equals(document: &Document<'_>, at: u32, expected: &Value) -> bool {
+pub(crate) fn equals(document: &Document<'_>, at: u32, expected: &Value) -> bool {
     match (document.item(at), expected) {
         (Item::Null, Value::Null) => true,
         (Item::Bool(a), Value::Bool(b)) => a == *b,

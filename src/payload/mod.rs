@@ -18,6 +18,7 @@
 //! checks one request with [`Schemas::check`]. Inside, `parser` turns bytes into a [`Document`], `json` shows that to the
 //! validator, `keywords` and `schema` compile, `form`, `text` and `plan` give types to text, `explain` finds the words.
 
+mod acceptor;
 mod check;
 mod config;
 mod explain;

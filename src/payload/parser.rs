@@ -28,9 +28,23 @@ pub(crate) fn parse<'s>(
     if u32::try_from(bytes.len()).is_err() {
         return Err(root(FaultCode::TooManyNodes, 0));
     }
-    let mut parser = Parser { source, bytes, at: 0, tape, config, declared };
+    let mut parser = Parser {
+        source,
+        bytes,
+        at: 0,
+        tape,
+        frame: Frame::default(),
+        nodes: 0,
+        max_nodes: config.max_nodes(),
+        refuses_operators: config.operators() == Operators::Refuse,
+        config,
+        declared,
+    };
     match parser.document() {
-        Ok(()) => Ok(source),
+        Ok(()) => {
+            parser.tape.nodes = parser.nodes;
+            Ok(source)
+        }
         Err((code, at)) => Err(Fault { code, offset: Some(at), pointer: parser.pointer() }),
     }
 }
@@ -43,6 +57,11 @@ struct Parser<'s, 'p> {
     bytes: &'s [u8],
     at: usize,
     tape: &'p mut Tape,
+    /// The container that is being read; those around it are in the tape's list. Outside of all there is one that is none.
+    frame: Frame,
+    nodes: u32,
+    max_nodes: u32,
+    refuses_operators: bool,
     config: &'p PayloadConfig,
     declared: &'p [Box<str>],
 }
@@ -60,9 +79,8 @@ impl Parser<'_, '_> {
             self.skip_space();
             if self.value()? == Step::Opened {
                 self.skip_space();
-                let Some(frame) = self.tape.frames.last().copied() else { break };
-                if self.peek() != Some(closer(frame)) {
-                    if frame.object {
+                if self.peek() != Some(closer(self.frame)) {
+                    if self.frame.object {
                         self.key()?;
                     }
                     continue;
@@ -79,22 +97,22 @@ impl Parser<'_, '_> {
     /// Goes on to where the next value starts. True at the end of the document.
     fn after_value(&mut self) -> Outcome<bool> {
         loop {
-            let Some(frame) = self.tape.frames.last_mut() else { return Ok(true) };
-            let is_object = frame.object;
-            let closer = closer(*frame);
+            if self.tape.frames.is_empty() {
+                return Ok(true);
+            }
             // The member is finished: faults from here on are those of its object.
-            frame.key = NO_KEY;
+            self.frame.key = NO_KEY;
             self.skip_space();
             match self.peek() {
                 Some(b',') => {
                     self.at += 1;
-                    if is_object {
+                    if self.frame.object {
                         self.skip_space();
                         self.key()?;
                     }
                     return Ok(false);
                 }
-                Some(byte) if byte == closer => {
+                Some(byte) if byte == closer(self.frame) => {
                     self.at += 1;
                     self.close()?;
                 }
@@ -105,13 +123,11 @@ impl Parser<'_, '_> {
 
     fn value(&mut self) -> Outcome<Step> {
         let Some(byte) = self.peek() else { return Err(self.malformed()) };
-        if self.tape.nodes >= self.config.max_nodes() {
+        if self.nodes >= self.max_nodes {
             return Err((FaultCode::TooManyNodes, self.at));
         }
-        self.tape.nodes += 1;
-        if let Some(frame) = self.tape.frames.last_mut() {
-            frame.len += 1;
-        }
+        self.nodes += 1;
+        self.frame.len += 1;
         match byte {
             b'"' => self.string()?,
             b'{' => return self.open(true),
@@ -133,17 +149,18 @@ impl Parser<'_, '_> {
         let rec = offset(self.tape.recs.len());
         let kind = if object { Kind::Object } else { Kind::Array };
         self.push(Rec::literal(kind, offset(self.at), 0));
-        self.tape.frames.push(Frame { rec, len: 0, key: NO_KEY, object });
+        let outer = std::mem::replace(&mut self.frame, Frame::of(rec, object));
+        self.tape.frames.push(outer);
         self.at += 1;
         Ok(Step::Opened)
     }
 
     fn close(&mut self) -> Outcome<()> {
-        let Some(frame) = self.tape.frames.last().copied() else { return Ok(()) };
+        let frame = self.frame;
         if frame.object && frame.len > SMALL_OBJECT {
             self.sorted_keys_differ(frame)?;
         }
-        self.tape.frames.pop();
+        self.frame = self.tape.frames.pop().unwrap_or_default();
         let next = offset(self.tape.recs.len());
         if let Some(rec) = self.tape.recs.get_mut(frame.rec as usize) {
             rec.close(frame.len, offset(self.at), next);
@@ -159,13 +176,11 @@ impl Parser<'_, '_> {
         let start = self.at;
         let rec = offset(self.tape.recs.len());
         self.string()?;
-        let Some(frame) = self.tape.frames.last_mut() else { return Err(self.malformed()) };
-        frame.key = rec;
-        let frame = *frame;
-        if frame.len >= self.config.max_keys() {
+        self.frame.key = rec;
+        if self.frame.len >= self.config.max_keys() {
             return Err((FaultCode::TooManyKeys, start));
         }
-        self.judge_key(frame, rec).map_err(|code| (code, start))?;
+        self.judge_key(rec).map_err(|code| (code, start))?;
         self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.malformed());
@@ -174,23 +189,42 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    fn judge_key(&self, frame: Frame, at: u32) -> Result<(), FaultCode> {
+    fn judge_key(&mut self, at: u32) -> Result<(), FaultCode> {
+        let frame = self.frame;
         let Some(rec) = self.tape.recs.get(at as usize).copied() else { return Ok(()) };
-        let key = self.text_of(rec);
-        let in_constructor =
-            || frame.rec > 0 && self.key_of(frame).is_some_and(ends_in_constructor);
-        if pollutes(key, in_constructor) {
-            return Err(FaultCode::ForbiddenKey);
-        }
-        let is_operator = || key.starts_with('$') || key.bytes().any(|byte| byte == b'.');
-        let is_declared =
-            || self.declared.binary_search_by(|declared| (**declared).cmp(key)).is_ok();
-        if self.config.operators() == Operators::Refuse && is_operator() && !is_declared() {
-            return Err(FaultCode::OperatorKey);
+        let key = text(rec, self.source, &self.tape.side);
+        if may_be_odd(key) {
+            self.judge_odd_key(key)?;
         }
         if frame.len > SMALL_OBJECT {
             return Ok(());
         }
+        // Most keys are of another look than all that were there before.
+        let look = look(key);
+        self.frame.looks |= look;
+        if frame.looks & look == 0 {
+            return Ok(());
+        }
+        self.look_for_duplicate(frame, rec, key)
+    }
+
+    /// Whether a key may lead to a prototype, or be an operator of a database.
+    #[cold]
+    fn judge_odd_key(&self, key: &str) -> Result<(), FaultCode> {
+        let in_constructor = || self.key_around().is_some_and(ends_in_constructor);
+        if pollutes(key, in_constructor) {
+            return Err(FaultCode::ForbiddenKey);
+        }
+        let is_operator = key.starts_with('$') || key.contains('.');
+        let is_declared =
+            || self.declared.binary_search_by(|declared| (**declared).cmp(key)).is_ok();
+        if self.refuses_operators && is_operator && !is_declared() {
+            return Err(FaultCode::OperatorKey);
+        }
+        Ok(())
+    }
+
+    fn look_for_duplicate(&self, frame: Frame, rec: Rec, key: &str) -> Result<(), FaultCode> {
         let mut other = frame.rec + 1;
         for _ in 0..frame.len {
             let Some(known) = self.tape.recs.get(other as usize).copied() else { break };
@@ -202,9 +236,9 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// The key under which the object of `frame` stands, if it stands in an object.
-    fn key_of(&self, frame: Frame) -> Option<&str> {
-        let outer = self.tape.frames.iter().rev().find(|outer| outer.rec < frame.rec)?;
+    /// The key under which the object that is being read stands, if it stands in an object.
+    fn key_around(&self) -> Option<&str> {
+        let outer = self.tape.frames.last()?;
         let rec = self.tape.recs.get(outer.key as usize)?;
         Some(self.text_of(*rec))
     }
@@ -229,9 +263,7 @@ impl Parser<'_, '_> {
         let twice = twice.filter(|(a, b)| sort_key(**a) == sort_key(**b)).map(|(_, b)| *b).min();
         self.tape.keys = keys;
         let Some(at) = twice else { return Ok(()) };
-        if let Some(frame) = self.tape.frames.last_mut() {
-            frame.key = at;
-        }
+        self.frame.key = at;
         let start = self.tape.recs.get(at as usize).map_or(0, |rec| rec.offset() as usize);
         // Offsets of strings are those of their first character, behind the quote.
         Err((FaultCode::DuplicateKey, start.saturating_sub(1)))
@@ -387,7 +419,11 @@ impl Parser<'_, '_> {
     /// Where the parser stands.
     fn pointer(&self) -> String {
         let mut pointer = Pointer::root();
-        for frame in &self.tape.frames {
+        if self.tape.frames.is_empty() {
+            return pointer.finish();
+        }
+        // The first of those around is the one that is none.
+        for frame in self.tape.frames.iter().skip(1).chain([&self.frame]) {
             if frame.object {
                 let Some(rec) = self.tape.recs.get(frame.key as usize) else { break };
                 pointer.key(self.text_of(*rec));
@@ -398,6 +434,23 @@ impl Parser<'_, '_> {
         }
         pointer.finish()
     }
+}
+
+/// Whether a key has to be looked at closely.
+fn may_be_odd(key: &str) -> bool {
+    key.starts_with('$')
+        || key == "__proto__"
+        || key == "prototype"
+        || key.bytes().any(|byte| matches!(byte, b'.' | b'['))
+}
+
+/// A bit for the look of a key: its length, its first and its last byte. Equal keys have the same.
+fn look(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    let (first, last) = (bytes.first().copied(), bytes.last().copied());
+    let times = |byte: Option<u8>, n: usize| usize::from(byte.unwrap_or_default()) * n;
+    let mix = bytes.len() ^ times(first, 7) ^ times(last, 13);
+    1 << (mix & 63)
 }
 
 /// Whether a key leads to a prototype: as it stands, or for code that takes it for a path, as `set(object, 'a.b[c]')` of

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
+use crate::payload::acceptor::{Acceptor, Builder};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
 use crate::payload::fault::shown_key;
@@ -36,6 +37,8 @@ const WALKED: usize = 100;
 #[derive(Debug)]
 pub struct Schema {
     validator: Validator<TapeJson>,
+    /// Says yes without the validator, where the schema has the usual keywords only.
+    acceptor: Option<Acceptor>,
     draft: Draft,
     odd_keys: Vec<Box<str>>,
     has_choice: bool,
@@ -107,8 +110,12 @@ impl Schema {
         let shapes = Shapes::of(path, &whole, draft)?;
         let strict = if closed { close(path, &whole, draft)? } else { Cow::Borrowed(&whole) };
         let validator = options.build(&strict).map_err(|error| refused(path, &error))?;
+        let theirs = rules.formats().iter().map(|(name, _)| &**name).collect();
+        let compile = |keyword: &Value| options.build(keyword).ok();
+        let acceptor = Builder::new(&strict, draft, Some(theirs), &compile).build();
         let compiled = Self {
             validator,
+            acceptor,
             draft,
             odd_keys: survey.odd_keys,
             has_choice: survey.has_choice,
@@ -159,8 +166,13 @@ impl Schema {
             options = options.with_draft(draft);
         }
         let validator = options.build(schema).map_err(|error| refused("schema", &error))?;
+        let compile = |keyword: &Value| options.build(keyword).ok();
+        let is_plain = !formats && schema.get("$schema").is_none();
+        let acceptor =
+            is_plain.then(|| Builder::new(schema, draft, None, &compile).build()).flatten();
         Ok(Self {
             validator,
+            acceptor,
             draft,
             odd_keys: Vec::new(),
             has_choice: true,
@@ -185,7 +197,15 @@ impl Schema {
 
     /// Whether the document matches.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
-        self.validator.is_valid(TapeNode::Value(document, 0))
+        let is_certain = self.acceptor.as_ref().is_some_and(|it| it.accepts(document));
+        is_certain || self.validator.is_valid(TapeNode::Value(document, 0))
+    }
+
+    /// What the acceptor says, if there is one, and what the crate says.
+    #[cfg(test)]
+    pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
+        let quick = self.acceptor.as_ref().map(|acceptor| acceptor.accepts(document));
+        (quick, self.validator.is_valid(TapeNode::Value(document, 0)))
     }
 
     /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.

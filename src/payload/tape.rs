@@ -103,6 +103,20 @@ pub(crate) struct Frame {
     /// The record of the member's key, [`NO_KEY`] in arrays and between members.
     pub(crate) key: u32,
     pub(crate) object: bool,
+    /// The looks of the keys so far, a bit each.
+    pub(crate) looks: u64,
+}
+
+impl Frame {
+    pub(crate) fn of(rec: u32, object: bool) -> Self {
+        Self { rec, len: 0, key: NO_KEY, object, looks: 0 }
+    }
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self::of(0, false)
+    }
 }
 
 pub(crate) const NO_KEY: u32 = u32::MAX;
@@ -244,6 +258,11 @@ impl<'a> Document<'a> {
     /// The index behind the value at `at` and everything in it.
     pub(crate) fn next(&self, at: u32) -> u32 {
         next(self.recs, at)
+    }
+
+    /// The children of the container at `at`.
+    pub(crate) fn span(&self, at: u32) -> Span {
+        Span { first: at + 1, len: self.rec(at).c }
     }
 
     /// The keys and values of an object.

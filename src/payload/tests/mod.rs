@@ -1,3 +1,4 @@
+mod acceptor;
 mod forms;
 mod parsing;
 mod rules;

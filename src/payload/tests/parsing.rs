@@ -265,6 +265,8 @@ fn a_fault_says_where_it_is() {
         (r#"{"a":1,"b":tru}"#, "malformed_json", "#/b", 11),
         (r#"{"a":1,}"#, "malformed_json", "#", 7),
         (r#"{"q":{"$ne":1}}"#, "operator_key", "#/q/$ne", 6),
+        ("tru", "malformed_json", "#", 0),
+        ("[1] 2", "malformed_json", "#", 4),
         (r#"{"ä":{"a.b":1}}"#, "operator_key", "#/%C3%A4/a.b", 7),
     ] {
         let (found, at, detail) = fault(text);

@@ -1,0 +1,314 @@
+//! A quick yes. Nearly every body that comes matches its schema, and the usual keywords need no general machinery to see
+//! that.
+//!
+//! An [`Acceptor`] never says no: what it does not accept, the crate judges from the start, and a schema with a keyword that is not known
+//! here has no acceptor. So a mistake could only be a yes too many, and the tests hold every yes against the crate's.
+
+mod build;
+mod decimal;
+mod pattern;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+pub(crate) use build::Builder;
+use decimal::Decimal;
+pub(crate) use pattern::Pattern;
+
+use crate::payload::foreign;
+use crate::payload::json::{TapeJson, TapeNode, equals, is_unique};
+use crate::payload::tape::{Document, Kind, Rec, Span};
+
+/// A schema of the usual keywords, as rules that refer to each other by their index. The first is the schema itself.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    rules: Vec<Rules>,
+}
+
+/// What one schema asks of a value.
+#[derive(Debug, Default)]
+struct Rules {
+    /// Refuses everything: the schema `false`.
+    nothing: bool,
+    types: Option<Types>,
+    /// A value must be one of each list: those of `enum` and `const`.
+    values: Vec<Vec<Value>>,
+    text: Option<Box<Text>>,
+    number: Option<Box<Range>>,
+    object: Option<Box<Members>>,
+    array: Option<Box<Elements>>,
+    /// Single keywords that the crate judges.
+    keywords: Vec<Validator<TapeJson>>,
+    /// Schemas that must all accept the value too.
+    all: Vec<u32>,
+    /// Of each list one schema must accept the value too.
+    any: Vec<Vec<u32>>,
+}
+
+/// A set of types, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Types(u8);
+
+impl Types {
+    const NULL: u8 = 1;
+    const BOOLEAN: u8 = 2;
+    const INTEGER: u8 = 4;
+    const NUMBER: u8 = 8;
+    const STRING: u8 = 16;
+    const ARRAY: u8 = 32;
+    const OBJECT: u8 = 64;
+
+    fn named(name: &str) -> Option<u8> {
+        Some(match name {
+            "null" => Self::NULL,
+            "boolean" => Self::BOOLEAN,
+            "integer" => Self::INTEGER,
+            "number" => Self::NUMBER,
+            "string" => Self::STRING,
+            "array" => Self::ARRAY,
+            "object" => Self::OBJECT,
+            _ => return None,
+        })
+    }
+
+    fn has(self, rec: Rec) -> bool {
+        let any_of = match rec.kind {
+            Kind::Null => Self::NULL,
+            Kind::True | Kind::False => Self::BOOLEAN,
+            Kind::Int => Self::INTEGER | Self::NUMBER,
+            Kind::Float if rec.as_double().is_some_and(|value| value.fract() == 0.0) => {
+                Self::INTEGER | Self::NUMBER
+            }
+            Kind::Float => Self::NUMBER,
+            Kind::Plain | Kind::Escaped => Self::STRING,
+            Kind::Array => Self::ARRAY,
+            Kind::Object => Self::OBJECT,
+        };
+        self.0 & any_of != 0
+    }
+}
+
+#[derive(Debug)]
+struct Text {
+    least: usize,
+    most: usize,
+    /// The same in units of UTF-16.
+    units: Vec<foreign::Length>,
+    patterns: Vec<Pattern>,
+    formats: Vec<fn(&str) -> bool>,
+}
+
+/// Limits of a number; all of them are exact as doubles, as all numbers of a tape are.
+#[derive(Debug)]
+struct Range {
+    from: f64,
+    above: f64,
+    to: f64,
+    below: f64,
+    step: Option<Decimal>,
+}
+
+#[derive(Debug)]
+struct Members {
+    least: u32,
+    most: u32,
+    /// By name, in its order.
+    known: Vec<Member>,
+    /// The bits of those that are required.
+    required: u64,
+    others: Others,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Box<str>,
+    rules: u32,
+    /// Its bit among those that are required, 0 for one that is not.
+    bit: u64,
+}
+
+#[derive(Debug)]
+struct Elements {
+    least: u32,
+    most: u32,
+    first: Vec<u32>,
+    others: Others,
+    unique: bool,
+}
+
+/// What becomes of the members and elements that are not named.
+#[derive(Debug, Clone, Copy)]
+enum Others {
+    Any,
+    Nothing,
+    Rules(u32),
+}
+
+/// Up to this many names are compared one by one.
+const FEW: usize = 12;
+
+/// What an acceptor spends on one document before it leaves the rest to the crate: choices inside recursions multiply.
+struct Fuel {
+    left: u32,
+    depth: u32,
+}
+
+const DEEPEST: u32 = 256;
+
+impl Acceptor {
+    /// Whether the document matches for certain.
+    pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
+        let left = document.nodes().saturating_mul(8).saturating_add(64);
+        self.value(0, document, 0, &mut Fuel { left, depth: 0 })
+    }
+
+    fn value(&self, rules: u32, document: &Document<'_>, at: u32, fuel: &mut Fuel) -> bool {
+        let Some(rules) = self.rules.get(rules as usize) else { return false };
+        let rec = document.rec(at);
+        if rules.nothing || rules.types.is_some_and(|types| !types.has(rec)) {
+            return false;
+        }
+        if fuel.left == 0 || fuel.depth == DEEPEST {
+            return false;
+        }
+        fuel.left -= 1;
+        let by_kind = match rec.kind {
+            Kind::Plain | Kind::Escaped => {
+                rules.text.as_ref().is_none_or(|text| text.accepts(document.span_text(rec)))
+            }
+            Kind::Int | Kind::Float => {
+                rules.number.as_ref().is_none_or(|range| range.has(rec, document))
+            }
+            Kind::Object => rules.object.as_ref().is_none_or(|members| {
+                fuel.depth += 1;
+                let accepted = self.members(members, document, document.span(at), fuel);
+                fuel.depth -= 1;
+                accepted
+            }),
+            Kind::Array => rules.array.as_ref().is_none_or(|elements| {
+                fuel.depth += 1;
+                let accepted = self.elements(elements, document, document.span(at), fuel);
+                fuel.depth -= 1;
+                accepted
+            }),
+            Kind::Null | Kind::True | Kind::False => true,
+        };
+        by_kind && (rules.is_simple() || self.rest(rules, document, at, fuel))
+    }
+
+    /// The rules that few schemas have.
+    fn rest(&self, rules: &Rules, document: &Document<'_>, at: u32, fuel: &mut Fuel) -> bool {
+        fuel.depth += 1;
+        let one_of = |values: &Vec<Value>| values.iter().any(|value| equals(document, at, value));
+        let accepted = rules.values.iter().all(one_of)
+            && rules.all.iter().all(|other| self.value(*other, document, at, fuel))
+            && rules
+                .any
+                .iter()
+                .all(|list| list.iter().any(|other| self.value(*other, document, at, fuel)))
+            && rules.keywords.iter().all(|keyword| keyword.is_valid(TapeNode::Value(document, at)));
+        fuel.depth -= 1;
+        accepted
+    }
+
+    fn members(
+        &self,
+        members: &Members,
+        document: &Document<'_>,
+        span: Span,
+        fuel: &mut Fuel,
+    ) -> bool {
+        if span.len < members.least || span.len > members.most {
+            return false;
+        }
+        let mut missing = members.required;
+        let mut key = span.first;
+        for _ in 0..span.len {
+            let value = key + 1;
+            let accepted = match members.find(document.str_at(key)) {
+                Some(member) => {
+                    missing &= !member.bit;
+                    self.value(member.rules, document, value, fuel)
+                }
+                None => self.other(members.others, document, value, fuel),
+            };
+            if !accepted {
+                return false;
+            }
+            key = document.next(value);
+        }
+        missing == 0
+    }
+
+    fn elements(
+        &self,
+        elements: &Elements,
+        document: &Document<'_>,
+        span: Span,
+        fuel: &mut Fuel,
+    ) -> bool {
+        if span.len < elements.least || span.len > elements.most {
+            return false;
+        }
+        let mut first = elements.first.iter();
+        let accepted = document.elements(span).all(|at| match first.next() {
+            Some(rules) => self.value(*rules, document, at, fuel),
+            None => self.other(elements.others, document, at, fuel),
+        });
+        accepted && (!elements.unique || is_unique(document, span))
+    }
+
+    fn other(&self, others: Others, document: &Document<'_>, at: u32, fuel: &mut Fuel) -> bool {
+        match others {
+            Others::Any => true,
+            Others::Nothing => false,
+            Others::Rules(rules) => self.value(rules, document, at, fuel),
+        }
+    }
+}
+
+impl Rules {
+    fn is_simple(&self) -> bool {
+        self.values.is_empty()
+            && self.all.is_empty()
+            && self.any.is_empty()
+            && self.keywords.is_empty()
+    }
+}
+
+impl Text {
+    fn accepts(&self, text: &str) -> bool {
+        self.has_length(text)
+            && self.units.iter().all(|length| length.accepts(text))
+            && self.patterns.iter().all(|pattern| pattern.accepts(text))
+            && self.formats.iter().all(|is_format| is_format(text))
+    }
+
+    /// Characters are counted only where the number of bytes, one to four for each, does not decide.
+    fn has_length(&self, text: &str) -> bool {
+        let bytes = text.len();
+        if bytes >= self.least.saturating_mul(4) && bytes <= self.most {
+            return true;
+        }
+        bytes >= self.least && (self.least..=self.most).contains(&text.chars().count())
+    }
+}
+
+impl Range {
+    fn has(&self, rec: Rec, document: &Document<'_>) -> bool {
+        let is_within = rec.as_double().is_some_and(|value| {
+            value >= self.from && value > self.above && value <= self.to && value < self.below
+        });
+        is_within && self.step.is_none_or(|step| step.divides(document.span_text(rec)))
+    }
+}
+
+impl Members {
+    fn find(&self, name: &str) -> Option<&Member> {
+        if self.known.len() <= FEW {
+            return self.known.iter().find(|member| *member.name == *name);
+        }
+        let at = self.known.binary_search_by(|member| (*member.name).cmp(name)).ok()?;
+        self.known.get(at)
+    }
+}

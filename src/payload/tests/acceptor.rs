@@ -1,0 +1,294 @@
+//! The quick yes, held against the crate.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::payload::acceptor::Pattern;
+use crate::payload::rules::SchemaRules;
+use crate::payload::{PayloadConfig, Schema};
+
+fn open() -> PayloadConfig {
+    PayloadConfig::parse("payload", Some(&json!({ "operators": "allow" }))).unwrap()
+}
+
+/// What the acceptor says of `value`, if the schema has one, and what the crate says.
+fn verdicts(schema: &Schema, value: &Value) -> (Option<bool>, bool) {
+    let text = value.to_string();
+    open().with_document(text.as_bytes(), None, |document| schema.both_say(document)).unwrap()
+}
+
+fn compiled(schema: &Value) -> Schema {
+    Schema::compile("body", schema, false).unwrap()
+}
+
+#[test]
+fn the_usual_keywords_are_accepted_without_the_crate() {
+    let schema = compiled(&json!({
+        "$id": "https://example.com/user",
+        "title": "a user",
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "minLength": 3, "maxLength": 20, "pattern": "^[a-zA-Z0-9_-]+$" },
+            "email": { "type": "string", "format": "email", "x-trim": true },
+            "born": { "type": "string", "format": "date" },
+            "age": { "type": ["integer", "null"], "minimum": 0, "exclusiveMaximum": 150 },
+            "step": { "multipleOf": 0.5 },
+            "role": { "enum": ["user", "admin"], "default": "user" },
+            "tags": { "type": "array", "items": { "$ref": "#/$defs/tag" }, "maxItems": 3, "uniqueItems": true },
+            "point": { "prefixItems": [{ "type": "number" }, { "type": "number" }], "items": false },
+            "pet": { "anyOf": [{ "const": "cat" }, { "type": "object", "required": ["name"] }] },
+            "more": { "additionalProperties": { "type": "boolean" }, "propertyNames": { "maxLength": 2 } },
+        },
+        "required": ["name", "email"],
+        "additionalProperties": false,
+        "$defs": { "tag": { "type": "string", "~maxLength": 4 } },
+    }));
+    for value in [
+        json!({ "name": "ada", "email": "ada@example.com" }),
+        json!({ "name": "ada", "email": "ada@example.com", "born": "1815-12-10", "age": 36.0, "step": 1.5, "role": "admin" }),
+        json!({ "name": "ada", "email": "ada@example.com", "age": null, "tags": ["a", "bc"], "point": [1, 2.5] }),
+        json!({ "name": "ada", "email": "ada@example.com", "pet": "cat", "more": { "a": true } }),
+        json!({ "name": "ada", "email": "ada@example.com", "pet": { "name": 1 } }),
+    ] {
+        assert_eq!(verdicts(&schema, &value), (Some(true), true), "{value}");
+    }
+}
+
+#[test]
+fn what_does_not_match_is_never_accepted() {
+    for (schema, value) in [
+        (json!(false), json!(1)),
+        (json!({ "type": "integer" }), json!(1.5)),
+        (json!({ "type": ["string", "null"] }), json!(1)),
+        (json!({ "minLength": 2 }), json!("é")),
+        (json!({ "maxLength": 1 }), json!("ab")),
+        (json!({ "~minLength": 3 }), json!("\u{1f600}")),
+        (json!({ "~maxLength": 1 }), json!("\u{1f600}")),
+        (json!({ "pattern": "^[a-z]{2}$" }), json!("abc")),
+        (json!({ "pattern": "a|b" }), json!("c")),
+        (json!({ "format": "email" }), json!("a@b")),
+        (json!({ "format": "date" }), json!("2026-02-30")),
+        (json!({ "minimum": 1 }), json!(0.5)),
+        (json!({ "exclusiveMinimum": 1 }), json!(1)),
+        (json!({ "exclusiveMaximum": 1 }), json!(1.0)),
+        (json!({ "multipleOf": 2 }), json!(3)),
+        (json!({ "multipleOf": 0.01 }), json!(0.015)),
+        (json!({ "multipleOf": 0.01 }), json!(-0.001)),
+        (json!({ "multipleOf": 0.1 }), json!(1.15)),
+        (json!({ "enum": [1, "1"] }), json!(true)),
+        (json!({ "enum": [1, 2], "const": 2 }), json!(1)),
+        (json!({ "required": ["a"] }), json!({ "b": 1 })),
+        (json!({ "required": ["a"], "additionalProperties": false }), json!({ "a": 1 })),
+        (
+            json!({ "required": ["a"], "additionalProperties": { "type": "string" } }),
+            json!({ "a": 1 }),
+        ),
+        (json!({ "minProperties": 1 }), json!({})),
+        (json!({ "maxProperties": 0 }), json!({ "a": 1 })),
+        (json!({ "properties": { "a": false } }), json!({ "a": 1 })),
+        (json!({ "items": { "type": "string" } }), json!(["a", 1])),
+        (json!({ "prefixItems": [{ "const": 1 }] }), json!([2])),
+        (json!({ "prefixItems": [true], "items": false }), json!([1, 2])),
+        (json!({ "minItems": 2 }), json!([1])),
+        (json!({ "uniqueItems": true }), json!([1, 1.0])),
+        (json!({ "allOf": [{ "type": "string" }, { "minLength": 2 }] }), json!("a")),
+        (json!({ "anyOf": [{ "type": "string" }, { "minimum": 2 }] }), json!(1)),
+        (
+            json!({ "$ref": "#/$defs/a", "type": "string", "$defs": { "a": { "maxLength": 1 } } }),
+            json!("ab"),
+        ),
+        (
+            json!({ "properties": { "next": { "$ref": "#" } }, "additionalProperties": false }),
+            json!({ "next": { "next": { "x": 1 } } }),
+        ),
+        (json!({ "propertyNames": { "maxLength": 1 } }), json!({ "ab": 1 })),
+        (json!({ "dependentRequired": { "a": ["b"] } }), json!({ "a": 1 })),
+    ] {
+        let (quick, crates) = verdicts(&compiled(&schema), &value);
+        assert_eq!(
+            (quick.unwrap_or_else(|| panic!("{schema} has none")), crates),
+            (false, false),
+            "{schema} {value}"
+        );
+    }
+}
+
+#[test]
+fn schemas_with_other_keywords_are_left_to_the_crate() {
+    for schema in [
+        json!({ "oneOf": [{ "type": "string" }, { "minLength": 2 }] }),
+        json!({ "not": { "type": "string" } }),
+        json!({ "if": { "type": "string" }, "then": { "minLength": 2 } }),
+        json!({ "patternProperties": { "^a": { "type": "string" } } }),
+        json!({ "properties": { "a": { "$id": "https://example.com/a", "$ref": "#/$defs/x", "$defs": { "x": true } } } }),
+        json!({ "propertyNames": { "$ref": "#/$defs/name" }, "$defs": { "name": true } }),
+        json!({ "contains": { "type": "string" } }),
+        json!({ "unevaluatedProperties": false }),
+        json!({ "$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": true }),
+        json!({ "$schema": "http://json-schema.org/draft-07/schema#", "items": [{ "type": "string" }] }),
+    ] {
+        assert_eq!(verdicts(&compiled(&schema), &json!("x")).0, None, "{schema}");
+    }
+}
+
+#[test]
+fn a_format_of_the_application_is_not_taken_for_ours() {
+    let rules = json!({ "formats": { "email": "^root$" } });
+    let rules = SchemaRules::parse("payload", Some(&rules));
+    let schema =
+        Schema::compile_with("body", &json!({ "format": "email" }), true, &rules.unwrap()).unwrap();
+    assert_eq!(verdicts(&schema, &json!("root")), (Some(true), true));
+    assert_eq!(verdicts(&schema, &json!("a@example.com")), (Some(false), false));
+}
+
+#[test]
+fn a_schema_that_only_refers_to_itself_ends() {
+    let schema = compiled(
+        &json!({ "anyOf": [{ "$ref": "#/$defs/a" }, { "$ref": "#/$defs/a" }], "$defs": { "a": { "items": { "$ref": "#" } } } }),
+    );
+    let mut value = json!(1);
+    for _ in 0..30 {
+        value = json!([value]);
+    }
+    assert_eq!(verdicts(&schema, &value), (Some(true), true));
+}
+
+/// Pieces of patterns, of which some are of the simple form and some are not.
+fn pattern() -> impl Strategy<Value = String> {
+    let atom = prop_oneof![
+        Just("a".to_owned()),
+        Just("[a-c]".to_owned()),
+        Just("[a-zA-Z0-9_-]".to_owned()),
+        Just("\\d".to_owned()),
+        Just("[\\w.-]".to_owned()),
+        Just("\\.".to_owned()),
+        Just("[^a]".to_owned()),
+        Just(".".to_owned()),
+        Just("(a|b)".to_owned()),
+        Just("-".to_owned()),
+        Just("[+-]".to_owned()),
+        Just("[ -~]".to_owned()),
+        Just("\\w".to_owned()),
+        Just("[a\\-z]".to_owned()),
+    ];
+    let times = prop_oneof![
+        4 => Just(""), 2 => Just("+"), 1 => Just("*"), 1 => Just("?"), 1 => Just("{2}"), 1 => Just("{1,}"), 1 => Just("{0,3}"), 1 => Just("+?"),
+    ];
+    let part = (atom, times).prop_map(|(atom, times)| format!("{atom}{times}"));
+    let bound = (prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    (prop::collection::vec(part, 0..4), bound).prop_map(|(parts, (start, end))| {
+        format!("{}{}{}", if start { "^" } else { "" }, parts.concat(), if end { "$" } else { "" })
+    })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[abcz09_.-]{0,5}", "[a-z]{1,4}", "[ -~é\u{1f600}]{0,4}"]
+}
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        (-3..4_i32).prop_map(Value::from),
+        (-6..7_i32).prop_map(|n| json!(f64::from(n) / 2.0)),
+        text().prop_map(Value::from),
+        Just(json!("a@b.co")),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    scalar().prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-d]", inner, 0..4)
+                .prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+fn keyword(
+    inner: impl Strategy<Value = Value> + Clone + 'static,
+) -> BoxedStrategy<(&'static str, Value)> {
+    let small = 0..4_u32;
+    let kind = prop::sample::select(vec![
+        "null", "boolean", "integer", "number", "string", "array", "object",
+    ]);
+    let half = (-4..5_i32).prop_map(|n| json!(f64::from(n) / 2.0));
+    let list = prop::collection::vec(inner.clone(), 1..3).prop_map(Value::from);
+    let named = prop::collection::btree_map("[a-d]", inner.clone(), 0..4)
+        .prop_map(|map| map.into_iter().collect::<Value>());
+    let required = prop::collection::btree_set("[a-d]", 0..3).prop_map(|names| json!(names));
+    prop_oneof![
+        3 => kind.clone().prop_map(|name| ("type", json!(name))),
+        1 => prop::collection::btree_set(kind, 1..3).prop_map(|names| ("type", json!(names))),
+        1 => prop::collection::vec(scalar(), 1..4).prop_map(|list| ("enum", json!(list))),
+        1 => value().prop_map(|value| ("const", value)),
+        1 => small.clone().prop_map(|n| ("minLength", json!(n))),
+        1 => small.clone().prop_map(|n| ("maxLength", json!(n))),
+        1 => small.clone().prop_map(|n| ("~maxLength", json!(n))),
+        2 => pattern().prop_map(|pattern| ("pattern", json!(pattern))),
+        1 => prop::sample::select(vec!["email", "uuid", "date", "ipv4"]).prop_map(|name| ("format", json!(name))),
+        1 => half.clone().prop_map(|n| ("minimum", n)),
+        1 => half.clone().prop_map(|n| ("exclusiveMaximum", n)),
+        1 => (1..4_i32).prop_map(|n| ("multipleOf", json!(f64::from(n) / 2.0))),
+        2 => named.prop_map(|map| ("properties", map)),
+        2 => required.prop_map(|names| ("required", names)),
+        1 => inner.clone().prop_map(|schema| ("additionalProperties", schema)),
+        1 => Just(("additionalProperties", json!(false))),
+        1 => small.clone().prop_map(|n| ("maxProperties", json!(n))),
+        1 => small.clone().prop_map(|n| ("minProperties", json!(n))),
+        1 => inner.clone().prop_map(|schema| ("items", schema)),
+        1 => list.clone().prop_map(|list| ("prefixItems", list)),
+        1 => small.prop_map(|n| ("minItems", json!(n))),
+        1 => Just(("uniqueItems", json!(true))),
+        1 => list.clone().prop_map(|list| ("allOf", list)),
+        1 => list.prop_map(|list| ("anyOf", list)),
+        1 => prop::sample::select(vec!["#", "#/$defs/x"]).prop_map(|to| ("$ref", json!(to))),
+        1 => inner.prop_map(|schema| ("propertyNames", schema)),
+    ]
+    .boxed()
+}
+
+fn schema() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!({})),
+        any::<bool>().prop_map(Value::from),
+        Just(json!({ "type": "string" }))
+    ];
+    let inner = leaf.prop_recursive(3, 16, 4, |inner| {
+        prop::collection::vec(keyword(inner.boxed()), 0..4)
+            .prop_map(|list| list.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    });
+    let inner = inner.boxed();
+    (prop::collection::vec(keyword(inner.clone()), 1..5), inner).prop_map(|(list, x)| {
+        let mut map: serde_json::Map<_, _> =
+            list.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        map.insert("$defs".to_owned(), json!({ "x": x }));
+        Value::Object(map)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn a_quick_yes_is_a_yes_of_the_crate(schema in schema(), values in prop::collection::vec(value(), 1..12)) {
+        // Some of these refer only to themselves, or have a pattern that is none.
+        if let Ok(compiled) = Schema::compile("body", &schema, false) {
+            for value in values {
+                let (quick, crates) = verdicts(&compiled, &value);
+                prop_assert!(quick != Some(true) || crates, "{schema} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_simple_pattern_accepts_what_the_engine_accepts(pattern in pattern(), texts in prop::collection::vec(text(), 1..20)) {
+        if let (Some(simple), Ok(schema)) = (Pattern::read(&pattern), Schema::compile("body", &json!({ "pattern": pattern }), false)) {
+            for text in texts {
+                let (_, engine) = verdicts(&schema, &json!(text));
+                prop_assert!(!simple.accepts(&text) || engine, "{pattern} {text}");
+            }
+        }
+    }
+}
