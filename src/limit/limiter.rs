@@ -232,9 +232,18 @@ impl Limiter {
         Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
     }
 
-    /// A limiter like this one with other policies.
+    /// A limiter like this one with other policies. Requests that wait here are among those that may wait there.
     pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
-        Self::over(policies, Arc::clone(&self.store), self.shared.clone(), &self.scope)
+        let store = Arc::clone(&self.store);
+        let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
+        for policy in &mut limiter.policies {
+            let same = self.policies.iter().find(|known| known.name == policy.name);
+            let known = same.and_then(|known| known.places.as_ref());
+            if let (Some(places), Some(known)) = (&mut policy.places, known) {
+                places.go_on_from(known);
+            }
+        }
+        Ok(limiter)
     }
 
     /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
