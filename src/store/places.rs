@@ -417,7 +417,9 @@ mod tests {
         assert_eq!(asked[0], (Action::Renew, 1), "{asked:?}");
         drop(held);
         let mut later = std::iter::repeat_with(|| hears.recv_timeout(PATIENCE).unwrap());
-        assert!(asked[1] == (Action::Release, 2) || later.any(|asked| asked == (Action::Release, 2)));
+        assert!(
+            asked[1] == (Action::Release, 2) || later.any(|asked| asked == (Action::Release, 2))
+        );
     }
 
     #[test]
