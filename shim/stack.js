@@ -121,7 +121,8 @@ function buildStack(owner, options, only) {
 
   function go(x, answer) {
     if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
-    wait(Number(answer.slice(1)), (fetch) => attempt(x, () => go(x, fetch())))
+    const ticket = Number(answer.slice(1))
+    wait(ticket, () => attempt(x, () => go(x, native.settle(ticket))))
     return false
   }
 
