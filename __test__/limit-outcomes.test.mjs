@@ -159,6 +159,28 @@ for (const [store, option] of Object.entries(STORES)) {
       late.destroy()
     }))
 
+  test(`${store}: a request that has to wait, and whose answer can't be told so, leaves its place to the next one`, async () => {
+    const rateLimit = { name: 'slow', limit: 1, window: '1s', onExceed: 'delay', maxDelay: '60s', maxDelayed: 1 }
+    const guard = createGuard({ ...option(), rateLimit })
+    const [protect] = guard.securityStack()
+    const server = http.createServer((req, res) => {
+      const { setHeader } = res
+      if (req.headers['x-broken'] !== undefined) {
+        res.setHeader = (name, value) => {
+          if (name === 'RateLimit') throw new Error('this response takes no header')
+          return setHeader.call(res, name, value)
+        }
+      }
+      protect(req, res, () => answerWith(req, res))
+    })
+    await serve(null, async (send) => {
+      assert.equal((await send()).status, 200)
+      assert.equal((await send({ headers: { 'x-broken': '1' } })).status, 500)
+      assert.equal((await send()).status, 200)
+    }, server)
+    await guard.close()
+  })
+
   test(`${store}: a limit in shadow refuses nobody, tells no client, and says in the log what it would have done`, async () => {
     const events = []
     const seen = []

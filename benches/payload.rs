@@ -89,7 +89,7 @@ fn main() {
                 .with_document(black_box(bytes), None, |document| {
                     black_box(document.nodes());
                 })
-                .unwrap()
+                .unwrap();
         });
         let check = time(count, || schema.validate(black_box(bytes), &config).unwrap());
         println!(

@@ -67,7 +67,7 @@ function buildStack(owner, options, only) {
       }
       state.guards.push(owner)
     }
-    const x = { req, res, next, state }
+    const x = { req, res, next, state, ticket: null }
     attempt(x, begin)
   }
 
@@ -121,16 +121,18 @@ function buildStack(owner, options, only) {
 
   function go(x, answer) {
     if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
-    wait(Number(answer.slice(1)), (fetch) => attempt(x, () => go(x, fetch())))
+    const ticket = Number(answer.slice(1))
+    wait(ticket, () => attempt(x, () => go(x, native.settle(ticket))))
     return false
   }
 
   function act(x, answer) {
     const { req, res } = x
+    if (answer[TICKET] !== '') x.ticket = Number(answer[TICKET])
     if (answer.length > RECEIPT) keepReceipt(x.state, req, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) {
-      if (answer[TICKET] !== '') native.abandon(Number(answer[TICKET]))
+      abandon(x)
       return false
     }
     if (!res.headersSent) answerHeaders(res, answer)
@@ -144,29 +146,40 @@ function buildStack(owner, options, only) {
       case PASS:
         return pass(x, answer[HAS_BODY], answer[CHECKED])
       case READ_BODY:
-        return takeBody(x, Number(answer[TICKET]), answer[READING])
+        return takeBody(x, answer[READING])
       case REFUSE:
         return refuse(x, Number(answer[STATUS]), answer[CODE], answer[PROBLEM])
       case PREFLIGHT:
         tell(x, 'preflight', Number(answer[STATUS]))
         return end(res, Number(answer[STATUS]), undefined)
       case ASK_KEYS:
-        return go(x, native.resume(Number(answer[TICKET]), JSON.stringify(keysOf(x, Number(answer[TICKET])))))
+        return askForKeys(x)
       case ASK_CERTIFICATE:
-        return go(x, native.certified(Number(answer[TICKET]), fingerprintOf(req, Number(answer[TICKET]))))
+        return showCertificate(x)
       case DELAY:
-        return hold(x, Number(answer[TICKET]), Number(answer[WAIT_MS]))
+        return hold(x, Number(answer[WAIT_MS]))
       default:
         throw new Error('unknown answer of the core')
     }
   }
 
+  // A ticket is good once.
+  function spend(x) {
+    const { ticket } = x
+    x.ticket = null
+    return ticket
+  }
+
+  function abandon(x) {
+    if (x.ticket !== null) native.abandon(spend(x))
+  }
+
   // Its turn comes later; the core has the request's place, and bounds how many there are.
-  function hold(x, ticket, ms) {
+  function hold(x, ms) {
     const { res } = x
     const timer = setTimeout(() => {
       res.off('close', gone)
-      attempt(x, () => go(x, native.wake(ticket)))
+      attempt(x, () => go(x, native.wake(spend(x))))
     }, ms)
     // The connection keeps the process up, as long as there is one.
     timer.unref()
@@ -175,7 +188,7 @@ function buildStack(owner, options, only) {
 
     function gone() {
       clearTimeout(timer)
-      native.abandon(ticket)
+      abandon(x)
     }
   }
 
@@ -189,57 +202,52 @@ function buildStack(owner, options, only) {
     if (answer[RATE_LIMIT] !== '') res.setHeader('RateLimit', answer[RATE_LIMIT])
   }
 
-  function keysOf(x, ticket) {
-    try {
-      return askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(x.req))])
-    } catch (error) {
-      native.abandon(ticket)
-      throw error
-    }
+  function askForKeys(x) {
+    const keys = askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(x.req))])
+    return go(x, native.resume(spend(x), JSON.stringify(keys)))
   }
 
-  function takeBody(x, ticket, reading) {
+  function showCertificate(x) {
+    const fingerprint = fingerprintOf(x.req)
+    return go(x, native.certified(spend(x), fingerprint))
+  }
+
+  function takeBody(x, reading) {
     const { req, state } = x
     // `102400`, or `102400 form`, or `102400 json gzip`
     const [most, format, coding] = reading.split(' ')
     const limit = Number(most)
-    let bytes
-    try {
-      // Bytes that were read before are decompressed already.
-      bytes = state.raw ?? parsedElsewhere(req, format === 'form')
-    } catch (error) {
-      native.abandon(ticket)
-      throw error
-    }
-    if (bytes !== null) return judgeBody(x, ticket, bytes)
+    // Bytes that were read before are decompressed already.
+    const bytes = state.raw ?? parsedElsewhere(req, format === 'form')
+    if (bytes !== null) return judgeBody(x, bytes)
     readBody(
       req,
       limit,
       bodies.timeout,
-      (read) => attempt(x, () => (coding === undefined ? judgeBody(x, ticket, read) : expand(x, ticket, read, coding, limit))),
-      () => native.abandon(ticket),
-      () => attempt(x, () => withoutBody(x, ticket, 'late'))
+      (read) => attempt(x, () => (coding === undefined ? judgeBody(x, read) : expand(x, read, coding, limit))),
+      () => abandon(x),
+      () => attempt(x, () => withoutBody(x, 'late'))
     )
     return false
   }
 
-  function expand(x, ticket, bytes, coding, limit) {
+  function expand(x, bytes, coding, limit) {
     // What is too large as it came is refused as such, and not decompressed.
-    if (bytes.length > limit) return judgeBody(x, ticket, bytes)
+    if (bytes.length > limit) return judgeBody(x, bytes)
     inflate(bytes, coding, bodies.ratio, limit, (expanded, fault) =>
-      attempt(x, () => (fault === null ? judgeBody(x, ticket, expanded) : withoutBody(x, ticket, fault)))
+      attempt(x, () => (fault === null ? judgeBody(x, expanded) : withoutBody(x, fault)))
     )
     return false
   }
 
-  function withoutBody(x, ticket, why) {
-    return act(x, read(native.refuseBody(ticket, why)))
+  function withoutBody(x, why) {
+    return act(x, read(native.refuseBody(spend(x), why)))
   }
 
-  function judgeBody(x, ticket, bytes) {
+  function judgeBody(x, bytes) {
     x.state.raw = bytes
     x.req._body = true // other body parsers leave the request alone
-    const answer = native.decideBody(ticket, bytes)
+    const answer = native.decideBody(spend(x), bytes)
     if (answer !== '') return act(x, read(answer))
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
     return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
@@ -287,6 +295,7 @@ function buildStack(owner, options, only) {
 
   // A fault on our side, or in a function of the application: never a pass.
   function fail(x, error) {
+    abandon(x)
     warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${String(error?.message)}`)
     if (!x.res.writableEnded) refuse(x, 500, 'internal_error', FAULT)
   }
@@ -325,14 +334,7 @@ function buildStack(owner, options, only) {
 
 // The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
 // is resumed, Node says so of clients without a certificate, too.
-function fingerprintOf({ socket }, ticket) {
-  try {
-    return socket.getPeerX509Certificate?.()?.fingerprint256
-  } catch (error) {
-    native.abandon(ticket)
-    throw error
-  }
-}
+const fingerprintOf = ({ socket }) => socket.getPeerX509Certificate?.()?.fingerprint256
 
 function checkedKey(name, option, value) {
   if (option === 'key' && typeof value === 'string' && value !== '') return value

@@ -7,7 +7,18 @@ const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-// By ticket, what goes on when the answer is there. It is given a function that fetches the answer, and may throw.
+/**
+ * Who waits: what goes on when the answer is there. Without the resource, an AsyncLocalStorage of the application (a trace, a
+ * transaction) would be lost behind the guard. It is one object, since there is one for each request.
+ */
+class Waiting extends AsyncResource {
+  constructor(goOn) {
+    super('KEEPSTONE')
+    this.goOn = goOn
+  }
+}
+
+/** By ticket. */
 const waiting = new Map()
 let listening = false
 let flushing = false
@@ -19,11 +30,9 @@ function listen() {
   listening = true
 }
 
-/** Calls `goOn(fetch)` in the context of the caller once the answer for `ticket` is there. */
+/** Calls `goOn` in the context of the caller once the answer for `ticket` is there: it fetches it with `settle`, and may throw. */
 function wait(ticket, goOn) {
-  // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
-  const context = new AsyncResource('KEEPSTONE')
-  waiting.set(ticket, (fetch) => context.runInAsyncScope(goOn, undefined, fetch))
+  waiting.set(ticket, new Waiting(goOn))
   flushSoon()
 }
 
@@ -48,10 +57,10 @@ function onFlush(ask) {
 
 function deliver() {
   for (const ticket of native.arrived()) {
-    const goOn = waiting.get(ticket)
+    const known = waiting.get(ticket)
     waiting.delete(ticket)
     try {
-      goOn?.(() => native.settle(ticket))
+      known?.runInAsyncScope(known.goOn)
     } catch (error) {
       // The application's own, from behind `next()`: it must not keep the others waiting.
       setImmediate(() => {
@@ -79,11 +88,11 @@ function later(answer) {
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
   hold()
   return new Promise((resolve, reject) => {
-    wait(ticket, (fetch) => {
+    wait(ticket, () => {
       letGo()
       try {
         // It may have to wait once more: for an issuer first, then for the store.
-        resolve(later(fetch()))
+        resolve(later(native.settle(ticket)))
       } catch (error) {
         reject(error instanceof GuardError ? error : internal(error))
       }

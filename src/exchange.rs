@@ -138,7 +138,7 @@ impl StoreAnswer {
     }
 }
 
-/// What a request waits for at a shared store.
+/// What a request waits for before its layers go on: a shared store, an issuer, or what its connection says of the client.
 #[derive(Debug)]
 pub enum Awaited {
     /// Layer 4: whether the client has the certificate that the token is bound to.

@@ -10,6 +10,7 @@
 )]
 
 mod support {
+    pub mod ask;
     pub mod dice;
     pub mod model;
     pub mod questions;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepstone::limit::algorithm::{Algorithm, Rule};
@@ -27,6 +28,7 @@ use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, Subjec
 use keepstone::store::memcached::MemcachedConfig;
 use keepstone::store::{SharedStore, StoreError};
 use serde_json::json;
+use support::ask::ask_all;
 use support::dice::Dice;
 use support::model::Model;
 use support::questions::{Shape, World};
@@ -124,12 +126,7 @@ fn open(servers: &[String], process: u32) -> Arc<SharedStore> {
 }
 
 fn ask(store: &SharedStore, question: Question) -> Result<Answer, StoreError> {
-    let (tell, told) = mpsc::channel();
-    let reply = Box::new(move |answer| {
-        let _ = tell.send(answer);
-    });
-    store.submit(vec![store.ask(question, reply)]);
-    told.recv_timeout(Duration::from_secs(10)).expect("every question is answered")
+    ask_all(store, &[question]).remove(0)
 }
 
 fn question(action: Action, subjects: &[SubjectKey], rule: Rule, cost: u32) -> Question {
@@ -151,22 +148,6 @@ fn subject(number: u64) -> SubjectKey {
 
 fn admits(store: &SharedStore, subject: SubjectKey, rule: Rule) -> bool {
     ask(store, question(Action::Consume, &[subject], rule, 1)).unwrap().admitted
-}
-
-/// Asks all of it at once; the answers are in the order of the questions.
-fn ask_all(store: &SharedStore, questions: &[Question]) -> Vec<Answer> {
-    let (tell, told) = mpsc::channel();
-    let asks = questions.iter().enumerate().map(|(i, question)| {
-        let tell = tell.clone();
-        store.ask(question.clone(), Box::new(move |answer| drop(tell.send((i, answer)))))
-    });
-    store.submit(asks.collect());
-    let mut answers: Vec<_> = questions
-        .iter()
-        .map(|_| told.recv_timeout(Duration::from_secs(10)).expect("every question is answered"))
-        .collect();
-    answers.sort_by_key(|(i, _)| *i);
-    answers.into_iter().map(|(_, answer)| answer.unwrap()).collect()
 }
 
 #[test]
@@ -199,6 +180,7 @@ fn it_counts_exactly_as_the_rules_say() {
                     model.forget(subject);
                 }
                 for (question, answer) in questions.iter().zip(ask_all(&store, &questions)) {
+                    let answer = answer.unwrap();
                     let clocks: Vec<u64> =
                         answer.standings.iter().map(|standing| standing.now_us).collect();
                     let wanted = model.answer(question, &clocks);

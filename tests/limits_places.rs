@@ -12,27 +12,25 @@
     reason = "helpers of tests are tests"
 )]
 
-#[path = "support/dice.rs"]
-mod dice;
-#[path = "support/redis.rs"]
-mod redis_server;
+mod support {
+    pub mod ask;
+    pub mod dice;
+    pub mod redis;
+}
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::Duration;
 
-use dice::Dice;
 use keepstone::limit::algorithm::{Algorithm, Rule};
 use keepstone::store::SharedStore;
 use keepstone::store::ask::{
     Action, Answer, Demand, PlaceAsk, PlaceId, Question, SubjectAsk, SubjectKey,
 };
-use keepstone::store::redis::{Connector, RedisConfig};
 use redis::Commands as _;
-use redis_server::Server;
-use serde_json::json;
+use support::ask::ask_all;
+use support::dice::Dice;
+use support::redis::Server;
 
 const OPERATIONS: u64 = 10_000;
 /// Longer than the test, and so short that it ends within it.
@@ -40,24 +38,8 @@ const SPANS_MS: [u32; 2] = [3_600_000, 30];
 const MOST: [u32; 3] = [1, 3, 20];
 const LIMIT: u32 = 40;
 
-fn open(server: &Server) -> Arc<SharedStore> {
-    let options = json!({ "url": server.url(), "prefix": "t:", "timeout": "5s" });
-    let config = RedisConfig::parse("store.redis", &options).unwrap();
-    SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
-}
-
-/// Asks all of it at once; the answers are in the order of the questions.
 fn ask(store: &SharedStore, questions: &[Question]) -> Vec<Answer> {
-    let (replies, answers) = channel();
-    let asks = questions.iter().enumerate().map(|(i, question)| {
-        let replies = replies.clone();
-        store.ask(question.clone(), Box::new(move |answer| replies.send((i, answer)).unwrap()))
-    });
-    store.submit(asks.collect());
-    let answer = |_| answers.recv_timeout(Duration::from_secs(20)).expect("each is answered");
-    let mut answers: Vec<_> = questions.iter().map(answer).collect();
-    answers.sort_by_key(|(i, _)| *i);
-    answers.into_iter().map(|(_, answer)| answer.unwrap()).collect()
+    ask_all(store, questions).into_iter().map(Result::unwrap).collect()
 }
 
 fn key(number: u64) -> SubjectKey {
@@ -161,7 +143,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
     let operations = number("KEEPSTONE_OPERATIONS").unwrap_or(OPERATIONS);
     println!("seed {seed}");
     let server = Server::start();
-    let store = open(&server);
+    let store = server.store("t:", 5_000);
     let mut connection = server.connection();
     let mut run = Run { dice: Dice::new(seed), next: 0, held: Vec::new() };
     let mut model = Model::default();

@@ -14,16 +14,14 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::Duration;
 
 use keepstone::limit::algorithm::{Algorithm, Rule};
-use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
-use keepstone::store::redis::{Connector, RedisConfig};
-use keepstone::store::{SharedStore, StoreError};
+use keepstone::store::SharedStore;
+use keepstone::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
 use redis::{Commands as _, Connection, Value};
-use serde_json::json;
+use support::ask::ask_all;
 use support::dice::Dice;
 use support::model::Model;
 use support::questions::{Shape, World};
@@ -33,28 +31,6 @@ const OPERATIONS: u64 = 50_000;
 /// Operations on one set of limits and subjects.
 const ROUND: u64 = 1_000;
 const PREFIX: &str = "t:";
-
-fn open(server: &Server) -> Arc<SharedStore> {
-    let options = json!({ "url": server.url(), "prefix": PREFIX, "timeout": "5s" });
-    let config = RedisConfig::parse("store.redis", &options).unwrap();
-    SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
-}
-
-/// Asks all of it at once; the answers are in the order of the questions.
-fn ask(store: &SharedStore, questions: &[Question]) -> Vec<Result<Answer, StoreError>> {
-    let (replies, answers) = channel();
-    let asks = questions.iter().enumerate().map(|(i, question)| {
-        let replies = replies.clone();
-        store.ask(question.clone(), Box::new(move |answer| replies.send((i, answer)).unwrap()))
-    });
-    store.submit(asks.collect());
-    let mut answers: Vec<_> = questions
-        .iter()
-        .map(|_| answers.recv_timeout(Duration::from_secs(20)).expect("every question is answered"))
-        .collect();
-    answers.sort_by_key(|(i, _)| *i);
-    answers.into_iter().map(|(_, answer)| answer).collect()
-}
 
 fn key_of(subject: SubjectKey) -> String {
     use base64::Engine as _;
@@ -93,7 +69,7 @@ struct Run<'s> {
 impl Run<'_> {
     /// Asks, and compares every answer with the model's.
     fn compare(&mut self, questions: &[Question]) {
-        for (question, answer) in questions.iter().zip(ask(&self.store, questions)) {
+        for (question, answer) in questions.iter().zip(ask_all(&self.store, questions)) {
             let seed = self.seed;
             let answer =
                 answer.unwrap_or_else(|error| panic!("seed {seed}: {error}: {question:?}"));
@@ -194,7 +170,7 @@ fn every_answer_of_redis_is_what_the_rules_say_to_the_microsecond() {
     let server = Server::start();
     let mut run = Run {
         server: &server,
-        store: open(&server),
+        store: server.store(PREFIX, 5_000),
         connection: server.connection(),
         dice: Dice::new(seed),
         seed,
@@ -237,7 +213,7 @@ fn a_value_that_is_no_record_is_never_a_fault_or_a_key_that_is_stuck() {
     let seed = number("KEEPSTONE_SEED").unwrap_or(1);
     let mut dice = Dice::new(seed);
     let server = Server::start();
-    let (store, mut connection) = (open(&server), server.connection());
+    let (store, mut connection) = (server.store(PREFIX, 5_000), server.connection());
     let rule = |algorithm| Rule::new(algorithm, 5, Duration::from_secs(3600), 5);
     let kinds = [
         vec![rule(Algorithm::Gcra)],
@@ -251,7 +227,7 @@ fn a_value_that_is_no_record_is_never_a_fault_or_a_key_that_is_stuck() {
         let other = SubjectKey(u128::from(i + 1_000_000).to_le_bytes());
         let rules = dice.pick(&kinds);
         let questions = [consume(subject, rules), consume(other, rules)];
-        for answer in ask(&store, &questions) {
+        for answer in ask_all(&store, &questions) {
             let answer = answer.unwrap_or_else(|error| panic!("seed {seed}, value {i}: {error}"));
             assert!(answer.admitted, "seed {seed}, value {i}: nobody has used anything yet");
         }

@@ -13,14 +13,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::limit::{Check, ClientKey, LimitPolicy, Limiter, PolicySet, Subject};
 use keepstone::store::SharedStore;
-use keepstone::store::redis::{Connector, RedisConfig};
 use serde_json::{Value, json};
+use support::ask::ask_all;
 use support::redis::Server;
 
 /// A process of a service, whose wall clock is wrong by `skew_s`.
@@ -34,10 +32,7 @@ impl Process {
     fn start(server: &Server, prefix: &str, policies: &Value, skew_s: i64) -> Self {
         // A timeout of its own, or all would share one store, as threads of one process do.
         let timeout = u64::try_from(4_000 + skew_s).unwrap();
-        let options = json!({ "url": server.url(), "prefix": prefix, "timeout": timeout });
-        let config = RedisConfig::parse("store.redis", &options).unwrap();
-        let store =
-            SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap();
+        let store = server.store(prefix, timeout);
         let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
         let limiter = Limiter::shared(policies, Arc::clone(&store)).unwrap();
         Self { limiter, store, skew_s }
@@ -70,13 +65,7 @@ impl Process {
                     return (outcome.allowed, left);
                 }
                 Check::Ask(pending, question) => {
-                    let (reply, answer) = channel();
-                    let ask = self
-                        .store
-                        .ask(question, Box::new(move |answer| reply.send(answer).unwrap()));
-                    self.store.submit(vec![ask]);
-                    let answer =
-                        answer.recv_timeout(Duration::from_secs(20)).expect("it is answered");
+                    let answer = ask_all(&self.store, &[question]).remove(0);
                     check = self.limiter.finish(pending, answer, self.now()).unwrap();
                 }
             }

@@ -115,6 +115,11 @@ impl Places {
         Self { taken: Arc::default(), most }
     }
 
+    /// Counts with those of a limiter that this one takes the place of: its requests still wait.
+    pub(super) fn go_on_from(&mut self, other: &Self) {
+        self.taken = Arc::clone(&other.taken);
+    }
+
     /// A place for a request that may have to wait; `None` where all are taken.
     pub(super) fn take(&self) -> Option<Place> {
         let place = Place(Arc::clone(&self.taken));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::algorithm::{Algorithm, Rule};
-use super::exceed::{Count, OnExceed, OnStoreFailure, exactness};
+use super::exceed::{Count, OnExceed, OnStoreFailure, conflict, exactness};
 use super::in_flight;
 use crate::config::raw::{Options, describe, is_function, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
@@ -185,12 +185,8 @@ impl LimitPolicy {
         }
         if options.has("timeout") {
             let problem = "is about requests under way, and this policy counts them in time";
-            return Err(ConfigError::new(
-                ConfigCode::ConflictingOptions,
-                options.path_of("timeout"),
-                problem,
-            )
-            .suggest("write `concurrent` rather than `limit` and `window`, or leave it out"));
+            return Err(conflict(options.path_of("timeout"), problem)
+                .suggest("write `concurrent` rather than `limit` and `window`, or leave it out"));
         }
         let algorithm = algorithm(&options)?;
         options.require("limit", "how many requests a window has")?;
@@ -240,12 +236,7 @@ impl LimitPolicy {
         }
         if value.get("concurrent").is_some() {
             let problem = "can't be given to a limit of requests in time";
-            return Err(ConfigError::new(
-                ConfigCode::ConflictingOptions,
-                "policy.concurrent",
-                problem,
-            )
-            .suggest("write `limit`"));
+            return Err(conflict("policy.concurrent", problem).suggest("write `limit`"));
         }
         let options =
             Options::read("policy", value, &["name", "limit", "window", "burst", "tiers"])?;
@@ -353,12 +344,9 @@ fn rule(
         .or_else(|| own.map(|rule| Duration::from_micros(rule.window_us())))
         .unwrap_or(MIN_WINDOW);
     if options.has("burst") && !algorithm.has_burst() {
-        return Err(ConfigError::new(
-            ConfigCode::ConflictingOptions,
-            options.path_of("burst"),
-            "means nothing to an algorithm with windows",
-        )
-        .suggest("leave it out, or use the algorithm 'gcra'"));
+        let problem = "means nothing to an algorithm with windows";
+        return Err(conflict(options.path_of("burst"), problem)
+            .suggest("leave it out, or use the algorithm 'gcra'"));
     }
     let burst = match positive(options, "burst")? {
         Some(burst) => burst,

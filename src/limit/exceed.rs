@@ -90,7 +90,8 @@ impl OnExceed {
         let found = options.one_of("onExceed", &words)?.unwrap_or(OnExceed::Reject);
         let OnExceed::Delay { .. } = found else {
             if let Some(key) = ["maxDelay", "maxDelayed"].into_iter().find(|key| options.has(key)) {
-                let error = conflict(options, key, "is about requests that wait, and none do");
+                let error =
+                    conflict(options.path_of(key), "is about requests that wait, and none do");
                 return Err(error.suggest("add `onExceed: 'delay'`, or leave it out"));
             }
             return Ok(found);
@@ -98,7 +99,7 @@ impl OnExceed {
         if !algorithm.has_burst() {
             let problem =
                 "is 'delay', which needs an algorithm that lets requests through one by one";
-            return Err(conflict(options, "onExceed", problem)
+            return Err(conflict(options.path_of("onExceed"), problem)
                 .suggest("use the algorithm 'gcra', or refuse what exceeds the limit"));
         }
         let longest = options.duration("maxDelay", Duration::from_millis(1)..=MAX_DELAY)?;
@@ -126,7 +127,7 @@ pub(super) fn exactness(
     let shadow = on_exceed == OnExceed::Shadow;
     if shadow && said == Some(OnStoreFailure::Closed) {
         let problem = "is 'closed', but a limit with `onExceed: 'shadow'` refuses nothing";
-        return Err(conflict(options, "onStoreFailure", problem).suggest("leave it out"));
+        return Err(conflict(options.path_of("onStoreFailure"), problem).suggest("leave it out"));
     }
     // Who asks for exactness, or counts what fails, guards something that must not be guessed: a guess is no answer there.
     let guards = (exact || count == Count::Failed) && !shadow;
@@ -136,6 +137,7 @@ pub(super) fn exactness(
     Ok((exact || asks, said.unwrap_or(otherwise)))
 }
 
-fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
-    ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
+/// The option at `path` can't stand beside another one.
+pub(super) fn conflict(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
 }

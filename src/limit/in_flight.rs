@@ -21,9 +21,9 @@ use serde_json::Value;
 
 use super::algorithm::{Algorithm, Rule};
 use super::config::{Cost, LimitPolicy, Tier, key, name, scope, tiers_with};
-use super::exceed::{Count, OnExceed, exactness};
+use super::exceed::{Count, OnExceed, conflict, exactness};
 use crate::config::raw::{Options, describe};
-use crate::error::{ConfigCode, ConfigError};
+use crate::error::ConfigError;
 use crate::store::ask::Question;
 use crate::store::{Key, Locked, MemoryStore, SharedPlace, SharedStore};
 
@@ -50,12 +50,14 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
     for (option, why) in IN_TIME {
         if options.has(option) {
             let fix = "leave it out, or write a limit of its own: a list may have both";
-            return Err(conflict(options, option, why).suggest(fix));
+            return Err(conflict(options.path_of(option), *why).suggest(fix));
         }
     }
     if options.get("onExceed").and_then(Value::as_str) == Some("delay") {
         let why = "is 'delay', but nobody knows when a place comes free";
-        return Err(conflict(options, "onExceed", why).suggest("write 'reject' or 'shadow'"));
+        return Err(
+            conflict(options.path_of("onExceed"), why).suggest("write 'reject' or 'shadow'")
+        );
     }
     let on_exceed = OnExceed::parse(options, Algorithm::InFlight)?;
     let (_, on_failure) = exactness(options, Count::All, on_exceed)?;
@@ -80,8 +82,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
 pub(super) fn changed(policy: &LimitPolicy, value: &Value) -> Result<LimitPolicy, ConfigError> {
     if value.get("limit").is_some() {
         let why = "can't be given to a limit of requests under way";
-        return Err(ConfigError::new(ConfigCode::ConflictingOptions, "policy.limit", why)
-            .suggest("write `concurrent`"));
+        return Err(conflict("policy.limit", why).suggest("write `concurrent`"));
     }
     let options = Options::read("policy", value, &["name", "concurrent", "tiers"])?;
     let span = Duration::from_micros(policy.rule.window_us());
@@ -115,10 +116,6 @@ fn rule(options: &Options<'_>, span: Duration) -> Result<Rule, ConfigError> {
     Ok(Rule::new(Algorithm::InFlight, most, span, most))
 }
 
-fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
-    ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
-}
-
 impl LimitPolicy {
     /// Whether it counts requests that are under way.
     #[must_use]
@@ -132,6 +129,12 @@ impl Rule {
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.algorithm() == Algorithm::InFlight
+    }
+
+    /// How many places there are, and for how many milliseconds one is held that nobody renews.
+    pub(super) fn places(&self) -> (u32, u32) {
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        (narrow(self.limit()), narrow(self.window_us() / 1000))
     }
 }
 

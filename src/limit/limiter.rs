@@ -7,13 +7,13 @@ use super::algorithm::{Rule, State, View};
 use super::charge::{Charge, Place, Places};
 use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
-use super::exceed::{Count, OnExceed, OnStoreFailure};
+use super::exceed::{Count, OnExceed, OnStoreFailure, conflict};
 use super::headers::{policy_item, push_item, push_limit, seconds};
 use super::in_flight::{Held, LocalPlace};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
-use crate::error::{ConfigCode, ConfigError};
+use crate::error::ConfigError;
 use crate::store::ask::SubjectKey;
 use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT, SharedPlace, SharedStore};
 
@@ -209,19 +209,16 @@ impl Limiter {
         let mut prepared: Vec<Prepared> = Vec::with_capacity(policies.len());
         for policy in policies {
             if prepared.iter().any(|other| other.name == policy.name) {
-                return Err(ConfigError::new(
-                    ConfigCode::ConflictingOptions,
-                    "rateLimit",
-                    format!("has two policies with the name `{}`", policy.name),
-                )
-                .suggest("give each policy of a guard a name of its own"));
+                let problem = format!("has two policies with the name `{}`", policy.name);
+                return Err(conflict("rateLimit", problem)
+                    .suggest("give each policy of a guard a name of its own"));
             }
             prepared.push(Prepared::new(policy, &store, scope));
         }
         if let Some(shared) = &shared {
             let rules = prepared.iter().map(|policy| &policy.own.rule);
             for rule in rules.filter(|rule| rule.is_in_flight()) {
-                shared.renew_places(span_ms(rule));
+                shared.renew_places(rule.places().1);
             }
         }
         let simple = |policy: &Prepared| policy.tiers.is_empty() && !policy.own.rule.is_watching();
@@ -232,9 +229,18 @@ impl Limiter {
         Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
     }
 
-    /// A limiter like this one with other policies.
+    /// A limiter like this one with other policies. Requests that wait here are among those that may wait there.
     pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
-        Self::over(policies, Arc::clone(&self.store), self.shared.clone(), &self.scope)
+        let store = Arc::clone(&self.store);
+        let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
+        for policy in &mut limiter.policies {
+            let same = self.policies.iter().find(|known| known.name == policy.name);
+            let known = same.and_then(|known| known.places.as_ref());
+            if let (Some(places), Some(known)) = (&mut policy.places, known) {
+                places.go_on_from(known);
+            }
+        }
+        Ok(limiter)
     }
 
     /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
@@ -514,11 +520,6 @@ impl Counter {
         let prefix = store.prefix(&parts);
         Self { rule, prefix, tag: shared_tag(&parts), header: policy_item(name, &rule) }
     }
-}
-
-/// For how long a place is held that nobody renews.
-pub(super) fn span_ms(rule: &Rule) -> u32 {
-    u32::try_from(rule.window_us() / 1000).unwrap_or(u32::MAX)
 }
 
 /// The record to keep for a state, which becomes spent where less than `price` is left. A refusal alone does not make it

@@ -16,13 +16,20 @@ use super::subject::shared_tag;
 use crate::error::ConfigError;
 use crate::store::Notice;
 
+/// What holds at the moment.
+#[derive(Debug)]
+struct Current {
+    policies: Vec<LimitPolicy>,
+    limiter: Arc<Limiter>,
+}
+
 /// The limiter of a stack, as it is at the moment.
 #[derive(Debug)]
 pub struct LiveLimiter {
     /// As they were configured, and the limiter that was built of them.
     policies: Vec<LimitPolicy>,
     first: Arc<Limiter>,
-    current: RwLock<Arc<Limiter>>,
+    current: RwLock<Current>,
     /// How many changes it knows of.
     seen: AtomicU64,
 }
@@ -32,8 +39,8 @@ impl LiveLimiter {
     #[must_use]
     pub fn new(policies: Vec<LimitPolicy>, limiter: Limiter) -> Self {
         let first = Arc::new(limiter);
-        let current = RwLock::new(Arc::clone(&first));
-        Self { policies, first, current, seen: AtomicU64::new(0) }
+        let current = Current { policies: policies.clone(), limiter: Arc::clone(&first) };
+        Self { policies, first, current: RwLock::new(current), seen: AtomicU64::new(0) }
     }
 
     /// The limiter with what was changed up to now.
@@ -45,10 +52,10 @@ impl LiveLimiter {
             return Arc::clone(&self.first);
         }
         if self.seen.load(Ordering::Acquire) == changes {
-            return Arc::clone(&self.current.read());
+            return Arc::clone(&self.current.read().limiter);
         }
-        let mut place = self.current.write();
-        let notices = place.store().notices();
+        let mut current = self.current.write();
+        let notices = self.first.store().notices();
         // Read first: a change that comes now is seen the next time.
         let changes = notices.changes();
         let as_said = |policy: &LimitPolicy| {
@@ -56,11 +63,15 @@ impl LiveLimiter {
             // What this version does not take was checked by another one.
             said.and_then(|value| policy.changed(&value).ok()).unwrap_or_else(|| policy.clone())
         };
-        if let Ok(limiter) = place.with_policies(self.policies.iter().map(as_said).collect()) {
-            *place = Arc::new(limiter);
+        let policies: Vec<LimitPolicy> = self.policies.iter().map(as_said).collect();
+        // The change may be about a limit of another stack.
+        if policies != current.policies
+            && let Ok(limiter) = current.limiter.with_policies(policies.clone())
+        {
+            *current = Current { policies, limiter: Arc::new(limiter) };
         }
         self.seen.store(changes, Ordering::Release);
-        Arc::clone(&place)
+        Arc::clone(&current.limiter)
     }
 
     /// The notice that changes the limit which `value` names, or `None` where there is none of this name.

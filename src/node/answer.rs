@@ -21,7 +21,7 @@
 //! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof |
 //! | 11 | client address |
 //! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
-//! | 14 | the `body` that a form stands for or that a sanitizer has changed, checked `query`, `params` and `headers`, an object |
+//! | 14 | the `body` that a form stands for or that a sanitizer has changed, checked `query`, `params`, `headers` and `cookies`, an object |
 //! | 15 | ticket of the waiting request |
 //! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
 

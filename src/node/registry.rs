@@ -73,7 +73,8 @@ static STACKS: RwLock<Slots<Arc<Stack>>> = RwLock::new(Slots::new());
 
 /// What waits under a ticket.
 pub(crate) enum Ticketed {
-    /// A request that waits for its body, for the application's functions or for a shared store.
+    /// A request that waits for its body, its turn, the application's functions, its connection's certificate, an issuer or
+    /// a shared store.
     Request(Box<Waiting>),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),

@@ -142,10 +142,12 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
     }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
-    match registry::wait(Ticketed::Request(waiting)) {
-        Some(ticket) => answer::close(opened, Some(ticket), receipt),
-        None => refused(overloaded()),
-    }
+    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
+        // This answer tells of no receipt, so nobody would hand it in: its places would stay taken for ever.
+        drop(receipt.and_then(registry::take));
+        return refused(overloaded());
+    };
+    answer::close(opened, Some(ticket), receipt)
 }
 
 /// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
@@ -236,4 +238,47 @@ fn read_keys(json: &str) -> Option<Vec<Keys>> {
             Some(keys)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::{Engine, Layers};
+    use crate::stack::Stack;
+
+    fn fill() -> u32 {
+        let mut last = 0;
+        while let Some(ticket) = registry::wait(Ticketed::Call(Box::new(|_| String::new()))) {
+            last = ticket;
+        }
+        last
+    }
+
+    fn post(stack: &Arc<Stack>) -> String {
+        let head = ["11", "POST", "/", "192.0.2.1", "", "0", ""].into_iter();
+        let headers = ["Content-Type", "application/json", "Content-Length", "2"];
+        let head = head.chain(headers).collect::<Vec<_>>().join("\n");
+        let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());
+        answer_for(Box::new(Waiting { stack: Arc::clone(stack), exchange }), verdict)
+    }
+
+    #[test]
+    fn a_request_that_finds_no_ticket_to_wait_for_its_body_leaves_its_place_to_the_next_one() {
+        let options = json!({ "rateLimit": { "name": "uploads", "concurrent": 1 } });
+        let engine = Arc::new(Engine::new(&options).unwrap());
+        let stack = Arc::new(engine.stack(&json!({}), Layers::All).unwrap());
+        // One is left, for the receipt of what it was charged.
+        let one = fill();
+        drop(registry::take(one));
+        assert!(post(&stack).contains("overloaded"));
+        let freed = fill();
+        assert_eq!(freed & 0xF_FFFF, one & 0xF_FFFF, "the receipt has left its slot");
+        drop((registry::take(freed), registry::take(0)));
+        let answer = post(&stack);
+        assert!(answer.starts_with("1\n"), "{answer}");
+    }
 }

@@ -41,8 +41,8 @@ impl MemoryConfig {
     /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it, since the store grows as
     /// it fills.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
-    pub(crate) const MIN_BYTES: u64 = 1 << 20;
-    pub(crate) const MAX_BYTES: u64 = 16 << 30;
+    const MIN_BYTES: u64 = 1 << 20;
+    const MAX_BYTES: u64 = 16 << 30;
 
     /// A store of its own with the default size.
     #[must_use]
@@ -84,8 +84,7 @@ impl StoreConfig {
             return Err(options.invalid("shared", "must be a name of 1 to 128 bytes"));
         }
         Ok(Self::Memory(MemoryConfig {
-            max_bytes: options
-                .size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)?,
+            max_bytes: max_bytes(&options)?,
             shared: shared.map(str::to_owned),
             path: memory_path,
         }))
@@ -115,6 +114,21 @@ pub(super) fn prefix(options: &Options<'_>) -> Result<String, ConfigError> {
     Err(options
         .invalid("prefix", "must be 1 to 64 visible ASCII characters without { } * ?")
         .suggest("write a name and a colon such as 'shop:'"))
+}
+
+/// `timeout` of a shared store: the longest that a request waits for an answer.
+pub(super) fn timeout(options: &Options<'_>) -> Result<Duration, ConfigError> {
+    let timeout = options.duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?;
+    Ok(timeout.unwrap_or(DEFAULT_TIMEOUT))
+}
+
+/// `maxBytes` of a shared store, which stands at `path`: what is kept in this process.
+pub(super) fn local(path: &str, options: &Options<'_>) -> Result<MemoryConfig, ConfigError> {
+    Ok(MemoryConfig { max_bytes: max_bytes(options)?, ..MemoryConfig::new(path) })
+}
+
+fn max_bytes(options: &Options<'_>) -> Result<Option<u64>, ConfigError> {
+    options.size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)
 }
 
 #[cfg(test)]

@@ -193,7 +193,8 @@ impl MemoryStore {
         }
     }
 
-    /// How many keys have requests under way. It looks at every shard, so it is for tests and metrics.
+    /// How many keys have requests under way.
+    #[cfg(test)]
     #[must_use]
     pub fn keys_under_way(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().under_way.len()).sum()

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::ask::{Action, Ask, PlaceAsk, PlaceId, Question, SubjectKey, Waiter};
 use super::runtime;
@@ -54,7 +54,7 @@ pub(super) struct Places {
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     ask: PlaceAsk,
-    /// When the store was last asked to hold it.
+    /// When the store was last asked and did hear it; at first, when the place was made.
     asked_us: u64,
     /// Whether the store may have it.
     sent: bool,
@@ -84,15 +84,24 @@ impl Places {
     /// What was given back, and the store has not heard of.
     pub(super) fn not_heard(&self, places: &[PlaceAsk]) {
         let now_us = Now::read().mono_us;
-        let mut unheard = self.unheard.lock();
-        let room = MOST_UNHEARD.saturating_sub(unheard.len());
-        let until = |place: &PlaceAsk| (*place, now_us + span_us(place));
-        unheard.extend(places.iter().take(room).map(until));
-        drop(unheard);
+        self.keep_unheard(places.iter().map(|place| (*place, now_us + span_us(place))));
         self.changed.notify_one();
     }
 
-    /// The places whose time is a third over, by key. They count as asked for from now on.
+    fn keep_unheard(&self, places: impl Iterator<Item = (PlaceAsk, u64)>) {
+        let mut unheard = self.unheard.lock();
+        let room = MOST_UNHEARD.saturating_sub(unheard.len());
+        unheard.extend(places.take(room));
+    }
+
+    /// What is to be told again, as of `now_us`, and until when; what has come free by itself is not.
+    fn take_unheard(&self, now_us: u64) -> Vec<(PlaceAsk, u64)> {
+        let mut unheard = std::mem::take(&mut *self.unheard.lock());
+        unheard.retain(|(_, until)| *until > now_us);
+        unheard
+    }
+
+    /// The places whose time is a third over, by key; they stay due until the store has heard of them.
     fn due(&self, now_us: u64) -> Vec<Vec<PlaceAsk>> {
         let mut by_key: HashMap<SubjectKey, Vec<PlaceAsk>> = HashMap::new();
         for kept in self.held.lock().values() {
@@ -208,14 +217,16 @@ impl SharedStore {
     }
 
     async fn tell_again(&self) {
-        let now_us = Now::read().mono_us;
-        let unheard = std::mem::take(&mut *self.places().unheard.lock());
-        let unheard: Vec<_> = unheard.into_iter().filter(|(_, until)| *until > now_us).collect();
-        for some in unheard.chunks(MOST_PLACES) {
-            let places = some.iter().map(|(place, _)| *place).collect();
-            let heard = self.heard(vec![Question::of_places(Action::Release, places)]).await;
-            if heard != [true] {
-                self.places().unheard.lock().extend(some);
+        let unheard = self.places().take_unheard(Now::read().mono_us);
+        let chunks: Vec<_> = unheard.chunks(MOST_PLACES).collect();
+        for some in chunks.chunks(MOST_QUESTIONS) {
+            let question = |chunk: &&[(PlaceAsk, u64)]| {
+                let places = chunk.iter().map(|(place, _)| *place).collect();
+                Question::of_places(Action::Release, places)
+            };
+            let heard = self.heard(some.iter().map(question).collect()).await;
+            for (chunk, _) in some.iter().zip(heard).filter(|(_, heard)| !heard) {
+                self.places().keep_unheard(chunk.iter().copied());
             }
         }
     }
@@ -237,16 +248,22 @@ impl SharedStore {
 
 /// Renews for as long as somebody uses the store.
 async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
+    let mut next_telling = Instant::now();
     loop {
         // Whoever changes something does not want to wait for a pause that was too long.
         let _ = timeout(places.pause(), places.changed.notified()).await;
         let Some(store) = store.upgrade() else { return };
-        if store.status().is_available() {
-            store.tell_again().await;
-            store.renew_due().await;
-        } else {
+        if !store.status().is_available() {
             drop(store);
             tokio::time::sleep(AGAIN).await;
+            continue;
+        }
+        // Who holds a place loses it where this is late; what was given back comes free in any case.
+        store.renew_due().await;
+        // A store that misses many of them would otherwise be told all of them for each one more.
+        if Instant::now() >= next_telling {
+            store.tell_again().await;
+            next_telling = Instant::now() + AGAIN;
         }
     }
 }
@@ -303,5 +320,124 @@ impl Drop for SharedPlace {
             let question = Question::of_places(Action::Release, vec![self.ask]);
             self.store.submit(vec![self.store.tell(question)]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::store::ask::Answer;
+    use crate::store::config::MemoryConfig;
+    use crate::store::error::StoreError;
+    use crate::store::shared::Backend;
+    use crate::store::status::Status;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A store that says what it is asked and hears of no place that is given back.
+    struct Deaf {
+        name: u8,
+        local: MemoryConfig,
+        said: Sender<(Action, usize)>,
+    }
+
+    impl Backend for Deaf {
+        const KIND: &'static str = "deaf";
+
+        fn digest(&self) -> [u8; 32] {
+            [self.name; 32]
+        }
+
+        fn local(&self) -> &MemoryConfig {
+            &self.local
+        }
+
+        async fn run(self, _: Arc<Status>, mut asks: UnboundedReceiver<Vec<Ask>>) {
+            while let Some(batch) = asks.recv().await {
+                for Ask { question, waiter } in batch {
+                    let heard = question.action != Action::Release;
+                    let answer = Answer { admitted: true, standings: Vec::new() };
+                    waiter.tell(if heard { Ok(answer) } else { Err(StoreError::Timeout) });
+                    // The test may be over.
+                    let _ = self.said.send((question.action, question.places.len()));
+                }
+            }
+        }
+    }
+
+    fn open(name: u8) -> (Arc<SharedStore>, Receiver<(Action, usize)>) {
+        let (said, hears) = channel();
+        let local = MemoryConfig::new("store.deaf");
+        (SharedStore::open(Deaf { name, local, said }).unwrap(), hears)
+    }
+
+    fn place(number: u32) -> PlaceAsk {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let key = SubjectKey([1; 16]);
+        PlaceAsk { key, id: PlaceId(id), most: 1, span_ms: 60_000, watching: false }
+    }
+
+    #[test]
+    fn what_a_store_has_not_heard_is_told_again_once_in_a_while_however_much_it_misses() {
+        let (store, hears) = open(1);
+        store.renew_places(60_000);
+        let begun = Instant::now();
+        let mut told = 0;
+        for number in 0..200 {
+            let question = Question::of_places(Action::Release, vec![place(number)]);
+            store.submit(vec![store.tell(question)]);
+            // It, and what may have been told again with it.
+            for _ in 0..2 {
+                told += usize::from(hears.recv_timeout(Duration::from_millis(2)).is_ok());
+            }
+        }
+        while told < 200 || !store.places().unheard.lock().is_empty() && told < 202 {
+            hears.recv_timeout(PATIENCE).unwrap();
+            told += 1;
+        }
+        let rounds = begun.elapsed().as_millis() / AGAIN.as_millis();
+        assert!((told - 200) as u128 <= rounds + 1, "{told} in {rounds} rounds");
+    }
+
+    #[test]
+    fn places_that_are_held_are_renewed_before_those_given_back_are_told_again() {
+        let (store, hears) = open(2);
+        store.status().lost();
+        let held = store.place(SubjectKey([1; 16]), 1, 1, false).unwrap();
+        store.places().not_heard(&[place(1), place(2)]);
+        store.renew_places(1);
+        std::thread::sleep(Duration::from_millis(1));
+        store.status().recovered();
+        let asked: Vec<_> = (0..2).map(|_| hears.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_eq!(asked[0], (Action::Renew, 1), "{asked:?}");
+        drop(held);
+        let mut later = std::iter::repeat_with(|| hears.recv_timeout(PATIENCE).unwrap());
+        assert!(
+            asked[1] == (Action::Release, 2) || later.any(|asked| asked == (Action::Release, 2))
+        );
+    }
+
+    #[test]
+    fn what_is_told_again_keeps_its_end_and_never_grows_beyond_its_bound() {
+        let places = Places::default();
+        let first: Vec<_> = (0..10).map(place).collect();
+        places.not_heard(&first);
+        let now_us = Now::read().mono_us;
+        let taken = places.take_unheard(now_us);
+        assert_eq!(taken.len(), 10);
+        places.keep_unheard(taken.iter().copied());
+        assert_eq!(places.take_unheard(now_us), taken);
+        assert_eq!(places.take_unheard(now_us), []);
+        places.keep_unheard(taken.iter().copied());
+        assert_eq!(places.take_unheard(now_us + 60_000_000), [], "it has come free by itself");
+        let many: Vec<_> = (0..u32::try_from(MOST_UNHEARD).unwrap()).map(place).collect();
+        places.not_heard(&many);
+        places.keep_unheard(taken.iter().copied());
+        assert_eq!(places.unheard.lock().len(), MOST_UNHEARD);
     }
 }

@@ -3,13 +3,22 @@
 //! little endian; numbers above 32 bits are doubles, for the scripts of Redis. Behind the tag of a limit, which is a
 //! multiple of four, are that of its block and that of its signal; they last as long as their entries.
 
+use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+
+use super::ask::SubjectKey;
 use crate::limit::WireState;
+use crate::limit::algorithm::WHOLE;
 
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
 /// Entries that end later than in so many microseconds are none of ours.
 const LATEST_US: u64 = 1 << 50;
+
+/// What a signal may leave of a limit, in thousandths.
+const FACTORS: RangeInclusive<u16> = 1..=10_000;
 
 /// One limit's part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +48,20 @@ impl Entry {
         record.extend_from_slice(&self.state.c.to_le_bytes());
         record.extend_from_slice(&double(self.till_us).to_le_bytes());
     }
+
+    /// What the signal that this is the entry of leaves of a limit, in thousandths. What none can have is none.
+    pub(super) fn factor(&self) -> u16 {
+        let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
+        factor.unwrap_or(WHOLE)
+    }
+}
+
+/// The name of a subject's record, or of its places, behind what names of that kind begin with.
+pub(super) fn key(prefix: &str, subject: &SubjectKey) -> String {
+    let mut key = String::with_capacity(prefix.len() + 22);
+    key.push_str(prefix);
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
+    key
 }
 
 /// The entries of a record that are not over. What something else has put in its place, and what no process of ours has
@@ -85,6 +108,19 @@ fn whole(bytes: [u8; 8]) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_signal_that_none_can_have_sent_leaves_a_limit_as_it_is() {
+        let factor = |a| Entry { state: WireState { a, b: 0, c: 0 }, ..Entry::default() }.factor();
+        assert_eq!([1, 100, 10_000].map(factor), [1, 100, 10_000]);
+        assert_eq!([0, 10_001, 1 << 16, (1 << 53) - 1].map(factor), [WHOLE; 4]);
+    }
+
+    #[test]
+    fn a_subject_has_the_same_name_in_every_store() {
+        let subject = SubjectKey([0xff; 16]);
+        assert_eq!(key("shop:l:", &subject), "shop:l:_____________________w");
+    }
 
     proptest! {
         #[test]

@@ -7,6 +7,18 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 
+/// How often a process says that it is alive.
+pub(super) const BEAT: Duration = Duration::from_secs(2);
+/// After how much silence, in milliseconds, it is not counted any more.
+pub(super) const SILENCE_MS: u64 = 7_000;
+/// The longest that a probe may take: it may be slower than a request would wait for.
+pub(super) const PROBE: Duration = Duration::from_millis(500);
+/// How long making a connection may take. No request waits for it.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between attempts to connect: at first, and at most.
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
+
 /// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();

@@ -57,6 +57,7 @@ impl UnderWay {
     }
 
     /// How many keys there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

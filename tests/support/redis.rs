@@ -3,9 +3,13 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
+use keepstone::store::SharedStore;
+use keepstone::store::redis::{Connector, RedisConfig};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// A server that keeps nothing.
@@ -46,6 +50,13 @@ impl Server {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A store over it, as a process has it that waits for so many milliseconds.
+    pub fn store(&self, prefix: &str, timeout_ms: u64) -> Arc<SharedStore> {
+        let options = json!({ "url": self.url(), "prefix": prefix, "timeout": timeout_ms });
+        let config = RedisConfig::parse("store.redis", &options).unwrap();
+        SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
     }
 
     /// A connection to look into it with.

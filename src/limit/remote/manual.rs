@@ -6,7 +6,7 @@ use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
 use crate::limit::algorithm::{State, WHOLE};
 use crate::limit::error::LimitError;
-use crate::limit::limiter::{Counter, Limiter, record, span_ms};
+use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::manual::{KeyState, key_state};
 use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
 use crate::store::ask::{
@@ -93,11 +93,12 @@ impl Limiter {
             PendingManual { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
         if policy.own.rule.is_in_flight() {
             let place = |counter: &&Counter| {
+                let (most, span_ms) = counter.rule.places();
                 Ok(PlaceAsk {
                     key: place_key_of_parts(&policy.key, counter, key)?,
                     id: PlaceId([0; 16]),
-                    most: u32::try_from(counter.rule.limit()).unwrap_or(u32::MAX),
-                    span_ms: span_ms(&counter.rule),
+                    most,
+                    span_ms,
                     watching: false,
                 })
             };

@@ -16,7 +16,7 @@ use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
-use super::limiter::{Limiter, Part, PolicySet, record, span_ms};
+use super::limiter::{Limiter, Part, PolicySet, record};
 use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
@@ -338,8 +338,8 @@ fn ask<'l>(mut parts: Vec<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<
 /// A place that is not asked for yet.
 fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPlace>> {
     let rule = &part.counter.rule;
-    let most = u32::try_from(rule.limit()).unwrap_or(u32::MAX);
-    shared.place(part.subject?, most, span_ms(rule), rule.is_watching()).map(Box::new)
+    let (most, span_ms) = rule.places();
+    shared.place(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
 }
 
 /// The subjects of a request, each once, with what counts it in time. The order is that of [`in_asked_order`].

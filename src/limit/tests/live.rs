@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{admitted, at, request};
+use super::{SECOND, admitted, at, check, request};
 use crate::error::ConfigCode;
 use crate::limit::{ClientKey, LimitPolicy, Limiter, LiveLimiter};
 use crate::store::MemoryStore;
@@ -95,4 +95,40 @@ fn what_cannot_be_changed_or_meant_is_refused_by_its_path() {
         assert_eq!((error.path(), error.code()), (path, code), "{value}");
     }
     assert_eq!(live.change("nope", &json!({ "name": "nope", "limit": 1 })), Ok(None));
+}
+
+#[test]
+fn requests_that_wait_for_their_turn_still_count_when_a_limit_is_changed() {
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let live = live(
+        &store,
+        &json!([
+            { "name": "slow", "limit": 1, "window": "1s", "onExceed": "delay", "maxDelay": "60s", "maxDelayed": 1 },
+            { "name": "api", "limit": 50, "window": "1h" },
+        ]),
+    );
+    let client = ClientKey::parse("203.0.113.7");
+    let before = live.now();
+    assert_eq!(check(&before, &request(&client), at(0)).delay_us, 0);
+    let waits = check(&before, &request(&client), at(0));
+    assert_eq!(waits.delay_us, SECOND);
+    set(&store, &live, &json!({ "name": "api", "limit": 60 }));
+    assert!(!check(&live.now(), &request(&client), at(0)).allowed, "another limit was changed");
+    let changed = live.change("slow", &json!({ "name": "slow", "limit": 2 })).unwrap().unwrap();
+    store.notices().hear(&changed, 2).unwrap();
+    let after = live.now();
+    assert_eq!(admitted(&after, &request(&client), 10, at(0)), 2, "its own figures were changed");
+    drop(waits);
+    assert_eq!(check(&after, &request(&client), at(0)).delay_us, SECOND / 2);
+}
+
+#[test]
+fn a_change_of_a_limit_that_a_stack_does_not_have_leaves_its_limits_as_they_are() {
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let one = live(&store, &json!({ "name": "api", "limit": 10, "window": "1h" }));
+    let other = live(&store, &json!({ "name": "other", "limit": 10, "window": "1h" }));
+    let before = other.now();
+    set(&store, &one, &json!({ "name": "api", "limit": 3 }));
+    assert!(Arc::ptr_eq(&before, &other.now()));
+    assert_eq!(passes(&one), 3);
 }

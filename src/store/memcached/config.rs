@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, describe, string_at};
 use crate::error::ConfigError;
-use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, prefix};
+use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
 
 const OPTIONS: &[&str] = &["servers", "prefix", "timeout", "maxBytes"];
 const SCHEME: &str = "memcached://";
@@ -62,16 +62,11 @@ impl MemcachedConfig {
         let options = Options::read(path, value, OPTIONS)?;
         options.require("servers", "they are where the counts are kept")?;
         let list = options.list("servers")?.unwrap_or_default();
-        let mut local = MemoryConfig::new(path);
-        local.max_bytes =
-            options.size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)?;
         Ok(Self {
             servers: servers(&options.path_of("servers"), list)?,
             prefix: prefix(&options)?,
-            timeout: options
-                .duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?
-                .unwrap_or(DEFAULT_TIMEOUT),
-            local,
+            timeout: timeout(&options)?,
+            local: local(path, &options)?,
         })
     }
 }

@@ -25,6 +25,7 @@ use crate::clock::{Now, micros};
 use crate::store::ask::{Answer, Ask, Question, SubjectKey, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
+use crate::store::record::key;
 use crate::store::shared::Backend;
 use crate::store::status::Status;
 
@@ -34,6 +35,7 @@ const RETRIES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Driver {
     servers: Vec<Server>,
+    /// What the keys of subjects begin with.
     prefix: String,
     timeout: Duration,
     status: Arc<Status>,
@@ -66,7 +68,7 @@ impl Backend for MemcachedConfig {
 async fn run(config: MemcachedConfig, status: Arc<Status>, mut asks: UnboundedReceiver<Vec<Ask>>) {
     let MemcachedConfig { servers, prefix, timeout, .. } = config;
     let servers = servers.into_iter().map(|address| Server::new(address, &prefix)).collect();
-    let lanes = Mutex::default();
+    let (prefix, lanes) = (format!("{prefix}l:"), Mutex::default());
     let driver = Arc::new(Driver { servers, prefix, timeout, status, lanes });
     let mut keepers = JoinSet::new();
     for place in 0..driver.servers.len() {
@@ -224,7 +226,7 @@ async fn read(driver: &Arc<Driver>, subjects: HashSet<SubjectKey>) -> Books {
     for (place, subjects) in by_server {
         let driver = Arc::clone(driver);
         reading.spawn(async move {
-            let commands = subjects.iter().map(|subject| Command::gets(&driver.key(*subject)));
+            let commands = subjects.iter().map(|subject| Command::gets(&driver.key(subject)));
             let commands = commands.collect();
             let Some(server) = driver.servers.get(place) else { return Vec::new() };
             let replies = server.exchange(commands).await;
@@ -261,7 +263,7 @@ async fn write(driver: &Arc<Driver>, books: &Books) -> Written {
         let place = driver.place_of(*subject);
         let server_s = driver.servers.get(place).map_or(0, Server::now_us) / 1_000_000;
         let expiry = expiry(span_us, server_s);
-        let command = Command::store(&driver.key(*subject), &record, expiry, version);
+        let command = Command::store(&driver.key(subject), &record, expiry, version);
         by_server.entry(place).or_default().push((*subject, command));
     }
     let mut writing = JoinSet::new();
@@ -300,11 +302,8 @@ impl Driver {
         weights.enumerate().max_by_key(|(_, weight)| *weight).map_or(0, |(place, _)| place)
     }
 
-    fn key(&self, subject: SubjectKey) -> Vec<u8> {
-        use base64::Engine as _;
-        let mut key = format!("{}l:", self.prefix);
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
-        key.into_bytes()
+    fn key(&self, subject: &SubjectKey) -> Vec<u8> {
+        key(&self.prefix, subject).into_bytes()
     }
 
     /// What the servers are like, all together, for those who ask from other threads.

@@ -65,8 +65,7 @@ impl Book {
 
     /// What a signal leaves of the limits, in thousandths.
     fn factor(&self, demand: &Demand) -> u16 {
-        let signal = self.entry(demand.tag + 2).and_then(|entry| u16::try_from(entry.state.a).ok());
-        signal.filter(|factor| (1..=10_000).contains(factor)).unwrap_or(WHOLE)
+        self.entry(demand.tag + 2).map_or(WHOLE, Entry::factor)
     }
 
     fn rule(&self, demand: &Demand) -> Rule {

@@ -12,19 +12,11 @@ use super::connection::{Connection, first_of};
 use super::wire::{Command, Reply, Versioned, expiry};
 use crate::clock::Now;
 use crate::store::error::StoreError;
-use crate::store::runtime::jittered;
+use crate::store::runtime::{BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered};
 use crate::store::status::Status;
 
-/// How often a process says that it is alive.
-const BEAT: Duration = Duration::from_secs(2);
-/// After how much silence it is not counted any more.
-const SILENCE_US: u64 = 7_000_000;
-/// The longest that a probe may take: it may be slower than a request would wait for.
-const PROBE: Duration = Duration::from_millis(500);
-/// How long making a connection may take. No request waits for it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between attempts to connect: at first, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// After how much silence a process is not counted any more.
+const SILENCE_US: u64 = SILENCE_MS * 1000;
 /// At first the clock is read so many times in a second, to know soon when its seconds begin.
 const FIRST_READINGS: u32 = 16;
 /// What tells a process from others.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, bytes, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, prefix};
+use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
 
 const OPTIONS: &[&str] = &[
     "url", "cluster", "sentinel", "username", "password", "db", "tls", "prefix", "timeout",
@@ -103,16 +103,11 @@ impl RedisConfig {
             )
             .suggest("write 'rediss://' instead of 'redis://'"));
         }
-        let mut local = MemoryConfig::new(path);
-        local.max_bytes =
-            options.size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)?;
         Ok(Self {
             topology,
             prefix: prefix(&options)?,
-            timeout: options
-                .duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?
-                .unwrap_or(DEFAULT_TIMEOUT),
-            local,
+            timeout: timeout(&options)?,
+            local: local(path, &options)?,
             digest: digest(value),
             certificates,
         })

@@ -13,9 +13,7 @@ use tokio::task::JoinSet;
 
 use super::config::{RedisConfig, Topology, is_tls};
 use crate::error::ConfigError;
-
-/// How long making a connection may take. No request waits for it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::store::runtime::CONNECT_TIMEOUT;
 
 /// Makes connections. It makes none before it is asked.
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -19,19 +18,11 @@ use crate::clock::Now;
 use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
-use crate::store::runtime::jittered;
+use crate::store::runtime::{BACKOFF, BEAT, PROBE, SILENCE_MS, jittered};
 use crate::store::shared::Backend;
 use crate::store::status::Status;
 
 const LIVE: &str = include_str!("lua/live.lua");
-/// How often a process says that it is alive.
-const BEAT: Duration = Duration::from_secs(2);
-/// After how much silence it is not counted any more.
-const SILENCE_MS: u64 = 7_000;
-/// The longest that a probe may take: it may be slower than a request would wait for.
-const PROBE: Duration = Duration::from_millis(500);
-/// Between attempts to connect: at first, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 struct Driver {
     connector: Arc<Connector>,

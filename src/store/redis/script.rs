@@ -10,7 +10,7 @@ use crate::store::ask::{
     Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey,
 };
 use crate::store::error::StoreError;
-use crate::store::record::{Entry, Reader, double, entries};
+use crate::store::record::{Entry, Reader, double, entries, key};
 
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
@@ -188,14 +188,6 @@ impl Scripts {
         }
         command
     }
-}
-
-fn key(prefix: &str, subject: &SubjectKey) -> String {
-    use base64::Engine as _;
-    let mut key = String::with_capacity(prefix.len() + 22);
-    key.push_str(prefix);
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
-    key
 }
 
 /// The calls that answer a batch of questions. Where one server has all keys, many questions go into one call, so that
@@ -393,11 +385,8 @@ impl Reader<'_> {
                 let state = entry(record, demand.tag, now_us);
                 let block = entry(record, demand.tag + 1, now_us);
                 let signal = entry(record, demand.tag + 2, now_us);
-                let factor = u16::try_from(signal.state.a)
-                    .ok()
-                    .filter(|factor| (1..=10_000).contains(factor));
                 standings.push(Standing {
-                    factor: factor.unwrap_or(WHOLE),
+                    factor: signal.factor(),
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.state),
                     blocked_until_us: block.till_us,
