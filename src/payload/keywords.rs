@@ -136,6 +136,8 @@ pub(crate) struct Survey {
     pub(crate) has_choice: bool,
     /// Whether a part of it refers to itself.
     pub(crate) is_recursive: bool,
+    /// Whether a string is changed anywhere in it.
+    pub(crate) sanitizes: bool,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
 }
@@ -253,7 +255,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn unknown(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+    fn unknown(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
         if self.own.iter().any(|name| **name == *key) {
             return Ok(());
         }
@@ -290,9 +292,10 @@ impl Walk<'_> {
     }
 
     /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left alone.
-    fn extension(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+    fn extension(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
         if SANITIZERS.contains(&key) {
-            if value.is_boolean() {
+            if let Value::Bool(on) = value {
+                self.survey.sanitizes |= on;
                 return Ok(());
             }
             let error = error_at(self.path, here, "must be true or false");
@@ -390,6 +393,33 @@ fn has(since: In, draft: Draft) -> bool {
         In::Until2019 => draft != Draft::Draft202012,
         In::Only2019 => draft == Draft::Draft201909,
     }
+}
+
+/// Pointers to the schemas that stand in the schema at `at`.
+pub(crate) fn inner_schemas(map: &Map<String, Value>, at: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in map {
+        let here = format!("{at}/{}", escaped(key));
+        let holds = KEYWORDS.iter().find(|(name, _, _)| name == key).map(|(_, holds, _)| *holds);
+        match (holds, value) {
+            (Some(Holds::Schema), Value::Object(_)) => found.push(here),
+            (Some(Holds::Schema), Value::Array(list)) => {
+                let schemas = list.iter().enumerate().filter(|(_, item)| item.is_object());
+                found.extend(schemas.map(|(i, _)| format!("{here}/{i}")));
+            }
+            (Some(Holds::Schemas), Value::Object(schemas)) => {
+                let schemas = schemas.iter().filter(|(_, schema)| schema.is_object());
+                found.extend(schemas.map(|(name, _)| format!("{here}/{}", escaped(name))));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a keyword holds schemas by names of the author's.
+pub(crate) fn holds_names(key: &str) -> bool {
+    KEYWORDS.iter().any(|(name, holds, _)| *name == key && *holds == Holds::Schemas)
 }
 
 /// Whether JSON Schema, or we, have a keyword of this name.

@@ -34,6 +34,7 @@ mod number;
 mod parser;
 mod percent;
 mod plan;
+mod references;
 mod registry;
 mod respond;
 mod rules;

@@ -36,7 +36,6 @@ const WALKED: usize = 100;
 #[derive(Debug)]
 pub struct Schema {
     validator: Validator<TapeJson>,
-    draft: Draft,
     odd_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
@@ -74,6 +73,29 @@ impl Schema {
         closed: bool,
         rules: &SchemaRules,
     ) -> Result<(Self, Value), ConfigError> {
+        let (mut compiled, shapes, whole) = Self::build(path, schema, closed, false, rules)?;
+        compiled.sanitizers = shapes.sanitizes().then_some(shapes);
+        Ok((compiled, whole))
+    }
+
+    /// As [`Self::compile_with`], for an answer: nothing is closed, and the shapes are returned, by which its members
+    /// leave or stay. Every reference must be one that they follow.
+    pub(crate) fn compile_answer(
+        path: &str,
+        schema: &Value,
+        rules: &SchemaRules,
+    ) -> Result<(Self, Shapes), ConfigError> {
+        Self::build(path, schema, false, true, rules).map(|(schema, shapes, _)| (schema, shapes))
+    }
+
+    /// `walked`: somebody other than the validator has to find every schema that applies.
+    fn build(
+        path: &str,
+        schema: &Value,
+        closed: bool,
+        walked: bool,
+        rules: &SchemaRules,
+    ) -> Result<(Self, Shapes, Value), ConfigError> {
         if !(schema.is_object() || schema.is_boolean()) {
             let problem = format!(
                 "must be a JSON Schema (an object, true or false), not {}",
@@ -83,7 +105,7 @@ impl Schema {
         }
         let draft = draft_of(path, schema, rules)?;
         let mut whole = schema.clone();
-        embed(path, &mut whole, draft, rules)?;
+        let lost = embed(path, &mut whole, draft, rules)?;
         let survey = survey(path, &whole, draft, rules.keywords())?;
         let backtracks = whole.get(ENGINE).and_then(Value::as_str) == Some("backtracking");
         let options = strict_options(draft, rules, backtracks);
@@ -109,18 +131,16 @@ impl Schema {
         let validator = options.build(&strict).map_err(|error| refused(path, &error))?;
         let compiled = Self {
             validator,
-            draft,
             odd_keys: survey.odd_keys,
             has_choice: survey.has_choice,
             is_recursive: survey.is_recursive,
-            sanitizers: shapes.sanitizes().then_some(shapes),
+            sanitizers: None,
         };
-        Ok((compiled, whole))
-    }
-
-    /// The draft that it was compiled as.
-    pub(crate) fn draft(&self) -> Draft {
-        self.draft
+        if let Some(at) = lost.filter(|_| walked || survey.sanitizes) {
+            return Err(error_at(path, &at, "has a reference that can't be followed")
+                .suggest("write it as a JSON Pointer: { $ref: '#/$defs/Name' }"));
+        }
+        Ok((compiled, shapes, whole))
     }
 
     /// Where strings are changed before they are checked.
@@ -161,7 +181,6 @@ impl Schema {
         let validator = options.build(schema).map_err(|error| refused("schema", &error))?;
         Ok(Self {
             validator,
-            draft,
             odd_keys: Vec::new(),
             has_choice: true,
             is_recursive: true,

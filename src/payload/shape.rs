@@ -134,7 +134,7 @@ impl Build<'_> {
     ) -> Result<Shape, ConfigError> {
         let mut shape = Shape::default();
         if let Some(reference) = map.get("$ref") {
-            // A name that is no pointer leads to where only the validator finds it; nothing is done there.
+            // One that is no pointer is refused where this matters: `references.rs`.
             if let Some(pointer) = local_pointer(reference)
                 && let Some(target) = self.root.pointer(&pointer)
             {

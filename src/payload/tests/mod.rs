@@ -1,5 +1,6 @@
 mod forms;
 mod parsing;
+mod references;
 mod rules;
 mod schemas;
 mod text;
