@@ -136,7 +136,7 @@ for (const [name, express] of expresses) {
       ['a bad token where a key would do', json({ name: 'a' }, { method: 'PATCH', path: '/v1/pets/7', headers: { ...bearer(foreign), 'x-key': 'open sesame' } }), 401, 'token_signature'],
       ['a bad token where none is needed', { method: 'PUT', path: '/v1/pets/7/photo', headers: bearer(foreign) }, 401, 'token_signature'],
       ['one of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: { 'x-key': 'open sesame' } }, 401, 'token_missing'],
-      ['the other of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: bearer(await tokenOf(guard, 'admin')) }, 403, 'insufficient_scope'],
+      ['the other of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: bearer(await tokenOf(guard, 'admin')) }, 401, 'credentials_missing'],
       ['a bad password', { method: 'POST', path: '/v1/pets/7:adopt', headers: { authorization: 'Basic YTpi' } }, 401, 'credentials_missing'],
       ['another method', { method: 'PUT', path: '/v1/pets/7', headers: bearer(writes) }, 405, 'method_not_allowed'],
       ['another path', { path: '/v1/pet', headers: bearer(reads) }, 404, 'unknown_route'],
@@ -350,6 +350,70 @@ test('what is wrong with a document is said where it stands, when the guard is b
   assert.throws(() => api.stack('getPets'), (error) => error.path === 'operation' && /did you mean '\w*Pets?'/.test(error.message))
   assert.throws(() => api.stack(7), (error) => error.code === 'ERR_INVALID_ARGUMENT')
   assert.equal(api.operations.length, 9)
+})
+
+test('a function of the guard is asked where a schema stands, and refused at its place in the document where a reference leads', async () => {
+  const guard = build({ payload: { formats: { luhn: (text) => text === '18' }, keywords: { even: (value) => value % 2 === 0 } } })
+  const described = (inline, shared) => ({
+    openapi: '3.1.0',
+    info: { title: 'Cards', version: '1' },
+    paths: {
+      '/cards': {
+        post: {
+          parameters: [{ name: 'n', in: 'query', schema: { type: 'integer', ...inline.query } }],
+          requestBody: { content: { 'application/json': { schema: { type: 'object', properties: { card: { type: 'string', ...inline.body }, more: { $ref: '#/components/schemas/More' } } } } } }
+        }
+      }
+    },
+    components: { schemas: { More: { type: 'object', properties: { card: { type: 'string', ...shared } } } } }
+  })
+  for (const [doc, path] of [
+    [described({}, { format: 'luhn' }), 'components.schemas.More.properties.card'],
+    [described({}, { even: true }), 'components.schemas.More.properties.card'],
+    [described({ body: { anyOf: [{ format: 'luhn' }, { maxLength: 1 }] } }, {}), 'paths./cards.post.requestBody.content.application/json.schema.properties.card.anyOf.0']
+  ]) {
+    assert.throws(() => guard.fromOpenApi(doc), (error) => error.code === 'ERR_INVALID_SCHEMA' && error.path === path && /asks a function/.test(error.message), path)
+  }
+  const api = guard.fromOpenApi(described({ query: { even: true }, body: { format: 'luhn' } }, {}))
+  const [, express] = expresses[0]
+  await serve(storeOf(express, guard, api), async (send) => {
+    const post = (n, card) => send(json({ card }, { path: `/cards?n=${n}` }))
+    assert.equal((await post(2, '18')).status, 200)
+    const refused = await post(3, '19')
+    assert.deepEqual(refused.json.errors.map((error) => `${error.in} ${error.pointer} ${error.code}`).sort(), ['body #/card format', 'query #/n even'])
+  })
+})
+
+test('a token that lacks nothing is not told to get another scope, and a scope that is null is none', async () => {
+  const guard = build()
+  const doc = structuredClone(petstore)
+  const operation = (security) => ({ security, responses: { 204: { description: 'fine' } } })
+  doc.paths['/both'] = { get: operation([{ oauth: ['admin'], key: [] }, { oauth: ['root'] }]) }
+  doc.paths['/either'] = { get: operation([{ oauth: ['admin'] }, { key: [] }]) }
+  const api = guard.fromOpenApi(doc, petstoreOptions)
+  const token = async (claims) => bearer((await guard.tokens.issue({ sub: 'ada', ...claims })).accessToken)
+  const [, express] = expresses[0]
+  await serve(storeOf(express, guard, api), async (send) => {
+    const get = async (path, headers) => {
+      const { status, json: { code }, headers: sent } = await send({ path: `/v1${path}`, headers })
+      return [status, code, sent['www-authenticate']]
+    }
+    const challenges = 'ApiKey realm="api", Bearer realm="api"'
+    const admin = await token({ scope: 'admin' })
+    assert.deepEqual(await get('/both', admin), [401, 'credentials_missing', challenges])
+    assert.deepEqual(await get('/both', { ...admin, 'x-key': 'wrong' }), [401, 'credentials_missing', challenges])
+    assert.deepEqual((await get('/both', { ...admin, 'x-key': 'open sesame' }))[0], 200)
+    const none = await token({ scope: 'other' })
+    for (const path of ['/both', '/either']) {
+      const [status, code, challenge] = await get(path, none)
+      assert.deepEqual([status, code], [403, 'insufficient_scope'])
+      assert.match(challenge, /error="insufficient_scope".*scope="admin"$/)
+    }
+    assert.equal((await get('/either', await token({ scp: ['admin'] })))[0], 200)
+    assert.equal((await get('/either', await token({ scope: null, scp: ['admin'] })))[0], 403)
+    // As the core reads it where it asks alone.
+    assert.equal((await send({ path: '/v1/pets/7', headers: await token({ scope: null, scp: ['pets:read'] }) })).status, 403)
+  })
 })
 
 test('a document that nobody uses any more gives its memory back, and one stack of it is a use', async () => {
