@@ -45,7 +45,7 @@ pub(crate) fn embed(
         }
         let mut copy = registered.clone();
         if let Some(at) = settle(&mut copy, &uri, draft, rules.registry()) {
-            lost.get_or_insert_with(|| format!("/$defs/{}{at}", escaped(&uri)));
+            lost.get_or_insert_with(|| format!("{}{at}", place_of(&uri)));
         }
         if let Value::Object(map) = &mut copy {
             // Embedded, it has no base of its own, and its draft is that of the whole.
@@ -68,6 +68,11 @@ pub(crate) fn embed(
         _ => return Err(error_at(path, "/$defs", "must be an object")),
     }
     Ok(lost)
+}
+
+/// Where a registered schema is put.
+pub(crate) fn place_of(uri: &str) -> String {
+    format!("/$defs/{}", escaped(uri))
 }
 
 /// Rewrites the references of a schema, which is the registered one `base` or the one that the others are put into.

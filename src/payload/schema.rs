@@ -15,8 +15,8 @@ use crate::payload::foreign;
 use crate::payload::formats;
 use crate::payload::json::{TapeJson, TapeNode};
 use crate::payload::keywords::{
-    ENGINE, FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old, local_pointer,
-    survey,
+    ENGINE, FOREIGN_FORMAT, Survey, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old,
+    local_pointer, survey,
 };
 use crate::payload::registry::embed;
 use crate::payload::rules::{DRAFTS, SchemaRules};
@@ -106,7 +106,8 @@ impl Schema {
         let draft = draft_of(path, schema, rules)?;
         let mut whole = schema.clone();
         let lost = embed(path, &mut whole, draft, rules)?;
-        let survey = survey(path, &whole, draft, rules.keywords())?;
+        let survey = survey(path, &whole, draft, rules)?;
+        judge_functions(path, &survey, walked)?;
         let backtracks = whole.get(ENGINE).and_then(Value::as_str) == Some("backtracking");
         let options = strict_options(draft, rules, backtracks);
         for (at, name) in &survey.formats {
@@ -136,7 +137,9 @@ impl Schema {
             is_recursive: survey.is_recursive,
             sanitizers: None,
         };
-        if let Some(at) = lost.filter(|_| walked || survey.sanitizes) {
+        if let Some(at) =
+            lost.filter(|_| walked || survey.sanitizes || !survey.functions.is_empty())
+        {
             return Err(error_at(path, &at, "has a reference that can't be followed")
                 .suggest("write it as a JSON Pointer: { $ref: '#/$defs/Name' }"));
         }
@@ -374,6 +377,20 @@ pub(crate) const IN_PLACE: &[&str] = &[
     "dependentSchemas",
     "dependencies",
 ];
+
+/// Refuses functions that nobody would ask: the shim asks them behind the core, where the schema applies in every case.
+fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), ConfigError> {
+    if let Some((at, _)) = survey.functions.first().filter(|_| is_answer) {
+        return Err(error_at(path, at, "asks a function, which answers are not judged by")
+            .suggest("leave it out, or ask it in the handler"));
+    }
+    match survey.functions.iter().find(|(_, sure)| !sure) {
+        None => Ok(()),
+        Some((at, _)) => Err(error_at(path, at, "asks a function, but may apply or not").suggest(
+            "write it where the schema applies in every case: not under anyOf, oneOf, if, not, contains, patternProperties or $defs, not where a $ref leads, and not under additionalProperties beside patternProperties",
+        )),
+    }
+}
 
 /// Adds the closing keyword to a schema that describes an object and does not say what becomes of other keys.
 fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Value>, ConfigError> {
