@@ -2,6 +2,7 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
+import { z } from 'zod'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { dpop, dpopClient } from './helpers/dpop.mjs'
@@ -92,6 +93,33 @@ test('the check alone protects the cookies of an application', async () => {
   })
 })
 
+test('a header that nobody verifies is no way around the check', async () => {
+  const guard = createGuard({ jwt: both, rateLimit: false, csrf: { origins: ['https://app.example.com'] } })
+  const token = await tokenOf(guard)
+  const evil = { cookie: 'session=1', 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }
+  const asked = createGuard({ jwt, rateLimit: false, csrf: {} })
+  for (const layer of [guard.csrf(), guard.securityStack({ jwt: false }), asked.csrf(), asked.securityStack({ jwt: false })]) {
+    await serve(appOf(express, layer), async (send) => {
+      const post = async (headers) => (await send({ method: 'POST', headers: { ...host, ...headers } })).status
+      for (const authorization of ['Bearer x', 'bearer x', 'DPoP x', `Bearer ${token}`, 'Basic eDp5', 'Bearer']) {
+        const answer = await send({ method: 'POST', headers: { ...host, ...evil, authorization } })
+        assert.deepEqual([answer.status, answer.json.code], [403, 'csrf_failed'], authorization.slice(0, 9))
+      }
+      assert.equal(await post(bearer(token)), 200, 'a program')
+      assert.equal(await post({ ...bearer(token), ...own }), 200, 'our own page')
+    })
+  }
+  await serve(appOf(express, guard.csrf()), async (send) => {
+    const listed = { ...host, ...bearer(token), 'sec-fetch-site': 'cross-site', origin: 'https://app.example.com' }
+    assert.equal((await send({ method: 'POST', headers: listed })).status, 200, 'a listed page')
+  })
+  // Where it is verified, what is no token gets no further.
+  await serve(appOf(express, guard.securityStack({ jwt: { optional: true } })), async (send) => {
+    assert.equal((await send({ method: 'POST', headers: { ...host, ...evil, authorization: 'Bearer x' } })).status, 401)
+    assert.equal((await send({ method: 'POST', headers: { ...host, ...evil, ...bearer(token) } })).status, 200)
+  })
+})
+
 test('where tokens come in headers alone, the check is off unless it is asked for', async () => {
   const guard = createGuard({ jwt: { ...jwt, optional: true }, rateLimit: false })
   const evil = { method: 'POST', headers: { ...host, cookie: 'a=b', origin: 'https://evil.example' } }
@@ -158,6 +186,38 @@ test('a token in the query is found, and told to nobody', async () => {
   assert.equal(events.length, 2)
   assert.ok(!JSON.stringify(events).includes(token.slice(0, 30)))
 })
+
+for (const [name, express] of expresses) {
+  test(`${name}: a token in the query is no undeclared name of it, and no handler finds it among what was checked`, async () => {
+    const guard = createGuard({ jwt: { ...jwt, from: ['header', { query: 'access_token' }], optional: true }, rateLimit: false })
+    const token = await tokenOf(guard)
+    const query = { type: 'object', properties: { page: { type: 'integer' } } }
+    const checks = [
+      guard.validate({ query }),
+      guard.validate({ query: { ...query, additionalProperties: true } }),
+      guard.validate({ query: z.strictObject({ page: z.number() }) })
+    ]
+    for (const check of checks) {
+      const app = express()
+      app.use(check, (req, res) => res.json(check.valid(req).query))
+      await serve(app, async (send) => {
+        for (const path of [`/?page=2&access_token=${token}`, `/?%61ccess_token=${token}&page=2`]) {
+          const answer = await send({ path, headers: host })
+          assert.deepEqual([answer.status, answer.json], [200, { page: 2 }], answer.text)
+        }
+        assert.equal((await send({ path: `/?page=x&access_token=${token}`, headers: host })).status, 422)
+      })
+    }
+    const stack = guard.securityStack({ query })
+    await serve(appOf(express, stack), async (send) => {
+      assert.equal((await send({ path: `/?page=2&access_token=${token}`, headers: host })).json.sub, 'ada')
+      assert.equal((await send({ path: '/?page=2&access_token=x', headers: host })).status, 401)
+      assert.equal((await send({ path: '/?page=2&token=x', headers: host })).status, 422)
+    })
+    const wanting = { ...query, properties: { access_token: { type: 'string' } } }
+    assert.throws(() => guard.validate({ query: wanting }), { code: 'ERR_CONFLICTING_OPTIONS', path: 'query' })
+  })
+}
 
 test('a token that is bound to a key does not pass in a cookie, with its proof or without', async () => {
   const guard = createGuard({ jwt: both, rateLimit: false })

@@ -3,13 +3,13 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
+import { keyPair } from './helpers/key-pair.mjs'
 import { inspect } from 'node:util'
 import { GuardError, createGuard } from 'keepstone'
 import { SECRET, jwt, policyText } from './helpers/articles.mjs'
 
-const rsa = (bits) => generateKeyPairSync('rsa', { modulusLength: bits, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } }).publicKey
-const ec = (namedCurve) => generateKeyPairSync('ec', { namedCurve, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } }).publicKey
+const rsa = (bits) => keyPair('rsa', { modulusLength: bits }).publicKey.export({ type: 'spki', format: 'pem' })
+const ec = (namedCurve) => keyPair('ec', { namedCurve }).publicKey.export({ type: 'spki', format: 'pem' })
 const { issuer, audience } = jwt
 const limit = (more) => ({ rateLimit: { name: 'api', limit: 100, window: '60s', ...more } })
 const cors = (more) => ({ cors: { origins: ['https://app.example.com'], ...more } })

@@ -276,6 +276,7 @@ test('a token may come as the guard takes it, and is no undeclared name of the q
     const fine = await send({ path: `/v1/pets/7?access_token=${token}` })
     assert.deepEqual([fine.status, fine.json.user], [200, 'ada'], fine.text)
     assert.equal((await send({ path: '/v1/pets/7?access_token=x' })).status, 401)
+    assert.deepEqual(fine.json.valid.query, {}, 'and no parameter either')
     // An operation that asks for no token has no such name.
     assert.equal((await send({ path: `/v1/pets?access_token=${token}` })).status, 422)
   })

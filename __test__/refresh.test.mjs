@@ -161,10 +161,27 @@ for (const kind of KINDS) {
     // What was changed holds for that token: the next one is asked for anew.
     const plain = await guard.tokens.refresh(promoted.refreshToken)
     assert.equal((await guard.tokens.verify(plain.accessToken)).role, 'user')
+    // What it is given it may change in place: whose session it is, and which, stays all the same.
+    const inPlace = (claims) => {
+      claims.sub = 'eve'
+      delete claims.sid
+      return claims
+    }
+    const edited = await guard.tokens.refresh(plain.refreshToken, { claims: inPlace })
+    const kept = await guard.tokens.verify(edited.accessToken)
+    assert.deepEqual([kept.sub, kept.sid], ['ada', sid])
+    Object.assign(plain, edited)
     const closed = new Error('the account is closed')
     await assert.rejects(guard.tokens.refresh(plain.refreshToken, { claims: () => Promise.reject(closed) }), closed)
     await assert.rejects(guard.tokens.refresh(plain.refreshToken, { claims: () => ({ exp: 1 }) }), { code: 'ERR_INVALID_ARGUMENT' })
     await guard.tokens.refresh(plain.refreshToken, { claims: () => undefined })
+  })
+
+  test(`${kind}: who is logged out everywhere while the application is asked gets no token`, async () => {
+    const guard = await guardWith(kind)
+    const { refreshToken } = await guard.tokens.issue({ sub: 'zoe' })
+    const refresh = guard.tokens.refresh(refreshToken, { claims: () => guard.revoke.subject('zoe') })
+    await refused(refresh, 'token_revoked')
   })
 
   test(`${kind}: what is asked for is given, and what can't be is refused by name`, async () => {
@@ -175,6 +192,7 @@ for (const kind of KINDS) {
     for (const token of [undefined, '', 5]) await assert.rejects(guard.tokens.refresh(token), { code: 'ERR_INVALID_ARGUMENT' })
     await assert.rejects(guard.tokens.refresh('x', { claims: {} }), { code: 'ERR_INVALID_OPTION', path: 'options.claims' })
     await assert.rejects(guard.tokens.refresh('x', { claim: () => {} }), { code: 'ERR_UNKNOWN_OPTION' })
+    for (const options of [null, 5, () => {}]) await assert.rejects(guard.tokens.refresh('x', options), { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
     const without = createGuard({ jwt })
     assert.equal((await without.tokens.issue({})).refreshToken, undefined)
     await assert.rejects(without.tokens.issue({}, { refresh: true }), { code: 'ERR_MISSING_OPTION' })

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { createPublicKey, verify as verifyBytes } from 'node:crypto'
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -212,6 +212,63 @@ test('a request with a token before the keys are loaded is a 503, and good after
     kept.fails = false
     await waitUntil('the keys are there', async () => (await send({ headers: bearer(accessToken) })).status === 200)
   })
+})
+
+test('a refresh token is not used up while no key can sign', async () => {
+  const { kept, storage } = vault()
+  const open = () => {
+    const jwt = { issuer: ISSUER, audience: AUDIENCE, rotation: { storage }, refresh: { reuseWindow: 0 } }
+    const guard = createGuard({ rateLimit: false, store: { memory: { shared: 'not-used-up' } }, jwt })
+    guards.push(guard)
+    return guard
+  }
+  const one = open()
+  await one.ready()
+  const { refreshToken } = await one.tokens.issue({ sub: 'ada' })
+  kept.fails = true
+  const late = open()
+  await assert.rejects(late.tokens.refresh(refreshToken), { code: 'ERR_KEY_STORAGE', status: 503 })
+  kept.fails = false
+  await late.ready()
+  assert.equal((await late.tokens.verify((await late.tokens.refresh(refreshToken)).accessToken)).sub, 'ada')
+})
+
+test('beside keys of the options, too, a token is no bad one before the keys are loaded, and health says what is missing', async () => {
+  const { kept, storage } = vault()
+  const jwt = { issuer: ISSUER, audience: AUDIENCE, rotation: { storage }, keys: [{ kid: 'old', alg: 'HS256', key: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' }] }
+  const open = () => {
+    const guard = createGuard({ rateLimit: false, jwt })
+    guards.push(guard)
+    return guard
+  }
+  const one = open()
+  await one.ready()
+  const { accessToken } = await one.tokens.issue({ sub: 'ada' })
+  kept.fails = true
+  const late = open()
+  await assert.rejects(late.tokens.verify(accessToken), { code: 'issuer_unavailable', status: 503 })
+  const { ready, issuers } = late.health()
+  assert.deepEqual([ready, issuers[0].state], [false, 'not-ready'])
+  kept.fails = false
+  await late.ready()
+  assert.equal((await late.tokens.verify(accessToken)).sub, 'ada')
+})
+
+test('functions of the application that reject with nothing do not end the process, and are asked again', async () => {
+  const { storage } = vault()
+  let times = 0
+  const load = () => (times++ < 2 ? Promise.reject(undefined) : storage.load())
+  const guard = guardWith({ storage: { load, save: storage.save } })
+  await guard.ready()
+  assert.equal((await guard.tokens.verify((await guard.tokens.issue({ sub: 'ada' })).accessToken)).sub, 'ada')
+  assert.ok(times >= 3)
+})
+
+test('options that are refused leave no file of keys behind', () => {
+  const storage = newPath()
+  const jwt = { issuer: ISSUER, audience: AUDIENCE, rotation: { storage }, refresh: true }
+  assert.throws(() => createGuard({ jwt, revocation: false }), (error) => error instanceof GuardError)
+  assert.ok(!existsSync(storage))
 })
 
 test('the JWK set endpoint: public keys alone, cached for less than a key is published ahead, 304 for who has it', async () => {

@@ -2,14 +2,15 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
-import { constants, createPublicKey, generateKeyPairSync, sign as signBytes, verify as verifyBytes } from 'node:crypto'
+import { constants, createHmac, createPublicKey, sign as signBytes, verify as verifyBytes } from 'node:crypto'
 import { createGuard } from 'keepstone'
-import { AUDIENCE, ISSUER, jwt } from './helpers/articles.mjs'
+import { AUDIENCE, ISSUER, SECRET, jwt } from './helpers/articles.mjs'
 import { bearer, expresses, serve } from './helpers/http.mjs'
+import { keyPair } from './helpers/key-pair.mjs'
 
 const [, express] = expresses[0]
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
-const curve = (namedCurve) => generateKeyPairSync('ec', { namedCurve })
+const rsa = keyPair('rsa', { modulusLength: 2048 })
+const curve = (namedCurve) => keyPair('ec', { namedCurve })
 const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
 const ieee = { dsaEncoding: 'ieee-p1363' }
 const ALGORITHMS = [
@@ -22,7 +23,7 @@ const ALGORITHMS = [
   ['ES256', curve('P-256'), 'sha256', ieee],
   ['ES384', curve('P-384'), 'sha384', ieee],
   ['ES512', curve('P-521'), 'sha512', ieee],
-  ['EdDSA', generateKeyPairSync('ed25519'), null, {}]
+  ['EdDSA', keyPair('ed25519'), null, {}]
 ]
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
@@ -91,6 +92,17 @@ test('revocation by token, jti, session, subject and key', async () => {
   assert.equal((await guard.tokens.verify(other)).sub, 'bob')
   await guard.revoke.subject('bob')
   await refused(other)
+  const now = await issue({ sub: 'zoe' })
+  await guard.revoke.subject('zoe', new Date())
+  await refused(now)
+  // However its header is written, a whole token is one.
+  const input = `${Buffer.from(' {"alg":"HS256"}').toString('base64url')}.${part(claims({ sub: 'spaced', jti: 'spaced' }))}`
+  const spaced = `${input}.${createHmac('sha256', SECRET).update(input).digest('base64url')}`
+  assert.equal((await guard.tokens.verify(spaced)).sub, 'spaced')
+  await guard.revoke.token(spaced)
+  await refused(spaced)
+  // And what has two dots is none by that alone.
+  await guard.revoke.token('eu.prod.17')
   // Without the expiry of a jti it is kept as long as any token may live.
   const last = await issue()
   await guard.revoke.token((await guard.tokens.verify(last)).jti)

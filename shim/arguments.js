@@ -17,9 +17,23 @@ function count(name, value) {
 /** Seconds since 1970 from a number or a Date; undefined where none is given. */
 function seconds(name, value) {
   if (value === undefined) return undefined
-  const number = value instanceof Date ? Math.ceil(value.getTime() / 1000) : value
+  const number = value instanceof Date ? value.getTime() / 1000 : value
   if (Number.isFinite(number) && number >= 0 && number < 253402300800) return number
   throw new GuardError(`\`${name}\` must be a Date or seconds since 1970`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-module.exports = { count, seconds, text }
+/** What `options` has under `name`, the only option that a call has. */
+function onlyOption(options, name) {
+  if (options === undefined) return undefined
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new GuardError(`\`options\` must be an object such as { ${name} }`, { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
+  }
+  for (const key of Object.keys(options)) {
+    if (key === name) continue
+    const path = `options.${key.slice(0, 80)}`
+    throw new GuardError(`\`${path}\` is not an option; the only one is \`${name}\``, { code: 'ERR_UNKNOWN_OPTION', path })
+  }
+  return options[name]
+}
+
+module.exports = { count, onlyOption, seconds, text }

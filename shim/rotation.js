@@ -9,6 +9,8 @@ const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const LOOK_MS = 60_000
 /** Until the first keys are there. */
 const RETRY_MS = 1_000
+/** How long the application's functions may take. */
+const PATIENCE_MS = 10_000
 const TRIES = 5
 
 /**
@@ -20,6 +22,8 @@ function keepRotating(handle, where, functions) {
   const turn = storage === null ? (force) => Promise.resolve(unwrap(native.rotationTick(handle, force))) : turnBy(handle, storage)
   let timer = null
   let stopped = false
+  // Keys in a file are there when the guard is.
+  let loaded = storage === null
   let before = Promise.resolve()
 
   // One after the other: what has been read is not what is there any more once something was saved.
@@ -32,10 +36,12 @@ function keepRotating(handle, where, functions) {
     let pause = LOOK_MS
     try {
       await next(false)
+      loaded = true
     } catch (error) {
-      if (error.code === 'ERR_CLOSED') return
-      if (storage !== null) pause = RETRY_MS
-      warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${error.message}`)
+      if (stopped) return
+      if (!loaded) pause = RETRY_MS
+      // An application may throw anything.
+      warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${error?.message ?? String(error)}`)
     }
     wait(pause)
   }
@@ -64,14 +70,28 @@ function turnBy(handle, { load, save }) {
   return async (force) => {
     let forced = null
     for (let tries = 0; tries < TRIES; tries += 1) {
-      const found = (await load()) ?? null
+      const found = (await inTime('load', load())) ?? null
       if (found !== null && typeof found !== 'string') throw storageError('`load` must give the text that `save` was given, or null')
       const turn = unwrap(native.rotationTake(handle, found, force && forced === null))
       if (turn.save === null) return forced ?? turn
       // What is not saved is not used, and what another process has saved meanwhile counts: so it is loaded again.
-      if ((await save(turn.save, found)) !== false && force) forced ??= turn
+      if ((await inTime('save', save(turn.save, found))) !== false && force) forced ??= turn
     }
     throw storageError('`load` does not give what was saved, or other processes save again and again')
+  }
+}
+
+/** What a function of the application comes to, or an error where it never does: the next turn must not wait for ever. */
+async function inTime(name, promise) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(storageError(`\`${name}\` has not answered within ${PATIENCE_MS / 1000} seconds`)), PATIENCE_MS)
+    timer.unref()
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

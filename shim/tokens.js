@@ -5,7 +5,7 @@
 const { createHash } = require('node:crypto')
 const native = require('../native.js')
 const { readClaims } = require('./answer.js')
-const { seconds, text } = require('./arguments.js')
+const { onlyOption, seconds, text } = require('./arguments.js')
 const { encode, encodeData } = require('./encode.js')
 const { GuardError } = require('./errors.js')
 const { later } = require('./store.js')
@@ -24,13 +24,15 @@ function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
       issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      refresh: async (token, options = {}) => {
+      refresh: async (token, options) => {
         const claims = claimsOption(options)
         const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
         if (claims === undefined) return session
-        // Whatever goes wrong in there, the same token may be presented again.
+        // What is told to the application it may change, what the core is told to go on with it may not.
+        const kept = JSON.stringify(session)
+        // Whatever goes wrong in there, within `reuseWindow` the same token may be presented again.
         const changed = await claims(session.claims)
-        return call(native.tokenContinue, JSON.stringify(session), encodeData('claims', changed ?? session.claims))
+        return call(native.tokenContinue, kept, encodeData('claims', changed ?? session.claims))
       },
       rotate: async () => {
         if (keys !== null) return keys.rotate()
@@ -76,31 +78,18 @@ function tokenCalls(call, soon, raw, keys) {
 
 /** The application's function that may change the claims of a session. */
 function claimsOption(options) {
-  for (const name of Object.keys(options)) {
-    if (name === 'claims') continue
-    throw new GuardError(`\`options.${name.slice(0, 80)}\` is not an option; the options are \`claims\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${name.slice(0, 80)}` })
-  }
-  if (options.claims !== undefined && typeof options.claims !== 'function') {
-    throw new GuardError('`options.claims` must be a function that takes the claims of the session and gives those to issue', {
-      code: 'ERR_INVALID_OPTION',
-      path: 'options.claims'
-    })
-  }
-  return options.claims
+  const claims = onlyOption(options, 'claims')
+  if (claims === undefined || typeof claims === 'function') return claims
+  throw new GuardError('`options.claims` must be a function that takes the claims of the session and gives those to issue', {
+    code: 'ERR_INVALID_OPTION',
+    path: 'options.claims'
+  })
 }
 
 /** Whose tokens a revocation means: `{ issuer }`. */
 function issuerIn(options) {
-  if (options === undefined) return undefined
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw new GuardError('`options` must be an object such as { issuer }', { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
-  }
-  for (const key of Object.keys(options)) {
-    if (key !== 'issuer') {
-      throw new GuardError(`\`options.${key.slice(0, 80)}\` is not an option; the only one is \`issuer\``, { code: 'ERR_UNKNOWN_OPTION', path: `options.${key.slice(0, 80)}` })
-    }
-  }
-  return options.issuer === undefined ? undefined : text('options.issuer', options.issuer)
+  const issuer = onlyOption(options, 'issuer')
+  return issuer === undefined ? undefined : text('options.issuer', issuer)
 }
 
 /** Whether `If-None-Match` names this entity, by the weak comparison of RFC 9110 section 13.1.2. */

@@ -162,6 +162,9 @@ impl Engine {
         let base = limiter(&policies, &store)?;
         let tokens = tokens::tokens(&options, &store, shared_name.as_deref())?;
         let csrf = csrf(&options, tokens.as_ref())?;
+        let token_names = tokens.iter().flat_map(Tokens::query_names);
+        let schema_rules =
+            SchemaRules::parse("payload", options.get("payload"))?.with_token_names(token_names);
         let policy = match Switch::read(&options, "policy") {
             Switch::On(value) => Some(PolicySet::compile(&PolicyConfig::parse("policy", value)?)?),
             Switch::Off | Switch::Absent => None,
@@ -179,7 +182,7 @@ impl Engine {
             limiters: RwLock::new(vec![base]),
             tokens,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,
-            schema_rules: SchemaRules::parse("payload", options.get("payload"))?,
+            schema_rules,
             policy,
             profile,
         })

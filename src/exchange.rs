@@ -120,6 +120,24 @@ pub enum StoreAnswer {
     Judged(Result<Answer, StoreError>),
 }
 
+impl StoreAnswer {
+    /// Whether it has done what it was told.
+    pub fn done(self) -> Result<(), StoreError> {
+        match self {
+            Self::Done(done) => done,
+            Self::Judged(answer) => answer.and(Err(StoreError::Refused)),
+        }
+    }
+
+    /// What it has judged.
+    pub fn judged(self) -> Result<Answer, StoreError> {
+        match self {
+            Self::Judged(answer) => answer,
+            Self::Done(done) => done.and(Err(StoreError::Refused)),
+        }
+    }
+}
+
 /// What a request waits for at a shared store.
 #[derive(Debug)]
 pub enum Awaited {

@@ -312,6 +312,32 @@ fn trim(head: &str, span: &Span) -> Span {
     start..start + text.trim_ascii().len()
 }
 
+/// A host in lower case, and a port where it is not the scheme's own; `None` where it is no host that a URL may have. Names
+/// with and without a dot at their end are two names.
+pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, ""),
+    };
+    if host.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mut authority = host.to_ascii_lowercase();
+    if !port.is_empty() {
+        let port: u16 = port.parse().ok()?;
+        if port != if secure { 443 } else { 80 } {
+            authority.push(':');
+            authority.push_str(&port.to_string());
+        }
+    }
+    Some(authority)
+}
+
 /// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -173,7 +173,7 @@ fn a_revoked_token_is_refused_before_it_is_counted() {
     let tokens = engine.tokens.as_ref().unwrap();
     let revocable = tokens.verifier.revocable(token.trim_start_matches("Bearer "), NOW).unwrap();
     tokens
-        .to_revoke(NOW)
+        .to_revoke_of(revocable.issuer.as_deref().unwrap(), NOW)
         .unwrap()
         .revoke_fingerprint(revocable.fingerprint, revocable.expires_at, NOW)
         .unwrap();

@@ -4,7 +4,8 @@
  * Which pages may make a browser send requests that change something (any method but GET, HEAD and OPTIONS) in the user's
  * name. `Sec-Fetch-Site` decides where it is there (Fetch Metadata): `same-origin` and `none` pass; else `Origin` must be our
  * own, by `Host` and scheme, or listed. With neither header, a request with cookies is refused. A request whose token came
- * in the `Authorization` header always passes, where `jwt.from` has it.
+ * in the `Authorization` header passes in a layer that verifies it, where `jwt.from` has it. `guard.csrf()` alone, and a stack
+ * with `jwt: false`, verify none: a page of another origin must be listed there, whatever it sends.
  */
 export interface CsrfOptions {
   /**

@@ -222,7 +222,8 @@ export interface Tokens {
    *
    * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401 `ERR_REFRESH_REUSED` for a
    * replay, which has ended the session, its access tokens included; with 401 `token_revoked` where its subject was
-   * revoked. Without the store with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale`: the same token may be used again.
+   * revoked. Without the store with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale`: within `reuseWindow` the same
+   * token may be used again, and for longer where the store was not reached.
    */
   refresh(refreshToken: string, options?: RefreshTokenOptions): Promise<IssuedToken>
   /**
@@ -357,7 +358,8 @@ export interface IssuerHealth {
   /**
    * `'ready'`: its keys are in the options, or the last fetch was good. `'failing'`: the last fetch was not, and the keys
    * that are known are used. `'stale'`: they are older than `staleFor`, and its tokens are refused with 503.
-   * `'not-ready'`: it has given none yet.
+   * `'not-ready'`: it has given none yet, or `load` of
+   * `jwt.rotation` has not.
    */
   readonly state: 'ready' | 'failing' | 'stale' | 'not-ready'
   /** How many keys are known. */

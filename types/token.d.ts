@@ -17,8 +17,8 @@ export type JwtIssuer = IssuerName & JwtKeySource & { readonly issuers?: undefin
 export interface JwtIssuers {
   /**
    * 1 to 32 issuers, no two of one name. The `iss` of a token chooses its issuer, whose keys alone may verify it:
-   * the same `kid` at two issuers is two keys. {@link Tokens.issue} signs as the first one that has a private key
-   * or a secret.
+   * the same `kid` at two issuers is two keys. {@link Tokens.issue} signs as the first one that has a private key,
+   * a secret or `rotation`.
    */
   readonly issuers: readonly IssuerOptions[]
   readonly issuer?: undefined
@@ -181,7 +181,8 @@ export interface KeyStorage {
  * One place of a token. `'header'`: `Authorization`, with the scheme `Bearer` or `DPoP`. `cookie`: the cookie of this name,
  * which must start with `__Host-`: others can be set by every host of the domain. Set it with `Secure`, `HttpOnly`,
  * `SameSite` and `Path=/`. It switches {@link GuardConfig.csrf} on. `query`: the parameter of this name. Discouraged (RFC 9700
- * section 4.3.2): URLs stand in histories, in logs and in `Referer`.
+ * section 4.3.2): URLs stand in histories, in logs and in `Referer`. Schemas of a `query` pass over that name, and must not
+ * declare it.
  */
 export type TokenSource = 'header' | { readonly cookie: `__Host-${string}` } | { readonly query: string }
 

@@ -1,12 +1,13 @@
 // A client that binds its tokens to a key of its own (RFC 9449).
 
-import { createHash, generateKeyPairSync, randomUUID, sign } from 'node:crypto'
+import { createHash, randomUUID, sign } from 'node:crypto'
+import { keyPair } from './key-pair.mjs'
 
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 /** A P-256 key with `jwk`, its `jkt`, and `proof(claims, header)` for a request. */
 export function dpopClient() {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = keyPair('ec', { namedCurve: 'P-256' })
   const { crv, kty, x, y } = publicKey.export({ format: 'jwk' })
   const jwk = { crv, kty, x, y }
   return {

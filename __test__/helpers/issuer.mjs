@@ -2,14 +2,15 @@
 
 import http from 'node:http'
 import https from 'node:https'
-import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { createHash, sign } from 'node:crypto'
 import { once } from 'node:events'
+import { keyPair } from './key-pair.mjs'
 
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 /** A key pair with a name: `jwk` is its public half, `token(claims)` signs. */
 export function makeKey(kid, more = {}) {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = keyPair('ec', { namedCurve: 'P-256' })
   return {
     kid,
     jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig', ...more },

@@ -3,7 +3,7 @@
 // A case is `{ group, name, setup, token }`. `setup` is what the verifier is given, `{ keys: [{ kid?, alg, key }] }`, with
 // one key or several; `key` is a secret, PEM text or a JWK. `wire: false` marks what no HTTP header can carry as it is.
 
-import { generateKeyPairSync } from 'node:crypto'
+import { keyPair } from './key-pair.mjs'
 import { deflateRawSync } from 'node:zlib'
 import { ALGORITHMS, AUDIENCE, ISSUER, ORDERS, digest, jwk, part, rocaKey, signature, signedWithoutKey, spki, toBytes, token, verifying } from './token-keys.mjs'
 
@@ -151,7 +151,7 @@ function keys() {
   add('HS512 with a secret of 32 bytes', 'HS512', Buffer.from(ALGORITHMS.HS256.secret.slice(0, 32)), token('HS512', { alg: 'HS512' }, claims(), ALGORITHMS.HS256.secret.slice(0, 32)))
   add('no key at all', 'HS256', undefined, token('HS256', { alg: 'HS256' }, claims(), ''))
 
-  const small = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  const small = keyPair('rsa', { modulusLength: 1024 })
   add('RS256 with 1024 bits', 'RS256', small.publicKey.export({ type: 'spki', format: 'pem' }), token('RS256', { alg: 'RS256' }, claims(), small.privateKey))
   const { n } = jwk('RS256')
   const message = `${part({ alg: 'RS256' })}.${part(claims())}`
@@ -170,14 +170,14 @@ function keys() {
   for (const [name, x] of [['the neutral point', neutral], ['the neutral point with a sign', Buffer.concat([neutral.subarray(0, 31), Buffer.from([0x80])])]]) {
     add(`EdDSA with ${name} as its key`, 'EdDSA', { kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') }, `${part({ alg: 'EdDSA' })}.${part(claims())}.${Buffer.concat([neutral, Buffer.alloc(32)]).toString('base64url')}`)
   }
-  const dsa = generateKeyPairSync('dsa', { modulusLength: 2048, divisorLength: 256 })
+  const dsa = keyPair('dsa', { modulusLength: 2048, divisorLength: 256 })
   add('RS256 with a DSA key (CVE-2022-23539)', 'RS256', dsa.publicKey.export({ type: 'spki', format: 'pem' }), good({}, claims(), 'RS256'))
   return cases
 }
 
 /** A token that brings its own key or asks for one; extensions that must be understood (CVE-2025-59420, GHSA-hm7r-c7qw-ghp6). */
 function headers() {
-  const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const own = keyPair('ec', { namedCurve: 'P-256' })
   const ownJwk = own.publicKey.export({ format: 'jwk' })
   const cases = [
     ['jwk of the sender', { jwk: ownJwk }],

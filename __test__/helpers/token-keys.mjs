@@ -1,6 +1,7 @@
 // The keys that the table of attacks is about, made anew in each run, and how a token is put together by hand.
 
-import { checkPrimeSync, constants, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, createHash, randomBytes, sign as signBytes } from 'node:crypto'
+import { checkPrimeSync, constants, createHmac, createPrivateKey, createPublicKey, createHash, randomBytes, sign as signBytes } from 'node:crypto'
+import { keyPair } from './key-pair.mjs'
 
 export const ISSUER = 'https://secure.myapp.com'
 export const AUDIENCE = 'my-backend-app'
@@ -8,8 +9,8 @@ export const AUDIENCE = 'my-backend-app'
 export const part = (value) => Buffer.from(typeof value === 'string' || Buffer.isBuffer(value) ? value : JSON.stringify(value)).toString('base64url')
 export const digest = (name, data) => createHash(name).update(data).digest()
 
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
-const ec = (namedCurve) => generateKeyPairSync('ec', { namedCurve })
+const rsa = keyPair('rsa', { modulusLength: 2048 })
+const ec = (namedCurve) => keyPair('ec', { namedCurve })
 const pss = (salt) => ({ padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: salt })
 const ieee = { dsaEncoding: 'ieee-p1363' }
 
@@ -27,7 +28,7 @@ export const ALGORITHMS = {
   ES256: { pair: ec('P-256'), hash: 'sha256', options: ieee },
   ES384: { pair: ec('P-384'), hash: 'sha384', options: ieee },
   ES512: { pair: ec('P-521'), hash: 'sha512', options: ieee },
-  EdDSA: { pair: generateKeyPairSync('ed25519'), hash: null, options: {} }
+  EdDSA: { pair: keyPair('ed25519'), hash: null, options: {} }
 }
 
 const HMACS = { HS256: 'sha256', HS384: 'sha384', HS512: 'sha512' }

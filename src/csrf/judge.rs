@@ -2,7 +2,7 @@
 
 use super::config::Csrf;
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::{Request, authority};
 
 impl Csrf {
     /// Whether a browser may have been made to send this request by somebody else's page.
@@ -39,8 +39,7 @@ fn refusal(detail: &'static str) -> Refusal {
 
 /// Our origin as a browser would write it, from the host that the request is for.
 fn own(request: &Request) -> Option<String> {
-    let (scheme, port) = if request.secure() { ("https", ":443") } else { ("http", ":80") };
-    let host = request.header("host")?.to_ascii_lowercase();
-    let host = host.strip_suffix(port).unwrap_or(&host);
-    (!host.is_empty()).then(|| format!("{scheme}://{host}"))
+    let secure = request.secure();
+    let scheme = if secure { "https" } else { "http" };
+    Some(format!("{scheme}://{}", authority(request.header("host")?, secure)?))
 }

@@ -67,6 +67,12 @@ fn a_request_that_changes_something_comes_from_our_own_pages_or_from_listed_ones
         (false, vec![("Host", ""), origin("https://api.example.com")]),
         (true, vec![("Host", "API.example.com:443"), origin("https://api.example.com")]),
         (true, vec![("Host", "api.example.com:8443"), origin("https://api.example.com:8443")]),
+        // A browser leaves the scheme's own port out, however it is written.
+        (true, vec![("Host", "api.example.com:0443"), origin("https://api.example.com")]),
+        (true, vec![("Host", "api.example.com:"), origin("https://api.example.com")]),
+        (false, vec![("Host", "api.example.com:80"), origin("https://api.example.com")]),
+        (false, vec![("Host", "evil.example@api.example.com"), origin("https://api.example.com")]),
+        (true, vec![("Host", "[::1]:8443"), origin("https://[::1]:8443")]),
         // A name is not its neighbour with a dot behind it.
         (false, vec![("Host", "api.example.com."), origin("https://api.example.com")]),
         (true, vec![("X-Forwarded-Proto", ""), origin("http://api.example.com")]),

@@ -47,7 +47,7 @@ pub enum RefreshError {
     Revoked,
     /// What is revoked is not known at the moment.
     Stale,
-    /// A store gave no answer. Nothing is lost: the same token may be presented again.
+    /// A store gave no answer. Nothing is lost: within the window the same token may be presented again.
     Store(StoreError),
     /// The access token can't be issued.
     Issue(IssueError),
@@ -64,6 +64,17 @@ pub struct Continued {
 }
 
 impl Continued {
+    /// Whether the session and its subject still stand, as far as is known here.
+    pub fn check(&self, tokens: &Tokens) -> Result<(), RefreshError> {
+        let kept = &self.kept;
+        let revoked = kept.session().is_none_or(|session| tokens.is_session_revoked(session))
+            || kept
+                .subject()
+                .and_then(|subject| tokens.subject_before(subject))
+                .is_some_and(|before| before >= kept.born_s);
+        if revoked { Err(RefreshError::Revoked) } else { Ok(()) }
+    }
+
     /// What [`Self::from_json`] reads, after the application has been asked for other claims.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -249,15 +260,8 @@ impl Refresh {
             Outcome::Next { salt, kept } => (salt, kept),
         };
         let kept = Kept::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
-        let revoked = kept.session().is_none_or(|session| tokens.is_session_revoked(session))
-            || kept
-                .subject()
-                .and_then(|subject| tokens.subject_before(subject))
-                .is_some_and(|before| before >= kept.born_s);
-        if revoked {
-            return Err(RefreshError::Revoked);
-        }
-        Ok(Continued { refresh_token: token.successor(&salt).text(), kept })
+        let continued = Continued { refresh_token: token.successor(&salt).text(), kept };
+        continued.check(tokens).map(|()| continued)
     }
 
     /// Ends the family of a session that was revoked, where families are in this process.
@@ -305,7 +309,11 @@ impl Continued {
             };
         }
         let options = IssueOptions {
-            expires_in: self.kept.expires_in_s.map(Duration::from_secs),
+            // `maxLifetime` may have become less since the login.
+            expires_in: self
+                .kept
+                .expires_in_s
+                .map(|seconds| Duration::from_secs(seconds).min(signer.issuer().max_lifetime())),
             after: self.kept.born_s.checked_sub(1),
         };
         signer.issue(claims, options, now)

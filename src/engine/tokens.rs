@@ -66,6 +66,11 @@ impl Tokens {
         self.verifier.presentation().takes_cookies()
     }
 
+    /// The names under which a token may come in the query.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.verifier.presentation().query_names()
+    }
+
     /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
@@ -183,13 +188,8 @@ impl Tokens {
         }
     }
 
-    /// Where to revoke in this process. What no token needs any more is forgotten here, once a minute at the most: a request never
-    /// waits for that.
-    pub fn to_revoke(&self, now: Now) -> Option<&Revocations> {
-        self.to_revoke_of(&self.own, now)
-    }
-
-    /// As [`Self::to_revoke`], of the tokens of an issuer.
+    /// Where to revoke the tokens of an issuer in this process. What no token needs any more is forgotten here, once a minute at
+    /// the most: a request never waits for that.
     pub fn to_revoke_of(&self, issuer: &str, now: Now) -> Option<&Revocations> {
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
@@ -299,9 +299,6 @@ pub(super) fn tokens(
             )
             .suggest("let one issuer sign here: give the others public keys"));
         }
-        if let Some(rotation) = issuer.rotation() {
-            rotation.open("jwt.rotation.storage", Now::read())?;
-        }
     }
     let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
     let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
@@ -335,5 +332,9 @@ pub(super) fn tokens(
         swept_minute: AtomicU64::new(0),
     };
     tokens.check_nonces()?;
+    // The last thing, since it may write the first keys: options that are refused leave no file behind.
+    if let Some(rotation) = tokens.rotation() {
+        rotation.open("jwt.rotation.storage", Now::read())?;
+    }
     Ok(Some(tokens))
 }

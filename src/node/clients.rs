@@ -80,13 +80,8 @@ pub(super) fn say(engine: &Arc<Engine>, notice: Notice) -> String {
         return write(Err(Failure::new("ERR_INVALID_ARGUMENT", full)));
     };
     let Store::Shared(store) = engine.store() else { return write(Ok(Value::Null)) };
-    let finish = |answer| {
-        write(match answer {
-            StoreAnswer::Done(Ok(())) => Ok(Value::Null),
-            StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => Err(error.into()),
-            StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
-        })
-    };
+    let finish =
+        |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from));
     later(finish, |ticket| {
         let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
         store.say(notice, reply);
@@ -139,20 +134,14 @@ pub fn limit_signal(guard: u32, key: String, options: String) -> String {
     match whom(&key).and_then(|whom| signal_to(&engine, whom, policy.as_deref(), signal)) {
         Ok(None) => write(Ok(Value::Null)),
         Ok(Some((store, question))) => {
-            let finish = move |answer| {
+            let finish = move |answer: StoreAnswer| {
                 // What was known here of the client was by another limit.
                 if let Ok(whom) = whom(&key) {
                     for limiter in engine.limiters() {
                         limiter.forget_known(whom, policy.as_deref());
                     }
                 }
-                write(match answer {
-                    StoreAnswer::Judged(Ok(_)) => Ok(Value::Null),
-                    StoreAnswer::Judged(Err(error)) | StoreAnswer::Done(Err(error)) => {
-                        Err(error.into())
-                    }
-                    StoreAnswer::Done(Ok(())) => Err(StoreError::Refused.into()),
-                })
+                write(answer.judged().map(|_| Value::Null).map_err(Failure::from))
             };
             later(finish, |ticket| {
                 let asked = inbox::ask(StoreAsk::Limits(store, question), ticket);

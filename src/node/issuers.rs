@@ -7,7 +7,7 @@ use super::manage::{Failure, engine, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::engine::Tokens;
-use crate::token::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
+use crate::token::{Fault, Fetched, Issuer, Notice, RemoteState, RemoteStatus};
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
 /// when to ask again, `null` for never.
@@ -86,8 +86,9 @@ fn notice_of(issuer: &str, notice: &Notice) -> Value {
 }
 
 /// An issuer in `HealthReport` of index.d.ts.
-pub(super) fn issuer_health(issuer: &str, keys: usize, remote: Option<&RemoteStatus>) -> Value {
+pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>) -> Value {
     let state = match remote.map(|status| status.state) {
+        _ if issuer.rotation().is_some_and(|rotation| !rotation.is_loaded()) => "not-ready",
         None | Some(RemoteState::Fresh) => "ready",
         Some(RemoteState::NotReady) => "not-ready",
         Some(RemoteState::Failing) => "failing",
@@ -96,9 +97,9 @@ pub(super) fn issuer_health(issuer: &str, keys: usize, remote: Option<&RemoteSta
     let age = remote.and_then(|status| status.age);
     let error = remote.and_then(|status| status.fault.as_ref()).map(Fault::kind);
     json!({
-        "issuer": issuer,
+        "issuer": issuer.name(),
         "state": state,
-        "keys": keys,
+        "keys": issuer.key_count(),
         "age": age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         "error": error,
     })

@@ -32,15 +32,11 @@ fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String 
         Ok(asked) => asked,
         Err(error) => return write(Err(error.into())),
     };
-    let finish = move |answer| {
-        write(match answer {
-            StoreAnswer::Judged(Ok(answer)) => limiter
-                .manual_answer(&pending, &answer)
-                .map(|state| if manual.tells() { key_state(&state) } else { Value::Null })
-                .map_err(Failure::from),
-            StoreAnswer::Judged(Err(error)) | StoreAnswer::Done(Err(error)) => Err(error.into()),
-            StoreAnswer::Done(Ok(())) => Err(StoreError::Refused.into()),
-        })
+    let finish = move |answer: StoreAnswer| {
+        write(answer.judged().map_err(Failure::from).and_then(|answer| {
+            let state = limiter.manual_answer(&pending, &answer)?;
+            Ok(if manual.tells() { key_state(&state) } else { Value::Null })
+        }))
     };
     later(finish, |ticket| {
         inbox::ask(StoreAsk::Limits(store, question), ticket)

@@ -224,7 +224,7 @@ pub fn health(guard: u32) -> String {
             .flat_map(|tokens| tokens.verifier.issuers())
             .map(|issuer| {
                 let status = issuer.remote().map(|keys| keys.status(now));
-                issuer_health(issuer.name(), issuer.key_count(), status.as_ref())
+                issuer_health(issuer, status.as_ref())
             })
             .collect();
         Ok(json!({

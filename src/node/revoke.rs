@@ -14,46 +14,25 @@ use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
 
-/// Whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
-enum Whose {
-    /// Of the issuer of this name; without a name, of the only one.
-    Named(Option<String>),
-    /// Of the issuer of this token, or as `Named` where it is a `jti`.
-    Of(String, Option<String>),
+/// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
+/// Without a name it is the only one.
+fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, Failure> {
+    let why = match name {
+        None => {
+            "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }"
+        }
+        Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
+    };
+    tokens.issuer_named(name).ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
 }
 
-impl Whose {
-    fn issuer(self, tokens: &Tokens, now: Now) -> Result<Arc<str>, Failure> {
-        let name = match self {
-            Self::Named(name) => name,
-            Self::Of(token, name) => match (tokens.verifier.revocable(&token, now)?.issuer, name) {
-                (Some(issuer), None) => return Ok(issuer),
-                (Some(issuer), Some(name)) if *issuer == *name => return Ok(issuer),
-                (Some(_), Some(_)) => {
-                    let why = "`options.issuer` is not the issuer of the token; leave it out";
-                    return Err(Failure::new("ERR_INVALID_ARGUMENT", why));
-                }
-                (None, name) => name,
-            },
-        };
-        let why = match name {
-            None => {
-                "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }"
-            }
-            Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
-        };
-        tokens
-            .issuer_named(name.as_deref())
-            .ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
-    }
-}
-
-/// Revokes: in this process at once, or in a shared store, which answers later that it has stored it.
-fn revoke(
+/// Revokes: in this process at once, or in a shared store, which answers later that it has stored it. `find` says whose
+/// tokens are meant, and what is revoked.
+fn revoke<T>(
     guard: u32,
-    whose: Whose,
-    local: impl FnOnce(&Tokens, &Revocations, Now) -> Result<(), Failure>,
-    shared: impl FnOnce(&Tokens, &SharedRevocations, Now, Reply<()>) -> Result<(), Failure>,
+    find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), Failure>,
+    local: impl FnOnce(&Tokens, &Revocations, T, Now) -> Result<(), Failure>,
+    shared: impl FnOnce(&Tokens, &SharedRevocations, T, Now, Reply<()>) -> Result<(), Failure>,
 ) -> String {
     let engine = match engine(guard) {
         Ok(engine) => engine,
@@ -65,28 +44,20 @@ fn revoke(
     };
     let now = Now::read();
     let off = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
-    let issuer = match whose.issuer(tokens, now) {
-        Ok(issuer) => issuer,
+    let (issuer, what) = match find(tokens, now) {
+        Ok(found) => found,
         Err(error) => return write(Err(error)),
     };
     let RevocationList::Shared(list) = tokens.list_of(&issuer) else {
         let list = tokens.to_revoke_of(&issuer, now).ok_or_else(off);
-        let done = list.and_then(|list| local(tokens, list, now));
+        let done = list.and_then(|list| local(tokens, list, what, now));
         return write(done.map(|()| Value::Null));
     };
     later(
-        |answer| {
-            write(match answer {
-                StoreAnswer::Done(Ok(())) => Ok(Value::Null),
-                StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
-                    Err(error.into())
-                }
-                StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
-            })
-        },
+        |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from)),
         |ticket| {
             let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
-            shared(tokens, list, now, reply)
+            shared(tokens, list, what, now, reply)
         },
     )
 }
@@ -101,20 +72,26 @@ pub fn revoke_token(
     exp: Option<f64>,
     issuer: Option<String>,
 ) -> String {
-    let find = |tokens: &Tokens, now| {
+    let find = |tokens: &Tokens, now: Now| {
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
+        let issuer = match (revocable.issuer, issuer) {
+            (Some(own), Some(name)) if *own != *name => {
+                let why = "`options.issuer` is not the issuer of the token; leave it out";
+                return Err(Failure::new("ERR_INVALID_ARGUMENT", why));
+            }
+            (Some(own), _) => own,
+            (None, name) => named(tokens, name.as_deref())?,
+        };
         let until = revocable.expires_at.or_else(|| exp.and_then(whole_seconds));
-        Ok::<_, Failure>((revocable.fingerprint, until))
+        Ok((issuer, (revocable.fingerprint, until)))
     };
     revoke(
         guard,
-        Whose::Of(token_or_jti.clone(), issuer),
-        |tokens, list, now| {
-            let (fingerprint, until) = find(tokens, now)?;
+        find,
+        |_, list, (fingerprint, until), now| {
             Ok(list.revoke_fingerprint(fingerprint, until, now)?)
         },
-        |tokens, list, now, reply| {
-            let (fingerprint, until) = find(tokens, now)?;
+        |_, list, (fingerprint, until), now, reply| {
             Ok(list.revoke_fingerprint(fingerprint, until, now, reply)?)
         },
     )
@@ -128,12 +105,13 @@ pub fn revoke_subject(
     before: Option<f64>,
     issuer: Option<String>,
 ) -> String {
-    let before = before.and_then(whole_seconds);
+    // Tokens are compared by the whole second that they were issued in.
+    let before = before.map(f64::floor).and_then(whole_seconds);
     revoke(
         guard,
-        Whose::Named(issuer),
-        |_, list, now| Ok(list.revoke_subject(&subject, before, now)?),
-        |_, list, now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
+        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |_, list, (), now| Ok(list.revoke_subject(&subject, before, now)?),
+        |_, list, (), now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
     )
 }
 
@@ -144,15 +122,15 @@ pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> St
     let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
     revoke(
         guard,
-        Whose::Named(issuer.clone()),
-        |tokens, list, now| {
+        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |tokens, list, (), now| {
             list.revoke_session(&session, None, now)?;
             if let Some(refresh) = tokens.refresh.as_ref().filter(|_| own(tokens)) {
                 refresh.close(&session);
             }
             Ok(())
         },
-        |tokens, list, now, reply| {
+        |tokens, list, (), now, reply| {
             // First the list: its access tokens are refused, and so is a refresh meanwhile.
             let reply = match tokens
                 .refresh
@@ -176,9 +154,9 @@ pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> St
 pub fn revoke_key(guard: u32, key: String, issuer: Option<String>) -> String {
     revoke(
         guard,
-        Whose::Named(issuer),
-        |_, list, _| Ok(list.revoke_key(&key)?),
-        |_, list, now, reply| Ok(list.revoke_key(&key, now, reply)?),
+        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |_, list, (), _| Ok(list.revoke_key(&key)?),
+        |_, list, (), now, reply| Ok(list.revoke_key(&key, now, reply)?),
     )
 }
 

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Known, Tokens};
 use crate::error::ConfigError;
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::{Reply, StoreError};
+use crate::store::StoreError;
 use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenDenial, Unverified};
 
 pub(super) fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
@@ -52,10 +52,11 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         // A token for somebody who was logged out everywhere a moment ago must not fall under that.
         let subject = claims.get("sub").and_then(Value::as_str);
         let after = subject.and_then(|subject| tokens.subject_before(subject));
+        let kept = refresh.map(|refresh| (refresh, claims.clone()));
         let issued = signer_of(tokens)?
-            .issue(claims.clone(), IssueOptions { expires_in, after }, now)
+            .issue(claims, IssueOptions { expires_in, after }, now)
             .map_err(issue_failure)?;
-        let begun = refresh.map(|refresh| {
+        let begun = kept.map(|(refresh, claims)| {
             let first = refresh.begin(claims, &issued, expires_in).map_err(issue_failure);
             first.map(|(token, opening)| (refresh, token, opening))
         });
@@ -69,29 +70,15 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         return write(Ok(answer(&issued, None)));
     };
     let stored = answer(&issued, Some(token));
-    let mut opening = Some(opening);
-    let mut open = |reply: &mut dyn FnMut() -> Option<Reply<()>>| {
-        opening.take().and_then(|opening| refresh.open(opening, now, reply))
-    };
     if !refresh.is_shared() {
-        return write(match open(&mut || None) {
-            Some(Err(error)) => Err(open_failure(error)),
-            _ => Ok(stored),
-        });
+        let opened = refresh.open(opening, now, || None);
+        return write(opened.unwrap_or(Ok(())).map(|()| stored).map_err(open_failure));
     }
     later(
-        move |answer| {
-            write(match answer {
-                StoreAnswer::Done(Ok(())) => Ok(stored),
-                StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
-                    Err(error.into())
-                }
-                StoreAnswer::Judged(Ok(_)) => Err(StoreError::Refused.into()),
-            })
-        },
-        |ticket| match open(&mut || inbox::reply(ticket)) {
-            Some(Err(error)) => Err(open_failure(error)),
-            _ => Ok(()),
+        move |answer: StoreAnswer| write(answer.done().map(|()| stored).map_err(Failure::from)),
+        |ticket| {
+            let opened = refresh.open(opening, now, || inbox::reply(ticket));
+            opened.unwrap_or(Ok(())).map_err(open_failure)
         },
     )
 }
@@ -106,7 +93,10 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
     };
     let now = Now::read();
     let used = match tokens_of(&engine).and_then(|tokens| {
-        Ok(tokens.refresh.as_ref().ok_or_else(without_refresh)?.present(tokens, &token, now))
+        let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
+        // A token is not used up for nothing.
+        signer_of(tokens)?.check(now).map_err(issue_failure)?;
+        Ok(refresh.present(tokens, &token, now))
     }) {
         Ok(used) => used,
         Err(error) => return write(Err(error)),
@@ -125,15 +115,9 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
     let slot = Arc::new(Slot::default());
     let (outcome, asking, asked) = (Arc::clone(&slot), Arc::clone(&engine), token.clone());
     later(
-        move |answer| {
+        move |answer: StoreAnswer| {
             write((|| {
-                match answer {
-                    StoreAnswer::Done(Ok(())) => {}
-                    StoreAnswer::Done(Err(error)) | StoreAnswer::Judged(Err(error)) => {
-                        return Err(error.into());
-                    }
-                    StoreAnswer::Judged(Ok(_)) => return Err(StoreError::Refused.into()),
-                }
+                answer.done()?;
                 let tokens = tokens_of(&engine)?;
                 let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
                 let outcome = outcome.lock().take().ok_or(StoreError::Refused)?;
@@ -156,6 +140,8 @@ pub fn token_continue(guard: u32, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
         let continued = Continued::from_json(&parse(&continued)?)
             .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
+        // The application's function may have taken its time.
+        continued.check(tokens).map_err(refresh_failure)?;
         continue_with(tokens, &continued, Some(object("claims", &claims)?))
     })
 }
@@ -243,6 +229,8 @@ fn refresh_failure(error: RefreshError) -> Failure {
 const fn issue_code(error: &IssueError) -> &'static str {
     match error {
         IssueError::Lifetime => "ERR_INVALID_OPTION",
+        IssueError::NoKey => "ERR_MISSING_OPTION",
+        IssueError::Random => "ERR_INTERNAL",
         _ => "ERR_INVALID_ARGUMENT",
     }
 }

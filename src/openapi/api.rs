@@ -70,10 +70,10 @@ impl Api {
             document,
             config: &config,
             converter: &mut converter,
-            tokens: engine.tokens.as_ref().map(|tokens| {
-                let names = tokens.verifier.presentation().query_names();
-                names.map(str::to_owned).collect()
-            }),
+            tokens: engine
+                .tokens
+                .as_ref()
+                .map(|tokens| tokens.query_names().map(str::to_owned).collect()),
             read: Vec::new(),
             routes: Vec::new(),
             bases: Vec::new(),

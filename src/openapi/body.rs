@@ -9,6 +9,7 @@ use super::convert::Converter;
 use super::document::{At, Document, boolean, child, fault, known_fields, object};
 use super::kinds::Kinds;
 use super::parameter::Part;
+use crate::cors::is_token;
 use crate::error::ConfigError;
 
 /// The media type of forms (URL Standard section 5).
@@ -123,11 +124,7 @@ fn part<'d>(
 fn media(text: &str) -> Option<(String, BodyKind)> {
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;
-    let token = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
-    };
-    if !token(kind) || !token(subtype) || kind == "*" && subtype != "*" {
+    if !is_token(kind) || !is_token(subtype) || kind == "*" && subtype != "*" {
         return None;
     }
     let is_json = subtype.ends_with("+json")

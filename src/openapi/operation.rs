@@ -188,13 +188,15 @@ impl<'d> Operations<'_, 'd> {
             None => self.document.at("/security"),
         };
         let security = match at {
-            Some(at) => security::read(self.document, &at, self.config, self.tokens.as_deref())?,
+            Some(at) => security::read(self.document, &at, self.config, self.tokens.is_some())?,
             None => Security::default(),
         };
         let own = listed(&pointer, map)?;
         let mut reader =
             Reader { document: self.document, config: self.config, converter: self.converter };
-        let parameters = reader.read(&pointer, shared, &own, names, &security.query_keys)?;
+        let tokens = self.tokens.as_deref().unwrap_or_default();
+        let keys = security.query_names(tokens, self.config.undeclared);
+        let parameters = reader.read(&pointer, shared, &own, names, keys)?;
         let (bodies, body_required) = match map.get("requestBody") {
             None => (Vec::new(), false),
             Some(value) => {

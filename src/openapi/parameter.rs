@@ -67,14 +67,14 @@ pub(crate) struct Reader<'r, 'd> {
 
 impl<'d> Reader<'_, 'd> {
     /// Reads the parameters of the operation at `pointer`: those of its path, `shared`, and its own. `names` are the
-    /// parameters in the path's template, `keys` the names of API keys that the query may hold.
+    /// parameters in the path's template, `keys` what the query may hold besides, or must not.
     pub(crate) fn read(
         &mut self,
         pointer: &str,
         shared: &[At<'d>],
         own: &[At<'d>],
         names: &[String],
-        keys: &[String],
+        keys: Map<String, Value>,
     ) -> Result<Parameters, ConfigError> {
         let parameters = self.merged(shared, own)?;
         for name in names {
@@ -91,9 +91,7 @@ impl<'d> Reader<'_, 'd> {
         let mut headers = Group::new(&place);
         let mut cookies = Group::new(&place);
         let mut query_is_read = true;
-        for key in keys {
-            query.properties.insert(key.clone(), json!({ "type": "string" }));
-        }
+        query.properties = keys;
         for parameter in &parameters {
             let here = &parameter.at.pointer;
             let property = match self.property(parameter)? {

@@ -4,11 +4,12 @@
 //! nothing, an empty list demands nothing at all. A scheme that the package can't carry out itself must be mapped by an
 //! option: an operation is never left open in silence.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::config::{OpenApiConfig, SchemeUse};
+use super::config::{OpenApiConfig, SchemeUse, Undeclared};
 use super::document::{At, Document, child, fault, known_fields, object, text};
 use crate::config::raw::{did_you_mean, nearest};
+use crate::cors::is_token;
 use crate::error::{ConfigCode, ConfigError};
 
 /// One thing that is demanded.
@@ -35,8 +36,28 @@ pub(crate) struct Security {
     pub(crate) alternatives: Vec<Vec<Demand>>,
     /// The authentication schemes of `WWW-Authenticate`, for who meets none of them.
     pub(crate) challenges: Vec<String>,
-    /// The names of API keys and tokens in the query.
-    pub(crate) query_keys: Vec<String>,
+    /// The names of API keys in the query.
+    query_keys: Vec<String>,
+    /// Whether a token of the guard may come, for us or for who checks it elsewhere.
+    may_have_token: bool,
+}
+
+impl Security {
+    /// The names that a query has beside its parameters, with their schemas. `tokens` are those under which a token of
+    /// the guard may come, which every reader of a query passes over: to an operation that asks for none such a name is undeclared.
+    pub(crate) fn query_names(
+        &self,
+        tokens: &[String],
+        undeclared: Undeclared,
+    ) -> Map<String, Value> {
+        let keys = self.query_keys.iter().filter(|key| !tokens.contains(key));
+        let keys = keys.map(|key| (key.clone(), json!({ "type": "string" })));
+        let asks_none = !self.may_have_token && undeclared == Undeclared::Refuse;
+        let is_refused = |name: &&String| asks_none && !self.query_keys.contains(name);
+        let refused =
+            tokens.iter().filter(is_refused).map(|name| (name.clone(), Value::Bool(false)));
+        keys.chain(refused).collect()
+    }
 }
 
 struct Scheme {
@@ -74,13 +95,12 @@ fn scheme_names(document: Document<'_>) -> Vec<&str> {
     schemes.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
-/// Reads the list at a place. `tokens` are the names under which a token of the guard may come in the query; `None` where
-/// it verifies none.
+/// Reads the list at a place. `has_tokens`: whether the guard verifies tokens.
 pub(crate) fn read(
     document: Document<'_>,
     at: &At<'_>,
     config: &OpenApiConfig,
-    tokens: Option<&[String]>,
+    has_tokens: bool,
 ) -> Result<Security, ConfigError> {
     let mut security = Security::default();
     let Value::Array(alternatives) = at.value else {
@@ -106,7 +126,7 @@ pub(crate) fn read(
                         "set `security: {{ '{name}': (req) => … }}`, or 'token' if it is a token of the guard, or false if it is checked elsewhere"
                     )));
                 }
-                Some(SchemeUse::Token) if tokens.is_none() => {
+                Some(SchemeUse::Token) if !has_tokens => {
                     let problem = format!(
                         "demands a token by the scheme `{name}`, and the guard has no `jwt`"
                     );
@@ -115,13 +135,13 @@ pub(crate) fn read(
                     ));
                 }
                 Some(SchemeUse::Token) => {
-                    security.query_keys.extend(tokens.into_iter().flatten().cloned());
+                    security.may_have_token = true;
                     demands.push(Demand::Token { scopes });
                 }
                 Some(SchemeUse::Function) => {
                     demands.push(Demand::Function { scheme: name.clone(), scopes });
                 }
-                Some(SchemeUse::Elsewhere) => {}
+                Some(SchemeUse::Elsewhere) => security.may_have_token = true,
             }
             if !security.challenges.contains(&scheme.challenge) {
                 security.challenges.push(scheme.challenge);
@@ -180,9 +200,7 @@ fn http(
     map: &Map<String, Value>,
 ) -> Result<(Option<SchemeUse>, String, &'static str), ConfigError> {
     let name = text(&at.pointer, map, "scheme")?.unwrap_or_default();
-    let is_token = !name.is_empty()
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c));
-    if !is_token {
+    if !is_token(name) {
         return Err(fault(&child(&at.pointer, "scheme"), "must be there").suggest("write 'bearer'"));
     }
     if name.eq_ignore_ascii_case("bearer") {

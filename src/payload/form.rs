@@ -35,6 +35,8 @@ pub(crate) struct Form<'s, 'q> {
     given: Vec<usize>,
     /// How many more members there may be.
     left: u32,
+    /// How many values there may be.
+    max_nodes: u32,
     /// Whether blanks around the elements of a list in one text are dropped, as in a header (RFC 9110 section 5.6.1).
     pub(crate) trims: bool,
 }
@@ -46,12 +48,13 @@ struct List<'q> {
 }
 
 impl<'s, 'q> Form<'s, 'q> {
-    /// No members yet, of `most` at most: the document would be refused for more anyway, and this bounds the work until
-    /// then.
-    pub(crate) fn new(plan: Option<&'s Plan>, size: usize, most: u32) -> Self {
+    /// No members yet, and no more of them and of their values than `config` has it: the document would be refused anyway,
+    /// and this bounds the work until then.
+    pub(crate) fn new(plan: Option<&'s Plan>, size: usize, config: &PayloadConfig) -> Self {
         Self {
             plan,
-            left: most,
+            left: config.max_keys(),
+            max_nodes: config.max_nodes(),
             object: Writer::new(size),
             lists: Vec::new(),
             loose: BTreeMap::new(),
@@ -98,7 +101,7 @@ impl<'s, 'q> Form<'s, 'q> {
             if self.lists.iter().any(|list| list.field == at) {
                 return Err(FaultCode::DuplicateKey);
             }
-            let values = elements(&value, self.trims);
+            let values = elements(&value, self.trims, self.max_nodes);
             self.lists.push(List { field: at, bracketed, values });
             return Ok(());
         }
@@ -154,12 +157,17 @@ impl<'s, 'q> Form<'s, 'q> {
     }
 }
 
-/// The elements of a list that came as one text.
-fn elements<'q>(value: &Cow<'q, str>, trims: bool) -> Vec<Cow<'q, str>> {
+/// The elements of a list that came as one text: all, or one more than `most`, for which the document is refused.
+fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
     let trimmed = |part: &'q str| if trims { part.trim() } else { part };
     match value {
-        Cow::Borrowed(text) => text.split(',').map(|part| Cow::Borrowed(trimmed(part))).collect(),
-        Cow::Owned(text) => text.split(',').map(|part| Cow::Owned(part.to_owned())).collect(),
+        Cow::Borrowed(text) => {
+            text.split(',').take(most).map(|part| Cow::Borrowed(trimmed(part))).collect()
+        }
+        Cow::Owned(text) => {
+            text.split(',').take(most).map(|part| Cow::Owned(part.to_owned())).collect()
+        }
     }
 }
 
@@ -172,7 +180,7 @@ pub(crate) fn read_pairs<T>(
     declared: Option<&Schema>,
     run: impl FnOnce(&Document<'_>) -> T,
 ) -> Result<(String, T), Fault> {
-    let mut form = Form::new(plan, text.len(), config.max_keys());
+    let mut form = Form::new(plan, text.len(), config);
     let mut left = config.max_nodes();
     for (at, pair) in pairs(text) {
         let fault =
@@ -183,6 +191,9 @@ pub(crate) fn read_pairs<T>(
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let malformed = || fault(FaultCode::MalformedForm, Pointer::root());
         let key = decoded(key).ok_or_else(malformed)?;
+        if plan.is_some_and(|plan| plan.passes_over(&key)) {
+            continue;
+        }
         let value = decoded(value).ok_or_else(malformed)?;
         form.pair(&key, value).map_err(|code| fault(code, pointer_of(pair)))?;
     }
@@ -285,7 +296,7 @@ impl Writer {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        self.string(key);
+        write::string(key, &mut self.0);
         self.0.push(':');
     }
 
@@ -317,30 +328,7 @@ impl Writer {
         let is_value = !types.has(Types::STRING)
             && (types.has(Types::NUMBER) && is_number(value)
                 || types.has(Types::BOOLEAN) && matches!(value, "true" | "false"));
-        if is_value { self.0.push_str(value) } else { self.string(value) }
-    }
-
-    fn string(&mut self, text: &str) {
-        self.0.push('"');
-        let mut run = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if !matches!(byte, b'"' | b'\\' | 0..0x20) {
-                continue;
-            }
-            self.0.push_str(text.get(run..at).unwrap_or_default());
-            run = at + 1;
-            self.0.push('\\');
-            if byte < 0x20 {
-                let hex = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-                self.0.push_str("u00");
-                self.0.push(hex(byte >> 4));
-                self.0.push(hex(byte & 15));
-            } else {
-                self.0.push(char::from(byte));
-            }
-        }
-        self.0.push_str(text.get(run..).unwrap_or_default());
-        self.0.push('"');
+        if is_value { self.0.push_str(value) } else { write::string(value, &mut self.0) }
     }
 
     pub(crate) fn finish(mut self) -> String {

@@ -1,6 +1,7 @@
 //! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and forms, where they are asked
 //! for) in UTF-8 is refused before a byte of it is read.
 
+use crate::cors::is_token;
 use crate::payload::config::PayloadConfig;
 use crate::refusal::Refusal;
 
@@ -224,12 +225,6 @@ fn parameter(text: &str) -> Option<(&str, bool, &str)> {
     let (value, rest) = value.split_once(';').unwrap_or((value, ""));
     let value = trimmed(value);
     is_token(value).then(|| (name, value.eq_ignore_ascii_case("utf-8"), rest))
-}
-
-/// A token by RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
 fn trimmed(text: &str) -> &str {

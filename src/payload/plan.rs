@@ -78,6 +78,8 @@ impl Field {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) fields: Vec<Field>,
+    /// Names that are read by somebody else, and are no members: those of tokens in a query.
+    pub(crate) foreign: Vec<Box<str>>,
 }
 
 /// References and compositions are followed this deep; what lies deeper is read as a string and judged as one.
@@ -94,6 +96,11 @@ impl Plan {
     pub(crate) fn find(&self, name: &str) -> Option<(usize, &Field)> {
         let at = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
         Some((at, self.fields.get(at)?))
+    }
+
+    /// Whether a name is somebody else's to read.
+    pub(crate) fn passes_over(&self, name: &str) -> bool {
+        self.foreign.iter().any(|foreign| **foreign == *name)
     }
 
     fn collect(&mut self, root: &Value, schema: &Value, depth: u32) {

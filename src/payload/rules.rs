@@ -22,6 +22,7 @@ pub struct SchemaRules {
     formats: Vec<(Box<str>, Format)>,
     keywords: Vec<Box<str>>,
     messages: Arc<Messages>,
+    token_names: Vec<Box<str>>,
 }
 
 /// A format of the application's own.
@@ -100,6 +101,12 @@ impl SchemaRules {
         Ok(rules)
     }
 
+    /// These rules, for a guard that takes tokens from the query under these names.
+    #[must_use]
+    pub fn with_token_names<'n>(self, names: impl Iterator<Item = &'n str>) -> Self {
+        Self { token_names: names.map(Into::into).collect(), ..self }
+    }
+
     /// Refuses these options in the `payload` of a route.
     pub fn refuse_in_route(path: &str, value: &Value) -> Result<(), ConfigError> {
         let given = |key: &&&str| value.get(**key).is_some();
@@ -142,6 +149,11 @@ impl SchemaRules {
 
     pub(crate) fn draft(&self) -> Draft {
         self.draft.unwrap_or(Draft::Draft202012)
+    }
+
+    /// The names under which a token may come in the query.
+    pub(crate) fn token_names(&self) -> &[Box<str>] {
+        &self.token_names
     }
 
     pub(crate) fn registry(&self) -> &Map<String, Value> {

@@ -37,7 +37,10 @@ impl TextSchema {
         rules: &SchemaRules,
     ) -> Result<Self, ConfigError> {
         let (compiled, whole) = Schema::compile_whole(path, schema, location == "query", rules)?;
-        let plan = Plan::of(&whole);
+        let mut plan = Plan::of(&whole);
+        if location == "query" {
+            plan.foreign = token_names(path, &whole, &plan, rules)?;
+        }
         let text = Self { schema: compiled, plan, location };
         text.judge_names(path)?;
         text.judge_defaults(path)?;
@@ -137,7 +140,7 @@ impl TextSchema {
         config: &PayloadConfig,
         found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
-        let mut form = Form::new(Some(&self.plan), 0, config.max_keys());
+        let mut form = Form::new(Some(&self.plan), 0, config);
         form.trims = self.location == "headers";
         let mut seen = Vec::new();
         for (name, value) in members {
@@ -163,6 +166,33 @@ impl TextSchema {
         });
         let anew = judged.map_err(|fault| fault.refusal(self.location))?;
         Ok(anew.unwrap_or(text))
+    }
+}
+
+/// The names under which a token may come in the query, and which are no members of it: a token is for the layer that
+/// verifies it, and no handler should find one among what was checked. A schema that has such a name as `false` refuses
+/// it.
+fn token_names(
+    path: &str,
+    schema: &Value,
+    plan: &Plan,
+    rules: &SchemaRules,
+) -> Result<Vec<Box<str>>, ConfigError> {
+    let refused = |name: &str| {
+        schema.get("properties").and_then(|properties| properties.get(name))
+            == Some(&Value::Bool(false))
+    };
+    let names = rules.token_names().iter().filter(|name| !refused(name));
+    let names: Vec<Box<str>> = names.cloned().collect();
+    match names.iter().find(|name| plan.find(name).is_some()) {
+        None => Ok(names),
+        Some(name) => {
+            let problem = format!(
+                "declares `{name}`, where `jwt.from` looks for a token, which no handler is given"
+            );
+            Err(ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
+                .suggest("leave it out of the schema: it is no undeclared name"))
+        }
     }
 }
 

@@ -49,19 +49,26 @@ pub(crate) fn scalar(document: &Document<'_>, at: u32, out: &mut String) {
     }
 }
 
+/// A text in quotes, run by run: most have nothing to escape.
 pub(crate) fn string(text: &str, out: &mut String) {
     out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\0'..='\x1f' => {
-                out.push_str("\\u00");
-                let code = u32::from(char);
-                out.extend([code >> 4, code & 15].iter().filter_map(|d| char::from_digit(*d, 16)));
-            }
-            char => out.push(char),
+    let mut run = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if !matches!(byte, b'"' | b'\\' | 0..0x20) {
+            continue;
+        }
+        out.push_str(text.get(run..at).unwrap_or_default());
+        run = at + 1;
+        out.push('\\');
+        if byte < 0x20 {
+            let hex = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+            out.push_str("u00");
+            out.push(hex(byte >> 4));
+            out.push(hex(byte & 15));
+        } else {
+            out.push(char::from(byte));
         }
     }
+    out.push_str(text.get(run..).unwrap_or_default());
     out.push('"');
 }

@@ -19,7 +19,8 @@ use super::revocations::minute;
 use super::sets::Sets;
 use super::stream::{Keys, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
-use crate::store::redis::{Connector, Link};
+use crate::store::error::Replying;
+use crate::store::redis::{Connector, Link, store_error};
 use crate::store::{Reply, StoreError, runtime};
 
 /// How long storing a revocation may take. No request waits for it.
@@ -54,32 +55,7 @@ pub(super) struct Feed {
     bound_us: AtomicU64,
     /// For all but following the stream.
     commands: Mutex<Option<Link>>,
-    asking: Mutex<Vec<Answer>>,
-}
-
-/// Calls back once, at the latest when it is dropped.
-struct Answer(Option<Reply<()>>);
-
-impl Answer {
-    fn give(mut self, result: Result<(), StoreError>) {
-        if let Some(reply) = self.0.take() {
-            reply(result);
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Err(StoreError::Unavailable));
-        }
-    }
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Answer")
-    }
+    asking: Mutex<Vec<Replying<()>>>,
 }
 
 /// Why a turn failed.
@@ -174,7 +150,7 @@ impl Feed {
 
     /// Stores `entry`, which is in the sets already, and answers once the server has said so.
     pub(super) fn publish(self: &Arc<Self>, entry: Entry, reply: Reply<()>) {
-        let (feed, answer) = (Arc::clone(self), Answer(Some(reply)));
+        let (feed, answer) = (Arc::clone(self), Replying::new(reply));
         runtime::spawn(async move {
             let adding = timeout(REVOKE_TIMEOUT, feed.add(entry));
             answer.give(adding.await.unwrap_or(Err(StoreError::Timeout)));
@@ -185,7 +161,7 @@ impl Feed {
     /// who ask before the store's thread gets to it share one round trip.
     pub(super) fn refresh(self: &Arc<Self>, reply: Reply<()>) {
         let mut asking = self.asking.lock();
-        asking.push(Answer(Some(reply)));
+        asking.push(Replying::new(reply));
         let is_first = asking.len() == 1;
         drop(asking);
         if !is_first {
@@ -449,20 +425,6 @@ async fn within<T>(
     match timeout(patience, answer).await {
         Ok(answer) => answer.map_err(|error| store_error(&error)),
         Err(_) => Err(StoreError::Timeout),
-    }
-}
-
-fn store_error(error: &RedisError) -> StoreError {
-    match error.kind() {
-        _ if error.is_timeout() => StoreError::Timeout,
-        ErrorKind::Server(
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::TryAgain,
-        ) => StoreError::Unavailable,
-        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Parse => StoreError::Refused,
-        _ => StoreError::Unavailable,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::token::binding::{
-    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, Use, read_proof,
+    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Thumbprint, Use, read_proof,
 };
 use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
 
@@ -48,10 +48,9 @@ impl Stack {
         asking: Asking,
         x: &mut Exchange,
     ) -> Result<Option<Verdict>, Refusal> {
-        let found = self.engine.tokens.as_ref().map(|tokens| {
-            let found = tokens.verifier.presentation().find(request);
-            (tokens, found)
-        });
+        // What nobody verifies is no token: anybody can write `Bearer x`.
+        let tokens = self.engine.tokens.as_ref().filter(|_| self.token != TokenDemand::Ignore);
+        let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
         if let Some(csrf) = &self.csrf {
             // What no page of another site can make a browser add, nobody was made to send.
             let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header);
@@ -59,9 +58,7 @@ impl Stack {
                 csrf.check(request)?;
             }
         }
-        let (Some((tokens, found)), true) = (found, self.token != TokenDemand::Ignore) else {
-            return Ok(None);
-        };
+        let Some((tokens, found)) = found else { return Ok(None) };
         let scheme = tokens.verifier.presentation().scheme();
         let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
             return match self.token {
@@ -127,6 +124,7 @@ impl Stack {
             token: found.token,
             now: x.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
+            forgotten_until_us: SetBack::here().until_us(x.now),
         };
         let proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {

@@ -25,3 +25,32 @@ pub enum StoreError {
 
 /// What is called once with the answer, on the store's thread. It must be quick.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+/// Calls back once, at the latest when it is dropped.
+pub(crate) struct Replying<T>(Option<Reply<T>>);
+
+impl<T> Replying<T> {
+    pub(crate) fn new(reply: Reply<T>) -> Self {
+        Self(Some(reply))
+    }
+
+    pub(crate) fn give(mut self, result: Result<T, StoreError>) {
+        if let Some(reply) = self.0.take() {
+            reply(result);
+        }
+    }
+}
+
+impl<T> Drop for Replying<T> {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(StoreError::Unavailable));
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Replying<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Replying")
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! A client sends the same token with each request, and nothing about its signature and claims changes in between. What
 //! does change is asked on every hit: the token's own times, the life of its key and of its issuer's keys as a whole, and,
-//! behind this layer, revocation. A//! refusal is never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash
-//! only says where to look, so a fast one will do. The options never change; another guard has another cache.
+//! behind this layer, revocation. A refusal is never
+//! kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash only says where to look, so a fast one will do. The options never change; another guard has another cache.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;

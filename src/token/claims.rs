@@ -24,8 +24,12 @@ pub(super) struct Times {
     pub(super) not_before: Option<u64>,
 }
 
-/// Checks everything about the claims but whether this is the time for them.
-pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Times, TokenDenial> {
+/// Checks everything about the claims but whether this is the time for them, and answers their times and what the token is
+/// bound to.
+pub(super) fn check(
+    config: &Issuer,
+    claims: &Map<String, Value>,
+) -> Result<(Times, Option<Confirmation>), TokenDenial> {
     check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
     for name in ["sub", "jti", "sid"] {
@@ -34,7 +38,7 @@ pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Time
             return Err(kind(name));
         }
     }
-    confirmation(claims)?;
+    let confirmation = confirmation(claims)?;
     let times = Times {
         expires: date("exp", required(claims, "exp")?)?,
         issued: date("iat", required(claims, "iat")?)?,
@@ -43,14 +47,12 @@ pub(super) fn check(config: &Issuer, claims: &Map<String, Value>) -> Result<Time
     match times.expires.checked_sub(times.issued) {
         None | Some(0) => Err(TokenDenial::Claims(ClaimFault::Order)),
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
-        Some(_) => Ok(times),
+        Some(_) => Ok((times, confirmation)),
     }
 }
 
 /// What the token is bound to. Nothing is checked of it here but that it can be understood.
-pub(super) fn confirmation(
-    claims: &Map<String, Value>,
-) -> Result<Option<Confirmation>, TokenDenial> {
+fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, TokenDenial> {
     let Some(value) = claims.get("cnf") else { return Ok(None) };
     let read = Confirmation::read(value);
     read.map(Some).ok_or(TokenDenial::Claims(ClaimFault::Confirmation))

@@ -13,8 +13,6 @@ use crate::refusal::Refusal;
 pub enum TokenDenial {
     /// No token came, or credentials of another scheme than `Bearer`.
     Missing,
-    /// More than one `Authorization` header came: which one counts would be a guess.
-    DuplicateHeader,
     /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`, `b64`).
     Malformed,
     /// Its `exp` has passed.
@@ -114,7 +112,6 @@ impl TokenDenial {
         const PROOF: Option<&str> = Some("invalid_dpop_proof");
         match self {
             Self::Missing => (401, "token_missing", None),
-            Self::DuplicateHeader => (400, "token_malformed", Some("invalid_request")),
             Self::Malformed => (401, "token_malformed", INVALID),
             Self::Expired => (401, "token_expired", INVALID),
             Self::NotYetValid => (401, "token_not_yet_valid", INVALID),
@@ -140,7 +137,6 @@ impl TokenDenial {
     fn detail(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Missing => "a bearer token is required",
-            Self::DuplicateHeader => "send one Authorization header",
             Self::Malformed => "the token is malformed",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
@@ -215,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_token_is_invalid_token_and_two_headers_are_invalid_request() {
+    fn a_bad_token_is_invalid_token_and_two_of_them_are_invalid_request() {
         assert_eq!(
             challenge(TokenDenial::Expired),
             (
@@ -224,7 +220,7 @@ mod tests {
                     .to_owned()
             )
         );
-        let (status, text) = challenge(TokenDenial::DuplicateHeader);
+        let (status, text) = challenge(TokenDenial::Ambiguous);
         assert_eq!(status, 400);
         assert!(text.contains("error=\"invalid_request\""), "{text}");
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::binding::{ProofRequest, ProofUrl, read_proof};
 use super::config::TokenConfig;
 use super::denial::TokenDenial;
-use super::reader::bearer;
+use super::reader::credentials;
 use super::verify::Verifier;
 use crate::clock::Now;
 
@@ -30,13 +30,20 @@ pub fn fuzz_token(data: &[u8]) {
     });
     let Some(verifier) = verifier else { return };
     let now = Now::at_unix_us(1_800_000_000_000_000);
-    let _ = bearer(&[text]);
+    let _ = credentials(text);
     let _ = super::json::read_object(text);
     let denial = verifier.verify(text, now).map(|_| ()).err();
     assert!(denial.is_some(), "a token passed that nobody signed");
     let _ = denial.as_ref().map(TokenDenial::to_refusal);
     let _ = verifier.revocable(text, now);
     let _ = ProofUrl::read(text);
-    let asked = ProofRequest { method: "GET", url: None, token: text, now, ahead_us: 0 };
+    let asked = ProofRequest {
+        method: "GET",
+        url: None,
+        token: text,
+        now,
+        ahead_us: 0,
+        forgotten_until_us: 0,
+    };
     assert!(read_proof(text, &asked).is_err(), "a proof passed that is for no URL");
 }

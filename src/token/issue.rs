@@ -105,6 +105,22 @@ impl Signer {
         &self.config
     }
 
+    /// Whether a key can sign now.
+    ///
+    /// # Errors
+    /// [`IssueError::NoKey`], and [`IssueError::NotLoaded`] where keys change by themselves and are not there yet.
+    pub fn check(&self, now: Now) -> Result<(), IssueError> {
+        self.signing_key(now).map(drop)
+    }
+
+    fn signing_key(&self, now: Now) -> Result<Arc<Key>, IssueError> {
+        let keys = &self.config.keys;
+        keys.signing(now.unix_seconds()).ok_or(match keys.rotation() {
+            Some(_) => IssueError::NotLoaded,
+            None => IssueError::NoKey,
+        })
+    }
+
     /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here, and a random
     /// `sid` where none is given.
     ///
@@ -127,11 +143,7 @@ impl Signer {
         if expires_in < Duration::from_secs(1) || expires_in > max {
             return Err(IssueError::Lifetime);
         }
-        let seconds = now.unix_seconds();
-        let key = config.keys.signing(seconds).ok_or(match config.keys.rotation() {
-            Some(_) => IssueError::NotLoaded,
-            None => IssueError::NoKey,
-        })?;
+        let key = self.signing_key(now)?;
         if claims.get("iss").is_some_and(|issuer| *issuer != *config.issuer) {
             return Err(IssueError::Foreign("iss"));
         }
@@ -174,7 +186,7 @@ impl Signer {
         let begin = now
             .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
         claims::check(config, &read)
-            .and_then(|times| claims::check_time(config, &times, begin))
+            .and_then(|(times, _)| claims::check_time(config, &times, begin))
             .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.into_owned()))?;
         let mut header = json!({ "alg": key.algorithm.name(), "typ": config.typ.as_deref().unwrap_or("at+jwt") });
         if let (Some(kid), Some(header)) = (&key.kid, header.as_object_mut()) {

@@ -6,6 +6,7 @@ use super::binding::Nonces;
 use super::denial::TokenDenial;
 use super::reader::{Scheme, credentials};
 use crate::config::raw::{Options, Switch, string_at};
+use crate::cors::is_token;
 use crate::error::{ConfigCode, ConfigError};
 use crate::request::{Request, decode_segment};
 
@@ -81,7 +82,7 @@ impl Presentation {
         }
         let nonces = match Switch::read(options, "dpopNonce") {
             Switch::Absent | Switch::Off => None,
-            Switch::On(value) => Nonces::parse(&options.path_of("dpopNonce"), value)?,
+            Switch::On(value) => Some(Nonces::parse(&options.path_of("dpopNonce"), value)?),
         };
         if nonces.is_some() && dpop == DpopMode::Off {
             return conflict("dpopNonce", "does nothing where `dpop` is 'off'");
@@ -231,8 +232,7 @@ fn cookie(path: &str, name: &str) -> Result<Source, ConfigError> {
         .suggest(suggestion));
     };
     // RFC 6265 section 4.1.1: a token of HTTP.
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if rest.is_empty() || name.len() > MAX_NAME || !rest.bytes().all(fits) {
+    if name.len() > MAX_NAME || !is_token(rest) {
         return Err(ConfigError::invalid(path, "must be the name of a cookie").suggest(suggestion));
     }
     Ok(Source::Cookie(name.to_owned()))

@@ -11,6 +11,7 @@ use super::key::Key;
 use super::reader::Header;
 use super::remote::RemoteKeys;
 use super::rotation::Rotation;
+use super::verify::Unverified;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 
@@ -28,15 +29,6 @@ pub(super) enum Keys {
     Rotating(Arc<Rotation>, KeyRing),
 }
 
-/// Why there is no key for a token.
-#[derive(Debug)]
-pub(super) enum Unchosen {
-    /// There is none.
-    Denied(TokenDenial),
-    /// Its issuer is being asked, and may know it.
-    Ask(Arc<RemoteKeys>),
-}
-
 impl Keys {
     /// The one key that a token with this header may be signed with, now. Where `may_ask`, the answer may be to wait
     /// for the issuer.
@@ -45,14 +37,14 @@ impl Keys {
         header: &Header,
         now: Now,
         may_ask: bool,
-    ) -> Result<Arc<Key>, Unchosen> {
+    ) -> Result<Arc<Key>, Unverified> {
         match self {
             Self::Fixed(ring) => {
-                ring.choose(header, now.unix_seconds()).cloned().map_err(Unchosen::Denied)
+                ring.choose(header, now.unix_seconds()).cloned().map_err(Unverified::Denied)
             }
             Self::Remote(remote) => remote.choose(header, now, may_ask),
             Self::Rotating(rotation, ring) => {
-                rotated(rotation, ring, header, now.unix_seconds()).map_err(Unchosen::Denied)
+                rotated(rotation, ring, header, now.unix_seconds()).map_err(Unverified::Denied)
             }
         }
     }
@@ -106,7 +98,10 @@ fn rotated(
     match made {
         Some(key) if key.algorithm.name() == header.alg => Ok(key),
         Some(_) => Err(TokenDenial::Algorithm),
-        None if ring.len() > 0 => ring.choose(header, seconds).cloned(),
+        // Until the keys were loaded, nobody knows whether it is of one of them.
+        None if ring.len() > 0 => ring.choose(header, seconds).cloned().map_err(|denial| {
+            if rotation.is_loaded() { denial } else { TokenDenial::KeysUnavailable }
+        }),
         None if rotation.is_loaded() => Err(TokenDenial::Key),
         None => Err(TokenDenial::KeysUnavailable),
     }

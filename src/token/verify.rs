@@ -17,7 +17,6 @@ use super::key::Key;
 use super::presentation::Presentation;
 use super::reader::Compact;
 use super::remote::RemoteKeys;
-use super::ring::Unchosen;
 use crate::clock::Now;
 
 /// What a token is revoked by: 128 bits that stand for it.
@@ -127,15 +126,6 @@ impl Unverified {
 impl From<TokenDenial> for Unverified {
     fn from(denial: TokenDenial) -> Self {
         Self::Denied(denial)
-    }
-}
-
-impl From<Unchosen> for Unverified {
-    fn from(unchosen: Unchosen) -> Self {
-        match unchosen {
-            Unchosen::Denied(denial) => Self::Denied(denial),
-            Unchosen::Ask(remote) => Self::Ask(remote),
-        }
     }
 }
 
@@ -264,11 +254,9 @@ impl Verifier {
             Some(read) => read,
             None => compact.claims()?,
         };
-        let times = claims::check(issuer, &claims)?;
-        let confirmation = claims::confirmation(&claims)?;
-        let mut verified =
-            identity(issuer, claims, claims_json, times, &key, compact.signing_input);
-        verified.confirmation = confirmation;
+        let (times, confirmation) = claims::check(issuer, &claims)?;
+        let text = (claims, claims_json);
+        let verified = identity(issuer, text, times, confirmation, &key, compact.signing_input);
         Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
     }
 }
@@ -288,9 +276,9 @@ struct Judged {
 
 fn identity(
     issuer: &Issuer,
-    claims: Map<String, Value>,
-    claims_json: String,
+    (claims, claims_json): (Map<String, Value>, String),
     times: Times,
+    confirmation: Option<Confirmation>,
     key: &Key,
     signing_input: &str,
 ) -> Verified {
@@ -310,7 +298,7 @@ fn identity(
         key_id: key.kid.clone(),
         alg: key.algorithm,
         fingerprint,
-        confirmation: None,
+        confirmation,
         claims,
         claims_json,
     }
@@ -327,7 +315,7 @@ fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenDenial> {
     if fits { Ok(()) } else { Err(TokenDenial::Type) }
 }
 
-/// Three segments, of which the first starts as the base64url of `{"` or `{` with whitespace does.
+/// Three segments, of which the first is a header, or begins as that of a token does where it can't be read.
 fn looks_like_token(text: &str) -> bool {
-    text.split('.').count() == 3 && text.starts_with('e')
+    text.split('.').count() == 3 && (text.starts_with("eyJ") || Compact::read(text).is_ok())
 }

@@ -1,9 +1,12 @@
 //! Documents as a whole: parameters, bodies, security, and what is refused.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, engine, read, without_tokens};
+use crate::engine::Engine;
 use crate::openapi::fuzz::fuzz_document;
 use crate::openapi::{Api, BodyKind, Demand};
 
@@ -485,4 +488,38 @@ proptest! {
         alone["paths"][path].as_object_mut().unwrap().remove("get");
         fuzz_document(&engine, &alone);
     }
+}
+
+#[test]
+fn a_token_in_the_query_is_declared_by_no_operation_and_refused_where_none_is_asked_for() {
+    let config = json!({
+        "rateLimit": false,
+        "jwt": {
+            "issuer": "https://id.example.com", "audience": "api", "secret": "Zx3bTq8LmVn5RkWc7YpJd2HsFg9AuEo4",
+            "from": ["header", { "query": "access_token" }, { "query": "api_key" }],
+        },
+    });
+    let engine = Arc::new(Engine::new(&config).unwrap());
+    let names = |security: Value, options: Value| {
+        let api = Api::read(&engine, &secured(&security), &options).unwrap();
+        api.schemas(0, None).unwrap()["query"]["properties"].clone()
+    };
+    let none = json!({ "access_token": false, "api_key": false });
+    assert_eq!(names(json!([]), json!({})), none);
+    assert_eq!(names(json!([{}]), json!({})), none);
+    assert_eq!(names(json!([]), json!({ "undeclared": "accept" })), json!({}));
+    assert_eq!(names(json!([{ "bearer": [] }]), json!({})), json!({}));
+    // Whoever checks it elsewhere may be the guard.
+    assert_eq!(names(json!([{ "oidc": [] }]), json!({ "security": { "oidc": false } })), json!({}));
+    let key = json!({ "security": { "queryKey": "\0function" } });
+    assert_eq!(names(json!([{ "queryKey": [] }]), key), json!({ "access_token": false }));
+
+    let mut wanting = secured(&json!([{ "bearer": [] }]));
+    wanting["paths"]["/things/{id}"]["post"]["parameters"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "access_token", "in": "query", "schema": { "type": "string" } }));
+    let error = Api::read(&engine, &wanting, &json!({})).unwrap_err();
+    assert_eq!(error.path(), "paths./things/{id}.post.parameters");
+    assert!(error.to_string().contains("`access_token`"), "{error}");
 }

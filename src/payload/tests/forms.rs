@@ -1,8 +1,11 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::payload::form::Form;
+use crate::payload::plan::Plan;
 use crate::payload::{Format, Parts, PayloadConfig, SchemaRules, Schemas};
 use crate::refusal::Refusal;
 
@@ -61,6 +64,26 @@ fn order() -> Value {
         "card[number]": { "type": "string" },
         "$meta": { "type": "string" }
     }, "required": ["name"] })
+}
+
+#[test]
+fn a_list_in_one_text_is_not_taken_apart_beyond_what_a_document_may_have() {
+    let schema = json!({ "properties": { "ids": { "type": "array", "x-split": "," } } });
+    let plan = Plan::of(&schema);
+    let config = PayloadConfig::parse("payload", Some(&json!({ "maxNodes": 10 }))).unwrap();
+    let text = vec!["1"; 50_000].join(",");
+    for value in [Cow::Borrowed(text.as_str()), Cow::Owned(text.clone())] {
+        let mut form = Form::new(Some(&plan), 0, &config);
+        form.member("ids", value).unwrap();
+        let built: Value = serde_json::from_str(&form.finish()).unwrap();
+        // One more than may be there, so that it is refused.
+        assert_eq!(built["ids"].as_array().unwrap().len(), 11);
+    }
+    let body = format!("ids={text}");
+    let refused = read(Some(&schema), &json!({ "maxNodes": 10 }), body.as_bytes());
+    assert_eq!(fault(refused).0, "too_many_nodes");
+    let fits = read(Some(&schema), &json!({ "maxNodes": 10 }), b"ids=1,2,3,4,5,6,7,8");
+    assert_eq!(fits.unwrap()["ids"].as_array().unwrap().len(), 8);
 }
 
 #[test]

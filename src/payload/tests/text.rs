@@ -278,3 +278,62 @@ proptest! {
         prop_assert_eq!(read["q"].as_str(), Some(value.as_str()));
     }
 }
+
+#[test]
+fn a_token_in_the_query_is_no_member_of_it() {
+    let rules = SchemaRules::default().with_token_names(["access_token", "t.k"].into_iter());
+    let read = |schema: &Value, query: &str| {
+        let schemas = json!({ "query": schema });
+        let schemas = Schemas::parse("", schemas.as_object().unwrap(), true, &rules).unwrap();
+        let config = PayloadConfig::default();
+        let checked = schemas.check(&parts(&config, query))?;
+        Ok(serde_json::from_str::<Value>(&checked.query.unwrap()).unwrap())
+    };
+    let closed = json!({ "properties": { "page": { "type": "integer" } } });
+    let open = json!({ "additionalProperties": true });
+    for query in [
+        "page=1&access_token=a.b.c",
+        "access_token=a.b.c&page=1",
+        "%61ccess_token=a.b.c&page=1",
+        "page=1&t.k=x&access_token",
+        // What is wrong with a token is for the layer that verifies it.
+        "page=1&access_token=%ff&access_token=x",
+    ] {
+        assert_eq!(read(&closed, query).unwrap(), json!({ "page": 1 }), "{query}");
+        assert_eq!(read(&open, query).unwrap(), json!({ "page": "1" }), "{query}");
+    }
+    // Another name is another name.
+    for query in ["Access_token=x", "access_tokens=x", "access_token+=x"] {
+        assert_eq!(code(read(&closed, query)).1, "validation_failed", "{query}");
+    }
+    assert_eq!(code(read(&closed, "access_token[]=x")).1, "bracketed_key");
+    // A route that wants none says so.
+    let none = json!({ "properties": { "access_token": false } });
+    assert_eq!(code(read(&none, "access_token=x")).1, "validation_failed");
+    // A form is no query.
+    let schemas = json!({ "body": closed });
+    let schemas = Schemas::parse("", schemas.as_object().unwrap(), true, &rules).unwrap();
+    let config = PayloadConfig::default();
+    let body = Some(b"access_token=x".as_slice());
+    let form = Parts { body, format: Format::Form, ..parts(&config, "") };
+    assert_eq!(schemas.check(&form).unwrap_err().code, "validation_failed");
+}
+
+#[test]
+fn a_schema_of_the_query_that_wants_the_token_is_refused() {
+    let rules = SchemaRules::default().with_token_names(["access_token"].into_iter());
+    for schema in [
+        json!({ "properties": { "access_token": { "type": "string" } } }),
+        json!({ "required": ["access_token"] }),
+        json!({ "allOf": [{ "properties": { "access_token": {} } }] }),
+    ] {
+        let parse = |location: &str| {
+            let schemas = json!({ location: schema });
+            Schemas::parse("", schemas.as_object().unwrap(), true, &rules)
+        };
+        let error = parse("query").unwrap_err();
+        assert_eq!((error.code().as_str(), error.path()), ("ERR_CONFLICTING_OPTIONS", "query"));
+        assert!(error.to_string().contains("`access_token`"), "{error}");
+        assert!(parse("params").is_ok() && parse("body").is_ok());
+    }
+}

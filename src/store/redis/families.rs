@@ -11,7 +11,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::connect::{Connector, Link};
-use crate::store::error::{Reply, StoreError};
+use super::script::Script;
+use super::store_error;
+use crate::store::error::{Reply, Replying, StoreError};
 use crate::store::runtime;
 use crate::token::{Opening, Outcome, Place, Presented, RefreshConfig};
 
@@ -30,18 +32,6 @@ pub struct RedisFamilies {
     link: Mutex<Option<Link>>,
     open: Script,
     present: Script,
-}
-
-#[derive(Debug)]
-struct Script {
-    text: &'static str,
-    digest: String,
-}
-
-impl Script {
-    fn new(text: &'static str) -> Self {
-        Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
-    }
 }
 
 impl RedisFamilies {
@@ -117,7 +107,7 @@ impl RedisFamilies {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let answer = Answer(Some(reply));
+        let answer = Replying::new(reply);
         let (families, asking) = (Arc::clone(self), ask(Arc::clone(self)));
         runtime::spawn(async move {
             if let Ok(result) = timeout(PATIENCE, asking).await {
@@ -130,8 +120,24 @@ impl RedisFamilies {
         });
     }
 
+    /// The connection. Where it has to be made, that goes on though the call that began it has no patience left: a
+    /// handshake that takes longer than a call would never end otherwise.
+    async fn link(self: &Arc<Self>) -> Result<Link, RedisError> {
+        let families = Arc::clone(self);
+        let connecting = tokio::spawn(async move {
+            let mut kept = families.link.lock().await;
+            match &*kept {
+                Some(link) => Ok(link.clone()),
+                None => Ok(kept.insert(families.connector.connect(Some(ANSWER)).await?).clone()),
+            }
+        });
+        connecting.await.unwrap_or_else(|_| {
+            Err(RedisError::from(std::io::Error::other("the connection was given up")))
+        })
+    }
+
     async fn run(
-        &self,
+        self: &Arc<Self>,
         script: &Script,
         key: &str,
         arguments: impl Fn(&mut Cmd),
@@ -151,14 +157,8 @@ impl RedisFamilies {
         answer.map_err(|error| store_error(&error))
     }
 
-    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let mut link = {
-            let mut kept = self.link.lock().await;
-            match &*kept {
-                Some(link) => link.clone(),
-                None => kept.insert(self.connector.connect(Some(ANSWER)).await?).clone(),
-            }
-        };
+    async fn send(self: &Arc<Self>, command: &Cmd) -> Result<Value, RedisError> {
+        let mut link = self.link().await?;
         let answer = link.command(command).await;
         let is_broken = answer.as_ref().is_err_and(|error| {
             error.is_io_error()
@@ -172,25 +172,6 @@ impl RedisFamilies {
             *self.link.lock().await = None;
         }
         answer
-    }
-}
-
-/// Calls back once, at the latest when it is dropped.
-struct Answer<T>(Option<Reply<T>>);
-
-impl<T> Answer<T> {
-    fn give(mut self, result: Result<T, StoreError>) {
-        if let Some(reply) = self.0.take() {
-            reply(result);
-        }
-    }
-}
-
-impl<T> Drop for Answer<T> {
-    fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Err(StoreError::Unavailable));
-        }
     }
 }
 
@@ -213,19 +194,4 @@ fn outcome(answer: Value) -> Option<Outcome> {
 
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn store_error(error: &RedisError) -> StoreError {
-    if error.is_timeout() {
-        StoreError::Timeout
-    } else if matches!(
-        error.kind(),
-        ErrorKind::Server(
-            ServerErrorKind::ReadOnly | ServerErrorKind::NoPerm | ServerErrorKind::ResponseError
-        ) | ErrorKind::Extension
-    ) {
-        StoreError::Refused
-    } else {
-        StoreError::Unavailable
-    }
 }

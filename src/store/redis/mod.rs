@@ -11,6 +11,25 @@ mod families;
 pub(super) mod notices;
 mod script;
 
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use super::error::StoreError;
+
 pub use config::{RedisConfig, Topology};
 pub use connect::{Connector, Link};
 pub use families::RedisFamilies;
+
+/// What an answer that is an error says of the store.
+pub(crate) fn store_error(error: &RedisError) -> StoreError {
+    match error.kind() {
+        _ if error.is_timeout() => StoreError::Timeout,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::TryAgain,
+        ) => StoreError::Unavailable,
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Parse => StoreError::Refused,
+        _ => StoreError::Unavailable,
+    }
+}

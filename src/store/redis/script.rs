@@ -23,9 +23,9 @@ const MOST_REQUESTS: usize = 64;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
-struct Script {
-    text: &'static str,
-    digest: String,
+pub(super) struct Script {
+    pub(super) text: &'static str,
+    pub(super) digest: String,
 }
 
 /// The scripts, and the prefix of the keys they are about.
@@ -94,7 +94,7 @@ impl Part {
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    pub(super) fn new(text: &'static str) -> Self {
         Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
     }
 }

@@ -45,14 +45,10 @@ pub enum Freshness {
 impl Nonces {
     /// Reads the option `dpopNonce`: `true`, or `{ secret?, lifetime? }` with a secret of at least 32 bytes, a string or
     /// a Buffer, that all processes have (without it, a random one of this process), and a lifetime from 10 s to 1 h, 5
-    /// minutes by default. `None` for `false`.
-    pub(in crate::token) fn parse(path: &str, value: &Value) -> Result<Option<Self>, ConfigError> {
+    /// minutes by default.
+    pub(in crate::token) fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let empty = Value::Object(serde_json::Map::new());
-        let value = match value {
-            Value::Bool(false) => return Ok(None),
-            Value::Bool(true) => &empty,
-            other => other,
-        };
+        let value = if *value == Value::Bool(true) { &empty } else { value };
         let options = Options::read(path, value, &["secret", "lifetime"])?;
         let range = Duration::from_secs(10)..=Duration::from_secs(3600);
         let lifetime = options.duration("lifetime", range)?.unwrap_or(DEFAULT_LIFETIME);
@@ -68,7 +64,7 @@ impl Nonces {
             None => (of_this_process(&at)?, false),
         };
         let key = Key::new(&at, Material::Secret(secret), Algorithm::Hs256)?;
-        Ok(Some(Self { key, span_s: (lifetime.as_secs() / 2).max(1), is_agreed }))
+        Ok(Self { key, span_s: (lifetime.as_secs() / 2).max(1), is_agreed })
     }
 
     /// Whether other processes may have the same secret.

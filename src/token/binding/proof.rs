@@ -37,6 +37,8 @@ pub struct ProofRequest<'a> {
     pub now: Now,
     /// How far the clock of the proof's maker may be ahead.
     pub ahead_us: u64,
+    /// Up to when proofs may have been used that nobody remembers: what [`super::SetBack`] says.
+    pub forgotten_until_us: u64,
 }
 
 /// What stands for a proof among those that were used: no two have the same unless they are by one key and have one `jti`.
@@ -173,7 +175,11 @@ fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result
     let made = time("iat")?.ok_or(ProofFault::Claims)?;
     let now_us = request.now.unix_us;
     let soon = now_us.saturating_add(request.ahead_us);
-    let fresh = made <= soon && now_us <= made.saturating_add(micros(MAX_AGE));
+    // One made ahead of the clock as it was may have been taken then.
+    let doubtful = request.forgotten_until_us != 0
+        && made <= request.forgotten_until_us.saturating_add(request.ahead_us);
+    let recent = now_us <= made.saturating_add(micros(MAX_AGE));
+    let fresh = made <= soon && recent && !doubtful;
     let begun = time("nbf")?.is_none_or(|from| from <= soon);
     let over = time("exp")?.is_some_and(|until| until <= now_us);
     if fresh && begun && !over { Ok(()) } else { Err(ProofFault::Time) }

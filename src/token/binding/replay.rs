@@ -6,6 +6,7 @@
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::proof::{MAX_AGE, ProofId};
@@ -20,10 +21,47 @@ use crate::token::config::MAX_TOLERANCE;
 
 /// How long a used proof is remembered: as long as it could be taken, by the clock that is the furthest behind, since one
 /// that was ahead has taken it. The same everywhere, since processes share what they remember.
-const KEPT: Duration =
-    MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(Duration::from_secs(10));
+const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLACK);
+/// How far clocks may differ, or be set back, before a proof that was used could be forgotten too early.
+const SLACK: Duration = Duration::from_secs(10);
 /// The place of the mark within the record of a proof, which has nothing else in it.
 const TAG: u32 = 4;
+
+/// Notices when the clock of this machine is set back.
+///
+/// How old a proof is says that clock; how long it is remembered says another one, which nobody sets: the monotonic one
+/// here, that of the store elsewhere. Set back, the first makes a proof young again that the second lets be forgotten. So
+/// whatever may have been used before that is not taken any more, until the clock has caught up.
+#[derive(Debug, Default)]
+pub struct SetBack {
+    /// The highest that the clock was ahead of the monotonic one.
+    lead_us: AtomicU64,
+    /// The time at which it was set back last, by the clock as it was before.
+    until_us: AtomicU64,
+}
+
+impl SetBack {
+    /// Up to when proofs may have been used that nobody remembers: those made until then are not to be taken. 0 for a
+    /// clock that was not set back.
+    pub fn until_us(&self, now: Now) -> u64 {
+        let lead_us = now.unix_us.saturating_sub(now.mono_us);
+        let before_us = self.lead_us.fetch_max(lead_us, Ordering::Relaxed);
+        if before_us > lead_us.saturating_add(micros(SLACK)) {
+            let until_us = now.mono_us.saturating_add(before_us);
+            self.until_us.fetch_max(until_us, Ordering::Relaxed);
+            // From here on as it is now. Whoever has read the clock before may put it up again, and it is noticed again.
+            self.lead_us.store(lead_us, Ordering::Relaxed);
+        }
+        self.until_us.load(Ordering::Relaxed)
+    }
+
+    /// That of this process: a proof is for all its guards.
+    #[must_use]
+    pub fn here() -> &'static Self {
+        static HERE: SetBack = SetBack { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
+        &HERE
+    }
+}
 
 /// The proofs that were used.
 #[derive(Debug)]

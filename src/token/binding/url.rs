@@ -1,7 +1,7 @@
 //! The URL that a proof is for (`htu`), and the URL of a request, in the one form in which they are compared (RFC 9449
 //! section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
 
-use crate::request::Request;
+use crate::request::{Request, authority};
 
 /// No `htu` is longer than this many bytes.
 const MAX_BYTES: usize = 4096;
@@ -43,31 +43,6 @@ impl ProofUrl {
         };
         Some(Self { secure, authority: authority(host, secure)?, path: path(after)? })
     }
-}
-
-/// A host, and a port where it is not the scheme's own. Names with and without a dot at their end are two names.
-fn authority(text: &str, secure: bool) -> Option<String> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
-    if !text.bytes().all(plain) {
-        return None;
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        // The colons of an IPv6 address stand in brackets.
-        Some((host, port)) if !port.contains(']') => (host, port),
-        _ => (text, ""),
-    };
-    if host.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let mut authority = host.to_ascii_lowercase();
-    if !port.is_empty() {
-        let port: u16 = port.parse().ok()?;
-        if port != if secure { 443 } else { 80 } {
-            authority.push(':');
-            authority.push_str(&port.to_string());
-        }
-    }
-    Some(authority)
 }
 
 /// A path in which what need not be encoded is not, and the rest is in capitals. Dot segments stay: no request has any by

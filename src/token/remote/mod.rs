@@ -46,7 +46,8 @@ use super::denial::TokenDenial;
 use super::key::Key;
 use super::key_options::SetOf;
 use super::reader::Header;
-use super::ring::{KeyRing, Unchosen};
+use super::ring::KeyRing;
+use super::verify::Unverified;
 use crate::clock::{Now, micros};
 use crate::store::Reply;
 
@@ -206,13 +207,13 @@ impl RemoteKeys {
         header: &Header,
         now: Now,
         may_ask: bool,
-    ) -> Result<Arc<Key>, Unchosen> {
+    ) -> Result<Arc<Key>, Unverified> {
         if !self.is_usable(now) {
             let state = self.state.lock();
             if may_ask && state.has_room() && state.schedule.is_asking(now.mono_us) {
-                return Err(Unchosen::Ask(Arc::clone(self)));
+                return Err(Unverified::Ask(Arc::clone(self)));
             }
-            return Err(Unchosen::Denied(TokenDenial::KeysUnavailable));
+            return Err(Unverified::Denied(TokenDenial::KeysUnavailable));
         }
         let ring = Arc::clone(&self.ring.read());
         let denial = match ring.choose(header, now.unix_seconds()) {
@@ -222,10 +223,10 @@ impl RemoteKeys {
         if may_ask && self.may_become_known(header, &ring) {
             let mut state = self.state.lock();
             if state.has_room() && state.schedule.want(now.mono_us) {
-                return Err(Unchosen::Ask(Arc::clone(self)));
+                return Err(Unverified::Ask(Arc::clone(self)));
             }
         }
-        Err(Unchosen::Denied(denial))
+        Err(Unverified::Denied(denial))
     }
 
     /// Whether the issuer may have a new key for this header: not for an algorithm that no key of it may have.

@@ -51,11 +51,26 @@ pub(super) fn proof(more: &Value) -> String {
     signed_as(&header, &proof_claims(more), jsonwebtoken::Algorithm::ES256, "p256")
 }
 
-fn judge_at(text: &str, now: Now) -> Result<Proof, ProofFault> {
+/// Judges a proof where those made until `forgotten_until_us` may have been used before.
+pub(super) fn judge_after(
+    text: &str,
+    now: Now,
+    forgotten_until_us: u64,
+) -> Result<Proof, ProofFault> {
     let url = url();
-    let request =
-        ProofRequest { method: "POST", url: Some(&url), token: TOKEN, now, ahead_us: AHEAD_US };
+    let request = ProofRequest {
+        method: "POST",
+        url: Some(&url),
+        token: TOKEN,
+        now,
+        ahead_us: AHEAD_US,
+        forgotten_until_us,
+    };
     read_proof(text, &request)
+}
+
+fn judge_at(text: &str, now: Now) -> Result<Proof, ProofFault> {
+    judge_after(text, now, 0)
 }
 
 pub(super) fn judge(text: &str) -> Result<Proof, ProofFault> {
@@ -76,6 +91,7 @@ fn the_examples_of_rfc_9449_verify_at_their_time() {
         token: "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU",
         now: at(seconds),
         ahead_us: AHEAD_US,
+        forgotten_until_us: 0,
     };
     let proof = read_proof(&text, &request(1_562_262_620)).unwrap();
     // Section 6.1.

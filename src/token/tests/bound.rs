@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::binding::{judge, proof};
+use super::binding::{judge, judge_after, proof};
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
-use crate::token::binding::{Confirmation, Freshness, Nonces, ProofId, Use, UsedProofs};
+use crate::token::binding::{
+    Confirmation, Freshness, Nonces, ProofFault, ProofId, SetBack, Use, UsedProofs,
+};
 
 #[test]
 fn a_binding_that_is_not_understood_is_none() {
@@ -106,6 +108,62 @@ fn a_proof_is_used_once_and_remembered_until_it_is_too_old() {
         let now = now().plus(Duration::from_secs(seconds));
         assert!(matches!(used.take(&a, now), Use::Again), "{seconds}");
     }
+}
+
+/// An instant `seconds` after the tests' own, by a clock that was set back by so many since.
+fn set_back(seconds: u64, by: u64) -> Now {
+    let us = |seconds| seconds * 1_000_000;
+    Now { unix_us: us(NOW_S + seconds - by), mono_us: us(5 + seconds) }
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
+    // By more than a proof is remembered longer than it is good; noticed late, when the proof is forgotten.
+    for (by, noticed) in [(71, 131), (100, 131), (100, 10), (500, 510), (500, 501)] {
+        let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
+        let clock = SetBack::default();
+        let take = |text: &str, now| {
+            let proof = judge_after(text, now, clock.until_us(now))?;
+            Ok::<_, ProofFault>(matches!(used.take(&proof.id, now), Use::First))
+        };
+        // Made by a clock that is ahead as far as may be.
+        for made in [NOW_S, NOW_S + 10] {
+            let text = proof(&json!({ "iat": made, "jti": made.to_string() }));
+            assert_eq!(take(&text, set_back(0, 0)), Ok(true));
+        }
+        for seconds in (noticed.max(by)..900).step_by(3) {
+            let now = set_back(seconds, by);
+            for made in [NOW_S, NOW_S + 10] {
+                let text = proof(&json!({ "iat": made, "jti": made.to_string() }));
+                assert_ne!(take(&text, now), Ok(true), "{by} {noticed} {seconds}");
+            }
+        }
+    }
+}
+
+#[test]
+fn proofs_are_taken_again_once_the_clock_has_caught_up() {
+    let clock = SetBack::default();
+    let fresh = |now: Now| {
+        let text = proof(&json!({ "iat": now.unix_seconds() }));
+        judge_after(&text, now, clock.until_us(now)).map(|_| ())
+    };
+    assert_eq!(fresh(set_back(0, 0)), Ok(()));
+    // A correction by a few seconds is none that could matter.
+    assert_eq!(fresh(set_back(20, 10)), Ok(()));
+    // Noticed when the old clock would have said 60; ten seconds more for proofs that were made ahead of it.
+    for (seconds, expected) in [
+        (60, Err(ProofFault::Time)),
+        (110, Err(ProofFault::Time)),
+        (120, Err(ProofFault::Time)),
+        (121, Ok(())),
+        (500, Ok(())),
+    ] {
+        assert_eq!(fresh(set_back(seconds, 50)), expected, "{seconds}");
+    }
+    // Set right again, and back once more.
+    assert_eq!(fresh(set_back(501, 0)), Ok(()));
+    assert_eq!(fresh(set_back(502, 50)), Err(ProofFault::Time));
 }
 
 #[test]
