@@ -193,6 +193,25 @@ test('errors speak the words of the application, in the language that the client
   })
 })
 
+test('the limit in a text of the application is that of the schema, whichever library wrote it', async () => {
+  const messages = { format: 'as {limit}', minLength: 'at least {limit}', maxLength: 'at most {limit}' }
+  const told = [
+    [messages, ['as ipv4', 'at least 12', 'at most 3']],
+    [{}, ['must be an IPv4 address', 'must have at least 12 characters', 'must have at most 3 characters']]
+  ]
+  for (const schema of [
+    z.strictObject({ ip: z.ipv4(), a: z.string().min(12), b: z.string().max(3) }),
+    v.strictObject({ ip: v.pipe(v.string(), v.ipv4()), a: v.pipe(v.string(), v.minLength(12)), b: v.pipe(v.string(), v.maxLength(3)) })
+  ]) {
+    for (const [messages, texts] of told) {
+      await validating(createGuard({ rateLimit: false, payload: { messages } }), { body: schema }, async (post) => {
+        const answer = await post({ ip: '1.2.3.x', a: '7 letters', b: 'abcd' })
+        assert.deepEqual(answer.json.errors.map(({ detail }) => detail).sort(), texts)
+      })
+    }
+  }
+})
+
 test('of several forms the closest one is told, and an answer has at most 20 errors and 8 kB', async () => {
   const guard = createGuard({ rateLimit: false })
   const form = (name) => ({ type: 'object', properties: { [name]: { type: 'string' }, n: { type: 'integer' } }, required: [name, 'n'], additionalProperties: false })
