@@ -74,8 +74,8 @@ export interface Guard {
    *
    * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw
    * bytes before any JavaScript object exists; the handlers that follow find the parsed body in `req.body`, typed.
-   * `req.query`, `req.params` and `req.headers` stay as they are: read the checked and converted values with
-   * `.valid(req)`.
+   * `req.query`, `req.params`, `req.headers` and the cookies stay as they are: read the checked and converted values
+   * with `.valid(req)`.
    *
    * ```ts
    * const signup = guard.validate({ body: z.strictObject({ username: z.string().min(3) }) })
