@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::document::{At, Document, Version, child, dialect_of, fault, list};
-use super::keywords::{Keep, V30, is_extension, keep};
+use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
 use crate::config::raw::{describe, nearest};
 use crate::error::ConfigError;
 
@@ -535,7 +535,8 @@ fn exclusive_in_30(
 }
 
 fn unknown_in_30(here: &str, key: &str) -> ConfigError {
-    let names: Vec<&str> = V30.iter().map(|(name, _)| *name).collect();
+    let names = V30.iter().map(|(name, _)| *name).chain(ANNOTATIONS.iter().copied());
+    let names: Vec<&str> = names.collect();
     let error = fault(here, "is no keyword of OpenAPI 3.0 and would check nothing");
     match nearest(key, &names) {
         Some(name) => error.suggest(format!("did you mean `{name}`?")),
