@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { z } from 'zod'
 import Type from 'typebox'
 import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
 import { expresses, serve } from './helpers/http.mjs'
 
 const [, express] = expresses[0]
@@ -97,6 +98,22 @@ test('node:http: res.end is judged, whichever way its head was written, and stre
     assert.equal((await send({ path: '/message' })).headers['x-a'], '1, 2')
     assert.deepEqual((await send({ path: '/stream' })).json, row)
     assert.equal((await send({ path: '/empty' })).status, 204)
+  })
+})
+
+test('a member declared as false is dropped, and the refusal of a layer behind is sent as it is', async () => {
+  const guard = createGuard({ rateLimit: false, jwt })
+  const open = { type: 'object', properties: { password: false }, additionalProperties: true }
+  const app = express()
+  app.get('/false', guard.validate({ response: { 200: open } }), (req, res) => res.json(row))
+  app.get('/fail', guard.validate({ response: { 200: open }, onResponse: 'fail' }), (req, res) => res.json(row))
+  app.get('/refused', guard.validate({ response: { default: user } }), guard.require({ scope: 'admin' }), (req, res) => res.json(row))
+  await serve(app, async (send) => {
+    const { password, ...rest } = row
+    assert.deepEqual((await send({ path: '/false' })).json, rest)
+    assert.equal((await send({ path: '/fail' })).status, 500, password)
+    const refused = await send({ path: '/refused' })
+    assert.deepEqual([refused.status, refused.json.code, refused.json.status], [401, 'token_missing', 401])
   })
 })
 

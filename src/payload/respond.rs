@@ -210,13 +210,21 @@ impl Strip<'_, '_, '_> {
                         inner.extend(applying.iter().filter_map(|shape| shape.additional));
                     }
                     let here = Place::Member(place, name);
-                    if closed && !declared {
+                    // What is declared as `false`, wherever it is declared, is never to be there.
+                    let never = |at: &usize| self.shapes.get(*at).is_some_and(|shape| shape.never);
+                    let refused = declared && inner.iter().all(never);
+                    if refused || closed && !declared {
+                        let (code, detail) = if refused {
+                            ("falseSchema", "is never sent")
+                        } else {
+                            ("additionalProperties", "is not declared")
+                        };
                         self.removed += 1;
                         self.found.push(FieldError {
                             location: "response",
                             pointer: here.pointer().finish(),
-                            code: "additionalProperties",
-                            detail: "is not declared".to_owned(),
+                            code,
+                            detail: detail.to_owned(),
                         });
                         continue;
                     }

@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) additional: Option<usize>,
     /// Whether it has `properties` or `patternProperties`.
     pub(crate) declares: bool,
+    /// Whether nothing is valid: the schema is `false`.
+    pub(crate) never: bool,
     /// Whether it says that other members are welcome.
     pub(crate) open: bool,
     pub(crate) prefix: Vec<usize>,
@@ -117,7 +119,7 @@ impl Build<'_> {
         }
         let index = self.shapes.len();
         self.known.insert((at.to_owned(), conditional), index);
-        self.shapes.push(Shape::default());
+        self.shapes.push(Shape { never: *schema == Value::Bool(false), ..Shape::default() });
         let Value::Object(map) = schema else { return Ok(index) };
         let shape = self.read(map, at, conditional)?;
         if let Some(slot) = self.shapes.get_mut(index) {
