@@ -385,6 +385,63 @@ test('a function of the guard is asked where a schema stands, and refused at its
   })
 })
 
+for (const [name, express] of expresses) {
+  test(`${name}: answers are what the document says, where that is asked for`, async () => {
+    const events = []
+    const guard = build({ log: (event) => events.push(event) })
+    const doc = structuredClone(petstore)
+    const { schemas } = doc.components
+    schemas.Owner.properties.pin = { type: 'string', writeOnly: true }
+    schemas.Pet.required.push('secret')
+    schemas.Pet.properties.secret = { type: 'string', writeOnly: true }
+    schemas.Problem = { type: 'object', properties: { message: { type: 'string' } } }
+    const of = (schema) => ({ description: 'so', content: { 'application/json': { schema } } })
+    doc.paths['/pets/{petId}'].get.responses = { 200: of({ $ref: '#/components/schemas/Pet' }), '4XX': { $ref: '#/components/responses/Problem' } }
+    doc.paths['/pets/{petId}/photo'].put.responses = { default: { $ref: '#/components/responses/Problem' } }
+    doc.components.responses = { Problem: of({ $ref: '#/components/schemas/Problem' }) }
+    const sent = { id: 7, ...pet, secret: 'hunter2', hash: 'hunter2', owner: { ...pet.owner, pin: 'hunter2', verified: true } }
+    const clean = { id: 7, ...pet, owner: { ...pet.owner, verified: true } }
+    const answers = { 7: [200, sent], 8: [200, clean], 9: [200, pet], 10: [404, { message: 'none', stack: 'hunter2' }], 11: [201, sent] }
+    const over = async (responses, use, mount) => {
+      const api = guard.fromOpenApi(doc, { ...petstoreOptions, responses })
+      const app = express()
+      mount(app, api)
+      app.put('/v1/pets/:id/photo', (req, res) => res.json({ message: 'kept', stack: 'hunter2' }))
+      app.get('/v1/pets/:petId', (req, res) => res.status(answers[req.params.petId][0]).json(answers[req.params.petId][1]))
+      const token = bearer(await tokenOf(guard, 'pets:read'))
+      await serve(app, (send) => use(async (id) => {
+        const answer = await send({ path: `/v1/pets/${id}`, headers: token })
+        return [answer.status, answer.json]
+      }, send))
+    }
+    const whole = (app, api) => app.use(api.handler)
+    for (const mount of [whole, (app, api) => app.get('/v1/pets/:petId', ...api.stack('getPet'))]) {
+      await over('strip', async (get, send) => {
+        for (const id of [7, 8]) assert.deepEqual(await get(id), [200, clean])
+        const [status, problem] = await get(9)
+        assert.deepEqual([status, problem.code], [500, 'response_mismatch'])
+        assert.deepEqual(await get(10), [404, { message: 'none' }])
+        assert.deepEqual(await get(11), [201, sent], 'the document has no such status')
+        // A refusal is the guard's, and no answer of the application.
+        const refused = await send({ path: '/v1/pets/7' })
+        assert.deepEqual([refused.status, refused.json.code], [401, 'token_missing'])
+        if (mount !== whole) return
+        const photo = await send({ method: 'PUT', path: '/v1/pets/7/photo', headers: { 'content-type': 'image/png' }, body: Buffer.from([1]) })
+        assert.deepEqual(photo.json, { message: 'kept' })
+      }, mount)
+    }
+    assert.deepEqual(events.filter(({ outcome }) => outcome === 'response').map(({ path }) => path), ['/v1/pets/9', '/v1/pets/9'])
+    await over('fail', async (get) => {
+      for (const id of [7, 9, 10]) assert.equal((await get(id))[0], 500, `${id}`)
+      assert.deepEqual(await get(8), [200, clean])
+    }, whole)
+    await over('warn', async (get) => {
+      for (const id of [7, 8, 9, 10]) assert.deepEqual(await get(id), answers[id])
+    }, whole)
+    await over(undefined, async (get) => assert.deepEqual(await get(7), answers[7]), whole)
+  })
+}
+
 test('a token that lacks nothing is not told to get another scope, and a scope that is null is none', async () => {
   const guard = build()
   const doc = structuredClone(petstore)
