@@ -136,7 +136,7 @@ for (const [name, express] of expresses) {
       ['a bad token where a key would do', json({ name: 'a' }, { method: 'PATCH', path: '/v1/pets/7', headers: { ...bearer(foreign), 'x-key': 'open sesame' } }), 401, 'token_signature'],
       ['a bad token where none is needed', { method: 'PUT', path: '/v1/pets/7/photo', headers: bearer(foreign) }, 401, 'token_signature'],
       ['one of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: { 'x-key': 'open sesame' } }, 401, 'token_missing'],
-      ['the other of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: bearer(await tokenOf(guard, 'admin')) }, 403, 'insufficient_scope'],
+      ['the other of two demands', { method: 'DELETE', path: '/v1/pets/7', headers: bearer(await tokenOf(guard, 'admin')) }, 401, 'credentials_missing'],
       ['a bad password', { method: 'POST', path: '/v1/pets/7:adopt', headers: { authorization: 'Basic YTpi' } }, 401, 'credentials_missing'],
       ['another method', { method: 'PUT', path: '/v1/pets/7', headers: bearer(writes) }, 405, 'method_not_allowed'],
       ['another path', { path: '/v1/pet', headers: bearer(reads) }, 404, 'unknown_route'],
@@ -351,6 +351,127 @@ test('what is wrong with a document is said where it stands, when the guard is b
   assert.throws(() => api.stack('getPets'), (error) => error.path === 'operation' && /did you mean '\w*Pets?'/.test(error.message))
   assert.throws(() => api.stack(7), (error) => error.code === 'ERR_INVALID_ARGUMENT')
   assert.equal(api.operations.length, 9)
+})
+
+test('a function of the guard is asked where a schema stands, and refused at its place in the document where a reference leads', async () => {
+  const guard = build({ payload: { formats: { luhn: (text) => text === '18' }, keywords: { even: (value) => value % 2 === 0 } } })
+  const described = (inline, shared) => ({
+    openapi: '3.1.0',
+    info: { title: 'Cards', version: '1' },
+    paths: {
+      '/cards': {
+        post: {
+          parameters: [{ name: 'n', in: 'query', schema: { type: 'integer', ...inline.query } }],
+          requestBody: { content: { 'application/json': { schema: { type: 'object', properties: { card: { type: 'string', ...inline.body }, more: { $ref: '#/components/schemas/More' } } } } } }
+        }
+      }
+    },
+    components: { schemas: { More: { type: 'object', properties: { card: { type: 'string', ...shared } } } } }
+  })
+  for (const [doc, path] of [
+    [described({}, { format: 'luhn' }), 'components.schemas.More.properties.card'],
+    [described({}, { even: true }), 'components.schemas.More.properties.card'],
+    [described({ body: { anyOf: [{ format: 'luhn' }, { maxLength: 1 }] } }, {}), 'paths./cards.post.requestBody.content.application/json.schema.properties.card.anyOf.0']
+  ]) {
+    assert.throws(() => guard.fromOpenApi(doc), (error) => error.code === 'ERR_INVALID_SCHEMA' && error.path === path && /asks a function/.test(error.message), path)
+  }
+  const api = guard.fromOpenApi(described({ query: { even: true }, body: { format: 'luhn' } }, {}))
+  const [, express] = expresses[0]
+  await serve(storeOf(express, guard, api), async (send) => {
+    const post = (n, card) => send(json({ card }, { path: `/cards?n=${n}` }))
+    assert.equal((await post(2, '18')).status, 200)
+    const refused = await post(3, '19')
+    assert.deepEqual(refused.json.errors.map((error) => `${error.in} ${error.pointer} ${error.code}`).sort(), ['body #/card format', 'query #/n even'])
+  })
+})
+
+for (const [name, express] of expresses) {
+  test(`${name}: answers are what the document says, where that is asked for`, async () => {
+    const events = []
+    const guard = build({ log: (event) => events.push(event) })
+    const doc = structuredClone(petstore)
+    const { schemas } = doc.components
+    schemas.Owner.properties.pin = { type: 'string', writeOnly: true }
+    schemas.Pet.required.push('secret')
+    schemas.Pet.properties.secret = { type: 'string', writeOnly: true }
+    schemas.Problem = { type: 'object', properties: { message: { type: 'string' } } }
+    const of = (schema) => ({ description: 'so', content: { 'application/json': { schema } } })
+    doc.paths['/pets/{petId}'].get.responses = { 200: of({ $ref: '#/components/schemas/Pet' }), '4XX': { $ref: '#/components/responses/Problem' } }
+    doc.paths['/pets/{petId}/photo'].put.responses = { default: { $ref: '#/components/responses/Problem' } }
+    doc.components.responses = { Problem: of({ $ref: '#/components/schemas/Problem' }) }
+    const sent = { id: 7, ...pet, secret: 'hunter2', hash: 'hunter2', owner: { ...pet.owner, pin: 'hunter2', verified: true } }
+    const clean = { id: 7, ...pet, owner: { ...pet.owner, verified: true } }
+    const answers = { 7: [200, sent], 8: [200, clean], 9: [200, pet], 10: [404, { message: 'none', stack: 'hunter2' }], 11: [201, sent] }
+    const over = async (responses, use, mount) => {
+      const api = guard.fromOpenApi(doc, { ...petstoreOptions, responses })
+      const app = express()
+      mount(app, api)
+      app.put('/v1/pets/:id/photo', (req, res) => res.json({ message: 'kept', stack: 'hunter2' }))
+      app.get('/v1/pets/:petId', (req, res) => res.status(answers[req.params.petId][0]).json(answers[req.params.petId][1]))
+      const token = bearer(await tokenOf(guard, 'pets:read'))
+      await serve(app, (send) => use(async (id) => {
+        const answer = await send({ path: `/v1/pets/${id}`, headers: token })
+        return [answer.status, answer.json]
+      }, send))
+    }
+    const whole = (app, api) => app.use(api.handler)
+    for (const mount of [whole, (app, api) => app.get('/v1/pets/:petId', ...api.stack('getPet'))]) {
+      await over('strip', async (get, send) => {
+        for (const id of [7, 8]) assert.deepEqual(await get(id), [200, clean])
+        const [status, problem] = await get(9)
+        assert.deepEqual([status, problem.code], [500, 'response_mismatch'])
+        assert.deepEqual(await get(10), [404, { message: 'none' }])
+        assert.deepEqual(await get(11), [201, sent], 'the document has no such status')
+        // A refusal is the guard's, and no answer of the application.
+        const refused = await send({ path: '/v1/pets/7' })
+        assert.deepEqual([refused.status, refused.json.code], [401, 'token_missing'])
+        if (mount !== whole) return
+        const photo = await send({ method: 'PUT', path: '/v1/pets/7/photo', headers: { 'content-type': 'image/png' }, body: Buffer.from([1]) })
+        assert.deepEqual(photo.json, { message: 'kept' })
+      }, mount)
+    }
+    assert.deepEqual(events.filter(({ outcome }) => outcome === 'response').map(({ path }) => path), ['/v1/pets/9', '/v1/pets/9'])
+    await over('fail', async (get) => {
+      for (const id of [7, 9, 10]) assert.equal((await get(id))[0], 500, `${id}`)
+      assert.deepEqual(await get(8), [200, clean])
+    }, whole)
+    await over('warn', async (get) => {
+      for (const id of [7, 8, 9, 10]) assert.deepEqual(await get(id), answers[id])
+    }, whole)
+    await over(undefined, async (get) => assert.deepEqual(await get(7), answers[7]), whole)
+  })
+}
+
+test('a token that lacks nothing is not told to get another scope, and a scope that is null is none', async () => {
+  const guard = build()
+  const doc = structuredClone(petstore)
+  const operation = (security) => ({ security, responses: { 204: { description: 'fine' } } })
+  doc.paths['/both'] = { get: operation([{ oauth: ['admin'], key: [] }, { oauth: ['root'] }]) }
+  doc.paths['/either'] = { get: operation([{ oauth: ['admin'] }, { key: [] }]) }
+  const api = guard.fromOpenApi(doc, petstoreOptions)
+  const token = async (claims) => bearer((await guard.tokens.issue({ sub: 'ada', ...claims })).accessToken)
+  const [, express] = expresses[0]
+  await serve(storeOf(express, guard, api), async (send) => {
+    const get = async (path, headers) => {
+      const { status, json: { code }, headers: sent } = await send({ path: `/v1${path}`, headers })
+      return [status, code, sent['www-authenticate']]
+    }
+    const challenges = 'ApiKey realm="api", Bearer realm="api"'
+    const admin = await token({ scope: 'admin' })
+    assert.deepEqual(await get('/both', admin), [401, 'credentials_missing', challenges])
+    assert.deepEqual(await get('/both', { ...admin, 'x-key': 'wrong' }), [401, 'credentials_missing', challenges])
+    assert.deepEqual((await get('/both', { ...admin, 'x-key': 'open sesame' }))[0], 200)
+    const none = await token({ scope: 'other' })
+    for (const path of ['/both', '/either']) {
+      const [status, code, challenge] = await get(path, none)
+      assert.deepEqual([status, code], [403, 'insufficient_scope'])
+      assert.match(challenge, /error="insufficient_scope".*scope="admin"$/)
+    }
+    assert.equal((await get('/either', await token({ scp: ['admin'] })))[0], 200)
+    assert.equal((await get('/either', await token({ scope: null, scp: ['admin'] })))[0], 403)
+    // As the core reads it where it asks alone.
+    assert.equal((await send({ path: '/v1/pets/7', headers: await token({ scope: null, scp: ['pets:read'] }) })).status, 403)
+  })
 })
 
 test('a document that nobody uses any more gives its memory back, and one stack of it is a use', async () => {

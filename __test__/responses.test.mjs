@@ -3,9 +3,12 @@
 import test from 'node:test'
 import assert from 'node:assert/strict'
 import { z } from 'zod'
+import Type from 'typebox'
 import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
 import { expresses, serve } from './helpers/http.mjs'
 
+const [, express] = expresses[0]
 const user = { type: 'object', properties: { id: { type: 'integer' }, name: { type: 'string' } }, required: ['id'] }
 const row = { id: 1, name: 'ada', password: 'hunter2', nested: { secret: 1 } }
 
@@ -95,5 +98,37 @@ test('node:http: res.end is judged, whichever way its head was written, and stre
     assert.equal((await send({ path: '/message' })).headers['x-a'], '1, 2')
     assert.deepEqual((await send({ path: '/stream' })).json, row)
     assert.equal((await send({ path: '/empty' })).status, 204)
+  })
+})
+
+test('a member declared as false is dropped, and the refusal of a layer behind is sent as it is', async () => {
+  const guard = createGuard({ rateLimit: false, jwt })
+  const open = { type: 'object', properties: { password: false }, additionalProperties: true }
+  const app = express()
+  app.get('/false', guard.validate({ response: { 200: open } }), (req, res) => res.json(row))
+  app.get('/fail', guard.validate({ response: { 200: open }, onResponse: 'fail' }), (req, res) => res.json(row))
+  app.get('/refused', guard.validate({ response: { default: user } }), guard.require({ scope: 'admin' }), (req, res) => res.json(row))
+  await serve(app, async (send) => {
+    const { password, ...rest } = row
+    assert.deepEqual((await send({ path: '/false' })).json, rest)
+    assert.equal((await send({ path: '/fail' })).status, 500, password)
+    const refused = await send({ path: '/refused' })
+    assert.deepEqual([refused.status, refused.json.code, refused.json.status], [401, 'token_missing', 401])
+  })
+})
+
+test('what a recursive schema of TypeBox does not declare stays here, and tuples are read as TypeBox writes them', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const node = Type.Cyclic({ Node: Type.Object({ name: Type.String(), friends: Type.Array(Type.Ref('Node')) }) }, 'Node')
+  const pair = Type.Object({ pair: Type.Tuple([Type.Integer(), user]) })
+  const ada = (friends) => ({ name: 'ada', passwordHash: 'hunter2', friends })
+  const app = express()
+  app.get('/node', guard.validate({ response: { 200: node } }), (req, res) => res.json(ada([ada([])])))
+  app.get('/pair', guard.validate({ response: { 200: pair } }), (req, res) => res.json({ pair: [1, row] }))
+  app.get('/long', guard.validate({ response: { 200: pair } }), (req, res) => res.json({ pair: [1, row, 3] }))
+  await serve(app, async (send) => {
+    assert.deepEqual((await send({ path: '/node' })).json, { name: 'ada', friends: [{ name: 'ada', friends: [] }] })
+    assert.deepEqual((await send({ path: '/pair' })).json, { pair: [1, { id: 1, name: 'ada' }] })
+    assert.equal((await send({ path: '/long' })).status, 500)
   })
 })

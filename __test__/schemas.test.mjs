@@ -8,6 +8,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { z } from 'zod'
 import Type from 'typebox'
+import * as v from 'valibot'
 import { createGuard } from 'keepstone'
 import { expresses, json, serve } from './helpers/http.mjs'
 
@@ -102,6 +103,55 @@ test('a function that might apply or not, or is asynchronous, is never a pass', 
   await validating(guard, { body: { type: 'string', format: 'late' } }, async (post) => assert.equal((await post('a')).status, 500))
 })
 
+test('a function that would not be asked is refused: in answers, behind references, in registered schemas', async () => {
+  const own = { formats: { luhn: () => false }, keywords: { even: () => false } }
+  const guard = createGuard({ rateLimit: false, payload: own })
+  const refused = (build, path, why) => assert.throws(build, (error) => error.code === 'ERR_INVALID_SCHEMA' && error.path === path && why.test(error.message), why)
+  const refined = Type.Refine(Type.String(), () => false)
+  for (const schema of [{ type: 'string', format: 'luhn' }, { items: { anyOf: [{ even: true }] } }, refined, Type.Array(refined), { $ref: '#/parts/a', parts: { a: { format: 'luhn' } } }]) {
+    refused(() => guard.validate({ response: { 200: schema } }), 'response.200', /asks a function, which answers are not judged by/)
+    const uri = 'https://example.com/a.json'
+    refused(() => createGuard({ payload: { ...own, schemas: { 'https://example.com/0.json': { $ref: uri }, [uri]: schema } } }), `payload.schemas['${uri}']`, /asks a function/)
+  }
+  for (const schema of [
+    { properties: { n: { even: true }, self: { $ref: '#' } } },
+    { $id: 'https://example.com/a', properties: { n: { even: true }, self: { $ref: 'a' } } },
+    { $ref: '#/parts/a', parts: { a: { format: 'luhn' } } },
+    { patternProperties: { '^a': {} }, additionalProperties: { format: 'luhn' } },
+    Type.Cyclic({ Node: Type.Object({ name: refined, next: Type.Optional(Type.Ref('Node')) }) }, 'Node')
+  ]) {
+    refused(() => guard.validate({ body: schema }), 'body', /asks a function, but may apply or not/)
+  }
+  refused(() => guard.validate({ body: { properties: { a: { $dynamicRef: '#b' }, n: { even: true } }, $defs: { b: { $dynamicAnchor: 'b' } } } }), 'body', /can't be followed/)
+  refused(() => guard.validate({ response: { 200: Type.Codec(Type.String()).Decode(Number).Encode(String) } }), 'response.200', /codec/)
+})
+
+test('names of members and data are not taken for keywords of the application, nor members that a pattern declares for others', async () => {
+  const guard = createGuard({ rateLimit: false, payload: { formats: { luhn: () => false }, keywords: { even: () => false } } })
+  const schema = {
+    type: 'object',
+    properties: { a: { const: { format: 'luhn', even: true } }, b: { type: 'object', patternProperties: { even: { type: 'integer' } }, dependentRequired: { even: ['format'] } } },
+    $defs: { even: { type: 'string' } },
+    dependentSchemas: { even: true },
+    examples: [{ even: true }],
+    'x-meta': { format: 'luhn' }
+  }
+  await validating(guard, { body: schema }, async (post) => {
+    assert.equal((await post({ a: { format: 'luhn', even: true }, b: { even: 1, format: 'x' } })).status, 200)
+    assert.equal((await post({ b: { even: 'x' } })).status, 422)
+  })
+})
+
+test('a schema of valibot is not changed by another one that is made of its parts', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const base = v.pipe(v.string(), v.regex(/^[a-z]*$/), v.regex(/^[a-p]*$/))
+  const short = v.pipe(base, v.regex(/^[a-c]*$/))
+  await validating(guard, { body: v.strictObject({ a: base, b: short, c: base }) }, async (post) => {
+    assert.equal((await post({ a: 'abcdefg', b: 'abc', c: 'abcdefg' })).status, 200)
+    assert.equal((await post({ a: 'abcdefg', b: 'abcdefg', c: 'a' })).status, 422)
+  })
+})
+
 test('options about schemas are judged when the guard is built, and belong to the guard', () => {
   for (const [payload, path] of [
     [{ formats: { a: 5 } }, 'payload.formats.a'],
@@ -141,6 +191,25 @@ test('errors speak the words of the application, in the language that the client
     assert.deepEqual([german.json.errors[0].detail, german.headers['content-language']], ['name fehlt', 'de'])
     assert.match(german.headers.vary, /accept-language/i)
   })
+})
+
+test('the limit in a text of the application is that of the schema, whichever library wrote it', async () => {
+  const messages = { format: 'as {limit}', minLength: 'at least {limit}', maxLength: 'at most {limit}' }
+  const told = [
+    [messages, ['as ipv4', 'at least 12', 'at most 3']],
+    [{}, ['must be an IPv4 address', 'must have at least 12 characters', 'must have at most 3 characters']]
+  ]
+  for (const schema of [
+    z.strictObject({ ip: z.ipv4(), a: z.string().min(12), b: z.string().max(3) }),
+    v.strictObject({ ip: v.pipe(v.string(), v.ipv4()), a: v.pipe(v.string(), v.minLength(12)), b: v.pipe(v.string(), v.maxLength(3)) })
+  ]) {
+    for (const [messages, texts] of told) {
+      await validating(createGuard({ rateLimit: false, payload: { messages } }), { body: schema }, async (post) => {
+        const answer = await post({ ip: '1.2.3.x', a: '7 letters', b: 'abcd' })
+        assert.deepEqual(answer.json.errors.map(({ detail }) => detail).sort(), texts)
+      })
+    }
+  }
 })
 
 test('of several forms the closest one is told, and an answer has at most 20 errors and 8 kB', async () => {

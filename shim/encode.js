@@ -9,6 +9,8 @@ const FUNCTION = '\0function'
 const BYTES = '\0bytes:'
 const OTHER = '\0other'
 const MAX_DEPTH = 200
+// What TypeBox hides in its schemas: functions, which the core has to know of.
+const HIDDEN = ['~refine', '~codec']
 
 /**
  * Encodes options.
@@ -74,6 +76,9 @@ function plain(value, path, mark, depth) {
     // without the variable must fail as a missing secret, not as a bad one.
     if (member === undefined) continue
     out[key] = plain(member, path === '' ? key : `${path}.${key}`, mark, depth + 1)
+  }
+  for (const key of HIDDEN) {
+    if (Object.hasOwn(value, key) && !Object.hasOwn(out, key) && value[key] !== undefined) out[key] = mark(`${path}.${key}`, OTHER, value[key])
   }
   return out
 }

@@ -188,7 +188,6 @@ class Operation {
   admit(req, res, pass) {
     const alternatives = this.#security
     if (alternatives.length === 0) return pass()
-    const isToken = (demand) => demand.scheme === undefined
     const always = alternatives.every((demands) => demands.some(isToken))
     const mayHave = always || alternatives.some((demands) => demands.some(isToken))
     const judge = (hasToken) => this.#judge(req, res, hasToken, pass)
@@ -231,14 +230,14 @@ class Operation {
       const asked = []
       let met = true
       for (const demand of demands) {
-        if (demand.scheme !== undefined) asked.push(demand)
-        else if (scopes === null || !demand.scopes.every((scope) => scopes.has(scope))) met = false
+        if (!isToken(demand)) asked.push(demand)
+        else if (scopes === null || !hasAll(scopes, demand)) met = false
       }
       if (!met) continue
       if (asked.length === 0 && waits.length === 0) return pass()
       waits.push(asked)
     }
-    const refused = () => this.#refuse(req, res, hasToken)
+    const refused = () => this.#refuse(req, res, scopes)
     if (waits.length === 0) return refused()
     this.#settle(req, res, waits, pass, refused)
   }
@@ -272,11 +271,14 @@ class Operation {
     return false
   }
 
-  #refuse(req, res, hasToken) {
-    if (hasToken) {
-      const wanted = this.#security.flat().find((demand) => demand.scheme === undefined && demand.scopes.length > 0)
+  /** `scopes` are those of the token, null where there is none. */
+  #refuse(req, res, scopes) {
+    // What each alternative with a token misses in it. Where one misses nothing, something else than the token was not enough.
+    const missed = this.#security.map((demands) => demands.filter(isToken)).filter((demands) => demands.length > 0)
+      .map((demands) => demands.find((demand) => scopes !== null && !hasAll(scopes, demand)))
+    if (scopes !== null && missed.length > 0 && !missed.includes(undefined)) {
       const detail = 'the token lacks a scope that is needed here'
-      const scope = wanted === undefined ? '' : `, scope="${wanted.scopes.join(' ')}"`
+      const scope = `, scope="${missed[0].scopes.join(' ')}"`
       res.setHeader('WWW-Authenticate', `Bearer realm="api", error="insufficient_scope", error_description="${detail}"${scope}`)
       return refuse(this.#owner, req, res, 403, 'insufficient_scope', detail)
     }
@@ -285,11 +287,15 @@ class Operation {
   }
 }
 
-/** The scopes of a token: `scope` as OAuth has it, else `scp` as others write it. */
+const isToken = (demand) => demand.scheme === undefined
+
+const hasAll = (scopes, demand) => demand.scopes.every((scope) => scopes.has(scope))
+
+/** The scopes of a token: `scope` as OAuth has it, else `scp` as others write it; as src/token/demands.rs reads them. */
 function scopesOf(claims) {
-  const value = claims.scope ?? claims.scp
+  const value = Object.hasOwn(claims, 'scope') ? claims.scope : claims.scp
   const texts = Array.isArray(value) ? value.filter((text) => typeof text === 'string') : typeof value === 'string' ? [value] : []
-  return new Set(texts.flatMap((text) => text.split(' ')))
+  return new Set(texts.flatMap((text) => text.split(' ')).filter((scope) => scope !== ''))
 }
 
 /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */

@@ -4,6 +4,7 @@
 // judged before its first byte leaves. What is written in pieces is a stream, and leaves as it is.
 
 const native = require('../native.js')
+const { refused } = require('./response.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_mismatch"}'
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
@@ -62,7 +63,7 @@ function guardResponse(res, handle, on, tell) {
 
   /** What is to be sent instead of `body`; null where it goes out as it is. */
   function judge(res, body, encoding) {
-    if (!JSON_TYPE.test(String(res.getHeader('Content-Type')))) return null
+    if (refused.has(res) || !JSON_TYPE.test(String(res.getHeader('Content-Type')))) return null
     const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
     const answer = native.judgeResponse(handle, res.statusCode, bytes)
     if (answer === '') return null

@@ -1,5 +1,8 @@
 'use strict'
 
+// Responses that end with an answer of a guard's, which no schema of the application is about.
+const refused = new WeakSet()
+
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
   if (res.headersSent) {
@@ -7,6 +10,7 @@ function end(res, status, problem) {
     res.destroy()
     return false
   }
+  refused.add(res)
   res.statusCode = status
   if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
   res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
@@ -57,4 +61,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { end, stripLate }
+module.exports = { end, refused, stripLate }

@@ -51,10 +51,9 @@ function takeSchemas(options, own) {
     parts.push(part)
     const standard = standardOf(schema)
     if (standard === undefined) {
-      const check = functionsOf(part, schema, own)
+      const check = functionsOf(schema, own)
       if (check !== null) second.push([part, (value, report) => (check(value, report), value)])
-      // TypeBox writes tuples as up to 2019-09 and `unevaluatedProperties` as from there on.
-      if (schema?.['~kind'] !== undefined && schema.$schema === undefined) rest[part] = { $schema: 'https://json-schema.org/draft/2019-09/schema', ...schema }
+      rest[part] = withDraft(schema)
       continue
     }
     const { json, exact } = convert(part, schema, standard)
@@ -65,6 +64,14 @@ function takeSchemas(options, own) {
     rest.response = Object.fromEntries(Object.entries(rest.response).map(([status, schema]) => [status, takeResponse(status, schema)]))
   }
   return { options: rest, second, parts }
+}
+
+/** TypeBox writes tuples as up to 2019-09 and `unevaluatedProperties` as from there on. */
+function withDraft(schema) {
+  if (schema?.['~kind'] === undefined || schema.$schema !== undefined) return schema
+  // With what it hides, which encode.js looks for.
+  const value = 'https://json-schema.org/draft/2019-09/schema'
+  return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(schema), $schema: { value, enumerable: true } })
 }
 
 // arktype's schemas are functions.
@@ -102,7 +109,7 @@ const anything = () => ({ json: true, exact: false })
 
 function takeResponse(status, schema) {
   const standard = standardOf(schema)
-  if (standard === undefined) return schema
+  if (standard === undefined) return withDraft(schema)
   const path = `response.${status}`
   if (typeof standard.jsonSchema?.output !== 'function') {
     throw invalid(path, `is a schema of '${standard.vendor}' that doesn't say what comes out of it; use one with Standard JSON Schema, or JSON Schema`)

@@ -20,7 +20,7 @@ export interface Guard {
    * All layers in their fixed order: headers, CORS, host, token, revocation, rate limits, policy, payload.
    *
    * @param route options for the routes this stack is mounted on, in place of the guard's own; `body`, `query`,
-   *   `params` and `headers` take schemas.
+   *   `params`, `headers` and `cookies` take schemas.
    * @returns an array with one handler: both `app.use(stack)` and `app.use('/v1', ...stack)` take it. Where a
    *   handler of your own follows in the same call, spread the array: behind an unspread one, Express's own types
    *   give that handler no parameter types. Build it once, not per request: it stays until {@link Guard.close}.
@@ -70,12 +70,12 @@ export interface Guard {
   authenticate(options?: AuthenticateOptions): RequestHandler
 
   /**
-   * Checks body, query, params and headers against schemas and refuses with 400, 413, 415 or 422.
+   * Checks body, query, params, headers and cookies against schemas and refuses with 400, 413, 415 or 422.
    *
    * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw
    * bytes before any JavaScript object exists; the handlers that follow find the parsed body in `req.body`, typed.
-   * `req.query`, `req.params` and `req.headers` stay as they are: read the checked and converted values with
-   * `.valid(req)`.
+   * `req.query`, `req.params`, `req.headers` and the cookies stay as they are: read the checked and converted values
+   * with `.valid(req)`.
    *
    * ```ts
    * const signup = guard.validate({ body: z.strictObject({ username: z.string().min(3) }) })

@@ -43,6 +43,12 @@ export interface OpenApiOptions {
    * @default 'refuse'
    */
   readonly undeclared?: 'refuse' | 'accept' | undefined
+  /**
+   * What becomes of JSON answers that are not as the document says, by the schema of their status. `'strip'`: members that
+   * no schema declares, and `writeOnly` ones, are dropped, and what is wrong otherwise becomes a 500; `'fail'`: both become
+   * a 500; `'warn'`: they are sent and told. Without it the document's `responses` are not looked at.
+   */
+  readonly responses?: 'strip' | 'warn' | 'fail' | undefined
   /** Names of formats that are not checked. A format that is neither known nor named here is an error. */
   readonly ignoreFormats?: readonly string[] | undefined
   /**

@@ -278,6 +278,9 @@ expect<Equals<typeof api.handler, RequestHandler>>()
 expect<Equals<ReturnType<typeof api.stack>, RequestHandler[]>>()
 declare const loose: Record<string, unknown>
 guard.fromOpenApi(loose)
+guard.fromOpenApi(loose, { responses: 'strip' })
+// @ts-expect-error: not a way
+guard.fromOpenApi(loose, { responses: 'drop' })
 // @ts-expect-error: a text is no document
 guard.fromOpenApi('openapi: 3.1.0')
 // @ts-expect-error: not a way

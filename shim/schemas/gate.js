@@ -128,7 +128,7 @@ function lengthOf(kind, limit, refuses) {
 function add(json, keywords) {
   for (const [key, value] of Object.entries(keywords)) {
     if (json[key] === undefined) json[key] = value
-    else (json.allOf ??= []).push({ [key]: value })
+    else json.allOf = [...(json.allOf ?? []), { [key]: value }] // the list may be another schema's, too
   }
   return json
 }

@@ -30,6 +30,8 @@ pub struct Api {
     /// The segments that stand before the paths, in lower case.
     bases: Vec<Vec<String>>,
     refuses_unknown: bool,
+    /// The `onResponse` of every operation.
+    on_response: Option<&'static str>,
 }
 
 /// What a request is about.
@@ -103,6 +105,7 @@ impl Api {
             router,
             bases: bases.iter().map(segments).collect(),
             refuses_unknown: config.refuse_unknown,
+            on_response: config.responses,
             operations,
         };
         api.judge(engine)?;
@@ -193,6 +196,13 @@ impl Api {
                 out.insert("payload".into(), Value::Bool(false));
             }
         }
+        if let Some(on) = self.on_response.filter(|_| !operation.responses.is_empty()) {
+            let responses = operation.responses.iter();
+            let responses =
+                responses.map(|(status, part)| (status.clone(), self.compose(part))).collect();
+            out.insert("response".into(), Value::Object(responses));
+            out.insert("onResponse".into(), on.into());
+        }
         Some(Value::Object(out))
     }
 
@@ -213,6 +223,13 @@ impl Api {
                 engine
                     .stack(&Value::Object(route), Layers::Payload)
                     .map_err(|error| self.placed(part, &error))?;
+            }
+            for (_, part) in &operation.responses {
+                if !judged.insert(("response", BodyKind::Json, part.schema.to_string())) {
+                    continue;
+                }
+                let route = json!({ "response": { "default": self.compose(part) } });
+                engine.stack(&route, Layers::Payload).map_err(|error| self.placed(part, &error))?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::config::{OpenApiConfig, Undeclared};
-use super::convert::Converter;
+use super::convert::{Converter, Way};
 use super::document::{At, Document, boolean, child, fault, known_fields, object};
 use super::kinds::Kinds;
 use super::parameter::Part;
@@ -108,7 +108,7 @@ fn part<'d>(
 ) -> Result<Part, ConfigError> {
     let place = child(here, "schema");
     let (mut schema, refs) = match map.get("schema") {
-        Some(value) => converter.convert(&At { pointer: place.clone(), value })?,
+        Some(value) => converter.convert(&At { pointer: place.clone(), value }, Way::In)?,
         // Any JSON, as long as it is clean.
         None => (Value::Bool(true), BTreeSet::new()),
     };
@@ -121,7 +121,7 @@ fn part<'d>(
 }
 
 /// A media type or range without its parameters, and how it is read; `None` where it is none.
-fn media(text: &str) -> Option<(String, BodyKind)> {
+pub(crate) fn media(text: &str) -> Option<(String, BodyKind)> {
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;
     if !is_token(kind) || !is_token(subtype) || kind == "*" && subtype != "*" {

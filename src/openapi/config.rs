@@ -37,6 +37,8 @@ pub struct OpenApiConfig {
     pub(crate) undeclared: Undeclared,
     pub(crate) ignored_formats: Vec<String>,
     pub(crate) security: BTreeMap<String, SchemeUse>,
+    /// The `onResponse` of every operation; without it the answers of the document are not looked at.
+    pub(crate) responses: Option<&'static str>,
 }
 
 impl OpenApiConfig {
@@ -48,9 +50,18 @@ impl OpenApiConfig {
     /// - `undeclared`: `'refuse'` (default) or `'accept'`: members that a body or query does not declare
     /// - `ignoreFormats`: names of formats that are not checked
     /// - `security`: by name of the scheme `'token'`, `false` or a function
+    /// - `responses`: `'strip'`, `'warn'` or `'fail'`: what becomes of answers that are not as the document says; without
+    ///   it they are not judged
     pub fn parse(value: &Value) -> Result<Self, ConfigError> {
-        const KNOWN: &[&str] =
-            &["basePath", "unknown", "unreadable", "undeclared", "ignoreFormats", "security"];
+        const KNOWN: &[&str] = &[
+            "basePath",
+            "unknown",
+            "unreadable",
+            "undeclared",
+            "ignoreFormats",
+            "security",
+            "responses",
+        ];
         let options = Options::read("options", value, KNOWN)?;
         let base_path = options.string("basePath")?;
         if let Some(base) = base_path
@@ -62,6 +73,7 @@ impl OpenApiConfig {
             return Err(error.suggest("write '/v1'"));
         }
         let refuse = [("pass", false), ("refuse", true)];
+        let ways = ["strip", "warn", "fail"].map(|way| (way, way));
         let undeclared = [("refuse", Undeclared::Refuse), ("accept", Undeclared::Accept)];
         Ok(Self {
             base_path: base_path.map(str::to_owned),
@@ -75,6 +87,7 @@ impl OpenApiConfig {
                 .map(str::to_owned)
                 .collect(),
             security: security(&options)?,
+            responses: options.one_of("responses", &ways)?,
         })
     }
 }

@@ -7,15 +7,15 @@
 //!
 //! What has no counterpart: `nullable` becomes a type, the boolean limits of 3.0 become numbers, integer formats become
 //! limits, `byte` a pattern. A `readOnly` property becomes one that is never valid, and is not required: a client must
-//! not send what the server alone decides. `discriminator` is left out: it tells a reader which branch is meant, and the
-//! branches say what is valid.
+//! not send what the server alone decides. In an answer that goes for `writeOnly` instead. `discriminator` is left out: it
+//! tells a reader which branch is meant, and the branches say what is valid.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
 use super::document::{At, Document, Version, child, dialect_of, fault, list};
-use super::keywords::{Keep, V30, is_extension, keep};
+use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
 use crate::config::raw::{describe, nearest};
 use crate::error::ConfigError;
 
@@ -24,13 +24,33 @@ pub(crate) const SPLIT: &str = "x-split";
 
 /// Schemas nest at most this deep in the document, references not counted.
 const MAX_DEPTH: u32 = 64;
-/// Chains of references and compositions are followed this far to find a `readOnly`.
+/// Chains of references and compositions are followed this far to find a `readOnly` or `writeOnly`.
 const CHAIN: u32 = 16;
+
+/// Which way a value goes that a schema is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// In a request.
+    In,
+    /// In an answer.
+    Out,
+}
+
+impl Way {
+    /// The keyword of what goes the other way only.
+    fn other_only(self) -> &'static str {
+        match self {
+            Self::In => "readOnly",
+            Self::Out => "writeOnly",
+        }
+    }
+}
 
 /// A place in the document that some schema refers to.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub(crate) pointer: String,
+    way: Way,
     pub(crate) schema: Value,
     /// The numbers of the definitions that it refers to.
     pub(crate) refs: BTreeSet<usize>,
@@ -42,7 +62,9 @@ pub(crate) struct Converter<'d> {
     document: Document<'d>,
     ignored_formats: &'d [String],
     definitions: Vec<Definition>,
-    numbers: HashMap<String, usize>,
+    numbers: HashMap<(String, Way), usize>,
+    /// The way of the schema at work.
+    way: Way,
     /// What the schema at work has referred to so far.
     refs: BTreeSet<usize>,
 }
@@ -59,12 +81,18 @@ impl<'d> Converter<'d> {
             ignored_formats,
             definitions: Vec::new(),
             numbers: HashMap::new(),
+            way: Way::In,
             refs: BTreeSet::new(),
         }
     }
 
     /// Turns one schema, and gives the definitions that it refers to by itself.
-    pub(crate) fn convert(&mut self, at: &At<'d>) -> Result<(Value, BTreeSet<usize>), ConfigError> {
+    pub(crate) fn convert(
+        &mut self,
+        at: &At<'d>,
+        way: Way,
+    ) -> Result<(Value, BTreeSet<usize>), ConfigError> {
+        self.way = way;
         self.refs.clear();
         let schema = self.schema(&at.pointer, at.value, &BTreeSet::new(), 0)?;
         Ok((schema, std::mem::take(&mut self.refs)))
@@ -74,9 +102,9 @@ impl<'d> Converter<'d> {
     pub(crate) fn finish(mut self) -> Result<Vec<Definition>, ConfigError> {
         let mut next = 0;
         while let Some(definition) = self.definitions.get(next) {
-            let pointer = definition.pointer.clone();
+            let (pointer, way) = (definition.pointer.clone(), definition.way);
             let at = self.document.at(&pointer).ok_or_else(|| fault(&pointer, "leads nowhere"))?;
-            let (schema, refs) = self.convert(&at)?;
+            let (schema, refs) = self.convert(&at, way)?;
             if let Some(definition) = self.definitions.get_mut(next) {
                 definition.schema = schema;
                 definition.refs = refs;
@@ -87,12 +115,13 @@ impl<'d> Converter<'d> {
         Ok(self.definitions)
     }
 
-    /// `read_only` has the names of properties that a schema around this one, for the same object, calls read-only.
+    /// `unsent` has the names of properties that a schema around this one, for the same object, says to go the other way
+    /// only.
     fn schema(
         &mut self,
         pointer: &str,
         value: &'d Value,
-        read_only: &BTreeSet<&'d str>,
+        unsent: &BTreeSet<&'d str>,
         depth: u32,
     ) -> Result<Value, ConfigError> {
         if depth > MAX_DEPTH {
@@ -110,12 +139,12 @@ impl<'d> Converter<'d> {
         if let Some(reference) = map.get("$ref") {
             out.insert("$ref".into(), self.reference(&child(pointer, "$ref"), reference)?);
             if self.document.version == Version::V30 {
-                nothing_beside_ref(pointer, map)?;
+                nothing_beside_ref(pointer, map, self.way)?;
                 return Ok(Value::Object(out));
             }
         }
-        let mut read_only = read_only.clone();
-        self.collect_read_only(map, &mut read_only, 0);
+        let mut unsent = unsent.clone();
+        self.collect_unsent(map, &mut unsent, 0);
         for (key, value) in map {
             let here = child(pointer, key);
             match keep(self.document.version, key) {
@@ -130,7 +159,7 @@ impl<'d> Converter<'d> {
                 // Last of all, since it adds to what other keywords say.
                 Some(Keep::Special) if key == "format" => {}
                 Some(Keep::Special) => {
-                    self.special(&here, key, value, map, &read_only, &mut out, depth)?;
+                    self.special(&here, key, value, map, &unsent, &mut out, depth)?;
                 }
                 Some(Keep::Schema) => {
                     let schema = self.one_or_more(&here, key, value, depth)?;
@@ -140,8 +169,7 @@ impl<'d> Converter<'d> {
                     let mut schemas = Vec::new();
                     for (i, schema) in list(pointer, map, key)?.iter().enumerate() {
                         let here = child(&here, &i.to_string());
-                        let around =
-                            if key == "prefixItems" { &BTreeSet::new() } else { &read_only };
+                        let around = if key == "prefixItems" { &BTreeSet::new() } else { &unsent };
                         schemas.push(self.schema(&here, schema, around, depth + 1)?);
                     }
                     out.insert(key.clone(), Value::Array(schemas));
@@ -188,10 +216,11 @@ impl<'d> Converter<'d> {
             return Ok(reference.clone());
         };
         let next = self.definitions.len();
-        let number = *self.numbers.entry(target.pointer.clone()).or_insert(next);
+        let number = *self.numbers.entry((target.pointer.clone(), self.way)).or_insert(next);
         if number == next {
             self.definitions.push(Definition {
                 pointer: target.pointer,
+                way: self.way,
                 schema: Value::Bool(true),
                 refs: BTreeSet::new(),
             });
@@ -207,7 +236,7 @@ impl<'d> Converter<'d> {
         key: &str,
         value: &'d Value,
         map: &'d Map<String, Value>,
-        read_only: &BTreeSet<&'d str>,
+        unsent: &BTreeSet<&'d str>,
         out: &mut Map<String, Value>,
         depth: u32,
     ) -> Result<(), ConfigError> {
@@ -235,7 +264,7 @@ impl<'d> Converter<'d> {
                         .suggest("`required: true` is for parameters and bodies"));
                 };
                 let is_sent =
-                    |name: &&Value| name.as_str().is_none_or(|name| !read_only.contains(name));
+                    |name: &&Value| name.as_str().is_none_or(|name| !unsent.contains(name));
                 let names: Vec<Value> = names.iter().filter(is_sent).cloned().collect();
                 if !names.is_empty() {
                     out.insert("required".into(), Value::Array(names));
@@ -250,7 +279,7 @@ impl<'d> Converter<'d> {
                     let here = child(here, name);
                     let schema = self.schema(&here, property, &BTreeSet::new(), depth + 1)?;
                     let schema =
-                        if self.is_read_only(property, 0) { Value::Bool(false) } else { schema };
+                        if self.is_unsent(property, 0) { Value::Bool(false) } else { schema };
                     converted.insert(name.clone(), schema);
                 }
                 out.insert("properties".into(), Value::Object(converted));
@@ -349,8 +378,8 @@ impl<'d> Converter<'d> {
         Ok(())
     }
 
-    /// The names of the properties of one object that are read-only, wherever a part of its schema says so.
-    fn collect_read_only(
+    /// The names of the properties of one object that go the other way only, wherever a part of its schema says so.
+    fn collect_unsent(
         &self,
         map: &'d Map<String, Value>,
         names: &mut BTreeSet<&'d str>,
@@ -362,7 +391,7 @@ impl<'d> Converter<'d> {
         for (name, property) in
             map.get("properties").and_then(Value::as_object).into_iter().flatten()
         {
-            if self.is_read_only(property, 0) {
+            if self.is_unsent(property, 0) {
                 names.insert(name);
             }
         }
@@ -370,23 +399,21 @@ impl<'d> Converter<'d> {
         let target = target.flatten().map(|at| at.value);
         let parts = map.get("allOf").and_then(Value::as_array).into_iter().flatten();
         for part in parts.chain(target).filter_map(Value::as_object) {
-            self.collect_read_only(part, names, depth + 1);
+            self.collect_unsent(part, names, depth + 1);
         }
     }
 
-    fn is_read_only(&self, property: &'d Value, depth: u32) -> bool {
+    fn is_unsent(&self, property: &'d Value, depth: u32) -> bool {
         let Value::Object(map) = property else { return false };
         if depth > CHAIN {
             return false;
         }
-        if map.get("readOnly") == Some(&Value::Bool(true)) {
+        if map.get(self.way.other_only()) == Some(&Value::Bool(true)) {
             return true;
         }
         let target = map.get("$ref").and_then(|reference| self.document.target("", reference).ok());
         let parts = map.get("allOf").and_then(Value::as_array).into_iter().flatten();
-        parts
-            .chain(target.flatten().map(|at| at.value))
-            .any(|part| self.is_read_only(part, depth + 1))
+        parts.chain(target.flatten().map(|at| at.value)).any(|part| self.is_unsent(part, depth + 1))
     }
 }
 
@@ -462,9 +489,14 @@ fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
 }
 
 /// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand there.
-fn nothing_beside_ref(pointer: &str, map: &Map<String, Value>) -> Result<(), ConfigError> {
+fn nothing_beside_ref(
+    pointer: &str,
+    map: &Map<String, Value>,
+    way: Way,
+) -> Result<(), ConfigError> {
     let says = |key: &&String| {
-        let harmless = matches!(keep(Version::V30, key), Some(Keep::Nothing)) && *key != "readOnly";
+        let harmless =
+            matches!(keep(Version::V30, key), Some(Keep::Nothing)) && *key != way.other_only();
         !(harmless || *key == "$ref" || *key == "default" || is_extension(key))
     };
     match map.keys().find(says) {
@@ -535,7 +567,8 @@ fn exclusive_in_30(
 }
 
 fn unknown_in_30(here: &str, key: &str) -> ConfigError {
-    let names: Vec<&str> = V30.iter().map(|(name, _)| *name).collect();
+    let names = V30.iter().map(|(name, _)| *name).chain(ANNOTATIONS.iter().copied());
+    let names: Vec<&str> = names.collect();
     let error = fault(here, "is no keyword of OpenAPI 3.0 and would check nothing");
     match nearest(key, &names) {
         Some(name) => error.suggest(format!("did you mean `{name}`?")),

@@ -23,19 +23,23 @@ pub(crate) enum Keep {
 
 use Keep::{AsIs, List, Map, Nothing, Refused, Schema, Special};
 
-/// The keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early draft and its own.
+/// The keywords of both versions that say something to people, or nothing about validity.
+pub(crate) const ANNOTATIONS: &[&str] = &[
+    "title",
+    "description",
+    "externalDocs",
+    "xml",
+    "example",
+    "examples",
+    "deprecated",
+    "discriminator",
+    "readOnly",
+    "writeOnly",
+    "$comment",
+];
+
+/// The other keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early draft and its own.
 pub(crate) const V30: &[(&str, Keep)] = &[
-    ("title", Nothing),
-    ("description", Nothing),
-    ("externalDocs", Nothing),
-    ("xml", Nothing),
-    ("example", Nothing),
-    ("examples", Nothing),
-    ("deprecated", Nothing),
-    ("discriminator", Nothing),
-    ("readOnly", Nothing),
-    ("writeOnly", Nothing),
-    ("$comment", Nothing),
     ("$ref", Special),
     ("type", Special),
     ("nullable", Special),
@@ -65,20 +69,9 @@ pub(crate) const V30: &[(&str, Keep)] = &[
     ("additionalProperties", Schema),
 ];
 
-/// The keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema (2020-12 or the dialect
-/// that the document names) and a few of its own.
+/// The other keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema (2020-12 or the
+/// dialect that the document names) and a few of its own.
 pub(crate) const V31: &[(&str, Keep)] = &[
-    ("title", Nothing),
-    ("description", Nothing),
-    ("externalDocs", Nothing),
-    ("xml", Nothing),
-    ("example", Nothing),
-    ("examples", Nothing),
-    ("deprecated", Nothing),
-    ("discriminator", Nothing),
-    ("readOnly", Nothing),
-    ("writeOnly", Nothing),
-    ("$comment", Nothing),
     // What refers to one of these finds it by its pointer.
     ("$defs", Nothing),
     ("definitions", Nothing),
@@ -121,6 +114,9 @@ pub(crate) const V31: &[(&str, Keep)] = &[
 
 /// What becomes of a keyword; `None` for one that is not in the list of the version.
 pub(crate) fn keep(version: Version, name: &str) -> Option<Keep> {
+    if ANNOTATIONS.contains(&name) {
+        return Some(Nothing);
+    }
     let table = match version {
         Version::V30 => V30,
         Version::V31 => V31,

@@ -11,7 +11,7 @@
 //!   segments come before templates, and two templates that could both be meant are refused
 //!
 //! [`Api::read`] reads a document once and judges all of it. Inside, `document` knows versions and references, `convert`
-//! turns schemas into JSON Schema 2020-12, `operation` reads parameters, bodies and `security`, `route` finds the
+//! turns schemas into JSON Schema 2020-12, `operation` reads parameters, bodies, answers and `security`, `route` finds the
 //! operation of a request.
 
 mod api;
@@ -24,6 +24,7 @@ mod keywords;
 mod kinds;
 mod operation;
 mod parameter;
+mod response;
 mod route;
 mod security;
 #[cfg(test)]

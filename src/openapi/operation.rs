@@ -6,7 +6,8 @@ use super::body::{self, Body};
 use super::config::OpenApiConfig;
 use super::convert::Converter;
 use super::document::{At, Document, child, fault, known_fields, list, object, text};
-use super::parameter::{Parameters, Reader, listed};
+use super::parameter::{Parameters, Part, Reader, listed};
+use super::response;
 use super::route::{Route, Template};
 use super::security::{self, Demand, Security};
 use crate::error::ConfigError;
@@ -22,6 +23,8 @@ pub struct Operation {
     pub(crate) bodies: Vec<Body>,
     pub(crate) body_required: bool,
     pub(crate) security: Security,
+    /// The schemas of its answers by status; none where answers are not judged.
+    pub(crate) responses: Vec<(String, Part)>,
 }
 
 impl Operation {
@@ -204,9 +207,26 @@ impl<'d> Operations<'_, 'd> {
                 body::read(self.document, at, self.config, self.converter)?
             }
         };
+        let responses = match map.get("responses") {
+            Some(value) if self.config.responses.is_some() => {
+                let at = At { pointer: child(&pointer, "responses"), value };
+                response::read(self.document, &at, self.converter)?
+            }
+            _ => Vec::new(),
+        };
         let id = text(&pointer, map, "operationId")?.map(str::to_owned);
         let path = path.to_owned();
-        Ok(Operation { id, method, path, pointer, parameters, bodies, body_required, security })
+        Ok(Operation {
+            id,
+            method,
+            path,
+            pointer,
+            parameters,
+            bodies,
+            body_required,
+            security,
+            responses,
+        })
     }
 
     fn same_ids(&self) -> Result<(), ConfigError> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::config::{OpenApiConfig, Undeclared};
-use super::convert::{Converter, SPLIT};
+use super::convert::{Converter, SPLIT, Way};
 use super::document::{At, Document, boolean, child, fault, known_fields, list, object, text};
 use super::kinds::Kinds;
 use crate::config::raw::nearest;
@@ -199,7 +199,7 @@ impl<'d> Reader<'_, 'd> {
             return Err(fault(pointer, "has a `schema` and `content`, of which there may be one"));
         }
         let at = At { pointer: child(pointer, "schema"), value: schema };
-        let (mut converted, refs) = self.converter.convert(&at)?;
+        let (mut converted, refs) = self.converter.convert(&at, Way::In)?;
         let of = Kinds(self.document);
         let mut kinds = BTreeSet::new();
         of.kinds(schema, &mut kinds);

@@ -275,12 +275,13 @@ pub(crate) fn words(kind: &Kind) -> String {
         Kind::ContentMediaType { content_media_type } => {
             format!("must be of the type {}", shown(content_media_type))
         }
-        Kind::Custom { keyword, message }
-            if [UTF16_MIN, UTF16_MAX, FOREIGN_FORMAT].contains(&keyword.as_str()) =>
-        {
-            message.clone()
-        }
-        Kind::Custom { .. } | Kind::Referencing(_) => "must match the schema".to_owned(),
+        Kind::Custom { keyword, message } => match (keyword.as_str(), message.parse()) {
+            (UTF16_MIN, Ok(limit)) => format!("must have at least {}", count(limit, "character")),
+            (UTF16_MAX, Ok(limit)) => format!("must have at most {}", count(limit, "character")),
+            (FOREIGN_FORMAT, _) => format!("must be {}", format_words(message)),
+            _ => "must match the schema".to_owned(),
+        },
+        Kind::Referencing(_) => "must match the schema".to_owned(),
         Kind::Enum { options } => match options.as_array().map_or(1, Vec::len) {
             1 => "must be the one allowed value".to_owned(),
             n => format!("must be one of the {n} allowed values"),
@@ -318,7 +319,12 @@ pub(crate) fn words(kind: &Kind) -> String {
 fn limit(kind: &Kind) -> Option<String> {
     Some(match kind {
         Kind::AdditionalItems { limit } => limit.to_string(),
-        Kind::Custom { message, .. } => message.chars().filter(char::is_ascii_digit).collect(),
+        // The text of ours is the limit or the name, and nothing else.
+        Kind::Custom { keyword, message }
+            if [UTF16_MIN, UTF16_MAX, FOREIGN_FORMAT].contains(&keyword.as_str()) =>
+        {
+            message.clone()
+        }
         Kind::Enum { options } => options.as_array()?.len().to_string(),
         Kind::ExclusiveMaximum { limit }
         | Kind::ExclusiveMinimum { limit }
@@ -380,7 +386,7 @@ fn type_word(kind: JsonType) -> &'static str {
     }
 }
 
-pub(crate) fn format_words(format: &str) -> String {
+fn format_words(format: &str) -> String {
     let words = match format {
         "email" => "an email address",
         "uuid" => "a UUID",

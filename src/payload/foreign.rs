@@ -3,11 +3,12 @@
 //! - `~minLength`, `~maxLength`: the length of a string as JavaScript counts it, in units of UTF-16. JSON Schema counts
 //!   characters; a schema of zod or valibot must not be judged by another measure.
 //! - `~format`: a format as the library understands it, `{ name, pattern }`; it is told of like the format of that name.
+//!
+//! The text of their errors is the limit or the name of the format alone; `explain` makes words of it.
 
 use jsonschema::{Draft, Keyword, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-use crate::payload::explain::format_words;
 use crate::payload::json::{TapeJson, TapeNode};
 
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl<'i> Keyword<'i, TapeJson> for ForeignFormat {
         if self.is_valid(instance) {
             return Ok(());
         }
-        Err(ValidationError::custom(format!("must be {}", format_words(&self.name))))
+        Err(ValidationError::custom(self.name.clone()))
     }
 
     fn is_valid(&self, instance: TapeNode<'i>) -> bool {
@@ -88,10 +89,7 @@ impl<'i> Keyword<'i, TapeJson> for Length {
         if self.is_valid(instance) {
             return Ok(());
         }
-        // `explain` puts these words into the answer.
-        let bound = if self.least { "least" } else { "most" };
-        let s = if self.limit == 1 { "" } else { "s" };
-        Err(ValidationError::custom(format!("must have at {bound} {} character{s}", self.limit)))
+        Err(ValidationError::custom(self.limit.to_string()))
     }
 
     fn is_valid(&self, instance: TapeNode<'i>) -> bool {

@@ -2,11 +2,14 @@
 //! references that lead outside. JSON Schema itself lets an unknown keyword pass in silence, and with it the check that
 //! its author believes in.
 
+use std::collections::HashSet;
+
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::fault::{Pointer, shown_key};
+use crate::payload::rules::SchemaRules;
 
 /// What a keyword holds, as far as the walk has to know.
 #[derive(Clone, Copy, PartialEq)]
@@ -115,6 +118,8 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     (UTF16_MIN, Holds::Data, In::All),
     (UTF16_MAX, Holds::Data, In::All),
     (FOREIGN_FORMAT, Holds::Data, In::All),
+    (REFINE, Holds::Data, In::All),
+    (CODEC, Holds::Data, In::All),
 ];
 
 /// The keywords that change a string before it is checked: `src/payload/sanitize.rs`.
@@ -126,6 +131,11 @@ pub(crate) const UTF16_MIN: &str = "~minLength";
 pub(crate) const UTF16_MAX: &str = "~maxLength";
 /// A format as another library understands it.
 pub(crate) const FOREIGN_FORMAT: &str = "~format";
+/// `TypeBox`'s refinements, which the shim asks, and its codecs, which nobody carries out.
+const REFINE: &str = "~refine";
+const CODEC: &str = "~codec";
+/// Keywords whose schemas apply in every case where the schema that they stand in does, as far as the shim follows them.
+const CERTAIN: &[&str] = &["properties", "items", "prefixItems", "additionalProperties", "allOf"];
 
 /// What the walk learns about a schema.
 #[derive(Debug, Default)]
@@ -136,40 +146,53 @@ pub(crate) struct Survey {
     pub(crate) has_choice: bool,
     /// Whether a part of it refers to itself.
     pub(crate) is_recursive: bool,
+    /// Whether a string is changed anywhere in it.
+    pub(crate) sanitizes: bool,
+    /// The schemas that ask a function, with the pointers to them and whether they apply in every case.
+    pub(crate) functions: Vec<(String, bool)>,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
 }
 
 struct Walk<'a> {
     path: &'a str,
-    own: &'a [Box<str>],
+    rules: &'a SchemaRules,
     root: &'a Value,
     draft: Draft,
     has_ids: bool,
     /// Where each reference stands, and where it leads; `None` for one that is not a plain pointer.
     refs: Vec<(String, Option<String>)>,
+    visited: HashSet<String>,
     survey: Survey,
 }
 
-/// Looks over `schema`; `path` is the option it was given as, `own` the keywords that the application has added.
+/// Looks over `schema`; `path` is the option it was given as.
 pub(crate) fn survey(
     path: &str,
     schema: &Value,
     draft: Draft,
-    own: &[Box<str>],
+    rules: &SchemaRules,
 ) -> Result<Survey, ConfigError> {
     let mut walk = Walk {
         path,
-        own,
+        rules,
         root: schema,
         draft,
         has_ids: false,
         refs: Vec::new(),
+        visited: HashSet::new(),
         survey: Survey::default(),
     };
-    walk.schema(schema, "", 0)?;
+    walk.schema(schema, "", 0, true)?;
+    walk.behind_references()?;
     walk.outside_references()?;
     let Walk { refs, mut survey, .. } = walk;
+    for (at, sure) in &mut survey.functions {
+        // The shim follows none.
+        *sure &= !refs
+            .iter()
+            .any(|(_, target)| target.as_ref().is_some_and(|target| is_inside(at, target)));
+    }
     survey.odd_keys.sort_unstable();
     survey.is_recursive = is_recursive(&refs);
     Ok(survey)
@@ -185,15 +208,22 @@ pub(crate) fn error_at(path: &str, pointer: &str, problem: &str) -> ConfigError 
 const MAX_DEPTH: u32 = 100;
 
 impl Walk<'_> {
-    fn schema(&mut self, schema: &Value, at: &str, depth: u32) -> Result<(), ConfigError> {
+    /// `sure`: the schema applies in every case.
+    fn schema(
+        &mut self,
+        schema: &Value,
+        at: &str,
+        depth: u32,
+        sure: bool,
+    ) -> Result<(), ConfigError> {
         if depth > MAX_DEPTH {
             return Err(error_at(self.path, at, "is nested too deeply; use $defs and $ref"));
         }
         match schema {
-            Value::Object(map) => self.keywords(map, at, depth),
+            Value::Object(map) => self.keywords(map, at, depth, sure),
             Value::Array(list) => list.iter().enumerate().try_for_each(|(i, item)| {
                 if item.is_object() {
-                    self.schema(item, &format!("{at}/{i}"), depth + 1)
+                    self.schema(item, &format!("{at}/{i}"), depth + 1, sure)
                 } else {
                     Ok(())
                 }
@@ -208,7 +238,18 @@ impl Walk<'_> {
         map: &Map<String, Value>,
         at: &str,
         depth: u32,
+        sure: bool,
     ) -> Result<(), ConfigError> {
+        self.visited.insert(at.to_owned());
+        if map.contains_key(CODEC) {
+            return Err(error_at(self.path, at, "is a codec, which no check carries out")
+                .suggest("give the type that is sent, and decode it in the handler"));
+        }
+        if self.asks(map) {
+            self.survey.functions.push((at.to_owned(), sure));
+        }
+        // Which members are left for `additionalProperties`, only the core could tell.
+        let all_named = !map.contains_key("patternProperties");
         self.has_ids |= map.contains_key("$id") || map.contains_key("id");
         self.survey.has_choice |= map.contains_key("anyOf") || map.contains_key("oneOf");
         for (key, value) in map {
@@ -232,18 +273,22 @@ impl Walk<'_> {
             if key == "$schema" && !at.is_empty() && Some(value) != self.root.get("$schema") {
                 return Err(error_at(self.path, &here, "must be that of the whole schema"));
             }
+            let sure = sure
+                && CERTAIN.contains(&key.as_str())
+                && (all_named || key != "additionalProperties");
             match (holds, value) {
                 (Holds::Data, Value::String(name)) if key == "format" => {
                     self.survey.formats.push((here, name.clone()));
                 }
-                (Holds::Schema, _) => self.schema(value, &here, depth + 1)?,
+                (Holds::Schema, _) => self.schema(value, &here, depth + 1, sure)?,
                 (Holds::Schemas, Value::Object(schemas)) => {
                     for (name, value) in schemas {
                         if key == "properties" && (name.starts_with('$') || name.contains('.')) {
                             self.survey.odd_keys.push(name.as_str().into());
                         }
                         if value.is_object() {
-                            self.schema(value, &format!("{here}/{}", escaped(name)), depth + 2)?;
+                            let here = format!("{here}/{}", escaped(name));
+                            self.schema(value, &here, depth + 2, sure)?;
                         }
                     }
                 }
@@ -253,8 +298,33 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn unknown(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
-        if self.own.iter().any(|name| **name == *key) {
+    /// Whether a schema asks a function: one of the application's, or a refinement.
+    fn asks(&self, map: &Map<String, Value>) -> bool {
+        let format = map.get("format").and_then(Value::as_str);
+        format.is_some_and(|name| self.rules.is_function(name))
+            || self.rules.keywords().iter().any(|name| map.contains_key(&**name))
+            || map.contains_key(REFINE)
+    }
+
+    /// Looks over what stands under names of the author's own and only references lead to.
+    fn behind_references(&mut self) -> Result<(), ConfigError> {
+        let root = self.root;
+        let mut next = 0;
+        while let Some((_, target)) = self.refs.get(next) {
+            next += 1;
+            let Some(target) = target.clone().filter(|target| !self.visited.contains(target))
+            else {
+                continue;
+            };
+            if let Some(schema @ Value::Object(_)) = root.pointer(&target) {
+                self.schema(schema, &target, 0, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+        if self.rules.keywords().iter().any(|name| **name == *key) {
             return Ok(());
         }
         if key.starts_with("x-") {
@@ -290,9 +360,10 @@ impl Walk<'_> {
     }
 
     /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left alone.
-    fn extension(&self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
+    fn extension(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
         if SANITIZERS.contains(&key) {
-            if value.is_boolean() {
+            if let Value::Bool(on) = value {
+                self.survey.sanitizes |= on;
                 return Ok(());
             }
             let error = error_at(self.path, here, "must be true or false");
@@ -392,6 +463,33 @@ fn has(since: In, draft: Draft) -> bool {
     }
 }
 
+/// Pointers to the schemas that stand in the schema at `at`.
+pub(crate) fn inner_schemas(map: &Map<String, Value>, at: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in map {
+        let here = format!("{at}/{}", escaped(key));
+        let holds = KEYWORDS.iter().find(|(name, _, _)| name == key).map(|(_, holds, _)| *holds);
+        match (holds, value) {
+            (Some(Holds::Schema), Value::Object(_)) => found.push(here),
+            (Some(Holds::Schema), Value::Array(list)) => {
+                let schemas = list.iter().enumerate().filter(|(_, item)| item.is_object());
+                found.extend(schemas.map(|(i, _)| format!("{here}/{i}")));
+            }
+            (Some(Holds::Schemas), Value::Object(schemas)) => {
+                let schemas = schemas.iter().filter(|(_, schema)| schema.is_object());
+                found.extend(schemas.map(|(name, _)| format!("{here}/{}", escaped(name))));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a keyword holds schemas by names of the author's.
+pub(crate) fn holds_names(key: &str) -> bool {
+    KEYWORDS.iter().any(|(name, holds, _)| *name == key && *holds == Holds::Schemas)
+}
+
 /// Whether JSON Schema, or we, have a keyword of this name.
 pub(crate) fn is_keyword(name: &str) -> bool {
     KEYWORDS.iter().any(|(known, _, _)| *known == name)
@@ -433,11 +531,12 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+fn is_inside(at: &str, target: &str) -> bool {
+    at.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether a reference can be reached from where it leads.
 fn is_recursive(refs: &[(String, Option<String>)]) -> bool {
-    let inside = |at: &str, target: &str| {
-        at.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
     let mut done = vec![false; refs.len()];
     (0..refs.len()).any(|start| {
         done.fill(false);
@@ -446,7 +545,7 @@ fn is_recursive(refs: &[(String, Option<String>)]) -> bool {
             // One that is no plain pointer may lead anywhere.
             let target = refs.get(from).and_then(|(_, target)| target.as_deref()).unwrap_or("");
             for (to, (at, _)) in refs.iter().enumerate() {
-                if !inside(at, target) {
+                if !is_inside(at, target) {
                     continue;
                 }
                 if to == start {

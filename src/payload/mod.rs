@@ -35,6 +35,7 @@ mod number;
 mod parser;
 mod percent;
 mod plan;
+mod references;
 mod registry;
 mod respond;
 mod rules;

@@ -1,13 +1,12 @@
 //! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So everything that walks
 //! a schema (types of a query, defaults, sanitizers, closing) sees one document, and nothing is ever fetched.
 
-use std::fmt::Write as _;
-
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::payload::keywords::{draft_name, error_at, escaped};
+use crate::payload::keywords::{draft_name, error_at, escaped, holds_names};
+use crate::payload::references::{NO_BASE, percent, settle};
 use crate::payload::rules::SchemaRules;
 use crate::payload::schema::draft_of;
 
@@ -15,15 +14,17 @@ use crate::payload::schema::draft_of;
 const DEPTH: u32 = 120;
 
 /// Puts every registered schema that `schema` refers to, directly or through others, into its `$defs` and points the
-/// references there. References to URIs that are not registered stay as they are, for `survey` to refuse.
+/// references there, all of them as JSON Pointers. References to URIs that are not registered stay as they are, for
+/// `survey` to refuse. Returns where a reference stands that can't be followed, if there is one.
 pub(crate) fn embed(
     path: &str,
     schema: &mut Value,
     draft: Draft,
     rules: &SchemaRules,
-) -> Result<(), ConfigError> {
+) -> Result<Option<String>, ConfigError> {
+    let mut lost = settle(schema, NO_BASE, draft, rules.registry());
     if rules.registry().is_empty() || !schema.is_object() {
-        return Ok(());
+        return Ok(lost);
     }
     let mut wanted = Vec::new();
     point_inside(schema, None, rules, &mut wanted, 0);
@@ -43,6 +44,9 @@ pub(crate) fn embed(
             return Err(error_at(path, "", &problem).suggest("write both in one draft"));
         }
         let mut copy = registered.clone();
+        if let Some(at) = settle(&mut copy, &uri, draft, rules.registry()) {
+            lost.get_or_insert_with(|| format!("{}{at}", place_of(&uri)));
+        }
         if let Value::Object(map) = &mut copy {
             // Embedded, it has no base of its own, and its draft is that of the whole.
             for key in ["$id", "id", "$schema"] {
@@ -55,15 +59,20 @@ pub(crate) fn embed(
         done.insert(uri, copy);
     }
     if done.is_empty() {
-        return Ok(());
+        return Ok(lost);
     }
-    let Value::Object(map) = schema else { return Ok(()) };
+    let Value::Object(map) = schema else { return Ok(lost) };
     let defs = map.entry("$defs").or_insert_with(|| Value::Object(Map::new()));
     match defs {
         Value::Object(defs) => defs.extend(done),
         _ => return Err(error_at(path, "/$defs", "must be an object")),
     }
-    Ok(())
+    Ok(lost)
+}
+
+/// Where a registered schema is put.
+pub(crate) fn place_of(uri: &str) -> String {
+    format!("/$defs/{}", escaped(uri))
 }
 
 /// Rewrites the references of a schema, which is the registered one `base` or the one that the others are put into.
@@ -93,6 +102,12 @@ fn point_inside(
                         }
                     }
                     ("const" | "enum" | "default" | "examples" | "example", _) => {}
+                    // The names in there are the author's, `default` and `$ref` too.
+                    (key, Value::Object(schemas)) if holds_names(key) => {
+                        for inner in schemas.values_mut() {
+                            point_inside(inner, base, rules, wanted, depth + 1);
+                        }
+                    }
                     _ => point_inside(value, base, rules, wanted, depth + 1),
                 }
             }
@@ -125,19 +140,4 @@ fn registered(
         None => return None,
     };
     Some((uri, fragment.to_owned()))
-}
-
-/// A key as a URI fragment carries it.
-fn percent(key: &str) -> String {
-    let mut out = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
-                out.push(char::from(byte));
-            }
-            // Writing to a string can't fail.
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    out
 }

@@ -109,9 +109,8 @@ impl Responses {
 impl Response {
     fn compile(path: &str, schema: &Value, rules: &SchemaRules) -> Result<Self, ConfigError> {
         // Every object with `properties` is closed by the shapes; the schema itself need not say so.
-        let (compiled, whole) = Schema::compile_whole(path, schema, false, rules)?;
-        let shapes = Shapes::of(path, &whole, compiled.draft())?;
-        Ok(Self { schema: compiled, shapes })
+        let (schema, shapes) = Schema::compile_answer(path, schema, rules)?;
+        Ok(Self { schema, shapes })
     }
 
     fn judge(&self, bytes: &[u8], config: &PayloadConfig, on: OnResponse) -> Reply {
@@ -119,7 +118,7 @@ impl Response {
         let stripped = config.with_document(bytes, None, |document| {
             let mut strip = Strip { shapes: &self.shapes, document, removed: 0, found: &mut found };
             let mut text = String::with_capacity(document.text().len());
-            strip.value(0, &[0], &Pointer::root(), &mut text);
+            strip.value(0, &[0], &Place::Top, &mut text);
             let removed = strip.removed;
             if removed == 0 {
                 self.schema.check(document, "response", &mut found);
@@ -159,6 +158,31 @@ fn lenient() -> PayloadConfig {
     PayloadConfig::parse("response", Some(&options)).unwrap_or_default()
 }
 
+/// Where a value stands; it becomes a pointer only where there is something to tell.
+enum Place<'p> {
+    Top,
+    Member(&'p Place<'p>, &'p str),
+    Element(&'p Place<'p>, usize),
+}
+
+impl Place<'_> {
+    fn pointer(&self) -> Pointer {
+        match self {
+            Self::Top => Pointer::root(),
+            Self::Member(above, name) => {
+                let mut pointer = above.pointer();
+                pointer.key(name);
+                pointer
+            }
+            Self::Element(above, i) => {
+                let mut pointer = above.pointer();
+                pointer.index(u32::try_from(*i).unwrap_or(u32::MAX));
+                pointer
+            }
+        }
+    }
+}
+
 /// Writes a document without what no schema declares.
 struct Strip<'a, 'd, 'm> {
     shapes: &'a Shapes,
@@ -169,7 +193,7 @@ struct Strip<'a, 'd, 'm> {
 
 impl Strip<'_, '_, '_> {
     /// Recursive, which is safe: no tape is deeper than 128.
-    fn value(&mut self, at: u32, applying: &[usize], pointer: &Pointer, out: &mut String) {
+    fn value(&mut self, at: u32, applying: &[usize], place: &Place<'_>, out: &mut String) {
         let applying = self.shapes.in_place(applying, true);
         match self.document.item(at) {
             Item::Object(span) => {
@@ -185,15 +209,22 @@ impl Strip<'_, '_, '_> {
                     if !declared {
                         inner.extend(applying.iter().filter_map(|shape| shape.additional));
                     }
-                    let mut here = pointer.clone();
-                    here.key(name);
-                    if closed && !declared {
+                    let here = Place::Member(place, name);
+                    // What is declared as `false`, wherever it is declared, is never to be there.
+                    let never = |at: &usize| self.shapes.get(*at).is_some_and(|shape| shape.never);
+                    let refused = declared && inner.iter().all(never);
+                    if refused || closed && !declared {
+                        let (code, detail) = if refused {
+                            ("falseSchema", "is never sent")
+                        } else {
+                            ("additionalProperties", "is not declared")
+                        };
                         self.removed += 1;
                         self.found.push(FieldError {
                             location: "response",
-                            pointer: here.finish(),
-                            code: "additionalProperties",
-                            detail: "is not declared".to_owned(),
+                            pointer: here.pointer().finish(),
+                            code,
+                            detail: detail.to_owned(),
                         });
                         continue;
                     }
@@ -217,9 +248,7 @@ impl Strip<'_, '_, '_> {
                         .iter()
                         .filter_map(|shape| shape.prefix.get(i).copied().or(shape.items))
                         .collect();
-                    let mut here = pointer.clone();
-                    here.index(u32::try_from(i).unwrap_or(u32::MAX));
-                    self.value(value, &inner, &here, out);
+                    self.value(value, &inner, &Place::Element(place, i), out);
                 }
                 out.push(']');
             }

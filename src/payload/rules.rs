@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::config::raw::{Options, is_function};
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::json::{TapeJson, TapeNode};
-use crate::payload::keywords::{is_keyword, survey};
+use crate::payload::keywords::{error_at, is_keyword, survey};
 use crate::payload::messages::Messages;
+use crate::payload::registry::{embed, place_of};
 use crate::payload::schema::draft_of;
 
 /// The options under `payload` that are about schemas; the limits of bodies are [`super::PayloadConfig`].
@@ -128,8 +129,20 @@ impl SchemaRules {
             let draft = draft_of(&path, schema, self)?;
             // Where its references lead is known once somebody refers to it.
             let mut alone = schema.clone();
-            super::registry::embed(&path, &mut alone, draft, self)?;
-            survey(&path, &alone, draft, self.keywords())?;
+            embed(&path, &mut alone, draft, self)?;
+            let survey = survey(&path, &alone, draft, self)?;
+            // What it refers to is looked over by itself, too.
+            let own = |at: &str| !self.registry.keys().any(|uri| at.starts_with(&place_of(uri)));
+            if let Some((at, _)) = survey.functions.iter().find(|(at, _)| own(at)) {
+                let error = error_at(
+                    &path,
+                    at,
+                    "asks a function, which no schema asks that is referred to",
+                );
+                return Err(
+                    error.suggest("write the format or keyword where the schema of a route has it")
+                );
+            }
         }
         Ok(())
     }
@@ -149,6 +162,14 @@ impl SchemaRules {
 
     pub(crate) fn formats(&self) -> &[(Box<str>, Format)] {
         &self.formats
+    }
+
+    /// Whether the format of that name is a function, which the shim asks.
+    pub(crate) fn is_function(&self, format: &str) -> bool {
+        let is_it = |(name, format_of): &(Box<str>, Format)| {
+            **name == *format && matches!(format_of, Format::Function)
+        };
+        self.formats.iter().any(is_it)
     }
 
     pub(crate) fn keywords(&self) -> &[Box<str>] {

@@ -16,8 +16,8 @@ use crate::payload::foreign;
 use crate::payload::formats;
 use crate::payload::json::{TapeJson, TapeNode};
 use crate::payload::keywords::{
-    ENGINE, FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old, local_pointer,
-    survey,
+    ENGINE, FOREIGN_FORMAT, Survey, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old,
+    local_pointer, survey,
 };
 use crate::payload::registry::embed;
 use crate::payload::rules::{DRAFTS, SchemaRules};
@@ -39,7 +39,6 @@ pub struct Schema {
     validator: Validator<TapeJson>,
     /// Says yes without the validator, where the schema has the usual keywords only.
     acceptor: Option<Acceptor>,
-    draft: Draft,
     odd_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
@@ -77,6 +76,29 @@ impl Schema {
         closed: bool,
         rules: &SchemaRules,
     ) -> Result<(Self, Value), ConfigError> {
+        let (mut compiled, shapes, whole) = Self::build(path, schema, closed, false, rules)?;
+        compiled.sanitizers = shapes.sanitizes().then_some(shapes);
+        Ok((compiled, whole))
+    }
+
+    /// As [`Self::compile_with`], for an answer: nothing is closed, and the shapes are returned, by which its members
+    /// leave or stay. Every reference must be one that they follow.
+    pub(crate) fn compile_answer(
+        path: &str,
+        schema: &Value,
+        rules: &SchemaRules,
+    ) -> Result<(Self, Shapes), ConfigError> {
+        Self::build(path, schema, false, true, rules).map(|(schema, shapes, _)| (schema, shapes))
+    }
+
+    /// `walked`: somebody other than the validator has to find every schema that applies.
+    fn build(
+        path: &str,
+        schema: &Value,
+        closed: bool,
+        walked: bool,
+        rules: &SchemaRules,
+    ) -> Result<(Self, Shapes, Value), ConfigError> {
         if !(schema.is_object() || schema.is_boolean()) {
             let problem = format!(
                 "must be a JSON Schema (an object, true or false), not {}",
@@ -86,8 +108,9 @@ impl Schema {
         }
         let draft = draft_of(path, schema, rules)?;
         let mut whole = schema.clone();
-        embed(path, &mut whole, draft, rules)?;
-        let survey = survey(path, &whole, draft, rules.keywords())?;
+        let lost = embed(path, &mut whole, draft, rules)?;
+        let survey = survey(path, &whole, draft, rules)?;
+        judge_functions(path, &survey, walked)?;
         let backtracks = whole.get(ENGINE).and_then(Value::as_str) == Some("backtracking");
         let options = strict_options(draft, rules, backtracks);
         for (at, name) in &survey.formats {
@@ -116,18 +139,18 @@ impl Schema {
         let compiled = Self {
             validator,
             acceptor,
-            draft,
             odd_keys: survey.odd_keys,
             has_choice: survey.has_choice,
             is_recursive: survey.is_recursive,
-            sanitizers: shapes.sanitizes().then_some(shapes),
+            sanitizers: None,
         };
-        Ok((compiled, whole))
-    }
-
-    /// The draft that it was compiled as.
-    pub(crate) fn draft(&self) -> Draft {
-        self.draft
+        if let Some(at) =
+            lost.filter(|_| walked || survey.sanitizes || !survey.functions.is_empty())
+        {
+            return Err(error_at(path, &at, "has a reference that can't be followed")
+                .suggest("write it as a JSON Pointer: { $ref: '#/$defs/Name' }"));
+        }
+        Ok((compiled, shapes, whole))
     }
 
     /// Where strings are changed before they are checked.
@@ -173,7 +196,6 @@ impl Schema {
         Ok(Self {
             validator,
             acceptor,
-            draft,
             odd_keys: Vec::new(),
             has_choice: true,
             is_recursive: true,
@@ -375,6 +397,20 @@ pub(crate) const IN_PLACE: &[&str] = &[
     "dependentSchemas",
     "dependencies",
 ];
+
+/// Refuses functions that nobody would ask: the shim asks them behind the core, where the schema applies in every case.
+fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), ConfigError> {
+    if let Some((at, _)) = survey.functions.first().filter(|_| is_answer) {
+        return Err(error_at(path, at, "asks a function, which answers are not judged by")
+            .suggest("leave it out, or ask it in the handler"));
+    }
+    match survey.functions.iter().find(|(_, sure)| !sure) {
+        None => Ok(()),
+        Some((at, _)) => Err(error_at(path, at, "asks a function, but may apply or not").suggest(
+            "write it where the schema applies in every case: not under anyOf, oneOf, if, not, contains, patternProperties or $defs, not where a $ref leads, and not under additionalProperties beside patternProperties",
+        )),
+    }
+}
 
 /// Adds the closing keyword to a schema that describes an object and does not say what becomes of other keys.
 fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Value>, ConfigError> {

@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) additional: Option<usize>,
     /// Whether it has `properties` or `patternProperties`.
     pub(crate) declares: bool,
+    /// Whether nothing is valid: the schema is `false`.
+    pub(crate) never: bool,
     /// Whether it says that other members are welcome.
     pub(crate) open: bool,
     pub(crate) prefix: Vec<usize>,
@@ -117,7 +119,7 @@ impl Build<'_> {
         }
         let index = self.shapes.len();
         self.known.insert((at.to_owned(), conditional), index);
-        self.shapes.push(Shape::default());
+        self.shapes.push(Shape { never: *schema == Value::Bool(false), ..Shape::default() });
         let Value::Object(map) = schema else { return Ok(index) };
         let shape = self.read(map, at, conditional)?;
         if let Some(slot) = self.shapes.get_mut(index) {
@@ -134,7 +136,7 @@ impl Build<'_> {
     ) -> Result<Shape, ConfigError> {
         let mut shape = Shape::default();
         if let Some(reference) = map.get("$ref") {
-            // A name that is no pointer leads to where only the validator finds it; nothing is done there.
+            // One that is no pointer is refused where this matters: `references.rs`.
             if let Some(pointer) = local_pointer(reference)
                 && let Some(target) = self.root.pointer(&pointer)
             {

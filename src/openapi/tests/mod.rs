@@ -1,6 +1,7 @@
 //! Documents as people write them, and what becomes of them.
 
 mod documents;
+mod responses;
 mod routes;
 mod schemas;
 

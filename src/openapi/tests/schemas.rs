@@ -148,6 +148,7 @@ fn schemas_that_would_check_something_else_are_refused_at_their_place() {
         ["3.0.3", { "type": "strng" }, ".type", "did you mean 'string'?"],
         ["3.0.3", { "const": 1 }, ".const", "OpenAPI 3.0"],
         ["3.0.3", { "maxlength": 1 }, ".maxlength", "did you mean `maxLength`?"],
+        ["3.0.3", { "readonly": true }, ".readonly", "did you mean `readOnly`?"],
         ["3.0.3", { "exclusiveMinimum": 5 }, ".exclusiveMinimum", "true or false"],
         ["3.0.3", { "exclusiveMinimum": true }, ".exclusiveMinimum", "without `minimum`"],
         ["3.0.3", { "$ref": "#/components/schemas/A", "nullable": true }, ".nullable", "ignored beside `$ref`"],

@@ -1,6 +1,7 @@
 mod acceptor;
 mod forms;
 mod parsing;
+mod references;
 mod rules;
 mod schemas;
 mod text;

@@ -1,0 +1,93 @@
+//! Answers, by status: the schemas of the JSON that an operation sends.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::body::{BodyKind, media};
+use super::convert::{Converter, Way};
+use super::document::{At, Document, child, fault, known_fields, object};
+use super::parameter::Part;
+use crate::error::ConfigError;
+
+/// Reads the `responses` at a place. A status of which the document has no schema may have any JSON, so that no less exact
+/// status is asked for it; none are returned where there is no schema at all.
+pub(crate) fn read<'d>(
+    document: Document<'d>,
+    at: &At<'d>,
+    converter: &mut Converter<'d>,
+) -> Result<Vec<(String, Part)>, ConfigError> {
+    let map = object(&at.pointer, at.value, "answers by status")?;
+    let mut parts = Vec::new();
+    let mut has_schema = false;
+    for (status, value) in map.iter().filter(|(status, _)| !status.starts_with("x-")) {
+        let place = child(&at.pointer, status);
+        let is_judged = judge_status(&place, status)?;
+        let response = document.resolve(At { pointer: place, value })?;
+        let part = part(&response, converter)?;
+        has_schema |= part.is_some() && is_judged;
+        if is_judged {
+            parts.push((status.clone(), part.unwrap_or_else(anything)));
+        }
+    }
+    Ok(if has_schema { parts } else { Vec::new() })
+}
+
+fn anything() -> Part {
+    Part { schema: Value::Bool(true), refs: BTreeSet::new(), places: Vec::new() }
+}
+
+/// Whether answers with this status are judged: not those of which others follow (100 to 199).
+fn judge_status(place: &str, status: &str) -> Result<bool, ConfigError> {
+    match status.as_bytes() {
+        b"default" | [b'2'..=b'5', b'X', b'X'] => Ok(true),
+        [b'1', b'X', b'X'] => Ok(false),
+        [first @ b'1'..=b'5', second, third]
+            if second.is_ascii_digit() && third.is_ascii_digit() =>
+        {
+            Ok(*first != b'1')
+        }
+        _ => Err(fault(place, "is no status").suggest("write '200', '2XX' or 'default'")),
+    }
+}
+
+/// The schema of the JSON in one answer, whichever media type it is sent as.
+fn part<'d>(at: &At<'d>, converter: &mut Converter<'d>) -> Result<Option<Part>, ConfigError> {
+    let map = object(&at.pointer, at.value, "an answer")?;
+    known_fields(&at.pointer, map, &["description", "headers", "content", "links"])?;
+    let Some(content) = map.get("content") else { return Ok(None) };
+    let place = child(&at.pointer, "content");
+    let content = object(&place, content, "media types with what they hold")?;
+    let mut found: Option<Part> = None;
+    for (name, value) in content {
+        let here = child(&place, name);
+        let Some((_, kind)) = media(name) else {
+            return Err(fault(&here, "is no media type").suggest("write 'application/json'"));
+        };
+        let map = object(&here, value, "what the media type holds")?;
+        known_fields(&here, map, &["schema", "example", "examples", "encoding"])?;
+        if kind != BodyKind::Json {
+            continue;
+        }
+        let part = json(&here, map, converter)?;
+        if found.as_ref().is_some_and(|found| found.schema != part.schema) {
+            let problem = "has another schema than another media type of JSON beside it, and an answer is judged by its status alone";
+            return Err(
+                fault(&here, problem).suggest("give both one schema, such as an anyOf of the two")
+            );
+        }
+        found.get_or_insert(part);
+    }
+    Ok(found)
+}
+
+fn json<'d>(
+    here: &str,
+    map: &'d Map<String, Value>,
+    converter: &mut Converter<'d>,
+) -> Result<Part, ConfigError> {
+    let Some(value) = map.get("schema") else { return Ok(anything()) };
+    let place = child(here, "schema");
+    let (schema, refs) = converter.convert(&At { pointer: place.clone(), value }, Way::Out)?;
+    Ok(Part { schema, refs, places: vec![(String::new(), place)] })
+}
