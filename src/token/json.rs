@@ -519,7 +519,7 @@ mod tests {
                 Shallow::Text(text) => prop_assert_eq!(value.as_str(), Some(&**text)),
                 Shallow::Number(number) => prop_assert_eq!(value.as_number(), Some(number)),
                 nested @ Shallow::Nested(_) => {
-                    prop_assert_eq!(Some(value.clone()), nested.nested())
+                    prop_assert_eq!(Some(value.clone()), nested.nested());
                 }
                 Shallow::Word => prop_assert!(value.is_boolean() || value.is_null()),
             }
