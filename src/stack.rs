@@ -320,7 +320,7 @@ impl Stack {
             params: &params,
             query: QueryPart::Raw(request.query()),
             headers: &headers,
-            user: identity.map(|verified| &verified.claims),
+            user: identity.map(|verified| verified.claims.map()),
             token: identity.map(|verified| TokenView {
                 jti: verified.id.as_deref(),
                 exp: Some(verified.expires_at),

@@ -20,8 +20,8 @@ use keepstone::clock::Now;
 use keepstone::revocation::{Freshness, Gate, RevocationConfig, RevokeError, SharedRevocations};
 use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
-use keepstone::token::{Algorithm, Fingerprint, Verified};
-use serde_json::{Map, json};
+use keepstone::token::{Algorithm, Claims, Fingerprint, Verified};
+use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const STREAM: &str = "keepstone:{rev}";
@@ -167,8 +167,7 @@ fn refresh(list: &SharedRevocations) -> Result<(), StoreError> {
 
 fn token(jti: &str) -> Verified {
     Verified {
-        claims: Map::new(),
-        claims_json: "{}".to_owned(),
+        claims: Claims::default(),
         issuer: Arc::from("issuer"),
         subject: Some(format!("subject of {jti}")),
         id: Some(jti.to_owned()),

@@ -261,6 +261,12 @@ impl Limiter {
         &self.store
     }
 
+    /// Whether the roles of a user decide anything here.
+    #[must_use]
+    pub fn reads_roles(&self) -> bool {
+        self.policies.iter().any(|policy| !policy.tiers.is_empty())
+    }
+
     /// Judges a request by all policies of `which` that are about it. If all admit it, all count it; if one refuses,
     /// none does. Fails where a user's function gave nothing to count by.
     ///

@@ -93,7 +93,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     let identity = x.identity.as_deref().filter(|_| !x.identity_written);
     if let Some(identity) = identity {
         // The reader of tokens takes claims with line breaks between members, and JSON may have none inside a string.
-        push_line(&mut out, &identity.claims_json);
+        push_line(&mut out, identity.claims.json());
     }
     out.push('\n');
     if let Some(identity) = identity {

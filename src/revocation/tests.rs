@@ -8,7 +8,9 @@ use serde_json::{Map, json};
 use super::*;
 use crate::clock::Now;
 use crate::error::ConfigCode;
-use crate::token::{Algorithm, Fingerprint, IssueOptions, Signer, TokenConfig, Verified, Verifier};
+use crate::token::{
+    Algorithm, Claims, Fingerprint, IssueOptions, Signer, TokenConfig, Verified, Verifier,
+};
 
 const NOW_S: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
@@ -27,8 +29,7 @@ fn list() -> Revocations {
 
 fn token(jti: &str) -> Verified {
     Verified {
-        claims: Map::new(),
-        claims_json: "{}".to_owned(),
+        claims: Claims::default(),
         issuer: Arc::from("i"),
         subject: Some("42".to_owned()),
         id: Some(jti.to_owned()),

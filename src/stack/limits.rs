@@ -59,7 +59,10 @@ impl Stack {
                 route: request.route().unwrap_or_default(),
                 method: request.method(),
                 path: request.path(),
-                roles: &identity.map(|verified| roles(&verified.claims)).unwrap_or_default(),
+                roles: &identity
+                    .filter(|_| limiter.reads_roles())
+                    .map(|verified| roles(verified.claims.map()))
+                    .unwrap_or_default(),
                 custom_keys: &custom_keys,
                 custom_costs: &custom_costs,
             },

@@ -57,9 +57,9 @@ impl Entry {
         Self { token: Box::from(token), verified, times, key, issuer }
     }
 
-    /// The claims are kept as text and as a map, and the map takes about three times the text.
+    /// The claims are kept as text and as a map, and the map, once there is one, takes about three times the text.
     fn bytes(&self) -> usize {
-        self.token.len() + 4 * self.verified.claims_json.len() + ENTRY_BYTES
+        self.token.len() + 4 * self.verified.claims.json().len() + ENTRY_BYTES
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Number, Value};
 
 use super::binding::Confirmation;
 use super::denial::{ClaimFault, TokenDenial};
 use super::issuer::Issuer;
+use super::json::{Members, Shallow, read_members};
 use crate::clock::Now;
 
 /// 9999-01-01: what is beyond is no date but a time in milliseconds.
@@ -24,37 +25,53 @@ pub(super) struct Times {
     pub(super) not_before: Option<u64>,
 }
 
-/// Checks everything about the claims but whether this is the time for them, and answers their times and what the token is
-/// bound to.
-pub(super) fn check(
-    config: &Issuer,
-    claims: &Map<String, Value>,
-) -> Result<(Times, Option<Confirmation>), TokenDenial> {
+/// What the registered claims say.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) times: Times,
+    /// What the token is bound to.
+    pub(super) confirmation: Option<Confirmation>,
+    /// `sub`.
+    pub(super) subject: Option<String>,
+    /// `jti`.
+    pub(super) id: Option<String>,
+    /// `sid`.
+    pub(super) session: Option<String>,
+}
+
+/// The claims in a payload.
+pub(super) fn read(text: &str) -> Result<Members<'_>, TokenDenial> {
+    read_members(text).map_err(|_| TokenDenial::Malformed)
+}
+
+/// Checks everything about the claims but whether this is the time for them.
+pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenDenial> {
     check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
-    for name in ["sub", "jti", "sid"] {
+    let [subject, id, session] = ["sub", "jti", "sid"].map(|name| {
+        let Some(value) = claims.get(name) else { return Ok(None) };
         // An empty name would be one for all.
-        if claims.get(name).is_some_and(|value| value.as_str().is_none_or(str::is_empty)) {
-            return Err(kind(name));
-        }
-    }
+        let text = value.as_str().filter(|text| !text.is_empty());
+        text.map(|text| Some(text.to_owned())).ok_or_else(|| kind(name))
+    });
+    let (subject, id, session) = (subject?, id?, session?);
     let confirmation = confirmation(claims)?;
     let times = Times {
-        expires: date("exp", required(claims, "exp")?)?,
-        issued: date("iat", required(claims, "iat")?)?,
-        not_before: claims.get("nbf").map(|value| date("nbf", value)).transpose()?,
+        expires: numeric_date("exp", required(claims, "exp")?)?,
+        issued: numeric_date("iat", required(claims, "iat")?)?,
+        not_before: claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?,
     };
     match times.expires.checked_sub(times.issued) {
         None | Some(0) => Err(TokenDenial::Claims(ClaimFault::Order)),
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
-        Some(_) => Ok((times, confirmation)),
+        Some(_) => Ok(Registered { times, confirmation, subject, id, session }),
     }
 }
 
 /// What the token is bound to. Nothing is checked of it here but that it can be understood.
-fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, TokenDenial> {
+fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenDenial> {
     let Some(value) = claims.get("cnf") else { return Ok(None) };
-    let read = Confirmation::read(value);
+    let read = value.nested().as_ref().and_then(Confirmation::read);
     read.map(Some).ok_or(TokenDenial::Claims(ClaimFault::Confirmation))
 }
 
@@ -71,11 +88,11 @@ pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(),
 }
 
 /// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification, section 3).
-fn check_issuer(config: &Issuer, claims: &Map<String, Value>) -> Result<(), TokenDenial> {
+fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial> {
     let Some(domain) = &config.spiffe else {
         return match required(claims, "iss")? {
-            Value::String(issuer) if **issuer == *config.issuer => Ok(()),
-            Value::String(_) => Err(TokenDenial::Issuer),
+            Shallow::Text(issuer) if **issuer == *config.issuer => Ok(()),
+            Shallow::Text(_) => Err(TokenDenial::Issuer),
             _ => Err(kind("iss")),
         };
     };
@@ -83,8 +100,8 @@ fn check_issuer(config: &Issuer, claims: &Map<String, Value>) -> Result<(), Toke
         return Err(kind("iss"));
     }
     match required(claims, "sub")? {
-        Value::String(subject) if domain.holds(subject) => Ok(()),
-        Value::String(_) => Err(TokenDenial::Issuer),
+        Shallow::Text(subject) if domain.holds(subject) => Ok(()),
+        Shallow::Text(_) => Err(TokenDenial::Issuer),
         _ => Err(kind("sub")),
     }
 }
@@ -93,9 +110,9 @@ fn check_issuer(config: &Issuer, claims: &Map<String, Value>) -> Result<(), Toke
 /// else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
 pub(super) fn issuer_of<'a>(
     issuers: &'a [Arc<Issuer>],
-    claims: &Map<String, Value>,
+    claims: &Members<'_>,
 ) -> Result<&'a Arc<Issuer>, TokenDenial> {
-    if let Some(Value::String(subject)) = claims.get("sub") {
+    if let Some(Shallow::Text(subject)) = claims.get("sub") {
         let of = |issuer: &&Arc<Issuer>| {
             issuer.spiffe.as_ref().is_some_and(|domain| domain.claims(subject))
         };
@@ -104,7 +121,7 @@ pub(super) fn issuer_of<'a>(
         }
     }
     match required(claims, "iss")? {
-        Value::String(name) => issuers
+        Shallow::Text(name) => issuers
             .iter()
             .find(|issuer| issuer.spiffe.is_none() && *issuer.issuer == **name)
             .ok_or(TokenDenial::Issuer),
@@ -112,10 +129,10 @@ pub(super) fn issuer_of<'a>(
     }
 }
 
-fn required<'a>(
-    claims: &'a Map<String, Value>,
+fn required<'m, 'a>(
+    claims: &'m Members<'a>,
     name: &'static str,
-) -> Result<&'a Value, TokenDenial> {
+) -> Result<&'m Shallow<'a>, TokenDenial> {
     claims.get(name).ok_or(TokenDenial::Claims(ClaimFault::Missing(name)))
 }
 
@@ -123,25 +140,32 @@ fn kind(name: &'static str) -> TokenDenial {
     TokenDenial::Claims(ClaimFault::Kind(name))
 }
 
-fn check_audience(config: &Issuer, value: &Value) -> Result<(), TokenDenial> {
+fn check_audience(config: &Issuer, value: &Shallow<'_>) -> Result<(), TokenDenial> {
     let ours = |text: &str| config.audience.iter().any(|audience| audience == text);
-    let found = match value {
-        Value::String(text) => ours(text),
-        Value::Array(items) => {
-            let mut found = false;
-            for item in items {
-                found |= ours(item.as_str().ok_or_else(|| kind("aud"))?);
-            }
-            found
+    let found = if let Shallow::Text(text) = value {
+        ours(text)
+    } else {
+        let Some(Value::Array(items)) = value.nested() else { return Err(kind("aud")) };
+        let mut found = false;
+        for item in items {
+            found |= ours(item.as_str().ok_or_else(|| kind("aud"))?);
         }
-        _ => return Err(kind("aud")),
+        found
     };
     if found { Ok(()) } else { Err(TokenDenial::Audience) }
 }
 
 /// A `NumericDate`: seconds, possibly with a fraction.
 pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
-    let Value::Number(number) = value else { return Err(kind(name)) };
+    date_of(name, value.as_number())
+}
+
+fn numeric_date(name: &'static str, value: &Shallow<'_>) -> Result<u64, TokenDenial> {
+    date_of(name, if let Shallow::Number(number) = value { Some(number) } else { None })
+}
+
+fn date_of(name: &'static str, number: Option<&Number>) -> Result<u64, TokenDenial> {
+    let Some(number) = number else { return Err(kind(name)) };
     if let Some(seconds) = number.as_u64() {
         return in_range(name, seconds).map(|seconds| seconds * SECOND_US);
     }

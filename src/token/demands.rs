@@ -83,7 +83,7 @@ impl Demands {
         if self.is_empty() {
             return Ok(());
         }
-        let claims = &token.claims;
+        let claims = token.claims.map();
         let scopes = scopes_of(claims);
         if !self.scopes.iter().all(|scope| scopes.contains(&scope.as_str())) {
             return Err(Unmet::Scope(&self.scopes));

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::binding::{ProofRequest, ProofUrl, read_proof};
 use super::config::TokenConfig;
 use super::denial::TokenDenial;
+use super::json;
 use super::reader::credentials;
 use super::verify::Verifier;
 use crate::clock::Now;
@@ -17,7 +18,7 @@ use crate::clock::Now;
 ///
 /// # Panics
 ///
-/// Where a token passes that nobody signed.
+/// Where a token passes that nobody signed, or the two readers of JSON differ.
 pub fn fuzz_token(data: &[u8]) {
     static VERIFIER: OnceLock<Option<Verifier>> = OnceLock::new();
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -31,7 +32,8 @@ pub fn fuzz_token(data: &[u8]) {
     let Some(verifier) = verifier else { return };
     let now = Now::at_unix_us(1_800_000_000_000_000);
     let _ = credentials(text);
-    let _ = super::json::read_object(text);
+    let (map, members) = (json::read_object(text), json::read_members(text));
+    assert_eq!(map.is_ok(), members.is_ok(), "one reader takes what the other refuses");
     let denial = verifier.verify(text, now).map(|_| ()).err();
     assert!(denial.is_some(), "a token passed that nobody signed");
     let _ = denial.as_ref().map(TokenDenial::to_refusal);

@@ -182,11 +182,11 @@ impl Signer {
                 "they nest too deep, or hold a number or name that is refused".to_owned(),
             )
         };
-        let read = json::read_object(&payload).map_err(|_| unreadable())?;
+        let read = json::read_members(&payload).map_err(|_| unreadable())?;
         let begin = now
             .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
         claims::check(config, &read)
-            .and_then(|(times, _)| claims::check_time(config, &times, begin))
+            .and_then(|read| claims::check_time(config, &read.times, begin))
             .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.into_owned()))?;
         let mut header = json!({ "alg": key.algorithm.name(), "typ": config.typ.as_deref().unwrap_or("at+jwt") });
         if let (Some(kid), Some(header)) = (&key.kid, header.as_object_mut()) {

@@ -5,6 +5,8 @@
 //! (`"\u0072ole"` is `role`). So are `__proto__`, lone surrogates, and whole numbers that JavaScript can't hold
 //! exactly: what passes means the same in Rust and after `JSON.parse`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Number, Value};
 
 /// No header and no claims nest deeper than this.
@@ -28,6 +30,81 @@ pub(super) fn read_object(text: &str) -> Read<Map<String, Value>> {
     reader.skip_whitespace();
     if reader.at == text.len() { Ok(object) } else { Err(NotStrictJson) }
 }
+
+/// Takes and refuses exactly what [`read_object`] does, without making a map of it: most claims are only handed on.
+pub(super) fn read_members(text: &str) -> Read<Members<'_>> {
+    let mut reader = Reader { text, at: 0 };
+    reader.skip_whitespace();
+    reader.expect(b'{')?;
+    let members = reader.members(1)?;
+    reader.skip_whitespace();
+    if reader.at == text.len() { Ok(Members(members)) } else { Err(NotStrictJson) }
+}
+
+/// The members of one object, with nothing in them copied that need not be.
+#[derive(Debug)]
+pub(super) struct Members<'a>(Vec<Member<'a>>);
+
+type Member<'a> = (Cow<'a, str>, Shallow<'a>);
+
+/// A value, read as far as a look at it alone needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shallow<'a> {
+    /// A string, with its escapes undone.
+    Text(Cow<'a, str>),
+    Number(Number),
+    /// The text of a list or an object, which is good.
+    Nested(&'a str),
+    /// `true`, `false` or `null`.
+    Word,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn get(&self, name: &str) -> Option<&Shallow<'a>> {
+        self.0.iter().find(|member| member.0 == name).map(|member| &member.1)
+    }
+}
+
+impl Shallow<'_> {
+    pub(super) fn as_str(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The list or the object that this is.
+    pub(super) fn nested(&self) -> Option<Value> {
+        let Self::Nested(text) = self else { return None };
+        Reader { text, at: 0 }.value(0).ok()
+    }
+}
+
+/// The most members that are compared each with each.
+const FEW: usize = 16;
+
+/// Whether no two members have one name.
+fn are_distinct(members: &[Member<'_>]) -> bool {
+    if members.len() <= FEW {
+        let mut rest = members.iter();
+        return std::iter::from_fn(|| rest.next().map(|one| (one, rest.clone())))
+            .all(|(one, mut others)| others.all(|other| other.0 != one.0));
+    }
+    let mut names: Vec<&str> = members.iter().map(|member| &*member.0).collect();
+    names.sort_unstable();
+    names.is_sorted_by(|one, next| one != next)
+}
+
+/// What no part of a string can be as it is, by byte: a quote, a backslash, a control character.
+const ENDS_PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "below 256")]
+        {
+            table[byte] = byte < 0x20 || byte == b'"' as usize || byte == b'\\' as usize;
+        }
+        byte += 1;
+    }
+    table
+};
 
 struct Reader<'a> {
     text: &'a str,
@@ -73,7 +150,7 @@ impl<'a> Reader<'a> {
         loop {
             self.skip_whitespace();
             self.expect(b'"')?;
-            let name = self.string()?;
+            let name = self.text()?.into_owned();
             if name == "__proto__" {
                 return Err(NotStrictJson);
             }
@@ -89,6 +166,80 @@ impl<'a> Reader<'a> {
                 Some(b'}') => return Ok(members),
                 _ => return Err(NotStrictJson),
             }
+        }
+    }
+
+    /// As [`Self::object`], without a map.
+    fn members(&mut self, depth: usize) -> Read<Vec<Member<'a>>> {
+        if depth > MAX_DEPTH {
+            return Err(NotStrictJson);
+        }
+        self.skip_whitespace();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Vec::new());
+        }
+        // Room for the claims of most tokens.
+        let mut members = Vec::with_capacity(FEW);
+        loop {
+            self.skip_whitespace();
+            self.expect(b'"')?;
+            let name = self.text()?;
+            if name == "__proto__" {
+                return Err(NotStrictJson);
+            }
+            self.skip_whitespace();
+            self.expect(b':')?;
+            members.push((name, self.shallow(depth)?));
+            self.skip_whitespace();
+            match self.next() {
+                Some(b',') => {}
+                Some(b'}') if are_distinct(&members) => return Ok(members),
+                _ => return Err(NotStrictJson),
+            }
+        }
+    }
+
+    /// As [`Self::array`], without keeping anything.
+    fn pass_array(&mut self, depth: usize) -> Read<()> {
+        if depth > MAX_DEPTH {
+            return Err(NotStrictJson);
+        }
+        self.skip_whitespace();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.shallow(depth)?;
+            self.skip_whitespace();
+            match self.next() {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return Err(NotStrictJson),
+            }
+        }
+    }
+
+    /// As [`Self::value`], without what a list or an object consists of.
+    fn shallow(&mut self, depth: usize) -> Read<Shallow<'a>> {
+        self.skip_whitespace();
+        let start = self.at;
+        match self.next().ok_or(NotStrictJson)? {
+            b'"' => self.text().map(Shallow::Text),
+            b'{' => {
+                self.members(depth + 1)?;
+                self.since(start).map(Shallow::Nested)
+            }
+            b'[' => {
+                self.pass_array(depth + 1)?;
+                self.since(start).map(Shallow::Nested)
+            }
+            b't' => self.word(start, "true", Shallow::Word),
+            b'f' => self.word(start, "false", Shallow::Word),
+            b'n' => self.word(start, "null", Shallow::Word),
+            b'-' | b'0'..=b'9' => self.number(start).map(Shallow::Number),
+            _ => Err(NotStrictJson),
         }
     }
 
@@ -121,7 +272,7 @@ impl<'a> Reader<'a> {
         match self.next().ok_or(NotStrictJson)? {
             b'{' => self.object(depth + 1).map(Value::Object),
             b'[' => self.array(depth + 1).map(Value::Array),
-            b'"' => self.string().map(Value::String),
+            b'"' => self.text().map(|text| Value::String(text.into_owned())),
             b't' => self.word(start, "true", Value::Bool(true)),
             b'f' => self.word(start, "false", Value::Bool(false)),
             b'n' => self.word(start, "null", Value::Null),
@@ -130,7 +281,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word(&mut self, start: usize, word: &str, value: Value) -> Read<Value> {
+    fn word<T>(&mut self, start: usize, word: &str, value: T) -> Read<T> {
         self.at = start + word.len();
         if self.text.get(start..self.at) == Some(word) { Ok(value) } else { Err(NotStrictJson) }
     }
@@ -184,11 +335,11 @@ impl<'a> Reader<'a> {
     }
 
     /// What follows an opening quote, with its escapes undone.
-    fn string(&mut self) -> Read<String> {
+    fn text(&mut self) -> Read<Cow<'a, str>> {
         let plain = self.plain()?;
         if self.next() == Some(b'"') {
-            // Nearly all strings: one look for their end, one copy.
-            return Ok(plain.to_owned());
+            // Nearly all strings: one look for their end.
+            return Ok(Cow::Borrowed(plain));
         }
         let mut text = plain.to_owned();
         loop {
@@ -196,7 +347,7 @@ impl<'a> Reader<'a> {
             text.push(self.escape()?);
             text.push_str(self.plain()?);
             if self.next() == Some(b'"') {
-                return Ok(text);
+                return Ok(Cow::Owned(text));
             }
         }
     }
@@ -205,12 +356,10 @@ impl<'a> Reader<'a> {
     fn plain(&mut self) -> Read<&'a str> {
         let start = self.at;
         let rest = self.text.as_bytes().get(start..).ok_or(NotStrictJson)?;
-        let len = memchr::memchr2(b'"', b'\\', rest).ok_or(NotStrictJson)?;
-        self.at = start + len;
-        let plain = self.since(start)?;
-        // One look at all bytes is cheaper than one at each.
-        let lowest = plain.bytes().fold(u8::MAX, u8::min);
-        if lowest < 0x20 { Err(NotStrictJson) } else { Ok(plain) }
+        // Names and most values are too short for a faster search to pay.
+        let stops = |byte: &u8| ENDS_PLAIN.get(usize::from(*byte)).is_none_or(|stops| *stops);
+        self.at = start + rest.iter().position(stops).ok_or(NotStrictJson)?;
+        if self.peek() < Some(b' ') { Err(NotStrictJson) } else { self.since(start) }
     }
 
     fn escape(&mut self) -> Read<char> {
@@ -270,6 +419,7 @@ mod tests {
             r#"{"😀":1,"\ud83d\ude00":2}"#,
         ] {
             assert_eq!(read_object(text), Err(NotStrictJson), "{text}");
+            assert!(read_members(text).is_err(), "{text}");
         }
     }
 
@@ -324,6 +474,7 @@ mod tests {
             "{\u{a0}}",
         ] {
             assert_eq!(read_object(text), Err(NotStrictJson), "{text}");
+            assert!(read_members(text).is_err(), "{text}");
         }
     }
 
@@ -335,12 +486,56 @@ mod tests {
         assert!(read_object(&nested(MAX_DEPTH)).is_ok());
         assert!(read_object(&nested(MAX_DEPTH + 1)).is_err());
         assert!(read_object(&nested(100_000)).is_err());
+        assert!(read_members(&nested(MAX_DEPTH)).is_ok());
+        assert!(read_members(&nested(MAX_DEPTH + 1)).is_err());
+        assert!(read_members(&nested(100_000)).is_err());
+    }
+
+    #[test]
+    fn a_name_twice_among_many_is_refused_without_a_map_too() {
+        for count in [2, FEW, FEW + 1, 3 * FEW] {
+            let with = |last: usize| {
+                let members: Vec<_> = (0..count - 1)
+                    .chain([last])
+                    .map(|i| format!("\"\\u006{}{i}\":{i}", i % 2 + 1))
+                    .collect();
+                format!("{{\"a\":{{{}}}}}", members.join(","))
+            };
+            assert!(read_members(&with(count)).is_ok(), "{count}");
+            for twice in [0, (count - 2) / 2, count - 2] {
+                assert!(read_members(&with(twice)).is_err(), "{twice} of {count}");
+            }
+        }
+    }
+
+    /// What [`read_members`] reads, as [`read_object`] would have it but for its words.
+    fn same(text: &str) -> Result<(), TestCaseError> {
+        let (map, members) = (read_object(text), read_members(text));
+        prop_assert_eq!(map.is_ok(), members.is_ok(), "{}", text);
+        let (Ok(map), Ok(members)) = (map, members) else { return Ok(()) };
+        prop_assert_eq!(map.len(), members.0.len());
+        for (name, value) in &map {
+            match members.get(name).unwrap() {
+                Shallow::Text(text) => prop_assert_eq!(value.as_str(), Some(&**text)),
+                Shallow::Number(number) => prop_assert_eq!(value.as_number(), Some(number)),
+                nested @ Shallow::Nested(_) => {
+                    prop_assert_eq!(Some(value.clone()), nested.nested());
+                }
+                Shallow::Word => prop_assert!(value.is_boolean() || value.is_null()),
+            }
+        }
+        Ok(())
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,64}|[\\[\\]{}\",:\\\\u0-9a-fnrtE.+ -]{0,64}") {
-            let _ = read_object(&text);
+            same(&text)?;
+        }
+
+        #[test]
+        fn with_and_without_a_map_the_same_is_taken(text in "\\{(\"(a|b|\\\\u0061|__proto__)?\" ?: ?(0|-0|1\\.5|9007199254740992|1e999|true|nul|\"\\\\ud83d(\\\\ude00)?\"|\\[\\{\"a\":1,\"(a|b)\":2\\}(, ?[1\\]])?\\]|\\{\\}),?){0,3}\\}") {
+            same(&text)?;
         }
 
         #[test]
@@ -362,6 +557,7 @@ mod tests {
             ], 0..8)
         ) {
             let value = Value::Object(members.into_iter().filter(|(name, _)| name != "__proto__").collect());
+            same(&value.to_string())?;
             let read = read_object(&value.to_string());
             prop_assert_eq!(read.map(Value::Object), Ok(value));
         }

@@ -73,4 +73,4 @@ pub use refresh::{
 };
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
-pub use verify::{Fingerprint, Revocable, Unverified, Verified, Verifier};
+pub use verify::{Claims, Fingerprint, Revocable, Unverified, Verified, Verifier};

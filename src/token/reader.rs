@@ -85,11 +85,14 @@ impl<'a> Compact<'a> {
         URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenDenial::Malformed)
     }
 
-    /// The payload as claims: a JSON object, with its text as it is.
-    pub(super) fn claims(&self) -> Result<(Map<String, Value>, String), TokenDenial> {
-        let text = String::from_utf8(self.payload()?).map_err(|_| TokenDenial::Malformed)?;
-        let claims = json::read_object(&text).map_err(|_| TokenDenial::Malformed)?;
-        Ok((claims, text))
+    /// The payload as text, which may be no claims.
+    pub(super) fn text(&self) -> Result<String, TokenDenial> {
+        String::from_utf8(self.payload()?).map_err(|_| TokenDenial::Malformed)
+    }
+
+    /// The payload as claims: a JSON object.
+    pub(super) fn claims(&self) -> Result<Map<String, Value>, TokenDenial> {
+        json::read_object(&self.text()?).map_err(|_| TokenDenial::Malformed)
     }
 }
 
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(compact.header.alg, "HS256");
         assert_eq!(compact.header.kid.as_deref(), Some("a"));
         assert_eq!(compact.signature(), b"sig");
-        assert_eq!(compact.claims().unwrap().1, r#"{"sub":"x"}"#);
+        assert_eq!(compact.text().unwrap(), r#"{"sub":"x"}"#);
     }
 
     #[test]

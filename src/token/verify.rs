@@ -1,7 +1,7 @@
 //! A token in, a verified identity out.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use serde_json::{Map, Value};
@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::binding::Confirmation;
 use super::cache::Entry;
-use super::claims::{self, Times};
+use super::claims::{self, Registered, Times};
 use super::config::{TokenConfig, bare_typ};
 use super::denial::TokenDenial;
 use super::issuer::Issuer;
+use super::json;
 use super::key::Key;
 use super::presentation::Presentation;
 use super::reader::Compact;
@@ -63,13 +64,38 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// The claims of a token that passed every check: their text, and once somebody asks a map of it.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    text: String,
+    map: OnceLock<Map<String, Value>>,
+}
+
+impl Claims {
+    /// Takes what the strict reader has taken.
+    fn new(text: String) -> Self {
+        Self { text, map: OnceLock::new() }
+    }
+
+    /// The claims as the token has them: strict JSON that `JSON.parse` reads to the same thing.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.text
+    }
+
+    /// All claims.
+    #[must_use]
+    pub fn map(&self) -> &Map<String, Value> {
+        // Both readers take the same, so this is never the empty map of a default.
+        self.map.get_or_init(|| json::read_object(&self.text).unwrap_or_default())
+    }
+}
+
 /// A token that passed every check. Nothing in here is shared with another token.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// All claims.
-    pub claims: Map<String, Value>,
-    /// The claims as the token has them: strict JSON that `JSON.parse` reads to the same thing.
-    pub claims_json: String,
+    pub claims: Claims,
     /// The issuer as configured: its `iss`, or its SPIFFE trust domain.
     pub issuer: Arc<str>,
     /// `sub`.
@@ -238,27 +264,41 @@ impl Verifier {
         let compact = Compact::read(token)?;
         // Where there is but one issuer, the payload is not even decoded before the signature is good: who has no key
         // can't feed the claims reader. Where there are several, one must be chosen.
-        let (issuer, read) = match self.config.issuers.as_slice() {
-            [only] => (only, None),
+        let (issuer, key, text, registered) = match self.config.issuers.as_slice() {
+            [only] => {
+                let key = signed(only, &compact, now, may_ask)?;
+                let text = compact.text()?;
+                let registered = claims::check(only, &claims::read(&text)?)?;
+                (only, key, text, registered)
+            }
             several => {
-                let read = compact.claims()?;
-                (claims::issuer_of(several, &read.0)?, Some(read))
+                let text = compact.text()?;
+                let claims = claims::read(&text)?;
+                let issuer = claims::issuer_of(several, &claims)?;
+                let key = signed(issuer, &compact, now, may_ask)?;
+                let registered = claims::check(issuer, &claims)?;
+                (issuer, key, text, registered)
             }
         };
-        let key = issuer.keys.choose(&compact.header, now, may_ask)?;
-        if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
-            return Err(TokenDenial::Signature.into());
-        }
-        check_typ(issuer, compact.header.typ.as_deref())?;
-        let (claims, claims_json) = match read {
-            Some(read) => read,
-            None => compact.claims()?,
-        };
-        let (times, confirmation) = claims::check(issuer, &claims)?;
-        let text = (claims, claims_json);
-        let verified = identity(issuer, text, times, confirmation, &key, compact.signing_input);
+        let times = registered.times;
+        let verified = identity(issuer, text, registered, &key, compact.signing_input);
         Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
     }
+}
+
+/// The key of `issuer` that the token is signed with, where it is a token of the kind that is wanted.
+fn signed(
+    issuer: &Issuer,
+    compact: &Compact<'_>,
+    now: Now,
+    may_ask: bool,
+) -> Result<Arc<Key>, Unverified> {
+    let key = issuer.keys.choose(&compact.header, now, may_ask)?;
+    if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
+        return Err(TokenDenial::Signature.into());
+    }
+    check_typ(issuer, compact.header.typ.as_deref())?;
+    Ok(key)
 }
 
 /// A token that is bound needs more than itself.
@@ -276,14 +316,12 @@ struct Judged {
 
 fn identity(
     issuer: &Issuer,
-    (claims, claims_json): (Map<String, Value>, String),
-    times: Times,
-    confirmation: Option<Confirmation>,
+    text: String,
+    registered: Registered,
     key: &Key,
     signing_input: &str,
 ) -> Verified {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    let (subject, id, session) = (text("sub"), text("jti"), text("sid"));
+    let Registered { times, confirmation, subject, id, session } = registered;
     let fingerprint = match &id {
         Some(jti) => Fingerprint::of_jti(jti),
         None => Fingerprint::of_signing_input(signing_input),
@@ -299,8 +337,7 @@ fn identity(
         alg: key.algorithm,
         fingerprint,
         confirmation,
-        claims,
-        claims_json,
+        claims: Claims::new(text),
     }
 }
 

@@ -144,7 +144,7 @@ pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, Proof
     if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
         return Err(ProofFault::Signature);
     }
-    let (claims, _) = compact.claims().map_err(|_| ProofFault::Malformed)?;
+    let claims = compact.claims().map_err(|_| ProofFault::Malformed)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(ProofFault::Claims);
     let jti = text("jti")?;
     if jti.is_empty() || jti.len() > MAX_ID {

@@ -15,8 +15,8 @@ fn the_articles_token_is_verified() {
     assert_eq!(verified.key_id, None);
     assert_eq!(verified.fingerprint, Fingerprint::of_jti("a1"));
     assert_eq!(
-        serde_json::from_str::<Value>(&verified.claims_json).unwrap(),
-        Value::Object(verified.claims.clone())
+        serde_json::from_str::<Value>(verified.claims.json()).unwrap(),
+        Value::Object(verified.claims.map().clone())
     );
 }
 
