@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Now;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::{Ask, Question};
+use crate::store::ask::{Arrivals, Ask, Question, Recipient, Waiter};
 use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
@@ -82,8 +82,8 @@ pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
-            let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
-            post(&store, store.ask(question, Box::new(put)));
+            let ask = store.ask_for(question, Waiter::ticket(inbox, ticket));
+            post(&store, ask);
             true
         }
     }
@@ -111,9 +111,22 @@ pub(crate) fn reply(ticket: u32) -> Option<Reply<()>> {
     Some(Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done))))
 }
 
+/// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
+impl Recipient for Inbox {
+    fn take(&self, arrivals: Arrivals) {
+        let judged = arrivals.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
+        self.arrived.lock().extend(judged);
+        self.wake();
+    }
+}
+
 impl Inbox {
     fn put(&self, ticket: u32, arrival: StoreAnswer) {
         self.arrived.lock().push((ticket, arrival));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             // It fails where the thread has ended: then nobody waits.
             let _ = self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
