@@ -7,8 +7,23 @@ const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-// By ticket, what goes on when the answer is there. It is given a function that fetches the answer, and may throw.
-const waiting = new Map()
+// Who waits, by the place in a ticket that no other one that waits has: src/node/registry.rs makes tickets of it.
+const PLACE = 0xfffff
+const waiting = []
+
+// Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
+class Waiting extends AsyncResource {
+  constructor(ticket, goOn, what) {
+    super('KEEPSTONE')
+    this.ticket = ticket
+    this.goOn = goOn
+    this.what = what
+  }
+}
+
+// What stands behind each ticket that has arrived, and the digit that others are counted from.
+const BLANK = 32
+const ZERO = 48
 let listening = false
 let flushing = false
 
@@ -19,11 +34,9 @@ function listen() {
   listening = true
 }
 
-/** Calls `goOn(fetch)` in the context of the caller once the answer for `ticket` is there. */
-function wait(ticket, goOn) {
-  // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
-  const context = new AsyncResource('KEEPSTONE')
-  waiting.set(ticket, (fetch) => context.runInAsyncScope(goOn, undefined, fetch))
+/** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.settle(ticket)` fetches it. */
+function wait(ticket, goOn, what) {
+  waiting[ticket & PLACE] = new Waiting(ticket, goOn, what)
   flushSoon()
 }
 
@@ -47,17 +60,31 @@ function onFlush(ask) {
 }
 
 function deliver() {
-  for (const ticket of native.arrived()) {
-    const goOn = waiting.get(ticket)
-    waiting.delete(ticket)
-    try {
-      goOn?.(() => native.settle(ticket))
-    } catch (error) {
-      // The application's own, from behind `next()`: it must not keep the others waiting.
-      setImmediate(() => {
-        throw error
-      })
+  const tickets = native.arrived()
+  let ticket = 0
+  for (let i = 0; i < tickets.length; i += 1) {
+    const char = tickets.charCodeAt(i)
+    if (char !== BLANK) {
+      ticket = ticket * 10 + char - ZERO
+      continue
     }
+    goOnWith(ticket)
+    ticket = 0
+  }
+}
+
+function goOnWith(ticket) {
+  const place = ticket & PLACE
+  const known = waiting[place]
+  if (known?.ticket !== ticket) return
+  waiting[place] = undefined
+  try {
+    known.runInAsyncScope(known.goOn, undefined, ticket, known.what)
+  } catch (error) {
+    // The application's own, from behind `next()`: it must not keep the others waiting.
+    setImmediate(() => {
+      throw error
+    })
   }
 }
 
@@ -79,11 +106,11 @@ function later(answer) {
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
   hold()
   return new Promise((resolve, reject) => {
-    wait(ticket, (fetch) => {
+    wait(ticket, () => {
       letGo()
       try {
         // It may have to wait once more: for an issuer first, then for the store.
-        resolve(later(fetch()))
+        resolve(later(native.settle(ticket)))
       } catch (error) {
         reject(error instanceof GuardError ? error : internal(error))
       }

@@ -217,7 +217,8 @@ impl Waiter {
                 Whom::Nobody => {}
                 Whom::One(reply) => reply(answer),
                 Whom::Ticket(recipient, ticket) => {
-                    let known = batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &recipient));
+                    let known =
+                        batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &recipient));
                     match known {
                         Some((_, arrivals)) => arrivals.push((ticket, answer)),
                         None => batches.push((recipient, vec![(ticket, answer)])),
@@ -248,5 +249,53 @@ impl Drop for Waiter {
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Waiter")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    #[derive(Default)]
+    struct Calls(Mutex<Vec<Vec<(u32, bool)>>>);
+
+    impl Recipient for Calls {
+        fn take(&self, arrivals: Arrivals) {
+            let told = arrivals.into_iter().map(|(ticket, answer)| (ticket, answer.is_ok()));
+            self.0.lock().push(told.collect());
+        }
+    }
+
+    fn answer() -> Result<Answer, StoreError> {
+        Ok(Answer { admitted: true, standings: Vec::new() })
+    }
+
+    #[test]
+    fn each_thread_gets_the_answers_of_a_batch_in_one_call_and_in_their_order() {
+        let (one, two) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
+        let waiter = |calls: &Arc<Calls>, ticket| {
+            let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(calls);
+            Waiter::ticket(recipient, ticket)
+        };
+        let told = [
+            (waiter(&one, 3), answer()),
+            (waiter(&two, 7), Err(StoreError::Timeout)),
+            (waiter(&one, 1), answer()),
+            (waiter(&one, 2), Err(StoreError::Refused)),
+        ];
+        Waiter::tell_all(told.into_iter());
+        assert_eq!(*one.0.lock(), [vec![(3, true), (1, true), (2, false)]]);
+        assert_eq!(*two.0.lock(), [vec![(7, false)]]);
+    }
+
+    #[test]
+    fn who_is_dropped_is_told_once_and_is_not_counted_any_more() {
+        let (calls, status) = (Arc::new(Calls::default()), Arc::new(Status::default()));
+        assert!(status.enter());
+        let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(&calls);
+        drop(Waiter::ticket(recipient, 5).entered(&status));
+        assert_eq!(*calls.0.lock(), [vec![(5, false)]]);
+        assert_eq!(status.waiting(), 0);
     }
 }

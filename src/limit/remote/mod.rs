@@ -359,6 +359,9 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
 
 /// The parts in the order of the demands of [`subjects_of`], and behind them those of requests under way in their own.
 fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
+    if parts.len() < 2 {
+        return parts.iter_mut().collect();
+    }
     let mut order: Vec<SubjectKey> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
         if let Some(subject) = part.subject.filter(|subject| !order.contains(subject)) {
