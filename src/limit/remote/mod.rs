@@ -192,10 +192,11 @@ impl Limiter {
                 known.push(false);
                 continue;
             }
-            let refusal = locked.get(&part.key.variant(REFUSED), now.mono_us);
-            part.fits = !refusal.is_some_and(|refusal| {
+            let believes = !part.policy.exact && part.cost > 0;
+            let refusal = believes.then(|| locked.get(&part.key.variant(REFUSED), now.mono_us));
+            part.fits = !refusal.flatten().is_some_and(|refusal| {
                 let [cost, _] = refusal.state;
-                !part.policy.exact && part.cost > 0 && u64::from(part.cost) >= cost
+                u64::from(part.cost) >= cost
             });
             refused |= !part.fits;
             let record = locked.get(&part.key, now.mono_us);
