@@ -8,7 +8,9 @@ import { createRequire } from 'node:module'
 import { createGuard } from 'keepstone'
 import { expresses, serve } from './helpers/http.mjs'
 
-const { prepareHeaders, putHeaders } = createRequire(import.meta.url)('../shim/headers.js')
+const require = createRequire(import.meta.url)
+const { prepareHeaders, putHeaders } = require('../shim/headers.js')
+const { read, ticketOf } = require('../shim/answer.js')
 
 const response = () => new http.ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} })
 const some = ['X-Frame-Options', 'DENY', 'Vary', 'Origin', 'x-lower', 'a; b="c"']
@@ -98,4 +100,17 @@ test('requests of Express share one hidden class behind the guard, and so do res
     })`
   const { stdout, stderr } = spawnSync(process.execPath, ['--allow-natives-syntax', '-e', script], { encoding: 'utf8', timeout: 20_000 })
   assert.equal(stdout.trim(), 'true true', stderr)
+})
+
+test('an answer of the core is cut at each of its lines, however it begins', () => {
+  const pass = ['0', '', '', '', '', '', '', 'RateLimit-Policy\u001f"p";q=1;w=1', '"p";r=0;t=1', '', '', '192.0.2.7', '[["p",1,0,1,0]]', '', '', '']
+  const secure = pass.map((line, i) => (i === 6 ? '1' : line))
+  const refused = pass.map((line, i) => ['2', '429', 'rate_limited', '{}'][i] ?? line)
+  for (const lines of [pass, secure, refused, [...pass, '7'], pass.map((line, i) => (i > 0 ? '' : line))]) {
+    assert.deepEqual(read(lines.join('\n')), lines)
+  }
+})
+
+test('the ticket of a request that waits is read as it was written', () => {
+  for (const ticket of [0, 7, 1048575, 4294967295]) assert.equal(ticketOf(`5${ticket}`), ticket)
 })

@@ -18,7 +18,7 @@ const { end, stripLate } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
-  read, readClaims, readHeaders,
+  read, readClaims, readHeaders, ticketOf,
   PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY, ASK_CERTIFICATE,
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
@@ -121,9 +121,12 @@ function buildStack(owner, options, only) {
 
   function go(x, answer) {
     if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
-    const ticket = Number(answer.slice(1))
-    wait(ticket, () => attempt(x, () => go(x, native.settle(ticket))))
+    wait(ticketOf(answer), settle, x)
     return false
+  }
+
+  function settle(ticket, x) {
+    attempt(x, () => go(x, native.settle(ticket)))
   }
 
   function act(x, answer) {

@@ -7,19 +7,23 @@ const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-/**
- * Who waits: what goes on when the answer is there. Without the resource, an AsyncLocalStorage of the application (a trace, a
- * transaction) would be lost behind the guard. It is one object, since there is one for each request.
- */
+// Who waits, by the place in a ticket that no other one that waits has: src/node/registry.rs makes tickets of it.
+const PLACE = 0xfffff
+const waiting = []
+
+// Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
 class Waiting extends AsyncResource {
-  constructor(goOn) {
+  constructor(ticket, goOn, what) {
     super('KEEPSTONE')
+    this.ticket = ticket
     this.goOn = goOn
+    this.what = what
   }
 }
 
-/** By ticket. */
-const waiting = new Map()
+// What stands behind each ticket that has arrived, and the digit that others are counted from.
+const BLANK = 32
+const ZERO = 48
 let listening = false
 let flushing = false
 
@@ -30,9 +34,9 @@ function listen() {
   listening = true
 }
 
-/** Calls `goOn` in the context of the caller once the answer for `ticket` is there: it fetches it with `settle`, and may throw. */
-function wait(ticket, goOn) {
-  waiting.set(ticket, new Waiting(goOn))
+/** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.settle(ticket)` fetches it. */
+function wait(ticket, goOn, what) {
+  waiting[ticket & PLACE] = new Waiting(ticket, goOn, what)
   flushSoon()
 }
 
@@ -56,17 +60,31 @@ function onFlush(ask) {
 }
 
 function deliver() {
-  for (const ticket of native.arrived()) {
-    const known = waiting.get(ticket)
-    waiting.delete(ticket)
-    try {
-      known?.runInAsyncScope(known.goOn)
-    } catch (error) {
-      // The application's own, from behind `next()`: it must not keep the others waiting.
-      setImmediate(() => {
-        throw error
-      })
+  const tickets = native.arrived()
+  let ticket = 0
+  for (let i = 0; i < tickets.length; i += 1) {
+    const char = tickets.charCodeAt(i)
+    if (char !== BLANK) {
+      ticket = ticket * 10 + char - ZERO
+      continue
     }
+    goOnWith(ticket)
+    ticket = 0
+  }
+}
+
+function goOnWith(ticket) {
+  const place = ticket & PLACE
+  const known = waiting[place]
+  if (known?.ticket !== ticket) return
+  waiting[place] = undefined
+  try {
+    known.runInAsyncScope(known.goOn, undefined, ticket, known.what)
+  } catch (error) {
+    // The application's own, from behind `next()`: it must not keep the others waiting.
+    setImmediate(() => {
+      throw error
+    })
   }
 }
 

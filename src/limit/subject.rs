@@ -2,6 +2,8 @@
 
 use std::hash::Hasher;
 
+use aws_lc_rs::digest;
+
 use super::address::ClientKey;
 use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
@@ -193,11 +195,20 @@ pub fn user_key(user: &str) -> SubjectKey {
 }
 
 /// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds two that are alike.
-struct Digest(aws_lc_rs::digest::Context);
+///
+/// What is short, and nearly all is, is kept here and digested at once: a context of its own costs more than that.
+struct Digest {
+    short: [u8; SHORT],
+    length: usize,
+    /// Where it is not short: everything so far, but for what is kept.
+    long: Option<aws_lc_rs::digest::Context>,
+}
+
+const SHORT: usize = 120;
 
 impl Digest {
-    fn new() -> Self {
-        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    const fn new() -> Self {
+        Self { short: [0; SHORT], length: 0, long: None }
     }
 
     fn of_places(counter: &Counter) -> Self {
@@ -207,26 +218,43 @@ impl Digest {
     }
 
     fn subject(self) -> SubjectKey {
-        let digest = self.0.finish();
+        let kept = self.short.get(..self.length).unwrap_or_default();
+        let digest = match self.long {
+            None => digest::digest(&digest::SHA256, kept),
+            Some(mut long) => {
+                long.update(kept);
+                long.finish()
+            }
+        };
         SubjectKey(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 
 impl Hasher for Digest {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        let end = self.length + bytes.len();
+        if let Some(place) = self.short.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
+            self.length = end;
+            return;
+        }
+        let kept = self.short.get(..self.length).unwrap_or_default();
+        let long = self.long.get_or_insert_with(|| digest::Context::new(&digest::SHA256));
+        long.update(kept);
+        long.update(bytes);
+        self.length = 0;
     }
 
     fn write_u32(&mut self, number: u32) {
-        self.0.update(&number.to_le_bytes());
+        self.write(&number.to_le_bytes());
     }
 
     fn write_u128(&mut self, number: u128) {
-        self.0.update(&number.to_le_bytes());
+        self.write(&number.to_le_bytes());
     }
 
     fn write_usize(&mut self, number: usize) {
-        self.0.update(&(number as u64).to_le_bytes());
+        self.write(&(number as u64).to_le_bytes());
     }
 
     /// Half of the digest would not do: nobody asks for it.
@@ -266,5 +294,25 @@ fn write_route(key: &mut impl Hasher, route: &str) {
             *to = from.to_ascii_lowercase();
         }
         key.write(&lower);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_subject_is_the_digest_of_what_was_written_however_long_and_in_whatever_pieces(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..6),
+        ) {
+            let mut key = Digest::new();
+            for piece in &pieces {
+                key.write(piece);
+            }
+            let whole = digest::digest(&digest::SHA256, &pieces.concat());
+            prop_assert_eq!(&key.subject().0[..], &whole.as_ref()[..16]);
+        }
     }
 }

@@ -13,8 +13,9 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use crate::clock::Now;
+use crate::limit::push_number;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::{Ask, Question};
+use crate::store::ask::{Arrivals, Ask, Question, Recipient, Waiter};
 use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
@@ -50,14 +51,19 @@ pub fn flush() -> bool {
     KEYS_WANTED.take()
 }
 
-/// The tickets whose answers have come; each wants one call of `settle`, in this order.
+/// The tickets whose answers have come, with a blank behind each; each wants one call of `settle`, in this order. One text
+/// is cheaper to carry over the edge than a list of numbers.
 #[napi(catch_unwind)]
-pub fn arrived() -> Vec<u32> {
-    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return Vec::new() };
+pub fn arrived() -> String {
+    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return String::new() };
     // First the flag: what comes from now on wakes again.
     inbox.woken.store(false, Ordering::Release);
     let arrivals = std::mem::take(&mut *inbox.arrived.lock());
-    let tickets = arrivals.iter().map(|(ticket, _)| *ticket).collect();
+    let mut tickets = String::with_capacity(arrivals.len() * 11);
+    for (ticket, _) in &arrivals {
+        push_number(&mut tickets, u64::from(*ticket));
+        tickets.push(' ');
+    }
     ARRIVED.with_borrow_mut(|arrived| arrived.extend(arrivals));
     tickets
 }
@@ -82,8 +88,8 @@ pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
-            let put = move |answer| inbox.put(ticket, StoreAnswer::Judged(answer));
-            post(&store, store.ask(question, Box::new(put)));
+            let ask = store.ask_for(question, Waiter::ticket(inbox, ticket));
+            post(&store, ask);
             true
         }
     }
@@ -111,9 +117,23 @@ pub(crate) fn reply(ticket: u32) -> Option<Reply<()>> {
     Some(Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done))))
 }
 
+/// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
+impl Recipient for Inbox {
+    fn take(&self, arrivals: Arrivals) {
+        let judged =
+            arrivals.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
+        self.arrived.lock().extend(judged);
+        self.wake();
+    }
+}
+
 impl Inbox {
     fn put(&self, ticket: u32, arrival: StoreAnswer) {
         self.arrived.lock().push((ticket, arrival));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             // It fails where the thread has ended: then nobody waits.
             let _ = self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);

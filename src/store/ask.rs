@@ -1,6 +1,9 @@
 //! What a shared store is asked about, and what it answers: the same for every kind of store.
 
+use std::sync::Arc;
+
 use super::error::{Reply, StoreError};
+use super::status::Status;
 use crate::limit::algorithm::{Rule, State};
 
 /// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out of the store.
@@ -143,44 +146,156 @@ pub struct Ask {
     pub waiter: Waiter,
 }
 
+/// What a store has said, for those who wait under tickets.
+pub type Arrivals = Vec<(u32, Result<Answer, StoreError>)>;
+
+/// Takes the answers to many questions: those of a batch come in one call, on the store's thread. It must be quick.
+pub trait Recipient: Send + Sync {
+    /// Takes answers, each with the ticket of who waits for it.
+    fn take(&self, arrivals: Arrivals);
+}
+
 /// Who waits for an answer. It is told in any case: one that is dropped has got none.
-pub struct Waiter(Option<Reply<Answer>>);
+pub struct Waiter {
+    whom: Whom,
+    /// Where the question is counted among those on their way.
+    entered: Option<Arc<Status>>,
+}
+
+enum Whom {
+    /// Nobody, or nobody any more.
+    Nobody,
+    /// What is called.
+    One(Reply<Answer>),
+    /// Who waits under a ticket.
+    Ticket(Arc<dyn Recipient>, u32),
+}
 
 impl Waiter {
     /// `reply` will be called once.
     #[must_use]
     pub fn new(reply: Reply<Answer>) -> Self {
-        Self(Some(reply))
+        Self { whom: Whom::One(reply), entered: None }
     }
 
-    /// Nobody waits any more.
-    pub(super) fn told() -> Self {
-        Self(None)
+    /// `recipient` will get the answer for `ticket` once.
+    #[must_use]
+    pub fn ticket(recipient: Arc<dyn Recipient>, ticket: u32) -> Self {
+        Self { whom: Whom::Ticket(recipient, ticket), entered: None }
+    }
+
+    /// The question is counted in `status` until it has its answer.
+    pub(super) fn entered(mut self, status: &Arc<Status>) -> Self {
+        self.entered = Some(Arc::clone(status));
+        self
     }
 
     /// Whether somebody waits.
     pub(super) fn waits(&self) -> bool {
-        self.0.is_some()
+        !matches!(self.whom, Whom::Nobody)
     }
 
     /// Tells who waits.
     pub fn tell(mut self, answer: Result<Answer, StoreError>) {
-        if let Some(reply) = self.0.take() {
-            reply(answer);
+        self.settle(answer);
+    }
+
+    /// Tells who waits; nobody waits any more.
+    pub(super) fn settle(&mut self, answer: Result<Answer, StoreError>) {
+        match self.leave() {
+            Whom::Nobody => {}
+            Whom::One(reply) => reply(answer),
+            Whom::Ticket(recipient, ticket) => recipient.take(vec![(ticket, answer)]),
         }
+    }
+
+    /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as much as many answers.
+    pub(super) fn tell_all(told: impl Iterator<Item = (Self, Result<Answer, StoreError>)>) {
+        let mut batches: Vec<(Arc<dyn Recipient>, Arrivals)> = Vec::new();
+        for (mut waiter, answer) in told {
+            match waiter.leave() {
+                Whom::Nobody => {}
+                Whom::One(reply) => reply(answer),
+                Whom::Ticket(recipient, ticket) => {
+                    let known =
+                        batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &recipient));
+                    match known {
+                        Some((_, arrivals)) => arrivals.push((ticket, answer)),
+                        None => batches.push((recipient, vec![(ticket, answer)])),
+                    }
+                }
+            }
+        }
+        for (recipient, arrivals) in batches {
+            recipient.take(arrivals);
+        }
+    }
+
+    /// Nobody waits any more, and the question is not on its way.
+    fn leave(&mut self) -> Whom {
+        if let Some(status) = self.entered.take() {
+            status.leave();
+        }
+        std::mem::replace(&mut self.whom, Whom::Nobody)
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            reply(Err(StoreError::Unavailable));
-        }
+        self.settle(Err(StoreError::Unavailable));
     }
 }
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Waiter")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    #[derive(Default)]
+    struct Calls(Mutex<Vec<Vec<(u32, bool)>>>);
+
+    impl Recipient for Calls {
+        fn take(&self, arrivals: Arrivals) {
+            let told = arrivals.into_iter().map(|(ticket, answer)| (ticket, answer.is_ok()));
+            self.0.lock().push(told.collect());
+        }
+    }
+
+    fn answer() -> Answer {
+        Answer { admitted: true, standings: Vec::new() }
+    }
+
+    #[test]
+    fn each_thread_gets_the_answers_of_a_batch_in_one_call_and_in_their_order() {
+        let (one, two) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
+        let waiter = |calls: &Arc<Calls>, ticket| {
+            let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(calls);
+            Waiter::ticket(recipient, ticket)
+        };
+        let told = [
+            (waiter(&one, 3), Ok(answer())),
+            (waiter(&two, 7), Err(StoreError::Timeout)),
+            (waiter(&one, 1), Ok(answer())),
+            (waiter(&one, 2), Err(StoreError::Refused)),
+        ];
+        Waiter::tell_all(told.into_iter());
+        assert_eq!(*one.0.lock(), [vec![(3, true), (1, true), (2, false)]]);
+        assert_eq!(*two.0.lock(), [vec![(7, false)]]);
+    }
+
+    #[test]
+    fn who_is_dropped_is_told_once_and_is_not_counted_any_more() {
+        let (calls, status) = (Arc::new(Calls::default()), Arc::new(Status::default()));
+        assert!(status.enter());
+        let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(&calls);
+        drop(Waiter::ticket(recipient, 5).entered(&status));
+        assert_eq!(*calls.0.lock(), [vec![(5, false)]]);
+        assert_eq!(status.waiting(), 0);
     }
 }

@@ -59,9 +59,14 @@ impl Entry {
 /// The name of a subject's record, or of its places, behind what names of that kind begin with.
 pub(super) fn key(prefix: &str, subject: &SubjectKey) -> String {
     let mut key = String::with_capacity(prefix.len() + 22);
-    key.push_str(prefix);
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, &mut key);
+    push_key(&mut key, prefix, subject);
     key
+}
+
+/// As [`key`], behind what `key` has already.
+pub(super) fn push_key(key: &mut String, prefix: &str, subject: &SubjectKey) {
+    key.push_str(prefix);
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, key);
 }
 
 /// The entries of a record that are not over. What something else has put in its place, and what no process of ours has

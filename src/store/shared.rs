@@ -130,17 +130,19 @@ impl SharedStore {
     /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with [`StoreError::Unavailable`].
     #[must_use]
     pub fn ask(&self, question: Question, reply: Reply<Answer>) -> Ask {
-        let status = Arc::clone(&self.status);
-        if !status.enter() {
-            // It is not sent either: it would only make the others late.
-            reply(Err(StoreError::Overloaded));
-            return Ask { question, waiter: Waiter::told() };
+        self.ask_for(question, Waiter::new(reply))
+    }
+
+    /// As [`Self::ask`], for whoever else waits.
+    #[must_use]
+    pub fn ask_for(&self, question: Question, waiter: Waiter) -> Ask {
+        if self.status.enter() {
+            return Ask { question, waiter: waiter.entered(&self.status) };
         }
-        let reply: Reply<Answer> = Box::new(move |answer| {
-            status.leave();
-            reply(answer);
-        });
-        Ask { question, waiter: Waiter::new(reply) }
+        // It is not sent: it would only make the others late.
+        let mut ask = Ask { question, waiter };
+        ask.waiter.settle(Err(StoreError::Overloaded));
+        ask
     }
 
     /// Says something to all processes; the reply comes when the store keeps it, or at once where it keeps no such thing.

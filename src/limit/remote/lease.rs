@@ -122,7 +122,9 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
     let now_us = now.mono_us;
     let mut leases = Vec::with_capacity(parts.len());
     for part in parts.iter() {
-        let record = locked.get(&part.key.variant(LEASED), now_us);
+        // What is asked for every time has no lease, and nothing is noted of it.
+        let may_have = !part.policy.exact;
+        let record = may_have.then(|| locked.get(&part.key.variant(LEASED), now_us)).flatten();
         let mut lease = record.map_or_else(Lease::default, |record| Lease::read(&record));
         lease.note(now_us);
         leases.push((record.is_some(), lease));
@@ -134,7 +136,7 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
         }
         part.leased = if lease.until_us > now_us { u64::from(lease.left) } else { 0 };
         // A key that is met for the first time gets no place yet: most never come again.
-        if known || part.record != Record::default() {
+        if !part.policy.exact && (known || part.record != Record::default()) {
             // Without a place there is no lease, and the store is asked.
             let _ = locked.put_own(&part.key.variant(LEASED), lease.record(now_us), now_us);
         }
@@ -185,6 +187,9 @@ pub(super) fn plan(
 
 /// Keeps what was debited ahead for a part that was admitted, and tells what there is now.
 pub(super) fn keep(locked: &mut Locked<'_>, part: &mut Part<'_>) {
+    if part.policy.exact {
+        return;
+    }
     let (key, now_us) = (part.key.variant(LEASED), part.now.mono_us);
     let known = locked.get(&key, now_us).map(|record| Lease::read(&record));
     let mut lease = known.unwrap_or_default();

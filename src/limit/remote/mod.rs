@@ -192,10 +192,11 @@ impl Limiter {
                 known.push(false);
                 continue;
             }
-            let refusal = locked.get(&part.key.variant(REFUSED), now.mono_us);
-            part.fits = !refusal.is_some_and(|refusal| {
+            let believes = !part.policy.exact && part.cost > 0;
+            let refusal = believes.then(|| locked.get(&part.key.variant(REFUSED), now.mono_us));
+            part.fits = !refusal.flatten().is_some_and(|refusal| {
                 let [cost, _] = refusal.state;
-                !part.policy.exact && part.cost > 0 && u64::from(part.cost) >= cost
+                u64::from(part.cost) >= cost
             });
             refused |= !part.fits;
             let record = locked.get(&part.key, now.mono_us);
@@ -359,6 +360,9 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
 
 /// The parts in the order of the demands of [`subjects_of`], and behind them those of requests under way in their own.
 fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
+    if parts.len() < 2 {
+        return parts.iter_mut().collect();
+    }
     let mut order: Vec<SubjectKey> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
         if let Some(subject) = part.subject.filter(|subject| !order.contains(subject)) {

@@ -162,10 +162,7 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Ask>) {
         batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
     let error = match timeout_at(deadline, converse(&driver, &questions)).await {
         Ok(Ok(answers)) => {
-            for (waiter, answer) in waiters.into_iter().zip(answers) {
-                waiter.tell(answer);
-            }
-            return;
+            return Waiter::tell_all(waiters.into_iter().zip(answers));
         }
         Ok(Err(error)) => error,
         Err(_) => {
@@ -173,9 +170,7 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Ask>) {
             StoreError::Timeout
         }
     };
-    for waiter in waiters {
-        waiter.tell(Err(error));
-    }
+    Waiter::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
 }
 
 /// One answer for each question, or a fault that all of them met.

@@ -10,7 +10,7 @@ use crate::store::ask::{
     Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey,
 };
 use crate::store::error::StoreError;
-use crate::store::record::{Entry, Reader, double, entries, key};
+use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
@@ -135,19 +135,27 @@ impl Scripts {
             return self.renewing(command, call, questions);
         }
         command.arg(call.parts.iter().map(keys).sum::<usize>());
+        let mut name = String::new();
         for part in &call.parts {
             for subject in part.of(questions) {
-                command.arg(key(&self.prefix, &subject.subject));
+                name.clear();
+                push_key(&mut name, &self.prefix, &subject.subject);
+                command.arg(&name);
             }
             for place in part.places(questions) {
-                command.arg(key(&self.places, &place.key));
+                name.clear();
+                push_key(&mut name, &self.places, &place.key);
+                command.arg(&name);
             }
         }
+        let mut asked = Vec::new();
         for part in &call.parts {
             let subjects = part.of(questions);
             let (name, span, factor) = match part.action(questions) {
                 action @ (Action::Consume | Action::Look) => {
-                    command.arg(request(action, subjects, part.places(questions)));
+                    asked.clear();
+                    push_request(&mut asked, action, subjects, part.places(questions));
+                    command.arg(&asked);
                     continue;
                 }
                 Action::Charge => ("charge", 0, 0),
@@ -158,8 +166,9 @@ impl Scripts {
                 // They are about places alone.
                 Action::Release | Action::Renew => continue,
             };
-            let demands = subjects.iter().flat_map(|subject| &subject.demands);
-            command.arg(name).arg(packed(demands)).arg(span).arg(factor);
+            asked.clear();
+            push_packed(&mut asked, subjects.iter().flat_map(|subject| &subject.demands));
+            command.arg(name).arg(&asked).arg(span).arg(factor);
         }
         command
     }
@@ -275,13 +284,13 @@ fn is_simple(subjects: &[SubjectAsk]) -> bool {
 }
 
 /// A request as judge.lua unpacks it.
-fn request(action: Action, subjects: &[SubjectAsk], places: &[PlaceAsk]) -> Vec<u8> {
+fn push_request(out: &mut Vec<u8>, action: Action, subjects: &[SubjectAsk], places: &[PlaceAsk]) {
     // No request has more than 64 limits, and so no more subjects.
     let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
-    let mut out = vec![u8::from(action == Action::Consume), count(subjects.len())];
+    out.extend([u8::from(action == Action::Consume), count(subjects.len())]);
     for subject in subjects {
         out.push(count(subject.demands.len()));
-        out.extend(packed(subject.demands.iter()));
+        push_packed(out, subject.demands.iter());
     }
     for place in places {
         out.extend_from_slice(&place.most.to_le_bytes());
@@ -289,12 +298,10 @@ fn request(action: Action, subjects: &[SubjectAsk], places: &[PlaceAsk]) -> Vec<
         out.extend_from_slice(&place.span_ms.to_le_bytes());
         out.extend_from_slice(&place.id.0);
     }
-    out
 }
 
 /// Limits as the scripts unpack them: `<I4BdI4dI4I4`.
-fn packed<'q>(demands: impl Iterator<Item = &'q Demand>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(33);
+fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q Demand>) {
     for demand in demands {
         let terms = demand.rule.terms(demand.cost);
         out.extend_from_slice(&demand.tag.to_le_bytes());
@@ -305,7 +312,6 @@ fn packed<'q>(demands: impl Iterator<Item = &'q Demand>) -> Vec<u8> {
         out.extend_from_slice(&terms.s.to_le_bytes());
         out.extend_from_slice(&terms.t.to_le_bytes());
     }
-    out
 }
 
 /// What came of a batch.
@@ -353,7 +359,11 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
             }
             if let Ok(answer) = answer {
                 answer.admitted &= admitted;
-                answer.standings.extend(standings);
+                if answer.standings.is_empty() {
+                    answer.standings = standings;
+                } else {
+                    answer.standings.extend(standings);
+                }
             }
         }
     }
@@ -382,9 +392,7 @@ impl Reader<'_> {
             let (record, rest) = self.0.split_at_checked(length)?;
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
-                let state = entry(record, demand.tag, now_us);
-                let block = entry(record, demand.tag + 1, now_us);
-                let signal = entry(record, demand.tag + 2, now_us);
+                let [state, block, signal] = entries_of(record, demand.tag, now_us);
                 standings.push(Standing {
                     factor: signal.factor(),
                     fits: bits >> i.min(31) & 1 == 1,
@@ -410,9 +418,16 @@ impl Reader<'_> {
     }
 }
 
-/// The entry with this tag, or an empty one where there is none that is not over.
-fn entry(record: &[u8], tag: u32, now_us: u64) -> Entry {
-    entries(record, now_us).find(|entry| entry.tag == tag).unwrap_or_default()
+/// The entries of the limit with this tag, of its block and of its signal; an empty one where there is none that is not over.
+fn entries_of(record: &[u8], tag: u32, now_us: u64) -> [Entry; 3] {
+    let mut found = [None; 3];
+    for entry in entries(record, now_us) {
+        let place = usize::try_from(entry.tag.wrapping_sub(tag)).ok();
+        if let Some(place) = place.and_then(|place| found.get_mut(place)) {
+            place.get_or_insert(entry);
+        }
+    }
+    found.map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]
