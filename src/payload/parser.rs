@@ -36,6 +36,7 @@ pub(crate) fn parse<'s>(
         frame: Frame::default(),
         nodes: 0,
         max_nodes: config.max_nodes(),
+        max_keys: config.max_keys(),
         refuses_operators: config.operators() == Operators::Refuse,
         config,
         declared,
@@ -61,6 +62,7 @@ struct Parser<'s, 'p> {
     frame: Frame,
     nodes: u32,
     max_nodes: u32,
+    max_keys: u32,
     refuses_operators: bool,
     config: &'p PayloadConfig,
     declared: &'p [Box<str>],
@@ -95,6 +97,7 @@ impl Parser<'_, '_> {
     }
 
     /// Goes on to where the next value starts. True at the end of the document.
+    #[inline]
     fn after_value(&mut self) -> Outcome<bool> {
         loop {
             if self.tape.frames.is_empty() {
@@ -121,6 +124,7 @@ impl Parser<'_, '_> {
         }
     }
 
+    #[inline]
     fn value(&mut self) -> Outcome<Step> {
         let Some(byte) = self.peek() else { return Err(self.malformed()) };
         if self.nodes >= self.max_nodes {
@@ -175,12 +179,19 @@ impl Parser<'_, '_> {
         }
         let start = self.at;
         let rec = offset(self.tape.recs.len());
-        self.string()?;
+        let end = self.run_until(start + 1, key_stops, |byte| matches!(byte, b'.' | b'['));
+        let is_plain = self.bytes.get(end) == Some(&b'"');
+        if is_plain {
+            self.push(Rec::literal(Kind::Plain, offset(start + 1), offset(end)));
+            self.at = end + 1;
+        } else {
+            self.string()?;
+        }
         self.frame.key = rec;
-        if self.frame.len >= self.config.max_keys() {
+        if self.frame.len >= self.max_keys {
             return Err((FaultCode::TooManyKeys, start));
         }
-        self.judge_key(rec).map_err(|code| (code, start))?;
+        self.judge_key(rec, is_plain).map_err(|code| (code, start))?;
         self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.malformed());
@@ -189,12 +200,14 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    fn judge_key(&mut self, at: u32) -> Result<(), FaultCode> {
+    /// `is_plain`: it has no escape, dot or bracket.
+    fn judge_key(&mut self, at: u32, is_plain: bool) -> Result<(), FaultCode> {
         let frame = self.frame;
         let Some(rec) = self.tape.recs.get(at as usize).copied() else { return Ok(()) };
-        let key = text(rec, self.source, &self.tape.side);
-        if may_be_odd(key) {
-            self.judge_odd_key(key)?;
+        let buffer = if rec.kind == Kind::Escaped { self.tape.side.as_bytes() } else { self.bytes };
+        let key = buffer.get(rec.a as usize..rec.b as usize).unwrap_or_default();
+        if !is_plain || may_be_odd(key) {
+            self.judge_odd_key(self.text_of(rec))?;
         }
         if frame.len > SMALL_OBJECT {
             return Ok(());
@@ -205,7 +218,7 @@ impl Parser<'_, '_> {
         if frame.looks & look == 0 {
             return Ok(());
         }
-        self.look_for_duplicate(frame, rec, key)
+        self.look_for_duplicate(frame, rec, self.text_of(rec))
     }
 
     /// Whether a key may lead to a prototype, or be an operator of a database.
@@ -294,6 +307,7 @@ impl Parser<'_, '_> {
     }
 
     /// A string from its opening quote on.
+    #[inline]
     fn string(&mut self) -> Outcome<()> {
         let start = self.at + 1;
         let end = self.plain_until(start);
@@ -379,31 +393,47 @@ impl Parser<'_, '_> {
     }
 
     /// Where the run of bytes that stand for themselves ends: at a quote, a backslash, a control byte or the end.
-    fn plain_until(&self, mut at: usize) -> usize {
+    #[inline]
+    fn plain_until(&self, at: usize) -> usize {
+        self.run_until(at, special_bytes, |_| false)
+    }
+
+    /// As [`Self::plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other` tells one.
+    #[inline]
+    fn run_until(
+        &self,
+        mut at: usize,
+        stops: impl Fn(u64) -> u64,
+        is_other: impl Fn(u8) -> bool,
+    ) -> usize {
         // Eight bytes at a time; a byte that matches shows as its high bit.
         while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let stops = special_bytes(u64::from_le_bytes(*chunk));
+            let stops = stops(u64::from_le_bytes(*chunk));
             if stops != 0 {
                 return at + stops.trailing_zeros() as usize / 8;
             }
             at += 8;
         }
-        while self.bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        let ends = |byte: u8| matches!(byte, b'"' | b'\\' | 0..0x20) || is_other(byte);
+        while self.bytes.get(at).is_some_and(|byte| !ends(*byte)) {
             at += 1;
         }
         at
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn push(&mut self, rec: Rec) {
         self.tape.recs.push(rec);
     }
@@ -436,20 +466,15 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Whether a key has to be looked at closely.
-fn may_be_odd(key: &str) -> bool {
-    key.starts_with('$')
-        || key == "__proto__"
-        || key == "prototype"
-        || key.bytes().any(|byte| matches!(byte, b'.' | b'['))
+/// Whether a key without dots and brackets has to be looked at closely.
+fn may_be_odd(key: &[u8]) -> bool {
+    key.first() == Some(&b'$') || key == b"__proto__" || key == b"prototype"
 }
 
 /// A bit for the look of a key: its length, its first and its last byte. Equal keys have the same.
-fn look(key: &str) -> u64 {
-    let bytes = key.as_bytes();
-    let (first, last) = (bytes.first().copied(), bytes.last().copied());
-    let times = |byte: Option<u8>, n: usize| usize::from(byte.unwrap_or_default()) * n;
-    let mix = bytes.len() ^ times(first, 7) ^ times(last, 13);
+fn look(key: &[u8]) -> u64 {
+    let times = |byte: Option<&u8>, n: usize| usize::from(byte.copied().unwrap_or_default()) * n;
+    let mix = key.len() ^ times(key.first(), 7) ^ times(key.last(), 13);
     1 << (mix & 63)
 }
 
@@ -480,14 +505,28 @@ fn closer(frame: Frame) -> u8 {
     if frame.object { b'}' } else { b']' }
 }
 
-/// Marks the high bit of each byte that is `"`, `\` or below 0x20. Bytes above the lowest marked one may be marked
-/// wrongly (the borrow of a subtraction), so only the lowest counts.
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the high bit of each byte that is `byte`. Those above the lowest marked one may be marked wrongly (the borrow of a
+/// subtraction), so only the lowest counts.
+#[inline]
+fn those_that_are(byte: u8, word: u64) -> u64 {
+    let x = word ^ (LOW * u64::from(byte));
+    x.wrapping_sub(LOW) & !x & HIGH
+}
+
+/// Marks each byte that is `"`, `\` or below 0x20; as before, only the lowest counts.
+#[inline]
 fn special_bytes(word: u64) -> u64 {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let is_zero = |x: u64| x.wrapping_sub(LOW) & !x & HIGH;
     let below_space = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
-    is_zero(word ^ (LOW * u64::from(b'"'))) | is_zero(word ^ (LOW * u64::from(b'\\'))) | below_space
+    those_that_are(b'"', word) | those_that_are(b'\\', word) | below_space
+}
+
+/// Marks those and dots and brackets.
+#[inline]
+fn key_stops(word: u64) -> u64 {
+    special_bytes(word) | those_that_are(b'.', word) | those_that_are(b'[', word)
 }
 
 /// An offset or index; the caller of [`parse`] keeps all of them within 32 bits.

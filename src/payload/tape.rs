@@ -251,6 +251,13 @@ impl<'a> Document<'a> {
         text(self.rec(at), self.source, self.side)
     }
 
+    /// The bytes of a string or key.
+    pub(crate) fn bytes_at(&self, at: u32) -> &'a [u8] {
+        let rec = self.rec(at);
+        let buffer = if rec.kind == Kind::Escaped { self.side } else { self.source };
+        buffer.as_bytes().get(rec.a as usize..rec.b as usize).unwrap_or_default()
+    }
+
     pub(crate) fn span_text(&self, rec: Rec) -> &'a str {
         text(rec, self.source, self.side)
     }

@@ -100,17 +100,21 @@ impl<'s> Builder<'s> {
         for (keyword, value) in map {
             match keyword.as_str() {
                 "type" => rules.types = Some(types(value)?),
-                "enum" => rules.values.push(value.as_array()?.clone()),
-                "const" => rules.values.push(vec![value.clone()]),
-                "$ref" => rules.all.push(self.reference(value)?),
-                "allOf" => rules.all.extend(self.list(value)?),
-                "anyOf" => rules.any.push(self.list(value)?),
+                "enum" => rules.more.get_or_insert_default().values.push(value.as_array()?.clone()),
+                "const" => rules.more.get_or_insert_default().values.push(vec![value.clone()]),
+                "$ref" => rules.more.get_or_insert_default().all.push(self.reference(value)?),
+                "allOf" => rules.more.get_or_insert_default().all.extend(self.list(value)?),
+                "anyOf" => rules.more.get_or_insert_default().any.push(self.list(value)?),
                 "format" if self.formats.is_none() => {}
                 "$id" if std::ptr::eq(self.root.as_object()?, map) => {}
                 name if SILENT.contains(&name) || name.starts_with("x-") => {}
                 // A reference would lead to somewhere else in a schema of one keyword.
                 name if LEFT_TO_THE_CRATE.contains(&name) && !refers(value) => {
-                    rules.keywords.push((self.compile)(&json!({ name: value }))?);
+                    rules
+                        .more
+                        .get_or_insert_default()
+                        .keywords
+                        .push((self.compile)(&json!({ name: value }))?);
                 }
                 name if TEXT.contains(&name) => self.text(name, value, &mut rules)?,
                 name if NUMBER.contains(&name) => {
@@ -154,14 +158,22 @@ impl<'s> Builder<'s> {
             UTF16_MAX => text.units.push(foreign::Length::read(value, false)?),
             "pattern" => match value.as_str().and_then(Pattern::read) {
                 Some(pattern) => text.patterns.push(pattern),
-                None => rules.keywords.push((self.compile)(&json!({ "pattern": value }))?),
+                None => rules
+                    .more
+                    .get_or_insert_default()
+                    .keywords
+                    .push((self.compile)(&json!({ "pattern": value }))?),
             },
             _ => {
                 let format = value.as_str()?;
                 let is_theirs = self.formats.as_ref()?.contains(&format);
                 match formats::own(format).filter(|_| !is_theirs) {
                     Some(is_format) => text.formats.push(is_format),
-                    None => rules.keywords.push((self.compile)(&json!({ "format": format }))?),
+                    None => rules
+                        .more
+                        .get_or_insert_default()
+                        .keywords
+                        .push((self.compile)(&json!({ "format": format }))?),
                 }
             }
         }
@@ -197,7 +209,13 @@ impl<'s> Builder<'s> {
                     match others {
                         Others::Any => {}
                         Others::Nothing => self.rules.get_mut(rules as usize)?.nothing = true,
-                        Others::Rules(other) => self.rules.get_mut(rules as usize)?.all.push(other),
+                        Others::Rules(other) => self
+                            .rules
+                            .get_mut(rules as usize)?
+                            .more
+                            .get_or_insert_default()
+                            .all
+                            .push(other),
                     }
                     known.push(Member { name: name.into(), rules, bit: 0 });
                     known.len() - 1

@@ -31,12 +31,18 @@ struct Rules {
     /// Refuses everything: the schema `false`.
     nothing: bool,
     types: Option<Types>,
-    /// A value must be one of each list: those of `enum` and `const`.
-    values: Vec<Vec<Value>>,
     text: Option<Box<Text>>,
     number: Option<Box<Range>>,
     object: Option<Box<Members>>,
     array: Option<Box<Elements>>,
+    more: Option<Box<More>>,
+}
+
+/// What few schemas ask, and of values of every type.
+#[derive(Debug, Default)]
+struct More {
+    /// A value must be one of each list: those of `enum` and `const`.
+    values: Vec<Vec<Value>>,
     /// Single keywords that the crate judges.
     keywords: Vec<Validator<TapeJson>>,
     /// Schemas that must all accept the value too.
@@ -193,20 +199,19 @@ impl Acceptor {
             }),
             Kind::Null | Kind::True | Kind::False => true,
         };
-        by_kind && (rules.is_simple() || self.rest(rules, document, at, fuel))
+        by_kind && rules.more.as_ref().is_none_or(|more| self.more(more, document, at, fuel))
     }
 
-    /// The rules that few schemas have.
-    fn rest(&self, rules: &Rules, document: &Document<'_>, at: u32, fuel: &mut Fuel) -> bool {
+    fn more(&self, more: &More, document: &Document<'_>, at: u32, fuel: &mut Fuel) -> bool {
         fuel.depth += 1;
         let one_of = |values: &Vec<Value>| values.iter().any(|value| equals(document, at, value));
-        let accepted = rules.values.iter().all(one_of)
-            && rules.all.iter().all(|other| self.value(*other, document, at, fuel))
-            && rules
+        let accepted = more.values.iter().all(one_of)
+            && more.all.iter().all(|other| self.value(*other, document, at, fuel))
+            && more
                 .any
                 .iter()
                 .all(|list| list.iter().any(|other| self.value(*other, document, at, fuel)))
-            && rules.keywords.iter().all(|keyword| keyword.is_valid(TapeNode::Value(document, at)));
+            && more.keywords.iter().all(|keyword| keyword.is_valid(TapeNode::Value(document, at)));
         fuel.depth -= 1;
         accepted
     }
@@ -225,7 +230,7 @@ impl Acceptor {
         let mut key = span.first;
         for _ in 0..span.len {
             let value = key + 1;
-            let accepted = match members.find(document.str_at(key)) {
+            let accepted = match members.find(document.bytes_at(key)) {
                 Some(member) => {
                     missing &= !member.bit;
                     self.value(member.rules, document, value, fuel)
@@ -267,15 +272,6 @@ impl Acceptor {
     }
 }
 
-impl Rules {
-    fn is_simple(&self) -> bool {
-        self.values.is_empty()
-            && self.all.is_empty()
-            && self.any.is_empty()
-            && self.keywords.is_empty()
-    }
-}
-
 impl Text {
     fn accepts(&self, text: &str) -> bool {
         self.has_length(text)
@@ -304,11 +300,11 @@ impl Range {
 }
 
 impl Members {
-    fn find(&self, name: &str) -> Option<&Member> {
+    fn find(&self, name: &[u8]) -> Option<&Member> {
         if self.known.len() <= FEW {
-            return self.known.iter().find(|member| *member.name == *name);
+            return self.known.iter().find(|member| member.name.as_bytes() == name);
         }
-        let at = self.known.binary_search_by(|member| (*member.name).cmp(name)).ok()?;
+        let at = self.known.binary_search_by(|member| member.name.as_bytes().cmp(name)).ok()?;
         self.known.get(at)
     }
 }
