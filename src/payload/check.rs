@@ -206,6 +206,8 @@ impl Schemas {
                 checked.form = Some(form);
                 checked.body = body;
             }
+            (Some(bytes), Some(schema))
+                if !parts.keep_body && schema.schema().scans(bytes, config) => {}
             (Some(bytes), schema) => {
                 if bytes.len() > config.max_bytes() {
                     return Err(PayloadConfig::too_large());

@@ -179,7 +179,7 @@ impl Parser<'_, '_> {
         }
         let start = self.at;
         let rec = offset(self.tape.recs.len());
-        let end = self.run_until(start + 1, key_stops, |byte| matches!(byte, b'.' | b'['));
+        let end = run_until(self.bytes, start + 1, key_stops, |byte| matches!(byte, b'.' | b'['));
         let is_plain = self.bytes.get(end) == Some(&b'"');
         if is_plain {
             self.push(Rec::literal(Kind::Plain, offset(start + 1), offset(end)));
@@ -310,7 +310,7 @@ impl Parser<'_, '_> {
     #[inline]
     fn string(&mut self) -> Outcome<()> {
         let start = self.at + 1;
-        let end = self.plain_until(start);
+        let end = plain_until(self.bytes, start);
         match self.bytes.get(end) {
             Some(b'"') => {
                 self.push(Rec::literal(Kind::Plain, offset(start), offset(end)));
@@ -335,7 +335,7 @@ impl Parser<'_, '_> {
                     let (c, len) = self.escape(at)?;
                     self.tape.side.push(c);
                     run = at + len;
-                    at = self.plain_until(run);
+                    at = plain_until(self.bytes, run);
                 }
                 _ => return Err((FaultCode::MalformedJson, at)),
             }
@@ -390,35 +390,6 @@ impl Parser<'_, '_> {
             unit = unit << 4 | digit.ok_or((FaultCode::MalformedJson, at))?;
         }
         Ok(unit)
-    }
-
-    /// Where the run of bytes that stand for themselves ends: at a quote, a backslash, a control byte or the end.
-    #[inline]
-    fn plain_until(&self, at: usize) -> usize {
-        self.run_until(at, special_bytes, |_| false)
-    }
-
-    /// As [`Self::plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other` tells one.
-    #[inline]
-    fn run_until(
-        &self,
-        mut at: usize,
-        stops: impl Fn(u64) -> u64,
-        is_other: impl Fn(u8) -> bool,
-    ) -> usize {
-        // Eight bytes at a time; a byte that matches shows as its high bit.
-        while let Some(chunk) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let stops = stops(u64::from_le_bytes(*chunk));
-            if stops != 0 {
-                return at + stops.trailing_zeros() as usize / 8;
-            }
-            at += 8;
-        }
-        let ends = |byte: u8| matches!(byte, b'"' | b'\\' | 0..0x20) || is_other(byte);
-        while self.bytes.get(at).is_some_and(|byte| !ends(*byte)) {
-            at += 1;
-        }
-        at
     }
 
     #[inline]
@@ -503,6 +474,35 @@ fn steps(key: &str) -> impl Iterator<Item = &str> {
 
 fn closer(frame: Frame) -> u8 {
     if frame.object { b'}' } else { b']' }
+}
+
+/// Where the run of bytes that stand for themselves in a string ends: at a quote, a backslash, a control byte or the end.
+#[inline]
+pub(crate) fn plain_until(bytes: &[u8], at: usize) -> usize {
+    run_until(bytes, at, special_bytes, |_| false)
+}
+
+/// As [`plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other` tells one.
+#[inline]
+fn run_until(
+    bytes: &[u8],
+    mut at: usize,
+    stops: impl Fn(u64) -> u64,
+    is_other: impl Fn(u8) -> bool,
+) -> usize {
+    // Eight bytes at a time; a byte that matches shows as its high bit.
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let stops = stops(u64::from_le_bytes(*chunk));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let ends = |byte: u8| matches!(byte, b'"' | b'\\' | 0..0x20) || is_other(byte);
+    while bytes.get(at).is_some_and(|byte| !ends(*byte)) {
+        at += 1;
+    }
+    at
 }
 
 const LOW: u64 = 0x0101_0101_0101_0101;

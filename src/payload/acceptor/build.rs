@@ -233,12 +233,15 @@ impl<'s> Builder<'s> {
             }
         }
         known.sort_by(|a, b| a.name.cmp(&b.name));
+        let plain =
+            known.len() <= MOST_SCANNED && known.iter().all(|member| is_plain(&member.name));
         Some(Members {
             least: limit(map, "minProperties", 0)?,
             most: limit(map, "maxProperties", u32::MAX)?,
             known,
             required,
             others,
+            plain,
         })
     }
 
@@ -263,6 +266,17 @@ impl<'s> Builder<'s> {
             unique: map.get("uniqueItems").map_or(Some(false), Value::as_bool)?,
         })
     }
+}
+
+/// As many members as there are bits for those that a scan has seen.
+const MOST_SCANNED: usize = 64;
+
+/// Whether a name stands in a body as it is, and is none that the parser has to look at closely.
+fn is_plain(name: &str) -> bool {
+    let is_odd = |byte| matches!(byte, b'"' | b'\\' | b'.' | b'[' | 0..0x20);
+    !name.starts_with('$')
+        && !["__proto__", "prototype", "constructor"].contains(&name)
+        && !name.bytes().any(is_odd)
 }
 
 const TEXT: &[&str] = &["minLength", "maxLength", UTF16_MIN, UTF16_MAX, "pattern", "format"];

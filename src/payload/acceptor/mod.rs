@@ -7,6 +7,7 @@
 mod build;
 mod decimal;
 mod pattern;
+mod scan;
 
 use jsonschema::Validator;
 use serde_json::Value;
@@ -123,6 +124,8 @@ struct Members {
     /// The bits of those that are required.
     required: u64,
     others: Others,
+    /// Whether a scan may take the names for what stands in a body between two quotes.
+    plain: bool,
 }
 
 #[derive(Debug)]
@@ -182,9 +185,9 @@ impl Acceptor {
             Kind::Plain | Kind::Escaped => {
                 rules.text.as_ref().is_none_or(|text| text.accepts(document.span_text(rec)))
             }
-            Kind::Int | Kind::Float => {
-                rules.number.as_ref().is_none_or(|range| range.has(rec, document))
-            }
+            Kind::Int | Kind::Float => rules.number.as_ref().is_none_or(|range| {
+                rec.as_double().is_some_and(|value| range.has(value, document.span_text(rec)))
+            }),
             Kind::Object => rules.object.as_ref().is_none_or(|members| {
                 fuel.depth += 1;
                 let accepted = self.members(members, document, document.span(at), fuel);
@@ -291,11 +294,13 @@ impl Text {
 }
 
 impl Range {
-    fn has(&self, rec: Rec, document: &Document<'_>) -> bool {
-        let is_within = rec.as_double().is_some_and(|value| {
-            value >= self.from && value > self.above && value <= self.to && value < self.below
-        });
-        is_within && self.step.is_none_or(|step| step.divides(document.span_text(rec)))
+    /// `text` is the number as it is written.
+    fn has(&self, value: f64, text: &str) -> bool {
+        value >= self.from
+            && value > self.above
+            && value <= self.to
+            && value < self.below
+            && self.step.is_none_or(|step| step.divides(text))
     }
 }
 

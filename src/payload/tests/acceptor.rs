@@ -291,3 +291,135 @@ proptest! {
         }
     }
 }
+
+/// A closed schema that a value matches.
+fn schema_of(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "type": "null" }),
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Number(_) => json!({ "type": "number", "maximum": 3 }),
+        Value::String(_) => json!({ "type": "string", "maxLength": 8 }),
+        Value::Array(list) => {
+            json!({ "type": "array", "prefixItems": list.iter().map(schema_of).collect::<Vec<_>>(), "items": { "type": "integer" } })
+        }
+        Value::Object(map) => {
+            let properties: serde_json::Map<_, _> =
+                map.iter().map(|(key, value)| (key.clone(), schema_of(value))).collect();
+            let required: Vec<_> = map.keys().take(2).collect();
+            json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+        }
+    }
+}
+
+#[test]
+fn a_plain_body_of_a_closed_schema_is_accepted_while_it_is_read() {
+    let schema = compiled(&json!({
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "minLength": 3, "pattern": "^[a-z]+$" },
+            "email": { "type": "string", "format": "email" },
+            "born": { "type": "string", "format": "date" },
+            "role": { "enum": ["user", "admin"] },
+            "age": { "type": ["integer", "null"], "minimum": 0 },
+            "home": { "$ref": "#/$defs/place" },
+            "": { "type": "boolean" },
+        },
+        "required": ["name"],
+        "additionalProperties": false,
+        "$defs": { "place": { "type": "array", "items": { "type": "number", "multipleOf": 0.5 }, "maxItems": 2 } },
+    }));
+    let config = PayloadConfig::default();
+    for (text, scanned) in [
+        (
+            r#"{"name":"ada","email":"ada@example.com","born":"1815-12-10","role":"admin","age":36.0,"home":[1.5,-2],"":true}"#,
+            true,
+        ),
+        (" { \"age\" : null ,\r\n\"name\"\t: \"ada\" , \"home\" : [ ] } ", true),
+        (r#"{"name":"ad"}"#, false),
+        (r#"{"name":"a\u0064a"}"#, false),
+        (r#"{"n\u0061me":"ada"}"#, false),
+        (r#"{"name":"ada","name":"ada"}"#, false),
+        (r#"{"name":"ada","more":1}"#, false),
+        (r#"{"name":"ada","role":"root"}"#, false),
+        (r#"{"name":"ada","born":"1815-02-30"}"#, false),
+        (r#"{"name":"ada","age":9007199254740993}"#, false),
+        (r#"{"name":"ada","home":[1,2,3]}"#, false),
+        (r#"{"name":"ada","home":[0.25]}"#, false),
+        (r#"{"name":"ada",}"#, false),
+        (r#"{"name":"ada"}}"#, false),
+        (r#"{"name":"ada""#, false),
+        (r#"{"name" "ada"}"#, false),
+        (r#"{"age":1}"#, false),
+        ("{}", false),
+        ("", false),
+        ("\u{feff}{\"name\":\"ada\"}", false),
+        ("{\"name\":\"a\nda\"}", false),
+    ] {
+        assert_eq!(schema.scans(text.as_bytes(), &config), scanned, "{text}");
+    }
+    assert!(!schema.scans(b"{\"name\":\"ad\xff\"}", &config), "bytes that are no text");
+}
+
+#[test]
+fn a_body_over_a_limit_is_not_accepted_while_it_is_read() {
+    let item = json!({ "type": "object", "properties": { "a": { "type": "integer" }, "b": { "type": "integer" } }, "additionalProperties": false });
+    let schema = compiled(&json!({ "type": "array", "items": item }));
+    let text = r#"[{"a":1,"b":2}]"#;
+    for (limit, enough) in [("maxDepth", 2), ("maxNodes", 4), ("maxKeys", 2)] {
+        let with = |n: i32| PayloadConfig::parse("payload", Some(&json!({ limit: n }))).unwrap();
+        assert!(schema.scans(text.as_bytes(), &with(enough)), "{limit}");
+        assert!(!schema.scans(text.as_bytes(), &with(enough - 1)), "{limit}");
+    }
+    let small = PayloadConfig::parse("payload", Some(&json!({ "maxBytes": 10 }))).unwrap();
+    assert!(!schema.scans(text.as_bytes(), &small));
+}
+
+#[test]
+fn a_name_that_the_parser_would_refuse_is_not_accepted_because_a_schema_has_it() {
+    for name in ["__proto__", "prototype", "constructor", "$set", "a.b", "a[0]", "a\"b", "a\\b"] {
+        let schema = json!({ "type": "object", "properties": { name: { "type": "integer" } }, "additionalProperties": false });
+        let schema = compiled(&schema);
+        let text = format!("{{\"{name}\":1}}");
+        assert!(!schema.scans(text.as_bytes(), &PayloadConfig::default()), "{name}");
+    }
+}
+
+/// Changes a text at some places, as somebody would who looks for a gap.
+fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, String)>> {
+    let piece = prop_oneof![
+        "[\\{\\}\\[\\],:\" \\\\0-9.eE+-]{0,2}",
+        prop::sample::select(vec![
+            "\"a\":1,", "true", "null", ",", "\\u0061", "\n", "\u{1}", "1e400", "-", "00"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8, piece), 0..3)
+}
+
+fn edited(text: &str, edits: &[(prop::sample::Index, u8, String)]) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for (place, taken, piece) in edits {
+        let from = place.index(chars.len() + 1);
+        let to = (from + usize::from(*taken)).min(chars.len());
+        chars.splice(from..to, piece.chars());
+    }
+    chars.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn what_is_accepted_while_it_is_read_the_parser_and_the_crate_accept(value in value(), edits in edits(), any in schema(), tight in any::<bool>()) {
+        let limits = if tight { json!({ "maxDepth": 2, "maxNodes": 5, "maxKeys": 2 }) } else { json!({}) };
+        let config = PayloadConfig::parse("payload", Some(&limits)).unwrap();
+        let text = edited(&value.to_string(), &edits);
+        for schema in [schema_of(&value), any] {
+            let Ok(schema) = Schema::compile("body", &schema, false) else { continue };
+            if schema.scans(text.as_bytes(), &config) {
+                let said = config.with_document(text.as_bytes(), None, |document| schema.both_say(document));
+                prop_assert_eq!(said.map_err(|refusal| refusal.code), Ok((Some(true), true)), "{}", text);
+            }
+        }
+    }
+}
