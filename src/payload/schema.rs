@@ -233,8 +233,7 @@ impl Schema {
         is_certain || self.validator.is_valid(TapeNode::Value(document, 0))
     }
 
-    /// What the acceptor says, if there is one, and what the crate says.
-    #[cfg(test)]
+    /// What the acceptor says, if there is one, and what the crate says: for holding one against the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.acceptor.as_ref().map(|acceptor| acceptor.accepts(document));
         (quick, self.validator.is_valid(TapeNode::Value(document, 0)))
