@@ -184,11 +184,7 @@ impl<'s> Builder<'s> {
         let mut known = Vec::new();
         if let Some(properties) = map.get("properties") {
             for (name, schema) in properties.as_object()? {
-                known.push(Member {
-                    name: name.as_str().into(),
-                    rules: self.schema(schema)?,
-                    bit: 0,
-                });
+                known.push(Member::new(name, self.schema(schema)?));
             }
         }
         let others = match map.get("additionalProperties") {
@@ -217,7 +213,7 @@ impl<'s> Builder<'s> {
                             .all
                             .push(other),
                     }
-                    known.push(Member { name: name.into(), rules, bit: 0 });
+                    known.push(Member::new(name, rules));
                     known.len() - 1
                 }
             };

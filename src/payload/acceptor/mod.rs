@@ -134,6 +134,21 @@ struct Member {
     rules: u32,
     /// Its bit among those that are required, 0 for one that is not.
     bit: u64,
+    /// The first eight bytes of the name as a word, and which of its bytes the name has.
+    head: u64,
+    mask: u64,
+}
+
+impl Member {
+    fn new(name: &str, rules: u32) -> Self {
+        let mut head = [0; 8];
+        let mut mask = [0; 8];
+        for ((byte, head), mask) in name.bytes().zip(&mut head).zip(&mut mask) {
+            (*head, *mask) = (byte, 0xff);
+        }
+        let (head, mask) = (u64::from_le_bytes(head), u64::from_le_bytes(mask));
+        Self { name: name.into(), rules, bit: 0, head, mask }
+    }
 }
 
 #[derive(Debug)]
@@ -289,7 +304,9 @@ impl Text {
         if bytes >= self.least.saturating_mul(4) && bytes <= self.most {
             return true;
         }
-        bytes >= self.least && (self.least..=self.most).contains(&text.chars().count())
+        bytes >= self.least
+            && (bytes <= self.most && text.is_ascii()
+                || (self.least..=self.most).contains(&text.chars().count()))
     }
 }
 

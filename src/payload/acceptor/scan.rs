@@ -95,6 +95,7 @@ impl<'a> Scan<'a> {
         None
     }
 
+    #[inline]
     fn string(&mut self, rules: &Rules) -> bool {
         let start = self.at + 1;
         let end = plain_until(self.bytes, start);
@@ -208,18 +209,21 @@ impl<'a> Scan<'a> {
         goes_on.then_some(false)
     }
 
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         let is_there = self.peek() == Some(byte);
         self.at += usize::from(is_there);
         is_there
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -235,11 +239,13 @@ impl Members {
     /// The member whose name, in quotes, the text begins with, and its place.
     fn named_by(&self, text: &[u8]) -> Option<(usize, &Member)> {
         let text = text.strip_prefix(b"\"")?;
+        // Near the end of a body there are no eight bytes.
+        let word = text.first_chunk::<8>().map(|chunk| u64::from_le_bytes(*chunk));
         self.known.iter().enumerate().find(|(_, member)| {
             let name = member.name.as_bytes();
-            text.first() == name.first().or(Some(&b'"'))
+            word.is_none_or(|word| word & member.mask == member.head)
                 && text.get(name.len()) == Some(&b'"')
-                && text.starts_with(name)
+                && (word.is_some() && name.len() <= 8 || text.starts_with(name))
         })
     }
 }
