@@ -4,21 +4,8 @@
 
 const { prepareHeaders } = require('./headers.js')
 
-// How most answers begin, a pass that has no body and came without TLS: `split` would look each of the lines up.
-const PLAIN = '0\n\n\n\n\n\n\n'
-
 /** The lines of an answer; an empty one is what is not there. */
-function read(text) {
-  if (!text.startsWith(PLAIN)) return text.split('\n')
-  const lines = ['0', '', '', '', '', '', '']
-  let from = PLAIN.length
-  for (let to = text.indexOf('\n', from); to !== -1; to = text.indexOf('\n', from)) {
-    lines.push(to === from ? '' : text.slice(from, to))
-    from = to + 1
-  }
-  lines.push(text.slice(from))
-  return lines
-}
+const read = (text) => text.split('\n')
 
 /** The ticket of an answer that is a ticket alone. */
 function ticketOf(text) {

@@ -22,6 +22,22 @@ enum Holds {
     Schemas,
 }
 
+/// Keywords of JSON Schema that say nothing about whether a value matches.
+pub(crate) const SILENT: &[&str] = &[
+    "$schema",
+    "$comment",
+    "$defs",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "examples",
+    "example",
+];
+
 /// The drafts in which a keyword has a meaning.
 #[derive(Clone, Copy, PartialEq)]
 enum In {
@@ -395,28 +411,12 @@ impl Walk<'_> {
 
     /// Drafts 4, 6 and 7 ignore whatever stands beside `$ref`.
     fn ignored_beside_ref(&self, map: &Map<String, Value>, here: &str) -> Result<(), ConfigError> {
-        const HARMLESS: &[&str] = &[
-            "$ref",
-            "$schema",
-            "$id",
-            "$comment",
-            "$defs",
-            "definitions",
-            "title",
-            "description",
-            "default",
-            "deprecated",
-            "readOnly",
-            "writeOnly",
-            "examples",
-            "example",
-        ];
         if !is_old(self.draft) {
             return Ok(());
         }
+        let is_harmless = |key: &str| ["$ref", "$id"].contains(&key) || SILENT.contains(&key);
         let known = |key: &str| KEYWORDS.iter().any(|(name, _, _)| *name == key);
-        let Some(key) = map.keys().find(|key| known(key) && !HARMLESS.contains(&key.as_str()))
-        else {
+        let Some(key) = map.keys().find(|key| known(key) && !is_harmless(key)) else {
             return Ok(());
         };
         let problem = format!("makes {} ignore the `{key}` beside it", draft_name(self.draft));

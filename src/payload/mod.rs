@@ -17,6 +17,7 @@
 //! [`PayloadConfig`] holds the limits and judges what a body says it is; [`Schemas`] holds the schemas of a route and
 //! checks one request with [`Schemas::check`]. Inside, `parser` turns bytes into a [`Document`], `json` shows that to the
 //! validator, `keywords` and `schema` compile, `form`, `text` and `plan` give types to text, `explain` finds the words.
+//! `acceptor` says a quick yes to most of what matches, before all of them.
 
 mod acceptor;
 mod check;

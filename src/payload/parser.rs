@@ -394,9 +394,7 @@ impl Parser<'_, '_> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
+        self.at = space_until(self.bytes, self.at);
     }
 
     #[inline]
@@ -480,6 +478,15 @@ fn closer(frame: Frame) -> u8 {
 #[inline]
 pub(crate) fn plain_until(bytes: &[u8], at: usize) -> usize {
     run_until(bytes, at, special_bytes, |_| false)
+}
+
+/// Where the white space between two tokens ends (RFC 8259 section 2).
+#[inline]
+pub(crate) fn space_until(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        at += 1;
+    }
+    at
 }
 
 /// As [`plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other` tells one.

@@ -11,7 +11,9 @@ use super::{
 use crate::payload::foreign;
 use crate::payload::formats;
 use crate::payload::json::TapeJson;
-use crate::payload::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN, is_old, local_pointer};
+use crate::payload::keywords::{
+    FOREIGN_FORMAT, SILENT, UTF16_MAX, UTF16_MIN, is_old, local_pointer,
+};
 
 /// What an acceptor is built from besides the schema.
 pub(crate) struct Builder<'s> {
@@ -25,26 +27,8 @@ pub(crate) struct Builder<'s> {
     by_pointer: HashMap<String, u32>,
 }
 
-/// Keywords that say nothing about whether a value matches, or what they say is said by others.
-const SILENT: &[&str] = &[
-    "$schema",
-    "$comment",
-    "$defs",
-    "definitions",
-    "title",
-    "description",
-    "default",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "examples",
-    "example",
-    "nullable",
-    "discriminator",
-    "externalDocs",
-    "xml",
-    "metadata",
-];
+/// What `OpenAPI` and libraries add to those that say nothing about whether a value matches.
+const FOREIGN: &[&str] = &["nullable", "discriminator", "externalDocs", "xml", "metadata"];
 
 /// Single keywords that are left to the crate, each by itself.
 const LEFT_TO_THE_CRATE: &[&str] = &["propertyNames", "dependentRequired", FOREIGN_FORMAT];
@@ -107,7 +91,8 @@ impl<'s> Builder<'s> {
                 "anyOf" => rules.more.get_or_insert_default().any.push(self.list(value)?),
                 "format" if self.formats.is_none() => {}
                 "$id" if std::ptr::eq(self.root.as_object()?, map) => {}
-                name if SILENT.contains(&name) || name.starts_with("x-") => {}
+                name if SILENT.contains(&name) || FOREIGN.contains(&name) => {}
+                name if name.starts_with("x-") => {}
                 // A reference would lead to somewhere else in a schema of one keyword.
                 name if LEFT_TO_THE_CRATE.contains(&name) && !refers(value) => {
                     rules

@@ -9,7 +9,7 @@ use super::{Acceptor, Elements, Member, Members, Others, Rules, Types};
 use crate::payload::config::PayloadConfig;
 use crate::payload::json::TapeNode;
 use crate::payload::number::{self, Scanned};
-use crate::payload::parser::plain_until;
+use crate::payload::parser::{plain_until, space_until};
 
 /// A chain of references is followed this far.
 const HOPS: usize = 8;
@@ -218,9 +218,7 @@ impl<'a> Scan<'a> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
+        self.at = space_until(self.bytes, self.at);
     }
 
     #[inline]
