@@ -9,20 +9,11 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Forgets a waiting request, whose client went away. */
-export declare function abandon(ticket: number): void
-
 /**
  * The tickets whose answers have come, with a blank behind each; each wants one call of `settle`, in this order. One text
  * is cheaper to carry over the edge than a list of numbers.
  */
 export declare function arrived(): string
-
-/**
- * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
- * connection's, if it has one.
- */
-export declare function certified(ticket: number, fingerprint?: string | undefined | null): string
 
 /** Whether bytes are JSON that the payload layer takes with its defaults. */
 export declare function conformanceParseJson(bytes: Uint8Array): string
@@ -49,33 +40,11 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
  */
 export declare function createGuard(config: string): string
 
-/**
- * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
- * JSON. Returns the answer of `src/node/answer.rs`.
- */
-export declare function decide(stack: number, head: string, extras?: string | undefined | null): string
-
-/** Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add. */
-export declare function decideBody(ticket: number, body: Uint8Array): string
-
-/**
- * Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
- * be told, which `flush` does.
- */
-export declare function finished(receipt: number, failed: boolean): boolean
-
 /** Sends what was asked since the last call. `true` where an issuer is asked too, which `keysDue` does. */
 export declare function flush(): boolean
 
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
-
-/**
- * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Empty where it goes out as it is;
- * otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
- */
-export declare function judgeResponse(stack: number, status: number, body: Uint8Array): string
 
 /**
  * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
@@ -154,17 +123,11 @@ export declare function openApiSchemas(api: number, operation: number, body?: nu
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
-/** Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`. */
-export declare function refuseBody(ticket: number, why: string): string
-
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): string
 
 /** Forgets one stack of a guard, whose handler nobody holds any more. */
 export declare function releaseStack(guard: number, stack: number): void
-
-/** Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`. */
-export declare function resume(ticket: number, keys: string): string
 
 /** Revokes all tokens that a key has signed. */
 export declare function revokeKey(guard: number, key: string, issuer?: string | undefined | null): string
@@ -193,12 +156,6 @@ export declare function rotationTake(guard: number, loaded: string | undefined |
  * where callbacks keep the keys.
  */
 export declare function rotationTick(guard: number, force: boolean): string
-
-/**
- * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
- * `guard.limits` what `src/node/manage.rs` does.
- */
-export declare function settle(ticket: number): string
 
 /**
  * Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed
@@ -232,6 +189,3 @@ export declare function tokenRefresh(guard: number, token: string, asks: boolean
  * issuer is asked.
  */
 export declare function tokenVerify(guard: number, token: string): string
-
-/** Goes on with a request that a limit has held back. */
-export declare function wake(ticket: number): string

@@ -66,7 +66,7 @@ function guardResponse(res, handle, on, tell) {
     if (refused.has(res) || !JSON_TYPE.test(String(res.getHeader('Content-Type')))) return null
     const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
     const answer = native.judgeResponse(handle, res.statusCode, bytes)
-    if (answer === '') return null
+    if (answer === undefined) return null
     const stripped = answer[0] === '0' ? answer.slice(1) : null
     if (stripped !== null && on === 'strip') return stripped
     tell(res.statusCode, stripped === null ? answer.slice(1) : null)

@@ -251,7 +251,7 @@ function buildStack(owner, options, only) {
     x.state.raw = bytes
     x.req._body = true // other body parsers leave the request alone
     const answer = native.decideBody(spend(x), bytes)
-    if (answer !== '') return act(x, read(answer))
+    if (answer !== undefined) return act(x, read(answer))
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
     return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
   }

@@ -1,8 +1,8 @@
 //! The edge to Node: the only place that names napi.
 //!
-//! Three kinds of exports. [`decide`] and its followers run on every request: integers and strings in, one text out.
-//! Those of [`inbox`] carry questions to shared stores and answers back, many at once. All others run when a guard is built or managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so
-//! that an error keeps its code, path and suggestion.
+//! Three kinds of exports. Those of [`call`] run on every request: integers and strings in, one text out. Those of
+//! [`inbox`] carry questions to shared stores and answers back, many at once. All others run when a guard is built or
+//! managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so that an error keeps its code, path and suggestion.
 //!
 //! Every export catches panics, which come back as JavaScript errors: the shim refuses the request then.
 
@@ -13,6 +13,7 @@
 )]
 
 mod answer;
+pub mod call;
 pub mod clients;
 pub mod conformance;
 pub mod inbox;
@@ -21,7 +22,7 @@ pub mod limits;
 pub mod manage;
 pub mod openapi;
 mod registry;
-pub mod requests;
+mod requests;
 pub mod revoke;
 pub mod rotation;
 pub mod tokens;

@@ -1,6 +1,5 @@
 //! The request path: what the shim calls for every request.
 
-use napi_derive::napi;
 use serde_json::Value;
 
 use super::answer;
@@ -15,8 +14,7 @@ use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
 /// JSON. Returns the answer of `src/node/answer.rs`.
-#[napi(catch_unwind)]
-pub fn decide(stack: u32, head: String, extras: Option<String>) -> String {
+pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> String {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(stack) = registry::stack(stack) else { return refused(closed()) };
@@ -26,8 +24,7 @@ pub fn decide(stack: u32, head: String, extras: Option<String>) -> String {
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
-#[napi(catch_unwind)]
-pub fn resume(ticket: u32, keys: String) -> String {
+pub(super) fn resume(ticket: u32, keys: String) -> String {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
     let verdict = waiting.stack.resume(&mut waiting.exchange, &keys);
@@ -36,29 +33,25 @@ pub fn resume(ticket: u32, keys: String) -> String {
 
 /// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
 /// connection's, if it has one.
-#[napi(catch_unwind)]
-pub fn certified(ticket: u32, fingerprint: Option<String>) -> String {
+pub(super) fn certified(ticket: u32, fingerprint: Option<String>) -> String {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let verdict = waiting.stack.certified(&mut waiting.exchange, fingerprint.as_deref());
     answer_for(waiting, verdict)
 }
 
-/// Goes on with a request whose body was read. An empty answer is the usual one: it passes, and there is nothing to add.
-#[napi(catch_unwind)]
-pub fn decide_body(ticket: u32, body: &[u8]) -> String {
+/// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
+pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<String> {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+    let Some(mut waiting) = registry::take_request(ticket) else {
+        return Some(refused(unreadable()));
+    };
     let verdict = waiting.stack.after_body(&mut waiting.exchange, body);
-    if answer::is_plain_pass(&waiting.exchange, &verdict) {
-        return String::new();
-    }
-    answer_for(waiting, verdict)
+    (!answer::is_plain_pass(&waiting.exchange, &verdict)).then(|| answer_for(waiting, verdict))
 }
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
-#[napi(catch_unwind)]
-pub fn refuse_body(ticket: u32, why: String) -> String {
+pub(super) fn refuse_body(ticket: u32, why: String) -> String {
     let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
     else {
         return refused(unreadable());
@@ -68,8 +61,7 @@ pub fn refuse_body(ticket: u32, why: String) -> String {
 }
 
 /// Goes on with a request that a limit has held back.
-#[napi(catch_unwind)]
-pub fn wake(ticket: u32) -> String {
+pub(super) fn wake(ticket: u32) -> String {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
     answer_for(waiting, verdict)
@@ -77,8 +69,7 @@ pub fn wake(ticket: u32) -> String {
 
 /// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
 /// be told, which `flush` does.
-#[napi(catch_unwind)]
-pub fn finished(receipt: u32, failed: bool) -> bool {
+pub(super) fn finished(receipt: u32, failed: bool) -> bool {
     let Some(Ticketed::Charged(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
@@ -88,29 +79,26 @@ pub fn finished(receipt: u32, failed: bool) -> bool {
     any
 }
 
-/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Empty where it goes out as it is;
+/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Nothing where it goes out as it is;
 /// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
-#[napi(catch_unwind)]
-pub fn judge_response(stack: u32, status: u32, body: &[u8]) -> String {
+pub(super) fn judge_response(stack: u32, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
-    let Some(stack) = registry::stack(stack) else { return wrong(&closed()) };
+    let Some(stack) = registry::stack(stack) else { return Some(wrong(&closed())) };
     match stack.judge_response(u16::try_from(status).unwrap_or_default(), body) {
-        None | Some(Reply::AsIs) => String::new(),
-        Some(Reply::Stripped(text)) => format!("0{text}"),
-        Some(Reply::Wrong(refusal)) => wrong(&refusal),
+        None | Some(Reply::AsIs) => None,
+        Some(Reply::Stripped(text)) => Some(format!("0{text}")),
+        Some(Reply::Wrong(refusal)) => Some(wrong(&refusal)),
     }
 }
 
 /// Forgets a waiting request, whose client went away.
-#[napi(catch_unwind)]
-pub fn abandon(ticket: u32) {
+pub(super) fn abandon(ticket: u32) {
     drop(registry::take(ticket));
 }
 
 /// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
 /// `guard.limits` what `src/node/manage.rs` does.
-#[napi(catch_unwind)]
-pub fn settle(ticket: u32) -> String {
+pub(super) fn settle(ticket: u32) -> String {
     let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
     };

@@ -1,0 +1,258 @@
+//! The calls of the request path, made by Node-API itself.
+//!
+//! What `#[napi]` generates keeps a book of what it has borrowed for each call, since it serves asynchronous functions
+//! too, and asks twice for each text: more than most of these calls take (`docs/architecture.md` has the figures). Here
+//! a call borrows for as long as it runs, and nothing of JavaScript runs meanwhile.
+//!
+//! This is the only file with unsafe code of our own.
+
+#![expect(unsafe_code, reason = "Node-API is a C interface")]
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::slice;
+
+use napi::bindgen_prelude::{JsObjectValue, Object};
+use napi::sys;
+use napi_derive::napi;
+
+use super::requests;
+
+/// Adds the calls to what the addon exports.
+#[napi(module_exports)]
+pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
+    let mut add = |name: &CStr, call| exports.create_c_named_method(name, call);
+    add(c"decide", call!(requests::decide: stack, head, extras))?;
+    add(c"resume", call!(requests::resume: ticket, keys))?;
+    add(c"certified", call!(requests::certified: ticket, fingerprint))?;
+    add(c"decideBody", call!(requests::decide_body: ticket, body))?;
+    add(c"refuseBody", call!(requests::refuse_body: ticket, why))?;
+    add(c"wake", call!(requests::wake: ticket))?;
+    add(c"settle", call!(requests::settle: ticket))?;
+    add(c"abandon", call!(requests::abandon: ticket))?;
+    add(c"finished", call!(requests::finished: receipt, failed))?;
+    add(c"judgeResponse", call!(requests::judge_response: stack, status, body))
+}
+
+/// A function of Node-API that calls `$function` with as many arguments as are named.
+macro_rules! call {
+    ($function:path: $($argument:ident),+) => {{
+        extern "C" fn call(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+            // SAFETY: Node-API calls this, on the thread of `env`, with what it has made for this call.
+            unsafe {
+                run(env, info, |[$($argument),+]| {
+                    Some($function($(Argument::read(&Value { env, value: $argument })?),+).write(env))
+                })
+            }
+        }
+        call
+    }};
+}
+use call;
+
+/// Runs one call: its arguments are read and its answer is written by `work`, which gives nothing where an argument is
+/// not what it should be. A panic becomes an error of JavaScript.
+///
+/// # Safety
+///
+/// `env` and `info` are those of the callback of Node-API that runs.
+unsafe fn run<const N: usize>(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    work: impl FnOnce([sys::napi_value; N]) -> Option<sys::napi_value>,
+) -> sys::napi_value {
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        let mut count = N;
+        let mut arguments = [null_mut(); N];
+        // SAFETY: there is room for `count` arguments; those that are missing are filled with `undefined`.
+        let status = unsafe {
+            sys::napi_get_cb_info(
+                env,
+                info,
+                &raw mut count,
+                arguments.as_mut_ptr(),
+                null_mut(),
+                null_mut(),
+            )
+        };
+        if status == sys::Status::napi_ok { work(arguments) } else { None }
+    }));
+    let why = match called {
+        Ok(Some(answer)) => return answer,
+        Ok(None) => c"the core was called with something else than it takes",
+        Err(_) => c"the core panicked",
+    };
+    // SAFETY: both are texts that end with a zero.
+    unsafe { sys::napi_throw_error(env, c"ERR_INTERNAL".as_ptr(), why.as_ptr()) };
+    null_mut()
+}
+
+/// A value of the call that runs.
+struct Value {
+    env: sys::napi_env,
+    value: sys::napi_value,
+}
+
+/// What a call can be given.
+trait Argument<'v>: Sized {
+    /// Reads it; `None` where it is something else.
+    fn read(value: &'v Value) -> Option<Self>;
+}
+
+impl Argument<'_> for u32 {
+    fn read(value: &Value) -> Option<Self> {
+        let mut number = 0;
+        // SAFETY: the value is of the call that runs.
+        let status = unsafe { sys::napi_get_value_uint32(value.env, value.value, &raw mut number) };
+        (status == sys::Status::napi_ok).then_some(number)
+    }
+}
+
+impl Argument<'_> for bool {
+    fn read(value: &Value) -> Option<Self> {
+        let mut truth = false;
+        // SAFETY: the value is of the call that runs.
+        let status = unsafe { sys::napi_get_value_bool(value.env, value.value, &raw mut truth) };
+        (status == sys::Status::napi_ok).then_some(truth)
+    }
+}
+
+/// Most texts fit in here: then they are read in one go, and copied once more.
+const SCRATCH: usize = 8192;
+
+thread_local! {
+    static SCRATCH_TEXT: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+impl Argument<'_> for String {
+    fn read(value: &Value) -> Option<Self> {
+        let short = SCRATCH_TEXT.with_borrow_mut(|scratch| {
+            let length = value.text(scratch)?;
+            // What fills it up to the last character may be cut off.
+            let read = scratch.get(..length).filter(|_| length + 4 < SCRATCH);
+            Some(read.map(|text| String::from_utf8_lossy(text).into_owned()))
+        });
+        if let Some(text) = short? {
+            return Some(text);
+        }
+        let mut length = 0;
+        // SAFETY: the value is of the call that runs; without a buffer, only its length is told.
+        let status = unsafe {
+            sys::napi_get_value_string_utf8(value.env, value.value, null_mut(), 0, &raw mut length)
+        };
+        // One more, for the zero at the end.
+        let mut text = vec![0; length + 1];
+        let length = (status == sys::Status::napi_ok).then(|| value.text(&mut text))??;
+        text.truncate(length);
+        String::from_utf8(text).ok()
+    }
+}
+
+impl Argument<'_> for Option<String> {
+    fn read(value: &Value) -> Option<Self> {
+        let mut kind = sys::ValueType::napi_undefined;
+        // SAFETY: the value is of the call that runs.
+        let status = unsafe { sys::napi_typeof(value.env, value.value, &raw mut kind) };
+        match kind {
+            _ if status != sys::Status::napi_ok => None,
+            sys::ValueType::napi_undefined | sys::ValueType::napi_null => Some(None),
+            _ => String::read(value).map(Some),
+        }
+    }
+}
+
+impl<'v> Argument<'v> for &'v [u8] {
+    fn read(value: &'v Value) -> Option<Self> {
+        let mut bytes = null_mut();
+        let mut length = 0;
+        // SAFETY: the value is of the call that runs.
+        let status = unsafe {
+            sys::napi_get_buffer_info(value.env, value.value, &raw mut bytes, &raw mut length)
+        };
+        if status != sys::Status::napi_ok {
+            return None;
+        }
+        // An empty one may have no address.
+        if length == 0 || bytes.is_null() {
+            return Some(&[]);
+        }
+        // SAFETY: Node-API has told where they are and how many. The argument holds them until the call is over, and
+        // nothing of JavaScript runs before that.
+        Some(unsafe { slice::from_raw_parts(bytes.cast::<u8>(), length) })
+    }
+}
+
+impl Value {
+    /// Copies as much of a text as fits into `into`; its length in bytes, or `None` where it is no text. Lone
+    /// surrogates become U+FFFD.
+    fn text(&self, into: &mut [u8]) -> Option<usize> {
+        let mut length = 0;
+        // SAFETY: the value is of the call that runs, and there is room for so many bytes.
+        let status = unsafe {
+            sys::napi_get_value_string_utf8(
+                self.env,
+                self.value,
+                into.as_mut_ptr().cast(),
+                into.len(),
+                &raw mut length,
+            )
+        };
+        (status == sys::Status::napi_ok).then_some(length)
+    }
+}
+
+/// What a call can answer.
+trait Answer {
+    /// Makes a value of it.
+    ///
+    /// # Safety
+    ///
+    /// `env` is that of the callback of Node-API that runs.
+    unsafe fn write(self, env: sys::napi_env) -> sys::napi_value;
+}
+
+/// `undefined`.
+impl Answer for () {
+    unsafe fn write(self, _: sys::napi_env) -> sys::napi_value {
+        null_mut()
+    }
+}
+
+impl Answer for bool {
+    unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
+        let mut value = null_mut();
+        // SAFETY: `env` is that of the call that runs. Where it fails, the value stays `undefined`.
+        unsafe { sys::napi_get_boolean(env, self, &raw mut value) };
+        value
+    }
+}
+
+impl Answer for String {
+    unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
+        let mut value = null_mut();
+        let length = self.len().cast_signed();
+        // SAFETY: `env` is that of the call that runs, and the text is as long as told. What is ASCII needs no decoder.
+        // Where it fails, which a text of 512 MB does, an error of JavaScript is on its way.
+        unsafe {
+            if self.is_ascii() {
+                sys::napi_create_string_latin1(env, self.as_ptr().cast(), length, &raw mut value);
+            } else {
+                sys::napi_create_string_utf8(env, self.as_ptr().cast(), length, &raw mut value);
+            }
+        }
+        value
+    }
+}
+
+/// `undefined` where there is nothing to say: the cheapest answer.
+impl Answer for Option<String> {
+    unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
+        match self {
+            // SAFETY: as for any text.
+            Some(text) => unsafe { text.write(env) },
+            None => null_mut(),
+        }
+    }
+}
