@@ -402,7 +402,7 @@ fn format_words(format: &str) -> String {
         "ipv4" => "an IPv4 address",
         "ipv6" => "an IPv6 address",
         "hostname" => "a host name",
-        "regex" => "a regular expression",
+        "regex" => "a regular expression of at most 16384 bytes",
         "json-pointer" => "a JSON Pointer",
         "relative-json-pointer" => "a relative JSON Pointer",
         other => return format!("of the format {}", shown(other)),

@@ -1,4 +1,9 @@
-//! Formats that the crate checks too loosely, or not in every draft.
+//! Formats that the crate checks too loosely, not in every draft, or for too long.
+
+use std::sync::OnceLock;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
 
 /// The check of a format that is decided here and not by the crate.
 pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
@@ -49,9 +54,35 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         })
 }
 
+/// The most bytes of a regular expression. Each is compiled, which takes 4 ms for 100 kB of brackets.
+const MOST_REGEX: usize = 16_384;
+
+/// A regular expression of ECMA-262 as the crate knows them, of at most 16 kB.
+pub(crate) fn is_regex(text: &str) -> bool {
+    static REGEX: OnceLock<Option<Validator>> = OnceLock::new();
+    let build = || {
+        let schema = json!({ "format": "regex" });
+        jsonschema::options().should_validate_formats(true).build(&schema).ok()
+    };
+    let is_one = |regex: &Validator| regex.is_valid(&Value::String(text.to_owned()));
+    text.len() <= MOST_REGEX && REGEX.get_or_init(build).as_ref().is_some_and(is_one)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_regular_expression_is_one_of_ecmascript_and_no_longer_than_anybody_writes() {
+        for text in ["", "^a+$", "(?<year>[0-9]{4})", "\\p{Letter}", "[a-z&&^b]", "(a)\\1(?!b)"] {
+            assert!(is_regex(text), "{text}");
+        }
+        for text in ["(", "[", "\\", "\\a", "a**", "[[a]]", "(?P<a>b)"] {
+            assert!(!is_regex(text), "{text}");
+        }
+        assert!(is_regex(&"a".repeat(MOST_REGEX)));
+        assert!(!is_regex(&"a".repeat(MOST_REGEX + 1)));
+    }
 
     #[test]
     fn addresses_that_mail_servers_take_are_emails() {

@@ -336,6 +336,7 @@ fn strict_options<'i>(
     options = options
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)
+        .with_format("regex", formats::is_regex)
         .with_keyword(UTF16_MIN, |_, value, _| foreign::keyword(value, true))
         .with_keyword(UTF16_MAX, |_, value, _| foreign::keyword(value, false))
         .with_keyword(FOREIGN_FORMAT, |_, value, _| foreign::format(value));
