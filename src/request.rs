@@ -4,7 +4,8 @@
 //! What it stops: path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not read two different
 //! paths), duplicated security headers (each side of a proxy believes another one), and forged client addresses.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -17,7 +18,7 @@ use crate::refusal::Refusal;
 const FIXED_LINES: usize = 7;
 
 /// Headers that decide about security, as bits: one that stands twice is refused, since two readers may each take another
-/// one.
+/// one. The bits of a request also say which of them it lacks, without a look at all names.
 fn single(name: &str) -> u16 {
     match name {
         "host" => 1,
@@ -46,7 +47,8 @@ pub struct Request {
     route: Span,
     /// Names in lower case, values without surrounding blanks.
     headers: Vec<(Span, Span)>,
-    segments: Vec<String>,
+    /// Which of [`single`] it has.
+    singles: u16,
     /// The canonical path, where it is not the one that was sent.
     decoded_path: Option<String>,
     peer: Option<IpAddr>,
@@ -78,62 +80,62 @@ impl Request {
     /// 400 where the head isn't what a parser of HTTP gives, or a security header stands twice.
     pub fn read(head: String, trusted: &TrustedProxies) -> Result<Self, Refusal> {
         let mut head = head;
-        let mut lines = Vec::with_capacity(64);
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', head.as_bytes()) {
-            lines.push(start..end);
-            start = end + 1;
+        let mut ends = memchr::memchr_iter(b'\n', head.as_bytes());
+        let mut start = Some(0);
+        // The last line ends with the text.
+        let mut next = || {
+            let from = start?;
+            let end = ends.next();
+            start = end.map(|end| end + 1);
+            Some(from..end.unwrap_or(head.len()))
+        };
+        let mut fixed = || Some([next()?, next()?, next()?, next()?, next()?, next()?, next()?]);
+        let Some([count, method, target, peer, express, secure, route]) = fixed() else {
+            return Err(malformed("the request line or a header can't be read"));
+        };
+        let mut headers = Vec::with_capacity(16);
+        let mut lines = FIXED_LINES;
+        while let Some(name) = next() {
+            let Some(value) = next() else {
+                lines += 1;
+                break;
+            };
+            lines += 2;
+            headers.push((name, value));
         }
-        lines.push(start..head.len());
-
-        let count = lines
-            .first()
-            .and_then(|span| head.get(span.clone()))
-            .and_then(|text| text.parse::<usize>().ok());
-        let shifted = count != Some(lines.len())
-            || lines.len() < FIXED_LINES
-            || !(lines.len() - FIXED_LINES).is_multiple_of(2);
-        let (Some(fixed), Some(fields)) = (lines.get(..FIXED_LINES), lines.get(FIXED_LINES..))
-        else {
-            return Err(malformed("the request line or a header can't be read"));
-        };
-        let [_, method, target, peer, express, secure, route] = fixed else {
-            return Err(malformed("the request line or a header can't be read"));
-        };
-        if shifted {
+        let count = head.get(count).and_then(|text| text.parse::<usize>().ok());
+        if count != Some(lines) || !(lines - FIXED_LINES).is_multiple_of(2) {
             return Err(malformed("a header holds a line break"));
         }
 
-        let mut headers = Vec::with_capacity(fields.len() / 2);
-        let mut seen = 0_u16;
-        for pair in fields.chunks_exact(2) {
-            let [name, value] = pair else { continue };
+        let mut singles = 0_u16;
+        for (name, value) in &mut headers {
             if let Some(name) = head.get_mut(name.clone()) {
                 name.make_ascii_lowercase();
             }
             let shown = head.get(name.clone()).unwrap_or_default();
             let bit = single(shown);
-            if seen & bit != 0 {
+            if singles & bit != 0 {
                 let detail = format!("the header `{shown}` may stand only once");
                 return Err(Refusal::new(400, "duplicate_header", detail));
             }
-            seen |= bit;
-            headers.push((name.clone(), trim(&head, value)));
+            singles |= bit;
+            *value = trim(&head, value);
         }
 
         let text = |span: &Span| head.get(span.clone()).unwrap_or_default();
         let mut request = Self {
-            method: method.clone(),
-            target: target.clone(),
-            path_end: memchr::memchr(b'?', text(target).as_bytes())
+            path_end: memchr::memchr(b'?', text(&target).as_bytes())
                 .map_or(target.end, |at| target.start + at),
-            route: route.clone(),
+            method,
+            target,
+            route,
             headers,
-            segments: Vec::new(),
+            singles,
             decoded_path: None,
-            peer: parse_address(text(peer)),
-            client: parse_address(text(express)),
-            secure: text(secure) == "1",
+            peer: parse_address(text(&peer)),
+            client: parse_address(text(&express)),
+            secure: text(&secure) == "1",
             head,
         };
         request.believe_proxies(trusted);
@@ -191,12 +193,13 @@ impl Request {
             return Err(bad("the target must be a path that starts with a slash"));
         };
         let path = path.strip_suffix('/').unwrap_or(path);
-        let mut segments = Vec::with_capacity(8);
+        let mut decoded = String::new();
         if !path.is_empty() || self.raw_path().len() > 1 {
+            let encoded = path.contains('%');
             for raw in path.split('/') {
                 let segment = decode_segment(raw)
                     .ok_or_else(|| bad("a percent encoding in the path is not UTF-8 text"))?;
-                match segment.as_str() {
+                match segment.as_ref() {
                     "" => return Err(bad("the path has an empty segment")),
                     "." | ".." => return Err(bad("the path has a dot segment")),
                     text if text.contains(['/', '\\']) => {
@@ -205,14 +208,15 @@ impl Request {
                     text if text.chars().any(char::is_control) => {
                         return Err(bad("the path has a control character"));
                     }
-                    _ => segments.push(segment),
+                    text if encoded => {
+                        decoded.push('/');
+                        decoded.push_str(text);
+                    }
+                    _ => {}
                 }
             }
         }
-        if self.raw_path().contains('%') {
-            self.decoded_path = Some(format!("/{}", segments.join("/")));
-        }
-        self.segments = segments;
+        self.decoded_path = Some(decoded).filter(|path| !path.is_empty());
         Ok(())
     }
 
@@ -250,10 +254,11 @@ impl Request {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the path; empty until [`Request::canonicalise`] has run.
-    #[must_use]
-    pub fn segments(&self) -> &[String] {
-        &self.segments
+    /// The decoded segments of the canonical path. None of them holds a slash, so that the path says where they are.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        let path = self.path().strip_prefix('/').unwrap_or_default();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.split('/').filter(|segment| !segment.is_empty())
     }
 
     /// The route pattern, where the stack is mounted on a route: `/users/:id`.
@@ -277,6 +282,10 @@ impl Request {
     /// The first header of that name, in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
+        let bit = single(name);
+        if bit != 0 && self.singles & bit == 0 {
+            return None;
+        }
         self.headers
             .iter()
             .find(|(key, _)| self.text(key) == name)
@@ -340,6 +349,12 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
 
 /// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
+    if text.is_empty() {
+        return None;
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(IpAddr::V4(address));
+    }
     let bare = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((inside, _port)) => inside,
         None => text,
@@ -356,9 +371,9 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 }
 
 /// Percent-decodes one segment; `None` where an encoding is broken or the result isn't UTF-8.
-pub(crate) fn decode_segment(raw: &str) -> Option<String> {
+pub(crate) fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.contains('%') {
-        return Some(raw.to_owned());
+        return Some(Cow::Borrowed(raw));
     }
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
@@ -371,7 +386,7 @@ pub(crate) fn decode_segment(raw: &str) -> Option<String> {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -405,7 +420,7 @@ pub(crate) mod tests {
 
     fn segments(target: &str) -> Option<Vec<String>> {
         let mut request = get(target, "192.0.2.1", &[], &[]);
-        request.canonicalise().ok().map(|()| request.segments().to_vec())
+        request.canonicalise().ok().map(|()| request.segments().map(str::to_owned).collect())
     }
 
     #[test]
@@ -525,7 +540,7 @@ pub(crate) mod tests {
             let count = text.matches('\n').count() + 2;
             if let Ok(mut request) = Request::read(format!("{count}\n{text}"), &TrustedProxies::default()) {
                 let _ = request.canonicalise();
-                prop_assert!(request.segments().iter().all(|segment| !segment.is_empty() && segment != ".." && !segment.contains('/')));
+                prop_assert!(request.segments().all(|segment| !segment.is_empty() && segment != ".." && !segment.contains('/')));
             }
         }
     }

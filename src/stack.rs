@@ -301,7 +301,7 @@ impl Stack {
         else {
             return Ok(());
         };
-        let path: Vec<&str> = request.segments().iter().map(String::as_str).collect();
+        let path: Vec<&str> = request.segments().collect();
         let headers: Vec<(&str, &str)> =
             if set.reads_headers() { request.headers().collect() } else { Vec::new() };
         let params: Vec<(&str, &str)> =

@@ -65,12 +65,9 @@ fn push_name(out: &mut String, name: &str) {
     out.push('"');
 }
 
-/// Faster than `write!`, which goes through `fmt::Arguments`. At most 20 digits deep.
+/// Faster than `write!`, which goes through `fmt::Arguments`.
 pub(crate) fn push_number(out: &mut String, number: u64) {
-    if number >= 10 {
-        push_number(out, number / 10);
-    }
-    out.push(char::from(b'0' + (number % 10) as u8));
+    out.push_str(itoa::Buffer::new().format(number));
 }
 
 #[cfg(test)]

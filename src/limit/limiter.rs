@@ -110,10 +110,10 @@ pub(super) struct Part<'l> {
     pub(super) now: Now,
     /// How the key stands, with this request where it was counted.
     pub(super) record: Record,
-    /// What this process has of the limit, while a shared store is away.
-    pub(super) share: Option<Rule>,
+    /// What this process has of the limit, while a shared store is away. Rare, as the next one: a rule is large.
+    pub(super) share: Option<Box<Rule>>,
     /// What a signal has made of the limit for this client.
-    pub(super) scaled: Option<Rule>,
+    pub(super) scaled: Option<Box<Rule>>,
     /// Its place among those that wait, where it may have to.
     pub(super) place: Option<Place>,
     /// Requests to debit in a shared store ahead of time.
@@ -129,7 +129,7 @@ pub(super) struct Part<'l> {
 
 impl Part<'_> {
     pub(super) fn rule(&self) -> &Rule {
-        self.scaled.as_ref().or(self.share.as_ref()).unwrap_or(&self.counter.rule)
+        self.scaled.as_deref().or(self.share.as_deref()).unwrap_or(&self.counter.rule)
     }
 
     /// Whether the limit only watches.
@@ -348,7 +348,7 @@ impl Limiter {
             }
             let known = locked.get(&part.key, now.mono_us).or_else(|| first.get(i).copied());
             part.record = known.unwrap_or_default();
-            part.scaled = self.signalled(&locked, &part.key, part.rule(), now);
+            part.scaled = self.signalled(&locked, &part.key, part.rule(), now).map(Box::new);
             part.fits = part.would_fit();
             allowed &= part.fits || part.is_watching();
         }

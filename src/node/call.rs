@@ -132,7 +132,7 @@ impl Argument<'_> for String {
             let length = value.text(scratch)?;
             // What fills it up to the last character may be cut off.
             let read = scratch.get(..length).filter(|_| length + 4 < SCRATCH);
-            Some(read.map(|text| String::from_utf8_lossy(text).into_owned()))
+            Some(read.and_then(|text| str::from_utf8(text).ok()).map(str::to_owned))
         });
         if let Some(text) = short? {
             return Some(text);

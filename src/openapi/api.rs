@@ -151,8 +151,8 @@ impl Api {
         if let Err(refusal) = request.canonicalise() {
             return Match::Refused(refusal);
         }
-        let segments = request.segments();
-        match self.router.find(method, segments) {
+        let segments: Vec<&str> = request.segments().collect();
+        match self.router.find(method, &segments) {
             Found::Operation { operation, names, values } => Match::Operation {
                 operation,
                 params: names
@@ -167,7 +167,7 @@ impl Api {
             Found::Nothing => {
                 let inside = |base: &Vec<String>| {
                     segments.len() >= base.len()
-                        && base.iter().zip(segments).all(|(a, b)| a.eq_ignore_ascii_case(b))
+                        && base.iter().zip(&segments).all(|(a, b)| a.eq_ignore_ascii_case(b))
                 };
                 if self.bases.iter().any(inside) { Match::Unknown } else { Match::Outside }
             }

@@ -298,7 +298,7 @@ impl Router {
 
     /// What the document has for a method and the decoded segments of a path. `HEAD` is `GET` where the path has no
     /// `HEAD` of its own (RFC 9110 section 9.3.2).
-    pub(crate) fn find<'r, 's>(&'r self, method: &str, segments: &'s [String]) -> Found<'r, 's> {
+    pub(crate) fn find<'r, 's>(&'r self, method: &str, segments: &[&'s str]) -> Found<'r, 's> {
         let mut search = Search { router: self, method, values: Vec::new(), allowed: Vec::new() };
         match search.walk(0, segments) {
             Some(leaf) => Found::Operation {
@@ -326,9 +326,9 @@ struct Search<'r, 's, 'm> {
 
 impl<'r, 's> Search<'r, 's, '_> {
     /// Every node is the end of one way only, so no more are visited than there are.
-    fn walk(&mut self, at: usize, segments: &'s [String]) -> Option<&'r Leaf> {
+    fn walk(&mut self, at: usize, segments: &[&'s str]) -> Option<&'r Leaf> {
         let node = self.router.nodes.get(at)?;
-        let Some((segment, rest)) = segments.split_first() else {
+        let Some((&segment, rest)) = segments.split_first() else {
             return self.leaf(node);
         };
         let literal = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -343,7 +343,7 @@ impl<'r, 's> Search<'r, 's, '_> {
             .affixes
             .iter()
             .filter_map(|(before, behind, next)| Some((inner(segment, before, behind)?, *next)));
-        let any = node.any.map(|next| (segment.as_str(), next));
+        let any = node.any.map(|next| (segment, next));
         for (value, next) in affixes.chain(any) {
             self.values.push(value);
             if let Some(leaf) = self.walk(next, rest) {

@@ -175,6 +175,9 @@ struct MediaType {
 
 /// Reads a media type by RFC 9110 section 8.3.1; `None` where it is none.
 fn parse(text: &str) -> Option<MediaType> {
+    if text == "application/json" {
+        return Some(MediaType { format: Some(Format::Json), is_utf8: true });
+    }
     let (essence, mut rest) =
         text.split_once(';').map_or((text, ""), |(essence, rest)| (essence, rest));
     let (kind, subtype) = trimmed(essence).split_once('/')?;

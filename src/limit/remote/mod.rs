@@ -119,8 +119,8 @@ impl Limiter {
                 part.record.state = standing.state.0;
                 continue;
             }
-            part.scaled =
-                (standing.factor != WHOLE).then(|| part.counter.rule.scaled(standing.factor));
+            part.scaled = (standing.factor != WHOLE)
+                .then(|| Box::new(part.counter.rule.scaled(standing.factor)));
             let rule = part.rule();
             let clock_us = part.clock_us();
             let state = rule.settle(standing.state, clock_us);
@@ -238,7 +238,7 @@ impl Limiter {
             let share = part.counter.rule.share(instances);
             if part.is_in_flight() {
                 part.now = now;
-                part.share = Some(share);
+                part.share = Some(Box::new(share));
                 // What this process lets in now, it tells the store when that is back.
                 if part.held.is_none() {
                     part.held = place_for(part, shared);
@@ -251,7 +251,7 @@ impl Limiter {
                 .unwrap_or_else(|| first_share(&locked, part, &share, now));
             part.key = alone;
             part.now = now;
-            part.share = Some(share);
+            part.share = Some(Box::new(share));
         }
         drop(locked);
         let records: Vec<Record> = parts.iter().map(|part| part.record).collect();
