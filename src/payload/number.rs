@@ -34,12 +34,15 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
         _ => return Err(at),
     }
     let digits_end = at;
+    let mut digits = whole;
     if bytes.get(at) == Some(&b'.') {
         at += 1;
         if !digit(at) {
             return Err(at);
         }
-        while digit(at) {
+        while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
+            // More than fit are not used.
+            digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
             at += 1;
         }
     }
@@ -60,8 +63,9 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
         return Ok((integer(whole, negative), at));
     }
     let has_exponent = at > mantissa_end;
-    if let Some(value) = short(bytes.get(start..at).unwrap_or_default(), whole, negative) {
-        return Ok((Scanned::Float(value), at));
+    if !has_exponent && at - start <= MOST_SHORT {
+        let value = short(digits, at - digits_end - 1);
+        return Ok((Scanned::Float(if negative { -value } else { value }), at));
     }
     let mantissa = bytes.get(start..mantissa_end).unwrap_or_default();
     let text = bytes.get(..at).and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -69,27 +73,18 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
     Ok((double(value, mantissa, has_exponent), at))
 }
 
-/// A decimal fraction of few digits: its digits as a whole number and the power of ten are both exact as doubles, so one
-/// division rounds as it should (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
-fn short(text: &[u8], whole: u64, negative: bool) -> Option<f64> {
-    const MOST: usize = 15;
-    const POWERS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let dot = text.iter().position(|byte| *byte == b'.')?;
-    if text.len() > MOST {
-        return None;
-    }
-    let fraction = text.get(dot + 1..)?;
-    let mut digits = whole;
-    for byte in fraction {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
-        digits = digits * 10 + u64::from(byte - b'0');
-    }
+/// The most bytes of a fraction with its point that [`short`] reads.
+const MOST_SHORT: usize = 15;
+
+/// A decimal fraction of few digits, `places` of them behind the point: the digits as a whole number and the power of ten are
+/// both exact as doubles, so one division rounds as it should (W. D. Clinger, How to Read Floating Point Numbers
+/// Accurately, 1990).
+fn short(digits: u64, places: usize) -> f64 {
+    const POWERS: [f64; MOST_SHORT] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
     #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53")]
-    let value = digits as f64 / POWERS.get(fraction.len())?;
-    Some(if negative { -value } else { value })
+    let digits = digits as f64;
+    POWERS.get(places).map_or(f64::NAN, |power| digits / power)
 }
 
 fn integer(whole: u64, negative: bool) -> Scanned {

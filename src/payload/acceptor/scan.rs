@@ -120,15 +120,17 @@ impl<'a> Scan<'a> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Ok((scanned, len)) = number::scan(rest) else { return false };
         #[expect(clippy::cast_precision_loss, reason = "a whole number here is within 2^53")]
-        let (value, is_whole) = match scanned {
+        let (value, is_int) = match scanned {
             Scanned::Int(value) => (value as f64, true),
-            Scanned::Float(value) => (value, value.fract() == 0.0),
+            Scanned::Float(value) => (value, false),
             Scanned::Unsafe => return false,
         };
-        let kinds = if is_whole { Types::INTEGER | Types::NUMBER } else { Types::NUMBER };
+        // Whether a fraction is none is asked only where it matters.
+        let is_one = rules.may_be(Types::NUMBER)
+            || rules.may_be(Types::INTEGER) && (is_int || value.fract() == 0.0);
         let Some(text) = self.source.get(self.at..self.at + len) else { return false };
         self.at += len;
-        rules.may_be(kinds)
+        is_one
             && rules.more.is_none()
             && rules.number.as_deref().is_none_or(|range| range.has(value, text))
     }
