@@ -126,6 +126,21 @@ pub(crate) fn is_number(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_fraction_is_read_as_the_standard_library_reads_it(text in "-?(0|[1-9][0-9]{0,16})\\.[0-9]{1,18}") {
+            let value: f64 = text.parse().unwrap();
+            let (scanned, len) = scan(text.as_bytes()).unwrap();
+            prop_assert_eq!(len, text.len());
+            match scanned {
+                Scanned::Float(read) => prop_assert_eq!(read.to_bits(), value.to_bits()),
+                Scanned::Unsafe => prop_assert!(text.len() > MOST_SHORT),
+                Scanned::Int(_) => prop_assert!(false, "a fraction is no integer"),
+            }
+        }
+    }
 
     #[test]
     fn integers_beyond_what_a_double_tells_apart_are_unsafe_in_every_spelling() {
