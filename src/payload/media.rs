@@ -175,6 +175,7 @@ struct MediaType {
 
 /// Reads a media type by RFC 9110 section 8.3.1; `None` where it is none.
 fn parse(text: &str) -> Option<MediaType> {
+    // Nearly all of them say this and no more.
     if text == "application/json" {
         return Some(MediaType { format: Some(Format::Json), is_utf8: true });
     }
