@@ -66,8 +66,8 @@ pub struct Keys {
 pub enum Verdict {
     /// Every layer has passed.
     Pass {
-        /// The checked parts, where schemas were given.
-        checked: Option<Checked>,
+        /// The checked parts, where there is something to tell of them.
+        checked: Option<Box<Checked>>,
         /// Whether a body was read and checked.
         body: bool,
     },

@@ -1,10 +1,15 @@
 //! What a client is told when a layer says no: one small type, turned into RFC 9457 problem+json in one place.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
-/// A refusal. It holds nothing that the client sent: no token, no submitted value.
+/// A refusal: what a client is [`Told`]. It is one pointer, since nearly every result that could be one is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Refusal(Box<Told>);
+
+/// What a refusal says. It holds nothing that the client sent: no token, no submitted value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
     /// The HTTP status, 400 to 599.
     pub status: u16,
     /// The stable machine-readable code, e.g. `token_expired`. `docs/errors.md` has a heading for each.
@@ -39,14 +44,14 @@ impl Refusal {
     /// A refusal without headers or field errors.
     #[must_use]
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Told {
             status,
             code,
             detail: detail.into(),
             headers: Vec::new(),
             errors: Vec::new(),
             truncated: false,
-        }
+        }))
     }
 
     /// Adds a response header.
@@ -54,5 +59,19 @@ impl Refusal {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+}
+
+impl Deref for Refusal {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
     }
 }

@@ -139,7 +139,7 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
         && x.headers.is_empty()
         && x.reasons.is_empty()
         && x.limits.len() == x.limits_written;
-    told && checked.as_ref().is_none_or(nothing)
+    told && checked.as_deref().is_none_or(nothing)
 }
 
 /// The answer for a request that waits for a shared store: `5` and its ticket, and no other line.

@@ -188,6 +188,16 @@ impl Schemas {
         self.body.is_some()
     }
 
+    /// Whether a body is all that there is a schema for, and this one matches for certain: then [`Self::check`] has nothing
+    /// to say.
+    #[must_use]
+    pub fn is_settled_by(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
+        let others = [&self.query, &self.params, &self.headers, &self.cookies];
+        format == Format::Json
+            && others.iter().all(|schema| schema.is_none())
+            && self.body.as_ref().is_some_and(|schema| schema.schema().scans(body, config))
+    }
+
     /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if too large); otherwise
     /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {

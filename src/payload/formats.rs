@@ -20,29 +20,60 @@ pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
 /// The grammar of RFC 5321 also allows quotes, comments, display names, addresses in brackets and hosts without a dot;
 /// the crate accepts `Name <a@b.co>` and `a@b`. Whoever signs up with one of those wants something else.
 pub(crate) fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
-    let atom = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&c))
+    let bytes = text.as_bytes();
+    let Some(at) = bytes.iter().take(MOST_LOCAL + 1).position(|byte| *byte == b'@') else {
+        return false;
     };
-    text.len() <= 254 && local.len() <= 64 && local.split('.').all(atom) && is_domain(domain)
+    let (local, domain) = bytes.split_at(at);
+    bytes.len() <= 254 && is_dot_atom(local) && is_domain(domain.get(1..).unwrap_or_default())
 }
 
-fn is_domain(domain: &str) -> bool {
-    let label = |part: &str| {
-        (1..=63).contains(&part.len())
-            && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-    };
-    let Some((front, top)) = domain.rsplit_once('.') else { return false };
-    domain.len() <= 253
-        && front.split('.').all(label)
-        && label(top)
-        // An address like `a@10.0.0.1` has a number for its top level.
-        && top.bytes().any(|c| c.is_ascii_alphabetic())
+/// The most characters in front of the `@`.
+const MOST_LOCAL: usize = 64;
+
+/// Atoms with single dots between them (RFC 5322 section 3.2.3).
+fn is_dot_atom(bytes: &[u8]) -> bool {
+    let mut before = b'.';
+    for &byte in bytes {
+        let fits = match byte {
+            b'.' => before != b'.',
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+            _ => b"!#$%&'*+/=?^_`{|}~-".contains(&byte),
+        };
+        if !fits {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
+}
+
+/// At least two labels of a host's name (RFC 1123 section 2.1). The last one has a letter: an address like `a@10.0.0.1` has
+/// a number there.
+fn is_domain(bytes: &[u8]) -> bool {
+    let (mut before, mut length, mut labels, mut has_letter) = (b'.', 0, 1, false);
+    for &byte in bytes {
+        let fits = match byte {
+            b'.' => {
+                let ended = before != b'.' && before != b'-';
+                (length, labels, has_letter) = (0, labels + 1, false);
+                ended
+            }
+            b'-' => before != b'.',
+            b'0'..=b'9' => true,
+            b'a'..=b'z' | b'A'..=b'Z' => {
+                has_letter = true;
+                true
+            }
+            _ => false,
+        };
+        length += usize::from(byte != b'.');
+        if !fits || length > 63 {
+            return false;
+        }
+        before = byte;
+    }
+    bytes.len() <= 253 && labels > 1 && has_letter && before != b'.' && before != b'-'
 }
 
 /// A UUID as in RFC 9562 section 4: 32 hex digits in five groups. The crate knows it from draft 2019-09 on only.
@@ -70,7 +101,49 @@ pub(crate) fn is_regex(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What an email is, as one would say it.
+    fn is_email_in_words(text: &str) -> bool {
+        let Some((local, domain)) = text.split_once('@') else { return false };
+        let is_atom = |part: &str| {
+            let is_atext = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&c);
+            !part.is_empty() && part.bytes().all(is_atext)
+        };
+        let is_label = |part: &str| {
+            (1..=63).contains(&part.len())
+                && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+                && !part.starts_with('-')
+                && !part.ends_with('-')
+        };
+        let Some((_, top)) = domain.rsplit_once('.') else { return false };
+        text.len() <= 254
+            && local.len() <= 64
+            && domain.len() <= 253
+            && local.split('.').all(is_atom)
+            && domain.split('.').all(is_label)
+            && top.bytes().any(|c| c.is_ascii_alphabetic())
+    }
+
+    /// Texts that are emails or nearly so, also at the bounds of their lengths.
+    fn nearly_email() -> impl Strategy<Value = String> {
+        let label =
+            prop_oneof![4 => "[a-z0-9.-]{0,5}", 1 => "[a-z]{62,64}", 1 => "[A-Z0-9é_ ]{1,3}"];
+        let local = prop_oneof![4 => "[a-z.+@-]{0,8}", 1 => "[a-z]{63,65}", 1 => "[ -~]{0,4}"];
+        (local, "[@.]?@?", prop::collection::vec(label, 0..6), "[.@ ]?")
+            .prop_map(|(local, at, labels, end)| format!("{local}{at}{}{end}", labels.join(".")))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn an_email_is_one_however_it_is_read(text in nearly_email()) {
+            prop_assert_eq!(is_email(&text), is_email_in_words(&text), "{}", text);
+        }
+    }
 
     #[test]
     fn a_regular_expression_is_one_of_ecmascript_and_no_longer_than_anybody_writes() {

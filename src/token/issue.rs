@@ -187,7 +187,7 @@ impl Signer {
             .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
         claims::check(config, &read)
             .and_then(|read| claims::check_time(config, &read.times, begin))
-            .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.into_owned()))?;
+            .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.to_string()))?;
         let mut header = json!({ "alg": key.algorithm.name(), "typ": config.typ.as_deref().unwrap_or("at+jwt") });
         if let (Some(kid), Some(header)) = (&key.kid, header.as_object_mut()) {
             header.insert("kid".to_owned(), json!(&**kid));

@@ -1,6 +1,7 @@
 //! How an acceptor is built from a schema.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU8;
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
@@ -219,6 +220,7 @@ impl<'s> Builder<'s> {
         Some(Members {
             least: limit(map, "minProperties", 0)?,
             most: limit(map, "maxProperties", u32::MAX)?,
+            order: (0..=u8::MAX).map(AtomicU8::new).take(known.len()).collect(),
             known,
             required,
             others,

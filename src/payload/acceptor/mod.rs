@@ -9,6 +9,8 @@ mod decimal;
 mod pattern;
 mod scan;
 
+use std::sync::atomic::AtomicU8;
+
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -121,6 +123,8 @@ struct Members {
     most: u32,
     /// By name, in its order.
     known: Vec<Member>,
+    /// Which of them has come first, second and so on in the last object. Any mistake in it costs a search.
+    order: Box<[AtomicU8]>,
     /// The bits of those that are required.
     required: u64,
     others: Others,

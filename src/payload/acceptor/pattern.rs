@@ -8,9 +8,10 @@ pub(crate) struct Pattern {
 }
 
 /// Characters of one set, at least `least` and at most `most` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 struct Part {
-    set: Set,
+    /// Whether a byte is in the set: quicker to ask than bits.
+    has: Box<[bool; 256]>,
     least: usize,
     most: usize,
 }
@@ -28,8 +29,12 @@ impl Set {
         Self(self.0 | other.0)
     }
 
-    fn has(self, byte: u8) -> bool {
-        byte.is_ascii() && self.0 >> (byte & 0x7f) & 1 == 1
+    fn table(self) -> Box<[bool; 256]> {
+        let mut table = Box::new([false; 256]);
+        for (byte, has) in table.iter_mut().take(128).enumerate() {
+            *has = self.0 >> byte & 1 == 1;
+        }
+        table
     }
 }
 
@@ -41,7 +46,7 @@ impl Pattern {
         while rest != b"$" {
             let (set, behind) = atom(rest)?;
             let (least, most, behind) = quantifier(behind)?;
-            parts.push(Part { set, least, most });
+            parts.push(Part { has: set.table(), least, most });
             rest = behind;
         }
         Some(Self { parts: parts.into() })
@@ -52,7 +57,8 @@ impl Pattern {
     pub(crate) fn accepts(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         for part in &self.parts {
-            let taken = rest.iter().take(part.most).take_while(|byte| part.set.has(**byte)).count();
+            let has = |byte: &&u8| part.has.get(usize::from(**byte)) == Some(&true);
+            let taken = rest.iter().take(part.most).take_while(has).count();
             if taken < part.least {
                 return false;
             }

@@ -5,6 +5,8 @@
 //! Like the acceptor it never says no: an escape, a member that is not declared, a value that the schema leaves open, and
 //! whatever else is not plain, is left to the parser and to those behind it.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{Acceptor, Elements, Member, Members, Others, Rules, Types};
 use crate::payload::config::PayloadConfig;
 use crate::payload::json::TapeNode;
@@ -22,60 +24,63 @@ impl Acceptor {
             rules: &self.rules,
             source,
             bytes,
-            at: 0,
             nodes_left: config.max_nodes(),
             max_depth: config.max_depth(),
             max_keys: config.max_keys(),
         };
-        scan.skip_space();
-        let accepted = scan.value(0, 0);
-        scan.skip_space();
-        accepted && scan.at == bytes.len()
+        let start = space_until(bytes, 0);
+        scan.value(0, 0, start).is_some_and(|end| space_until(bytes, end) == bytes.len())
     }
 }
 
+/// What a scan does not change, but for the budget. Where it stands is handed from call to call and back: it stays in a
+/// register that way, and `None` is where it gives up.
 struct Scan<'a> {
     rules: &'a [Rules],
     source: &'a str,
     bytes: &'a [u8],
-    at: usize,
     nodes_left: u32,
     max_depth: u32,
     max_keys: u32,
 }
 
 impl<'a> Scan<'a> {
-    /// The value that starts here, in `depth` containers.
-    fn value(&mut self, rules: u32, depth: u32) -> bool {
-        let Some(rules) = self.followed(rules) else { return false };
+    /// The value that starts at `at`, in `depth` containers; where it ends.
+    fn value(&mut self, rules: u32, depth: u32, at: usize) -> Option<usize> {
+        let rules = self.followed(rules)?;
         if rules.nothing || self.nodes_left == 0 {
-            return false;
+            return None;
         }
         self.nodes_left -= 1;
-        match self.peek() {
-            Some(b'"') => self.string(rules),
-            Some(b'{') => match &rules.object {
+        match self.bytes.get(at)? {
+            b'"' => self.string(rules, at + 1),
+            b'{' => match &rules.object {
                 Some(members) if rules.may_be(Types::OBJECT) && rules.more.is_none() => {
-                    self.object(members, depth + 1)
+                    self.object(members, depth + 1, at + 1)
                 }
-                _ => false,
+                _ => None,
             },
-            Some(b'[') => match &rules.array {
+            b'[' => match &rules.array {
                 Some(elements) if rules.may_be(Types::ARRAY) && rules.more.is_none() => {
-                    self.array(elements, depth + 1)
+                    self.array(elements, depth + 1, at + 1)
                 }
-                _ => false,
+                _ => None,
             },
-            Some(b't') => self.literal(rules, b"true", Types::BOOLEAN),
-            Some(b'f') => self.literal(rules, b"false", Types::BOOLEAN),
-            Some(b'n') => self.literal(rules, b"null", Types::NULL),
-            _ => self.number(rules),
+            b't' => self.literal(rules, b"true", Types::BOOLEAN, at),
+            b'f' => self.literal(rules, b"false", Types::BOOLEAN, at),
+            b'n' => self.literal(rules, b"null", Types::NULL, at),
+            _ => self.number(rules, at),
         }
     }
 
     /// The rules behind a reference that stands alone.
+    #[inline]
     fn followed(&self, rules: u32) -> Option<&'a Rules> {
-        let mut rules = self.rules.get(rules as usize)?;
+        let rules = self.rules.get(rules as usize)?;
+        if rules.more.is_none() { Some(rules) } else { self.referred(rules) }
+    }
+
+    fn referred(&self, mut rules: &'a Rules) -> Option<&'a Rules> {
         for _ in 0..HOPS {
             let Some(more) = &rules.more else { return Some(rules) };
             let [only] = more.all.as_slice() else { return Some(rules) };
@@ -95,16 +100,15 @@ impl<'a> Scan<'a> {
         None
     }
 
+    /// A string, from behind its quote.
     #[inline]
-    fn string(&mut self, rules: &Rules) -> bool {
-        let start = self.at + 1;
+    fn string(&self, rules: &Rules, start: usize) -> Option<usize> {
         let end = plain_until(self.bytes, start);
         if self.bytes.get(end) != Some(&b'"') || !rules.may_be(Types::STRING) {
-            return false;
+            return None;
         }
-        self.at = end + 1;
-        let Some(text) = self.source.get(start..end) else { return false };
-        rules.text.as_deref().is_none_or(|rule| rule.accepts(text))
+        let text = self.source.get(start..end)?;
+        let accepted = rules.text.as_deref().is_none_or(|rule| rule.accepts(text))
             && rules.more.as_deref().is_none_or(|more| {
                 let is_one = |list: &Vec<serde_json::Value>| {
                     list.iter().any(|value| value.as_str() == Some(text))
@@ -113,119 +117,98 @@ impl<'a> Scan<'a> {
                     && more.any.is_empty()
                     && more.values.iter().all(is_one)
                     && more.keywords.iter().all(|keyword| keyword.is_valid(TapeNode::Key(text)))
-            })
+            });
+        accepted.then_some(end + 1)
     }
 
-    fn number(&mut self, rules: &Rules) -> bool {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let Ok((scanned, len)) = number::scan(rest) else { return false };
+    fn number(&self, rules: &Rules, at: usize) -> Option<usize> {
+        let (scanned, len) = number::scan(self.bytes.get(at..)?).ok()?;
         #[expect(clippy::cast_precision_loss, reason = "a whole number here is within 2^53")]
         let (value, is_int) = match scanned {
             Scanned::Int(value) => (value as f64, true),
             Scanned::Float(value) => (value, false),
-            Scanned::Unsafe => return false,
+            Scanned::Unsafe => return None,
         };
         // Whether a fraction is none is asked only where it matters.
         let is_one = rules.may_be(Types::NUMBER)
             || rules.may_be(Types::INTEGER) && (is_int || value.fract() == 0.0);
-        let Some(text) = self.source.get(self.at..self.at + len) else { return false };
-        self.at += len;
-        is_one
+        let text = self.source.get(at..at + len)?;
+        let accepted = is_one
             && rules.more.is_none()
-            && rules.number.as_deref().is_none_or(|range| range.has(value, text))
+            && rules.number.as_deref().is_none_or(|range| range.has(value, text));
+        accepted.then_some(at + len)
     }
 
-    fn literal(&mut self, rules: &Rules, word: &[u8], kind: u8) -> bool {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let accepted = rest.starts_with(word) && rules.may_be(kind) && rules.more.is_none();
-        self.at += word.len();
-        accepted
+    fn literal(&self, rules: &Rules, word: &[u8], kind: u8, at: usize) -> Option<usize> {
+        let accepted =
+            self.bytes.get(at..)?.starts_with(word) && rules.may_be(kind) && rules.more.is_none();
+        accepted.then_some(at + word.len())
     }
 
-    fn object(&mut self, members: &Members, depth: u32) -> bool {
+    /// An object, from behind its brace.
+    fn object(&mut self, members: &Members, depth: u32, at: usize) -> Option<usize> {
         if depth > self.max_depth || !members.plain || !matches!(members.others, Others::Nothing) {
-            return false;
+            return None;
         }
-        self.at += 1;
-        self.skip_space();
+        let mut at = space_until(self.bytes, at);
         let (mut seen, mut missing, mut count) = (0_u64, members.required, 0);
-        let mut is_over = self.take(b'}');
-        while !is_over {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let Some((i, member)) = members.named_by(rest) else { return false };
+        let mut goes_on = self.bytes.get(at) != Some(&b'}');
+        if !goes_on {
+            at += 1;
+        }
+        while goes_on {
+            let (i, member) = members.named_by(self.bytes.get(at..)?, count)?;
             let bit = 1 << i;
             if seen & bit != 0 || count == self.max_keys {
-                return false;
+                return None;
             }
             seen |= bit;
             missing &= !member.bit;
             count += 1;
-            self.at += member.name.len() + 2;
-            self.skip_space();
-            if !self.take(b':') {
-                return false;
+            at = space_until(self.bytes, at + member.name.len() + 2);
+            if self.bytes.get(at) != Some(&b':') {
+                return None;
             }
-            self.skip_space();
-            if !self.value(member.rules, depth) {
-                return false;
-            }
-            let Some(ends) = self.ends(b'}') else { return false };
-            is_over = ends;
+            at = self.value(member.rules, depth, space_until(self.bytes, at + 1))?;
+            (at, goes_on) = self.behind(b'}', at)?;
         }
-        missing == 0 && (members.least..=members.most).contains(&count)
+        (missing == 0 && (members.least..=members.most).contains(&count)).then_some(at)
     }
 
-    fn array(&mut self, elements: &Elements, depth: u32) -> bool {
+    /// An array, from behind its bracket.
+    fn array(&mut self, elements: &Elements, depth: u32, at: usize) -> Option<usize> {
         if depth > self.max_depth || elements.unique {
-            return false;
+            return None;
         }
-        self.at += 1;
-        self.skip_space();
+        let mut at = space_until(self.bytes, at);
         let mut first = elements.first.iter();
         let mut count = 0;
-        let mut is_over = self.take(b']');
-        while !is_over {
+        let mut goes_on = self.bytes.get(at) != Some(&b']');
+        if !goes_on {
+            at += 1;
+        }
+        while goes_on {
             let rules = match (first.next(), elements.others) {
                 (Some(rules), _) => *rules,
                 (None, Others::Rules(rules)) => rules,
-                (None, Others::Any | Others::Nothing) => return false,
+                (None, Others::Any | Others::Nothing) => return None,
             };
-            if !self.value(rules, depth) {
-                return false;
-            }
+            at = self.value(rules, depth, at)?;
             count += 1;
-            let Some(ends) = self.ends(b']') else { return false };
-            is_over = ends;
+            (at, goes_on) = self.behind(b']', at)?;
         }
-        (elements.least..=elements.most).contains(&count)
+        (elements.least..=elements.most).contains(&count).then_some(at)
     }
 
-    /// Whether a container ends behind a value, or goes on; `None` if neither.
-    fn ends(&mut self, closer: u8) -> Option<bool> {
-        self.skip_space();
-        if self.take(closer) {
-            return Some(true);
+    /// Behind a value: where the next one starts or the container ends, and whether it goes on.
+    #[inline]
+    fn behind(&self, closer: u8, at: usize) -> Option<(usize, bool)> {
+        let at = space_until(self.bytes, at);
+        match self.bytes.get(at)? {
+            b',' => Some((space_until(self.bytes, at + 1), true)),
+            byte if *byte == closer => Some((at + 1, false)),
+            _ => None,
         }
-        let goes_on = self.take(b',');
-        self.skip_space();
-        goes_on.then_some(false)
-    }
-
-    #[inline]
-    fn take(&mut self, byte: u8) -> bool {
-        let is_there = self.peek() == Some(byte);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    #[inline]
-    fn skip_space(&mut self) {
-        self.at = space_until(self.bytes, self.at);
-    }
-
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
     }
 }
 
@@ -236,16 +219,25 @@ impl Rules {
 }
 
 impl Members {
-    /// The member whose name, in quotes, the text begins with, and its place.
-    fn named_by(&self, text: &[u8]) -> Option<(usize, &Member)> {
+    /// The member whose name, in quotes, the text begins with, and its place among those that are known. It is the object's
+    /// `nth`: programs write the members of their objects in one order, so the one that was there last time is tried first.
+    fn named_by(&self, text: &[u8], nth: u32) -> Option<(usize, &Member)> {
         let text = text.strip_prefix(b"\"")?;
         // Near the end of a body there are no eight bytes.
         let word = text.first_chunk::<8>().map(|chunk| u64::from_le_bytes(*chunk));
-        self.known.iter().enumerate().find(|(_, member)| {
+        let is_named = |member: &Member| {
             let name = member.name.as_bytes();
             word.is_none_or(|word| word & member.mask == member.head)
                 && text.get(name.len()) == Some(&b'"')
                 && (word.is_some() && name.len() <= 8 || text.starts_with(name))
-        })
+        };
+        let last = self.order.get(nth as usize)?;
+        let likely = usize::from(last.load(Relaxed));
+        if let Some(member) = self.known.get(likely).filter(|member| is_named(member)) {
+            return Some((likely, member));
+        }
+        let (place, member) = self.known.iter().enumerate().find(|(_, it)| is_named(it))?;
+        last.store(u8::try_from(place).ok()?, Relaxed);
+        Some((place, member))
     }
 }

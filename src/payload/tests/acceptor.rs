@@ -361,6 +361,30 @@ fn a_plain_body_of_a_closed_schema_is_accepted_while_it_is_read() {
 }
 
 #[test]
+fn members_are_found_in_whatever_order_they_came_before() {
+    let number = json!({ "type": "integer" });
+    let names = ["a", "bb", "a much longer name", "d"];
+    let properties: serde_json::Map<_, _> =
+        names.iter().map(|name| ((*name).to_owned(), number.clone())).collect();
+    let schema = compiled(
+        &json!({ "type": "object", "properties": properties, "required": ["d"], "additionalProperties": false }),
+    );
+    let scans = |names: &[&str]| {
+        let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        schema.scans(text.as_bytes(), &PayloadConfig::default())
+    };
+    for shift in 0..names.len() {
+        let mut order = names;
+        order.rotate_left(shift);
+        assert!(scans(&order) && scans(&order), "{order:?}");
+        let twice = [order.as_slice(), &order[..1]].concat();
+        assert!(!scans(&twice), "{twice:?}");
+        assert!(!scans(&["a", "bb", "d", "e"]) && scans(&["d"]) && !scans(&["a"]));
+    }
+}
+
+#[test]
 fn a_body_over_a_limit_is_not_accepted_while_it_is_read() {
     let item = json!({ "type": "object", "properties": { "a": { "type": "integer" }, "b": { "type": "integer" } }, "additionalProperties": false });
     let schema = compiled(&json!({ "type": "array", "items": item }));
