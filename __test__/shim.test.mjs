@@ -10,7 +10,7 @@ import { expresses, serve } from './helpers/http.mjs'
 
 const require = createRequire(import.meta.url)
 const { prepareHeaders, putHeaders } = require('../shim/headers.js')
-const { read, ticketOf } = require('../shim/answer.js')
+const { read } = require('../shim/answer.js')
 
 const response = () => new http.ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} })
 const some = ['X-Frame-Options', 'DENY', 'Vary', 'Origin', 'x-lower', 'a; b="c"']
@@ -109,8 +109,4 @@ test('an answer of the core is cut at each of its lines, however it begins', () 
   for (const lines of [pass, secure, refused, [...pass, '7'], pass.map((line, i) => (i > 0 ? '' : line))]) {
     assert.deepEqual(read(lines.join('\n')), lines)
   }
-})
-
-test('the ticket of a request that waits is read as it was written', () => {
-  for (const ticket of [0, 7, 1048575, 4294967295]) assert.equal(ticketOf(`5${ticket}`), ticket)
 })

@@ -1,18 +1,12 @@
 'use strict'
 
-// An answer of the core is lines of text; src/node/answer.rs says which line is what, and why.
+// An answer of the core is lines of text; src/node/answer.rs says which line is what, and why. A number is the ticket of a
+// request that waits for a shared store.
 
 const { prepareHeaders } = require('./headers.js')
 
 /** The lines of an answer; an empty one is what is not there. */
 const read = (text) => text.split('\n')
-
-/** The ticket of an answer that is a ticket alone. */
-function ticketOf(text) {
-  let ticket = 0
-  for (let i = 1; i < text.length; i += 1) ticket = ticket * 10 + text.charCodeAt(i) - 48
-  return ticket
-}
 
 // Claims by their text, which the core has verified anew each time: to copy an object is several times quicker than to
 // read its text again. Nobody but this file ever holds one of these objects.
@@ -69,7 +63,6 @@ module.exports = {
   read,
   readClaims,
   readHeaders,
-  ticketOf,
   // Kinds.
   PASS: '0',
   READ_BODY: '1',
@@ -78,8 +71,6 @@ module.exports = {
   ASK_KEYS: '4',
   DELAY: '6',
   ASK_CERTIFICATE: '7',
-  // The first character of an answer that is a ticket alone: '5'.
-  ASK_STORE: 53,
   // Lines.
   KIND: 0,
   STATUS: 1,

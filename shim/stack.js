@@ -18,8 +18,8 @@ const { end, stripLate } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
-  read, readClaims, readHeaders, ticketOf,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, ASK_STORE, DELAY, ASK_CERTIFICATE,
+  read, readClaims, readHeaders,
+  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, DELAY, ASK_CERTIFICATE,
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
@@ -120,8 +120,9 @@ function buildStack(owner, options, only) {
   }
 
   function go(x, answer) {
-    if (answer.charCodeAt(0) !== ASK_STORE) return act(x, read(answer))
-    wait(ticketOf(answer), settle, x)
+    if (typeof answer === 'string') return act(x, read(answer))
+    // The ticket of a request that waits for a shared store.
+    wait(answer, settle, x)
     return false
   }
 
@@ -244,14 +245,14 @@ function buildStack(owner, options, only) {
   }
 
   function withoutBody(x, why) {
-    return act(x, read(native.refuseBody(spend(x), why)))
+    return go(x, native.refuseBody(spend(x), why))
   }
 
   function judgeBody(x, bytes) {
     x.state.raw = bytes
     x.req._body = true // other body parsers leave the request alone
     const answer = native.decideBody(spend(x), bytes)
-    if (answer !== undefined) return act(x, read(answer))
+    if (answer !== undefined) return go(x, answer)
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
     return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
   }

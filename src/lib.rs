@@ -17,6 +17,7 @@ pub mod cors;
 pub mod csrf;
 pub mod engine;
 pub mod exchange;
+pub mod few;
 pub mod headers;
 pub mod limit;
 pub mod openapi;

@@ -126,7 +126,7 @@ impl Run {
         let subjects = self.dice.between(0, 1);
         let subjects = (0..subjects).map(|_| {
             let subject = key(self.dice.between(0, 9));
-            SubjectAsk { subject, demands: vec![demand(8)] }
+            SubjectAsk { subject, demands: vec![demand(8)].into() }
         });
         let subjects: Vec<SubjectAsk> = subjects.collect();
         let count = usize::try_from(self.dice.between(1, 2)).unwrap();

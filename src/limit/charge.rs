@@ -8,6 +8,7 @@ use super::exceed::Count;
 use super::in_flight::Held;
 use super::limiter::{Limiter, Part, record};
 use crate::clock::Now;
+use crate::few::Few;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{Key, SharedStore};
 
@@ -79,7 +80,7 @@ impl Charged {
             let Some((rule, cost)) = left else { continue };
             match (charge.shared, &self.limiter.shared) {
                 (Some((subject, tag)), Some(store)) => {
-                    let demands = vec![Demand { tag, rule, cost }];
+                    let demands = Few::from([Demand { tag, rule, cost }]);
                     let subjects = vec![SubjectAsk { subject, demands }];
                     let question = Question::about(Action::Refund, subjects);
                     questions.push((Arc::clone(store), question));

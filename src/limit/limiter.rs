@@ -14,6 +14,7 @@ use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
 use crate::error::ConfigError;
+use crate::few::Few;
 use crate::store::ask::SubjectKey;
 use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT, SharedPlace, SharedStore};
 
@@ -286,8 +287,8 @@ impl Limiter {
         which: PolicySet,
         subject: &Subject<'_>,
         now: Now,
-    ) -> Result<Vec<Part<'_>>, LimitError> {
-        let mut parts: Vec<Part<'_>> = Vec::with_capacity(self.policies.len());
+    ) -> Result<Few<Part<'_>>, LimitError> {
+        let mut parts: Few<Part<'_>> = Few::with_capacity(self.policies.len());
         for (index, policy) in self.policies.iter().enumerate() {
             if !which.has(index) || !policy.scope.includes(subject.method, subject.path) {
                 continue;
@@ -326,14 +327,14 @@ impl Limiter {
         Ok(parts)
     }
 
-    fn judge<'l>(&'l self, parts: Vec<Part<'l>>, now: Now) -> Outcome<'l> {
+    fn judge<'l>(&'l self, parts: Few<Part<'l>>, now: Now) -> Outcome<'l> {
         self.judge_from(parts, now, &[])
     }
 
     /// Judges and counts in this process. `first` are the records of keys that have none yet.
     pub(super) fn judge_from<'l>(
         &'l self,
-        mut parts: Vec<Part<'l>>,
+        mut parts: Few<Part<'l>>,
         now: Now,
         first: &[Record],
     ) -> Outcome<'l> {
@@ -386,13 +387,13 @@ impl Limiter {
     }
 
     /// The outcome of a request whose parts are judged.
-    pub(super) fn report<'l>(&'l self, parts: Vec<Part<'l>>, allowed: bool) -> Outcome<'l> {
+    pub(super) fn report<'l>(&'l self, parts: Few<Part<'l>>, allowed: bool) -> Outcome<'l> {
         let mut outcome = Outcome {
             allowed,
             rate_limit: String::with_capacity(parts.len() * 32),
             rate_limit_policy: self.policy_header(&parts),
             retry_after: None,
-            states: Vec::with_capacity(parts.len()),
+            states: Few::with_capacity(parts.len()),
             delay_us: 0,
             places: Vec::new(),
             charges: Vec::new(),

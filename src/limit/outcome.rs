@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::charge::{Charge, Place};
 use super::in_flight::Held;
+use crate::few::Few;
 use crate::refusal::Refusal;
 
 /// How one policy stands after a request.
@@ -38,7 +39,7 @@ pub struct Outcome<'l> {
     /// the same request.
     pub retry_after: Option<u64>,
     /// The policies that were about the request, in their order.
-    pub states: Vec<LimitState<'l>>,
+    pub states: Few<LimitState<'l>>,
     /// How long the request has to wait for its turn, in microseconds; its slot is charged already.
     pub delay_us: u64,
     /// Its places among those that wait.

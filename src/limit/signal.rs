@@ -12,6 +12,7 @@ use super::error::LimitError;
 use super::limiter::{Counter, Limiter, Prepared};
 use super::subject::{key_of_whom, shared_key_of_whom};
 use crate::clock::{Now, micros};
+use crate::few::Few;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk};
 use crate::store::{Key, Locked, Record};
 
@@ -127,7 +128,7 @@ impl Limiter {
         signal: Signal,
     ) -> Option<Question> {
         let demand = |counter: &Counter| Demand { tag: counter.tag, rule: counter.rule, cost: 0 };
-        let demands: Vec<Demand> = self.counters_of(whom, name).map(demand).collect();
+        let demands: Few<Demand> = self.counters_of(whom, name).map(demand).collect();
         let action = Action::Signal(signal.factor, micros(signal.ttl));
         let subject = shared_key_of_whom(whom);
         (!demands.is_empty())

@@ -7,7 +7,7 @@
 //! an `Object.prototype` that a bug of the application polluted. No value has a line break: JSON escapes it, and no header
 //! may have one.
 //!
-//! A request that waits for a shared store has one line: `5` and its ticket at once.
+//! A request that waits for a shared store is answered by its ticket alone, a number.
 //!
 //! | line | what |
 //! |---|---|
@@ -33,6 +33,15 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stack::{Exchange, Verdict};
 
+/// What a call of the request path answers.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The lines of an answer.
+    Lines(String),
+    /// The ticket of a request that waits for a shared store.
+    Waits(u32),
+}
+
 /// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
 const SEPARATOR: char = '\u{1f}';
 
@@ -50,7 +59,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
         Verdict::Preflight { status } => ('3', Some(*status)),
         Verdict::AskKeys => ('4', None),
-        // It has an answer of its own, see [`waits`].
+        // It has an answer of its own, [`Told::Waits`].
         Verdict::AskStore(_) => ('2', None),
         Verdict::Delay { .. } => ('6', None),
         Verdict::AskCertificate => ('7', None),
@@ -140,14 +149,6 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
         && x.reasons.is_empty()
         && x.limits.len() == x.limits_written;
     told && checked.as_deref().is_none_or(nothing)
-}
-
-/// The answer for a request that waits for a shared store: `5` and its ticket, and no other line.
-pub(crate) fn waits(ticket: u32) -> String {
-    let mut answer = String::with_capacity(12);
-    answer.push('5');
-    push_number(&mut answer, u64::from(ticket));
-    answer
 }
 
 /// Adds the ticket and the receipt, if there are any.

@@ -18,6 +18,7 @@ use napi::bindgen_prelude::{JsObjectValue, Object};
 use napi::sys;
 use napi_derive::napi;
 
+use super::answer::Told;
 use super::requests;
 
 /// Adds the calls to what the addon exports.
@@ -246,12 +247,27 @@ impl Answer for String {
     }
 }
 
-/// `undefined` where there is nothing to say: the cheapest answer.
-impl Answer for Option<String> {
+impl Answer for Told {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         match self {
             // SAFETY: as for any text.
-            Some(text) => unsafe { text.write(env) },
+            Self::Lines(lines) => unsafe { lines.write(env) },
+            Self::Waits(ticket) => {
+                let mut value = null_mut();
+                // SAFETY: `env` is that of the call that runs.
+                unsafe { sys::napi_create_uint32(env, ticket, &raw mut value) };
+                value
+            }
+        }
+    }
+}
+
+/// `undefined` where there is nothing to say: the cheapest answer.
+impl<A: Answer> Answer for Option<A> {
+    unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
+        match self {
+            // SAFETY: as for what there is.
+            Some(answer) => unsafe { answer.write(env) },
             None => null_mut(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::answer;
+use super::answer::{self, Told};
 use super::inbox;
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
@@ -14,7 +14,7 @@ use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
 /// JSON. Returns the answer of `src/node/answer.rs`.
-pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> String {
+pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> Told {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(stack) = registry::stack(stack) else { return refused(closed()) };
@@ -24,7 +24,7 @@ pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> String
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
-pub(super) fn resume(ticket: u32, keys: String) -> String {
+pub(super) fn resume(ticket: u32, keys: String) -> Told {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
     let verdict = waiting.stack.resume(&mut waiting.exchange, &keys);
@@ -33,14 +33,14 @@ pub(super) fn resume(ticket: u32, keys: String) -> String {
 
 /// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
 /// connection's, if it has one.
-pub(super) fn certified(ticket: u32, fingerprint: Option<String>) -> String {
+pub(super) fn certified(ticket: u32, fingerprint: Option<String>) -> Told {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let verdict = waiting.stack.certified(&mut waiting.exchange, fingerprint.as_deref());
     answer_for(waiting, verdict)
 }
 
 /// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
-pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<String> {
+pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<Told> {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(mut waiting) = registry::take_request(ticket) else {
@@ -51,7 +51,7 @@ pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<String> {
 }
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
-pub(super) fn refuse_body(ticket: u32, why: String) -> String {
+pub(super) fn refuse_body(ticket: u32, why: String) -> Told {
     let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
     else {
         return refused(unreadable());
@@ -61,7 +61,7 @@ pub(super) fn refuse_body(ticket: u32, why: String) -> String {
 }
 
 /// Goes on with a request that a limit has held back.
-pub(super) fn wake(ticket: u32) -> String {
+pub(super) fn wake(ticket: u32) -> Told {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
     answer_for(waiting, verdict)
@@ -98,12 +98,12 @@ pub(super) fn abandon(ticket: u32) {
 
 /// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
 /// `guard.limits` what `src/node/manage.rs` does.
-pub(super) fn settle(ticket: u32) -> String {
+pub(super) fn settle(ticket: u32) -> Told {
     let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
     };
     match waiting {
-        Ticketed::Call(finish) => finish(arrival),
+        Ticketed::Call(finish) => Told::Lines(finish(arrival)),
         Ticketed::Charged(_) => refused(unreadable()),
         Ticketed::Request(mut waiting) => {
             let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
@@ -112,7 +112,7 @@ pub(super) fn settle(ticket: u32) -> String {
     }
 }
 
-fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
+fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
     if let Verdict::AskStore(ask) = verdict {
         return ask_store(waiting, ask);
     }
@@ -126,7 +126,7 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
         return refused(overloaded());
     }
     if matches!(verdict, Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_)) {
-        return answer::close(opened, None, receipt);
+        return Told::Lines(answer::close(opened, None, receipt));
     }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
@@ -135,17 +135,17 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> String {
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
     };
-    answer::close(opened, Some(ticket), receipt)
+    Told::Lines(answer::close(opened, Some(ticket), receipt))
 }
 
 /// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
 /// costs half.
-fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> String {
+fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> Told {
     let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
         return refused(overloaded());
     };
     if inbox::ask(ask, ticket) {
-        return answer::waits(ticket);
+        return Told::Waits(ticket);
     }
     drop(registry::take(ticket));
     refused(unreadable())
@@ -156,12 +156,9 @@ fn overloaded() -> Refusal {
     Refusal::new(503, "overloaded", why).header("Retry-After", "1")
 }
 
-fn refused(refusal: Refusal) -> String {
-    answer::close(
-        answer::open(&Exchange::new(Extras::default(), Now::read()), &Verdict::Refuse(refusal)),
-        None,
-        None,
-    )
+fn refused(refusal: Refusal) -> Told {
+    let nobody = Exchange::new(Extras::default(), Now::read());
+    Told::Lines(answer::close(answer::open(&nobody, &Verdict::Refuse(refusal)), None, None))
 }
 
 fn closed() -> Refusal {
@@ -251,7 +248,11 @@ mod tests {
         let headers = ["Content-Type", "application/json", "Content-Length", "2"];
         let head = head.chain(headers).collect::<Vec<_>>().join("\n");
         let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());
-        answer_for(Box::new(Waiting { stack: Arc::clone(stack), exchange }), verdict)
+        let waiting = Box::new(Waiting { stack: Arc::clone(stack), exchange });
+        match answer_for(waiting, verdict) {
+            Told::Lines(lines) => lines,
+            Told::Waits(_) => panic!("no store is asked"),
+        }
     }
 
     #[test]

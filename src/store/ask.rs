@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::{Reply, StoreError};
 use super::status::Status;
+use crate::few::Few;
 use crate::limit::algorithm::{Rule, State};
 
 /// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out of the store.
@@ -27,7 +28,7 @@ pub struct SubjectAsk {
     /// Who.
     pub subject: SubjectKey,
     /// By which limits.
-    pub demands: Vec<Demand>,
+    pub demands: Few<Demand>,
 }
 
 /// What names one place, by which it is given back: no two have the same, in whichever processes.
@@ -134,7 +135,7 @@ pub struct Answer {
     /// Whether all fit, and were charged where that was asked.
     pub admitted: bool,
     /// How each limit stands.
-    pub standings: Vec<Standing>,
+    pub standings: Few<Standing>,
 }
 
 /// A question on its way.
@@ -268,7 +269,7 @@ mod tests {
     }
 
     fn answer() -> Answer {
-        Answer { admitted: true, standings: Vec::new() }
+        Answer { admitted: true, standings: Few::new() }
     }
 
     #[test]

@@ -330,6 +330,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
+    use crate::few::Few;
     use crate::store::ask::Answer;
     use crate::store::config::MemoryConfig;
     use crate::store::error::StoreError;
@@ -360,7 +361,7 @@ mod tests {
             while let Some(batch) = asks.recv().await {
                 for Ask { question, waiter } in batch {
                     let heard = question.action != Action::Release;
-                    let answer = Answer { admitted: true, standings: Vec::new() };
+                    let answer = Answer { admitted: true, standings: Few::new() };
                     waiter.tell(if heard { Ok(answer) } else { Err(StoreError::Timeout) });
                     // The test may be over.
                     let _ = self.said.send((question.action, question.places.len()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keepstone::few::Few;
 use keepstone::limit::algorithm::{Algorithm, Rule};
 use keepstone::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
 
@@ -64,7 +65,7 @@ impl World {
                 Shape::Simple => {
                     let subject = *dice.pick(&few);
                     let demand = self.demand(dice, |rule| rule.algorithm().has_burst());
-                    vec![SubjectAsk { subject, demands: vec![demand] }]
+                    vec![SubjectAsk { subject, demands: Few::from([demand]) }]
                 }
                 Shape::Wide => {
                     let count = usize::try_from(dice.between(1, 2)).unwrap();

@@ -9,6 +9,7 @@
 //! asks for itself and for the next lease in one question.
 
 use crate::clock::Now;
+use crate::few::Few;
 use crate::limit::algorithm::{Rule, State};
 use crate::limit::limiter::Part;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk};
@@ -220,7 +221,7 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
 
 fn refund(part: &Part<'_>, cost: u32) -> Option<Question> {
     let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost };
-    let subject = SubjectAsk { subject: part.subject?, demands: vec![demand] };
+    let subject = SubjectAsk { subject: part.subject?, demands: Few::from([demand]) };
     Some(Question::about(Action::Refund, vec![subject]))
 }
 

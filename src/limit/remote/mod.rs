@@ -11,6 +11,7 @@ mod manual;
 use std::sync::Arc;
 
 pub use manual::{Manual, PendingManual};
+use smallvec::SmallVec;
 
 use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
@@ -20,6 +21,7 @@ use super::limiter::{Limiter, Part, PolicySet, record};
 use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
+use crate::few::Few;
 use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
 
@@ -40,7 +42,7 @@ pub enum Check<'l> {
 
 /// A request that waits for the store.
 #[derive(Debug)]
-pub struct Pending(Vec<PendingPart>);
+pub struct Pending(Few<PendingPart>);
 
 #[derive(Debug)]
 struct PendingPart {
@@ -182,9 +184,9 @@ impl Limiter {
 
     /// What can be decided here, `Some` whether the request is admitted: the store has just refused somebody alike, or a
     /// lease covers it.
-    fn look_here(&self, parts: &mut Vec<Part<'_>>, now: Now) -> Option<bool> {
+    fn look_here(&self, parts: &mut Few<Part<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
-        let mut known = Vec::with_capacity(parts.len());
+        let mut known: SmallVec<[bool; 8]> = SmallVec::with_capacity(parts.len());
         let mut refused = false;
         for part in parts.iter_mut() {
             if part.is_in_flight() {
@@ -223,7 +225,7 @@ impl Limiter {
     /// Judges a request without the store: each policy as it says where the store is away, else here.
     fn without_store<'l>(
         &'l self,
-        mut parts: Vec<Part<'l>>,
+        mut parts: Few<Part<'l>>,
         shared: &Arc<SharedStore>,
         now: Now,
         away: bool,
@@ -277,7 +279,7 @@ fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> 
 }
 
 impl Pending {
-    fn new(parts: Vec<Part<'_>>) -> Self {
+    fn new(parts: Few<Part<'_>>) -> Self {
         let pending = |part: Part<'_>| {
             Some(PendingPart {
                 index: part.index,
@@ -294,7 +296,7 @@ impl Pending {
     }
 
     /// The parts again; `None` where the limiter is not the one that asked.
-    fn parts(self, limiter: &Limiter, now: Now) -> Option<Vec<Part<'_>>> {
+    fn parts(self, limiter: &Limiter, now: Now) -> Option<Few<Part<'_>>> {
         self.0
             .into_iter()
             .map(|pending| {
@@ -324,7 +326,7 @@ impl Pending {
 }
 
 /// Asks the store to charge for all parts, or for none.
-fn ask<'l>(mut parts: Vec<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<'l>, LimitError> {
+fn ask<'l>(mut parts: Few<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<'l>, LimitError> {
     let mut places = Vec::new();
     for part in parts.iter_mut().filter(|part| part.is_in_flight()) {
         if part.held.is_none() {
@@ -352,14 +354,14 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
         let demand = Demand { tag: part.counter.tag, rule: part.asked_rule(), cost };
         match subjects.iter_mut().find(|known| known.subject == subject) {
             Some(known) => known.demands.push(demand),
-            None => subjects.push(SubjectAsk { subject, demands: vec![demand] }),
+            None => subjects.push(SubjectAsk { subject, demands: Few::from([demand]) }),
         }
     }
     subjects
 }
 
 /// The parts in the order of the demands of [`subjects_of`], and behind them those of requests under way in their own.
-fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
+fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Few<&'p mut Part<'l>> {
     if parts.len() < 2 {
         return parts.iter_mut().collect();
     }
@@ -370,7 +372,7 @@ fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Vec<&'p mut Part<'l>> {
         }
     }
     let place = |part: &Part<'_>| order.iter().position(|subject| Some(*subject) == part.subject);
-    let mut sorted: Vec<&mut Part<'l>> = parts.iter_mut().collect();
+    let mut sorted: Few<&mut Part<'l>> = parts.iter_mut().collect();
     // Stable: the parts of one subject stay in their order.
     sorted.sort_by_key(|part| (part.is_in_flight(), place(part)));
     sorted

@@ -79,6 +79,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::few::Few;
     use crate::store::ask::{Action, Question, SubjectAsk, Waiter};
 
     fn subject(number: u8) -> SubjectKey {
@@ -86,7 +87,7 @@ mod tests {
     }
 
     fn due(numbers: &[u8]) -> Due {
-        let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: Vec::new() };
+        let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: Few::new() };
         let subjects = numbers.iter().map(ask).collect();
         let question = Question::about(Action::Consume, subjects);
         Due { ask: Ask { question, waiter: Waiter::new(Box::new(drop)) }, by: Instant::now() }

@@ -19,7 +19,8 @@ fn subject(number: u8) -> SubjectKey {
 
 fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> Case {
     let demands = vec![Demand { tag: 4, rule, cost }];
-    let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone() };
+    let ask =
+        |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone().into() };
     Case::new(Question::about(action, subjects.iter().map(ask).collect()))
 }
 
@@ -171,7 +172,7 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     let watching = watching.watching();
     let demands =
         vec![Demand { tag: 4, rule: strict, cost: 1 }, Demand { tag: 8, rule: watching, cost: 1 }];
-    let subjects = vec![SubjectAsk { subject: subject(1), demands }];
+    let subjects = vec![SubjectAsk { subject: subject(1), demands: demands.into() }];
     let mut verdicts = Vec::new();
     for _ in 0..5 {
         let question = Question::about(Action::Consume, subjects.clone());

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
+use crate::few::Few;
 use crate::limit::algorithm::{State, WHOLE};
 use crate::store::ask::{
     Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey,
@@ -325,7 +326,7 @@ pub(super) struct Results {
 
 /// Reads the replies to the calls of a batch.
 pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) -> Results {
-    let nothing = || Answer { admitted: true, standings: Vec::new() };
+    let nothing = || Answer { admitted: true, standings: Few::new() };
     let mut answers: Vec<Result<Answer, StoreError>> =
         questions.iter().map(|_| Ok(nothing())).collect();
     let mut charged = Vec::new();
@@ -383,9 +384,9 @@ impl Reader<'_> {
         places: &[PlaceAsk],
         consumes: bool,
         now_us: u64,
-    ) -> Option<(bool, Vec<Standing>)> {
+    ) -> Option<(bool, Few<Standing>)> {
         let [admitted] = self.bytes()?;
-        let mut standings = Vec::with_capacity(subjects.len());
+        let mut standings = Few::with_capacity(subjects.len());
         for subject in subjects {
             let bits = u32::from_le_bytes(self.bytes()?);
             let length = usize::from(u16::from_le_bytes(self.bytes()?));
@@ -490,7 +491,7 @@ mod tests {
         assert_eq!(args.len(), 4);
         for reply in [Value::Int(1), Value::Int(0)] {
             let results = read(&calls[..1], &[reply], &questions[1..2]);
-            assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Vec::new() })]);
+            assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Few::new() })]);
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::proof::{MAX_AGE, ProofId};
 use crate::clock::{Now, micros};
 use crate::error::ConfigError;
+use crate::few::Few;
 use crate::limit::algorithm::{Algorithm, Rule};
 use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{
@@ -160,7 +161,7 @@ fn take_here(store: &MemoryStore, prefix: &Prefix, id: &ProofId, now_us: u64) ->
 
 fn question(id: &ProofId) -> Question {
     let rule = Rule::new(Algorithm::Gcra, 1, KEPT, 1);
-    let demands = vec![Demand { tag: TAG, rule, cost: 1 }];
+    let demands = Few::from([Demand { tag: TAG, rule, cost: 1 }]);
     let subjects = vec![SubjectAsk { subject: SubjectKey(*id.as_bytes()), demands }];
     Question::about(Action::Consume, subjects)
 }
