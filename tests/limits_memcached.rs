@@ -131,7 +131,8 @@ fn ask(store: &SharedStore, question: Question) -> Result<Answer, StoreError> {
 
 fn question(action: Action, subjects: &[SubjectKey], rule: Rule, cost: u32) -> Question {
     let demands = vec![Demand { tag: 4, rule, cost }];
-    let ask = |subject: &SubjectKey| SubjectAsk { subject: *subject, demands: demands.clone().into() };
+    let ask =
+        |subject: &SubjectKey| SubjectAsk { subject: *subject, demands: demands.clone().into() };
     Question::about(action, subjects.iter().map(ask).collect())
 }
 

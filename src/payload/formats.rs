@@ -31,49 +31,78 @@ pub(crate) fn is_email(text: &str) -> bool {
 /// The most characters in front of the `@`.
 const MOST_LOCAL: usize = 64;
 
-/// Atoms with single dots between them (RFC 5322 section 3.2.3).
+/// Atoms with single dots between them (RFC 5322 section 3.2.3). It reads to the end in any case: whether a byte fits is
+/// harder to foresee for a processor than to compute.
 fn is_dot_atom(bytes: &[u8]) -> bool {
-    let mut before = b'.';
+    let (mut before, mut fits) = (b'.', true);
     for &byte in bytes {
-        let fits = match byte {
-            b'.' => before != b'.',
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
-            _ => b"!#$%&'*+/=?^_`{|}~-".contains(&byte),
-        };
-        if !fits {
-            return false;
-        }
+        fits &= if byte == b'.' { before != b'.' } else { is_of(byte, ATOM) };
         before = byte;
     }
-    before != b'.'
+    fits && before != b'.'
 }
 
 /// At least two labels of a host's name (RFC 1123 section 2.1). The last one has a letter: an address like `a@10.0.0.1` has
 /// a number there.
 fn is_domain(bytes: &[u8]) -> bool {
-    let (mut before, mut length, mut labels, mut has_letter) = (b'.', 0, 1, false);
+    let (mut before, mut fits) = (b'.', true);
+    let (mut length, mut labels, mut letters) = (0, 1, 0);
     for &byte in bytes {
-        let fits = match byte {
-            b'.' => {
-                let ended = before != b'.' && before != b'-';
-                (length, labels, has_letter) = (0, labels + 1, false);
-                ended
-            }
-            b'-' => before != b'.',
-            b'0'..=b'9' => true,
-            b'a'..=b'z' | b'A'..=b'Z' => {
-                has_letter = true;
-                true
-            }
-            _ => false,
-        };
-        length += usize::from(byte != b'.');
-        if !fits || length > 63 {
-            return false;
+        if byte == b'.' {
+            fits &= is_of(before, END) && length <= MOST_LABEL;
+            (length, letters) = (0, 0);
+            labels += 1;
+        } else {
+            fits &= is_of(byte, END) || byte == b'-' && before != b'.';
+            letters |= class_of(byte);
+            length += 1;
         }
         before = byte;
     }
-    bytes.len() <= 253 && labels > 1 && has_letter && before != b'.' && before != b'-'
+    let ends = is_of(before, END) && length <= MOST_LABEL;
+    fits && ends && bytes.len() <= 253 && labels > 1 && letters & LETTER != 0
+}
+
+/// The most characters of a label.
+const MOST_LABEL: usize = 63;
+
+/// What stands in an atom; what a label may begin and end with; and letters.
+const ATOM: u8 = 1;
+const END: u8 = 2;
+const LETTER: u8 = 4;
+
+fn is_of(byte: u8, class: u8) -> bool {
+    class_of(byte) & class != 0
+}
+
+fn class_of(byte: u8) -> u8 {
+    static CLASSES: [u8; 256] = classes();
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+#[expect(clippy::indexing_slicing, reason = "the compiler runs it, and would not go on")]
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        classes[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => ATOM | END | LETTER,
+            b'0'..=b'9' => ATOM | END,
+            b'!'
+            | b'#'..=b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'/'
+            | b'='
+            | b'?'
+            | b'^'..=b'`'
+            | b'{'..=b'~' => ATOM,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
 }
 
 /// A UUID as in RFC 9562 section 4: 32 hex digits in five groups. The crate knows it from draft 2019-09 on only.
