@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { requests } from './lib/fixtures.mjs'
 import { chooseTool, load } from './lib/load.mjs'
-import { cpuOf, has, pins, startRedis, startServer, stop } from './lib/processes.mjs'
+import { REDIS_MISSING, cpuOf, has, pins, startRedis, startServer, stop } from './lib/processes.mjs'
 import { fileOf, settingsOf, stacks } from './lib/stacks.mjs'
 import { median, number, paired, spread, table, withRange } from './lib/stats.mjs'
 import { tightLimits, verify, verifyLimits } from './lib/verify.mjs'
@@ -84,7 +84,7 @@ function choose({ layers, only }) {
     if (only !== undefined && stack.name !== 'bare' && stack.name !== layersBase(stack) && !only.includes(stack.name)) return false
     const missing =
       stack.database !== undefined && !has('redis-server')
-        ? 'redis-server is not installed (Debian: apt-get install redis-server; macOS: brew install redis)'
+        ? REDIS_MISSING
         : stack.file === 'keepstone.cjs'
           ? noKeepstone
           : null

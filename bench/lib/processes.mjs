@@ -87,8 +87,12 @@ function answersPing(port) {
   })
 }
 
+/** What to do where there is no Redis. */
+export const REDIS_MISSING = 'redis-server is not installed (Debian: apt-get install redis-server; macOS: brew install redis)'
+
 /** A Redis of our own, without persistence. Returns its process and base URL; every stack takes a database of its own. */
 export async function startRedis() {
+  if (!has('redis-server')) throw new Error(REDIS_MISSING)
   const port = await freePort()
   const folder = temporaryFolder()
   const child = start(
