@@ -367,10 +367,9 @@ impl Stack {
             }
         };
         // The usual case, on its shortest way.
-        if let Some(bytes) = body
-            && !keep_body
-            && schemas.is_settled_by(bytes, x.format, config)
-        {
+        let scans = |body| schemas.scans(body, x.format, config);
+        let scanned = !keep_body && body.is_some_and(scans);
+        if scanned && schemas.is_only_body() {
             return Ok(None);
         }
         let params: Vec<(&str, &str)> =
@@ -390,6 +389,7 @@ impl Stack {
                     .then(|| request.header("accept-language"))
                     .flatten(),
                 keep_body,
+                scanned,
             })
             .map(|checked| Some(Box::new(checked)))
     }

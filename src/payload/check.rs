@@ -102,6 +102,8 @@ pub struct Parts<'a> {
     pub language: Option<&'a str>,
     /// Whether [`Checked::body`] is wanted, e.g. by a policy.
     pub keep_body: bool,
+    /// Whether the body was scanned and matches, and is not wanted: [`Schemas::scans`].
+    pub scanned: bool,
 }
 
 /// What a request that matches its schemas has to say.
@@ -157,11 +159,7 @@ impl Schemas {
     /// Whether there is a schema at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.body.is_none()
-            && self.query.is_none()
-            && self.params.is_none()
-            && self.headers.is_none()
-            && self.cookies.is_none()
+        self.body.is_none() && self.is_only_body()
     }
 
     /// Whether there is a schema for the route's parameters.
@@ -188,14 +186,20 @@ impl Schemas {
         self.body.is_some()
     }
 
-    /// Whether a body is all that there is a schema for, and this one matches for certain: then [`Self::check`] has nothing
-    /// to say.
+    /// Whether `body` matches for certain. Where nothing else has a schema, [`Self::check`] has no more to say then.
     #[must_use]
-    pub fn is_settled_by(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
-        let others = [&self.query, &self.params, &self.headers, &self.cookies];
+    pub fn scans(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
         format == Format::Json
-            && others.iter().all(|schema| schema.is_none())
             && self.body.as_ref().is_some_and(|schema| schema.schema().scans(body, config))
+    }
+
+    /// Whether there is no schema but the body's.
+    #[must_use]
+    pub fn is_only_body(&self) -> bool {
+        self.query.is_none()
+            && self.params.is_none()
+            && self.headers.is_none()
+            && self.cookies.is_none()
     }
 
     /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if too large); otherwise
@@ -216,8 +220,7 @@ impl Schemas {
                 checked.form = Some(form);
                 checked.body = body;
             }
-            (Some(bytes), Some(schema))
-                if !parts.keep_body && schema.schema().scans(bytes, config) => {}
+            (Some(_), Some(_)) if parts.scanned => {}
             (Some(bytes), schema) => {
                 if bytes.len() > config.max_bytes() {
                     return Err(PayloadConfig::too_large());

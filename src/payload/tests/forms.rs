@@ -19,6 +19,7 @@ fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
         headers: &[],
         language: None,
         keep_body: true,
+        scanned: false,
     }
 }
 

@@ -38,6 +38,7 @@ fn check(
         headers: &[],
         language,
         keep_body: true,
+        scanned: false,
     })
 }
 

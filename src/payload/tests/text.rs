@@ -25,6 +25,7 @@ fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
         headers: &[],
         language: None,
         keep_body: false,
+        scanned: false,
     }
 }
 
