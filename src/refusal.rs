@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
-/// A refusal: what a client is [`Told`]. It is one pointer, since nearly every result that could be one is none.
+/// A refusal: a [`Problem`], as a client is told it. It is one pointer, since nearly every result that could be one is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(Box<Told>);
+pub struct Refusal(Box<Problem>);
 
-/// What a refusal says. It holds nothing that the client sent: no token, no submitted value.
+/// What a refusal says (RFC 9457). It holds nothing that the client sent: no token, no submitted value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct Problem {
     /// The HTTP status, 400 to 599.
     pub status: u16,
     /// The stable machine-readable code, e.g. `token_expired`. `docs/errors.md` has a heading for each.
@@ -45,7 +45,7 @@ impl Refusal {
     #[must_use]
     #[cold]
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Told {
+        Self(Box::new(Problem {
             status,
             code,
             detail: detail.into(),
@@ -64,15 +64,15 @@ impl Refusal {
 }
 
 impl Deref for Refusal {
-    type Target = Told;
+    type Target = Problem;
 
-    fn deref(&self) -> &Told {
+    fn deref(&self) -> &Problem {
         &self.0
     }
 }
 
 impl DerefMut for Refusal {
-    fn deref_mut(&mut self) -> &mut Told {
+    fn deref_mut(&mut self) -> &mut Problem {
         &mut self.0
     }
 }

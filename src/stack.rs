@@ -367,9 +367,8 @@ impl Stack {
             }
         };
         // The usual case, on its shortest way.
-        let scans = |body| schemas.scans(body, x.format, config);
-        let scanned = !keep_body && body.is_some_and(scans);
-        if scanned && schemas.is_only_body() {
+        let settles = |body| schemas.is_settled_by(body, x.format, config);
+        if !keep_body && body.is_some_and(settles) {
             return Ok(None);
         }
         let params: Vec<(&str, &str)> =
@@ -389,7 +388,6 @@ impl Stack {
                     .then(|| request.header("accept-language"))
                     .flatten(),
                 keep_body,
-                scanned,
             })
             .map(|checked| Some(Box::new(checked)))
     }

@@ -54,7 +54,6 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
         headers: &[],
         language: None,
         keep_body: true,
-        scanned: false,
     };
     write(match Schemas::default().check(&parts) {
         Ok(checked) => Ok(checked.body.into()),

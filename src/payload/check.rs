@@ -102,8 +102,6 @@ pub struct Parts<'a> {
     pub language: Option<&'a str>,
     /// Whether [`Checked::body`] is wanted, e.g. by a policy.
     pub keep_body: bool,
-    /// Whether the body was scanned and matches, and is not wanted: [`Schemas::scans`].
-    pub scanned: bool,
 }
 
 /// What a request that matches its schemas has to say.
@@ -186,16 +184,17 @@ impl Schemas {
         self.body.is_some()
     }
 
-    /// Whether `body` matches for certain. Where nothing else has a schema, [`Self::check`] has no more to say then.
+    /// Whether nothing but the body has a schema, and this one matches for certain: then [`Self::check`] has nothing to say.
+    /// It does not look for that again.
     #[must_use]
-    pub fn scans(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
+    pub fn is_settled_by(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
         format == Format::Json
+            && self.is_only_body()
             && self.body.as_ref().is_some_and(|schema| schema.schema().scans(body, config))
     }
 
     /// Whether there is no schema but the body's.
-    #[must_use]
-    pub fn is_only_body(&self) -> bool {
+    fn is_only_body(&self) -> bool {
         self.query.is_none()
             && self.params.is_none()
             && self.headers.is_none()
@@ -220,7 +219,10 @@ impl Schemas {
                 checked.form = Some(form);
                 checked.body = body;
             }
-            (Some(_), Some(_)) if parts.scanned => {}
+            (Some(bytes), Some(schema))
+                if !parts.keep_body
+                    && !self.is_only_body()
+                    && schema.schema().scans(bytes, config) => {}
             (Some(bytes), schema) => {
                 if bytes.len() > config.max_bytes() {
                     return Err(PayloadConfig::too_large());

@@ -150,12 +150,8 @@ impl<'a> Scan<'a> {
         if depth > self.max_depth || !members.plain || !matches!(members.others, Others::Nothing) {
             return None;
         }
-        let mut at = space_until(self.bytes, at);
+        let (mut at, mut goes_on) = self.inside(b'}', at);
         let (mut seen, mut missing, mut count) = (0_u64, members.required, 0);
-        let mut goes_on = self.bytes.get(at) != Some(&b'}');
-        if !goes_on {
-            at += 1;
-        }
         while goes_on {
             let (i, member) = members.named_by(self.bytes.get(at..)?, count)?;
             let bit = 1 << i;
@@ -180,13 +176,9 @@ impl<'a> Scan<'a> {
         if depth > self.max_depth || elements.unique {
             return None;
         }
-        let mut at = space_until(self.bytes, at);
+        let (mut at, mut goes_on) = self.inside(b']', at);
         let mut first = elements.first.iter();
         let mut count = 0;
-        let mut goes_on = self.bytes.get(at) != Some(&b']');
-        if !goes_on {
-            at += 1;
-        }
         while goes_on {
             let rules = match (first.next(), elements.others) {
                 (Some(rules), _) => *rules,
@@ -198,6 +190,13 @@ impl<'a> Scan<'a> {
             (at, goes_on) = self.behind(b']', at)?;
         }
         (elements.least..=elements.most).contains(&count).then_some(at)
+    }
+
+    /// Inside a container: where its first value starts or it ends, and whether there is one.
+    #[inline]
+    fn inside(&self, closer: u8, at: usize) -> (usize, bool) {
+        let at = space_until(self.bytes, at);
+        if self.bytes.get(at) == Some(&closer) { (at + 1, false) } else { (at, true) }
     }
 
     /// Behind a value: where the next one starts or the container ends, and whether it goes on.

@@ -19,7 +19,6 @@ fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
         headers: &[],
         language: None,
         keep_body: true,
-        scanned: false,
     }
 }
 

@@ -140,7 +140,6 @@ fn sanitizers_text_and_closing_know_what_a_name_leads_to() {
             headers: &[],
             language: None,
             keep_body: true,
-            scanned: false,
         })
     };
     let checked = check(b"{\"name\":\" ada \"}").unwrap();

@@ -38,7 +38,6 @@ fn check(
         headers: &[],
         language,
         keep_body: true,
-        scanned: false,
     })
 }
 

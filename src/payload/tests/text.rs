@@ -25,7 +25,6 @@ fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
         headers: &[],
         language: None,
         keep_body: false,
-        scanned: false,
     }
 }
 
