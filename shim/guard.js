@@ -15,6 +15,7 @@ const { ownFunctions, takePatterns } = require('./schema.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
+const { upgradeOf } = require('./upgrade.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
@@ -44,6 +45,7 @@ function createGuard(config = {}) {
     own: ownFunctions(functions),
     log: config?.log,
     trustsProxies: Array.isArray(config?.trustedProxies) && config.trustedProxies.length > 0,
+    trustsUnix: Array.isArray(config?.trustedProxies) && config.trustedProxies.includes('unix'),
     pin: guard
   }
   const layer = (name, option) => (options) => {
@@ -63,8 +65,12 @@ function createGuard(config = {}) {
   const isOfLimit = (first, third) =>
     third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
 
+  let handshakes = null
+  const wholeStack = () => (handshakes ??= [buildStack(owner, undefined, null)])
+
   Object.assign(guard, {
     securityStack: (route) => [buildStack(owner, route, null)],
+    upgrade: upgradeOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
     csrf: layer('csrf', 'csrf'),

@@ -45,6 +45,8 @@ pub struct Engine {
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
     csrf: Option<Arc<Csrf>>,
+    /// Whether `csrf` is false.
+    csrf_off: bool,
     store: Store,
     policies: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
@@ -170,12 +172,13 @@ impl Engine {
             Switch::Off | Switch::Absent => None,
         };
         Ok(Self {
-            trusted_proxies: TrustedProxies::new(trusted_proxies(&options)?),
+            trusted_proxies: trusted_proxies(&options)?,
             hosts: hosts(&options)?,
             clients: ClientsConfig::parse("clients", options.get("clients"))?,
             headers,
             cors,
             csrf,
+            csrf_off: options.get("csrf") == Some(&Value::Bool(false)),
             store,
             policies,
             next_limit: AtomicU32::new(1000),
@@ -213,7 +216,14 @@ impl Engine {
         let responses = if has_schemas { self.responses(&options)? } else { None };
         let token = self.token_demand(&options, layers)?;
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
+        let csrf = self.csrf_of(&options, layers, token)?;
+        let csrf_off = match options.get("csrf") {
+            Some(value) => *value == Value::Bool(false),
+            None => self.csrf_off,
+        };
         let stack = Stack {
+            handshake_csrf: csrf.clone().or_else(|| (all && !csrf_off).then(Arc::default)),
+            csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),
                 Layers::Headers => match options.get("headers") {
@@ -225,7 +235,6 @@ impl Engine {
             cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
-            csrf: self.csrf_of(&options, layers, token)?,
             token,
             fresh: options.bool("fresh")?.unwrap_or(false),
             demands: if layers == Layers::Require {
