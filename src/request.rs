@@ -219,7 +219,9 @@ impl Request {
             return Err(malformed("the only transfer coding that is read is chunked"));
         }
         if self.header("content-length").is_some() {
-            return Err(malformed("a request can't have both Transfer-Encoding and Content-Length"));
+            return Err(malformed(
+                "a request can't have both Transfer-Encoding and Content-Length",
+            ));
         }
         Ok(())
     }
@@ -538,7 +540,8 @@ pub(crate) mod tests {
     }
 
     fn get(target: &str, peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> Request {
-        let trusted = TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect(), false);
+        let trusted =
+            TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect(), false);
         Request::read(head("GET", target, peer, headers), &trusted).unwrap()
     }
 
@@ -608,14 +611,13 @@ pub(crate) mod tests {
         assert_eq!(client("192.0.2.1", &forwarded, &["10.0.0.0/8"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &forwarded, &["10.0.0.0/8"]), "198.51.100.7");
         assert_eq!(client("10.0.0.1", &[], &["10.0.0.0/8"]), "10.0.0.1");
-        assert_eq!(
-            client(
-                "10.0.0.1",
-                &[("X-Forwarded-For", "1.2.3.4, nonsense, 10.0.0.2")],
-                &["10.0.0.0/8"]
-            ),
-            "10.0.0.2"
-        );
+        for nonsense in
+            ["1.2.3.4, nonsense, 10.0.0.2", "nonsense", "", "1.2.3.4, ", "192.0.2", "[::1"]
+        {
+            let request = get("/", "10.0.0.1", &[("X-Forwarded-For", nonsense)], &["10.0.0.0/8"]);
+            assert_eq!(request.client(), None, "{nonsense}");
+            assert_eq!(request.check_view().unwrap_err().code, "malformed_forwarded_for");
+        }
         assert_eq!(
             client(
                 "10.0.0.1",
@@ -625,6 +627,65 @@ pub(crate) mod tests {
             "2.2.2.2"
         );
         assert_eq!(client("::ffff:192.0.2.1", &[], &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_peer_of_a_unix_socket_speaks_for_a_client_where_it_is_trusted() {
+        let forwarded = [("X-Forwarded-For", "192.0.2.1, 198.51.100.7")];
+        let read = |trusted: &TrustedProxies, headers| {
+            Request::read(head("GET", "/", "", headers), trusted).unwrap()
+        };
+        let unix = TrustedProxies::new(Vec::new(), true);
+        assert_eq!(read(&unix, &forwarded).client().unwrap().to_string(), "198.51.100.7");
+        assert_eq!(read(&unix, &[]).client(), None);
+        let network = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
+        assert_eq!(read(&network, &forwarded).client(), None);
+        assert!(read(&network, &forwarded).check_view().is_ok());
+    }
+
+    #[test]
+    fn a_request_that_two_readers_could_read_differently_is_refused() {
+        let read = |method: &str, flags: &str, headers: &[(&str, &str)]| {
+            let mut lines = vec!["", method, "/", "192.0.2.1", "", flags, "", ""];
+            for (name, value) in headers {
+                lines.extend([*name, *value]);
+            }
+            let count = lines.len().to_string();
+            lines[0] = &count;
+            let request = Request::read(lines.join("\n"), &TrustedProxies::default())?;
+            request.check_view().map(|()| request)
+        };
+        let code = |method, flags, headers: &[(&str, &str)]| {
+            read(method, flags, headers).map_or_else(|refusal| refusal.code, |_| "pass")
+        };
+        assert_eq!(code("GET", "", &[]), "pass");
+        assert_eq!(code("M-SEARCH", "s", &[]), "pass");
+        for method in ["get", "Post", "delete"] {
+            assert_eq!(code(method, "", &[]), "malformed_request");
+        }
+        assert_eq!(code("GET", "c", &[]), "too_many_headers");
+        assert_eq!(code("GET", "r", &[]), "url_rewritten");
+        assert_eq!(code("GET", "x", &[]), "malformed_request");
+        assert_eq!(code("GET", "ub", &[]), "malformed_request");
+        let chunked = ("Transfer-Encoding", "chunked");
+        assert_eq!(code("POST", "b", &[chunked]), "pass");
+        assert_eq!(code("POST", "bo", &[chunked]), "malformed_request");
+        assert_eq!(code("POST", "b", &[chunked, ("Content-Length", "3")]), "malformed_request");
+        assert_eq!(code("POST", "b", &[chunked, chunked]), "duplicate_header");
+        assert_eq!(
+            code("POST", "b", &[("Transfer-Encoding", "gzip, chunked")]),
+            "malformed_request"
+        );
+    }
+
+    #[test]
+    fn a_route_is_its_pattern_and_its_place() {
+        let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n/:id\n1.0".to_owned();
+        let request = Request::read(head, &TrustedProxies::default()).unwrap();
+        assert_eq!((request.route(), request.route_id()), (Some("/:id"), Some("/:id\n1.0")));
+        let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n\n".to_owned();
+        let request = Request::read(head, &TrustedProxies::default()).unwrap();
+        assert_eq!((request.route(), request.route_id()), (None, None));
     }
 
     #[test]
