@@ -20,6 +20,7 @@ const FIXED_LINES: usize = 8;
 
 /// Facts about a request that only its host knows.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the facts are independent of each other")]
 struct Flags {
     /// `s`: the socket is a TLS socket.
     tls: bool,
