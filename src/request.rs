@@ -290,7 +290,8 @@ impl Request {
     ///
     /// # Errors
     /// 400 `malformed_path` for everything that another reader may read differently: an empty segment, a dot segment,
-    /// an encoded slash, backslash or NUL, a bad percent encoding, text that isn't UTF-8, a fragment, absolute-form.
+    /// an encoded slash, backslash or NUL, an encoded letter or digit, a bad percent encoding, text that isn't UTF-8,
+    /// a fragment, absolute-form.
     pub fn canonicalise(&mut self) -> Result<(), Refusal> {
         let bad = |why: &'static str| Refusal::new(400, "malformed_path", why);
         if self.method() == "OPTIONS" && self.target() == "*" {
@@ -318,6 +319,9 @@ impl Request {
                     }
                     text if text.chars().any(char::is_control) => {
                         return Err(bad("the path has a control character"));
+                    }
+                    _ if encoded && hides_text(raw) => {
+                        return Err(bad("the path has an encoded letter or digit"));
                     }
                     text if encoded => {
                         decoded.push('/');
@@ -365,11 +369,16 @@ impl Request {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the canonical path. None of them holds a slash, so that the path says where they are.
+    /// The decoded segments of the canonical path: compare them with values, as a handler reads its parameters. None of
+    /// them holds a slash, so that the path says where they are.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
-        let path = self.path().strip_prefix('/').unwrap_or_default();
-        let path = path.strip_suffix('/').unwrap_or(path);
-        path.split('/').filter(|segment| !segment.is_empty())
+        split(self.path())
+    }
+
+    /// The segments as sent, as many as [`Request::segments`]: compare them with the text of routes, since a router
+    /// does so. It takes `/a%2Ejson` for another path than `/a.json`.
+    pub fn raw_segments(&self) -> impl Iterator<Item = &str> {
+        split(self.raw_path())
     }
 
     /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that holds it has it. The
@@ -500,6 +509,26 @@ fn parse_address(text: &str) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
+/// The segments of a path. A slash at its end makes no difference.
+fn split(path: &str) -> impl Iterator<Item = &str> {
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Whether an encoding stands for an ASCII letter or digit. No client needs one: it hides a word from readers that do
+/// not decode, such as routers, and not from those that do, such as file servers and proxies.
+pub(crate) fn hides_text(raw: &str) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    raw.as_bytes().windows(3).any(|window| match window {
+        [b'%', high, low] => digit(high)
+            .zip(digit(low))
+            .and_then(|(high, low)| char::from_u32(high * 16 + low))
+            .is_some_and(|decoded| decoded.is_ascii_alphanumeric()),
+        _ => false,
+    })
+}
+
 /// Percent-decodes one segment; `None` where an encoding is broken or the result isn't UTF-8.
 pub(crate) fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.contains('%') {
@@ -546,26 +575,27 @@ pub(crate) mod tests {
         Request::read(head("GET", target, peer, headers), &trusted).unwrap()
     }
 
-    fn segments(target: &str) -> Option<Vec<String>> {
+    /// The segments, decoded and as sent.
+    fn segments(target: &str) -> Option<(Vec<String>, Vec<String>)> {
         let mut request = get(target, "192.0.2.1", &[], &[]);
-        request.canonicalise().ok().map(|()| request.segments().map(str::to_owned).collect())
+        request.canonicalise().ok()?;
+        let decoded = request.segments().map(str::to_owned).collect();
+        Some((decoded, request.raw_segments().map(str::to_owned).collect()))
     }
 
     #[test]
     fn a_path_is_read_one_way_or_refused() {
-        for (target, wanted) in [
-            ("/", vec![]),
-            ("/api/v1/users", vec!["api", "v1", "users"]),
-            ("/api/v1/users/", vec!["api", "v1", "users"]),
-            ("/api/v1/users?path=../x//y", vec!["api", "v1", "users"]),
-            ("/caf%C3%A9/%7Euser", vec!["café", "~user"]),
-            ("/a/%252f", vec!["a", "%2f"]),
+        for (target, decoded, raw) in [
+            ("/", "", ""),
+            ("/api/v1/users", "api v1 users", "api v1 users"),
+            ("/api/v1/users/", "api v1 users", "api v1 users"),
+            ("/api/v1/users?path=../x//y", "api v1 users", "api v1 users"),
+            ("/caf%C3%A9/%7Euser", "café ~user", "caf%C3%A9 %7Euser"),
+            ("/a/%252f/", "a %2f", "a %252f"),
+            ("/7%3Apay/a%40b.com", "7:pay a@b.com", "7%3Apay a%40b.com"),
         ] {
-            assert_eq!(
-                segments(target),
-                Some(wanted.into_iter().map(str::to_owned).collect()),
-                "{target}"
-            );
+            let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(segments(target), Some((list(decoded), list(raw))), "{target}");
         }
         for target in [
             "",
@@ -592,6 +622,9 @@ pub(crate) mod tests {
             "/a%",
             "/%ff",
             "/%c0%ae",
+            "/%70ublic",
+            "/a/b%5A",
+            "/users/%37",
             "/%ed%a0%80",
             "/a#b",
             "/a b",
@@ -727,6 +760,7 @@ pub(crate) mod tests {
             if let Ok(mut request) = Request::read(format!("{count}\n{text}"), &TrustedProxies::default()) {
                 let _ = request.canonicalise();
                 prop_assert!(request.segments().all(|segment| !segment.is_empty() && segment != ".." && !segment.contains('/')));
+                prop_assert!(request.canonicalise().is_err() || request.segments().count() == request.raw_segments().count());
             }
         }
     }

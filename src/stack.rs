@@ -305,7 +305,9 @@ impl Stack {
         else {
             return Ok(());
         };
-        let path: Vec<&str> = request.segments().collect();
+        let path: Vec<&str> = request.raw_segments().collect();
+        let decoded_path: Vec<&str> =
+            if set.reads_decoded_path() { request.segments().collect() } else { Vec::new() };
         let headers: Vec<(&str, &str)> =
             if set.reads_headers() { request.headers().collect() } else { Vec::new() };
         let params: Vec<(&str, &str)> =
@@ -319,6 +321,7 @@ impl Stack {
         let input = InputParts {
             method: request.method(),
             path: &path,
+            decoded_path: &decoded_path,
             raw_path: request.raw_path(),
             route: request.route(),
             params: &params,

@@ -50,7 +50,7 @@ pub enum Match {
     Unknown,
     /// A path outside of what the document describes.
     Outside,
-    /// A path that is read in no way.
+    /// A path that is read in no way, or in two.
     Refused(Refusal),
 }
 
@@ -151,8 +151,17 @@ impl Api {
         if let Err(refusal) = request.canonicalise().and_then(|()| request.check_view()) {
             return Match::Refused(refusal);
         }
+        if request.target() == "*" {
+            return Match::Outside;
+        }
         let segments: Vec<&str> = request.segments().collect();
-        match self.router.find(method, &segments) {
+        let raw: Vec<&str> = request.raw_segments().collect();
+        match self.router.find(method, &segments, &raw) {
+            Found::Unclear => Match::Refused(Refusal::new(
+                400,
+                "malformed_path",
+                "the path is not written as the document has it, and routers read it differently",
+            )),
             Found::Operation { operation, names, values } => Match::Operation {
                 operation,
                 params: names

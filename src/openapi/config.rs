@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::route::plain;
 use crate::config::raw::{Options, describe, is_function};
 use crate::error::ConfigError;
 
@@ -71,6 +72,13 @@ impl OpenApiConfig {
             let error = options
                 .invalid("basePath", "must be empty, or begin with a slash and not end with one");
             return Err(error.suggest("write '/v1'"));
+        }
+        let usable = |raw: &str| plain(raw).is_some_and(|text| !["", ".", ".."].contains(&&*text));
+        if !base_path.unwrap_or_default().split('/').skip(1).all(usable) {
+            let error = options.invalid("basePath", "is a path that no request can have");
+            return Err(error.suggest(
+                "write it as it is sent, without parameters: ASCII, the rest percent-encoded",
+            ));
         }
         let refuse = [("pass", false), ("refuse", true)];
         let ways = ["strip", "warn", "fail"].map(|way| (way, way));

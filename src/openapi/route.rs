@@ -5,14 +5,20 @@
 //! templates of which neither is the more literal one are refused, since the application's own router may choose the
 //! other one: the rules of an operation would guard another.
 //!
-//! Literal text is compared without regard to ASCII case, as Express does by default: `/Users` must not go around
-//! the rules of `/users`.
+//! Routers compare literal text in different ways: as it was sent (Express) or decoded, with or without regard to case.
+//! So that the rules of an operation are those of the handler that runs:
+//!
+//! 1. The search compares decoded text without regard to ASCII case. It finds what any of these routers would.
+//! 2. A path that is encoded otherwise than the document has it ([`Fit::No`]) is refused: Express takes it for another.
+//! 3. Where a router may not take the path for that of the first operation ([`Fit::Doubtful`]), and may take it for that
+//!    of a second one, it is refused.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::document::{fault, shown};
 use crate::error::ConfigError;
-use crate::request::decode_segment;
+use crate::request::{decode_segment, hides_text};
 
 /// One segment of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,8 +35,51 @@ pub(crate) enum Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     pub(crate) segments: Vec<Segment>,
+    /// The same segments as the document writes them.
+    written: Vec<Written>,
     /// The names of its parameters, in order.
     pub(crate) names: Vec<String>,
+}
+
+/// A segment as the document writes it, which is how Express compares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    before: String,
+    /// `None` in a literal segment.
+    behind: Option<String>,
+    /// Characters that a value may not have in every router: Express 4 lets a parameter behind text (`v.:x`) hold no
+    /// dot, nor text that stands before it in the pattern. In lower case.
+    barred: String,
+}
+
+/// How a segment that was sent fits a written one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// In every router.
+    Exact,
+    /// In some routers: ASCII case differs, or the value has a barred character.
+    Doubtful,
+    /// Not as it was sent.
+    No,
+}
+
+impl Written {
+    fn fit(&self, raw: &str) -> Fit {
+        let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful };
+        let Some(behind) = &self.behind else {
+            let folded = raw.eq_ignore_ascii_case(&self.before);
+            return if folded { exact(raw == self.before) } else { Fit::No };
+        };
+        let Some(value) = inner(raw, &self.before, behind) else { return Fit::No };
+        let barred = |c: char| self.barred.contains(c.to_ascii_lowercase());
+        let same = raw.starts_with(&self.before) && raw.ends_with(behind.as_str());
+        exact(same && !value.contains(barred))
+    }
+
+    /// The text behind its parameter, or all of it.
+    fn tail(&self) -> &str {
+        self.behind.as_deref().unwrap_or(&self.before)
+    }
 }
 
 /// What the document has for a request.
@@ -42,6 +91,8 @@ pub(crate) enum Found<'r, 's> {
     OtherMethods(Vec<&'r str>),
     /// Nothing.
     Nothing,
+    /// Two routers may take the path for that of two operations.
+    Unclear,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +101,9 @@ struct Node {
     /// The more text, the earlier.
     affixes: Vec<(String, String, usize)>,
     any: Option<usize>,
-    /// The number of the path that ends here.
+    /// The number of the path that ends here, and how it is written.
     route: Option<usize>,
+    written: Vec<Written>,
     leaf: Vec<Leaf>,
 }
 
@@ -88,7 +140,7 @@ impl Template {
             return Err(fault(pointer, "is no path: it has a query or a fragment")
                 .suggest("describe the query as parameters"));
         }
-        let mut template = Self { segments: Vec::new(), names: Vec::new() };
+        let mut template = Self { segments: Vec::new(), written: Vec::new(), names: Vec::new() };
         // A trailing slash is the same path without it, as for every layer.
         for path in [base, path.strip_suffix('/').unwrap_or(path)] {
             for raw in path.split('/').skip(1) {
@@ -108,6 +160,8 @@ impl Template {
                 ));
             }
             self.segments.push(Segment::Literal(text));
+            let barred = String::new();
+            self.written.push(Written { before: raw.to_owned(), behind: None, barred });
             return Ok(());
         };
         let Some((name, behind)) = rest.split_once('}') else {
@@ -124,6 +178,12 @@ impl Template {
             return Err(fault(pointer, format!("has the parameter `{{{name}}}` twice")));
         }
         self.names.push(name.to_owned());
+        let barred = if before.is_empty() { String::new() } else { self.barred(before) };
+        self.written.push(Written {
+            before: before.to_owned(),
+            behind: Some(behind.to_owned()),
+            barred,
+        });
         let (before, behind) = (literal(pointer, before)?, literal(pointer, behind)?);
         self.segments.push(if before.is_empty() && behind.is_empty() {
             Segment::Any
@@ -134,13 +194,38 @@ impl Template {
     }
 }
 
+impl Template {
+    /// What a value behind `before` may not have in Express 4: characters that patterns escape, of the text since the
+    /// parameter before; and the end of the segment of that parameter.
+    fn barred(&self, before: &str) -> String {
+        let since = self.written.iter().rev().take_while(|segment| segment.behind.is_none());
+        let texts = since.map(Written::tail).chain([before]);
+        let special = |c: &char| !c.is_ascii_alphanumeric() && !"-_~%".contains(*c);
+        let mut barred: String = texts.flat_map(|text| text.chars().filter(special)).collect();
+        let last = self.written.iter().rev().find(|segment| segment.behind.is_some());
+        if let Some(last) = last {
+            barred.extend(last.tail().chars().filter(special));
+            barred.extend(last.tail().chars().last());
+        }
+        barred.make_ascii_lowercase();
+        barred
+    }
+}
+
+/// Literal text of a path, decoded; `None` where no request can have it as it is written.
+pub(crate) fn plain(raw: &str) -> Option<Cow<'_, str>> {
+    let readable = raw.bytes().all(|byte| byte.is_ascii_graphic()) && !hides_text(raw);
+    let text = decode_segment(raw).filter(|_| readable)?;
+    let bad = text.contains(['/', '\\']) || text.chars().any(char::is_control);
+    (!bad && !raw.contains(['?', '#', '{', '}'])).then_some(text)
+}
+
 fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
-    let text = decode_segment(raw)
-        .filter(|text| !text.contains(['/', '\\', '}']) && !text.chars().any(char::is_control));
-    match text {
+    match plain(raw) {
         Some(text) => Ok(text.to_ascii_lowercase()),
-        None => Err(fault(pointer, "has a segment that no request can have")
-            .suggest("write it decoded, or percent-encoded UTF-8 without slashes")),
+        None => Err(fault(pointer, "has a segment that no request can have").suggest(
+            "write it as it is sent: ASCII, the rest percent-encoded UTF-8 without slashes",
+        )),
     }
 }
 
@@ -259,6 +344,7 @@ impl Router {
         }
         if let Some(node) = self.nodes.get_mut(at) {
             node.route = Some(number);
+            node.written.clone_from(&route.template.written);
             node.leaf.extend(route.operations.iter().map(|(method, operation)| Leaf {
                 method: method.clone(),
                 operation: *operation,
@@ -296,16 +382,29 @@ impl Router {
         }
     }
 
-    /// What the document has for a method and the decoded segments of a path. `HEAD` is `GET` where the path has no
-    /// `HEAD` of its own (RFC 9110 section 9.3.2).
-    pub(crate) fn find<'r, 's>(&'r self, method: &str, segments: &[&'s str]) -> Found<'r, 's> {
-        let mut search = Search { router: self, method, values: Vec::new(), allowed: Vec::new() };
-        match search.walk(0, segments) {
-            Some(leaf) => Found::Operation {
-                operation: leaf.operation,
-                names: &leaf.names,
-                values: search.values,
-            },
+    /// What the document has for a method and the segments of a path, decoded and as sent. `HEAD` is `GET` where the
+    /// path has no `HEAD` of its own (RFC 9110 section 9.3.2).
+    pub(crate) fn find<'r, 's>(
+        &'r self,
+        method: &str,
+        segments: &[&'s str],
+        raw: &[&str],
+    ) -> Found<'r, 's> {
+        let mut search = Search {
+            router: self,
+            method,
+            raw,
+            values: Vec::new(),
+            allowed: Vec::new(),
+            first: None,
+            unclear: false,
+        };
+        search.walk(0, segments);
+        match search.first {
+            _ if search.unclear => Found::Unclear,
+            Some(Taken { leaf, values, .. }) => {
+                Found::Operation { operation: leaf.operation, names: &leaf.names, values }
+            }
             None if search.allowed.is_empty() => Found::Nothing,
             None => {
                 let mut allowed = search.allowed;
@@ -320,24 +419,35 @@ impl Router {
 struct Search<'r, 's, 'm> {
     router: &'r Router,
     method: &'m str,
+    raw: &'m [&'m str],
     values: Vec<&'s str>,
     allowed: Vec<&'r str>,
+    first: Option<Taken<'r, 's>>,
+    unclear: bool,
+}
+
+/// The most literal operation that fits.
+struct Taken<'r, 's> {
+    leaf: &'r Leaf,
+    values: Vec<&'s str>,
+    /// Where it is [`Fit::Doubtful`].
+    doubts: Vec<usize>,
 }
 
 impl<'r, 's> Search<'r, 's, '_> {
-    /// Every node is the end of one way only, so no more are visited than there are.
-    fn walk(&mut self, at: usize, segments: &[&'s str]) -> Option<&'r Leaf> {
-        let node = self.router.nodes.get(at)?;
+    /// Whether the search is over. Every node is the end of one way only, so no more are visited than there are.
+    fn walk(&mut self, at: usize, segments: &[&'s str]) -> bool {
+        let Some(node) = self.router.nodes.get(at) else { return false };
         let Some((&segment, rest)) = segments.split_first() else {
-            return self.leaf(node);
+            return self.arrive(node);
         };
         let literal = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
             node.literals.get(&segment.to_ascii_lowercase())
         } else {
             node.literals.get(segment)
         };
-        if let Some(leaf) = literal.and_then(|next| self.walk(*next, rest)) {
-            return Some(leaf);
+        if literal.is_some_and(|next| self.walk(*next, rest)) {
+            return true;
         }
         let affixes = node
             .affixes
@@ -346,12 +456,37 @@ impl<'r, 's> Search<'r, 's, '_> {
         let any = node.any.map(|next| (segment, next));
         for (value, next) in affixes.chain(any) {
             self.values.push(value);
-            if let Some(leaf) = self.walk(next, rest) {
-                return Some(leaf);
+            if self.walk(next, rest) {
+                return true;
             }
             self.values.pop();
         }
-        None
+        false
+    }
+
+    /// Takes the operation of a path that fits, or sees whether a router may take it in place of the first one.
+    fn arrive(&mut self, node: &'r Node) -> bool {
+        let Some(leaf) = self.leaf(node) else { return false };
+        let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
+        let mut fits = node.written.iter().zip(self.raw).map(fit).enumerate();
+        if let Some(first) = &self.first {
+            self.unclear = fits.any(|(at, fit)| fit == Fit::Exact && first.doubts.contains(&at));
+            return self.unclear;
+        }
+        let mut doubts = Vec::new();
+        for (at, fit) in fits {
+            match fit {
+                Fit::Exact => {}
+                Fit::Doubtful => doubts.push(at),
+                Fit::No => {
+                    self.unclear = true;
+                    return true;
+                }
+            }
+        }
+        let over = doubts.is_empty();
+        self.first = Some(Taken { leaf, values: self.values.clone(), doubts });
+        over
     }
 
     fn leaf(&mut self, node: &'r Node) -> Option<&'r Leaf> {

@@ -114,6 +114,12 @@ impl PolicySet {
         self.inner.plan.reads_headers()
     }
 
+    /// Whether a module reads the decoded segments of the path.
+    #[must_use]
+    pub fn reads_decoded_path(&self) -> bool {
+        self.inner.plan.reads_decoded_path()
+    }
+
     /// Whether any module reads `input.client`.
     #[must_use]
     pub fn reads_client(&self) -> bool {

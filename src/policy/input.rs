@@ -3,7 +3,7 @@
 //! | field | value |
 //! |---|---|
 //! | `method`, `effective_method` | as sent; with `HEAD` read as `GET` |
-//! | `path`, `raw_path` | decoded segments; the path as sent |
+//! | `path`, `decoded_path`, `raw_path` | segments as sent; segments decoded; the path as sent |
 //! | `route`, `params` | the route's pattern, if known; its parameters |
 //! | `query` | name to list of values |
 //! | `headers` | lower-case name to value; without credentials; repeated ones joined with `, ` |
@@ -64,8 +64,10 @@ pub struct RateView {
 pub struct InputParts<'a> {
     /// The method as sent.
     pub method: &'a str,
-    /// The decoded segments of the canonical path.
+    /// The segments of the path as sent, which are what a router compares.
     pub path: &'a [&'a str],
+    /// The same segments decoded.
+    pub decoded_path: &'a [&'a str],
     /// The path as sent.
     pub raw_path: &'a str,
     /// The route's pattern, `/users/:id`.
@@ -93,6 +95,7 @@ impl Default for InputParts<'_> {
         Self {
             method: "",
             path: &[],
+            decoded_path: &[],
             raw_path: "",
             route: None,
             params: &[],
@@ -155,6 +158,7 @@ enum Field {
     Method,
     EffectiveMethod,
     Path,
+    DecodedPath,
     RawPath,
     Route,
     Params,
@@ -168,10 +172,11 @@ enum Field {
     Body,
 }
 
-const FIELDS: [(&str, Field); 14] = [
+const FIELDS: [(&str, Field); 15] = [
     ("method", Field::Method),
     ("effective_method", Field::EffectiveMethod),
     ("path", Field::Path),
+    ("decoded_path", Field::DecodedPath),
     ("raw_path", Field::RawPath),
     ("route", Field::Route),
     ("params", Field::Params),
@@ -234,6 +239,10 @@ impl InputPlan {
         self.reads(Field::Headers)
     }
 
+    pub(super) fn reads_decoded_path(&self) -> bool {
+        self.reads(Field::DecodedPath)
+    }
+
     pub(super) fn reads_client(&self) -> bool {
         self.reads(Field::Client)
     }
@@ -276,10 +285,8 @@ impl InputPlan {
             match field {
                 Field::Method => out.text(parts.method),
                 Field::EffectiveMethod => out.text(effective_method(parts.method)),
-                Field::Path => {
-                    out.number(parts.path.len() as u64);
-                    parts.path.iter().for_each(|segment| out.text(segment));
-                }
+                Field::Path => write_path(parts.path, out),
+                Field::DecodedPath => write_path(parts.decoded_path, out),
                 Field::RawPath => out.text(parts.raw_path),
                 Field::Route => out.maybe(parts.route, Writer::text),
                 Field::User => {
@@ -309,6 +316,11 @@ fn effective_method(method: &str) -> &str {
     if method == "HEAD" { "GET" } else { method }
 }
 
+fn write_path(segments: &[&str], out: &mut Writer) {
+    out.number(segments.len() as u64);
+    segments.iter().for_each(|segment| out.text(segment));
+}
+
 fn write_user(claims: &Map<String, Json>, members: &Members, out: &mut Writer) {
     match members {
         Members::All => {
@@ -326,6 +338,11 @@ fn write_user(claims: &Map<String, Json>, members: &Members, out: &mut Writer) {
     }
 }
 
+fn path(segments: &[&str], budget: &mut Budget) -> Result<Value, InputError> {
+    let segments = segments.iter().map(|segment| budget.text(segment));
+    Ok(Value::from(segments.collect::<Result<Vec<Value>, _>>()?))
+}
+
 fn build_field(
     field: Field,
     members: &Members,
@@ -337,10 +354,8 @@ fn build_field(
     let value = match field {
         Field::Method => budget.text(parts.method)?,
         Field::EffectiveMethod => budget.text(effective_method(parts.method))?,
-        Field::Path => {
-            let segments = parts.path.iter().map(|segment| budget.text(segment));
-            Value::from(segments.collect::<Result<Vec<Value>, _>>()?)
-        }
+        Field::Path => path(parts.path, budget)?,
+        Field::DecodedPath => path(parts.decoded_path, budget)?,
         Field::RawPath => budget.text(parts.raw_path)?,
         Field::Route => match parts.route {
             Some(route) => budget.text(route)?,

@@ -189,8 +189,9 @@ fn every_field_of_the_input_can_be_read() {
         allow if {
             input.method == "POST"
             input.effective_method == "POST"
-            input.path == ["users", "a/b"]
-            input.raw_path == "/users/a%2Fb"
+            input.path == ["users", "a%40b"]
+            input.decoded_path == ["users", "a@b"]
+            input.raw_path == "/users/a%40b"
             input.route == "/users/:id"
             input.params.id == "a/b"
             input.query.tag == ["x", "y z"]
@@ -214,8 +215,9 @@ fn every_field_of_the_input_can_be_read() {
     let body = json!({ "items": [{ "price": 1.5 }] });
     let raw = InputParts {
         method: "POST",
-        path: &["users", "a/b"],
-        raw_path: "/users/a%2Fb",
+        path: &["users", "a%40b"],
+        decoded_path: &["users", "a@b"],
+        raw_path: "/users/a%40b",
         route: Some("/users/:id"),
         params: &[("id", "a/b")],
         query: QueryPart::Raw("tag=x&tag=y+z&%C3%A9"),
