@@ -16,6 +16,8 @@ class GuardError extends Error {
 function unwrap(answer) {
   const { ok, error } = JSON.parse(answer)
   if (error !== undefined) {
+    // What the operator is to know, and whoever catches the error is not.
+    if (error.warning !== undefined) warnOnce(error.warning.code, error.warning.message)
     throw new GuardError(error.message, error)
   }
   return ok

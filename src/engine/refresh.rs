@@ -12,8 +12,8 @@ use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Issuer, Kept, MAX_TOLERANCE, MemoryFamilies, Opening,
-    Outcome, Place, RefreshConfig, RefreshToken, Signer,
+    Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening,
+    Outcome, Place, RefreshConfig, RefreshToken, Seals, Signer,
 };
 
 /// So long a refresh waits for what was revoked.
@@ -24,6 +24,8 @@ const PATIENCE_US: u64 = 1_000_000;
 pub struct Refresh {
     config: RefreshConfig,
     issuer: Arc<str>,
+    /// Has the keys that records in a store are sealed with.
+    signer: Signer,
     /// How long a family that ended by a replay is remembered: as long as its access tokens live.
     remembered: Duration,
     families: Families,
@@ -41,6 +43,9 @@ enum Families {
 pub enum RefreshError {
     /// It is none, or its family is over.
     Invalid,
+    /// The record of its session was sealed by no key of this guard: it was changed by somebody who can
+    /// write into the store, or the keys were changed.
+    Unsealed,
     /// It was used before; its family and its session have ended.
     Reused,
     /// Its session or its subject was revoked.
@@ -111,11 +116,12 @@ impl Refresh {
     /// For what `config` says, or an error where the guard has no store or no revocation that could keep its promise.
     pub(super) fn new(
         config: RefreshConfig,
-        issuer: &Issuer,
+        signer: &Signer,
         revocations: &RevocationList,
         connector: Option<&Arc<Connector>>,
         shared_name: Option<&str>,
     ) -> Result<Self, ConfigError> {
+        let issuer = signer.issuer();
         let families = match (revocations, connector) {
             (RevocationList::Off, _) => {
                 let problem = "needs `revocation`: a stolen token must be able to end its session";
@@ -135,13 +141,24 @@ impl Refresh {
             (RevocationList::Shared(_), None) => return Err(memcached()),
         };
         let remembered = issuer.max_lifetime() + 2 * MAX_TOLERANCE;
-        Ok(Self { config, issuer: Arc::from(issuer.name()), remembered, families })
+        Ok(Self {
+            config,
+            issuer: Arc::from(issuer.name()),
+            signer: signer.clone(),
+            remembered,
+            families,
+        })
     }
 
     /// Whether the store has to be asked.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.families, Families::Shared(..))
+    }
+
+    /// What records are sealed with now; `None` while the keys are not loaded.
+    fn seals(&self, now: Now) -> Option<Seals> {
+        self.signer.seals(now)
     }
 
     /// The place of a session's family.
@@ -175,12 +192,12 @@ impl Refresh {
             Families::Local(families) => {
                 Some(families.open(opening, &self.config, now).map_err(OpenError::Full))
             }
-            Families::Shared(families, _) => match reply() {
-                Some(reply) => {
-                    families.open(opening, self.config, reply);
+            Families::Shared(families, _) => match (reply(), self.seals(now)) {
+                (Some(reply), Some(seals)) => {
+                    families.open(opening, self.config, seals, reply);
                     None
                 }
-                None => Some(Err(OpenError::Store(StoreError::Unavailable))),
+                _ => Some(Err(OpenError::Store(StoreError::Unavailable))),
             },
         }
     }
@@ -219,8 +236,8 @@ impl Refresh {
     /// Where the token was used before, the session is revoked and the store has said so, and else what was revoked until
     /// now has been read: [`Self::conclude`] says what it comes to.
     pub fn ask(&self, token: &RefreshToken, outcome: Arc<Slot>, reply: Reply<()>) {
-        let (Families::Shared(families, list), Some(presented)) =
-            (&self.families, token.presentation())
+        let (Families::Shared(families, list), Some(presented), Some(seals)) =
+            (&self.families, token.presentation(), self.seals(Now::read()))
         else {
             return reply(Err(StoreError::Unavailable));
         };
@@ -233,7 +250,7 @@ impl Refresh {
             let reused = match &answer {
                 Outcome::Reused { session } => Some(session.clone()),
                 Outcome::Next { .. } => None,
-                Outcome::Unknown => {
+                Outcome::Unknown | Outcome::Unsealed => {
                     *outcome.lock() = Some(answer);
                     return reply(Ok(()));
                 }
@@ -244,7 +261,7 @@ impl Refresh {
                 None => catch_up(list, Now::read(), reply),
             }
         };
-        families.present(presented, self.config, self.remembered, Box::new(answered));
+        families.present(presented, self.config, self.remembered, seals, Box::new(answered));
     }
 
     /// What the store's answer comes to.
@@ -256,10 +273,16 @@ impl Refresh {
     ) -> Result<Continued, RefreshError> {
         let (salt, kept) = match outcome {
             Outcome::Unknown => return Err(RefreshError::Invalid),
+            Outcome::Unsealed => return Err(RefreshError::Unsealed),
             Outcome::Reused { .. } => return Err(RefreshError::Reused),
             Outcome::Next { salt, kept } => (salt, kept),
         };
         let kept = Kept::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
+        // The store tells the time that its own ends are judged by; a session does not go on for ever by that.
+        let latest = (self.config.lifetime + 2 * MAX_TOLERANCE).as_secs();
+        if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > latest {
+            return Err(RefreshError::Invalid);
+        }
         let continued = Continued { refresh_token: token.successor(&salt).text(), kept };
         continued.check(tokens).map(|()| continued)
     }

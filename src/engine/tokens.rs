@@ -317,7 +317,7 @@ pub(super) fn tokens(
         Some(_) if may_forget => return Err(refresh::memcached()),
         Some(options) => {
             let signer = signer.as_ref().ok_or_else(refresh::without_signer)?;
-            Some(Refresh::new(options, signer.issuer(), &revocations, connector, shared_name)?)
+            Some(Refresh::new(options, signer, &revocations, connector, shared_name)?)
         }
     };
     let tokens = Tokens {

@@ -210,6 +210,8 @@ fn refresh_failure(error: RefreshError) -> Failure {
         Failure(json!({ "code": code, "status": 401, "message": message }))
     };
     match error {
+        // Who presents it is told no more than of any other session that is over.
+        RefreshError::Unsealed => unsealed(refresh_failure(RefreshError::Invalid)),
         RefreshError::Invalid => refused(
             "ERR_REFRESH_INVALID",
             "the refresh token is not good, or not any more; log in again",
@@ -224,6 +226,19 @@ fn refresh_failure(error: RefreshError) -> Failure {
         RefreshError::Issue(error) => issue_failure(error),
         RefreshError::Revoke(error) => error.into(),
     }
+}
+
+/// Tells the operator, beside what the caller is told.
+fn unsealed(Failure(mut failure): Failure) -> Failure {
+    if let Some(failure) = failure.as_object_mut() {
+        let warning = json!({
+            "code": "GUARD_SESSION_RECORD",
+            "message": "the record of a session in the store was not made with a key of this guard, so its refresh token was \
+                        refused: somebody else writes into the store, or the keys were changed",
+        });
+        failure.insert("warning".to_owned(), warning);
+    }
+    Failure(failure)
 }
 
 const fn issue_code(error: &IssueError) -> &'static str {

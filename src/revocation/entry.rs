@@ -8,14 +8,14 @@
 //! are many victims at once to aim at, so these have 16 bytes.
 //!
 //! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the kind, the name, the
-//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are refused. All numbers
-//! are big-endian. The form is fixed and short so that Redis packs a hundred of them into one node.
+//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are refused. A guard
+//! also writes how long its tokens and sessions may live, so that whoever revokes knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a hundred of them into one node.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::token::Fingerprint;
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME};
 
 /// One revocation, as every process knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,24 @@ pub(super) enum Entry {
     Subject { name: u128, before_s: u64, until: u32 },
     /// All tokens of a key.
     Key { name: u128 },
+    /// Revokes nothing: some guard takes tokens, or continues sessions, that live this long.
+    Lifetime { lifetime: Lifetime, until: u32 },
+}
+
+/// How long something of an issuer may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Lifetime {
+    /// The name of the issuer.
+    pub(super) issuer: u128,
+    pub(super) of: Lived,
+    pub(super) seconds: u32,
+}
+
+/// What lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Lived {
+    Tokens = 0,
+    Sessions = 1,
 }
 
 const MARK: u8 = 0;
@@ -37,6 +55,9 @@ const TOKEN: u8 = 1;
 const SESSION: u8 = 2;
 const SUBJECT: u8 = 3;
 const KEY: u8 = 4;
+const LIFETIME: u8 = 5;
+/// No option takes a longer one; a second more is added where it is rounded up.
+const LONGEST_S: u64 = MAX_MAX_LIFETIME.as_secs() + 1;
 
 impl Entry {
     /// The bytes for the stream.
@@ -54,6 +75,10 @@ impl Entry {
                 [&[SUBJECT][..], &name.to_be_bytes(), &times].concat()
             }
             Self::Key { name } => [&[KEY][..], &name.to_be_bytes()].concat(),
+            Self::Lifetime { lifetime: Lifetime { issuer, of, seconds }, until } => {
+                let times = [until.to_be_bytes(), seconds.to_be_bytes()].concat();
+                [&[LIFETIME][..], &issuer.to_be_bytes(), &[*of as u8], &times].concat()
+            }
         }
     }
 
@@ -76,6 +101,20 @@ impl Entry {
                 Self::Subject { name, until, before_s: u64::from_be_bytes(take(&mut rest)?) }
             }
             KEY => Self::Key { name: u128::from_be_bytes(take(&mut rest)?) },
+            LIFETIME => {
+                let issuer = u128::from_be_bytes(take(&mut rest)?);
+                let of = match take(&mut rest)? {
+                    [0] => Lived::Tokens,
+                    [1] => Lived::Sessions,
+                    _ => return None,
+                };
+                let until = u32::from_be_bytes(take(&mut rest)?);
+                let seconds = u32::from_be_bytes(take(&mut rest)?);
+                if u64::from(seconds) > LONGEST_S {
+                    return None;
+                }
+                Self::Lifetime { lifetime: Lifetime { issuer, of, seconds }, until }
+            }
             _ => return None,
         };
         rest.is_empty().then_some(entry)
@@ -87,7 +126,8 @@ impl Entry {
             Self::Mark => false,
             Self::Token { until, .. }
             | Self::Session { until, .. }
-            | Self::Subject { until, .. } => *until >= minute,
+            | Self::Subject { until, .. }
+            | Self::Lifetime { until, .. } => *until >= minute,
             Self::Key { .. } => true,
         }
     }
@@ -134,6 +174,7 @@ pub(super) enum Kind {
     Session = SESSION as isize,
     Subject = SUBJECT as isize,
     Key = KEY as isize,
+    Issuer = LIFETIME as isize,
 }
 
 /// Makes names.
@@ -200,7 +241,25 @@ mod tests {
             (any::<u128>(), any::<u64>(), any::<u32>())
                 .prop_map(|(name, before_s, until)| Entry::Subject { name, before_s, until }),
             any::<u128>().prop_map(|name| Entry::Key { name }),
+            (any::<u128>(), any::<bool>(), 0..=366 * 86_400u32, any::<u32>()).prop_map(
+                |(issuer, tokens, seconds, until)| {
+                    let of = if tokens { Lived::Tokens } else { Lived::Sessions };
+                    Entry::Lifetime { lifetime: Lifetime { issuer, of, seconds }, until }
+                }
+            ),
         ]
+    }
+
+    #[test]
+    fn a_lifetime_that_no_option_takes_is_none() {
+        let of = |seconds| {
+            let lifetime = Lifetime { issuer: 1, of: Lived::Tokens, seconds };
+            Entry::Lifetime { lifetime, until: 5 }.encode()
+        };
+        let longest = 366 * 86_400 + 1;
+        assert!(Entry::decode(&of(longest)).is_some());
+        assert_eq!(Entry::decode(&of(longest + 1)), None);
+        assert_eq!(Entry::decode(&of(u32::MAX)), None);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! One task follows the stream on a connection of its own, since it waits there for what comes next; a second
 //! connection is for what is revoked here and for what is asked in between. The task ends with the last guard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::{sleep, timeout};
 
-use super::entry::Entry;
+use super::entry::{Entry, Id, Lifetime, Lived};
 use super::replica::{self, Birth, Follower, Gap, Took};
 use super::revocations::minute;
 use super::sets::Sets;
@@ -38,6 +38,11 @@ const RESTORE_RETRY_US: u64 = 300_000;
 /// The stream is shortened by one process, once in so long.
 const COMPACT_LOCK_MS: u64 = 55_000;
 const MINUTE_US: u64 = 60_000_000;
+const DAY_MINUTES: u32 = 24 * 60;
+/// For so long the others keep in mind how long tokens live here, also after this process has ended.
+const LIFETIME_KEPT: u32 = 366 * DAY_MINUTES;
+/// It is said again where they would keep it for less than this.
+const LIFETIME_RENEWED: u32 = 300 * DAY_MINUTES;
 
 /// The copy of the list in this process.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(super) struct Feed {
     connector: Arc<Connector>,
     keys: Keys,
     pub(super) sets: Sets,
+    /// How long tokens and sessions live at the guards that use it.
+    lifetimes: Mutex<BTreeSet<Lifetime>>,
     follower: Mutex<Follower>,
     ready: AtomicBool,
     /// Why the store does not answer, where it does not.
@@ -106,6 +113,7 @@ impl Feed {
             keys: Keys::new(&connector.config().prefix),
             connector: Arc::clone(connector),
             sets: Sets::new(),
+            lifetimes: Mutex::default(),
             follower: Mutex::new(Follower::default()),
             ready: AtomicBool::new(false),
             fault: Mutex::new(Some(StoreError::Unavailable)),
@@ -122,6 +130,30 @@ impl Feed {
     /// From now on somebody must know of everything within `bound`.
     pub(super) fn keep_within(&self, bound: Duration) {
         self.bound_us.fetch_min(micros(bound), Ordering::AcqRel);
+    }
+
+    /// From now on a guard of this process takes what lives this long, and all processes are to know.
+    pub(super) fn announce(&self, lifetime: Lifetime) {
+        self.lifetimes.lock().insert(lifetime);
+    }
+
+    /// The longest lifetime of a guard, in this process or in another one, in seconds.
+    pub(super) fn longest(&self, issuer: u128, of: Lived) -> u64 {
+        let lifetimes = self.lifetimes.lock();
+        let same = lifetimes.iter().filter(|lived| lived.issuer == issuer && lived.of == of);
+        let here = same.map(|lifetime| u64::from(lifetime.seconds)).max().unwrap_or(0);
+        here.max(self.sets.longest(issuer, of))
+    }
+
+    /// What the others are still to be told, or to be told again.
+    fn unannounced(&self, now_minute: u32) -> Vec<Entry> {
+        let soon = now_minute.saturating_add(LIFETIME_RENEWED);
+        let until = now_minute.saturating_add(LIFETIME_KEPT);
+        let lifetimes = self.lifetimes.lock();
+        let due = lifetimes
+            .iter()
+            .filter(|lifetime| self.sets.lifetime_until(lifetime).is_none_or(|until| until < soon));
+        due.map(|lifetime| Entry::Lifetime { lifetime: *lifetime, until }).collect()
     }
 
     pub(super) fn freshness(&self, now: Now, bound: Duration) -> replica::Freshness {
@@ -200,7 +232,7 @@ impl Feed {
         let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
         let mut cursor = self.follower.lock().cursor();
         loop {
-            let is_start = cursor == super::entry::Id::START;
+            let is_start = cursor == Id::START;
             let answers = link.send(&self.keys.read(cursor, None)).await;
             let read = read_answer(answers.map_err(|error| self.failed(&error))?)
                 .inspect_err(|_| self.forget_commands())?;
@@ -260,6 +292,16 @@ impl Feed {
         let now_minute = minute(now.unix_seconds());
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
+        // What others revoke from now on is kept for as long as a token may live here: so before one is taken.
+        let lifetimes = self.unannounced(now_minute);
+        if !lifetimes.is_empty() {
+            let ids = self.add_all(link, &lifetimes).await?;
+            let mut follower = self.follower.lock();
+            for (id, entry) in ids.into_iter().zip(lifetimes) {
+                follower.acknowledged(id, entry);
+            }
+            return Ok(());
+        }
         if !self.is_ready() {
             if !self.settle(link).await? {
                 return Ok(());
@@ -341,17 +383,19 @@ impl Feed {
             return Ok(false);
         };
         if !plan.moved.is_empty() {
-            let mut add = Pipeline::new();
-            for entry in &plan.moved {
-                add.add_command(self.keys.add(entry));
-            }
             // All must be stored before one is deleted.
-            for answer in ask(link, &add, PATIENCE).await? {
-                id_answer(&answer)?;
-            }
+            self.add_all(link, &plan.moved).await?;
         }
         ask_one(link, &self.keys.delete(&plan.gone)).await?;
         Ok(true)
+    }
+
+    async fn add_all(&self, link: &mut Link, entries: &[Entry]) -> Result<Vec<Id>, StoreError> {
+        let mut add = Pipeline::new();
+        for entry in entries {
+            add.add_command(self.keys.add(entry));
+        }
+        ask(link, &add, PATIENCE).await?.iter().map(id_answer).collect()
     }
 
     async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::config::{Mode, OnStale, RevocationConfig};
-use super::entry::{Entry, Id};
+use super::entry::{Entry, Id, Lifetime};
 use super::sets::Sets;
 use crate::clock::{Now, micros};
 
@@ -199,7 +199,7 @@ pub(super) fn apply(
 #[derive(Debug, Default)]
 struct Missing {
     tokens: HashMap<u64, u32>,
-    others: HashMap<u128, Entry>,
+    others: HashMap<Name, Entry>,
     /// What is being published.
     queue: Vec<Entry>,
 }
@@ -218,10 +218,12 @@ impl Missing {
     fn add(&mut self, entry: Entry) {
         match (entry, name(&entry)) {
             (Entry::Token { name, until }, _) => {
-                self.tokens.insert(name, until);
+                let kept = self.tokens.entry(name).or_insert(until);
+                *kept = until.max(*kept);
             }
             (_, Some(name)) => {
-                self.others.insert(name, entry);
+                let kept = self.others.entry(name).or_insert(entry);
+                *kept = longer(*kept, entry);
             }
             (_, None) => {}
         }
@@ -236,13 +238,7 @@ impl Missing {
             return;
         }
         let Some(name) = name(entry) else { return };
-        let is_enough = |ours: &Entry| match (ours, entry) {
-            (Entry::Session { until: ours, .. }, Entry::Session { until, .. }) => ours <= until,
-            (Entry::Subject { before_s: ours, .. }, Entry::Subject { before_s, .. }) => {
-                ours <= before_s
-            }
-            _ => true,
-        };
+        let is_enough = |ours: &Entry| longer(*entry, *ours) == *entry;
         if self.others.get(&name).is_some_and(is_enough) {
             self.others.remove(&name);
         }
@@ -258,14 +254,41 @@ impl Missing {
     }
 }
 
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Listed(u128),
+    Lifetime(Lifetime),
+}
+
 /// Of those that are no tokens.
-fn name(entry: &Entry) -> Option<u128> {
+fn name(entry: &Entry) -> Option<Name> {
     match entry {
         Entry::Mark | Entry::Token { .. } => None,
         Entry::Session { name, .. } | Entry::Subject { name, .. } | Entry::Key { name } => {
-            Some(*name)
+            Some(Name::Listed(*name))
         }
+        Entry::Lifetime { lifetime, .. } => Some(Name::Lifetime(*lifetime)),
     }
+}
+
+/// What two entries about the same thing come to: `a`, for as long and up to as late as either says.
+fn longer(mut a: Entry, b: Entry) -> Entry {
+    match (&mut a, b) {
+        (Entry::Session { until, .. }, Entry::Session { until: other, .. })
+        | (Entry::Lifetime { until, .. }, Entry::Lifetime { until: other, .. }) => {
+            *until = other.max(*until);
+        }
+        (
+            Entry::Subject { before_s, until, .. },
+            Entry::Subject { before_s: other_s, until: other, .. },
+        ) => {
+            *before_s = other_s.max(*before_s);
+            *until = other.max(*until);
+        }
+        _ => {}
+    }
+    a
 }
 
 /// How old the stream is.

@@ -13,7 +13,7 @@ use super::entry::{Entry, Kind, Namer};
 use super::sets::Sets;
 use crate::clock::Now;
 use crate::refusal::Refusal;
-use crate::token::{Fingerprint, MAX_TOLERANCE, TokenDenial, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenDenial, Verified};
 
 /// The most tokens that can be revoked at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;
@@ -21,6 +21,8 @@ pub const MAX_TOKENS: usize = 5_000_000;
 pub const MAX_SUBJECTS: usize = 1_000_000;
 /// The most keys that can be revoked.
 pub const MAX_KEYS: usize = 10_000;
+/// The most different lifetimes that guards over one store can have.
+pub(super) const MAX_LIFETIMES: usize = 10_000;
 
 /// What is below is no time since 1970 but a duration: 2001-09-09.
 const LEAST_TIME_S: u64 = 1_000_000_000;
@@ -98,7 +100,7 @@ impl Rules {
     }
 
     /// From now on tokens may live as long as this.
-    fn keep_for(&self, max_lifetime: Duration) {
+    pub(super) fn keep_for(&self, max_lifetime: Duration) {
         self.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
@@ -117,7 +119,7 @@ impl Rules {
         let latest = self.latest_expiry(now);
         let expires_at = match expires_at {
             None => latest,
-            Some(at) => seconds(at)?.min(latest),
+            Some(at) => seconds(at)?.min(self.latest_anywhere(latest, now)),
         };
         let entry =
             Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) };
@@ -168,6 +170,14 @@ impl Rules {
         now.unix_seconds()
             .saturating_add(self.max_lifetime_s.load(Ordering::Acquire))
             .saturating_add(MAX_TOLERANCE.as_secs())
+    }
+
+    /// The same for every guard that may use the list. One in another process may let tokens live as long as any may.
+    fn latest_anywhere(&self, latest: u64, now: Now) -> u64 {
+        match self.namer {
+            Namer::Private(_) => latest,
+            Namer::Agreed(_) => now.unix_seconds() + (MAX_MAX_LIFETIME + MAX_TOLERANCE).as_secs(),
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The exact sets that a check looks into.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-use super::entry::{Entry, Kind, Namer};
-use super::revocations::{Counts, MAX_KEYS, MAX_SUBJECTS, MAX_TOKENS, RevokeError};
+use super::entry::{Entry, Kind, Lifetime, Lived, Namer};
+use super::revocations::{Counts, MAX_KEYS, MAX_LIFETIMES, MAX_SUBJECTS, MAX_TOKENS, RevokeError};
 use super::table::Table;
 use crate::token::Verified;
 
@@ -18,6 +18,8 @@ pub(super) struct Sets {
     subjects: Names<SubjectEntry>,
     sessions: Names<u32>,
     keys: Names<()>,
+    /// How long tokens and sessions live at some guard, each with the minute until which that holds.
+    lifetimes: RwLock<BTreeMap<Lifetime, u32>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,10 +100,12 @@ impl Sets {
             subjects: Names::new(),
             sessions: Names::new(),
             keys: Names::new(),
+            lifetimes: RwLock::default(),
         }
     }
 
-    /// Adds `entry`. It never takes anything back: an entry that says less than what is there changes nothing.
+    /// Adds `entry`. It never takes anything back: of two entries about one thing the later `before` and the later end
+    /// hold, in whatever order they come.
     pub(super) fn apply(&self, entry: &Entry, now_minute: u32) -> Result<(), RevokeError> {
         if !entry.is_needed(now_minute) {
             return Ok(());
@@ -130,13 +134,48 @@ impl Sets {
                 name,
                 MAX_SUBJECTS,
                 |entry| entry.until >= now_minute,
-                |known| match known {
-                    Some(known) if known.before_s >= before_s => known,
-                    _ => SubjectEntry { before_s, until },
+                |known| SubjectEntry {
+                    before_s: known.map_or(before_s, |known| known.before_s.max(before_s)),
+                    until: known.map_or(until, |known| known.until.max(until)),
                 },
             ),
             Entry::Key { name } => self.keys.put(name, MAX_KEYS, |()| true, |_| ()),
+            Entry::Lifetime { lifetime, until } => self.take_lifetime(lifetime, until, now_minute),
         }
+    }
+
+    fn take_lifetime(
+        &self,
+        lifetime: Lifetime,
+        until: u32,
+        now_minute: u32,
+    ) -> Result<(), RevokeError> {
+        let mut lifetimes = self.lifetimes.write();
+        if let Some(kept) = lifetimes.get_mut(&lifetime) {
+            *kept = until.max(*kept);
+            return Ok(());
+        }
+        if lifetimes.len() >= MAX_LIFETIMES {
+            lifetimes.retain(|_, until| *until >= now_minute);
+            if lifetimes.len() >= MAX_LIFETIMES {
+                return Err(RevokeError::Full);
+            }
+        }
+        lifetimes.insert(lifetime, until);
+        Ok(())
+    }
+
+    /// The longest that some guard has said that it takes, in seconds.
+    pub(super) fn longest(&self, issuer: u128, of: Lived) -> u64 {
+        let of_issuer = |seconds| Lifetime { issuer, of, seconds };
+        let lifetimes = self.lifetimes.read();
+        let mut all = lifetimes.range(of_issuer(0)..=of_issuer(u32::MAX));
+        all.next_back().map_or(0, |(lifetime, _)| u64::from(lifetime.seconds))
+    }
+
+    /// Until which minute a lifetime is known to hold.
+    pub(super) fn lifetime_until(&self, lifetime: &Lifetime) -> Option<u32> {
+        self.lifetimes.read().get(lifetime).copied()
     }
 
     /// Whether `token` was revoked. Empty sets cost a load each, the others a hash and a look-up.
@@ -163,6 +202,7 @@ impl Sets {
         self.tokens.sweep(now_minute);
         self.subjects.retain(|entry| entry.until >= now_minute);
         self.sessions.retain(|until| *until >= now_minute);
+        self.lifetimes.write().retain(|_, until| *until >= now_minute);
     }
 
     /// Tokens, each with its minute, that are needed in `now_minute`.
@@ -179,6 +219,12 @@ impl Sets {
             before_s: kept.before_s,
             until: kept.until,
         }));
+        let lifetimes = self.lifetimes.read();
+        all.extend(
+            lifetimes
+                .iter()
+                .map(|(lifetime, until)| Entry::Lifetime { lifetime: *lifetime, until: *until }),
+        );
         all.retain(|entry| entry.is_needed(now_minute));
         all
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::RevocationConfig;
-use super::entry::{Entry, Kind, Namer};
+use super::entry::{Entry, Kind, Lifetime, Lived, Namer};
 use super::feed::Feed;
 use super::replica::{self, Freshness, Gate};
 use super::revocations::{Counts, RevokeError, Revoked, Rules, minute, not_empty};
 use crate::clock::Now;
 use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
-use crate::token::{Fingerprint, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, Verified};
 
 /// The list that processes share. All methods take `&self` and may be called by many threads, and none of them waits:
 /// what needs the store answers through a [`Reply`], called once on the store's thread.
@@ -48,8 +48,8 @@ impl SharedRevocations {
     /// The list of `issuer` at these servers and under their prefix. All guards of this process that name the same
     /// servers and prefix have one copy, in worker threads too; it is followed as long as somebody uses it.
     ///
-    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`], and is to be the same in all processes: an entry
-    /// is kept as long as the process that made it finds necessary.
+    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is told to the other processes before anything is decided
+    /// here: what any of them revokes is kept for the longest lifetime that one of them has.
     #[must_use]
     pub fn shared(
         connector: &Arc<Connector>,
@@ -78,7 +78,27 @@ impl SharedRevocations {
         issuer: &str,
     ) -> Self {
         feed.keep_within(config.max_staleness);
-        Self { rules: Rules::new(Namer::agreed(issuer), max_lifetime), feed, config }
+        let list = Self { rules: Rules::new(Namer::agreed(issuer), max_lifetime), feed, config };
+        list.announce(Lived::Tokens, max_lifetime);
+        list
+    }
+
+    /// Tells the other processes how long something lives at this guard.
+    fn announce(&self, of: Lived, longest: Duration) {
+        let seconds = u32::try_from(longest.min(MAX_MAX_LIFETIME).as_secs()).unwrap_or(u32::MAX);
+        self.feed.announce(Lifetime { issuer: self.issuer(), of, seconds });
+    }
+
+    fn issuer(&self) -> u128 {
+        self.rules.namer.name(Kind::Issuer, "")
+    }
+
+    /// The rules by what is known now of the guards that use the list.
+    fn rules(&self) -> &Rules {
+        let longest = |of| Duration::from_secs(self.feed.longest(self.issuer(), of));
+        self.rules.keep_for(longest(Lived::Tokens));
+        self.rules.keep_subjects_for(longest(Lived::Sessions));
+        &self.rules
     }
 
     /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the store.
@@ -128,7 +148,7 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(self.rules.token(fingerprint, expires_at, now)?, now, reply)
+        self.publish(self.rules().token(fingerprint, expires_at, now)?, now, reply)
     }
 
     /// Revokes the tokens of `subject` up to a second; see [`super::Revocations::revoke_subject`].
@@ -139,7 +159,7 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(self.rules.subject(subject, before, now)?, now, reply)
+        self.publish(self.rules().subject(subject, before, now)?, now, reply)
     }
 
     /// The second up to which the tokens of `subject` are revoked, as far as this process knows.
@@ -148,9 +168,10 @@ impl SharedRevocations {
         self.feed.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
-    /// As [`super::Revocations::keep_subjects_for`]; to be the same in all processes.
+    /// As [`super::Revocations::keep_subjects_for`], for the other processes too.
     pub fn keep_subjects_for(&self, max_session: Duration) {
         self.rules.keep_subjects_for(max_session);
+        self.announce(Lived::Sessions, max_session);
     }
 
     /// Whether the session `sid` is revoked, as far as this process knows.
@@ -167,7 +188,7 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(Some(self.rules.session(sid, until, now)?), now, reply)
+        self.publish(Some(self.rules().session(sid, until, now)?), now, reply)
     }
 
     /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists anywhere.

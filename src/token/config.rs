@@ -9,7 +9,8 @@ use super::algorithm::Algorithm;
 use super::cache::Cache;
 use super::issuer::{self, Issuer};
 use super::presentation::Presentation;
-use super::refresh::RefreshConfig;
+use super::refresh::{self, RefreshConfig};
+use super::seal::SealKey;
 use crate::config::raw::{Options, Switch, nearest, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -34,6 +35,8 @@ pub struct TokenConfig {
     pub optional: bool,
     /// How refresh tokens live, where there are any.
     pub refresh: Option<RefreshConfig>,
+    /// What the records of sessions are sealed with, where that is not derived from the signing keys.
+    pub(super) seal_keys: Vec<Arc<SealKey>>,
 }
 
 impl TokenConfig {
@@ -66,6 +69,7 @@ impl TokenConfig {
             presentation,
             optional: options.bool("optional")?.unwrap_or(false),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
+            seal_keys: refresh::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })
     }
 

@@ -13,6 +13,7 @@ use super::issuer::Issuer;
 use super::key::Key;
 use super::reader::MAX_TOKEN_BYTES;
 use super::rotation::Rotation;
+use super::seal::{SealKey, Seals};
 use super::{claims, json};
 use crate::clock::Now;
 
@@ -88,6 +89,8 @@ pub enum IssueError {
 #[derive(Debug, Clone)]
 pub struct Signer {
     config: Arc<Issuer>,
+    /// What seals the records of sessions in place of the keys that sign.
+    seal_keys: Vec<Arc<SealKey>>,
 }
 
 impl Signer {
@@ -96,7 +99,7 @@ impl Signer {
     #[expect(clippy::needless_pass_by_value, reason = "as `Verifier::new` takes it")]
     pub fn new(config: Arc<TokenConfig>) -> Option<Self> {
         let issuer = config.issuers.iter().find(|issuer| issuer.keys.can_sign())?;
-        Some(Self { config: Arc::clone(issuer) })
+        Some(Self { config: Arc::clone(issuer), seal_keys: config.seal_keys.clone() })
     }
 
     /// As whom it signs.
@@ -202,6 +205,17 @@ impl Signer {
             return Err(IssueError::TooLong);
         }
         Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at, dpop })
+    }
+
+    /// What records of sessions are sealed with at this instant; `None` while there is no key.
+    #[must_use]
+    pub fn seals(&self, now: Now) -> Option<Seals> {
+        let keys = if self.seal_keys.is_empty() {
+            self.config.keys.seals(now.unix_seconds())
+        } else {
+            self.seal_keys.clone()
+        };
+        Seals::new(Arc::clone(&self.config.issuer), keys)
     }
 
     /// Its keys that change by themselves, where they do.

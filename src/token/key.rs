@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::jwk::{self, PublicPart};
 use super::material::{EcPrivate, Material, invalid_key, looks_public, weak_rsa_size};
+use super::seal::SealKey;
 use super::strength::{
     WeakRsa, WeakSecret, has_small_order, judge_rsa, judge_secret, secret_command,
 };
@@ -34,6 +35,8 @@ pub(super) struct Key {
     verifying: Verifying,
     signing: Option<Signing>,
     public: Option<PublicPart>,
+    /// What records are sealed with by whoever has the private part.
+    pub(super) seal: Option<Arc<SealKey>>,
     /// Set once, when its issuer no longer publishes it.
     withdrawn: AtomicBool,
 }
@@ -77,6 +80,7 @@ impl Key {
         material: Material,
         algorithm: Algorithm,
     ) -> Result<Self, ConfigError> {
+        let seal = SealKey::of(&material, algorithm);
         let (verifying, signing, public) = match material {
             Material::Secret(secret) => {
                 if secret.len() < algorithm.least_secret_bytes() {
@@ -146,6 +150,7 @@ impl Key {
             verifying,
             signing,
             public,
+            seal,
             withdrawn: AtomicBool::new(false),
         };
         // What this key signs it must also verify, or a broken pair would only be seen by the first user.
@@ -195,6 +200,11 @@ impl Key {
         self.not_before <= seconds
             && seconds < self.not_after
             && !self.withdrawn.load(Ordering::Acquire)
+    }
+
+    /// As [`Self::usable_at`], or its time is still to come.
+    pub(super) fn is_kept_at(&self, seconds: u64) -> bool {
+        self.usable_at(seconds.max(self.not_before))
     }
 
     /// Ends the key for good. Tokens that were verified with it before are judged anew.

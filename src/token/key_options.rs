@@ -61,7 +61,7 @@ fn secret_algorithm(
     }
 }
 
-fn secret_at(path: &str, value: &Value) -> Result<Vec<u8>, ConfigError> {
+pub(super) fn secret_at(path: &str, value: &Value) -> Result<Vec<u8>, ConfigError> {
     if let Some(bytes) = bytes(value) {
         return Ok(bytes);
     }

@@ -51,6 +51,7 @@ mod refresh;
 mod remote;
 mod ring;
 mod rotation;
+mod seal;
 mod spiffe;
 mod strength;
 #[cfg(test)]
@@ -68,9 +69,10 @@ pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
 pub use refresh::{
-    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies, Opening, Outcome, Place,
-    Presented, RefreshConfig, RefreshToken,
+    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening, Outcome, Place,
+    Presented, RefreshConfig, RefreshToken, Where,
 };
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use seal::{SEAL_BYTES, SealKey, Seals};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use verify::{Claims, Fingerprint, Revocable, Unverified, Verified, Verifier};

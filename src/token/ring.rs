@@ -11,6 +11,7 @@ use super::key::Key;
 use super::reader::Header;
 use super::remote::RemoteKeys;
 use super::rotation::Rotation;
+use super::seal::SealKey;
 use super::verify::Unverified;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
@@ -55,6 +56,18 @@ impl Keys {
             Self::Fixed(_) | Self::Rotating(..) => true,
             Self::Remote(remote) => remote.is_usable(now),
         }
+    }
+
+    /// The keys that records of sessions are sealed with at this second: the first one seals, all of them are taken.
+    ///
+    /// One whose time is still to come is among them, since it is another process's already where that has the clock ahead.
+    pub(super) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
+        let signing = match self {
+            Self::Rotating(rotation, _) => rotation.seal_key(),
+            _ => self.signing(seconds).and_then(|key| key.seal.clone()),
+        };
+        let taken = self.iter().filter(|key| key.is_kept_at(seconds));
+        signing.into_iter().chain(taken.filter_map(|key| key.seal.clone())).collect()
     }
 
     /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.

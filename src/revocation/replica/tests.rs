@@ -1,5 +1,6 @@
 //! What is decided without a server, also after any loss.
 
+use super::super::entry::Lived;
 use super::*;
 use proptest::prelude::*;
 
@@ -280,5 +281,105 @@ proptest! {
         for (_, sets) in &all {
             prop_assert_eq!(sets.counts().tokens, usize::try_from(names).unwrap());
         }
+    }
+}
+
+/// Few names, so that many entries are about the same thing.
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let until = || MINUTE - 2..MINUTE + 20;
+    let entry = prop_oneof![
+        (1u64..4, until()).prop_map(|(name, until)| Entry::Token { name, until }),
+        (1u128..4, until()).prop_map(|(name, until)| Entry::Session { name, until }),
+        (4u128..7, 90u64..110, until()).prop_map(|(name, before_s, until)| Entry::Subject {
+            name,
+            before_s,
+            until
+        }),
+        (7u128..9).prop_map(|name| Entry::Key { name }),
+        (9u128..11, 60u32..63, until()).prop_map(|(issuer, seconds, until)| {
+            Entry::Lifetime { lifetime: Lifetime { issuer, of: Lived::Tokens, seconds }, until }
+        }),
+    ];
+    proptest::collection::vec(entry, 1..60)
+}
+
+/// All that is revoked, in one order.
+fn state(sets: &Sets) -> Vec<Vec<u8>> {
+    let tokens = sets.tokens(MINUTE).into_iter();
+    let tokens = tokens.map(|(name, until)| Entry::Token { name, until });
+    let mut all: Vec<_> = tokens.chain(sets.others(MINUTE)).map(|entry| entry.encode()).collect();
+    all.sort();
+    all
+}
+
+fn sets_of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Sets {
+    let sets = Sets::new();
+    for entry in entries {
+        sets.apply(entry, MINUTE).unwrap();
+    }
+    sets
+}
+
+/// How long, and up to which second, `sets` refuse what `entry` is about.
+fn kept(sets: &Sets, entry: &Entry) -> Option<(u32, u64)> {
+    if let Entry::Token { name, .. } = entry {
+        return sets.tokens(MINUTE).get(name).map(|until| (*until, 0));
+    }
+    let found = sets.others(MINUTE).into_iter().find(|other| name(other) == name(entry))?;
+    Some(bounds(&found))
+}
+
+fn bounds(entry: &Entry) -> (u32, u64) {
+    match *entry {
+        Entry::Subject { before_s, until, .. } => (until, before_s),
+        Entry::Token { until, .. }
+        | Entry::Session { until, .. }
+        | Entry::Lifetime { until, .. } => (until, 0),
+        Entry::Key { .. } | Entry::Mark => (u32::MAX, 0),
+    }
+}
+
+proptest! {
+    #[test]
+    fn entries_in_any_order_come_to_the_same_and_nothing_is_forgotten_before_the_last_of_them(
+        (entries, shuffled) in entries().prop_flat_map(|entries| {
+            (Just(entries.clone()), Just(entries).prop_shuffle())
+        }),
+    ) {
+        let sets = sets_of(&entries);
+        prop_assert_eq!(state(&sets), state(&sets_of(&shuffled)));
+        for entry in entries.iter().filter(|entry| entry.is_needed(MINUTE)) {
+            let (until, before_s) = kept(&sets, entry).unwrap();
+            let (least, least_s) = bounds(entry);
+            prop_assert!(until >= least && before_s >= least_s, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_published_again_after_a_loss_gives_a_new_process_all_that_was_there(
+        (entries, left) in entries().prop_flat_map(|entries| {
+            let most = entries.len();
+            (Just(entries.clone()), proptest::sample::subsequence(entries, 0..=most))
+        }),
+    ) {
+        let numbered = |entries: &[Entry]| -> Vec<(u64, Entry)> { (1..).zip(entries.iter().copied()).collect() };
+        let (mut follower, sets) = (Follower::default(), Sets::new());
+        take(&mut follower, &sets, &read(false, &numbered(&entries)));
+        take(&mut follower, &sets, &read(false, &[]));
+        take(&mut follower, &sets, &read(true, &numbered(&left)));
+        let mut stream = left;
+        while follower.is_missing() {
+            stream.extend(follower.next_missing());
+        }
+        prop_assert_eq!(state(&sets_of(&stream)), state(&sets));
+    }
+
+    #[test]
+    fn an_acknowledged_entry_that_says_less_shortens_nothing_that_is_missing(entries in entries()) {
+        let mut missing = Missing::default();
+        for entry in entries.iter().filter(|entry| entry.is_needed(MINUTE)) {
+            missing.add(*entry);
+        }
+        prop_assert_eq!(state(&sets_of(&missing.take(usize::MAX))), state(&sets_of(&entries)));
     }
 }

@@ -1,12 +1,21 @@
 //! The option `jwt.refresh`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::config::raw::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::token::algorithm::Algorithm;
+use crate::token::key::Key;
+use crate::token::key_options::secret_at;
+use crate::token::material::Material;
+use crate::token::seal::SealKey;
 
+/// The old ones are taken until the last session that they have sealed is over.
+const MAX_SECRETS: usize = 10;
+const KNOWN: [&str; 4] = ["lifetime", "idle", "reuseWindow", "secret"];
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How refresh tokens live.
@@ -28,7 +37,7 @@ impl Default for RefreshConfig {
 }
 
 impl RefreshConfig {
-    /// Parses `true`, `false` or `{ lifetime?, idle?, reuseWindow? }`. `None` where there are to be no refresh tokens.
+    /// Parses `true`, `false` or `{ lifetime?, idle?, reuseWindow?, secret? }`; see [`secrets`]. `None` where there are to be no refresh tokens.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Option<Self>, ConfigError> {
         let default = Self::default();
         let value = match value {
@@ -36,7 +45,7 @@ impl RefreshConfig {
             Some(Value::Bool(true)) => return Ok(Some(default)),
             Some(value) => value,
         };
-        let options = Options::read(path, value, &["lifetime", "idle", "reuseWindow"])?;
+        let options = Options::read(path, value, &KNOWN)?;
         let range = Duration::from_secs(60)..=366 * DAY;
         let lifetime = options.duration("lifetime", range.clone())?.unwrap_or(default.lifetime);
         let idle = options.duration("idle", range)?;
@@ -50,4 +59,33 @@ impl RefreshConfig {
         let window = options.duration("reuseWindow", Duration::ZERO..=Duration::from_secs(60))?;
         Ok(Some(Self { lifetime, idle, reuse_window: window.unwrap_or(default.reuse_window) }))
     }
+}
+
+/// The keys of the option `secret`, with which records in a shared store are sealed: one secret of at least 32 bytes, or a list with
+/// the newest first. Empty where it is not there.
+pub(in crate::token) fn secrets(
+    path: &str,
+    value: Option<&Value>,
+) -> Result<Vec<Arc<SealKey>>, ConfigError> {
+    let Some(value @ Value::Object(_)) = value else { return Ok(Vec::new()) };
+    let options = Options::read(path, value, &KNOWN)?;
+    let path = options.path_of("secret");
+    let several = match options.get("secret") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(several)) => several.as_slice(),
+        Some(one) => return Ok(vec![seal_key(&path, one)?]),
+    };
+    if several.is_empty() || several.len() > MAX_SECRETS {
+        return Err(ConfigError::invalid(path, format!("must have 1 to {MAX_SECRETS} secrets")));
+    }
+    let at = |(i, one)| seal_key(&format!("{path}[{i}]"), one);
+    several.iter().enumerate().map(at).collect()
+}
+
+fn seal_key(path: &str, value: &Value) -> Result<Arc<SealKey>, ConfigError> {
+    let secret = secret_at(path, value)?;
+    // As strong as a secret that signs tokens: what it seals is signed.
+    Key::new(path, Material::Secret(secret.clone()), Algorithm::Hs256)?;
+    SealKey::derive(&secret, "jwt.refresh.secret")
+        .ok_or_else(|| ConfigError::invalid(path, "can't be used as a key"))
 }

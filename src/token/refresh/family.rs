@@ -53,6 +53,8 @@ pub enum Outcome {
         /// The `sid`.
         session: String,
     },
+    /// There is a record, and no key of the servers has sealed it.
+    Unsealed,
 }
 
 macro_rules! without_secrets {
@@ -64,7 +66,7 @@ macro_rules! without_secrets {
         }
     )*};
 }
-without_secrets!(Opening, Presented, Family, Kept);
+without_secrets!(Opening, Presented, Family, Used, Kept);
 
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,29 +74,30 @@ impl std::fmt::Debug for Outcome {
             Self::Unknown => "Unknown",
             Self::Next { .. } => "Next",
             Self::Reused { .. } => "Reused",
+            Self::Unsealed => "Unsealed",
         })
     }
 }
 
-/// A family in memory.
+/// A family, on the clock of whoever keeps it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Family {
-    mark: [u8; 16],
-    current: [u8; 32],
-    used: Option<Used>,
-    session: String,
+    pub(super) mark: [u8; 16],
+    pub(super) current: [u8; 32],
+    pub(super) used: Option<Used>,
+    pub(super) session: String,
     /// `None` where it has ended by a replay.
-    kept: Option<Vec<u8>>,
-    ends_us: u64,
-    forgotten_us: u64,
+    pub(super) kept: Option<Vec<u8>>,
+    pub(super) ends_us: u64,
+    pub(super) forgotten_us: u64,
 }
 
 /// The token before the current one.
 #[derive(Clone, PartialEq, Eq)]
-struct Used {
-    hash: [u8; 32],
-    salt: [u8; 32],
-    at_us: u64,
+pub(super) struct Used {
+    pub(super) hash: [u8; 32],
+    pub(super) salt: [u8; 32],
+    pub(super) at_us: u64,
 }
 
 impl Family {
@@ -111,6 +114,12 @@ impl Family {
             ends_us,
             forgotten_us: forgotten(ends_us, config, now_us),
         }
+    }
+
+    /// For how many milliseconds it is worth keeping from now on.
+    #[must_use]
+    pub fn left_ms(&self, now_us: u64) -> u64 {
+        self.forgotten_us.saturating_sub(now_us).div_ceil(1_000)
     }
 
     /// Whether nothing can come of it any more.

@@ -26,16 +26,22 @@
 //! A session is revoked by its `sid`: its record is deleted, and its access tokens are on the list as long as they live. A
 //! subject's entry on the list is kept as long as a family may live, and a family that began before it is refused.
 //!
-//! [`Family`] decides in memory and `store/redis/lua/refresh.lua` in Redis; both are tested against one model.
+//! [`Family`] decides, in memory and over Redis. There a record is read, judged here, and changed if it is still the one that
+//! was read; `record.rs` has its form, and the seal without which nothing in it counts.
 
 mod config;
 mod family;
 mod memory;
+mod record;
+#[cfg(test)]
+mod record_tests;
 mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use config::RefreshConfig;
+pub(super) use config::secrets;
 pub use family::{Family, Kept, Opening, Outcome, Presented};
 pub use memory::{Full, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
+pub use record::{MAX_RECORD_BYTES, Where};
 pub use secret::{Place, RefreshToken};

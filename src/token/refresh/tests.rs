@@ -51,7 +51,7 @@ impl Client {
                 assert_eq!(session, "s1");
                 Err(true)
             }
-            Outcome::Unknown => Err(false),
+            Outcome::Unknown | Outcome::Unsealed => Err(false),
         }
     }
 }

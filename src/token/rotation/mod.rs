@@ -40,6 +40,7 @@ use state::State;
 
 use super::MAX_TOLERANCE;
 use super::key::Key;
+use super::seal::SealKey;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 
@@ -186,6 +187,11 @@ impl Rotation {
     /// The key that signs.
     pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
         self.live.read().signing(seconds)
+    }
+
+    /// What the records of sessions are sealed with; `None` while it is not loaded.
+    pub(super) fn seal_key(&self) -> Option<Arc<SealKey>> {
+        self.live.read().seal_key()
     }
 
     /// The public keys: the ones that signed what may still be good, the one that signs, and the next.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::RotationError;
@@ -9,6 +11,7 @@ use super::config::{RotationConfig, SPREAD};
 use super::make::{new_pem, read_pem};
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Key;
+use crate::token::seal::SealKey;
 
 const VERSION: u64 = 1;
 /// More are none that rotation made.
@@ -19,6 +22,31 @@ const YEAR_9999: u64 = 253_370_764_800;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
     keys: Vec<Entry>,
+    /// What the records of sessions are sealed with. It stays while the keys change: a session lives longer than they are kept.
+    record_secret: Option<Secret>,
+}
+
+/// 32 bytes in base64url.
+#[derive(Clone, PartialEq, Eq)]
+struct Secret(Arc<str>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    fn new() -> Result<Self, RotationError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|_| RotationError::Random)?;
+        Ok(Self(Arc::from(URL_SAFE_NO_PAD.encode(bytes))))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        (bytes.len() == 32).then(|| Self(Arc::from(text)))
+    }
 }
 
 #[derive(Clone)]
@@ -108,7 +136,15 @@ impl State {
             keys.push(entry);
         }
         keys.sort_by_key(|entry| entry.from_s);
-        Ok(Self { keys })
+        let record_secret = match value.get("recordSecret") {
+            None => None,
+            Some(text) => Some(
+                text.as_str()
+                    .and_then(Secret::read)
+                    .ok_or(invalid("its `recordSecret` is not 32 bytes in base64url"))?,
+            ),
+        };
+        Ok(Self { keys, record_secret })
     }
 
     /// The text to keep. It has the private keys.
@@ -123,7 +159,11 @@ impl State {
                 })
             })
             .collect();
-        let mut text = format!("{:#}", json!({ "version": VERSION, "keys": keys }));
+        let mut state = json!({ "version": VERSION, "keys": keys });
+        if let (Some(secret), Some(state)) = (&self.record_secret, state.as_object_mut()) {
+            state.insert("recordSecret".to_owned(), (&*secret.0).into());
+        }
+        let mut text = format!("{state:#}");
         text.push('\n');
         text
     }
@@ -162,7 +202,11 @@ impl State {
             let known_s = next.published_s.saturating_add(SPREAD.as_secs());
             next.from_s = next.from_s.min(known_s.max(now_s));
         }
-        let mut planned = Self { keys };
+        let record_secret = match &self.record_secret {
+            Some(secret) => secret.clone(),
+            None => Secret::new()?,
+        };
+        let mut planned = Self { keys, record_secret: Some(record_secret) };
         while let Some([_, second]) = planned.keys.first_chunk::<2>()
             && second.from_s.saturating_add(keep_s) <= now_s
         {
@@ -224,6 +268,12 @@ impl State {
 
     pub(super) fn signing(&self, now_s: u64) -> Option<Arc<Key>> {
         self.keys.get(self.current(now_s)?).map(|entry| Arc::clone(&entry.key))
+    }
+
+    /// What the records of sessions are sealed with.
+    pub(super) fn seal_key(&self) -> Option<Arc<SealKey>> {
+        let secret = self.record_secret.as_ref()?;
+        SealKey::derive(secret.0.as_bytes(), "jwt.rotation")
     }
 
     pub(super) fn public(&self, keep_s: u64, now_s: u64) -> Vec<Map<String, Value>> {
