@@ -4,17 +4,17 @@
 // One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
 // application's own functions return one.
 
-const { randomBytes } = require('node:crypto')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./decisions.js')
 const { encode } = require('./encode.js')
 const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
-const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
+const { addVary, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
 const { guardResponse } = require('./respond.js')
-const { end, stripLate } = require('./response.js')
+const { end } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
@@ -45,10 +45,8 @@ function buildStack(owner, options, only) {
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
-  const { remove, nonce: nonceIn } = plan.headers
-  const always = prepareHeaders(plan.headers.always)
-  const secure = prepareHeaders(plan.headers.secure)
-  const strip = remove.filter((name) => name !== 'x-powered-by')
+  const headers = headersPart(plan, only, rest)
+  const cors = corsPart(plan, only, rest)
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
@@ -61,19 +59,22 @@ function buildStack(owner, options, only) {
 
   function protect(req, res, next) {
     const state = stateOf(req)
+    const decisions = headers !== null || cors !== null ? state.decisionsOf(owner) : null
     if (whole) {
-      if (state.guards.includes(owner)) {
+      if (decisions.mounted) {
         warnOnce('GUARD_MOUNTED_TWICE', 'the stack of one guard runs twice on one request; mount it once')
       }
-      state.guards.push(owner)
+      decisions.mounted = true
     }
-    const x = { req, res, next, state, ticket: null }
+    const x = { req, res, next, state, decisions, skipsCors: false, ticket: null }
     attempt(x, begin)
   }
 
   function begin(x) {
-    putFixed(x)
-    return askOrigin !== null && x.req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
+    if (headers !== null) decideHeaders(headers, x)
+    if (cors !== null) x.skipsCors = !decidesCors(cors, x)
+    if (askOrigin === null || x.skipsCors || x.req.headers.origin === undefined) return decide(x, undefined)
+    return askForOrigin(x)
   }
 
   // Every step says whether the request has passed. The next handler is called outside of the `try`: what it throws is
@@ -88,18 +89,6 @@ function buildStack(owner, options, only) {
     if (passed) x.next()
   }
 
-  function putFixed({ req, res }) {
-    if (res.headersSent) return
-    putHeaders(res, always)
-    res.removeHeader('x-powered-by') // Express has set it already
-    if (strip.length > 0) stripLate(res, strip)
-    if (nonceIn !== null) {
-      const nonce = randomBytes(16).toString('base64')
-      guardOf(req).nonce = nonce
-      res.setHeader(nonceIn.name, nonceIn.parts.join(nonce))
-    }
-  }
-
   function askForOrigin(x) {
     const verdict = askOrigin(x.req.headers.origin)
     if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
@@ -109,12 +98,12 @@ function buildStack(owner, options, only) {
   }
 
   function decide(x, origin) {
-    const { req, state } = x
+    const { req, state, skipsCors } = x
     const counted = state.countedBy(owner)
     let extras
     const { proofs } = state
-    if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
+    if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined) {
+      extras = JSON.stringify({ origin, skipsCors, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
   }
@@ -139,7 +128,7 @@ function buildStack(owner, options, only) {
       abandon(x)
       return false
     }
-    if (!res.headersSent) answerHeaders(res, answer)
+    if (!res.headersSent) answerHeaders(x, answer)
     RequestGuard.take(guardOf(req), answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
@@ -196,10 +185,11 @@ function buildStack(owner, options, only) {
     }
   }
 
-  function answerHeaders(res, answer) {
-    if (answer[SECURE] === '1') putHeaders(res, secure)
+  function answerHeaders({ res, decisions }, answer) {
+    if (answer[SECURE] === '1' && headers !== null && decisions.headers === headers) putHeaders(res, headers.secure)
     if (answer[HEADERS] !== '') {
       const { vary, fields } = readHeaders(answer[HEADERS])
+      if (cors !== null) noteCors(decisions, fields)
       for (let i = 0; i < vary.length; i += 1) addVary(res, vary[i])
       putHeaders(res, fields)
     }
