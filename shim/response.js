@@ -45,9 +45,23 @@ function endStream(res, problem) {
   const { stream } = res
   const timer = setTimeout(() => stream.destroy(), TAKE_MS).unref()
   stream.once('close', () => clearTimeout(timer))
-  // The end of the answer leaves first.
-  stream.once('finish', () => setImmediate(() => stream.close(NO_ERROR)))
-  res.end(problem)
+  if (stream.headRequest) {
+    // Its head is all of it, and Node emits no 'finish'.
+    res.end()
+    closeSoon(stream)
+  } else {
+    stream.once('finish', () => closeSoon(stream))
+    res.end(problem)
+  }
+}
+
+/** Closes a stream once the end of its answer has left. */
+function closeSoon(stream) {
+  setImmediate(() => {
+    stream.close(NO_ERROR)
+    // A closed stream stays as long as it holds bytes that nobody reads.
+    setImmediate(() => stream.destroy())
+  })
 }
 
 function endMessage(res, problem) {

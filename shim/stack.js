@@ -124,7 +124,7 @@ function buildStack(owner, options, only) {
     if (answer[TICKET] !== '') x.ticket = Number(answer[TICKET])
     if (answer.length > RECEIPT) keepReceipt(x.state, req, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
-    if (res.writableEnded || res.destroyed) {
+    if (isOver(x)) {
       abandon(x)
       return false
     }
@@ -244,7 +244,7 @@ function buildStack(owner, options, only) {
     const answer = native.decideBody(spend(x), bytes)
     if (answer !== undefined) return go(x, answer)
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
-    return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
+    return isOver(x) ? false : pass(x, JSON_BODY, '')
   }
 
   function pass(x, body, checked) {
@@ -325,6 +325,9 @@ function buildStack(owner, options, only) {
   collected.register(protect, [owner.handle, handle])
   return protect
 }
+
+// Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
+const isOver = ({ req, res }) => res.writableEnded || res.destroyed || (req.httpVersionMajor >= 2 && res.stream?.destroyed === true)
 
 // The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
 // is resumed, Node says so of clients without a certificate, too.
