@@ -67,11 +67,7 @@ function closeSoon(stream) {
 function endMessage(res, problem) {
   const { req } = res
   if (req?.upgrade === true) return endUpgrade(res, problem)
-  if (req?.complete !== false) return res.end(problem)
-  // A client that waits for `100 Continue` need not send its body any more, so what comes next on this connection could be
-  // another request (RFC 9110 section 10.1.1). Node has told most clients to go on: not those of `checkContinue`.
-  if (req.headers.expect !== undefined && res._sent100 === false) res.setHeader('Connection', 'close')
-  if (res.getHeader('Connection') === 'close') linger(res, problem)
+  if (req?.complete === false && res.getHeader('Connection') === 'close') linger(res, problem)
   else res.end(problem)
 }
 

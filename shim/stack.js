@@ -103,7 +103,7 @@ function buildStack(owner, options, only) {
     let extras
     const { proofs } = state
     if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, skipsCors, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
   }
