@@ -51,12 +51,18 @@ function prepareHeaders(pairs) {
   return fields
 }
 
+/** Whether a response is a stream of HTTP/2. */
+const isStream = (res) => typeof res.stream?.respond === 'function'
+
 /** Sets headers that `prepareHeaders` has checked. */
 function putHeaders(res, fields) {
   // Not where somebody wants to be told, and not on what is no response of this class, such as one of HTTP/2.
   let headers = place === null || res.setHeader !== setHeader ? undefined : res[place]
   if (headers === undefined) {
-    for (let i = 0; i < fields.length; i += 3) res.setHeader(fields[i + 1], fields[i + 2])
+    for (let i = 0; i < fields.length; i += 3) {
+      // HTTP/2 has no such field (RFC 9113 section 8.2.2), and Node warns of it.
+      if (fields[i] !== 'connection' || !isStream(res)) res.setHeader(fields[i + 1], fields[i + 2])
+    }
     return
   }
   headers ??= res[place] = Object.create(null)
@@ -73,4 +79,4 @@ function addVary(res, value) {
   if (more.length > 0) res.setHeader('Vary', `${old}, ${more.join(', ')}`)
 }
 
-module.exports = { addVary, prepareHeaders, putHeaders }
+module.exports = { addVary, isStream, prepareHeaders, putHeaders }

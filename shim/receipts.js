@@ -23,9 +23,12 @@ function keepReceipt(state, req, res, receipt) {
     const kept = state.receipts
     if (kept === null) return
     state.receipts = null
+    state.handIn = null
     forget()
     for (const receipt of kept) handIn(res, receipt)
   }
+  // A refusal hands them in at once: its answer may wait behind others, or for a client that does not read.
+  state.handIn = over
   // 'close' follows 'finish', and comes alone where the client went away.
   res.once('close', over)
   const forget = whenClosed(req, over)

@@ -56,14 +56,33 @@ function guardOf(req) {
   return guard instanceof RequestGuard ? guard : (req.guard = new RequestGuard())
 }
 
+/** What the stacks and layers of one guard have decided about a response so far. */
+class GuardDecisions {
+  /** Whether the whole stack of the guard has run. */
+  mounted = false
+  /** The response headers that are on, as `headersPart` prepared them; null until a stack or layer has decided. */
+  headers = null
+  /** The fields that the last CORS decision put on; null until there is one. */
+  cors = null
+  /** Whether headers are taken off when the head is written. */
+  stripsLate = false
+
+  constructor(owner, next) {
+    this.owner = owner
+    this.next = next
+  }
+}
+
 /** What this process's guards have done for one request so far. */
 class RequestState {
   /** The one view that every layer has of the request, once a layer has asked: ./head.js makes it. */
   view = null
   /** Whether it is a handshake that `guard.upgrade` asks about. */
   handshake = false
-  /** Guards whose whole stack has run. */
-  guards = []
+  /** A linked list: most requests meet one guard. */
+  decisions = null
+  /** The nonce of this response, once a policy has asked for one. */
+  nonce = null
   /** Guards and the limits that they have counted, in turn. */
   counted = null
   /** The body as bytes, once it is read. */
@@ -78,6 +97,16 @@ class RequestState {
   proofs = undefined
   /** Receipts of what may be given back when the response is over. */
   receipts = null
+  /** Hands them in; see ./receipts.js. */
+  handIn = null
+
+  /** What `owner`, the inside of a guard, has decided about the response. */
+  decisionsOf(owner) {
+    for (let known = this.decisions; known !== null; known = known.next) {
+      if (known.owner === owner) return known
+    }
+    return (this.decisions = new GuardDecisions(owner, this.decisions))
+  }
 
   /** The numbers of the limits of `owner` that this request was counted by already; undefined where there are none. */
   countedBy(owner) {

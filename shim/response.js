@@ -1,26 +1,94 @@
 'use strict'
 
+const { isStream } = require('./headers.js')
+const { stateOf } = require('./request.js')
+
+// Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for them alone.
+const NO_ERROR = 0
+const INTERNAL_ERROR = 2
+
 // Responses that end with an answer of a guard's, which no schema of the application is about.
 const refused = new WeakSet()
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
   if (res.headersSent) {
-    // Another handler has begun an answer. It can't be made a refusal any more, and must not look complete.
-    res.destroy()
-    return false
+    breakOff(res)
+  } else {
+    refused.add(res)
+    res.statusCode = status
+    if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
+    res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
+    if (isStream(res)) endStream(res, problem)
+    else endMessage(res, problem)
   }
-  refused.add(res)
-  res.statusCode = status
-  if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
-  res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
-  if (res.req?.complete === false && res.getHeader('Connection') === 'close') linger(res, problem)
-  else res.end(problem)
+  // The request is over, whenever its client takes the answer.
+  if (res.req !== undefined) stateOf(res.req).handIn?.()
   return false
+}
+
+/** Another handler has begun an answer. It can't be made a refusal any more, and must not look complete. */
+function breakOff(res) {
+  // A stream that is destroyed ends with NO_ERROR, as a complete one does.
+  if (isStream(res)) res.stream.close(INTERNAL_ERROR)
+  else res.destroy()
+}
+
+/** How long a client of HTTP/2 has to take an answer of at most 8 kB, in milliseconds. */
+const TAKE_MS = 5000
+
+/**
+ * Ends a stream of HTTP/2 and closes it, also where the client is still sending (RFC 9113 section 8.1). Node does so only
+ * where nobody has begun to read.
+ */
+function endStream(res, problem) {
+  const { stream } = res
+  const timer = setTimeout(() => stream.destroy(), TAKE_MS).unref()
+  stream.once('close', () => clearTimeout(timer))
+  if (stream.headRequest) {
+    // Its head is all of it, and Node emits no 'finish'.
+    res.end()
+    closeSoon(stream)
+  } else {
+    stream.once('finish', () => closeSoon(stream))
+    res.end(problem)
+  }
+}
+
+/** Closes a stream once the end of its answer has left. */
+function closeSoon(stream) {
+  setImmediate(() => {
+    stream.close(NO_ERROR)
+    // A closed stream stays as long as it holds bytes that nobody reads.
+    setImmediate(() => stream.destroy())
+  })
+}
+
+function endMessage(res, problem) {
+  const { req } = res
+  if (req?.upgrade === true) return endUpgrade(res, problem)
+  if (req?.complete === false && res.getHeader('Connection') === 'close') linger(res, problem)
+  else res.end(problem)
 }
 
 /** How long a client that is still sending may go on once it has its answer, in milliseconds. */
 const LINGER_MS = 1000
+
+/** Refuses an upgrade. Node reads no further request from such a connection, and does not close it. */
+function endUpgrade(res, problem) {
+  const { socket } = res
+  res.setHeader('Connection', 'close')
+  if (socket) res.once('finish', () => lingerOn(socket))
+  res.end(problem)
+}
+
+/** Closes a connection on which nothing more is read, as `linger` does. */
+function lingerOn(socket) {
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
+}
 
 /**
  * Writes an answer after which the connection is closed, while the client is still sending. A connection that is closed
@@ -41,10 +109,14 @@ function linger(res, problem) {
   }
 }
 
-/** Takes headers off when the head is written: handlers, and what they call, add theirs late. */
-function stripLate(res, names) {
+/**
+ * Takes headers off when the head is written: handlers, and what they call, add theirs late. Which ones, the decision says
+ * that is in force by then: `decisions` are those of one guard.
+ */
+function stripLate(res, decisions) {
   const writeHead = res.writeHead
   res.writeHead = function (...args) {
+    const names = decisions.headers.strip
     for (const name of names) res.removeHeader(name)
     return writeHead.apply(this, args.map((given) => without(given, names)))
   }

@@ -4,17 +4,17 @@
 // One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
 // application's own functions return one.
 
-const { randomBytes } = require('node:crypto')
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./decisions.js')
 const { encode } = require('./encode.js')
 const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf, viewOf } = require('./head.js')
-const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
+const { addVary, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
 const { guardResponse } = require('./respond.js')
-const { end, stripLate } = require('./response.js')
+const { end } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { wait } = require('./store.js')
 const {
@@ -45,10 +45,8 @@ function buildStack(owner, options, only) {
   const { json, functions } = encode(rest)
   const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
   const handle = plan.stack
-  const { remove, nonce: nonceIn } = plan.headers
-  const always = prepareHeaders(plan.headers.always)
-  const secure = prepareHeaders(plan.headers.secure)
-  const strip = remove.filter((name) => name !== 'x-powered-by')
+  const headers = headersPart(plan, only, rest)
+  const cors = corsPart(plan, only, rest)
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
@@ -61,19 +59,21 @@ function buildStack(owner, options, only) {
 
   function protect(req, res, next) {
     const state = stateOf(req)
+    const decisions = headers !== null || cors !== null ? state.decisionsOf(owner) : null
     if (whole) {
-      if (state.guards.includes(owner)) {
+      if (decisions.mounted) {
         warnOnce('GUARD_MOUNTED_TWICE', 'the stack of one guard runs twice on one request; mount it once')
       }
-      state.guards.push(owner)
+      decisions.mounted = true
     }
-    const x = { req, res, next, state, ticket: null }
+    const x = { req, res, next, state, decisions, skipsCors: false, ticket: null }
     attempt(x, begin)
   }
 
   function begin(x) {
-    putFixed(x)
-    if (askOrigin === null) return decide(x, undefined)
+    if (headers !== null) decideHeaders(headers, x)
+    if (cors !== null) x.skipsCors = !decidesCors(cors, x)
+    if (askOrigin === null || x.skipsCors) return decide(x, undefined)
     const origin = viewOf(x.req, x.state).get('origin')
     return origin === undefined ? decide(x, undefined) : askForOrigin(x, origin)
   }
@@ -90,18 +90,6 @@ function buildStack(owner, options, only) {
     if (passed) x.next()
   }
 
-  function putFixed({ req, res }) {
-    if (res.headersSent) return
-    putHeaders(res, always)
-    res.removeHeader('x-powered-by') // Express has set it already
-    if (strip.length > 0) stripLate(res, strip)
-    if (nonceIn !== null) {
-      const nonce = randomBytes(16).toString('base64')
-      guardOf(req).nonce = nonce
-      res.setHeader(nonceIn.name, nonceIn.parts.join(nonce))
-    }
-  }
-
   function askForOrigin(x, origin) {
     const verdict = askOrigin(origin)
     if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
@@ -111,12 +99,12 @@ function buildStack(owner, options, only) {
   }
 
   function decide(x, origin) {
-    const { req, state } = x
+    const { req, state, skipsCors } = x
     const counted = state.countedBy(owner)
     let extras
     const { proofs } = state
-    if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
+    if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined) {
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
     return go(x, native.decide(handle, headOf(req, state, owner), extras))
   }
@@ -137,11 +125,11 @@ function buildStack(owner, options, only) {
     if (answer[TICKET] !== '') x.ticket = Number(answer[TICKET])
     if (answer.length > RECEIPT) keepReceipt(x.state, req, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
-    if (res.writableEnded || res.destroyed) {
+    if (isOver(x)) {
       abandon(x)
       return false
     }
-    if (!res.headersSent) answerHeaders(res, answer)
+    if (!res.headersSent) answerHeaders(x, answer)
     RequestGuard.take(guardOf(req), answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
@@ -198,10 +186,11 @@ function buildStack(owner, options, only) {
     }
   }
 
-  function answerHeaders(res, answer) {
-    if (answer[SECURE] === '1') putHeaders(res, secure)
+  function answerHeaders({ res, decisions }, answer) {
+    if (answer[SECURE] === '1' && headers !== null && decisions.headers === headers) putHeaders(res, headers.secure)
     if (answer[HEADERS] !== '') {
       const { vary, fields } = readHeaders(answer[HEADERS])
+      if (cors !== null) noteCors(decisions, fields)
       for (let i = 0; i < vary.length; i += 1) addVary(res, vary[i])
       putHeaders(res, fields)
     }
@@ -256,7 +245,7 @@ function buildStack(owner, options, only) {
     const answer = native.decideBody(spend(x), bytes)
     if (answer !== undefined) return go(x, answer)
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
-    return x.res.writableEnded || x.res.destroyed ? false : pass(x, JSON_BODY, '')
+    return isOver(x) ? false : pass(x, JSON_BODY, '')
   }
 
   function pass(x, body, checked) {
@@ -337,6 +326,9 @@ function buildStack(owner, options, only) {
   collected.register(protect, [owner.handle, handle])
   return protect
 }
+
+// Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
+const isOver = ({ req, res }) => res.writableEnded || res.destroyed || (req.httpVersionMajor >= 2 && res.stream?.destroyed === true)
 
 // The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
 // is resumed, Node says so of clients without a certificate, too.

@@ -22,10 +22,10 @@ function upgradeOf(owner, wholeStack) {
       // Refused, or the client went away.
       const ended = () => resolve(false)
       res.once('close', ended)
+      // The refusal closes the socket; see `end` in ./response.js.
       res.once('finish', () => {
         ended()
         res.detachSocket(socket)
-        closeSoon(socket)
       })
       run(handlers, req, res, () => {
         res.off('close', ended)
@@ -45,17 +45,6 @@ function responseTo(req, socket) {
   if (socket.destroyed) res.destroyed = true
   else res.assignSocket(socket)
   return res
-}
-
-/** How long a client may go on sending once it has its answer, in milliseconds. */
-const LINGER_MS = 1000
-
-/** Ends a connection. One that is closed with unread bytes is reset, and a reset takes the answer with it. */
-function closeSoon(socket) {
-  socket.end()
-  socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-  socket.once('close', () => clearTimeout(timer))
 }
 
 function run(handlers, req, res, passed) {

@@ -242,7 +242,8 @@ impl Stack {
 
     // 2
     fn put_cors(&self, request: &Request, x: &mut Exchange) -> Option<u16> {
-        let answer = self.cors.as_ref()?.judge(&CorsRequest {
+        let cors = self.cors.as_ref().filter(|_| !x.extras.skips_cors)?;
+        let answer = cors.judge(&CorsRequest {
             method: request.method(),
             origin: request.header("origin"),
             request_method: request.header("access-control-request-method"),
@@ -255,6 +256,12 @@ impl Stack {
             CorsKind::Preflight { status } => Some(status),
             CorsKind::Continue => None,
         }
+    }
+
+    /// Whether it judges requests of other origins.
+    #[must_use]
+    pub fn has_cors(&self) -> bool {
+        self.cors.is_some()
     }
 
     /// Whether the application's own function decides about origins.

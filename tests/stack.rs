@@ -237,3 +237,20 @@ fn a_layer_alone_looks_at_the_token_itself() {
         (200, "")
     );
 }
+
+#[test]
+fn a_stack_that_leaves_cors_to_an_earlier_one_adds_no_header_and_answers_no_preflight() {
+    let config = json!({ "cors": { "origins": ["https://app.example.com"] }, "rateLimit": false });
+    let engine = Arc::new(Engine::new(&config).unwrap());
+    let stack = engine.stack(&json!({}), Layers::All).unwrap();
+    let head = "13\nOPTIONS\n/\n192.0.2.1\n\n0\n\nHost\na\nOrigin\nhttps://app.example.com\nAccess-Control-Request-Method\nPUT";
+    let ask = |skips_cors| {
+        stack.before_body(head.to_owned(), Extras { skips_cors, ..Extras::default() }, NOW)
+    };
+    let (exchange, verdict) = ask(false);
+    assert_eq!(outcome(&verdict), (204, "preflight"));
+    assert!(exchange.headers.iter().any(|(name, _)| *name == "Access-Control-Allow-Origin"));
+    let (exchange, verdict) = ask(true);
+    assert_eq!(outcome(&verdict), (200, ""));
+    assert!(exchange.headers.is_empty());
+}

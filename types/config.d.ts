@@ -115,7 +115,10 @@ export interface GuardConfig {
 
 /** One route's own options. A key that is left out keeps the guard's setting. `headers` is a schema here. */
 export interface RouteOptions extends RequestSchemas {
-  /** Replaces the guard's CORS options on these routes; `false` sends no CORS header. */
+  /**
+   * Replaces the guard's CORS options on these routes, and removes what an earlier stack or layer of this guard has
+   * allowed; `false` sends no CORS header.
+   */
   readonly cors?: CorsOptions | false | undefined
   /**
    * Replaces the guard's `csrf` on these routes. Where tokens may come in cookies, `false` needs `jwt: false` beside it.

@@ -58,7 +58,8 @@ export interface Guard {
   /**
    * The response headers layer alone.
    *
-   * @param options replace the guard's `headers` on these routes; left out: the guard's own.
+   * @param options replace the guard's `headers` on these routes, and remove what an earlier stack or layer of this guard
+   *   has set. Left out: the guard's own, where none of it has set any.
    * @throws {@link GuardError} as {@link createGuard} does, and for `false`, as every layer alone: leave the handler
    *   out instead.
    */
@@ -67,7 +68,9 @@ export interface Guard {
   /**
    * The CORS layer alone: puts the CORS headers on and answers preflights.
    *
-   * @param options replace the guard's `cors` on these routes; left out: the guard's own.
+   * @param options replace the guard's `cors` on these routes, and remove what an earlier stack or layer of this guard
+   *   has allowed. Left out: the guard's own, where none of it has decided. A preflight is answered by the first one that
+   *   it reaches: mount a narrower policy before the app-wide stack.
    */
   cors(options?: CorsOptions): RequestHandler
 

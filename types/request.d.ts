@@ -47,7 +47,7 @@ export interface RequestGuard {
   readonly limits: readonly LimitState[]
   /** What the policy gave as reasons. */
   readonly reasons: readonly string[]
-  /** The nonce of this response's `Content-Security-Policy`, where `headers.csp.nonce` is on. */
+  /** The nonce in this response's `Content-Security-Policy`, where the last decision about headers has `csp.nonce` on. */
   readonly nonce?: string
 }
 

@@ -172,6 +172,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
         .collect();
     let mut plan = Map::new();
     plan.insert("headers".into(), headers);
+    plan.insert("cors".into(), stack.has_cors().into());
     plan.insert("askOrigin".into(), stack.asks_origin().into());
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());

@@ -174,6 +174,7 @@ fn read_extras(json: Option<&str>) -> Option<Extras> {
     let Some(json) = json else { return Some(Extras::default()) };
     let Value::Object(mut given) = serde_json::from_str(json).ok()? else { return None };
     let origin = given.get("origin").and_then(Value::as_bool);
+    let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
             params.into_iter().filter_map(|(name, value)| Some((name, param(value)?))).collect()
@@ -192,7 +193,7 @@ fn read_extras(json: Option<&str>) -> Option<Extras> {
         }
         _ => Vec::new(),
     };
-    Some(Extras { origin, params, counted, proofs })
+    Some(Extras { origin, skips_cors, params, counted, proofs })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard.
