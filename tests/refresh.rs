@@ -152,7 +152,8 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
     let mut connection = server.connection();
     let place = Place::of("https://id.example", SESSION);
     let token = RefreshToken::first(place).unwrap();
-    wait(|reply| families.open(token.opening(SESSION, b"k".to_vec()), config(10), seals(), reply)).unwrap();
+    wait(|reply| families.open(token.opening(SESSION, b"k".to_vec()), config(10), seals(), reply))
+        .unwrap();
     let present = |token: &RefreshToken| {
         let asked = token.presentation().unwrap();
         read_any(
@@ -290,7 +291,11 @@ fn a_session_goes_on_under_a_new_key_while_the_old_one_is_kept_and_ends_with_it(
     let idle = sealed.login("idle", b"kept");
     let busy = sealed.login("busy", b"kept");
     let busy = read_any(&busy, sealed.present(&busy, seals_of(&both))).unwrap();
-    assert_eq!(sealed.present(&busy, old), Outcome::Unsealed, "it was sealed anew when it was used");
+    assert_eq!(
+        sealed.present(&busy, old),
+        Outcome::Unsealed,
+        "it was sealed anew when it was used"
+    );
     let busy = read_any(&busy, sealed.present(&busy, new.clone())).unwrap();
     assert_eq!(sealed.present(&idle, new.clone()), Outcome::Unsealed);
     assert!(read_any(&busy, sealed.present(&busy, new)).is_some());
@@ -316,11 +321,13 @@ fn a_script_that_the_server_has_forgotten_is_sent_again() {
     let server = Server::start();
     let families = families(&server);
     let mut token = RefreshToken::first(Place::of("i", SESSION)).unwrap();
-    wait(|reply| families.open(token.opening(SESSION, Vec::new()), config(10), seals(), reply)).unwrap();
+    wait(|reply| families.open(token.opening(SESSION, Vec::new()), config(10), seals(), reply))
+        .unwrap();
     for _ in 0..3 {
         redis::cmd("SCRIPT").arg("FLUSH").exec(&mut server.connection()).unwrap();
         let asked = token.presentation().unwrap();
-        let outcome = wait(|reply| families.present(asked, config(10), REMEMBERED, seals(), reply)).unwrap();
+        let outcome =
+            wait(|reply| families.present(asked, config(10), REMEMBERED, seals(), reply)).unwrap();
         token = read_any(&token, outcome).unwrap();
     }
 }
