@@ -158,3 +158,12 @@ test('secrets for records are judged as those that sign', () => {
   assert.throws(of([]), { code: 'ERR_INVALID_OPTION', path: 'jwt.refresh.secret' })
   assert.throws(of(5), { code: 'ERR_INVALID_OPTION', path: 'jwt.refresh.secret' })
 })
+
+test('a version that is none in the list of notices does not hide those that come after it', async () => {
+  const guard = await guardWith({}, 'notices:')
+  const versions = 'notices:{notices}:versions'
+  await redis.command('ZADD', versions, 'inf', 'n:203.0.113.9/32')
+  await guard.limits.block('203.0.113.7', '1h', 'too much')
+  const version = Number(await redis.command('ZSCORE', versions, 'n:203.0.113.7/32'))
+  assert.ok(version > 0 && version < 2 ** 53, String(version))
+})

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { createPublicKey, verify as verifyBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, linkSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -305,4 +305,28 @@ test('refresh tokens and rotation together: a session goes on with the new key',
   const { kid } = await guard.tokens.rotate()
   const next = await guard.tokens.refresh(login.refreshToken)
   assert.equal(kidOf(next), kid)
+})
+
+test('a key file of another user, or under a second name, is refused with what to do, also by root', { skip: process.platform === 'win32' }, () => {
+  const storage = newPath()
+  guardWith({ storage })
+  const refuses = (path, message) =>
+    assert.throws(
+      () => createGuard(options({ storage: path })),
+      (error) => error instanceof GuardError && error.code === 'ERR_INVALID_KEY' && error.path === 'jwt.rotation.storage' && message.test(error.message)
+    )
+  const link = newPath()
+  symlinkSync(storage, link)
+  refuses(link, /symbolic link; give the path of the file itself/)
+  const second = newPath()
+  linkSync(storage, second)
+  refuses(storage, /hard link/)
+  rmSync(second)
+  if (process.geteuid() === 0) {
+    chownSync(storage, 65534, 65534)
+    assert.equal(statSync(storage).mode & 0o777, 0o600)
+    refuses(storage, /belongs to another user/)
+    chownSync(storage, 0, 0)
+  }
+  guardWith({ storage })
 })

@@ -138,6 +138,13 @@ export interface RefreshOptions {
    * @default '10s'
    */
   readonly reuseWindow?: Duration | undefined
+  /**
+   * What the records of sessions in a shared store are sealed with: a secret of at least 32 bytes, or up to 10 of
+   * them. The first one seals, all are taken. Give one where sessions are to outlive the keys that sign; see
+   * "Records in the store" in docs/sessions.md.
+   * @default derived from the private keys and secrets in `jwt`
+   */
+  readonly secret?: string | Uint8Array | readonly (string | Uint8Array)[] | undefined
 }
 
 /** Signing keys that change by themselves. See docs/sessions.md. */

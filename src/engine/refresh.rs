@@ -12,8 +12,8 @@ use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening,
-    Outcome, Place, RefreshConfig, RefreshToken, Seals, Signer,
+    Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome,
+    Place, RefreshConfig, RefreshToken, Seals, Signer,
 };
 
 /// So long a refresh waits for what was revoked.

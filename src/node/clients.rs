@@ -16,9 +16,7 @@ use crate::error::ConfigError;
 use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::ask::Question;
-use crate::store::{Notice, SharedStore, StoreError};
-
-const MAX_REASON: usize = 200;
+use crate::store::{MAX_REASON, Notice, SharedStore, StoreError};
 
 /// Whether a guard or one of its stacks has a limit of this name.
 #[napi(catch_unwind)]

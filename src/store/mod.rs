@@ -43,7 +43,7 @@ mod under_way;
 pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
-pub use notices::{Notice, Notices};
+pub use notices::{MAX_REASON, Notice, Notices};
 pub use places::SharedPlace;
 pub use shared::{Backend, SharedStore};
 pub use status::Status;

@@ -37,6 +37,13 @@ pub struct Notice {
 const POLICY_MS: u64 = 400 * 86_400_000;
 /// No store knows more changed limits than this.
 const MAX_POLICIES: usize = 10_000;
+/// The figures of a limit are shorter, and so is its name.
+const MAX_POLICY: usize = 64 << 10;
+const MAX_NAME: usize = 512;
+/// The longest reason that somebody is blocked for, in bytes.
+pub const MAX_REASON: usize = 200;
+/// Nobody is listed for longer: 400 days, and one for clocks that differ.
+const MOST_US: u64 = 401 * 86_400_000_000;
 /// What takes back an earlier notice of the same name. It lasts as long as that one would have.
 pub(super) const GONE: &str = "gone";
 
@@ -93,9 +100,12 @@ impl Notices {
         }
         let Some(who) = who_of(name) else { return Ok(()) };
         let (kind, reason) = text.split_once(' ').unwrap_or((text, ""));
-        let standing = match kind {
-            "allow" => Standing::Allowed,
-            "block" => Standing::Blocked,
+        let is_reason = reason.len() <= MAX_REASON && !reason.chars().any(char::is_control);
+        let (standing, reason) = match kind {
+            // What no guard can have said lets nobody pass, and keeps nobody in.
+            "allow" if !is_reason || until_us > now_us.saturating_add(MOST_US) => return Ok(()),
+            "allow" => (Standing::Allowed, reason),
+            "block" => (Standing::Blocked, if is_reason { reason } else { "" }),
             GONE => {
                 self.lists.remove(who);
                 return Ok(());
@@ -112,6 +122,9 @@ impl Notices {
 
 impl Notices {
     fn take_policy(&self, name: &str, text: &str) {
+        if name.len() > MAX_NAME || text.len() > MAX_POLICY {
+            return;
+        }
         let read = || {
             let (mark, json) = text.strip_prefix("policy ")?.split_once(' ')?;
             let mark = u32::from_str_radix(mark, 16).ok()?;
@@ -209,5 +222,34 @@ mod tests {
         assert_eq!(listed(150), Listed::Allowed);
         notices.take("n:203.0.113.7/32", "gone", 200, 150).unwrap();
         assert_eq!(listed(150), Listed::No);
+    }
+
+    #[test]
+    fn what_no_guard_can_have_said_lets_nobody_pass_and_a_block_blocks_all_the_same() {
+        let notices = Notices::default();
+        let address: IpAddr = "203.0.113.7".parse().unwrap();
+        let listed = |now| notices.lists.client(&ClientsConfig::default(), address, now);
+        let take = |text: &str, until| notices.take("n:203.0.113.7/32", text, until, 1).unwrap();
+        let long = "r".repeat(MAX_REASON + 1);
+        take(&format!("allow {long}"), 100);
+        take("allow a\u{7}b", 100);
+        take("allow ", u64::MAX);
+        take("allow ", 2 + MOST_US);
+        assert_eq!(listed(50), Listed::No);
+        take(&format!("block {long}"), u64::MAX);
+        assert_eq!(listed(50), Listed::Blocked("".into()), "the reason goes to logs");
+    }
+
+    #[test]
+    fn figures_that_are_too_long_to_be_some_change_nothing() {
+        let notices = Notices::default();
+        let long = format!("policy 00000001 \"{}\"", "x".repeat(MAX_POLICY));
+        notices.take("p:login", &long, 5, 1).unwrap();
+        notices
+            .take(&format!("p:{}", "n".repeat(MAX_NAME + 1)), "policy 00000001 {}", 5, 1)
+            .unwrap();
+        assert_eq!(notices.changes(), 0);
+        notices.take("p:login", "policy 00000001 {}", 5, 1).unwrap();
+        assert_eq!(notices.changes(), 1);
     }
 }

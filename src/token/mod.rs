@@ -69,10 +69,10 @@ pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
 pub use refresh::{
-    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening, Outcome, Place,
-    Presented, RefreshConfig, RefreshToken, Where,
+    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening,
+    Outcome, Place, Presented, RefreshConfig, RefreshToken, Where,
 };
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
-pub use seal::{SEAL_BYTES, SealKey, Seals};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
+pub use seal::{SEAL_BYTES, SealKey, Seals};
 pub use verify::{Claims, Fingerprint, Revocable, Unverified, Verified, Verifier};

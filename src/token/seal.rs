@@ -158,7 +158,8 @@ mod tests {
     fn no_part_can_be_moved_into_its_neighbour() {
         let seals = seals("i", &["a"]);
         let seal = seals.seal(&[b"ab", b"c"]).unwrap();
-        for parts in [&[&b"a"[..], b"bc"][..], &[b"abc"], &[b"ab", b"c", b""], &[b"", b"ab", b"c"]] {
+        for parts in [&[&b"a"[..], b"bc"][..], &[b"abc"], &[b"ab", b"c", b""], &[b"", b"ab", b"c"]]
+        {
             assert!(!seals.verify(parts, &seal));
         }
         assert!(!seals.verify(&[b"ab", b"c"], &[]));

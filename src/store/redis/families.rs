@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use super::connect::{Connector, Link};
 use super::script::Script;
 use super::store_error;
+use crate::clock::micros;
 use crate::store::error::{Reply, Replying, StoreError};
 use crate::store::runtime;
-use crate::clock::micros;
 use crate::token::{
     Family, MAX_RECORD_BYTES, Opening, Outcome, Place, Presented, RefreshConfig, SEAL_BYTES, Seals,
     Where,
@@ -99,7 +99,8 @@ impl RedisFamilies {
                 };
                 let mut family = before.clone();
                 let outcome = family.present(&presented, &config, micros(remembered), now_us);
-                if family == before || families.change(&record, &family, &seals, now_us, &at).await?
+                if family == before
+                    || families.change(&record, &family, &seals, now_us, &at).await?
                 {
                     return Ok(outcome);
                 }
@@ -121,10 +122,7 @@ impl RedisFamilies {
     }
 
     /// The server's clock, and the record of a family where there is one.
-    async fn read(
-        self: &Arc<Self>,
-        place: Place,
-    ) -> Result<(u64, Option<Vec<u8>>), StoreError> {
+    async fn read(self: &Arc<Self>, place: Place) -> Result<(u64, Option<Vec<u8>>), StoreError> {
         let limit = |command: &mut Cmd| {
             command.arg(MAX_RECORD_BYTES);
         };

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
 /// Notices that a store keeps at most.
 const MOST: usize = 100_000;
+/// No version is as high: 2^53.
+const END: f64 = 9_007_199_254_740_992.0;
 
 /// A notice that waits to be written, with who waits for that.
 pub(in crate::store) struct Publication {
@@ -111,9 +113,11 @@ impl Session {
                 return Err(StoreError::Unavailable);
             };
             let now_us = status.clock(Now::read()).mono_us;
-            for (name, text, until_us, version) in &page {
+            for (name, said, version) in &page {
                 // Where there is no room, it is not known here: the store has no more room than this process.
-                let _ = local.notices().take(name, text, *until_us, now_us);
+                if let Some((until_us, text)) = said {
+                    let _ = local.notices().take(name, text, *until_us, now_us);
+                }
                 self.seen = self.seen.max(*version);
             }
             if page.len() < PAGE {
@@ -122,12 +126,15 @@ impl Session {
         }
     }
 
-    /// The next notices: name, text, end and version. `None` where they can't be read.
-    async fn page(&mut self, link: &mut Link) -> Option<Vec<(String, String, u64, f64)>> {
+    /// The next notices. `None` where they can't be read.
+    async fn page(&mut self, link: &mut Link) -> Option<Vec<Read>> {
         let [said, versions, _] = &self.keys;
         let mut ask = Pipeline::new();
         ask.cmd("ZREVRANGE").arg(versions).arg(0).arg(0).arg("WITHSCORES");
-        ask.cmd("ZRANGEBYSCORE").arg(versions).arg(format!("({:.0}", self.seen)).arg("+inf");
+        ask.cmd("ZRANGEBYSCORE")
+            .arg(versions)
+            .arg(format!("({:.0}", self.seen))
+            .arg(format!("({END:.0}"));
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answers = link.send(&ask).await.ok()?;
         let [newest, page] = answers.as_slice() else { return None };
@@ -147,14 +154,27 @@ impl Session {
             fetch.arg(name);
         }
         let Value::Array(texts) = link.command(&fetch).await.ok()? else { return None };
-        let read = page.into_iter().zip(&texts).map(|((name, version), text)| {
-            // What was taken away in between is over.
-            let (until, text) = text_of(text).and_then(|text| text.split_once(' ')).unzip();
-            let until_us = until.and_then(|until| until.parse().ok()).unwrap_or(0);
-            (name, text.unwrap_or_default().to_owned(), until_us, version)
-        });
+        if texts.len() != page.len() {
+            return None;
+        }
+        let read = page
+            .into_iter()
+            .zip(&texts)
+            .map(|((name, version), text)| (name, read_said(text), version));
         Some(read.collect())
     }
+}
+
+/// A notice that was read: its name, when it is over and what it says, and its version. Nothing is said where it was taken away in
+/// between, or can't be read.
+type Read = (String, Option<(u64, String)>, f64);
+
+/// When a notice is over, in microseconds of the server's clock, and its text.
+fn read_said(value: &Value) -> Option<(u64, String)> {
+    let (until, text) = text_of(value)?.split_once(' ')?;
+    let is_number = !until.is_empty() && until.bytes().all(|byte| byte.is_ascii_digit());
+    let until_us = is_number.then(|| until.parse().ok())??;
+    Some((until_us, text.to_owned()))
 }
 
 /// Members of a sorted set with their scores.
@@ -185,5 +205,50 @@ fn text_of(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_notice_has_an_end_in_digits() {
+        let read = |text: &str| read_said(&Value::BulkString(text.as_bytes().to_vec()));
+        assert_eq!(read("5 block why not"), Some((5, "block why not".to_owned())));
+        for text in [
+            "",
+            "5",
+            " block x",
+            "+5 block x",
+            "-5 allow",
+            "5.0 allow",
+            "1e9 allow",
+            "99999999999999999999 allow",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(read_said(&Value::Nil), None);
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>().prop_map(Value::Double),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(Value::BulkString),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            proptest::collection::vec(inner, 0..4).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(value in values()) {
+            let _ = read_said(&value);
+            let _ = scored(&value);
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! A state in a file that processes of one machine, or of one volume, share.
 //!
 //! Who changes it holds a lock file, writes a second file that only its owner can read, and puts that in the place of the first
-//! one, so that whoever reads finds the old state or the new one. The first state is put there with a link, which fails where
-//! there is one already: two processes that start at once can't each have keys of their own.
+//! one, so that whoever reads finds the old state or the new one. The first state is put there by a rename that fails where
+//! there is one already: two processes that start at once can't each have keys of their own. `private.rs` says which file is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::RotationError;
+use super::{RotationError, private};
 use crate::clock::Now;
 
 const MAX_BYTES: u64 = 1 << 20;
@@ -30,23 +30,25 @@ impl<'p> KeyFile<'p> {
 
     /// What is in it; `None` where there is no such file.
     pub(super) fn read(&self) -> Result<Option<String>, RotationError> {
-        let failed = |error: std::io::Error| RotationError::File("read", error.kind());
-        let file = match File::open(self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        // Of the file that is open, so that no other can take its place in between.
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(RotationError::Invalid("it is no file"));
+        for _ in 0..TRIES {
+            let file = match private::open(self.path) {
+                // The first one may have two names for a moment, where another process puts it there.
+                Err(RotationError::Linked) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                found => found?,
+            };
+            let Some(file) = file else { return Ok(None) };
+            let mut text = String::new();
+            let failed = |error: std::io::Error| RotationError::File("read", error.kind());
+            file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+            if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+                return Err(RotationError::Invalid("it is larger than 1 MB"));
+            }
+            return Ok(Some(text));
         }
-        if is_exposed(&metadata) {
-            return Err(RotationError::Exposed);
-        }
-        let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-        Ok(Some(text))
+        Err(RotationError::Linked)
     }
 
     /// Changes it while nobody else does. `change` is given what is there and says what is to be; what is there in the end is
@@ -84,12 +86,7 @@ impl<'p> KeyFile<'p> {
             if replaces {
                 return fs::rename(&new, self.path).map(|()| true);
             }
-            match fs::hard_link(&new, self.path) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-                // A file system without links: the lock has to do.
-                Err(_) => fs::rename(&new, self.path).map(|()| true),
-            }
+            private::place_first(&new, self.path)
         });
         // After a rename there is none.
         drop(fs::remove_file(&new));
@@ -156,18 +153,6 @@ fn create(path: &Path) -> std::io::Result<File> {
         options.mode(0o600);
     }
     options.open(path)
-}
-
-#[cfg(unix)]
-fn is_exposed(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o077 != 0
-}
-
-/// On Windows a file has the rights of its folder.
-#[cfg(not(unix))]
-fn is_exposed(_: &fs::Metadata) -> bool {
-    false
 }
 
 fn random() -> Result<u32, RotationError> {

@@ -18,11 +18,12 @@
 //! does not wait for that: it is for a key that has leaked.
 //!
 //! The files: `state.rs` decides, with a clock that is handed in and nothing else; `make.rs` makes keys; `file.rs` keeps
-//! the state in a file. Where the state is kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
+//! the state in a file, which `private.rs` opens. Where the state is kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
 
 mod config;
 mod file;
 mod make;
+mod private;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,14 @@ pub enum RotationError {
         "the key file may be read by others; run: chmod 600 on it, and make new keys if somebody has read it"
     )]
     Exposed,
+    /// Somebody else may have written the file, or be able to take it away.
+    #[error("{0}")]
+    Untrusted(&'static str),
+    /// The file has more than one name.
+    #[error(
+        "the key file has a second name (a hard link), by which others may reach it; copy it, and put the copy in its place"
+    )]
+    Linked,
     /// What was read is no set of keys.
     #[error("what was read is no set of signing keys: {0}")]
     Invalid(&'static str),

@@ -460,3 +460,75 @@ proptest! {
         }
     }
 }
+
+/// What a process that starts says of a key file, and that one which runs leaves it alone too.
+#[cfg(unix)]
+fn refusal(folder: &Folder, running: &Rotation) -> String {
+    let error = folder.process().open("s", at(START)).unwrap_err();
+    assert_eq!(error.code(), ConfigCode::InvalidKey);
+    assert!(running.tick(at(START + 1), false).is_err());
+    error.to_string()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_somebody_else_may_have_put_there_is_not_read() {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let running = folder.process();
+    running.open("s", at(START)).unwrap();
+    let (path, aside) = (folder.path(), folder.path().with_extension("aside"));
+
+    fs::rename(&path, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &path).unwrap();
+    assert!(refusal(&folder, &running).contains("is a symbolic link"));
+    fs::remove_file(&path).unwrap();
+    // One that leads nowhere is no place to write to either.
+    std::os::unix::fs::symlink(path.with_extension("nowhere"), &path).unwrap();
+    assert!(refusal(&folder, &running).contains("is a symbolic link"));
+    fs::remove_file(&path).unwrap();
+
+    fs::hard_link(&aside, &path).unwrap();
+    assert!(refusal(&folder, &running).contains("has a second name"));
+    fs::remove_file(&aside).unwrap();
+    folder.process().open("s", at(START)).unwrap();
+
+    let parent = path.parent().unwrap();
+    for (mode, is_good) in
+        [(0o777, false), (0o703, false), (0o1777, true), (0o770, true), (0o755, true)]
+    {
+        fs::set_permissions(parent, fs::Permissions::from_mode(mode)).unwrap();
+        let opened = folder.process().open("s", at(START));
+        assert_eq!(opened.is_ok(), is_good, "{mode:o}");
+        if let Err(error) = opened {
+            assert!(error.to_string().contains("chmod o-w on the folder"), "{error}");
+        }
+    }
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o700)).unwrap();
+
+    // As root only: nobody else can give a file away.
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        assert!(refusal(&folder, &running).contains("belongs to another user"));
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        folder.process().open("s", at(START)).unwrap();
+    }
+    fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(refusal(&folder, &running).contains("larger than 1 MB"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_folder_in_place_of_the_file_holds_nobody_up() {
+    let folder = Folder::new();
+    let running = folder.process();
+    running.open("s", at(START)).unwrap();
+    let path = folder.path();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(refusal(&folder, &running).contains("it is no file"));
+    std::fs::remove_dir(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg("-m").arg("600").arg(&path).status();
+    assert!(made.unwrap().success());
+    assert!(refusal(&folder, &running).contains("it is no file"));
+}
