@@ -79,10 +79,10 @@ export interface SecurityDemand {
 /** What {@link Guard.fromOpenApi} gives. */
 export interface OpenApiGuard {
   /**
-   * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path (literal text is
-   * compared as it was sent, values are decoded), asks for what
-   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). `req.body` is the
-   * parsed body; `req.params` and `req.query` are left alone, see {@link OpenApiGuard.valid}.
+   * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path, asks for what
+   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). Literal text of a path is
+   * compared as it was sent, values are decoded. `req.body` is the parsed body; `req.params` and `req.query` are left
+   * alone, see {@link OpenApiGuard.valid}.
    */
   readonly handler: RequestHandler
   /**
