@@ -38,6 +38,7 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
   const { json, functions } = encode({ options })
   const plan = unwrap(native.openApi(owner.handle, encode(doc).json, JSON.stringify(JSON.parse(json).options)))
   const { refusesUnknown } = plan
+  const bases = plan.bases.map((base) => `'${base}'`).join(' and ')
   const schemeOf = (name) => functions.get(`options.security.${name}`)
   // Whoever needs the document holds this.
   const document = { number: plan.api }
@@ -48,7 +49,7 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
 
   function handler(req, res, next) {
     const { method, target } = viewOf(req, stateOf(req))
-    const found = built(owner, req, res, () => native.openApiFind(document.number, method, target))
+    const found = built(owner, req, res, () => native.openApiFind(document.number, method, target, mountOf(req)))
     if (found === undefined) return undefined
     switch (found[0]) {
       case '=': {
@@ -65,6 +66,9 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
         if (!refusesUnknown || req.method === 'OPTIONS') return next()
         return refuse(owner, req, res, 404, 'unknown_route', 'no operation of this API has this path')
       case '-':
+        if (req.method === 'OPTIONS') return next()
+        if (refusesUnknown) return refuse(owner, req, res, 404, 'unknown_route', 'the path is outside of this API')
+        warnOnce('GUARD_OPENAPI_OUTSIDE', `a request passed \`api.handler\` unchecked, since its URL as it arrived lies outside of the document, whose paths begin with ${bases}: set \`basePath\` to what stands before them, mount the handler there alone, or set \`unknown: 'refuse'\``)
         return next()
       default: {
         const [code, status, detail] = found.slice(1).split('\n')
@@ -299,6 +303,12 @@ function scopesOf(claims) {
   const value = Object.hasOwn(claims, 'scope') ? claims.scope : claims.scp
   const texts = Array.isArray(value) ? value.filter((text) => typeof text === 'string') : typeof value === 'string' ? [value] : []
   return new Set(texts.flatMap((text) => text.split(' ')).filter((scope) => scope !== ''))
+}
+
+/** Where the handler is mounted: Express says it, and Connect only cuts it off. */
+function mountOf({ baseUrl, originalUrl, url }) {
+  if (baseUrl !== undefined) return baseUrl
+  return originalUrl?.endsWith(url) ? originalUrl.slice(0, -url.length) : ''
 }
 
 /** The media type of the body, without its parameters, which the core judges. */

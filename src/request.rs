@@ -518,7 +518,7 @@ fn split(path: &str) -> impl Iterator<Item = &str> {
 
 /// Whether an encoding stands for an ASCII letter or digit. No client needs one: it hides a word from readers that do
 /// not decode, such as routers, and not from those that do, such as file servers and proxies.
-pub(crate) fn hides_text(raw: &str) -> bool {
+fn hides_text(raw: &str) -> bool {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     raw.as_bytes().windows(3).any(|window| match window {
         [b'%', high, low] => digit(high)
@@ -527,6 +527,14 @@ pub(crate) fn hides_text(raw: &str) -> bool {
             .is_some_and(|decoded| decoded.is_ascii_alphanumeric()),
         _ => false,
     })
+}
+
+/// The decoded text of a segment that an option or a document writes; `None` where no request can have it.
+pub(crate) fn sendable(raw: &str) -> Option<Cow<'_, str>> {
+    let visible = raw.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\?#".contains(&byte));
+    let text = decode_segment(raw).filter(|_| visible && !hides_text(raw))?;
+    let refused = text.contains(['/', '\\']) || text.chars().any(char::is_control);
+    (!refused && !matches!(text.as_ref(), "." | "..")).then_some(text)
 }
 
 /// Percent-decodes one segment; `None` where an encoding is broken or the result isn't UTF-8.

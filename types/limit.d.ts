@@ -66,7 +66,8 @@ export interface RateLimitPolicy {
   readonly methods?: readonly string[] | undefined
   /**
    * Only requests to one of these paths are counted: `'/v1/login'`, or `'/v1/*'` for `/v1` and everything below it.
-   * Compared with the decoded path; case and a slash at the end make no difference. Left out: all.
+   * Compared with the decoded path, so that every spelling is counted; case and a slash at the end make no difference.
+   * Left out: all.
    */
   readonly paths?: readonly string[] | undefined
   /**

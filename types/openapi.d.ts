@@ -19,14 +19,15 @@ export interface OpenApiDocument {
 /** Options of {@link Guard.fromOpenApi}. */
 export interface OpenApiOptions {
   /**
-   * What stands before every path of the document: `''` or `'/v1'`. Where an application mounts the handler under a
-   * path, that path is part of it.
+   * What stands before every path of the document in the URLs that arrive (`req.originalUrl`): `''` or `'/v1'`. Where an
+   * application mounts the handler under a path, that path is part of it; where a gateway takes a path away, it is not.
    * @default the path of the document's `servers`, which must all have the same
    */
   readonly basePath?: string | undefined
   /**
-   * What becomes of a request under the base path that no operation is about: it passes to the application, or is
-   * refused with 404 `unknown_route` or 405 `method_not_allowed`. `OPTIONS` always passes.
+   * What becomes of a request that no operation is about: it passes to the application, or is refused with 404
+   * `unknown_route` or 405 `method_not_allowed`. The first one outside of the base path that passes gives the warning
+   * `GUARD_OPENAPI_OUTSIDE`. `OPTIONS` passes unless it is described.
    * @default 'pass'
    */
   readonly unknown?: 'pass' | 'refuse' | undefined
@@ -79,8 +80,9 @@ export interface SecurityDemand {
 export interface OpenApiGuard {
   /**
    * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path, asks for what
-   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). `req.body` is the
-   * parsed body; `req.params` and `req.query` are left alone, see {@link OpenApiGuard.valid}.
+   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). Literal text of a path is
+   * compared as it was sent, values are decoded. `req.body` is the parsed body; `req.params` and `req.query` are left
+   * alone, see {@link OpenApiGuard.valid}.
    */
   readonly handler: RequestHandler
   /**

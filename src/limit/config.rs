@@ -10,6 +10,7 @@ use super::exceed::{Count, OnExceed, OnStoreFailure, conflict, exactness};
 use super::in_flight;
 use crate::config::raw::{Options, describe, is_function, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::request::sendable;
 
 /// No list has more policies than this.
 pub const MAX_POLICIES_PER_LIST: usize = 16;
@@ -531,10 +532,12 @@ fn paths(options: &Options<'_>) -> Result<Vec<PathPattern>, ConfigError> {
                     "must be written as it is sent: ASCII without spaces, the rest percent-encoded",
                 ));
             }
-            // Requests are compared by their decoded path.
-            let decoded = crate::request::decode_segment(base)
-                .ok_or_else(|| error("has a percent encoding that is not UTF-8 text"))?;
-            let decoded = without_slash(&decoded).to_owned();
+            // Compared with the decoded path: that counts every spelling which some router may take for this path.
+            let segments = without_slash(base).split('/').skip(1);
+            let sent = segments.map(|raw| sendable(raw).filter(|text| !text.is_empty()));
+            let sent: Option<Vec<_>> = sent.collect();
+            let sent = sent.ok_or_else(|| error("is a path that no request can have"))?;
+            let decoded: String = sent.iter().flat_map(|text| ["/", text]).collect();
             if base.len() == path.len() {
                 Ok(PathPattern::Exact(decoded))
             } else {

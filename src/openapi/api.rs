@@ -48,7 +48,7 @@ pub enum Match {
     OtherMethods(Vec<String>),
     /// A path that is none of the document's.
     Unknown,
-    /// A path outside of what the document describes.
+    /// A path outside of what the document describes, or of what it can describe where the handler is mounted.
     Outside,
     /// A path that is read in no way, or in two.
     Refused(Refusal),
@@ -140,9 +140,15 @@ impl Api {
         })
     }
 
-    /// The operation that a request is about, by the canonical path that every layer uses.
+    /// What stands before the paths, each once.
+    pub fn bases(&self) -> impl Iterator<Item = String> {
+        self.bases.iter().map(|base| format!("/{}", base.join("/")))
+    }
+
+    /// The operation that a request is about, by the canonical path that every layer uses. `mount` is the beginning of
+    /// the path where the handler is mounted; it may be empty.
     #[must_use]
-    pub fn find(&self, method: &str, target: &str) -> Match {
+    pub fn find(&self, method: &str, target: &str, mount: &str) -> Match {
         let head = format!("8\n{method}\n{target}\n\n\n\n\n");
         let mut request = match Request::read(head, &TrustedProxies::default()) {
             Ok(request) => request,
@@ -178,7 +184,13 @@ impl Api {
                     segments.len() >= base.len()
                         && base.iter().zip(&segments).all(|(a, b)| a.eq_ignore_ascii_case(b))
                 };
-                if self.bases.iter().any(inside) { Match::Unknown } else { Match::Outside }
+                let mount = mount.split('/').filter(|segment| !segment.is_empty()).count();
+                let mount = segments.get(..mount).unwrap_or(&segments);
+                if self.bases.iter().any(inside) && self.router.has_below(mount) {
+                    Match::Unknown
+                } else {
+                    Match::Outside
+                }
             }
         }
     }

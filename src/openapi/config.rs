@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::route::plain;
 use crate::config::raw::{Options, describe, is_function};
 use crate::error::ConfigError;
+use crate::request::sendable;
 
 /// How a security scheme of the document is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl OpenApiConfig {
                 .invalid("basePath", "must be empty, or begin with a slash and not end with one");
             return Err(error.suggest("write '/v1'"));
         }
-        let usable = |raw: &str| plain(raw).is_some_and(|text| !["", ".", ".."].contains(&&*text));
+        let usable =
+            |raw: &str| !raw.is_empty() && sendable(raw).is_some() && !raw.contains(['{', '}']);
         if !base_path.unwrap_or_default().split('/').skip(1).all(usable) {
             let error = options.invalid("basePath", "is a path that no request can have");
             return Err(error.suggest(

@@ -26,7 +26,7 @@ pub fn fuzz_document(engine: &Arc<Engine>, document: &Value) {
             }
             let name = format!("{} {}", operation.method(), operation.path());
             assert!(api.named(&name).is_ok(), "it is not found by its name");
-            let _: Match = api.find(operation.method(), operation.path());
+            let _: Match = api.find(operation.method(), operation.path(), "");
         }
     }
 }

@@ -13,12 +13,11 @@
 //! 3. Where a router may not take the path for that of the first operation ([`Fit::Doubtful`]), and may take it for that
 //!    of a second one, it is refused.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::document::{fault, shown};
 use crate::error::ConfigError;
-use crate::request::{decode_segment, hides_text};
+use crate::request::sendable;
 
 /// One segment of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -154,10 +153,9 @@ impl Template {
         let Some((before, rest)) = raw.split_once('{') else {
             let text = literal(pointer, raw)?;
             if matches!(text.as_str(), "" | "." | "..") {
-                return Err(fault(
-                    pointer,
-                    "has a segment that no request can have: it is empty or has only dots",
-                ));
+                let problem =
+                    "has a segment that no request can have: it is empty or has only dots";
+                return Err(fault(pointer, problem));
             }
             self.segments.push(Segment::Literal(text));
             let barred = String::new();
@@ -212,16 +210,8 @@ impl Template {
     }
 }
 
-/// Literal text of a path, decoded; `None` where no request can have it as it is written.
-pub(crate) fn plain(raw: &str) -> Option<Cow<'_, str>> {
-    let readable = raw.bytes().all(|byte| byte.is_ascii_graphic()) && !hides_text(raw);
-    let text = decode_segment(raw).filter(|_| readable)?;
-    let bad = text.contains(['/', '\\']) || text.chars().any(char::is_control);
-    (!bad && !raw.contains(['?', '#', '{', '}'])).then_some(text)
-}
-
 fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
-    match plain(raw) {
+    match sendable(raw).filter(|_| !raw.contains(['{', '}'])) {
         Some(text) => Ok(text.to_ascii_lowercase()),
         None => Err(fault(pointer, "has a segment that no request can have").suggest(
             "write it as it is sent: ASCII, the rest percent-encoded UTF-8 without slashes",
@@ -413,6 +403,24 @@ impl Router {
                 Found::OtherMethods(allowed)
             }
         }
+    }
+}
+
+impl Router {
+    /// Whether a path of the document begins with these segments.
+    pub(crate) fn has_below(&self, segments: &[&str]) -> bool {
+        self.is_below(0, segments)
+    }
+
+    fn is_below(&self, at: usize, segments: &[&str]) -> bool {
+        let Some(node) = self.nodes.get(at) else { return false };
+        let Some((&segment, rest)) = segments.split_first() else { return true };
+        let literal = node.literals.get(&segment.to_ascii_lowercase());
+        let affixes = node.affixes.iter();
+        let affixes = affixes
+            .filter(|(before, behind, _)| inner(segment, before, behind).is_some())
+            .map(|(_, _, next)| next);
+        literal.into_iter().chain(affixes).chain(&node.any).any(|next| self.is_below(*next, rest))
     }
 }
 

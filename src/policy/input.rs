@@ -318,7 +318,9 @@ fn effective_method(method: &str) -> &str {
 
 fn write_path(segments: &[&str], out: &mut Writer) {
     out.number(segments.len() as u64);
-    segments.iter().for_each(|segment| out.text(segment));
+    for segment in segments {
+        out.text(segment);
+    }
 }
 
 fn write_user(claims: &Map<String, Json>, members: &Members, out: &mut Writer) {

@@ -105,6 +105,11 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (with("paths", json!(["/users/:id"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/a?b=c"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/ü"])), "rateLimit.paths[0]", InvalidOption),
+        // No request has these, so that the limit would never count.
+        (with("paths", json!(["/%6Cogin"])), "rateLimit.paths[0]", InvalidOption),
+        (with("paths", json!(["/a//b"])), "rateLimit.paths[0]", InvalidOption),
+        (with("paths", json!(["/a/../b/*"])), "rateLimit.paths[0]", InvalidOption),
+        (with("paths", json!(["/a%2Fb"])), "rateLimit.paths[0]", InvalidOption),
         (with("format", json!("draft-7")), "rateLimit.format", UnknownOption),
         (with("concurrent", json!(20)), "rateLimit.limit", ConflictingOptions),
         (with("count", json!("hunter2")), "rateLimit.count", InvalidOption),

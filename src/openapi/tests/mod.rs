@@ -49,7 +49,7 @@ fn with_body(version: &str, schema: &Value, schemas: &Value) -> Value {
 
 /// What the document has for a request, in short.
 fn found(api: &Api, method: &str, target: &str) -> String {
-    match api.find(method, target) {
+    match api.find(method, target, "") {
         Match::Operation { operation, params } => {
             let operation = &api.operations()[operation];
             let params: Vec<String> =

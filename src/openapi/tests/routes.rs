@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, found, read};
-use crate::openapi::Api;
 use crate::openapi::route::{Found, Route, Router, Segment, Template};
+use crate::openapi::{Api, Match};
 
 /// An API with these operations, `METHOD /path`.
 fn api(operations: &[&str]) -> Result<Api, crate::error::ConfigError> {
@@ -235,6 +235,29 @@ fn what_stands_before_the_paths_is_the_path_of_the_servers_or_an_option() {
     {
         let error = with(json!([]), json!({ "basePath": base })).unwrap_err();
         assert_eq!(error.path(), "options.basePath");
+    }
+}
+
+#[test]
+fn a_mount_that_no_path_lies_under_is_outside_of_the_document() {
+    let api = api(&["GET /users/{id}", "GET /{tenant}.app/x"]).unwrap();
+    let at = |target, mount| match api.find("GET", target, mount) {
+        Match::Unknown => "unknown",
+        Match::Outside => "outside",
+        _ => "else",
+    };
+    for (target, mount, wanted) in [
+        ("/api/users/7", "/api", "outside"),
+        ("/api/users/7", "", "unknown"),
+        ("/api", "/api", "outside"),
+        ("/Users/7/x", "/Users", "unknown"),
+        ("/users/7/x", "/users/7", "unknown"),
+        ("/users/7/x/y", "/users/7/x", "outside"),
+        ("/a.app/nope", "/a.app", "unknown"),
+        ("/users/7", "/users", "else"),
+        ("/nope", "/longer/than/the/path", "outside"),
+    ] {
+        assert_eq!(at(target, mount), wanted, "{target} under {mount}");
     }
 }
 
