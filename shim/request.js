@@ -74,6 +74,10 @@ class RequestState {
   proofs = undefined
   /** Receipts of what may be given back when the response is over. */
   receipts = null
+  /** The handlers that know who asks, and have let this request pass: where it waits later on, they are asked again. */
+  passed = null
+  /** Whether it has waited since they were asked. */
+  waited = false
 
   /** The numbers of the limits of `owner` that this request was counted by already; undefined where there are none. */
   countedBy(owner) {
@@ -83,6 +87,12 @@ class RequestState {
       if (this.counted[i] === owner) for (const limit of JSON.parse(this.counted[i + 1])) ids.push(limit[4])
     }
     return ids.length === 0 ? undefined : ids
+  }
+
+  /** This handler has let the request pass. */
+  pass(handler) {
+    if (this.passed === null) this.passed = [handler]
+    else this.passed.push(handler)
   }
 
   /** Takes a token's line of an answer. */

@@ -52,7 +52,7 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow, wantsResponse, body: bodies } = plan
+  const { wantsParams, hasShadow, wantsResponse, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
@@ -104,7 +104,11 @@ function buildStack(owner, options, only) {
     const verdict = askOrigin(x.req.headers.origin)
     if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
     // A promise of our own settles once, whatever the function has returned.
-    Promise.resolve(verdict).then((allowed) => attempt(x, () => decide(x, allowed === true)), (error) => fail(x, error))
+    const goOn = (allowed) => {
+      x.state.waited = true
+      return decide(x, allowed)
+    }
+    Promise.resolve(verdict).then((allowed) => attempt(x, () => goOn(allowed === true)), (error) => fail(x, error))
     return false
   }
 
@@ -113,10 +117,20 @@ function buildStack(owner, options, only) {
     const counted = state.countedBy(owner)
     let extras
     const { proofs } = state
-    if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
+    const earlier = askedAgain(state)
+    if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined || earlier !== undefined) {
+      const params = wantsParams ? (state.params ?? req.params) : undefined
+      extras = JSON.stringify({ origin, params, counted, proofs, earlier, waited: earlier === undefined ? undefined : state.waited })
     }
     return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
+  }
+
+  // The earlier handlers that the core asks again where the request waits here. One that does nothing but check a body that was read
+  // before has nothing to wait for.
+  function askedAgain(state) {
+    const { passed } = state
+    if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
+    return passed.map((handler) => handler.stack)
   }
 
   function go(x, answer) {
@@ -279,6 +293,8 @@ function buildStack(owner, options, only) {
         state.valid.set(protect, valid)
       }
     }
+    if (isAskedAgain) state.pass(protect)
+    state.waited = false
     if (wantsResponse) guardResponse(x.res, handle, onResponse, (status, problem) => tellResponse(x, status, problem))
     tell(x, 'allow')
     return true
@@ -332,6 +348,7 @@ function buildStack(owner, options, only) {
 
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
+  protect.stack = handle
   collected.register(protect, [owner.handle, handle])
   return protect
 }
