@@ -231,7 +231,7 @@ class Operation {
   }
 
   #judge(req, res, hasToken, pass) {
-    const scopes = hasToken ? scopesOf(req.user) : null
+    const scopes = hasToken ? this.#scopesOf(req.user) : null
     const waits = []
     for (const demands of this.#security) {
       const asked = []
@@ -249,6 +249,12 @@ class Operation {
     this.#settle(req, res, waits, pass, refused)
   }
 
+  /** The scopes of a token, as the core reads them; none where no alternative asks for any. */
+  #scopesOf(claims) {
+    const asks = this.#security.some((demands) => demands.some((demand) => isToken(demand) && demand.scopes.length > 0))
+    return new Set(asks ? JSON.parse(native.openApiScopes(JSON.stringify(claims))) : [])
+  }
+
   async #settle(req, res, lists, pass, refused) {
     let goOn
     try {
@@ -259,6 +265,8 @@ class Operation {
     }
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) return
+    // Its token may have expired meanwhile, or was revoked: the handler that checks what is sent asks again.
+    stateOf(req).waited = true
     // What the next handler throws is its own affair, and none of this promise.
     setImmediate(goOn)
   }
@@ -297,13 +305,6 @@ class Operation {
 const isToken = (demand) => demand.scheme === undefined
 
 const hasAll = (scopes, demand) => demand.scopes.every((scope) => scopes.has(scope))
-
-/** The scopes of a token: `scope` as OAuth has it, else `scp` as others write it; as src/token/demands.rs reads them. */
-function scopesOf(claims) {
-  const value = Object.hasOwn(claims, 'scope') ? claims.scope : claims.scp
-  const texts = Array.isArray(value) ? value.filter((text) => typeof text === 'string') : typeof value === 'string' ? [value] : []
-  return new Set(texts.flatMap((text) => text.split(' ')).filter((scope) => scope !== ''))
-}
 
 /** Where the handler is mounted: Express says it, and Connect only cuts it off. */
 function mountOf({ baseUrl, originalUrl, url }) {

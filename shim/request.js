@@ -99,6 +99,10 @@ class RequestState {
   receipts = null
   /** Hands them in; see ./receipts.js. */
   handIn = null
+  /** The handlers that know who asks, and have let this request pass: where it waits later on, they are asked again. */
+  passed = null
+  /** Whether it has waited since they were asked. */
+  waited = false
 
   /** What `owner`, the inside of a guard, has decided about the response. */
   decisionsOf(owner) {
@@ -116,6 +120,12 @@ class RequestState {
       if (this.counted[i] === owner) for (const limit of JSON.parse(this.counted[i + 1])) ids.push(limit[4])
     }
     return ids.length === 0 ? undefined : ids
+  }
+
+  /** This handler has let the request pass. */
+  pass(handler) {
+    if (this.passed === null) this.passed = [handler]
+    else this.passed.push(handler)
   }
 
   /** Takes a token's line of an answer. */

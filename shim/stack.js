@@ -50,7 +50,7 @@ function buildStack(owner, options, only) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow, wantsResponse, body: bodies } = plan
+  const { wantsParams, hasShadow, wantsResponse, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
@@ -94,7 +94,11 @@ function buildStack(owner, options, only) {
     const verdict = askOrigin(origin)
     if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
     // A promise of our own settles once, whatever the function has returned.
-    Promise.resolve(verdict).then((allowed) => attempt(x, () => decide(x, allowed === true)), (error) => fail(x, error))
+    const goOn = (allowed) => {
+      x.state.waited = true
+      return decide(x, allowed)
+    }
+    Promise.resolve(verdict).then((allowed) => attempt(x, () => goOn(allowed === true)), (error) => fail(x, error))
     return false
   }
 
@@ -103,10 +107,21 @@ function buildStack(owner, options, only) {
     const counted = state.countedBy(owner)
     let extras
     const { proofs } = state
-    if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined) {
-      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
+    const earlier = askedAgain(state)
+    if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined || earlier !== undefined) {
+      const params = wantsParams ? (state.params ?? req.params) : undefined
+      const waited = earlier === undefined ? undefined : state.waited
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params, counted, proofs, earlier, waited })
     }
     return go(x, native.decide(handle, headOf(req, state, owner), extras))
+  }
+
+  // The earlier handlers that the core asks again where the request waits here. One that does nothing but check a body that was read
+  // before has nothing to wait for.
+  function askedAgain(state) {
+    const { passed } = state
+    if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
+    return passed.map((handler) => handler.stack)
   }
 
   function go(x, answer) {
@@ -270,6 +285,8 @@ function buildStack(owner, options, only) {
         state.valid.set(protect, valid)
       }
     }
+    if (isAskedAgain) state.pass(protect)
+    state.waited = false
     if (wantsResponse) guardResponse(x.res, handle, onResponse, (status, problem) => tellResponse(x, status, problem))
     tell(x, 'allow')
     return true
@@ -323,6 +340,7 @@ function buildStack(owner, options, only) {
 
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
+  protect.stack = handle
   collected.register(protect, [owner.handle, handle])
   return protect
 }

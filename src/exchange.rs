@@ -12,7 +12,7 @@ use crate::revocation::SharedRevocations;
 use crate::stack::Stack;
 use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
-use crate::token::binding::ProofId;
+use crate::token::binding::Proof;
 use crate::token::{RemoteKeys, Scheme, Verified};
 
 /// A key or cost function of one limit.
@@ -50,6 +50,10 @@ pub struct Extras {
     pub counted: Vec<u32>,
     /// What earlier layers have noted of proofs that they took from this request.
     pub proofs: Vec<String>,
+    /// Earlier stacks that have let this request pass: after a wait here, they are asked again.
+    pub earlier: Vec<Arc<Stack>>,
+    /// Whether the request has waited since those were asked.
+    pub waited: bool,
 }
 
 /// What the application's own functions gave for one limit.
@@ -147,8 +151,10 @@ pub enum Awaited {
     Certificate(Candidate),
     /// Layer 5, of this token: nobody is told whose it is before.
     Revocations(Candidate),
-    /// The end of layer 5: whether the proof was used before.
-    Proof(Candidate),
+    /// Behind layer 6: whether the proof was used before.
+    Proof,
+    /// What was revoked while the request has waited: see `src/stack/again.rs`.
+    Again(Door),
     /// Layer 6, of the limiter that has asked: its limits may be others by now.
     Limits(Pending, Arc<Limiter>),
     /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, where what was on its way had
@@ -159,6 +165,15 @@ pub enum Awaited {
     },
 }
 
+/// Where a request that has waited is asked again who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Before the policy is asked, and the body is read.
+    Policy,
+    /// Before the body is judged.
+    Body,
+}
+
 /// A token that is good by itself, and is still to be found good for this request.
 #[derive(Debug)]
 pub struct Candidate {
@@ -167,7 +182,7 @@ pub struct Candidate {
     /// How it was presented.
     pub scheme: Scheme,
     /// The proof that came with it, to be used up.
-    pub proof: Option<ProofId>,
+    pub proof: Option<Proof>,
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -175,14 +190,20 @@ pub struct Candidate {
 pub struct Exchange {
     /// The request itself; `None` if its head could not be read.
     pub request: Option<Request>,
-    /// The instant that every layer sees.
+    /// The instant that every layer sees. It moves on with every wait.
     pub now: Now,
+    /// When it was asked last whether token and client are still welcome, on the monotonic clock.
+    pub judged_us: u64,
+    /// When a store has said last what is revoked, on the same clock.
+    pub store_said_us: u64,
     /// What only JavaScript knows.
     pub extras: Extras,
     /// Response headers so far.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
+    /// The proof that came with its token, until it is used up.
+    pub proof: Option<Proof>,
     /// What a later layer is to know of the proof that was taken: [`Extras::proofs`] gives it back.
     pub proof_mark: Option<String>,
     /// Whether a list says that it is not limited.
@@ -193,6 +214,8 @@ pub struct Exchange {
     pub awaited: Option<Awaited>,
     /// What its body is, once that was judged.
     pub format: Format,
+    /// For how many milliseconds a limit will hold it back.
+    pub delay_ms: Option<u64>,
     /// Its places among the requests that limits hold back.
     pub places: Vec<Place>,
     /// What may be given back once its response is known.
@@ -211,17 +234,22 @@ impl Exchange {
     /// An exchange of which nothing is known yet.
     #[must_use]
     pub fn new(extras: Extras, now: Now) -> Self {
+        let judged_us = if extras.waited { 0 } else { now.mono_us };
         Self {
             request: None,
             now,
+            judged_us,
+            store_said_us: judged_us,
             extras,
             headers: Vec::new(),
             identity: None,
+            proof: None,
             proof_mark: None,
             unlimited: false,
             limits: Vec::new(),
             awaited: None,
             format: Format::default(),
+            delay_ms: None,
             places: Vec::new(),
             charged: None,
             reasons: Vec::new(),

@@ -5,8 +5,9 @@
 //!                     2  CORS                   its headers too; a preflight is answered here
 //!                     3  path and host          one canonical path for every layer behind; lists of clients
 //!                     4  CSRF, identity         token: signature, claims, what it is bound to; all local
-//!                     5  revocation             local; then its proof is used up, and what a route demands is asked
-//!                     6  rate limits            all policies of this request at once, or none is charged
+//!                     5  revocation             local; then what a route demands is asked
+//!                     6  rate limits            all policies of this request at once, or none is charged; the proof
+//!                                               of a request that they admit is used up
 //!                     7  policy                 if it doesn't need the body
 //!                     8  media type, length     then the body is read: only for a request that is still welcome
 //!  after the body     9  payload                bytes, then body, query, params and headers against the schemas
@@ -20,7 +21,11 @@
 //! would like to make us do.
 //!
 //! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
+//!
+//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and client are asked again
+//! behind the wait, where layers 7 and 9 begin: see `again.rs`.
 
+mod again;
 mod identity;
 mod limits;
 
@@ -29,7 +34,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::clients::Listed;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
@@ -42,12 +46,11 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::token::Demands;
-use crate::token::binding::UsedProofs;
 
 use limits::not_counted;
 
 pub use crate::exchange::{
-    Awaited, Callback, Candidate, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
+    Awaited, Callback, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
     TokenDemand, Verdict, Waiting,
 };
 
@@ -103,13 +106,15 @@ impl Stack {
 
     /// Goes on behind layer 5 with what the application's functions gave.
     #[must_use]
-    pub fn resume(&self, x: &mut Exchange, keys: &[Keys]) -> Verdict {
+    pub fn resume(&self, x: &mut Exchange, keys: &[Keys], now: Now) -> Verdict {
+        x.now = now;
         self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
     }
 
     /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None` where there is none.
     #[must_use]
-    pub fn certified(&self, x: &mut Exchange, fingerprint: Option<&str>) -> Verdict {
+    pub fn certified(&self, x: &mut Exchange, fingerprint: Option<&str>, now: Now) -> Verdict {
+        x.now = now;
         let step = self.check_certificate(x, fingerprint);
         step.and_then(|verdict| self.go_on(x, verdict)).unwrap_or_else(Verdict::Refuse)
     }
@@ -117,27 +122,41 @@ impl Stack {
     /// Goes on with what the shared store or an issuer has said, or without it.
     #[must_use]
     pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
-        let verdict = match (x.awaited.take(), answer) {
+        x.now = now;
+        self.answered(x, answer).unwrap_or_else(Verdict::Refuse)
+    }
+
+    fn answered(&self, x: &mut Exchange, answer: StoreAnswer) -> Result<Verdict, Refusal> {
+        match (x.awaited.take(), answer) {
             (Some(Awaited::Revocations(candidate)), StoreAnswer::Done(answer)) => {
-                let step = answer.map_err(|_| stale_refusal());
-                let step = step.and_then(|()| self.check_revoked(x, candidate));
-                step.and_then(|verdict| self.go_on(x, verdict))
+                answer.map_err(|_| stale_refusal())?;
+                x.store_said_us = x.now.mono_us;
+                self.check_revoked(x, candidate)?;
+                self.identified(x)
             }
-            (Some(Awaited::Proof(candidate)), StoreAnswer::Judged(answer)) => {
-                let step = self.used(x, candidate, UsedProofs::read(&answer));
-                step.and_then(|verdict| self.go_on(x, verdict))
+            (Some(Awaited::Again(door)), StoreAnswer::Done(answer)) => {
+                answer.map_err(|_| stale_refusal())?;
+                x.store_said_us = x.now.mono_us;
+                match door {
+                    Door::Policy => self.welcome(x),
+                    // The bytes are not kept here: they are asked for once more.
+                    Door::Body => self.enter(x, door),
+                }
+            }
+            (Some(Awaited::Proof), StoreAnswer::Judged(answer)) => {
+                self.proof_answered(x, &answer)?;
+                self.hold_back(x)
             }
             (Some(Awaited::Keys { again }), _) => {
-                let step = self.keys_arrived(again, now, x);
-                step.and_then(|verdict| self.go_on(x, verdict))
+                let verdict = self.keys_arrived(again, x)?;
+                self.go_on(x, verdict)
             }
             (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
-                let check = limiter.finish(pending, answer, now).map_err(not_counted);
-                check.and_then(|check| self.counted(x, &limiter, check))
+                let check = limiter.finish(pending, answer, x.now).map_err(not_counted)?;
+                self.counted(x, &limiter, check)
             }
             _ => Err(not_counted(LimitError::StoreAway)),
-        };
-        verdict.unwrap_or_else(Verdict::Refuse)
+        }
     }
 
     /// Goes on with a request that a limit has held back.
@@ -150,8 +169,9 @@ impl Stack {
 
     /// Layers 9 and 10, on the bytes of the body.
     #[must_use]
-    pub fn after_body(&self, x: &mut Exchange, body: &[u8]) -> Verdict {
-        self.accept(x, Some(body)).unwrap_or_else(Verdict::Refuse)
+    pub fn after_body(&self, x: &mut Exchange, body: &[u8], now: Now) -> Verdict {
+        x.now = now;
+        self.judge_body(x, body).unwrap_or_else(Verdict::Refuse)
     }
 
     /// Ends the way of a request whose body could not be had.
@@ -172,10 +192,7 @@ impl Stack {
         if self.hosts {
             self.engine.check_host(request)?;
         }
-        if self.clients {
-            let listed = self.engine.listed_client(request, x.now);
-            check_listed(x, listed)?;
-        }
+        x.unlimited = self.check_client(request, x.now, &mut x.reasons)?;
         if let Some(status) = preflight {
             return Ok(Some(Verdict::Preflight { status }));
         }
@@ -192,11 +209,8 @@ impl Stack {
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.
     fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
-        if self.clients {
-            let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
-            let listed = user.map(|user| self.engine.listed_user(user, x.now));
-            check_listed(x, listed.unwrap_or(Listed::No))?;
-        }
+        let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
+        x.unlimited |= self.check_user(user, x.now, &mut x.reasons)?;
         if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
     }
 
@@ -204,13 +218,37 @@ impl Stack {
     fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
         match self.count(x, keys)? {
             Some(verdict) => Ok(verdict),
+            None => self.admitted(x),
+        }
+    }
+
+    /// Behind layer 6: a request that is admitted uses its proof up.
+    fn admitted(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        match self.use_proof(x)? {
+            Some(verdict) => Ok(verdict),
+            None => self.hold_back(x),
+        }
+    }
+
+    /// Behind layer 6: its turn may come later.
+    fn hold_back(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+        match x.delay_ms.take() {
+            Some(ms) => Ok(Verdict::Delay { ms }),
             None => self.welcome(x),
         }
     }
 
-    /// Layers 7 and 8.
+    /// Layers 7 and 8, for a request that is still welcome.
     fn welcome(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
-        if self.policy.is_some() && !self.policy_reads_body() {
+        match self.ask_again(x, Door::Policy)? {
+            Some(verdict) => Ok(verdict),
+            None => self.enter(x, Door::Policy),
+        }
+    }
+
+    /// Goes on behind a door, as far as the body.
+    fn enter(&self, x: &mut Exchange, door: Door) -> Result<Verdict, Refusal> {
+        if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(x, None)?;
         }
         if let Some(payload) = &self.payload
@@ -227,6 +265,14 @@ impl Stack {
             return Ok(Verdict::ReadBody { max_bytes, reading });
         }
         self.accept(x, None)
+    }
+
+    /// Layers 9 and 10 for a request with a body, if it is still welcome.
+    fn judge_body(&self, x: &mut Exchange, body: &[u8]) -> Result<Verdict, Refusal> {
+        match self.ask_again(x, Door::Body)? {
+            Some(verdict) => Ok(verdict),
+            None => self.accept(x, Some(body)),
+        }
     }
 
     /// Layers 9 and 10.
@@ -405,17 +451,4 @@ impl Stack {
             })
             .map(|checked| Some(Box::new(checked)))
     }
-}
-
-/// Refuses a client that is blocked, and notes one that is not limited.
-fn check_listed(x: &mut Exchange, listed: Listed) -> Result<(), Refusal> {
-    match listed {
-        Listed::No => {}
-        Listed::Allowed => x.unlimited = true,
-        Listed::Blocked(reason) => {
-            x.reasons.push(format!("client blocked: {reason}"));
-            return Err(Refusal::new(403, "client_blocked", "this client is blocked"));
-        }
-    }
-    Ok(())
 }

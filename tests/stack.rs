@@ -9,6 +9,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::engine::{Engine, Layers};
@@ -212,7 +213,7 @@ fn the_body_is_asked_for_only_from_a_request_that_is_still_welcome_and_is_judged
     ] {
         let (mut x, verdict) = send(&stack, "POST", "/a", &headers);
         assert_eq!(outcome(&verdict), (100, "read"));
-        assert_eq!(outcome(&stack.after_body(&mut x, body.as_bytes())), wanted, "{body}");
+        assert_eq!(outcome(&stack.after_body(&mut x, body.as_bytes(), NOW)), wanted, "{body}");
     }
     let (_, verdict) = send(
         &stack,
@@ -243,7 +244,7 @@ fn a_stack_that_leaves_cors_to_an_earlier_one_adds_no_header_and_answers_no_pref
     let config = json!({ "cors": { "origins": ["https://app.example.com"] }, "rateLimit": false });
     let engine = Arc::new(Engine::new(&config).unwrap());
     let stack = engine.stack(&json!({}), Layers::All).unwrap();
-    let head = "13\nOPTIONS\n/\n192.0.2.1\n\n0\n\nHost\na\nOrigin\nhttps://app.example.com\nAccess-Control-Request-Method\nPUT";
+    let head = "14\nOPTIONS\n/\n192.0.2.1\n\n\n\n\nHost\na\nOrigin\nhttps://app.example.com\nAccess-Control-Request-Method\nPUT";
     let ask = |skips_cors| {
         stack.before_body(head.to_owned(), Extras { skips_cors, ..Extras::default() }, NOW)
     };
@@ -253,4 +254,179 @@ fn a_stack_that_leaves_cors_to_an_earlier_one_adds_no_header_and_answers_no_pref
     let (exchange, verdict) = ask(true);
     assert_eq!(outcome(&verdict), (200, ""));
     assert!(exchange.headers.is_empty());
+}
+
+/// A guard whose tokens end after 15 minutes, without a policy.
+fn plain(more: &Value) -> Arc<Engine> {
+    let mut config = json!({
+        "jwt": { "issuer": "https://i.example", "audience": "api", "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV" },
+        "rateLimit": false,
+    });
+    for (name, value) in more.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    engine(&config)
+}
+
+fn revoke(engine: &Engine, token: &str, now: Now) {
+    let tokens = engine.tokens.as_ref().unwrap();
+    let revocable = tokens.verifier.revocable(token.trim_start_matches("Bearer "), now).unwrap();
+    let list = tokens.to_revoke_of(revocable.issuer.as_deref().unwrap(), now).unwrap();
+    list.revoke_fingerprint(revocable.fingerprint, revocable.expires_at, now).unwrap();
+}
+
+const JSON_BODY: [(&str, &str); 2] =
+    [("Content-Type", "application/json"), ("Content-Length", "2")];
+
+#[test]
+fn a_token_that_ends_while_its_body_is_read_is_refused() {
+    let engine = plain(&json!({}));
+    let stack = stack(&engine, &json!({}));
+    let token = bearer(&engine, "admin");
+    let headers = [&JSON_BODY[..], &[("Authorization", token.as_str())]].concat();
+    let read = |after: Duration, revoked: bool| {
+        let (mut x, verdict) = send(&stack, "POST", "/a", &headers);
+        assert_eq!(outcome(&verdict), (100, "read"));
+        if revoked {
+            revoke(&engine, &token, NOW);
+        }
+        outcome(&stack.after_body(&mut x, b"{}", NOW.plus(after)))
+    };
+    assert_eq!(read(Duration::ZERO, false), (200, ""));
+    // With the tolerance of ten seconds.
+    assert_eq!(read(Duration::from_secs(909), false), (200, ""));
+    assert_eq!(read(Duration::from_secs(910), false), (401, "token_expired"));
+    assert_eq!(read(Duration::from_secs(1), true), (401, "token_revoked"));
+}
+
+#[test]
+fn a_token_that_ends_while_a_limit_holds_its_request_back_is_refused_before_the_policy_is_asked() {
+    let engine = plain(&json!({
+        "rateLimit": { "name": "slow", "limit": 1, "window": "10s", "onExceed": "delay", "maxDelay": "1m" },
+        "policy": {
+            "policies": { "a.rego": "package a\ndefault allow = false" },
+            "query": "data.a.allow",
+        },
+    }));
+    let stack = stack(&engine, &json!({}));
+    let token = bearer(&engine, "admin");
+    let headers = [("Authorization", token.as_str())];
+    assert_eq!(outcome(&send(&stack, "GET", "/a", &headers).1), (403, "policy_denied"));
+    let held = || {
+        let (x, verdict) = send(&stack, "GET", "/a", &headers);
+        assert_eq!(outcome(&verdict), (100, "wait"));
+        x
+    };
+    let mut x = held();
+    let late = NOW.plus(Duration::from_secs(910));
+    assert_eq!(outcome(&stack.wake(&mut x, late)), (401, "token_expired"));
+    let mut x = held();
+    let soon = NOW.plus(Duration::from_secs(60));
+    assert_eq!(outcome(&stack.wake(&mut x, soon)), (403, "policy_denied"));
+    let mut x = held();
+    revoke(&engine, &token, NOW);
+    assert_eq!(outcome(&stack.wake(&mut x, soon)), (401, "token_revoked"));
+}
+
+#[test]
+fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
+    let engine = plain(&json!({}));
+    let options = json!({ "maxAge": "5m" });
+    let require = Arc::new(engine.stack(&options, Layers::Require).unwrap());
+    let validate = engine.stack(&json!({ "body": { "type": "object" } }), Layers::Payload).unwrap();
+    let claims = json!({ "sub": "ada", "auth_time": NOW.unix_seconds() });
+    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    let options = keepstone::token::IssueOptions::default();
+    let issued = signer.issue(claims.as_object().unwrap().clone(), options, NOW).unwrap();
+    let token = format!("Bearer {}", issued.token);
+    let headers = [&JSON_BODY[..], &[("Authorization", token.as_str())]].concat();
+    let head = || {
+        let (x, verdict) = send(&require, "POST", "/a", &headers);
+        assert_eq!(outcome(&verdict), (200, ""));
+        assert!(x.identity.is_some());
+        let mut lines = vec!["", "POST", "/a", "192.0.2.1", "", "b", "", ""];
+        lines.extend(["Host", "api.example.com"]);
+        headers.iter().for_each(|(name, value)| lines.extend([*name, *value]));
+        lines[0] = "16";
+        lines.join("\n")
+    };
+    let earlier = || Extras { earlier: vec![Arc::clone(&require)], ..Extras::default() };
+    let read = |after| {
+        let (mut x, verdict) = validate.before_body(head(), earlier(), NOW);
+        assert_eq!(outcome(&verdict), (100, "read"));
+        outcome(&validate.after_body(&mut x, b"{}", NOW.plus(after)))
+    };
+    assert_eq!(read(Duration::from_secs(309)), (200, ""));
+    // What a route demands is asked as well: the login is too long ago by now.
+    assert_eq!(read(Duration::from_secs(310)), (401, "insufficient_user_authentication"));
+    assert_eq!(read(Duration::from_secs(910)), (401, "token_expired"));
+    // Whoever has waited before this layer is asked at once.
+    let waited = || Extras { waited: true, ..earlier() };
+    assert_eq!(outcome(&validate.before_body(head(), waited(), NOW).1), (100, "read"));
+    let last = head();
+    revoke(&engine, &token, NOW);
+    assert_eq!(outcome(&validate.before_body(last, waited(), NOW).1), (401, "token_revoked"));
+}
+
+#[test]
+fn a_policy_that_reads_the_time_is_asked_again_behind_a_slow_body_and_no_other_is() {
+    let policy = |rule: &str| {
+        plain(&json!({
+            "jwt": false,
+            "policy": {
+                "policies": { "a.rego": format!("package a\ndefault allow = false\nallow {{ {rule} }}") },
+                "query": "data.a.allow",
+            },
+        }))
+    };
+    let until = (NOW.unix_us + 1_000_000) * 1000;
+    let read = |engine: &Arc<Engine>, after| {
+        let stack = stack(engine, &json!({}));
+        let (mut x, verdict) = send(&stack, "POST", "/a", &JSON_BODY);
+        assert_eq!(outcome(&verdict), (100, "read"));
+        outcome(&stack.after_body(&mut x, b"{}", NOW.plus(after)))
+    };
+    let timed = policy(&format!("input.time.now_ns < {until}"));
+    assert_eq!(read(&timed, Duration::from_millis(900)), (200, ""));
+    assert_eq!(read(&timed, Duration::from_secs(2)), (403, "policy_denied"));
+    assert_eq!(read(&policy("input.method == \"POST\""), Duration::from_secs(2)), (200, ""));
+}
+
+#[test]
+fn a_role_and_a_plan_count_alike_for_a_demand_a_tier_and_a_policy_however_they_are_written() {
+    let engine = plain(&json!({
+        "rateLimit": {
+            "name": "api", "limit": 1, "window": "1h", "key": "user",
+            "tiers": { "admin": { "limit": 3 }, "pro": { "limit": 2 } },
+        },
+    }));
+    let limits = engine.stack(&json!({}), Layers::RateLimit).unwrap();
+    let require = engine.stack(&json!({ "role": "admin" }), Layers::Require).unwrap();
+    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    for (number, (claims, is_admin, limit)) in [
+        (json!({ "role": "admin" }), true, 3),
+        (json!({ "role": ["admin"] }), true, 3),
+        (json!({ "roles": "admin" }), true, 3),
+        (json!({ "roles": ["user", "admin"] }), true, 3),
+        (json!({ "plan": "pro" }), false, 2),
+        (json!({ "plan": ["pro"] }), false, 2),
+        (json!({ "plan": "pro", "role": ["admin"] }), true, 3),
+        (json!({ "role": { "admin": true } }), false, 1),
+        (json!({ "role": "user admin" }), false, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut given = claims.as_object().unwrap().clone();
+        given.insert("sub".into(), format!("user-{number}").into());
+        let options = keepstone::token::IssueOptions::default();
+        let token = format!("Bearer {}", signer.issue(given, options, NOW).unwrap().token);
+        let headers = [("Authorization", token.as_str())];
+        let passes = outcome(&send(&require, "GET", "/a", &headers).1) == (200, "");
+        assert_eq!(passes, is_admin, "{claims}");
+        let admitted = (0..5)
+            .filter(|_| outcome(&send(&limits, "GET", "/a", &headers).1) == (200, ""))
+            .count();
+        assert_eq!(admitted, limit, "{claims}");
+    }
 }

@@ -156,7 +156,7 @@ impl Tokens {
     /// Where processes share a store, they must know each other's nonces.
     fn check_nonces(&self) -> Result<(), ConfigError> {
         let nonces = self.verifier.presentation().nonces.as_ref();
-        let shared = matches!(self.proofs, UsedProofs::Shared(_));
+        let shared = matches!(self.proofs, UsedProofs::Shared { .. });
         if shared && nonces.is_some_and(|nonces| !nonces.is_agreed()) {
             return Err(ConfigError::new(
                 ConfigCode::MissingOption,
@@ -253,8 +253,8 @@ pub(super) fn tokens(
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
     let proofs = match store {
-        Store::Memory(_) => UsedProofs::local()?,
-        Store::Shared(store) => UsedProofs::Shared(Arc::clone(store)),
+        Store::Memory(_) => UsedProofs::local(),
+        Store::Shared(store) => UsedProofs::shared(store),
     };
     // A store may be shared and yet be none that a revocation can be trusted to.
     let (connector, may_forget) = match store {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::manage::{Failure, engine, parse, write};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
+use crate::token::words;
 
 /// The documents by number. An API does not hold its guard, so that this keeps none alive.
 static APIS: RwLock<Option<HashMap<u32, Arc<Api>>>> = RwLock::new(None);
@@ -42,6 +43,13 @@ pub fn open_api(guard: u32, document: String, options: String) -> String {
             "operations": operations,
         }))
     })())
+}
+
+/// The scopes that the claims of a token name, a list as JSON: as the layers of the core read them.
+#[napi(catch_unwind)]
+pub fn open_api_scopes(claims: String) -> String {
+    let claims = serde_json::from_str(&claims).unwrap_or_default();
+    json!(words::scopes(&claims)).to_string()
 }
 
 /// Forgets a document.

@@ -18,7 +18,10 @@ pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> Told {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(stack) = registry::stack(stack) else { return refused(closed()) };
-    let Some(extras) = read_extras(extras.as_deref()) else { return refused(unreadable()) };
+    let extras = match read_extras(extras.as_deref()) {
+        Ok(extras) => extras,
+        Err(refusal) => return refused(refusal),
+    };
     let (exchange, verdict) = stack.before_body(head, extras, Now::read());
     answer_for(Box::new(Waiting { stack, exchange }), verdict)
 }
@@ -27,7 +30,7 @@ pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> Told {
 pub(super) fn resume(ticket: u32, keys: String) -> Told {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
-    let verdict = waiting.stack.resume(&mut waiting.exchange, &keys);
+    let verdict = waiting.stack.resume(&mut waiting.exchange, &keys, Now::read());
     answer_for(waiting, verdict)
 }
 
@@ -35,7 +38,8 @@ pub(super) fn resume(ticket: u32, keys: String) -> Told {
 /// connection's, if it has one.
 pub(super) fn certified(ticket: u32, fingerprint: Option<String>) -> Told {
     let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
-    let verdict = waiting.stack.certified(&mut waiting.exchange, fingerprint.as_deref());
+    let shown = fingerprint.as_deref();
+    let verdict = waiting.stack.certified(&mut waiting.exchange, shown, Now::read());
     answer_for(waiting, verdict)
 }
 
@@ -46,7 +50,7 @@ pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<Told> {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return Some(refused(unreadable()));
     };
-    let verdict = waiting.stack.after_body(&mut waiting.exchange, body);
+    let verdict = waiting.stack.after_body(&mut waiting.exchange, body, Now::read());
     (!answer::is_plain_pass(&waiting.exchange, &verdict)).then(|| answer_for(waiting, verdict))
 }
 
@@ -170,9 +174,11 @@ fn unreadable() -> Refusal {
     Refusal::new(500, "internal_error", "the request could not be decided")
 }
 
-fn read_extras(json: Option<&str>) -> Option<Extras> {
-    let Some(json) = json else { return Some(Extras::default()) };
-    let Value::Object(mut given) = serde_json::from_str(json).ok()? else { return None };
+fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
+    let Some(json) = json else { return Ok(Extras::default()) };
+    let Ok(Value::Object(mut given)) = serde_json::from_str(json) else {
+        return Err(unreadable());
+    };
     let origin = given.get("origin").and_then(Value::as_bool);
     let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
     let params = match given.remove("params") {
@@ -193,7 +199,20 @@ fn read_extras(json: Option<&str>) -> Option<Extras> {
         }
         _ => Vec::new(),
     };
-    Some(Extras { origin, skips_cors, params, counted, proofs })
+    let earlier = match given.remove("earlier") {
+        Some(Value::Array(stacks)) => {
+            let stacks = stacks.iter().map(|stack| {
+                stack.as_u64().and_then(|stack| registry::stack(stack.try_into().ok()?))
+            });
+            match stacks.collect::<Option<Vec<_>>>() {
+                Some(stacks) => stacks,
+                None => return Err(closed()),
+            }
+        }
+        _ => Vec::new(),
+    };
+    let waited = given.get("waited").and_then(Value::as_bool).unwrap_or(false);
+    Ok(Extras { origin, skips_cors, params, counted, proofs, earlier, waited })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard.

@@ -287,8 +287,14 @@ fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
         }
         Err(error) => return write(Err(error)),
     };
-    let claims = move || {
-        let checked = tokens_of(&engine).and_then(|tokens| Ok(tokens.check(&verified)?));
+    let claims = move |waited: bool| {
+        let checked = tokens_of(&engine).and_then(|tokens| {
+            if waited {
+                // It may have expired meanwhile.
+                tokens.verifier.verify(&token, Now::read())?;
+            }
+            Ok(tokens.check(&verified)?)
+        });
         match checked {
             // As the token has them: to write them anew would cost more than all the rest for a known token.
             Ok(()) => format!("{{\"ok\":{}}}", verified.claims.json()),
@@ -296,11 +302,11 @@ fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
         }
     };
     match known {
-        Known::Now => claims(),
+        Known::Now => claims(false),
         Known::No => write(Err(stale())),
         Known::After(list) => later(
             move |answer| match answer {
-                StoreAnswer::Done(Ok(())) => claims(),
+                StoreAnswer::Done(Ok(())) => claims(true),
                 _ => write(Err(stale())),
             },
             move |ticket| {

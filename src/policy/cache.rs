@@ -34,12 +34,20 @@ pub(super) type Key = u128;
 
 /// Whether the modules always give the same answer to the same input.
 pub(super) fn is_pure(scan: &Scan) -> bool {
-    let impure = |name: &[String]| IMPURE.contains(&name.join(".").as_str());
-    !scan
-        .rules
+    !calls(scan, &IMPURE)
+}
+
+/// Whether the modules ask for the time.
+pub(super) fn asks_time(scan: &Scan) -> bool {
+    calls(scan, &["time.now_ns"])
+}
+
+fn calls(scan: &Scan, functions: &[&str]) -> bool {
+    let is_one = |name: &[String]| functions.contains(&name.join(".").as_str());
+    scan.rules
         .iter()
         .flat_map(|rule| &rule.calls)
-        .any(|call| impure(&call.name) || call.imported.as_deref().is_some_and(impure))
+        .any(|call| is_one(&call.name) || call.imported.as_deref().is_some_and(is_one))
 }
 
 /// The key of a question about the input that `write` writes down; `None` where `write` has none.

@@ -35,6 +35,8 @@ struct Inner {
     plan: InputPlan,
     limits: Limits,
     prints: bool,
+    /// Whether its answer may be another one at another time.
+    reads_time: bool,
     /// Whether the same input always gets the same answer, and comes again.
     repeats: bool,
     query: Arc<str>,
@@ -72,6 +74,7 @@ impl PolicySet {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
                 policy: config.path.clone(),
                 engine: loaded.engine,
+                reads_time: plan.reads_time() || cache::asks_time(&loaded.scan),
                 repeats: plan.repeats() && cache::is_pure(&loaded.scan),
                 plan,
                 scan: loaded.scan,
@@ -124,6 +127,12 @@ impl PolicySet {
     #[must_use]
     pub fn reads_client(&self) -> bool {
         self.inner.plan.reads_client()
+    }
+
+    /// Whether any module reads the time: its answer may be another one a moment later.
+    #[must_use]
+    pub fn reads_time(&self) -> bool {
+        self.inner.reads_time
     }
 
     /// Members of `input` that the modules read and no request has, such as a misspelt `input.usr`.

@@ -231,6 +231,10 @@ impl InputPlan {
         !self.fields.iter().any(|(field, _, _)| once.contains(field))
     }
 
+    pub(super) fn reads_time(&self) -> bool {
+        self.reads(Field::Time)
+    }
+
     pub(super) fn reads_params(&self) -> bool {
         self.reads(Field::Params)
     }

@@ -10,8 +10,11 @@ use crate::exchange::{Awaited, Candidate, Exchange, StoreAsk, TokenDemand, Verdi
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
+use crate::store::StoreError;
+use crate::store::ask::Answer;
 use crate::token::binding::{
-    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Thumbprint, Use, read_proof,
+    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Step, Thumbprint, Use,
+    read_proof,
 };
 use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
 
@@ -29,11 +32,8 @@ impl Stack {
     pub(super) fn keys_arrived(
         &self,
         again: bool,
-        now: Now,
         x: &mut Exchange,
     ) -> Result<Option<Verdict>, Refusal> {
-        // The wait may have been a long one, for a token's times too.
-        x.now = now;
         let Some(request) = x.request.take() else {
             return Err(TokenDenial::KeysUnavailable.to_refusal());
         };
@@ -85,7 +85,7 @@ impl Stack {
         };
         let bound = verified.confirmation;
         let proof = self.check_proof(tokens, request, &found, &verified, x)?;
-        let candidate = Candidate { verified, scheme: found.scheme, proof: proof.map(|p| p.id) };
+        let candidate = Candidate { verified, scheme: found.scheme, proof };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
             x.awaited = Some(Awaited::Certificate(candidate));
             return Ok(Some(Verdict::AskCertificate));
@@ -135,6 +135,7 @@ impl Stack {
             now: x.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
             forgotten_until_us: SetBack::here().until_us(x.now),
+            since_us: tokens.proofs.since_us(x.now),
         };
         let proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
@@ -180,7 +181,7 @@ impl Stack {
     ) -> Result<Option<Verdict>, Refusal> {
         let Some(tokens) = &self.engine.tokens else { return Ok(None) };
         match tokens.known(self.fresh, x.now) {
-            Known::Now => self.check_revoked(x, candidate),
+            Known::Now => self.check_revoked(x, candidate).map(|()| None),
             Known::After(list) => {
                 x.awaited = Some(Awaited::Revocations(candidate));
                 Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))))
@@ -194,56 +195,88 @@ impl Stack {
         &self,
         x: &mut Exchange,
         candidate: Candidate,
-    ) -> Result<Option<Verdict>, Refusal> {
-        let Some(tokens) = &self.engine.tokens else { return Ok(None) };
-        tokens
-            .check(&candidate.verified)
-            .map_err(|denial| denial.to_refusal_by(candidate.scheme))?;
-        let Some(id) = candidate.proof else {
-            return self.accept_token(x, candidate).map(|()| None);
-        };
-        let mark = tokens.proofs.mark(&id);
-        let taken = x.extras.proofs.contains(&mark);
-        x.proof_mark = Some(mark);
-        if taken {
-            // By an earlier layer of this very request.
-            return self.accept_token(x, candidate).map(|()| None);
-        }
-        let step = tokens.proofs.take(&id, x.now);
-        self.used(x, candidate, step)
-    }
-
-    /// What becomes of a request whose proof is used up, or was before.
-    pub(super) fn used(
-        &self,
-        x: &mut Exchange,
-        candidate: Candidate,
-        step: Use,
-    ) -> Result<Option<Verdict>, Refusal> {
-        match step {
-            Use::First => self.accept_token(x, candidate).map(|()| None),
-            Use::Again => Err(TokenDenial::Replayed.to_refusal()),
-            Use::Ask(store, question) => {
-                x.awaited = Some(Awaited::Proof(candidate));
-                Ok(Some(Verdict::AskStore(StoreAsk::Proof(store, question))))
-            }
-            Use::Unknown => {
-                let why = "nobody can say whether the DPoP proof was used before, try again soon with another one";
-                Err(Refusal::new(503, "store_unavailable", why).header("Retry-After", "1"))
+    ) -> Result<(), Refusal> {
+        let Some(tokens) = &self.engine.tokens else { return Ok(()) };
+        let Candidate { verified, scheme, proof } = candidate;
+        tokens.check(&verified).map_err(|denial| denial.to_refusal_by(scheme))?;
+        if let Some(proof) = proof {
+            let mark = tokens.proofs.mark(&proof.id);
+            // An earlier layer of this very request may have used it.
+            let used = x.extras.proofs.contains(&mark);
+            x.proof_mark = Some(mark);
+            if !used {
+                // A proof that this process knows to be used charges nobody.
+                if tokens.proofs.knows(&proof, x.now) {
+                    return Err(TokenDenial::Replayed.to_refusal());
+                }
+                x.proof = Some(proof);
             }
         }
-    }
-
-    fn accept_token(&self, x: &mut Exchange, candidate: Candidate) -> Result<(), Refusal> {
-        let Candidate { verified, scheme, .. } = candidate;
-        let tokens = self.engine.tokens.as_ref();
-        let tolerance_us = tokens.map_or(0, |tokens| tokens.verifier.tolerance_us(&verified));
-        self.demands
-            .check(&verified, x.now, tolerance_us)
-            .map_err(|unmet| unmet.to_refusal(scheme))?;
+        self.check_demands(&verified, scheme, x.now)?;
         x.identity = Some(verified);
         Ok(())
     }
+
+    /// Whether a token has what this route demands.
+    pub(super) fn check_demands(
+        &self,
+        verified: &Verified,
+        scheme: Scheme,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let tokens = self.engine.tokens.as_ref();
+        let tolerance_us = tokens.map_or(0, |tokens| tokens.verifier.tolerance_us(verified));
+        let met = self.demands.check(verified, now, tolerance_us);
+        met.map_err(|unmet| unmet.to_refusal(scheme))
+    }
+
+    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of used proofs. `Some` where
+    /// the store has to be asked.
+    pub(super) fn use_proof(&self, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
+        let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
+            return Ok(None);
+        };
+        match tokens.proofs.take(&proof, x.now) {
+            Step::Done(outcome) => proof_outcome(x, outcome).map(|()| None),
+            Step::Ask(store, question) => {
+                x.proof = Some(proof);
+                x.awaited = Some(Awaited::Proof);
+                Ok(Some(Verdict::AskStore(StoreAsk::Proof(store, question))))
+            }
+        }
+    }
+
+    /// Goes on with what the store says of the proof.
+    pub(super) fn proof_answered(
+        &self,
+        x: &mut Exchange,
+        answer: &Result<Answer, StoreError>,
+    ) -> Result<(), Refusal> {
+        let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
+            return proof_outcome(x, Use::Unknown);
+        };
+        let outcome = tokens.proofs.answered(&proof, answer, x.now);
+        proof_outcome(x, outcome)
+    }
+}
+
+/// Only a proof that nobody has used lets its request pass. A refused request has no identity.
+fn proof_outcome(x: &mut Exchange, outcome: Use) -> Result<(), Refusal> {
+    let refusal = match outcome {
+        Use::First => return Ok(()),
+        Use::Again => TokenDenial::Replayed.to_refusal(),
+        Use::Forgotten => TokenDenial::Proof(ProofFault::Forgotten).to_refusal(),
+        Use::TooMany => {
+            let why = "this key has used too many DPoP proofs in a short time";
+            Refusal::new(429, "dpop_too_many", why).header("Retry-After", "1")
+        }
+        Use::Unknown => {
+            let why = "nobody can say whether the DPoP proof was used before, try again soon with another one";
+            Refusal::new(503, "store_unavailable", why).header("Retry-After", "1")
+        }
+    };
+    x.identity = None;
+    Err(refusal)
 }
 
 /// Whether the issuer of a token may be asked for its keys.

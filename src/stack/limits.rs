@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::Stack;
 use crate::exchange::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
 use crate::limit::{
@@ -13,7 +11,7 @@ use crate::limit::{
 };
 use crate::refusal::Refusal;
 use crate::store::ask::Question;
-use crate::token::Verified;
+use crate::token::{Verified, words};
 
 impl Stack {
     // 6: `Some` where the shared store has to be asked
@@ -61,7 +59,7 @@ impl Stack {
                 path: request.path(),
                 roles: &identity
                     .filter(|_| limiter.reads_roles())
-                    .map(|verified| roles(verified.claims.map()))
+                    .map(|verified| words::tiers(verified.claims.map()))
                     .unwrap_or_default(),
                 custom_keys: &custom_keys,
                 custom_costs: &custom_costs,
@@ -69,7 +67,7 @@ impl Stack {
             x.now,
         );
         match check.map_err(not_counted)? {
-            Check::Done(outcome) => self.note(x, &limiter, outcome),
+            Check::Done(outcome) => self.note(x, &limiter, outcome).map(|()| None),
             Check::Ask(pending, question) => ask_limits(x, &limiter, pending, question).map(Some),
         }
     }
@@ -82,10 +80,10 @@ impl Stack {
         check: Check<'_>,
     ) -> Result<Verdict, Refusal> {
         match check {
-            Check::Done(outcome) => match self.note(x, limiter, outcome)? {
-                Some(verdict) => Ok(verdict),
-                None => self.welcome(x),
-            },
+            Check::Done(outcome) => {
+                self.note(x, limiter, outcome)?;
+                self.admitted(x)
+            }
             Check::Ask(pending, question) => ask_limits(x, limiter, pending, question),
         }
     }
@@ -96,7 +94,7 @@ impl Stack {
         x: &mut Exchange,
         limiter: &Arc<Limiter>,
         outcome: Counted<'_>,
-    ) -> Result<Option<Verdict>, Refusal> {
+    ) -> Result<(), Refusal> {
         let refusal = outcome.to_refusal();
         if !outcome.rate_limit.is_empty() {
             x.headers
@@ -124,11 +122,11 @@ impl Stack {
         if !outcome.charges.is_empty() || !outcome.held.is_empty() {
             x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges, outcome.held));
         }
-        if outcome.delay_us == 0 {
-            return Ok(None);
+        if outcome.delay_us > 0 {
+            x.places = outcome.places;
+            x.delay_ms = Some(outcome.delay_us.div_ceil(1000));
         }
-        x.places = outcome.places;
-        Ok(Some(Verdict::Delay { ms: outcome.delay_us.div_ceil(1000) }))
+        Ok(())
     }
 }
 
@@ -170,16 +168,4 @@ fn token_key(verified: &Verified) -> Cow<'_, str> {
             },
         )),
     }
-}
-
-/// The roles and plans of an identity, as tokens have them: `role`, `roles`, `plan`.
-fn roles(claims: &Map<String, Value>) -> Vec<&str> {
-    let one = |name| claims.get(name).and_then(Value::as_str);
-    let several = claims
-        .get("roles")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    one("role").into_iter().chain(one("plan")).chain(several).collect()
 }

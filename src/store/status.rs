@@ -1,6 +1,6 @@
 //! How a shared store is doing, as all threads see it: the circuit breaker, the store's clock, and how many share it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Now;
 
@@ -20,6 +20,10 @@ pub struct Status {
     /// What to add to the monotonic clock to have the store's.
     offset_us: AtomicI64,
     instances: AtomicU32,
+    /// When it was connected to last, on the monotonic clock.
+    connected_us: AtomicU64,
+    /// Whether used proofs are kept in it.
+    keeps_proofs: AtomicBool,
 }
 
 impl Default for Status {
@@ -31,6 +35,8 @@ impl Default for Status {
             waiting: AtomicUsize::new(0),
             offset_us: AtomicI64::new(UNKNOWN),
             instances: AtomicU32::new(1),
+            connected_us: AtomicU64::new(0),
+            keeps_proofs: AtomicBool::new(false),
         }
     }
 }
@@ -111,6 +117,27 @@ impl Status {
             UNKNOWN => Now::at_unix_us(now.unix_us),
             offset => Now::at_unix_us(now.mono_us.saturating_add_signed(offset)),
         }
+    }
+
+    /// There is a new connection: what the server knew before, it may have forgotten.
+    pub(super) fn connected(&self, now: Now) {
+        self.connected_us.fetch_max(now.mono_us, Ordering::AcqRel);
+    }
+
+    /// When it was connected to last, on the monotonic clock; 0 for never.
+    #[must_use]
+    pub fn connected_us(&self) -> u64 {
+        self.connected_us.load(Ordering::Acquire)
+    }
+
+    /// Used proofs are kept in it from now on.
+    pub fn keep_proofs(&self) {
+        self.keeps_proofs.store(true, Ordering::Release);
+    }
+
+    /// Whether used proofs are kept in it.
+    pub(super) fn keeps_proofs(&self) -> bool {
+        self.keeps_proofs.load(Ordering::Acquire)
     }
 
     /// How many processes were seen to share the store, at least 1.

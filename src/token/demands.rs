@@ -8,6 +8,7 @@ use super::claims::date;
 use super::denial::challenge;
 use super::reader::Scheme;
 use super::verify::Verified;
+use super::words;
 use crate::clock::{Now, micros};
 use crate::config::raw::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
@@ -61,11 +62,11 @@ impl Demands {
     /// # Errors
     /// The first thing that is wrong with them. A list without an item would demand nothing, or what nobody has.
     pub fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
-        let scopes = words(options, "scope", |text| {
+        let scopes = names(options, "scope", |text| {
             // RFC 6749 section 3.3; it goes into a header as it is.
             text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
         })?;
-        let roles = words(options, "role", |text| !text.chars().any(char::is_control))?;
+        let roles = names(options, "role", |text| !text.chars().any(char::is_control))?;
         let range = Duration::from_secs(1)..=MAX_AGE;
         let (claims, max_age) = (claims(options)?, options.duration("maxAge", range)?);
         Ok(Self { scopes, roles, claims, max_age })
@@ -84,12 +85,11 @@ impl Demands {
             return Ok(());
         }
         let claims = token.claims.map();
-        let scopes = scopes_of(claims);
+        let scopes = words::scopes(claims);
         if !self.scopes.iter().all(|scope| scopes.contains(&scope.as_str())) {
             return Err(Unmet::Scope(&self.scopes));
         }
-        let roles = roles_of(claims);
-        let has_role = self.roles.iter().any(|role| roles.contains(&role.as_str()));
+        let has_role = words::roles(claims).any(|role| self.roles.iter().any(|one| one == role));
         if !self.roles.is_empty() && !has_role {
             return Err(Unmet::Role);
         }
@@ -165,25 +165,6 @@ fn unescaped(part: &str) -> String {
     part.replace("~1", "/").replace("~0", "~")
 }
 
-/// `scope` as OAuth has it (RFC 8693 section 4.2), else `scp` as others write it: a list, or a string with spaces.
-fn scopes_of(claims: &Map<String, Value>) -> Vec<&str> {
-    texts(claims.get("scope").or_else(|| claims.get("scp")))
-        .flat_map(|text| text.split(' '))
-        .filter(|scope| !scope.is_empty())
-        .collect()
-}
-
-/// `role` and `roles`, each a string or a list of strings.
-fn roles_of(claims: &Map<String, Value>) -> Vec<&str> {
-    texts(claims.get("role")).chain(texts(claims.get("roles"))).collect()
-}
-
-fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    let one = value.and_then(Value::as_str);
-    let several = value.and_then(Value::as_array).into_iter().flatten();
-    one.into_iter().chain(several.filter_map(Value::as_str))
-}
-
 /// Whether a claim is the wanted scalar, or a list that has it.
 fn holds(claim: &Value, wanted: &Value) -> bool {
     match claim {
@@ -214,7 +195,7 @@ fn logged_in_within(
         && now.unix_us < at.saturating_add(micros(max_age)).saturating_add(tolerance_us)
 }
 
-fn words(
+fn names(
     options: &Options<'_>,
     key: &str,
     fits: impl Fn(&str) -> bool,

@@ -57,6 +57,7 @@ mod strength;
 #[cfg(test)]
 mod tests;
 mod verify;
+pub mod words;
 
 pub use algorithm::Algorithm;
 pub use config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenConfig};

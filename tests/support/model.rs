@@ -82,10 +82,13 @@ fn changed(action: Action, count: Count, demand: &Demand, now_us: u64) -> Count 
         Action::Consume | Action::Charge => rule.charge(count.state, *cost, now_us),
         Action::Refund => rule.refund(count.state, *cost, now_us),
         // The model is about exact states, and a signal rounds.
-        // And about no places: `limits_places.rs` has its own.
-        Action::Look | Action::Block(_) | Action::Signal(..) | Action::Release | Action::Renew => {
-            count.state
-        }
+        // And about no places and proofs: `limits_places.rs` and `binding-shared.test.mjs` are.
+        Action::Look
+        | Action::Block(_)
+        | Action::Signal(..)
+        | Action::Release
+        | Action::Renew
+        | Action::Prove { .. } => count.state,
         Action::Reset => return Count::default(),
     };
     let blocked_until_us = match action {

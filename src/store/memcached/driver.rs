@@ -314,6 +314,10 @@ impl Driver {
         } else {
             self.status.lost();
         }
+        // What one of them has forgotten, all have.
+        if let Some(last) = statuses().map(Status::connected_us).max() {
+            self.status.connected(Now { unix_us: 0, mono_us: last });
+        }
         self.status.count_instances(statuses().map(Status::instances).max().unwrap_or(1));
         // Of several clocks the one that is ahead: what is kept here of another's is forgotten too early, not too late.
         let now = Now::read();

@@ -132,6 +132,7 @@ impl Server {
             if let Some(mut link) = self.connect(process).await {
                 pause = BACKOFF.0;
                 self.link.send_replace(Some(link.clone()));
+                self.status.connected(Now::read());
                 self.status.recovered();
                 changed();
                 self.stay(&mut link, process, &changed).await;

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connector, Link};
-use super::script::{By, Call, Part, Scripts, calls, read};
+use super::script::{By, Call, Part, Scripts, calls, proofs_key, read};
 use crate::clock::Now;
 use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
@@ -23,6 +23,7 @@ use crate::store::shared::Backend;
 use crate::store::status::Status;
 
 const LIVE: &str = include_str!("lua/live.lua");
+const BEGAN: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/began.lua"));
 
 struct Driver {
     connector: Arc<Connector>,
@@ -114,8 +115,16 @@ impl Driver {
         self.beat(&mut link, process).await.then_some(link)
     }
 
-    /// Writes a sign of life; `false` where it did not arrive.
+    /// Writes a sign of life; `false` where it did not arrive. Before it is known that a server is there, it is known since
+    /// when it remembers proofs.
     async fn beat(&self, link: &mut Link, process: &str) -> bool {
+        if self.status.keeps_proofs() {
+            let mut command = redis::cmd("EVAL");
+            command.arg(BEGAN).arg(1).arg(proofs_key(&self.connector.config().prefix));
+            if !matches!(timeout(PROBE, link.command(&command)).await, Ok(Ok(Value::Int(1)))) {
+                return false;
+            }
+        }
         let mut command = redis::cmd("EVAL");
         command
             .arg(LIVE)
@@ -199,6 +208,7 @@ async fn converse(
     let results = read(&calls, &replies, questions);
     if let Some(Ok(answer)) = results.answers.first()
         && let Some(standing) = answer.standings.first()
+        && standing.now_us > 0
     {
         driver.status.observe(standing.now_us, sent);
     }

@@ -16,6 +16,7 @@ use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
 const RENEW: &str = include_str!("lua/renew.lua");
+const PROVE: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/prove.lua"));
 const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
@@ -36,9 +37,12 @@ pub(super) struct Scripts {
     judge_one: Script,
     adjust: Script,
     renew: Script,
+    prove: Script,
     /// What the keys of subjects begin with, and those of places.
     prefix: String,
     places: String,
+    /// The list of used proofs, in one slot of a cluster: it is lost as a whole, or not.
+    proofs: String,
 }
 
 /// How a script is named in a command.
@@ -62,6 +66,7 @@ enum Kind {
     Judge,
     JudgeOne,
     Adjust,
+    Prove,
     /// Places of one key: given back, all of them freed, renewed.
     Release,
     Free,
@@ -107,14 +112,16 @@ impl Scripts {
             judge_one: Script::new(JUDGE_ONE),
             adjust: Script::new(ADJUST),
             renew: Script::new(RENEW),
+            prove: Script::new(PROVE),
             prefix: format!("{prefix}l:"),
             places: format!("{prefix}p:"),
+            proofs: proofs_key(prefix),
         }
     }
 
     /// The commands that make a server know the scripts.
-    pub(super) fn load(&self) -> [Cmd; 4] {
-        [&self.judge, &self.judge_one, &self.adjust, &self.renew]
+    pub(super) fn load(&self) -> [Cmd; 5] {
+        [&self.judge, &self.judge_one, &self.adjust, &self.renew, &self.prove]
             .map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script.text).to_owned())
     }
 
@@ -125,6 +132,7 @@ impl Scripts {
             Kind::JudgeOne => &self.judge_one,
             Kind::Adjust => &self.adjust,
             Kind::Renew => &self.renew,
+            Kind::Prove => &self.prove,
             Kind::Release | Kind::Free => return self.freeing(call, questions),
         };
         let mut command = match by {
@@ -132,8 +140,10 @@ impl Scripts {
             By::Text => redis::cmd("EVAL").arg(script.text).to_owned(),
         };
         let keys = |part: &Part| part.of(questions).len() + part.places(questions).len();
-        if call.script == Kind::Renew {
-            return self.renewing(command, call, questions);
+        match call.script {
+            Kind::Renew => return self.renewing(command, call, questions),
+            Kind::Prove => return self.proving(command, call, questions),
+            _ => {}
         }
         command.arg(call.parts.iter().map(keys).sum::<usize>());
         let mut name = String::new();
@@ -165,11 +175,27 @@ impl Scripts {
                 Action::Reset => ("reset", 0, 0),
                 Action::Signal(factor, span) => ("signal", span, factor),
                 // They are about places alone.
-                Action::Release | Action::Renew => continue,
+                Action::Release | Action::Renew | Action::Prove { .. } => continue,
             };
             asked.clear();
             push_packed(&mut asked, subjects.iter().flat_map(|subject| &subject.demands));
             command.arg(name).arg(&asked).arg(span).arg(factor);
+        }
+        command
+    }
+
+    fn proving(&self, mut command: Cmd, call: &Call, questions: &[Question]) -> Cmd {
+        for part in &call.parts {
+            let Action::Prove { age_us } = part.action(questions) else { continue };
+            let [proof, maker] = part.of(questions) else { continue };
+            let first = |ask: &SubjectAsk| ask.demands.first().map(|demand| demand.rule);
+            let rule = first(maker);
+            command.arg(3).arg(&self.proofs);
+            command.arg(key(&format!("{}:", self.proofs), &proof.subject));
+            command.arg(key(&format!("{}k:", self.proofs), &maker.subject));
+            command.arg(age_us);
+            command.arg(rule.map_or(1, |rule| rule.window_us() / 1000));
+            command.arg(rule.map_or(1, |rule| rule.limit()));
         }
         command
     }
@@ -207,6 +233,11 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
     for (question, asked) in questions.iter().enumerate() {
         let judged = matches!(asked.action, Action::Consume | Action::Look);
         let all = 0..asked.subjects.len();
+        if matches!(asked.action, Action::Prove { .. }) {
+            let part = Part { question, subjects: all, places: 0..0 };
+            calls.push(Call { script: Kind::Prove, parts: vec![part] });
+            continue;
+        }
         if judged && !apart {
             let simple = asked.places.is_empty() && is_simple(&asked.subjects);
             let script = if simple { Kind::JudgeOne } else { Kind::Judge };
@@ -332,6 +363,13 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
     let mut charged = Vec::new();
     for (i, call) in calls.iter().enumerate() {
         let (reply, done) = match replies.get(i) {
+            Some(Value::Int(number)) if call.script == Kind::Prove => {
+                let question = call.parts.first().map(|part| part.question);
+                if let Some(answer) = question.and_then(|question| answers.get_mut(question)) {
+                    *answer = proven(*number);
+                }
+                (&[][..], true)
+            }
             Some(Value::BulkString(bytes)) => (bytes.as_slice(), false),
             Some(Value::Int(_)) => (&[][..], !call.script.judges() && call.script != Kind::Adjust),
             // Where there is something else, there are no places.
@@ -374,6 +412,30 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
             .is_some_and(|answer| answer.as_ref().is_ok_and(|answer| answer.admitted))
     });
     Results { answers, to_refund: charged }
+}
+
+/// The key of the list of used proofs.
+pub(super) fn proofs_key(prefix: &str) -> String {
+    format!("{prefix}{{dpop}}")
+}
+
+/// What `lua/prove.lua` says: how proof and key stand. Where both are well, the proof is older than the list.
+fn proven(number: i64) -> Result<Answer, StoreError> {
+    let standing = |fits| Standing {
+        fits,
+        state: State::default(),
+        factor: WHOLE,
+        blocked_until_us: 0,
+        now_us: 0,
+    };
+    let (admitted, own, maker) = match number {
+        0 => (false, false, true),
+        1 => (true, true, true),
+        2 => (false, true, true),
+        3 => (false, true, false),
+        _ => return Err(StoreError::Refused),
+    };
+    Ok(Answer { admitted, standings: [standing(own), standing(maker)].into_iter().collect() })
 }
 
 impl Reader<'_> {

@@ -7,7 +7,7 @@
 //!
 //! The way of a bound token: `confirmation` reads its `cnf`; `proof` reads the header `DPoP` with the same strict reader
 //! as a token, and judges it against the request (`url`) and the token; `nonce` says whether it is as fresh as the server
-//! wants it; and [`UsedProofs`] takes it once.
+//! wants it; and [`UsedProofs`] takes it once, behind the limits.
 //!
 //! # Decisions
 //!
@@ -30,5 +30,5 @@ mod url;
 pub use confirmation::{Confirmation, Thumbprint};
 pub use nonce::{Freshness, Nonces};
 pub use proof::{ALGORITHMS, MAX_AGE, Proof, ProofFault, ProofId, ProofRequest, read_proof};
-pub use replay::{SetBack, Use, UsedProofs};
+pub use replay::{Remembered, SetBack, Step, Use, UsedProofs};
 pub use url::ProofUrl;

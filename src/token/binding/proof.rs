@@ -39,6 +39,8 @@ pub struct ProofRequest<'a> {
     pub ahead_us: u64,
     /// Up to when proofs may have been used that nobody remembers: what [`super::SetBack`] says.
     pub forgotten_until_us: u64,
+    /// Since when used proofs are remembered: what [`super::UsedProofs::since_us`] says.
+    pub since_us: u64,
 }
 
 /// What stands for a proof among those that were used: no two have the same unless they are by one key and have one `jti`.
@@ -73,6 +75,8 @@ pub struct Proof {
     pub key: Thumbprint,
     /// What it is remembered by.
     pub id: ProofId,
+    /// Its `iat`, in microseconds since the epoch.
+    pub made_us: u64,
     /// Its `nonce`.
     pub nonce: Option<String>,
 }
@@ -101,6 +105,8 @@ pub enum ProofFault {
     Url,
     /// It was not made just now.
     Time,
+    /// It was made before the list of those that were used began.
+    Forgotten,
     /// Its `ath` is not the digest of the token.
     Token,
     /// It is by another key than the one that the token is bound to.
@@ -124,6 +130,9 @@ impl ProofFault {
             Self::Method => "the htm of the DPoP proof is not the method of the request",
             Self::Url => "the htu of the DPoP proof is not the URL of the request",
             Self::Time => "the iat of the DPoP proof is not recent",
+            Self::Forgotten => {
+                "the DPoP proof is older than what is known of used ones, make a new one"
+            }
             Self::Token => "the ath of the DPoP proof is not the digest of the token",
             Self::Binding => "the DPoP proof is by another key than the token is bound to",
         }
@@ -158,17 +167,17 @@ pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, Proof
     if request.url != Some(&url) {
         return Err(ProofFault::Url);
     }
-    check_time(&claims, request)?;
+    let made_us = check_time(&claims, request)?;
     let digest = digest::digest(&digest::SHA256, request.token.as_bytes());
     if text("ath")? != URL_SAFE_NO_PAD.encode(digest) {
         return Err(ProofFault::Token);
     }
     let key = thumbprint(jwk).ok_or(ProofFault::Key)?;
-    Ok(Proof { key, id: id(&key, jti), nonce: nonce.map(str::to_owned) })
+    Ok(Proof { key, id: id(&key, jti), made_us, nonce: nonce.map(str::to_owned) })
 }
 
-/// `exp` and `nbf` need not be there, but what they say counts.
-fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result<(), ProofFault> {
+/// When it was made. `exp` and `nbf` need not be there, but what they say counts.
+fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result<u64, ProofFault> {
     let time = |name: &'static str| {
         claims.get(name).map(|value| date(name, value)).transpose().map_err(|_| ProofFault::Claims)
     };
@@ -182,7 +191,10 @@ fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result
     let fresh = made <= soon && recent && !doubtful;
     let begun = time("nbf")?.is_none_or(|from| from <= soon);
     let over = time("exp")?.is_some_and(|until| until <= now_us);
-    if fresh && begun && !over { Ok(()) } else { Err(ProofFault::Time) }
+    if !(fresh && begun && !over) {
+        return Err(ProofFault::Time);
+    }
+    if made < request.since_us { Err(ProofFault::Forgotten) } else { Ok(made) }
 }
 
 fn public_key(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Key> {
@@ -211,13 +223,24 @@ fn thumbprint(jwk: &Map<String, Value>) -> Option<Thumbprint> {
 }
 
 fn id(key: &Thumbprint, jti: &str) -> ProofId {
+    ProofId(digest_of([b"dpop proof\0", key.as_bytes(), jti.as_bytes()]))
+}
+
+impl Proof {
+    /// What its key is counted by.
+    pub(super) fn maker(&self) -> [u8; 16] {
+        digest_of([b"dpop maker\0", self.key.as_bytes(), b""])
+    }
+}
+
+fn digest_of(parts: [&[u8]; 3]) -> [u8; 16] {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"dpop proof\0");
-    context.update(key.as_bytes());
-    context.update(jti.as_bytes());
-    let mut id = [0; 16];
-    for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
+    for part in parts {
+        context.update(part);
+    }
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
     }
-    ProofId(id)
+    bytes
 }

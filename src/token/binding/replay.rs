@@ -1,19 +1,30 @@
 //! Proofs that were used: each is taken once (RFC 9449 section 11.1).
 //!
-//! "Once" over processes that race is what the limiter has solved already, so a proof is a subject with a limit of one in
-//! the time for which it could be taken again: one script in Redis, `add` and `cas` in Memcached, in the same batches and
-//! under the same timeout as the limits. In this process it is a record that no flood can push out.
+//! In Redis one script uses a proof up, in Memcached `add` and `cas` do, in the same batches and under the same timeout as
+//! the limits. In this process a proof is a record that no flood can push out.
+//!
+//! The rules:
+//!
+//! 1. A proof is used up when the limits have admitted its request. A client over its limit fills no list.
+//! 2. A proof that this process knows to be used is refused before the limits: a replay charges nobody. Where another process
+//!    has taken the proof, each process charges the first replay that it sees, and no other.
+//! 3. One key uses at most [`MOST_OF_ONE_KEY`] in the time for which they are remembered, twice as many where it was idle
+//!    before. Nobody gets 503 because of somebody else's key.
+//! 4. A list knows when it began. A proof that was made before may have been used: it is refused. So a restart of this process
+//!    or of the server, `FLUSHALL` and a failover make no used proof good again.
+//!
+//! Rule 4 goes by `iat`, which most clients write in whole seconds, and so a proof of the very second in which the list began
+//! is refused, too. A client whose clock is ahead dates its proofs ahead, and those are good again for as long as it is.
 
 use std::hash::Hasher as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::proof::{MAX_AGE, ProofId};
+use super::proof::{MAX_AGE, Proof, ProofId};
 use crate::clock::{Now, micros};
-use crate::error::ConfigError;
 use crate::few::Few;
-use crate::limit::algorithm::{Algorithm, Rule};
+use crate::limit::algorithm::{Algorithm, Rule, State};
 use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{
     Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, SharedStore, StoreError,
@@ -25,6 +36,8 @@ use crate::token::config::MAX_TOLERANCE;
 const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLACK);
 /// How far clocks may differ, or be set back, before a proof that was used could be forgotten too early.
 const SLACK: Duration = Duration::from_secs(10);
+/// How many proofs one key uses at most in the time for which they are remembered: 769 requests a second.
+const MOST_OF_ONE_KEY: u32 = 100_000;
 /// The place of the mark within the record of a proof, which has nothing else in it.
 const TAG: u32 = 4;
 
@@ -68,65 +81,113 @@ impl SetBack {
 #[derive(Debug)]
 pub enum UsedProofs {
     /// In this process: one list for all guards and threads.
-    Local {
-        /// Where they are.
-        store: Arc<MemoryStore>,
-        /// What their keys begin with.
-        prefix: Prefix,
-    },
+    Local(Arc<Remembered>),
     /// In a store that processes share.
-    Shared(Arc<SharedStore>),
+    Shared {
+        /// Which decides.
+        store: Arc<SharedStore>,
+        /// Those that this process knows to be used: they are refused without asking anybody.
+        known: Arc<Remembered>,
+    },
 }
 
 /// What becomes of a proof.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// It is used now, and was not before.
     First,
     /// It was used before.
     Again,
-    /// The store has to be asked; [`UsedProofs::read`] reads its answer.
-    Ask(Arc<SharedStore>, Question),
+    /// It is older than the list of those that were used.
+    Forgotten,
+    /// Its key has used too many.
+    TooMany,
     /// Nobody can say.
     Unknown,
 }
 
+/// What there is to do with a proof.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing more.
+    Done(Use),
+    /// The store has to be asked; [`UsedProofs::answered`] reads its answer.
+    Ask(Arc<SharedStore>, Question),
+}
+
 impl UsedProofs {
     /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is taken until the first
-    /// are too old.
-    pub fn local() -> Result<Self, ConfigError> {
-        // No option can name it: a text with this first character is refused there.
-        let name = "\0used proofs".to_owned();
-        let mut config = MemoryConfig::new("store.memory");
-        config.shared = Some(name);
-        Ok(Self::in_memory(MemoryStore::open(&config)?))
+    /// are too old. It lives as long as the process: a guard that is built anew still knows what was used.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::Local(Remembered::here())
     }
 
-    /// A list of its own in `store`.
+    /// The list in a store.
     #[must_use]
-    pub fn in_memory(store: Arc<MemoryStore>) -> Self {
-        let prefix = store.prefix(&[b"used proof"]);
-        Self::Local { store, prefix }
+    pub fn shared(store: &Arc<SharedStore>) -> Self {
+        store.status().keep_proofs();
+        Self::Shared { store: Arc::clone(store), known: Remembered::here() }
+    }
+
+    /// A list of its own in `store`, which begins at `began`.
+    #[must_use]
+    pub fn in_memory(store: Arc<MemoryStore>, began: Now) -> Self {
+        Self::Local(Arc::new(Remembered::new(store, began)))
+    }
+
+    /// Since when the list is complete, as far as this process can tell, on its wall clock: proofs that were made before may
+    /// have been used. 0 where the store says it itself.
+    #[must_use]
+    pub fn since_us(&self, now: Now) -> u64 {
+        let began_us = match self {
+            Self::Local(list) => list.began_us,
+            Self::Shared { store, .. } if store.connector().is_some() => return 0,
+            Self::Shared { store, .. } => store.status().connected_us(),
+        };
+        // By the clock as it is now: one that was wrong at first has been set right since.
+        now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
+    }
+
+    /// Whether this process knows that a proof was used. It uses nothing up.
+    #[must_use]
+    pub fn knows(&self, proof: &Proof, now: Now) -> bool {
+        let (Self::Local(list) | Self::Shared { known: list, .. }) = self;
+        list.has(&proof.id, now)
     }
 
     /// Uses a proof, if it was not used before.
     #[must_use]
-    pub fn take(&self, id: &ProofId, now: Now) -> Use {
+    pub fn take(&self, proof: &Proof, now: Now) -> Step {
         match self {
-            Self::Local { store, prefix } => take_here(store, prefix, id, now.mono_us),
-            Self::Shared(store) if !store.status().is_available() => Use::Unknown,
-            Self::Shared(store) => Use::Ask(Arc::clone(store), question(id)),
+            Self::Local(list) => Step::Done(list.take(proof, now)),
+            Self::Shared { store, .. } if !store.status().is_available() => {
+                Step::Done(Use::Unknown)
+            }
+            Self::Shared { store, .. } => {
+                let keeps_all = store.connector().is_some();
+                Step::Ask(Arc::clone(store), question(proof, keeps_all, now))
+            }
         }
     }
 
-    /// What the store's answer means.
+    /// What the store's answer about a proof means.
     #[must_use]
-    pub fn read(answer: &Result<Answer, StoreError>) -> Use {
-        match answer {
-            Ok(Answer { admitted: true, .. }) => Use::First,
-            Ok(_) => Use::Again,
+    pub fn answered(&self, proof: &Proof, answer: &Result<Answer, StoreError>, now: Now) -> Use {
+        let outcome = match answer {
             Err(_) => Use::Unknown,
+            Ok(Answer { admitted: true, .. }) => Use::First,
+            Ok(Answer { standings, .. }) => match standings.as_slice() {
+                [own, ..] if !own.fits => Use::Again,
+                [_, maker] if !maker.fits => Use::TooMany,
+                [_, _] => Use::Forgotten,
+                _ => Use::Unknown,
+            },
+        };
+        if let (Self::Shared { known, .. }, Use::First | Use::Again) = (self, outcome) {
+            known.note(&proof.id, now);
         }
+        outcome
     }
 
     /// Names this list and a proof in it, for a second layer that meets the same request.
@@ -135,33 +196,106 @@ impl UsedProofs {
         use base64::Engine as _;
         let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes());
         match self {
-            Self::Local { store, .. } => format!("{:p}.{id}", Arc::as_ptr(store)),
-            Self::Shared(store) => format!("{:p}.{id}", Arc::as_ptr(store)),
+            Self::Local(list) => format!("{:p}.{id}", Arc::as_ptr(list)),
+            Self::Shared { store, .. } => format!("{:p}.{id}", Arc::as_ptr(store)),
         }
     }
 }
 
-fn take_here(store: &MemoryStore, prefix: &Prefix, id: &ProofId, now_us: u64) -> Use {
-    let mut key = prefix.key();
-    key.write(id.as_bytes());
-    let key: Key = key.build();
-    let mut locked = store.lock(std::iter::once(key));
-    if locked.get_own(&key, now_us).is_some() {
-        return Use::Again;
-    }
-    let until_us = now_us.saturating_add(micros(KEPT));
-    let record = Record {
-        expires_us: until_us,
-        blocked_until_us: until_us,
-        used: SPENT,
-        ..Record::default()
-    };
-    if locked.put_own(&key, record, now_us) { Use::First } else { Use::Unknown }
+/// Proofs that this process knows to be used.
+#[derive(Debug)]
+pub struct Remembered {
+    store: Arc<MemoryStore>,
+    used: Prefix,
+    makers: Prefix,
+    /// How many proofs one key may have in here.
+    rule: Rule,
+    /// When it began, on the monotonic clock.
+    began_us: u64,
 }
 
-fn question(id: &ProofId) -> Question {
-    let rule = Rule::new(Algorithm::Gcra, 1, KEPT, 1);
-    let demands = Few::from([Demand { tag: TAG, rule, cost: 1 }]);
-    let subjects = vec![SubjectAsk { subject: SubjectKey(*id.as_bytes()), demands }];
-    Question::about(Action::Consume, subjects)
+impl Remembered {
+    fn new(store: Arc<MemoryStore>, began: Now) -> Self {
+        let (used, makers) = (store.prefix(&[b"used proof"]), store.prefix(&[b"maker"]));
+        Self { store, used, makers, rule: of_one_key(), began_us: began.mono_us }
+    }
+
+    /// That of this process: a proof is for all its guards.
+    fn here() -> Arc<Self> {
+        static HERE: OnceLock<Arc<Remembered>> = OnceLock::new();
+        let new = || {
+            let store = Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES));
+            Arc::new(Self::new(store, Now::read()))
+        };
+        Arc::clone(HERE.get_or_init(new))
+    }
+
+    fn key(&self, id: &ProofId) -> Key {
+        let mut key = self.used.key();
+        key.write(id.as_bytes());
+        key.build()
+    }
+
+    fn has(&self, id: &ProofId, now: Now) -> bool {
+        let key = self.key(id);
+        self.store.lock(std::iter::once(key)).get_own(&key, now.mono_us).is_some()
+    }
+
+    /// Notes one that is used in another list. Where there is no room, that list still knows it.
+    fn note(&self, id: &ProofId, now: Now) {
+        let key = self.key(id);
+        let _ = self.store.lock(std::iter::once(key)).put_own(&key, spent(now), now.mono_us);
+    }
+
+    fn take(&self, proof: &Proof, now: Now) -> Use {
+        let key = self.key(&proof.id);
+        let mut maker = self.makers.key();
+        maker.write(proof.key.as_bytes());
+        let maker = maker.build();
+        let mut locked = self.store.lock([key, maker].into_iter());
+        if locked.get_own(&key, now.mono_us).is_some() {
+            return Use::Again;
+        }
+        let clock_us = self.rule.clock(now);
+        let known = locked.get_own(&maker, now.mono_us).unwrap_or_default();
+        if !self.rule.fits(State(known.state), 1, clock_us) {
+            return Use::TooMany;
+        }
+        let state = self.rule.charge(State(known.state), 1, clock_us);
+        let lasts_us = self.rule.view(state, clock_us).expires_us;
+        let count = Record {
+            state: state.0,
+            expires_us: now.mono_us.saturating_add(lasts_us),
+            used: SPENT,
+            ..Record::default()
+        };
+        let kept = locked.put_own(&maker, count, now.mono_us)
+            && locked.put_own(&key, spent(now), now.mono_us);
+        if kept { Use::First } else { Use::Unknown }
+    }
+}
+
+/// The record of a proof, which nothing pushes out before the proof is too old.
+fn spent(now: Now) -> Record {
+    let until_us = now.mono_us.saturating_add(micros(KEPT));
+    Record { expires_us: until_us, blocked_until_us: until_us, used: SPENT, ..Record::default() }
+}
+
+fn of_one_key() -> Rule {
+    Rule::new(Algorithm::Gcra, MOST_OF_ONE_KEY, KEPT, MOST_OF_ONE_KEY)
+}
+
+/// A store that `keeps_all` it is given is full some time, so it counts what each key has used. Memcached forgets instead.
+fn question(proof: &Proof, keeps_all: bool, now: Now) -> Question {
+    let ask = |subject, rule| SubjectAsk {
+        subject: SubjectKey(subject),
+        demands: Few::from([Demand { tag: TAG, rule, cost: 1 }]),
+    };
+    let own = ask(*proof.id.as_bytes(), Rule::new(Algorithm::Gcra, 1, KEPT, 1));
+    if !keeps_all {
+        return Question::about(Action::Consume, vec![own]);
+    }
+    let age_us = now.unix_us.saturating_sub(proof.made_us);
+    let maker = ask(proof.maker(), of_one_key());
+    Question::about(Action::Prove { age_us }, vec![own, maker])
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::binding::{judge, judge_after, proof};
+use super::binding::{judge, judge_after, judge_since, proof};
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
 use crate::token::binding::{
-    Confirmation, Freshness, Nonces, ProofFault, ProofId, SetBack, Use, UsedProofs,
+    Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, SetBack, Step, Thumbprint, Use,
+    UsedProofs,
 };
 
 #[test]
@@ -91,22 +92,29 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
     assert_eq!(one.judge(&two.current(now()), now()), Freshness::Current, "one secret per process");
 }
 
+/// What becomes of a proof in a list that asks nobody.
+fn take(used: &UsedProofs, proof: &Proof, now: Now) -> Use {
+    match used.take(proof, now) {
+        Step::Done(outcome) => outcome,
+        Step::Ask(..) => panic!("a list in this process asks no store"),
+    }
+}
+
 #[test]
 fn a_proof_is_used_once_and_remembered_until_it_is_too_old() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)));
-    let (a, b) = (
-        judge(&proof(&json!({}))).unwrap().id,
-        judge(&proof(&json!({ "jti": "p-2" }))).unwrap().id,
-    );
+    let used =
+        UsedProofs::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)), now());
+    let (a, b) =
+        (judge(&proof(&json!({}))).unwrap(), judge(&proof(&json!({ "jti": "p-2" }))).unwrap());
     // The `jti` counts, not the text: whoever has the key can sign again and again.
-    let again = judge(&proof(&json!({ "iat": NOW_S - 5, "nonce": "x" }))).unwrap().id;
-    assert!(matches!(used.take(&a, now()), Use::First));
-    assert!(matches!(used.take(&again, now()), Use::Again));
-    assert!(matches!(used.take(&b, now()), Use::First));
+    let again = judge(&proof(&json!({ "iat": NOW_S - 5, "nonce": "x" }))).unwrap();
+    assert!(take(&used, &a, now()) == Use::First);
+    assert!(take(&used, &again, now()) == Use::Again);
+    assert!(take(&used, &b, now()) == Use::First);
     // Made ten seconds ahead, it is taken for seventy seconds after that.
     for seconds in [0, 1, 60, 70, 129] {
         let now = now().plus(Duration::from_secs(seconds));
-        assert!(matches!(used.take(&a, now), Use::Again), "{seconds}");
+        assert!(take(&used, &a, now) == Use::Again, "{seconds}");
     }
 }
 
@@ -120,22 +128,22 @@ fn set_back(seconds: u64, by: u64) -> Now {
 fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
     // By more than a proof is remembered longer than it is good; noticed late, when the proof is forgotten.
     for (by, noticed) in [(71, 131), (100, 131), (100, 10), (500, 510), (500, 501)] {
-        let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
+        let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
         let clock = SetBack::default();
-        let take = |text: &str, now| {
+        let use_up = |text: &str, now| {
             let proof = judge_after(text, now, clock.until_us(now))?;
-            Ok::<_, ProofFault>(matches!(used.take(&proof.id, now), Use::First))
+            Ok::<_, ProofFault>(take(&used, &proof, now) == Use::First)
         };
         // Made by a clock that is ahead as far as may be.
         for made in [NOW_S, NOW_S + 10] {
             let text = proof(&json!({ "iat": made, "jti": made.to_string() }));
-            assert_eq!(take(&text, set_back(0, 0)), Ok(true));
+            assert_eq!(use_up(&text, set_back(0, 0)), Ok(true));
         }
         for seconds in (noticed.max(by)..900).step_by(3) {
             let now = set_back(seconds, by);
             for made in [NOW_S, NOW_S + 10] {
                 let text = proof(&json!({ "iat": made, "jti": made.to_string() }));
-                assert_ne!(take(&text, now), Ok(true), "{by} {noticed} {seconds}");
+                assert_ne!(use_up(&text, now), Ok(true), "{by} {noticed} {seconds}");
             }
         }
     }
@@ -168,33 +176,86 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
 
 #[test]
 fn no_flood_of_proofs_makes_room_for_one_that_was_used() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
-    let first = judge(&proof(&json!({}))).unwrap().id;
-    assert!(matches!(used.take(&first, now()), Use::First));
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let first = judge(&proof(&json!({}))).unwrap();
+    assert!(take(&used, &first, now()) == Use::First);
     let mut refused = 0;
     for number in 0..40_000_u32 {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&number.to_le_bytes());
-        refused += u32::from(matches!(used.take(&ProofId::from(bytes), now()), Use::Unknown));
+        let other = Proof { id: ProofId::from(bytes), ..first.clone() };
+        refused += u32::from(take(&used, &other, now()) == Use::Unknown);
     }
     assert!(refused > 0, "what has no place is refused, and nothing is forgotten");
-    assert!(matches!(used.take(&first, now()), Use::Again));
+    assert!(take(&used, &first, now()) == Use::Again);
     let later = now().plus(Duration::from_secs(131));
-    assert!(matches!(
-        used.take(&judge(&proof(&json!({ "jti": "p-3" }))).unwrap().id, later),
-        Use::First
-    ));
+    let third = judge(&proof(&json!({ "jti": "p-3" }))).unwrap();
+    assert_eq!(take(&used, &third, later), Use::First);
 }
 
 #[test]
 fn of_a_hundred_threads_with_one_proof_one_gets_it() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)));
-    let id = judge(&proof(&json!({}))).unwrap().id;
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let proof = judge(&proof(&json!({}))).unwrap();
     let taken: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..100)
-            .map(|_| scope.spawn(|| usize::from(matches!(used.take(&id, now()), Use::First))))
+            .map(|_| scope.spawn(|| usize::from(take(&used, &proof, now()) == Use::First)))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert_eq!(taken, 1);
+}
+
+#[test]
+fn one_key_leaves_room_in_the_list_for_those_of_others() {
+    let store = Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES));
+    let used = UsedProofs::in_memory(store, now());
+    let own = judge(&proof(&json!({}))).unwrap();
+    let numbered = |key: Thumbprint, number: u32| {
+        let mut bytes = *key.as_bytes();
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        let id = bytes.first_chunk::<16>().copied().unwrap();
+        Proof { key, id: ProofId::from(id), ..own.clone() }
+    };
+    let greedy = Thumbprint::of(b"greedy");
+    let outcomes: Vec<Use> =
+        (0..150_000).map(|number| take(&used, &numbered(greedy, number), now())).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Use::First).count(), 100_000);
+    assert!(outcomes[100_000..].iter().all(|outcome| *outcome == Use::TooMany));
+    // It is refused by that and not for want of room, and nobody else is.
+    for number in 0..20_000 {
+        assert_eq!(take(&used, &numbered(Thumbprint::of(b"other"), number), now()), Use::First);
+    }
+    let later = now().plus(Duration::from_secs(1));
+    assert_eq!(take(&used, &numbered(greedy, 200_000), later), Use::First);
+}
+
+#[test]
+fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once() {
+    let began = Now { unix_us: NOW_S * 1_000_000 + 400_000, mono_us: 7_000_000 };
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), began);
+    let at = |made: Value, now: Now| {
+        let text = proof(&json!({ "iat": made }));
+        judge_since(&text, now, used.since_us(now)).map(|proof| take(&used, &proof, now))
+    };
+    let soon = began.plus(Duration::from_millis(200));
+    // Made before; in the same second, whoever knows when; before, by a client that says it exactly.
+    for made in [json!(NOW_S - 30), json!(NOW_S), json!(NOW_S as f64 + 0.3)] {
+        assert_eq!(at(made, soon), Err(ProofFault::Forgotten));
+    }
+    assert_eq!(at(json!(NOW_S as f64 + 0.5), soon), Ok(Use::First));
+    assert_eq!(at(json!(NOW_S + 1), began.plus(Duration::from_secs(1))), Ok(Use::Again));
+    // The clock was an hour behind when the list began, and is set right.
+    let right = Now { unix_us: (NOW_S + 3600) * 1_000_000, mono_us: began.mono_us + 1_000_000 };
+    assert_eq!(at(json!(NOW_S + 3590), right), Err(ProofFault::Forgotten));
+    assert_eq!(at(json!(NOW_S + 3600), right), Ok(Use::Again));
+}
+
+#[test]
+fn what_is_known_to_be_used_is_known_without_using_anything_up() {
+    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let proof = judge(&proof(&json!({}))).unwrap();
+    assert!(!used.knows(&proof, now()));
+    assert_eq!(take(&used, &proof, now()), Use::First);
+    assert!(used.knows(&proof, now()));
 }

@@ -1,0 +1,150 @@
+//! What is asked before a wait is asked again behind it.
+//!
+//! The attack: a request whose token is good when it comes sends its body a byte at a time, or waits for its turn at a
+//! limit. Meanwhile its token expires, its user logs out, its client is blocked. Without a second look the handler runs.
+//!
+//! The rules:
+//!
+//! 1. Every way back from a wait sets [`Exchange::now`].
+//! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another way. A new kind of wait
+//!    can't forget it.
+//! 3. Where less than [`MOMENT`] has passed since the last look, nothing is asked. So the handler never runs on a look that
+//!    is older than that, and a request that has not waited pays one comparison.
+//! 4. What a time can change is asked: the lists of clients, the token (its times, its key, the keys of its issuer), what
+//!    is revoked, what the route demands, and a policy that reads the time. What it can't change is not: host, path, CSRF,
+//!    proof, certificate. Limits have counted the request, and what they have admitted stays admitted.
+//! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word asks the store again
+//!    where that word is older than [`WORD`]: a slow body costs one more question, and not one for each packet.
+//! 6. Earlier layers of the same request are asked as well ([`Extras::earlier`]): the body may be read by
+//!    `guard.validate()`, which knows no token.
+//!
+//! [`Extras::earlier`]: crate::exchange::Extras::earlier
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Stack;
+use crate::clients::Listed;
+use crate::clock::{Now, micros};
+use crate::engine::Known;
+use crate::exchange::{Awaited, Door, Exchange, StoreAsk, TokenDemand, Verdict};
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::revocation::{SharedRevocations, stale_refusal};
+
+/// A look at token and client holds for so long.
+const MOMENT: Duration = Duration::from_millis(10);
+/// The word of a store holds for so long, where a route wants it.
+const WORD: Duration = Duration::from_secs(1);
+
+impl Stack {
+    /// Asks again whether a request that has waited is welcome. `Some` where the store has to say it.
+    pub(super) fn ask_again(
+        &self,
+        x: &mut Exchange,
+        door: Door,
+    ) -> Result<Option<Verdict>, Refusal> {
+        if x.now.mono_us.saturating_sub(x.judged_us) < micros(MOMENT) {
+            return Ok(None);
+        }
+        let Some(request) = &x.request else { return Ok(None) };
+        // The request may well be unlimited by now: it has been counted, or not.
+        self.check_client(request, x.now, &mut x.reasons)?;
+        let own = x.identity.is_some().then_some(self);
+        for stack in own.into_iter().chain(x.extras.earlier.iter().map(Arc::as_ref)) {
+            if let Some(list) =
+                stack.check_again(request, x.now, x.store_said_us, &mut x.reasons)?
+            {
+                x.awaited = Some(Awaited::Again(door));
+                return Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))));
+            }
+        }
+        x.judged_us = x.now.mono_us;
+        if door == Door::Body && !self.policy_reads_body() && self.policy_reads_time() {
+            self.ask_policy(x, None)?;
+        }
+        Ok(None)
+    }
+
+    /// Checks client and token of a request once more. `Some`: this list has to be asked before.
+    fn check_again(
+        &self,
+        request: &Request,
+        now: Now,
+        store_said_us: u64,
+        reasons: &mut Vec<String>,
+    ) -> Result<Option<Arc<SharedRevocations>>, Refusal> {
+        self.check_client(request, now, reasons)?;
+        let tokens = self.engine.tokens.as_ref().filter(|_| self.token != TokenDemand::Ignore);
+        let Some(tokens) = tokens else { return Ok(None) };
+        let presentation = tokens.verifier.presentation();
+        let found = presentation
+            .find(request)
+            .map_err(|denial| denial.to_refusal_by(presentation.scheme()))?;
+        let Some(found) = found else { return Ok(None) };
+        let verified = tokens
+            .verifier
+            .verify_bound(found.token, now)
+            .map_err(|denial| denial.to_refusal_by(found.scheme))?;
+        let heard = now.mono_us.saturating_sub(store_said_us) < micros(WORD);
+        match tokens.known(self.fresh, now) {
+            Known::Now => {}
+            Known::After(_) if heard => {}
+            Known::After(list) => return Ok(Some(list)),
+            Known::No => return Err(stale_refusal()),
+        }
+        tokens.check(&verified).map_err(|denial| denial.to_refusal_by(found.scheme))?;
+        self.check_demands(&verified, found.scheme, now)?;
+        self.check_user(verified.subject.as_deref(), now, reasons)?;
+        Ok(None)
+    }
+
+    /// Refuses a client that is blocked. Answers whether a list says that it is not limited.
+    pub(super) fn check_client(
+        &self,
+        request: &Request,
+        now: Now,
+        reasons: &mut Vec<String>,
+    ) -> Result<bool, Refusal> {
+        if !self.clients {
+            return Ok(false);
+        }
+        is_allowed(self.engine.listed_client(request, now), reasons)
+    }
+
+    /// As [`Self::check_client`], for the user of a token.
+    pub(super) fn check_user(
+        &self,
+        user: Option<&str>,
+        now: Now,
+        reasons: &mut Vec<String>,
+    ) -> Result<bool, Refusal> {
+        match user {
+            Some(user) if self.clients => is_allowed(self.engine.listed_user(user, now), reasons),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the answer of the policy may be another one later.
+    fn policy_reads_time(&self) -> bool {
+        self.policy.is_some()
+            && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_time)
+    }
+
+    /// Whether a later layer is to ask this stack again where the request waits there.
+    #[must_use]
+    pub fn is_asked_again(&self) -> bool {
+        self.clients || self.token != TokenDemand::Ignore
+    }
+}
+
+fn is_allowed(listed: Listed, reasons: &mut Vec<String>) -> Result<bool, Refusal> {
+    match listed {
+        Listed::No => Ok(false),
+        Listed::Allowed => Ok(true),
+        Listed::Blocked(reason) => {
+            reasons.push(format!("client blocked: {reason}"));
+            Err(Refusal::new(403, "client_blocked", "this client is blocked"))
+        }
+    }
+}

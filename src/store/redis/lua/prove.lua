@@ -1,0 +1,29 @@
+-- Uses a DPoP proof up, once.
+--
+-- KEYS[1]  since when the list of used proofs is complete, see began.lua
+-- KEYS[2]  the proof
+-- KEYS[3]  how many proofs its key has used, and until when they count
+-- ARGV[1]  how old the proof is, in microseconds
+-- ARGV[2]  for how many milliseconds a proof is remembered
+-- ARGV[3]  how many of one key are at the most
+-- answers  1 it is used now, 0 it was used before, 2 it is older than the list, 3 its key has used too many
+--
+-- Ages are compared, and no clocks: the server's may be another than that of whoever asks.
+local age, kept, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local began = began_at(KEYS[1])
+-- The list is gone, or the clock was set back.
+if not began or began > now then
+  began = now
+  redis.call('SET', KEYS[1], string.format('%.0f ', now))
+end
+if text_of(KEYS[2]) then return 0 end
+if age > now - began then return 2 end
+
+local used, till = string.match(text_of(KEYS[3]) or '', '^(%d+) (%d+)$')
+used, till = tonumber(used or 0), tonumber(till or 0)
+if till <= now or till > now + kept * 1000 then used, till = 0, now + kept * 1000 end
+if used >= most then return 3 end
+redis.call('SET', KEYS[3], string.format('%.0f %.0f', used + 1, till), 'PX', math.ceil((till - now) / 1000))
+redis.call('SET', KEYS[2], '', 'PX', kept)
+return 1
