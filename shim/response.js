@@ -1,7 +1,6 @@
 'use strict'
 
-// Responses that end with an answer of a guard's, which no schema of the application is about.
-const refused = new WeakSet()
+const { refused } = require('./shared.js')
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
@@ -61,4 +60,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { end, refused, stripLate }
+module.exports = { end, stripLate }

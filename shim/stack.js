@@ -12,10 +12,11 @@ const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
-const { RequestGuard, guardOf, stateOf } = require('./request.js')
+const { guardOf, stateOf, takeAnswer } = require('./request.js')
 const { guardResponse } = require('./respond.js')
 const { end, stripLate } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
+const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
@@ -29,9 +30,6 @@ const JSON_BODY = '1'
 const WRITTEN_BODY = '2'
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
-
-// A handler that nobody holds any more gives the memory of its stack back: some build one for each request.
-const collected = new FinalizationRegistry(([guard, stack]) => native.releaseStack(guard, stack))
 
 /**
  * Builds the handler of one stack.
@@ -140,7 +138,7 @@ function buildStack(owner, options, only) {
       return false
     }
     if (!res.headersSent) answerHeaders(res, answer)
-    RequestGuard.take(guardOf(req), answer)
+    takeAnswer(req, answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
       if (req.headers.dpop !== undefined) x.state.noteProof(answer[TOKEN])
@@ -332,8 +330,16 @@ function buildStack(owner, options, only) {
 
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
-  collected.register(protect, [owner.handle, handle])
+  whenCollected(protect, releaserOf(owner.handle, handle))
   return protect
+}
+
+/**
+ * Gives the memory of a stack back: some build a handler for each request. It stands out here, since a function made
+ * inside of `buildStack` would hold the handler itself.
+ */
+function releaserOf(guard, stack) {
+  return () => native.releaseStack(guard, stack)
 }
 
 // The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
