@@ -59,10 +59,10 @@ export declare function judgeResponse(stack: number, status: number, body: Array
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
 /**
- * The tickets whose answers have come, with a blank behind each; each wants one call of `settle`, in this order. One text
- * is cheaper to carry over the edge than a list of numbers.
+ * The tickets of `listener` whose answers have come, with a blank behind each; each wants one call of `settle`, in this
+ * order. One text is cheaper to carry over the edge than a list of numbers.
  */
-export declare function arrived(): string
+export declare function arrived(listener: number): string
 
 /** Whether bytes are JSON that the payload layer takes with its defaults. */
 export declare function conformanceParseJson(bytes: Uint8Array): string
@@ -89,11 +89,17 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
  */
 export declare function createGuard(config: string): string
 
-/** Sends what was asked since the last call. `true` where an issuer is asked too, which `keysDue` does. */
-export declare function flush(): boolean
+/**
+ * Sends what was asked since the last call. `true` where guards of `listener` want the keys of an issuer, which `keysDue`
+ * names.
+ */
+export declare function flush(listener: number): boolean
 
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
+
+/** Sends the answers for a guard to a listener that other guards have. `false` where they are all closed: it has ended. */
+export declare function join(guard: number, listener: number): boolean
 
 /**
  * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
@@ -144,8 +150,11 @@ export declare function limitSignal(guard: number, key: string, options: string)
 /** Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON. */
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
-/** Names the function that is called when answers have come for this thread. */
-export declare function listen(wake: () => void): void
+/**
+ * Registers a function that is called when answers for a guard have come. Answers the number of this listener, which
+ * `join` gives to other guards; -1 where there are too many.
+ */
+export declare function listen(guard: number, wake: () => void): number
 
 /**
  * Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`: its number, what
@@ -174,7 +183,7 @@ export declare function openApiSchemas(api: number, operation: number, body?: nu
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
-export declare function release(guard: number): string
+export declare function release(guard: number): void
 
 /** Forgets one stack of a guard, whose handler nobody holds any more. */
 export declare function releaseStack(guard: number, stack: number): void

@@ -843,6 +843,7 @@ module.exports.conformanceVerifyCompact = nativeBinding.conformanceVerifyCompact
 module.exports.createGuard = nativeBinding.createGuard
 module.exports.flush = nativeBinding.flush
 module.exports.health = nativeBinding.health
+module.exports.join = nativeBinding.join
 module.exports.keysDue = nativeBinding.keysDue
 module.exports.keysFailed = nativeBinding.keysFailed
 module.exports.keysFetched = nativeBinding.keysFetched

@@ -12,6 +12,7 @@ const { fromOpenApi } = require('./openapi.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
 const { ownFunctions, takePatterns } = require('./schema.js')
+const { whenCollected } = require('./shared.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -20,9 +21,6 @@ const { upgradeOf } = require('./upgrade.js')
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
 
-// A guard that nobody holds any more gives its memory back, also when nobody called close().
-const collected = new FinalizationRegistry((close) => close())
-
 /**
  * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
  * types/ documents the options.
@@ -30,7 +28,7 @@ const collected = new FinalizationRegistry((close) => close())
 function createGuard(config = {}) {
   const { json, functions } = encode(takePatterns(takeLog(config)))
   const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
-  if (shared || fetches) listen()
+  if (shared || fetches) listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, keys?.stop)
   if (unknownInput.length > 0) {
@@ -114,13 +112,20 @@ function createGuard(config = {}) {
     },
     close: async () => close()
   })
-  collected.register(guard, close)
+  // A guard that nobody holds any more gives its memory back, also when nobody called close().
+  whenCollected(guard, close)
   return Object.freeze(guard)
 }
 
-/** Ends a guard. It stands out here, since a function made inside of `createGuard` would hold the guard itself. */
+/**
+ * Ends a guard once, whoever asks first: `close()`, or the collector. It stands out here, since a function made inside of
+ * `createGuard` would hold the guard itself.
+ */
 function closerOf(handle, ...stops) {
+  let open = true
   return () => {
+    if (!open) return
+    open = false
     for (const stop of stops) stop?.()
     native.release(handle)
   }

@@ -10,6 +10,7 @@ const { encode } = require('./encode.js')
 const { pathOf, viewOf } = require('./head.js')
 const { guardOf, stateOf, validOf } = require('./request.js')
 const { end } = require('./response.js')
+const { whenCollected } = require('./shared.js')
 
 const TITLES = {
   400: 'Bad Request',
@@ -21,9 +22,6 @@ const TITLES = {
   500: 'Internal Server Error',
   503: 'Service Unavailable'
 }
-
-// A document that nobody uses any more gives its memory back.
-const collected = new FinalizationRegistry((number) => native.openApiRelease(number))
 
 /**
  * Reads a document and builds its guard. `owner` is the inside of the guard, `buildStack` that of ./stack.js.
@@ -42,7 +40,7 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
   const schemeOf = (name) => functions.get(`options.security.${name}`)
   // Whoever needs the document holds this.
   const document = { number: plan.api }
-  collected.register(document, plan.api)
+  whenCollected(document, releaserOf(plan.api))
   const operations = plan.operations.map((described, number) => new Operation(owner, buildStack, document, number, described, schemeOf))
   // What each request was found to be about: the operation, and the handler that has checked it.
   const seen = new WeakMap()
@@ -131,6 +129,11 @@ function fromOpenApi(owner, buildStack, doc, options = {}) {
   // The handlers hold the guard, so that it is not collected while one of them is in use.
   handler.guard = owner.pin
   return Object.freeze(result)
+}
+
+/** Gives the memory of a document back that nobody uses any more. */
+function releaserOf(number) {
+  return () => native.openApiRelease(number)
 }
 
 /** One operation of a document. */

@@ -15,17 +15,18 @@ function keepReceipt(state, req, res, receipt) {
   // Nothing more is ever heard of a response that is over.
   if (isOver(req, res)) return handIn(res, receipt)
   if (state.receipts !== null) {
-    state.receipts.push(receipt)
+    state.receipts.push(handIn, receipt)
     return
   }
-  state.receipts = [receipt]
+  // The receipt of another copy of this shim may be of another core.
+  state.receipts = [handIn, receipt]
   const over = () => {
     const kept = state.receipts
     if (kept === null) return
     state.receipts = null
     state.handIn = null
     forget()
-    for (const receipt of kept) handIn(res, receipt)
+    for (let i = 0; i < kept.length; i += 2) kept[i](res, kept[i + 1])
   }
   // A refusal hands them in at once: its answer may wait behind others, or for a client that does not read.
   state.handIn = over

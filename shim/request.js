@@ -5,8 +5,8 @@
 const { randomBytes } = require('node:crypto')
 const { GuardError } = require('./errors.js')
 const { CLIENT, LIMITS, REASONS, TOKEN } = require('./answer.js')
+const { kState, kTake } = require('./shared.js')
 
-const kState = Symbol('keepstone')
 const ID_PREFIX = randomBytes(6).toString('hex')
 let idCounter = 0
 
@@ -43,17 +43,23 @@ class RequestGuard {
   }
 
   /** Takes what the core says of this request; a second stack on the same request adds to it. */
-  static take(guard, answer) {
-    if (answer[CLIENT] !== '') guard.client = answer[CLIENT]
-    if (answer[TOKEN] !== '') guard.#token = answer[TOKEN]
-    if (answer[REASONS] !== '') guard.reasons = guard.reasons.concat(JSON.parse(answer[REASONS]))
-    if (answer[LIMITS] !== '') guard.#limits.push(answer[LIMITS])
+  [kTake](answer) {
+    if (answer[CLIENT] !== '') this.client = answer[CLIENT]
+    if (answer[TOKEN] !== '') this.#token = answer[TOKEN]
+    if (answer[REASONS] !== '') this.reasons = this.reasons.concat(JSON.parse(answer[REASONS]))
+    if (answer[LIMITS] !== '') this.#limits.push(answer[LIMITS])
   }
 }
 
+/** What a handler sees as `req.guard`; another copy of this shim may have made it. */
 function guardOf(req) {
   const { guard } = req
-  return guard instanceof RequestGuard ? guard : (req.guard = new RequestGuard())
+  return guard?.[kTake] === undefined ? (req.guard = new RequestGuard()) : guard
+}
+
+/** Adds what an answer of the core says of a request to its `req.guard`. */
+function takeAnswer(req, answer) {
+  guardOf(req)[kTake](answer)
 }
 
 /** What the stacks and layers of one guard have decided about a response so far. */
@@ -73,7 +79,7 @@ class GuardDecisions {
   }
 }
 
-/** What this process's guards have done for one request so far. */
+/** What this thread's guards have done for one request so far. */
 class RequestState {
   /** The one view that every layer has of the request, once a layer has asked: ./head.js makes it. */
   view = null
@@ -95,7 +101,7 @@ class RequestState {
   valid = null
   /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */
   proofs = undefined
-  /** Receipts of what may be given back when the response is over. */
+  /** Functions and receipts in turn: what is called with each receipt when the response is over. */
   receipts = null
   /** Hands them in; see ./receipts.js. */
   handIn = null
@@ -177,4 +183,4 @@ function validOf(req, handler) {
   return valid
 }
 
-module.exports = { RequestGuard, guardOf, stateOf, validOf }
+module.exports = { guardOf, stateOf, takeAnswer, validOf }

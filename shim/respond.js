@@ -4,7 +4,7 @@
 // judged before its first byte leaves. What is written in pieces is a stream, and leaves as it is.
 
 const native = require('../native.js')
-const { refused } = require('./response.js')
+const { refused } = require('./shared.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_mismatch"}'
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i

@@ -2,13 +2,11 @@
 
 const { isStream } = require('./headers.js')
 const { stateOf } = require('./request.js')
+const { refused } = require('./shared.js')
 
 // Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for them alone.
 const NO_ERROR = 0
 const INTERNAL_ERROR = 2
-
-// Responses that end with an answer of a guard's, which no schema of the application is about.
-const refused = new WeakSet()
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
@@ -133,4 +131,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { end, refused, stripLate }
+module.exports = { end, stripLate }

@@ -12,10 +12,11 @@ const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf, viewOf } = require('./head.js')
 const { addVary, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
-const { RequestGuard, guardOf, stateOf } = require('./request.js')
+const { guardOf, stateOf, takeAnswer } = require('./request.js')
 const { guardResponse } = require('./respond.js')
 const { end } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
+const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
@@ -30,8 +31,8 @@ const WRITTEN_BODY = '2'
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}'
 
-// A handler that nobody holds any more gives the memory of its stack back: some build one for each request.
-const collected = new FinalizationRegistry(([guard, stack]) => native.releaseStack(guard, stack))
+// Which core this is: a thread may have loaded the addon from two files.
+const CORE = native.coreId()
 
 /**
  * Builds the handler of one stack.
@@ -121,7 +122,8 @@ function buildStack(owner, options, only) {
   function askedAgain(state) {
     const { passed } = state
     if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
-    return passed.map((handler) => handler.stack)
+    // The number of a stack means something to its own core alone; the handler of another one can't be asked here.
+    return passed.filter((handler) => handler.core === CORE).map((handler) => handler.stack)
   }
 
   function go(x, answer) {
@@ -145,7 +147,7 @@ function buildStack(owner, options, only) {
       return false
     }
     if (!res.headersSent) answerHeaders(x, answer)
-    RequestGuard.take(guardOf(req), answer)
+    takeAnswer(req, answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
       if (viewOf(req, x.state).get('dpop') !== undefined) x.state.noteProof(answer[TOKEN])
@@ -341,8 +343,17 @@ function buildStack(owner, options, only) {
   // The closures hold the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
   protect.stack = handle
-  collected.register(protect, [owner.handle, handle])
+  protect.core = CORE
+  whenCollected(protect, releaserOf(owner.handle, handle))
   return protect
+}
+
+/**
+ * Gives the memory of a stack back: some build a handler for each request. It stands out here, since a function made
+ * inside of `buildStack` would hold the handler itself.
+ */
+function releaserOf(guard, stack) {
+  return () => native.releaseStack(guard, stack)
 }
 
 // Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.

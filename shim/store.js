@@ -7,7 +7,8 @@ const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-// Who waits, by the place in a ticket that no other one that waits has: src/node/registry.rs makes tickets of it.
+// Who waits, by the slot of its ticket: src/node/slots.rs makes tickets. The operator `&` cuts a ticket to 32 bits, of which
+// the last 20 are the slot.
 const PLACE = 0xfffff
 const waiting = []
 
@@ -24,14 +25,13 @@ class Waiting extends AsyncResource {
 // What stands behind each ticket that has arrived, and the digit that others are counted from.
 const BLANK = 32
 const ZERO = 48
-let listening = false
+// The number of this copy's listener, which ends with the last guard that has it; -1 for none.
+let listener = -1
 let flushing = false
 
-/** Makes this thread ready for answers; once is enough. */
-function listen() {
-  if (listening) return
-  native.listen(deliver)
-  listening = true
+/** Makes this copy of the shim ready for the answers that a guard waits for. */
+function listen(guard) {
+  if (!native.join(guard, listener)) listener = native.listen(guard, deliver)
 }
 
 /** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.settle(ticket)` fetches it. */
@@ -49,7 +49,7 @@ function flushSoon() {
 
 function flush() {
   flushing = false
-  if (native.flush()) askIssuers()
+  if (native.flush(listener)) askIssuers()
 }
 
 let askIssuers = () => {}
@@ -60,12 +60,12 @@ function onFlush(ask) {
 }
 
 function deliver() {
-  const tickets = native.arrived()
+  const tickets = native.arrived(listener)
   let ticket = 0
   for (let i = 0; i < tickets.length; i += 1) {
     const char = tickets.charCodeAt(i)
     if (char !== BLANK) {
-      ticket = ticket * 10 + char - ZERO
+      ticket = ticket * 10 + (char - ZERO)
       continue
     }
     goOnWith(ticket)

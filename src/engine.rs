@@ -7,7 +7,7 @@ pub mod refresh;
 mod tokens;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub struct Engine {
     store: Store,
     policies: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
-    next_limit: AtomicU32,
+    next_limit: AtomicU64,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
     limiters: RwLock<Vec<Arc<LiveLimiter>>>,
     /// Verifies, issues and revokes tokens.
@@ -181,7 +181,7 @@ impl Engine {
             csrf_off: options.get("csrf") == Some(&Value::Bool(false)),
             store,
             policies,
-            next_limit: AtomicU32::new(1000),
+            next_limit: AtomicU64::new(1000),
             limiters: RwLock::new(vec![base]),
             tokens,
             payload: PayloadConfig::parse("payload", options.get("payload"))?,

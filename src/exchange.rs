@@ -47,7 +47,7 @@ pub struct Extras {
     /// Route parameters, as Express decoded them.
     pub params: Vec<(String, String)>,
     /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
-    pub counted: Vec<u32>,
+    pub counted: Vec<u64>,
     /// What earlier layers have noted of proofs that they took from this request.
     pub proofs: Vec<String>,
     /// Earlier stacks that have let this request pass: after a wait here, they are asked again.
@@ -281,7 +281,7 @@ pub struct LimitView {
     /// Whole seconds until there are more.
     pub reset_s: u64,
     /// Its number.
-    pub id: u32,
+    pub id: u64,
     /// `None` for a limit that refuses; else whether this one, which only watches, would have.
     pub shadow: Option<bool>,
 }

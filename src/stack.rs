@@ -77,7 +77,7 @@ pub struct Stack {
     pub(crate) limiter: Option<Arc<LiveLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
-    pub(crate) limit_ids: Vec<(u32, Arc<str>)>,
+    pub(crate) limit_ids: Vec<(u64, Arc<str>)>,
     /// Functions of the application that the limits need.
     pub callbacks: Vec<Callback>,
     pub(crate) policy: Option<QueryId>,

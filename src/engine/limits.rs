@@ -19,7 +19,7 @@ pub(super) struct DeclaredLimit {
     /// Where its option stands, by which the shim finds its functions.
     pub(super) path: String,
     /// Tells it from every other declaration of this guard: a request is counted once by each.
-    pub(super) id: u32,
+    pub(super) id: u64,
 }
 
 impl Engine {
@@ -71,7 +71,7 @@ impl Engine {
 
 /// The limits of one option, numbered from 0.
 pub(super) fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, ConfigError> {
-    let declare = |(id, policy): (u32, LimitPolicy)| {
+    let declare = |(id, policy): (u64, LimitPolicy)| {
         let path =
             if value.is_array() { format!("rateLimit[{id}]") } else { "rateLimit".to_owned() };
         DeclaredLimit { policy, path, id }

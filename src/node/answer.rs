@@ -39,7 +39,7 @@ pub(crate) enum Told {
     /// The lines of an answer.
     Lines(String),
     /// The ticket of a request that waits for a shared store.
-    Waits(u32),
+    Waits(u64),
 }
 
 /// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
@@ -152,14 +152,14 @@ pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
 }
 
 /// Adds the ticket and the receipt, if there are any.
-pub(crate) fn close(mut answer: String, ticket: Option<u32>, receipt: Option<u32>) -> String {
+pub(crate) fn close(mut answer: String, ticket: Option<u64>, receipt: Option<u64>) -> String {
     answer.push('\n');
     if let Some(ticket) = ticket {
-        push_number(&mut answer, u64::from(ticket));
+        push_number(&mut answer, ticket);
     }
     if let Some(receipt) = receipt {
         answer.push('\n');
-        push_number(&mut answer, u64::from(receipt));
+        push_number(&mut answer, receipt);
     }
     answer
 }
@@ -213,7 +213,7 @@ fn push_limits(out: &mut String, x: &Exchange) {
         for limit in limits {
             list.list(|item| {
                 item.string(&limit.name).number(limit.limit).number(limit.remaining);
-                item.number(limit.reset_s).number(u64::from(limit.id));
+                item.number(limit.reset_s).number(limit.id);
                 if let Some(refused) = limit.shadow {
                     item.number(u64::from(refused));
                 }

@@ -19,7 +19,7 @@ use napi::sys;
 use napi_derive::napi;
 
 use super::answer::Told;
-use super::requests;
+use super::{requests, slots};
 
 /// Adds the calls to what the addon exports.
 #[napi(module_exports)]
@@ -108,6 +108,16 @@ impl Argument<'_> for u32 {
         // SAFETY: the value is of the call that runs.
         let status = unsafe { sys::napi_get_value_uint32(value.env, value.value, &raw mut number) };
         (status == sys::Status::napi_ok).then_some(number)
+    }
+}
+
+/// A number of `slots.rs`.
+impl Argument<'_> for u64 {
+    fn read(value: &Value) -> Option<Self> {
+        let mut number = 0.0;
+        // SAFETY: the value is of the call that runs.
+        let status = unsafe { sys::napi_get_value_double(value.env, value.value, &raw mut number) };
+        (status == sys::Status::napi_ok).then(|| slots::from_js(number)).flatten()
     }
 }
 
@@ -255,7 +265,7 @@ impl Answer for Told {
             Self::Waits(ticket) => {
                 let mut value = null_mut();
                 // SAFETY: `env` is that of the call that runs.
-                unsafe { sys::napi_create_uint32(env, ticket, &raw mut value) };
+                unsafe { sys::napi_create_int64(env, ticket.cast_signed(), &raw mut value) };
                 value
             }
         }

@@ -16,18 +16,18 @@ use crate::error::ConfigError;
 use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::ask::Question;
-use crate::store::{MAX_REASON, Notice, SharedStore, StoreError};
+use crate::store::{MAX_REASON, Notice, SharedStore};
 
 /// Whether a guard or one of its stacks has a limit of this name.
 #[napi(catch_unwind)]
-pub fn knows_limit(guard: u32, name: String) -> String {
+pub fn knows_limit(guard: f64, name: String) -> String {
     write(engine(guard).map(|engine| engine.limiter_with(&name).is_some().into()))
 }
 
 /// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON.
 #[napi(catch_unwind)]
 pub fn list_client(
-    guard: u32,
+    guard: f64,
     action: String,
     key: String,
     ttl: String,
@@ -50,14 +50,14 @@ pub fn list_client(
         Ok((engine, Notice::listed(who, standing, &reason, ms)))
     };
     match listed() {
-        Ok((engine, notice)) => say(&engine, notice),
+        Ok((engine, notice)) => say(guard, &engine, notice),
         Err(error) => write(Err(error)),
     }
 }
 
 /// Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`.
 #[napi(catch_unwind)]
-pub fn limit_set(guard: u32, policy: String) -> String {
+pub fn limit_set(guard: f64, policy: String) -> String {
     let changed = || {
         let (engine, value) = (engine(guard)?, parse(&policy)?);
         let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -65,13 +65,13 @@ pub fn limit_set(guard: u32, policy: String) -> String {
         Ok::<_, Failure>((engine, notice))
     };
     match changed() {
-        Ok((engine, notice)) => say(&engine, notice),
+        Ok((engine, notice)) => say(guard, &engine, notice),
         Err(error) => write(Err(error)),
     }
 }
 
 /// Says something to this process at once, and to the others where a store is shared.
-pub(super) fn say(engine: &Arc<Engine>, notice: Notice) -> String {
+pub(super) fn say(guard: f64, engine: &Engine, notice: Notice) -> String {
     let now_us = engine.store().clock_us(Now::read());
     let Ok(()) = engine.store().notices().hear(&notice, now_us) else {
         let full = "there is no room for another entry; take some off the lists";
@@ -80,9 +80,8 @@ pub(super) fn say(engine: &Arc<Engine>, notice: Notice) -> String {
     let Store::Shared(store) = engine.store() else { return write(Ok(Value::Null)) };
     let finish =
         |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from));
-    later(finish, |ticket| {
-        let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
-        store.say(notice, reply);
+    later(guard, finish, |inbox, ticket| {
+        store.say(notice, inbox.reply(ticket));
         Ok(())
     })
 }
@@ -110,7 +109,7 @@ fn who(key: &Value) -> Result<Who, Failure> {
 
 /// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`.
 #[napi(catch_unwind)]
-pub fn limit_signal(guard: u32, key: String, options: String) -> String {
+pub fn limit_signal(guard: f64, key: String, options: String) -> String {
     let asked = (|| {
         let (key, options) = (parse(&key)?, parse(&options)?);
         let options = Options::read("options", &options, &["factor", "ttl", "policy"])?;
@@ -141,9 +140,9 @@ pub fn limit_signal(guard: u32, key: String, options: String) -> String {
                 }
                 write(answer.judged().map(|_| Value::Null).map_err(Failure::from))
             };
-            later(finish, |ticket| {
-                let asked = inbox::ask(StoreAsk::Limits(store, question), ticket);
-                asked.then_some(()).ok_or_else(|| StoreError::Unavailable.into())
+            later(guard, finish, |inbox, ticket| {
+                inbox::ask(StoreAsk::Limits(store, question), inbox, ticket);
+                Ok(())
             })
         }
         Err(error) => write(Err(error)),

@@ -3,15 +3,17 @@
 //! What is asked within one tick leaves together, and however many answers have come, the thread is woken once: a
 //! wake-up costs as much as many decisions. The wake-up holds nothing open, so that the process can end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use super::registry;
+use super::slots::{self, Slots};
 use crate::clock::Now;
 use crate::limit::push_number;
 use crate::stack::{StoreAnswer, StoreAsk};
@@ -21,47 +23,79 @@ use crate::store::{Reply, SharedStore};
 /// Weak: it does not keep the event loop alive.
 type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
 
-struct Inbox {
-    arrived: Mutex<Vec<(u32, StoreAnswer)>>,
+/// The answers for one copy of the shim. A thread may have several copies (bundlers, an emptied `require.cache`), and each
+/// of them knows only the tickets of its own guards. Its guards, and what waits for an answer, keep it.
+pub(crate) struct Inbox {
+    arrived: Mutex<Vec<(u64, StoreAnswer)>>,
     /// Whether the thread is to be woken already.
     woken: AtomicBool,
+    /// Whether an issuer is to be asked since the last `flush`.
+    keys_wanted: AtomicBool,
     wake: Wake,
 }
 
+/// The inbox that answers go to, if there is one.
+pub(crate) type Listener = Option<Arc<Inbox>>;
+
 thread_local! {
-    static INBOX: RefCell<Option<Arc<Inbox>>> = const { RefCell::new(None) };
+    static INBOXES: RefCell<Slots<Weak<Inbox>>> = const { RefCell::new(Slots::new()) };
     static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
-    static KEYS_WANTED: Cell<bool> = const { Cell::new(false) };
-    static ARRIVED: RefCell<VecDeque<(u32, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
+    static ARRIVED: RefCell<VecDeque<(u64, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Names the function that is called when answers have come for this thread.
-#[napi(catch_unwind, ts_args_type = "wake: () => void")]
-pub fn listen(wake: Wake) {
-    let inbox = Inbox { arrived: Mutex::default(), woken: AtomicBool::new(false), wake };
-    INBOX.set(Some(Arc::new(inbox)));
+fn inbox(number: f64) -> Listener {
+    INBOXES.with_borrow(|inboxes| inboxes.get(slots::from_js(number)?)?.upgrade())
 }
 
-/// Sends what was asked since the last call. `true` where an issuer is asked too, which `keysDue` does.
+/// Registers a function that is called when answers for a guard have come. Answers the number of this listener, which
+/// `join` gives to other guards; -1 where there are too many.
+#[napi(catch_unwind, ts_args_type = "guard: number, wake: () => void")]
+pub fn listen(guard: f64, wake: Wake) -> i64 {
+    let inbox = Arc::new(Inbox {
+        arrived: Mutex::default(),
+        woken: AtomicBool::new(false),
+        keys_wanted: AtomicBool::new(false),
+        wake,
+    });
+    let number = INBOXES.with_borrow_mut(|inboxes| {
+        inboxes.retain(|inbox| inbox.strong_count() > 0);
+        inboxes.insert(Arc::downgrade(&inbox))
+    });
+    if let Some(guard) = slots::from_js(guard) {
+        registry::set_listener(guard, inbox);
+    }
+    number.and_then(|number| i64::try_from(number).ok()).unwrap_or(-1)
+}
+
+/// Sends the answers for a guard to a listener that other guards have. `false` where they are all closed: it has ended.
 #[napi(catch_unwind)]
-pub fn flush() -> bool {
+pub fn join(guard: f64, listener: f64) -> bool {
+    let (Some(guard), Some(inbox)) = (slots::from_js(guard), inbox(listener)) else { return false };
+    registry::set_listener(guard, inbox);
+    true
+}
+
+/// Sends what was asked since the last call. `true` where guards of `listener` want the keys of an issuer, which `keysDue`
+/// names.
+#[napi(catch_unwind)]
+pub fn flush(listener: f64) -> bool {
     for (store, asks) in OUTBOX.take() {
         store.submit(asks);
     }
-    KEYS_WANTED.take()
+    inbox(listener).is_some_and(|inbox| inbox.keys_wanted.swap(false, Ordering::AcqRel))
 }
 
-/// The tickets whose answers have come, with a blank behind each; each wants one call of `settle`, in this order. One text
-/// is cheaper to carry over the edge than a list of numbers.
+/// The tickets of `listener` whose answers have come, with a blank behind each; each wants one call of `settle`, in this
+/// order. One text is cheaper to carry over the edge than a list of numbers.
 #[napi(catch_unwind)]
-pub fn arrived() -> String {
-    let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return String::new() };
+pub fn arrived(listener: f64) -> String {
+    let Some(inbox) = inbox(listener) else { return String::new() };
     // First the flag: what comes from now on wakes again.
     inbox.woken.store(false, Ordering::Release);
     let arrivals = std::mem::take(&mut *inbox.arrived.lock());
-    let mut tickets = String::with_capacity(arrivals.len() * 11);
+    let mut tickets = String::with_capacity(arrivals.len() * 17);
     for (ticket, _) in &arrivals {
-        push_number(&mut tickets, u64::from(*ticket));
+        push_number(&mut tickets, *ticket);
         tickets.push(' ');
     }
     ARRIVED.with_borrow_mut(|arrived| arrived.extend(arrivals));
@@ -69,28 +103,25 @@ pub fn arrived() -> String {
 }
 
 /// What has come for `ticket`, the next one that [`arrived`] has named.
-pub(crate) fn take(ticket: u32) -> Option<StoreAnswer> {
+pub(crate) fn take(ticket: u64) -> Option<StoreAnswer> {
     ARRIVED.with_borrow_mut(|arrived| {
         let place = arrived.iter().position(|(known, _)| *known == ticket)?;
         arrived.remove(place).map(|(_, arrival)| arrival)
     })
 }
 
-/// Asks a store; the answer comes for `ticket`. `false` where this thread does not listen.
-pub(crate) fn ask(what: StoreAsk, ticket: u32) -> bool {
+/// Asks a store, or an issuer; the answer comes to `inbox` for `ticket`.
+pub(crate) fn ask(what: StoreAsk, inbox: &Arc<Inbox>, ticket: u64) {
     match what {
-        StoreAsk::Revocations(list) => reply(ticket).map(|reply| list.refresh(reply)).is_some(),
+        StoreAsk::Revocations(list) => list.refresh(inbox.reply(ticket)),
         StoreAsk::Keys(keys) => {
-            let Some(reply) = reply(ticket) else { return false };
-            keys.wait(reply, Now::read());
-            KEYS_WANTED.set(true);
-            true
+            inbox.keys_wanted.store(true, Ordering::Release);
+            keys.wait(inbox.reply(ticket), Now::read());
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
-            let Some(inbox) = INBOX.with_borrow(Clone::clone) else { return false };
-            let ask = store.ask_for(question, Waiter::ticket(inbox, ticket));
+            let recipient: Arc<dyn Recipient> = Arc::<Inbox>::clone(inbox);
+            let ask = store.ask_for(question, Waiter::ticket(recipient, ticket));
             post(&store, ask);
-            true
         }
     }
 }
@@ -110,13 +141,6 @@ fn post(store: &Arc<SharedStore>, ask: Ask) {
     });
 }
 
-/// What a store is to call when it has done something; the answer comes for `ticket`. `None` where this thread does not
-/// listen.
-pub(crate) fn reply(ticket: u32) -> Option<Reply<()>> {
-    let inbox = INBOX.with_borrow(Clone::clone)?;
-    Some(Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done))))
-}
-
 /// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
 impl Recipient for Inbox {
     fn take(&self, arrivals: Arrivals) {
@@ -128,7 +152,13 @@ impl Recipient for Inbox {
 }
 
 impl Inbox {
-    fn put(&self, ticket: u32, arrival: StoreAnswer) {
+    /// The function that a store calls once it has done something; the answer comes for `ticket`.
+    pub(crate) fn reply(self: &Arc<Self>, ticket: u64) -> Reply<()> {
+        let inbox = Arc::clone(self);
+        Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done)))
+    }
+
+    fn put(&self, ticket: u64, arrival: StoreAnswer) {
         self.arrived.lock().push((ticket, arrival));
         self.wake();
     }

@@ -12,7 +12,7 @@ use crate::token::{Fault, Fetched, Issuer, Notice, RemoteState, RemoteStatus};
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
 /// when to ask again, `null` for never.
 #[napi(catch_unwind)]
-pub fn keys_due(guard: u32) -> String {
+pub fn keys_due(guard: f64) -> String {
     write((|| {
         let engine = engine(guard)?;
         let now = Now::read();
@@ -40,7 +40,7 @@ pub fn keys_due(guard: u32) -> String {
 /// An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`. Answers what is to be told,
 /// `{code, message}` or `null`.
 #[napi(catch_unwind)]
-pub fn keys_fetched(guard: u32, issuer: u32, number: u32, head: String, body: &[u8]) -> String {
+pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[u8]) -> String {
     let head = parse(&head).map(|head| {
         let text = |name: &str| head.get(name).and_then(Value::as_str).map(str::to_owned);
         let status = head.get("status").and_then(Value::as_u64);
@@ -60,12 +60,12 @@ pub fn keys_fetched(guard: u32, issuer: u32, number: u32, head: String, body: &[
 
 /// A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as `keysFetched` does.
 #[napi(catch_unwind)]
-pub fn keys_failed(guard: u32, issuer: u32, number: u32, why: String) -> String {
+pub fn keys_failed(guard: f64, issuer: u32, number: u32, why: String) -> String {
     answered(guard, issuer, number, Err(Fault::from_kind(&why)))
 }
 
 fn answered(
-    guard: u32,
+    guard: f64,
     issuer: u32,
     number: u32,
     came: Result<(&Fetched, &[u8]), Fault>,

@@ -11,10 +11,9 @@ use crate::clock::Now;
 use crate::config::raw::Options;
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::StoreError;
 
 /// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
-fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String {
+fn call_limit(guard: f64, name: &str, key: &[String], manual: Manual) -> String {
     let limiter = engine(guard)
         .and_then(|engine| engine.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
     let limiter = match limiter {
@@ -38,10 +37,9 @@ fn call_limit(guard: u32, name: &str, key: &[String], manual: Manual) -> String 
             Ok(if manual.tells() { key_state(&state) } else { Value::Null })
         }))
     };
-    later(finish, |ticket| {
-        inbox::ask(StoreAsk::Limits(store, question), ticket)
-            .then_some(())
-            .ok_or_else(|| StoreError::Unavailable.into())
+    later(guard, finish, |inbox, ticket| {
+        inbox::ask(StoreAsk::Limits(store, question), inbox, ticket);
+        Ok(())
     })
 }
 
@@ -64,31 +62,31 @@ fn key_state(state: &KeyState) -> Value {
 ///
 /// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
 #[napi(catch_unwind)]
-pub fn limit_consume(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+pub fn limit_consume(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, Manual::Consume(cost))
 }
 
 /// How a key of a limit stands. Answers `KeyState` of index.d.ts.
 #[napi(catch_unwind)]
-pub fn limit_get(guard: u32, name: String, key: Vec<String>) -> String {
+pub fn limit_get(guard: f64, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, Manual::Get)
 }
 
 /// Takes `cost` from a key whether it has it or not.
 #[napi(catch_unwind)]
-pub fn limit_penalize(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+pub fn limit_penalize(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, Manual::Penalize(cost))
 }
 
 /// Gives `cost` back to a key.
 #[napi(catch_unwind)]
-pub fn limit_reward(guard: u32, name: String, key: Vec<String>, cost: u32) -> String {
+pub fn limit_reward(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, Manual::Reward(cost))
 }
 
 /// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
 #[napi(catch_unwind)]
-pub fn limit_block(guard: u32, name: String, key: Vec<String>, duration: String) -> String {
+pub fn limit_block(guard: f64, name: String, key: Vec<String>, duration: String) -> String {
     match block_span(&duration) {
         Ok(span) => call_limit(guard, &name, &key, Manual::Block(span)),
         Err(error) => write(Err(error)),
@@ -113,6 +111,6 @@ pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
 
 /// Forgets what a key has used, and its block, and frees its places.
 #[napi(catch_unwind)]
-pub fn limit_reset(guard: u32, name: String, key: Vec<String>) -> String {
+pub fn limit_reset(guard: f64, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, Manual::Reset)
 }

@@ -1,12 +1,16 @@
 //! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message, path?, suggestion?}}`.
 
-use std::sync::Arc;
+use std::panic::catch_unwind;
+use std::sync::{Arc, OnceLock};
 
+use napi::Env;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
+use super::inbox::Inbox;
 use super::issuers::issuer_health;
 use super::registry::{self, Ticketed};
+use super::slots;
 use crate::clock::Now;
 use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
@@ -87,8 +91,10 @@ pub(super) fn write(answer: Answer) -> String {
     .to_string()
 }
 
-pub(super) fn engine(guard: u32) -> Result<Arc<Engine>, Failure> {
-    registry::guard(guard).ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
+pub(super) fn engine(guard: f64) -> Result<Arc<Engine>, Failure> {
+    slots::from_js(guard)
+        .and_then(registry::guard)
+        .ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
 }
 
 fn full() -> Failure {
@@ -103,12 +109,24 @@ pub(super) fn parse(json: &str) -> Result<Value, Failure> {
         .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
 }
 
+static CORE: OnceLock<String> = OnceLock::new();
+
+/// What tells this core from another one in the process, whose numbers name other things: the addon may have been loaded
+/// from two files.
+#[napi(catch_unwind)]
+pub fn core_id() -> String {
+    // Without random bytes two cores are taken for one, and a number of the other finds nothing or a stack that refuses.
+    CORE.get_or_init(|| getrandom::u64().map_or_else(|_| String::new(), |id| format!("{id:x}")))
+        .clone()
+}
+
 /// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
 /// rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
 /// whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]
-pub fn create_guard(config: String) -> String {
+pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
+        let owner = owner(env)?;
         let engine = Engine::new(&parse(&config)?)?;
         let unknown = engine.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
         let shared = matches!(engine.store(), Store::Shared(_));
@@ -119,17 +137,32 @@ pub fn create_guard(config: String) -> String {
             .as_ref()
             .and_then(|tokens| tokens.rotation())
             .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
-        let guard = registry::add_guard(Arc::new(engine)).ok_or_else(full)?;
+        let guard = registry::add_guard(Arc::new(engine), owner).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
         }))
     })())
 }
 
+/// The environment that builds a guard. Its guards are released with it: a worker thread ends without `close()`, and
+/// without running its finalizers.
+fn owner(env: Env) -> Result<usize, Failure> {
+    let owner = env.raw().addr();
+    if registry::is_new(owner) {
+        let release = |owner| {
+            // A panic must not reach Node.
+            let _ = catch_unwind(|| registry::release_all(owner));
+        };
+        let hooked = env.add_env_cleanup_hook(owner, release);
+        hooked.map_err(|_| Failure::new("ERR_INTERNAL", "the environment ends"))?;
+    }
+    Ok(owner)
+}
+
 /// Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed
 /// response headers, and what it will ask the application for.
 #[napi(catch_unwind)]
-pub fn stack(guard: u32, options: String, only: String) -> String {
+pub fn stack(guard: f64, options: String, only: String) -> String {
     write((|| {
         let engine = engine(guard)?;
         let layers = match only.as_str() {
@@ -146,6 +179,7 @@ pub fn stack(guard: u32, options: String, only: String) -> String {
         };
         let stack = Arc::new(engine.stack(&parse(&options)?, layers)?);
         let mut plan = plan(&stack);
+        let guard = slots::from_js(guard).ok_or_else(full)?;
         let number = registry::add_stack(guard, stack).ok_or_else(full)?;
         plan.insert("stack".into(), number.into());
         Ok(Value::Object(plan))
@@ -188,20 +222,23 @@ fn plan(stack: &Stack) -> Map<String, Value> {
 
 /// Forgets a guard and its stacks; requests that reach them are refused with 503.
 #[napi(catch_unwind)]
-pub fn release(guard: u32) -> String {
-    registry::release(guard);
-    write(Ok(Value::Null))
+pub fn release(guard: f64) {
+    if let Some(guard) = slots::from_js(guard) {
+        registry::release(guard);
+    }
 }
 
 /// Forgets one stack of a guard, whose handler nobody holds any more.
 #[napi(catch_unwind)]
-pub fn release_stack(guard: u32, stack: u32) {
-    registry::release_stack(guard, stack);
+pub fn release_stack(guard: f64, stack: f64) {
+    if let (Some(guard), Some(stack)) = (slots::from_js(guard), slots::from_js(stack)) {
+        registry::release_stack(guard, stack);
+    }
 }
 
 /// How a guard is doing: `HealthReport` of index.d.ts.
 #[napi(catch_unwind)]
-pub fn health(guard: u32) -> String {
+pub fn health(guard: f64) -> String {
     write((|| {
         let engine = engine(guard)?;
         let now = Now::read();
@@ -280,15 +317,26 @@ fn store_health(store: &Store, now: Now) -> Value {
     }
 }
 
-/// Answers `{"later": ticket}`: `ask` asks a store, and `finish` makes the answer of what it says.
+/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes the answer of what it says.
 pub(super) fn later(
+    guard: f64,
     finish: impl FnOnce(StoreAnswer) -> String + 'static,
-    ask: impl FnOnce(u32) -> Result<(), Failure>,
+    ask: impl FnOnce(&Arc<Inbox>, u64) -> Result<(), Failure>,
 ) -> String {
-    let Some(ticket) = registry::wait(Ticketed::Call(Box::new(finish))) else {
+    let Some(inbox) = slots::from_js(guard).and_then(registry::listener) else {
+        return write(Err(StoreError::Unavailable.into()));
+    };
+    // The inbox lasts until the answer is fetched, also where the guard is closed meanwhile.
+    let kept = Arc::clone(&inbox);
+    let finish = Box::new(move |answer| {
+        let answer = finish(answer);
+        drop(kept);
+        answer
+    });
+    let Some(ticket) = registry::wait(Ticketed::Call(finish)) else {
         return write(Err(StoreError::Overloaded.into()));
     };
-    match ask(ticket) {
+    match ask(&inbox, ticket) {
         Ok(()) => json!({ "later": ticket }).to_string(),
         Err(error) => {
             drop(registry::take(ticket));
@@ -299,7 +347,7 @@ pub(super) fn later(
 
 /// Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts.
 #[napi(catch_unwind)]
-pub fn policy_evaluate(guard: u32, input: String, query: Option<String>) -> String {
+pub fn policy_evaluate(guard: f64, input: String, query: Option<String>) -> String {
     write((|| {
         let engine = engine(guard)?;
         let error =

@@ -25,6 +25,7 @@ mod registry;
 mod requests;
 pub mod revoke;
 pub mod rotation;
+mod slots;
 pub mod tokens;
 
 #[cfg(debug_assertions)]

@@ -1,41 +1,44 @@
 //! `guard.fromOpenApi`: documents are read here once, and asked for every request.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use napi_derive::napi;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use super::manage::{Failure, engine, parse, write};
+use super::slots::{self, Slots};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
 use crate::token::words;
 
 /// The documents by number. An API does not hold its guard, so that this keeps none alive.
-static APIS: RwLock<Option<HashMap<u32, Arc<Api>>>> = RwLock::new(None);
-static NEXT: AtomicU32 = AtomicU32::new(1);
+static APIS: RwLock<Slots<Arc<Api>>> = RwLock::new(Slots::new());
 
-fn api(number: u32) -> Option<Arc<Api>> {
-    APIS.read().as_ref()?.get(&number).map(Arc::clone)
+fn api(number: f64) -> Option<Arc<Api>> {
+    APIS.read().get(slots::from_js(number)?).map(Arc::clone)
 }
 
-fn known(number: u32) -> Result<Arc<Api>, Failure> {
+fn known(number: f64) -> Result<Arc<Api>, Failure> {
     api(number).ok_or_else(|| Failure::new("ERR_CLOSED", "the document is closed"))
 }
 
 /// Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`: its number, what
 /// stands before its paths, and what each operation takes and demands.
 #[napi(catch_unwind)]
-pub fn open_api(guard: u32, document: String, options: String) -> String {
+pub fn open_api(guard: f64, document: String, options: String) -> String {
     write((|| {
         let api = Api::read(&engine(guard)?, &parse(&document)?, &parse(&options)?)?;
         let operations: Vec<Value> = api.operations().iter().map(describe).collect();
         let refuses = api.refuses_unknown();
         let bases: Vec<String> = api.bases().collect();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        APIS.write().get_or_insert_default().insert(number, Arc::new(api));
+        let full = || {
+            Failure::new(
+                "ERR_INTERNAL",
+                "too many documents are open; read each of them once, not for every request",
+            )
+        };
+        let number = APIS.write().insert(Arc::new(api)).ok_or_else(full)?;
         Ok(json!({
             "api": number,
             "refusesUnknown": refuses,
@@ -54,21 +57,20 @@ pub fn open_api_scopes(claims: String) -> String {
 
 /// Forgets a document.
 #[napi(catch_unwind)]
-pub fn open_api_release(api: u32) {
-    if let Some(apis) = APIS.write().as_mut() {
-        apis.remove(&api);
-    }
+pub fn open_api_release(api: f64) {
+    let taken = slots::from_js(api).and_then(|api| APIS.write().take(api));
+    drop(taken);
 }
 
 /// The number of the operation with that name: its `operationId`, or `METHOD /path`.
 #[napi(catch_unwind)]
-pub fn open_api_operation(api: u32, name: String) -> String {
+pub fn open_api_operation(api: f64, name: String) -> String {
     write(known(api).and_then(|api| Ok(api.named(&name)?.into())))
 }
 
 /// The schemas of an operation as `stack` takes them, with a body of that media type or without one.
 #[napi(catch_unwind)]
-pub fn open_api_schemas(api: u32, operation: u32, body: Option<u32>) -> String {
+pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
     write((|| {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let schemas = known(api)?.schemas(size(operation), body.map(size));
@@ -81,7 +83,7 @@ pub fn open_api_schemas(api: u32, operation: u32, body: Option<u32>) -> String {
 /// unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
 /// `mount` is the beginning of the path where the handler is mounted.
 #[napi(catch_unwind)]
-pub fn open_api_find(api: u32, method: String, target: String, mount: String) -> String {
+pub fn open_api_find(api: f64, method: String, target: String, mount: String) -> String {
     #[cfg(debug_assertions)]
     super::panics::point();
     let found = match self::api(api) {

@@ -1,81 +1,35 @@
-//! Guards and stacks by number: an integer is the cheapest argument of a native call (a class method costs ten times as
-//! much), and the numbers are shared by all threads of the process, while the requests that wait for their body belong
-//! to the thread that reads it.
+//! Guards, stacks and tickets by number: a number is the cheapest argument of a native call (a class method costs ten
+//! times as much). Numbers of guards and stacks are shared by all threads of the process; tickets belong to the thread
+//! of the request.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::inbox::{Inbox, Listener};
+use super::slots::Slots;
 use crate::engine::Engine;
 use crate::limit::Charged;
 use crate::stack::{Stack, StoreAnswer, Waiting};
 
-/// A table whose slots are used again, with a generation in the number, so that an old number finds nothing.
-#[derive(Debug)]
-struct Slots<T> {
-    slots: Vec<(u32, Option<T>)>,
-    free: Vec<u32>,
-}
-
-const INDEX_BITS: u32 = 20;
-const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
-
-impl<T> Slots<T> {
-    const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
-    }
-
-    /// `None` when a million slots are taken.
-    fn insert(&mut self, value: T) -> Option<u32> {
-        if let Some(index) = self.free.pop() {
-            let (generation, slot) = self.slots.get_mut(usize::try_from(index).ok()?)?;
-            *generation = (*generation + 1) % (1 << (u32::BITS - INDEX_BITS));
-            *slot = Some(value);
-            return Some((*generation << INDEX_BITS) | index);
-        }
-        let index = u32::try_from(self.slots.len()).ok().filter(|index| *index <= INDEX_MASK)?;
-        self.slots.push((0, Some(value)));
-        Some(index)
-    }
-
-    fn slot(&self, number: u32) -> Option<&T> {
-        let (generation, value) = self.slots.get(usize::try_from(number & INDEX_MASK).ok()?)?;
-        (*generation == number >> INDEX_BITS).then_some(value.as_ref()).flatten()
-    }
-
-    fn slot_mut(&mut self, number: u32) -> Option<&mut T> {
-        let (generation, value) = self.slots.get_mut(usize::try_from(number & INDEX_MASK).ok()?)?;
-        (*generation == number >> INDEX_BITS).then_some(value.as_mut()).flatten()
-    }
-
-    fn take(&mut self, number: u32) -> Option<T> {
-        let index = number & INDEX_MASK;
-        let (generation, value) = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        if *generation != number >> INDEX_BITS {
-            return None;
-        }
-        let taken = value.take()?;
-        self.free.push(index);
-        Some(taken)
-    }
-}
-
 /// A guard with the stacks that were built from it.
 struct Guard {
     engine: Arc<Engine>,
-    stacks: HashSet<u32>,
+    /// Gets the answers that this guard and its stacks wait for.
+    listener: Listener,
+    stacks: HashSet<u64>,
 }
 
 static GUARDS: RwLock<Slots<Guard>> = RwLock::new(Slots::new());
-static STACKS: RwLock<Slots<Arc<Stack>>> = RwLock::new(Slots::new());
+static STACKS: RwLock<Slots<(Arc<Stack>, Listener)>> = RwLock::new(Slots::new());
 
 /// What waits under a ticket.
 pub(crate) enum Ticketed {
     /// A request that waits for its body, its turn, the application's functions, its connection's certificate, an issuer or
-    /// a shared store.
-    Request(Box<Waiting>),
+    /// a shared store; and who gets its answers.
+    Request(Box<Waiting>, Listener),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
     /// What a request was charged, until its response is known.
@@ -84,32 +38,59 @@ pub(crate) enum Ticketed {
 
 thread_local! {
     static WAITING: RefCell<Slots<Ticketed>> = const { RefCell::new(Slots::new()) };
+    /// The open guards of this thread, by the environment that built them.
+    static OPEN: RefCell<HashMap<usize, HashSet<u64>>> = RefCell::default();
 }
 
-pub(crate) fn add_guard(engine: Arc<Engine>) -> Option<u32> {
-    GUARDS.write().insert(Guard { engine, stacks: HashSet::new() })
+/// Adds a guard that the environment `owner` has built.
+pub(crate) fn add_guard(engine: Arc<Engine>, owner: usize) -> Option<u64> {
+    let guard = Guard { engine, listener: None, stacks: HashSet::new() };
+    let number = GUARDS.write().insert(guard)?;
+    OPEN.with_borrow_mut(|open| open.entry(owner).or_default().insert(number));
+    Some(number)
 }
 
-pub(crate) fn guard(number: u32) -> Option<Arc<Engine>> {
-    GUARDS.read().slot(number).map(|guard| Arc::clone(&guard.engine))
+/// Whether an environment has built no guard so far.
+pub(crate) fn is_new(owner: usize) -> bool {
+    OPEN.with_borrow(|open| !open.contains_key(&owner))
+}
+
+pub(crate) fn guard(number: u64) -> Option<Arc<Engine>> {
+    GUARDS.read().get(number).map(|guard| Arc::clone(&guard.engine))
+}
+
+/// Names the listener of a guard and of the stacks that are built from now on.
+pub(crate) fn set_listener(number: u64, listener: Arc<Inbox>) {
+    if let Some(guard) = GUARDS.write().get_mut(number) {
+        guard.listener = Some(listener);
+    }
+}
+
+pub(crate) fn listener(number: u64) -> Listener {
+    GUARDS.read().get(number)?.listener.clone()
 }
 
 /// Adds a stack to its guard; `None` where the guard is closed.
-pub(crate) fn add_stack(guard: u32, stack: Arc<Stack>) -> Option<u32> {
+pub(crate) fn add_stack(guard: u64, stack: Arc<Stack>) -> Option<u64> {
     let mut guards = GUARDS.write();
-    let owner = guards.slot_mut(guard)?;
-    let number = STACKS.write().insert(stack)?;
+    let owner = guards.get_mut(guard)?;
+    let number = STACKS.write().insert((stack, owner.listener.clone()))?;
     owner.stacks.insert(number);
     Some(number)
 }
 
-pub(crate) fn stack(number: u32) -> Option<Arc<Stack>> {
-    STACKS.read().slot(number).map(Arc::clone)
+pub(crate) fn stack(number: u64) -> Option<(Arc<Stack>, Listener)> {
+    STACKS.read().get(number).map(|(stack, listener)| (Arc::clone(stack), listener.clone()))
 }
 
 /// Forgets a guard and its stacks.
-pub(crate) fn release(number: u32) {
+pub(crate) fn release(number: u64) {
     let Some(guard) = GUARDS.write().take(number) else { return };
+    OPEN.with_borrow_mut(|open| {
+        for numbers in open.values_mut() {
+            numbers.remove(&number);
+        }
+    });
     if let Some(tokens) = &guard.engine.tokens {
         tokens.close();
     }
@@ -119,46 +100,37 @@ pub(crate) fn release(number: u32) {
     }
 }
 
+/// Forgets the guards of an environment that ends: no finalizer runs there any more.
+pub(crate) fn release_all(owner: usize) {
+    let numbers = OPEN.with_borrow_mut(|open| open.remove(&owner)).unwrap_or_default();
+    for number in numbers {
+        release(number);
+    }
+}
+
 /// Forgets one stack of a guard, whose handler nobody holds any more.
-pub(crate) fn release_stack(guard: u32, number: u32) {
+pub(crate) fn release_stack(guard: u64, number: u64) {
     let mut guards = GUARDS.write();
-    let Some(owner) = guards.slot_mut(guard) else { return };
-    // The number may be another's by now, if the guard was closed in between.
+    let Some(owner) = guards.get_mut(guard) else { return };
     if owner.stacks.remove(&number) {
         STACKS.write().take(number);
     }
 }
 
 /// Keeps what waits; the ticket is good once.
-pub(crate) fn wait(waiting: Ticketed) -> Option<u32> {
+pub(crate) fn wait(waiting: Ticketed) -> Option<u64> {
     WAITING.with_borrow_mut(|slots| slots.insert(waiting))
 }
 
 /// What waits under a ticket.
-pub(crate) fn take(ticket: u32) -> Option<Ticketed> {
+pub(crate) fn take(ticket: u64) -> Option<Ticketed> {
     WAITING.with_borrow_mut(|slots| slots.take(ticket))
 }
 
 /// The request that waits under a ticket.
-pub(crate) fn take_request(ticket: u32) -> Option<Box<Waiting>> {
+pub(crate) fn take_request(ticket: u64) -> Option<(Box<Waiting>, Listener)> {
     match take(ticket)? {
-        Ticketed::Request(waiting) => Some(waiting),
+        Ticketed::Request(waiting, listener) => Some((waiting, listener)),
         Ticketed::Call(_) | Ticketed::Charged(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_that_was_given_back_finds_nothing_even_when_its_slot_is_used_again() {
-        let mut slots = Slots::new();
-        let first = slots.insert("a").unwrap();
-        assert_eq!(slots.take(first), Some("a"));
-        let second = slots.insert("b").unwrap();
-        assert_eq!(slots.take(first), None);
-        assert_eq!(slots.slot(first), None);
-        assert_eq!(slots.slot(second), Some(&"b"));
     }
 }

@@ -1,9 +1,11 @@
 //! The request path: what the shim calls for every request.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::answer::{self, Told};
-use super::inbox;
+use super::inbox::{self, Listener};
 use super::registry::{self, Ticketed};
 use crate::clock::Now;
 use crate::limit::Charged;
@@ -14,66 +16,74 @@ use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
 /// JSON. Returns the answer of `src/node/answer.rs`.
-pub(super) fn decide(stack: u32, head: String, extras: Option<String>) -> Told {
+pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Told {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some(stack) = registry::stack(stack) else { return refused(closed()) };
+    let Some((stack, listener)) = registry::stack(stack) else { return refused(closed()) };
     let extras = match read_extras(extras.as_deref()) {
         Ok(extras) => extras,
         Err(refusal) => return refused(refusal),
     };
     let (exchange, verdict) = stack.before_body(head, extras, Now::read());
-    answer_for(Box::new(Waiting { stack, exchange }), verdict)
+    answer_for(Box::new(Waiting { stack, exchange }), listener, verdict)
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
-pub(super) fn resume(ticket: u32, keys: String) -> Told {
-    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+pub(super) fn resume(ticket: u64, keys: String) -> Told {
+    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
     let verdict = waiting.stack.resume(&mut waiting.exchange, &keys, Now::read());
-    answer_for(waiting, verdict)
+    answer_for(waiting, listener, verdict)
 }
 
 /// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
 /// connection's, if it has one.
-pub(super) fn certified(ticket: u32, fingerprint: Option<String>) -> Told {
-    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+pub(super) fn certified(ticket: u64, fingerprint: Option<String>) -> Told {
+    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
     let shown = fingerprint.as_deref();
     let verdict = waiting.stack.certified(&mut waiting.exchange, shown, Now::read());
-    answer_for(waiting, verdict)
+    answer_for(waiting, listener, verdict)
 }
 
 /// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
-pub(super) fn decide_body(ticket: u32, body: &[u8]) -> Option<Told> {
+pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<Told> {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some(mut waiting) = registry::take_request(ticket) else {
+    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
         return Some(refused(unreadable()));
     };
     let verdict = waiting.stack.after_body(&mut waiting.exchange, body, Now::read());
-    (!answer::is_plain_pass(&waiting.exchange, &verdict)).then(|| answer_for(waiting, verdict))
+    (!answer::is_plain_pass(&waiting.exchange, &verdict))
+        .then(|| answer_for(waiting, listener, verdict))
 }
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
-pub(super) fn refuse_body(ticket: u32, why: String) -> Told {
-    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
+pub(super) fn refuse_body(ticket: u64, why: String) -> Told {
+    let (Some((waiting, listener)), Some(fault)) =
+        (registry::take_request(ticket), BodyFault::named(&why))
     else {
         return refused(unreadable());
     };
     let verdict = waiting.stack.without_body(fault);
-    answer_for(waiting, verdict)
+    answer_for(waiting, listener, verdict)
 }
 
 /// Goes on with a request that a limit has held back.
-pub(super) fn wake(ticket: u32) -> Told {
-    let Some(mut waiting) = registry::take_request(ticket) else { return refused(unreadable()) };
+pub(super) fn wake(ticket: u64) -> Told {
+    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
     let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
-    answer_for(waiting, verdict)
+    answer_for(waiting, listener, verdict)
 }
 
 /// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
 /// be told, which `flush` does.
-pub(super) fn finished(receipt: u32, failed: bool) -> bool {
+pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     let Some(Ticketed::Charged(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
@@ -85,9 +95,9 @@ pub(super) fn finished(receipt: u32, failed: bool) -> bool {
 
 /// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Nothing where it goes out as it is;
 /// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
-pub(super) fn judge_response(stack: u32, status: u32, body: &[u8]) -> Option<String> {
+pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
-    let Some(stack) = registry::stack(stack) else { return Some(wrong(&closed())) };
+    let Some((stack, _)) = registry::stack(stack) else { return Some(wrong(&closed())) };
     match stack.judge_response(u16::try_from(status).unwrap_or_default(), body) {
         None | Some(Reply::AsIs) => None,
         Some(Reply::Stripped(text)) => Some(format!("0{text}")),
@@ -96,29 +106,29 @@ pub(super) fn judge_response(stack: u32, status: u32, body: &[u8]) -> Option<Str
 }
 
 /// Forgets a waiting request, whose client went away.
-pub(super) fn abandon(ticket: u32) {
+pub(super) fn abandon(ticket: u64) {
     drop(registry::take(ticket));
 }
 
 /// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
 /// `guard.limits` what `src/node/manage.rs` does.
-pub(super) fn settle(ticket: u32) -> Told {
+pub(super) fn settle(ticket: u64) -> Told {
     let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
     };
     match waiting {
         Ticketed::Call(finish) => Told::Lines(finish(arrival)),
         Ticketed::Charged(_) => refused(unreadable()),
-        Ticketed::Request(mut waiting) => {
+        Ticketed::Request(mut waiting, listener) => {
             let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
-            answer_for(waiting, verdict)
+            answer_for(waiting, listener, verdict)
         }
     }
 }
 
-fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
+fn answer_for(mut waiting: Box<Waiting>, listener: Listener, verdict: Verdict) -> Told {
     if let Verdict::AskStore(ask) = verdict {
-        return ask_store(waiting, ask);
+        return ask_store(waiting, listener, ask);
     }
     let opened = answer::open(&waiting.exchange, &verdict);
     let charged = waiting.exchange.charged.take();
@@ -134,7 +144,7 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
     }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
-    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
+    let Some(ticket) = registry::wait(Ticketed::Request(waiting, listener)) else {
         // This answer tells of no receipt, so nobody would hand it in: its places would stay taken for ever.
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
@@ -144,15 +154,12 @@ fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
 
 /// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
 /// costs half.
-fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> Told {
-    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
-        return refused(overloaded());
-    };
-    if inbox::ask(ask, ticket) {
-        return Told::Waits(ticket);
-    }
-    drop(registry::take(ticket));
-    refused(unreadable())
+fn ask_store(waiting: Box<Waiting>, listener: Listener, ask: StoreAsk) -> Told {
+    let Some(inbox) = listener else { return refused(unreadable()) };
+    let request = Ticketed::Request(waiting, Some(Arc::clone(&inbox)));
+    let Some(ticket) = registry::wait(request) else { return refused(overloaded()) };
+    inbox::ask(ask, &inbox, ticket);
+    Told::Waits(ticket)
 }
 
 fn overloaded() -> Refusal {
@@ -188,9 +195,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
         _ => Vec::new(),
     };
     let counted = match given.remove("counted") {
-        Some(Value::Array(ids)) => {
-            ids.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect()
-        }
+        Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).collect(),
         _ => Vec::new(),
     };
     let proofs = match given.remove("proofs") {
@@ -202,7 +207,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     let earlier = match given.remove("earlier") {
         Some(Value::Array(stacks)) => {
             let stacks = stacks.iter().map(|stack| {
-                stack.as_u64().and_then(|stack| registry::stack(stack.try_into().ok()?))
+                registry::stack(stack.as_u64()?).map(|(stack, _)| stack)
             });
             match stacks.collect::<Option<Vec<_>>>() {
                 Some(stacks) => stacks,
@@ -247,15 +252,13 @@ fn read_keys(json: &str) -> Option<Vec<Keys>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
     use crate::engine::{Engine, Layers};
     use crate::stack::Stack;
 
-    fn fill() -> u32 {
+    fn fill() -> u64 {
         let mut last = 0;
         while let Some(ticket) = registry::wait(Ticketed::Call(Box::new(|_| String::new()))) {
             last = ticket;
@@ -269,7 +272,7 @@ mod tests {
         let head = head.chain(headers).collect::<Vec<_>>().join("\n");
         let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());
         let waiting = Box::new(Waiting { stack: Arc::clone(stack), exchange });
-        match answer_for(waiting, verdict) {
+        match answer_for(waiting, None, verdict) {
             Told::Lines(lines) => lines,
             Told::Waits(_) => panic!("no store is asked"),
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use napi_derive::napi;
 use serde_json::Value;
 
-use super::inbox;
 use super::manage::{Failure, engine, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
@@ -29,7 +28,7 @@ fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, Failure> {
 /// Revokes: in this process at once, or in a shared store, which answers later that it has stored it. `find` says whose
 /// tokens are meant, and what is revoked.
 fn revoke<T>(
-    guard: u32,
+    guard: f64,
     find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), Failure>,
     local: impl FnOnce(&Tokens, &Revocations, T, Now) -> Result<(), Failure>,
     shared: impl FnOnce(&Tokens, &SharedRevocations, T, Now, Reply<()>) -> Result<(), Failure>,
@@ -54,11 +53,9 @@ fn revoke<T>(
         return write(done.map(|()| Value::Null));
     };
     later(
+        guard,
         |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from)),
-        |ticket| {
-            let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
-            shared(tokens, list, what, now, reply)
-        },
+        |inbox, ticket| shared(tokens, list, what, now, inbox.reply(ticket)),
     )
 }
 
@@ -67,7 +64,7 @@ fn revoke<T>(
 /// This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says whose token is meant.
 #[napi(catch_unwind)]
 pub fn revoke_token(
-    guard: u32,
+    guard: f64,
     token_or_jti: String,
     exp: Option<f64>,
     issuer: Option<String>,
@@ -100,7 +97,7 @@ pub fn revoke_token(
 /// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
 #[napi(catch_unwind)]
 pub fn revoke_subject(
-    guard: u32,
+    guard: f64,
     subject: String,
     before: Option<f64>,
     issuer: Option<String>,
@@ -117,7 +114,7 @@ pub fn revoke_subject(
 
 /// Revokes all tokens of a session.
 #[napi(catch_unwind)]
-pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> String {
+pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> String {
     // Refresh tokens are given by one issuer; the session of another may have the same name.
     let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
     revoke(
@@ -151,7 +148,7 @@ pub fn revoke_session(guard: u32, session: String, issuer: Option<String>) -> St
 
 /// Revokes all tokens that a key has signed.
 #[napi(catch_unwind)]
-pub fn revoke_key(guard: u32, key: String, issuer: Option<String>) -> String {
+pub fn revoke_key(guard: f64, key: String, issuer: Option<String>) -> String {
     revoke(
         guard,
         |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),

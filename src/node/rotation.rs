@@ -8,7 +8,7 @@ use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::token::{Rotation, RotationError, Turn};
 
-fn with_rotation(guard: u32, run: impl FnOnce(&Rotation, Now) -> Answer) -> String {
+fn with_rotation(guard: f64, run: impl FnOnce(&Rotation, Now) -> Answer) -> String {
     write((|| {
         let engine = engine(guard)?;
         let error =
@@ -30,14 +30,14 @@ fn turned(turn: Turn) -> Value {
 /// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from}`, or null
 /// where callbacks keep the keys.
 #[napi(catch_unwind)]
-pub fn rotation_tick(guard: u32, force: bool) -> String {
+pub fn rotation_tick(guard: f64, force: bool) -> String {
     with_rotation(guard, |rotation, now| Ok(rotation.tick(now, force)?.map_or(Value::Null, turned)))
 }
 
 /// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from}`: what must be saved, and then be
 /// handed in here again, before it counts.
 #[napi(catch_unwind)]
-pub fn rotation_take(guard: u32, loaded: Option<String>, force: bool) -> String {
+pub fn rotation_take(guard: f64, loaded: Option<String>, force: bool) -> String {
     with_rotation(guard, |rotation, now| {
         Ok(turned(rotation.take(loaded.as_deref(), now, force)?))
     })

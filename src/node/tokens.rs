@@ -24,14 +24,14 @@ pub(super) fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
     engine.tokens.as_ref().ok_or_else(error)
 }
 
-fn with_tokens(guard: u32, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
+fn with_tokens(guard: f64, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
     write((|| run(tokens_of(&*engine(guard)?)?, Now::read()))())
 }
 
 /// Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
 /// refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
 #[napi(catch_unwind)]
-pub fn token_issue(guard: u32, claims: String, options: String) -> String {
+pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     let engine = match engine(guard) {
         Ok(engine) => engine,
         Err(error) => return write(Err(error)),
@@ -75,9 +75,10 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
         return write(opened.unwrap_or(Ok(())).map(|()| stored).map_err(open_failure));
     }
     later(
+        guard,
         move |answer: StoreAnswer| write(answer.done().map(|()| stored).map_err(Failure::from)),
-        |ticket| {
-            let opened = refresh.open(opening, now, || inbox::reply(ticket));
+        |inbox, ticket| {
+            let opened = refresh.open(opening, now, || Some(inbox.reply(ticket)));
             opened.unwrap_or(Ok(())).map_err(open_failure)
         },
     )
@@ -86,7 +87,7 @@ pub fn token_issue(guard: u32, claims: String, options: String) -> String {
 /// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
 /// born, expiresIn, claims}`.
 #[napi(catch_unwind)]
-pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
+pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     let engine = match engine(guard) {
         Ok(engine) => engine,
         Err(error) => return write(Err(error)),
@@ -115,6 +116,7 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
     let slot = Arc::new(Slot::default());
     let (outcome, asking, asked) = (Arc::clone(&slot), Arc::clone(&engine), token.clone());
     later(
+        guard,
         move |answer: StoreAnswer| {
             write((|| {
                 answer.done()?;
@@ -124,10 +126,9 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
                 finish(&engine, refresh.conclude(tokens, &token, outcome))
             })())
         },
-        |ticket| {
+        |inbox, ticket| {
             let refresh = tokens_of(&asking)?.refresh.as_ref().ok_or_else(without_refresh)?;
-            let reply = inbox::reply(ticket).ok_or(StoreError::Unavailable)?;
-            refresh.ask(&asked, slot, reply);
+            refresh.ask(&asked, slot, inbox.reply(ticket));
             Ok(())
         },
     )
@@ -136,7 +137,7 @@ pub fn token_refresh(guard: u32, token: String, asks: bool) -> String {
 /// Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
 /// (JSON) what the application puts in place of the session's.
 #[napi(catch_unwind)]
-pub fn token_continue(guard: u32, continued: String, claims: String) -> String {
+pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
         let continued = Continued::from_json(&parse(&continued)?)
             .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
@@ -253,15 +254,17 @@ const fn issue_code(error: &IssueError) -> &'static str {
 /// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the
 /// issuer is asked.
 #[napi(catch_unwind)]
-pub fn token_verify(guard: u32, token: String) -> String {
-    match engine(guard).and_then(|engine| tokens_of(&engine).map(|_| Arc::clone(&engine))) {
-        Ok(engine) => verify(engine, token, 2),
-        Err(error) => write(Err(error)),
-    }
+pub fn token_verify(guard: f64, token: String) -> String {
+    verify(guard, token, 2)
 }
 
 /// The issuer may be asked `asks` times: what was on its way when the token came may have begun too early.
-fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
+fn verify(guard: f64, token: String, asks: u8) -> String {
+    // The guard may have been closed while the issuer was asked.
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
     let now = Now::read();
     let judged = tokens_of(&engine).and_then(|tokens| {
         let judged = if asks == 0 {
@@ -279,9 +282,11 @@ fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
         Ok(Ok(found)) => found,
         Ok(Err(keys)) => {
             return later(
-                move |_| verify(engine, token, asks - 1),
-                move |ticket| {
-                    if inbox::ask(StoreAsk::Keys(keys), ticket) { Ok(()) } else { Err(stale()) }
+                guard,
+                move |_| verify(guard, token, asks - 1),
+                move |inbox, ticket| {
+                    inbox::ask(StoreAsk::Keys(keys), inbox, ticket);
+                    Ok(())
                 },
             );
         }
@@ -305,12 +310,14 @@ fn verify(engine: Arc<Engine>, token: String, asks: u8) -> String {
         Known::Now => claims(false),
         Known::No => write(Err(stale())),
         Known::After(list) => later(
+            guard,
             move |answer| match answer {
                 StoreAnswer::Done(Ok(())) => claims(true),
                 _ => write(Err(stale())),
             },
-            move |ticket| {
-                if inbox::ask(StoreAsk::Revocations(list), ticket) { Ok(()) } else { Err(stale()) }
+            move |inbox, ticket| {
+                inbox::ask(StoreAsk::Revocations(list), inbox, ticket);
+                Ok(())
             },
         ),
     }
@@ -323,7 +330,7 @@ fn stale() -> Failure {
 
 /// The public keys as a JWK set; empty where there is but a secret.
 #[napi(catch_unwind)]
-pub fn token_jwks(guard: u32) -> String {
+pub fn token_jwks(guard: f64) -> String {
     with_tokens(guard, |tokens, now| {
         Ok(tokens.signer.as_ref().map_or_else(|| json!({ "keys": [] }), |signer| signer.jwks(now)))
     })

@@ -153,7 +153,7 @@ pub struct Ask {
 }
 
 /// What a store has said, for those who wait under tickets.
-pub type Arrivals = Vec<(u32, Result<Answer, StoreError>)>;
+pub type Arrivals = Vec<(u64, Result<Answer, StoreError>)>;
 
 /// Takes the answers to many questions: those of a batch come in one call, on the store's thread. It must be quick.
 pub trait Recipient: Send + Sync {
@@ -174,7 +174,7 @@ enum Whom {
     /// What is called.
     One(Reply<Answer>),
     /// Who waits under a ticket.
-    Ticket(Arc<dyn Recipient>, u32),
+    Ticket(Arc<dyn Recipient>, u64),
 }
 
 impl Waiter {
@@ -186,7 +186,7 @@ impl Waiter {
 
     /// `recipient` will get the answer for `ticket` once.
     #[must_use]
-    pub fn ticket(recipient: Arc<dyn Recipient>, ticket: u32) -> Self {
+    pub fn ticket(recipient: Arc<dyn Recipient>, ticket: u64) -> Self {
         Self { whom: Whom::Ticket(recipient, ticket), entered: None }
     }
 
@@ -264,7 +264,7 @@ mod tests {
     use parking_lot::Mutex;
 
     #[derive(Default)]
-    struct Calls(Mutex<Vec<Vec<(u32, bool)>>>);
+    struct Calls(Mutex<Vec<Vec<(u64, bool)>>>);
 
     impl Recipient for Calls {
         fn take(&self, arrivals: Arrivals) {

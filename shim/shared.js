@@ -1,0 +1,42 @@
+'use strict'
+
+// What all copies of this shim in a thread share. A thread may load several: bundlers, an emptied `require.cache`, package
+// managers that install a package once for each set of peers. Layers of different copies may run on one request, which has
+// one body, one set of used proofs and one `req.guard`.
+//
+// The number is the format of all that is shared. Copies with different numbers share nothing, so change it with the format.
+
+const FORMAT = 1
+const named = (name) => Symbol.for(`keepstone.${FORMAT}.${name}`)
+
+const kShared = named('shared')
+
+function findShared() {
+  const known = globalThis[kShared]
+  if (known !== undefined) return known
+  const shared = Object.freeze({
+    // One for all copies: a registry that is collected itself, with the copy that made it, calls nobody.
+    collected: new FinalizationRegistry((release) => release()),
+    refused: new WeakSet()
+  })
+  // A realm may be frozen; then each copy is on its own.
+  Reflect.defineProperty(globalThis, kShared, { value: shared })
+  return shared
+}
+
+const { collected, refused } = findShared()
+
+/** Calls `release` once nobody holds `thing` any more; `release` must not hold it. */
+function whenCollected(thing, release) {
+  collected.register(thing, release)
+}
+
+module.exports = {
+  whenCollected,
+  /** Responses that end with an answer of a guard's, which no schema of the application is about. */
+  refused,
+  /** On a request: its state. */
+  kState: named('state'),
+  /** On `req.guard`: the method that takes an answer of the core. */
+  kTake: named('take')
+}
