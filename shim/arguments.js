@@ -40,7 +40,11 @@ function optional(name, rest, absent) {
 /** What the options of a call have under `name`, the only one that there is. `rest` as above. */
 function onlyOption(rest, name) {
   if (rest.length === 0) return undefined
-  const options = readOptions('options', optional('options', rest), { prefix: 'options' })
+  const given = optional('options', rest)
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) {
+    throw new GuardError(`\`options\` must be an object such as { ${name} }`, { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
+  }
+  const options = readOptions('options', given, { prefix: 'options' })
   for (const key of Object.keys(options)) {
     if (key === name) continue
     const path = `options.${key.slice(0, 80)}`

@@ -87,10 +87,10 @@ function createGuard(...rest) {
     },
     fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildStack, doc, optional('options', given, {})),
     limits: Object.freeze({
-      consume: async (name, key, cost = 1) => limit(native.limitConsume, name, key, count('cost', cost)),
+      consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
       get: async (name, key) => limit(native.limitGet, name, key),
-      penalize: async (name, key, cost = 1) => void (await limit(native.limitPenalize, name, key, count('cost', cost))),
-      reward: async (name, key, cost = 1) => void (await limit(native.limitReward, name, key, count('cost', cost))),
+      penalize: async (name, key, ...cost) => void (await limit(native.limitPenalize, name, key, costOf(cost))),
+      reward: async (name, key, ...cost) => void (await limit(native.limitReward, name, key, costOf(cost))),
       block: async (first, second, third) => {
         if (isOfLimit(first, third)) await limit(native.limitBlock, first, second, encodeData('duration', third))
         else await list('block', first, second, third)
@@ -103,7 +103,7 @@ function createGuard(...rest) {
     }),
     ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys),
     policy: Object.freeze({
-      evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input), query === undefined ? undefined : text('query', query))
+      evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', query[0]))
     }),
     health: () => call(native.health),
     ready: async () => {
@@ -177,6 +177,9 @@ function checked(schemas) {
     path: 'schemas'
   })
 }
+
+/** The cost that a call was given, or 1. */
+const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', rest[0]))
 
 /** A key as the limit's `key` lists its parts: one string, or a list of them. */
 function parts(key) {

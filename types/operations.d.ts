@@ -108,7 +108,7 @@ export interface SignalOptions {
   /** For how long; 1 ms to 400 days. */
   readonly ttl: Duration
   /** The one limit that it is about; left out: all that count by this alone. */
-  readonly policy?: string | undefined
+  readonly policy?: string
 }
 
 /** Other figures for a limit, of its kind. */
@@ -119,7 +119,7 @@ export interface ConcurrencyLimitChange {
   /** Which limit. */
   readonly name: string
   readonly concurrent: number
-  readonly tiers?: Readonly<Record<string, ConcurrencyTier>> | undefined
+  readonly tiers?: Readonly<Record<string, ConcurrencyTier>>
   readonly limit?: never
 }
 
@@ -128,9 +128,9 @@ export interface RateLimitChange {
   /** Which limit. */
   readonly name: string
   readonly limit: number
-  readonly window?: Duration | undefined
-  readonly burst?: number | undefined
-  readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
+  readonly window?: Duration
+  readonly burst?: number
+  readonly tiers?: Readonly<Record<string, RateLimitTier>>
   readonly concurrent?: never
 }
 
@@ -163,12 +163,12 @@ export interface IssueOptions {
    * How long the token lives, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
    * @default '15m', or `jwt.maxLifetime` where that is less
    */
-  readonly expiresIn?: Duration | undefined
+  readonly expiresIn?: Duration
   /**
    * Whether to give a refresh token too.
    * @default true where `jwt.refresh` is set
    */
-  readonly refresh?: boolean | undefined
+  readonly refresh?: boolean
 }
 
 /** Options of {@link Tokens.refresh}. */
@@ -179,7 +179,7 @@ export interface RefreshTokenOptions {
    * used again within `reuseWindow`.
    * @default the claims of the session
    */
-  readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>) | undefined
+  readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>)
 }
 
 /** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
@@ -289,7 +289,7 @@ export interface Revoke {
 /** Whose tokens a revocation means. */
 export interface RevokeOptions {
   /** An issuer as `jwt` names it. May be left out where there is but one. */
-  readonly issuer?: string | undefined
+  readonly issuer?: string
 }
 
 /** The policy outside of a request. */
