@@ -20,8 +20,11 @@ const { tokenCalls } = require('./tokens.js')
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
 
-/** Options that are JSON to their depth. */
-const JSON_OPTIONS = new Set(['payload.schemas', 'policy.data'])
+/** How the options of a guard are read: which are JSON to their depth, and where a Date may stand. */
+const READING = {
+  isJson: (path) => path === 'payload.schemas' || path === 'policy.data',
+  isTime: (path) => /^jwt\..*\.not(?:Before|After)$/.test(path)
+}
 
 // A guard that nobody holds any more gives its memory back, also when nobody called close().
 const collected = new FinalizationRegistry((close) => close())
@@ -31,7 +34,7 @@ const collected = new FinalizationRegistry((close) => close())
  * types/ documents the options.
  */
 function createGuard(...rest) {
-  const config = readOptions('config', optional('config', rest, {}), { isJson: (path) => JSON_OPTIONS.has(path) })
+  const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
   const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   if (shared || fetches) listen()
@@ -96,7 +99,7 @@ function createGuard(...rest) {
         else await list('block', first, second, third)
       },
       allow: async (key, ttl) => void (await list('allow', key, ttl)),
-      set: async (policy) => void (await soon(native.limitSet, encodeOptions('policy', policy))),
+      set: async (policy) => void (await soon(native.limitSet, encodeOptions('policy', policy, 'policy'))),
       signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encodeOptions('options', options, 'options'))),
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))

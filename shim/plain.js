@@ -19,10 +19,10 @@ const no = () => false
 /**
  * Reads an object of options. `name` is what the argument is called, `prefix` what stands before the paths of its members.
  * `keeps(path, value)` says which values stay as they are: schemas of libraries. `isJson(path)` says where JSON alone is
- * taken, and `keywords` are the names of the application's own keywords, whose arguments may be functions.
+ * taken, `isTime(path)` where a Date may stand, and `keywords` are the names of the application's own keywords, whose arguments may be functions.
  */
-function readOptions(name, options, { prefix = '', keeps = no, isJson = no, keywords = [] } = {}) {
-  const context = { name, keeps, isJson, keywords: new Set(keywords), above: new Set(), invalid: 'ERR_INVALID_OPTION', missing: 'ERR_MISSING_OPTION' }
+function readOptions(name, options, { prefix = '', keeps = no, isJson = no, isTime = no, keywords = [] } = {}) {
+  const context = { name, keeps, isJson, isTime, keywords: new Set(keywords), above: new Set(), invalid: 'ERR_INVALID_OPTION', missing: 'ERR_MISSING_OPTION' }
   const tree = read(options, prefix, context, false)
   if (tree === null || typeof tree !== 'object' || Array.isArray(tree) || types.isUint8Array(tree) || types.isRegExp(tree)) {
     throw refusal(prefix, context, `must be an object, not ${nameOf(tree)}`)
@@ -41,7 +41,7 @@ function readDocument(doc) {
 }
 
 function readJson(name, value, path, code) {
-  return read(value, path, { name, keeps: no, isJson: no, keywords: new Set(), above: new Set(), invalid: code, missing: code }, true)
+  return read(value, path, { name, keeps: no, isJson: no, isTime: no, keywords: new Set(), above: new Set(), invalid: code, missing: code }, true)
 }
 
 /** `json`: whether only what JSON can say is taken, as in schemas. */
@@ -83,6 +83,7 @@ function readObject(value, path, context, json) {
   }
   if (types.isDate(value)) {
     if (Number.isNaN(Date.prototype.getTime.call(value))) throw refusal(path, context, 'is a Date that is no time')
+    if (!json && !context.isTime(path)) throw refusal(path, context, 'is a Date', 'give what it stands for, such as date.toISOString()')
     return Date.prototype.toISOString.call(value)
   }
   if (types.isRegExp(value)) {
@@ -108,6 +109,7 @@ function readMembers(value, path, context, json) {
   const unusable = kindOf(value)
   if (unusable !== undefined) throw refusal(path, context, ...unusable)
   const keys = Reflect.ownKeys(value)
+  if (keys.length === 0 && types.isProxy(value)) throw refusal(path, context, 'is a Proxy that lists no members', 'give a plain object')
   const module = types.isModuleNamespaceObject(value) || Object.hasOwn(value, '__esModule')
   if (module && Object.hasOwn(value, 'default')) throw refusal(path, context, 'is a module', 'give its default export')
   const tree = Object.create(null)
@@ -126,9 +128,6 @@ function readMembers(value, path, context, json) {
     // The argument of a keyword may be anything: the application's own function reads it.
     const isArgument = context.keywords.has(key) && (typeof member === 'function' || types.isRegExp(member))
     tree[key] = isArgument ? member : read(member, under(path, key), context, json || context.isJson(under(path, key)))
-  }
-  if (types.isProxy(value) && Object.keys(tree).length === 0) {
-    throw refusal(path, context, 'is a Proxy that lists no members', 'give a plain object')
   }
   return tree
 }

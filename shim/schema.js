@@ -31,7 +31,8 @@ function ownFunctions(functions) {
 /** The options of a guard, with the patterns among `payload.formats` as the core reads them. */
 function takePatterns(config) {
   const formats = config.payload?.formats
-  if (formats === undefined || formats === null || typeof formats !== 'object') return config
+  // Nothing else that was read has no prototype; what is no object of formats is for the core to refuse.
+  if (formats === undefined || formats === null || Object.getPrototypeOf(formats) !== null) return config
   const plain = Object.fromEntries(
     Object.entries(formats).map(([name, format]) => [name, types.isRegExp(format) ? { source: format.source, flags: format.flags } : format])
   )

@@ -24,7 +24,7 @@ function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
       issue: async (claims, ...rest) =>
-        soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', optional('options', rest, {}))),
+        soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', optional('options', rest, {}), 'options')),
       refresh: async (token, ...rest) => {
         const claims = claimsOption(rest)
         const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
