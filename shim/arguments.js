@@ -25,8 +25,8 @@ function seconds(name, value) {
 }
 
 /**
- * The last argument of a call, which may be left out; `rest` are all from there on. One that is there and undefined throws:
- * a misspelt name must not ask for less.
+ * The last argument of a call, which may be left out; `rest` has all arguments from there on. One that
+ * is given as `undefined` throws: a misspelt name must not ask for less.
  */
 function optional(name, rest, absent) {
   if (rest.length === 0) return absent
@@ -37,7 +37,7 @@ function optional(name, rest, absent) {
   throw new GuardError(`\`${name}\` is undefined; give it a value, or call without it`, { code: 'ERR_MISSING_OPTION', path: name })
 }
 
-/** What the options of a call have under `name`, the only one that there is. `rest` as above. */
+/** The option `name` of a call that has no other. `rest` as in `optional`. */
 function onlyOption(rest, name) {
   if (rest.length === 0) return undefined
   const given = optional('options', rest)

@@ -20,7 +20,7 @@ const { tokenCalls } = require('./tokens.js')
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
 
-/** How the options of a guard are read: which are JSON to their depth, and where a Date may stand. */
+/** Which options of a guard are JSON, and where a Date may stand. */
 const READING = {
   isJson: (path) => path === 'payload.schemas' || path === 'policy.data',
   isTime: (path) => /^jwt\..*\.not(?:Before|After)$/.test(path)
@@ -165,14 +165,14 @@ function withoutLog({ log, ...config }) {
   return config
 }
 
-/** What `require` was given. Demands that name none are a mistake: `require()` asks for a token and no more. */
+/** The demands of `require`. An object without any is a mistake: `require()` asks for a token alone. */
 function demandsOf(demands) {
   const read = readOptions('demands', demands)
   if (Object.keys(read).length > 0) return read
   throw new GuardError('`demands` names no demand; write require() where any token will do', { code: 'ERR_INVALID_OPTION', path: 'demands' })
 }
 
-/** What `validate` was given, where it says what to check. */
+/** The schemas of `validate`. An object that asks for no check at all is a mistake. */
 function checked(schemas) {
   if (Object.keys(schemas).some((key) => key !== 'payload' || schemas.payload !== false)) return schemas
   throw new GuardError('`schemas` names nothing to check; write { body: schema }, or { payload: {} } for the bytes of a body alone', {

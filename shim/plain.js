@@ -1,8 +1,8 @@
 'use strict'
 
-// What JavaScript passes as options or data becomes a tree of our own here. Each member is read once, and everybody behind
-// reads the tree: a getter or a Proxy can't show one value to one reader and another to the next. What can't be
-// understood in full throws. A member that is passed over could be the one that was to protect.
+// Reads what JavaScript passes as options or data into a tree of our own. Each member is read once, and
+// all code behind reads the tree: a getter or a Proxy can't show two readers two values. What can't be
+// understood in full throws, since a member that is passed over could be the one that protects.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
@@ -17,9 +17,12 @@ const PROMISE = ['is a promise', 'await it first']
 const no = () => false
 
 /**
- * Reads an object of options. `name` is what the argument is called, `prefix` what stands before the paths of its members.
- * `keeps(path, value)` says which values stay as they are: schemas of libraries. `isJson(path)` says where JSON alone is
- * taken, `isTime(path)` where a Date may stand, and `keywords` are the names of the application's own keywords, whose arguments may be functions.
+ * Reads an object of options. `name` is the name of the argument, `prefix` stands before the paths of
+ * its members.
+ * - `keeps(path, value)`: whether a value stays as it is, as schemas of libraries do.
+ * - `isJson(path)`: whether only JSON may stand there and below.
+ * - `isTime(path)`: whether a Date may stand there.
+ * - `keywords`: the application's own keywords of schemas; their arguments may be functions.
  */
 function readOptions(name, options, { prefix = '', keeps = no, isJson = no, isTime = no, keywords = [] } = {}) {
   const context = { name, keeps, isJson, isTime, keywords: new Set(keywords), above: new Set(), invalid: 'ERR_INVALID_OPTION', missing: 'ERR_MISSING_OPTION' }
@@ -132,7 +135,7 @@ function readMembers(value, path, context, json) {
   return tree
 }
 
-/** Members that are not enumerable are not options, but for what libraries hide: TypeBox marks its schemas so. */
+/** Refuses a member that is not enumerable, but for those of libraries: TypeBox hides its marks. */
 function takeHidden(value, key, shown, tree, context) {
   if (typeof key === 'symbol' || key === '__esModule' || HIDDEN_METHODS.has(key)) return
   if (!key.startsWith('~')) throw refusal(shown, context, 'is not enumerable', 'write it as a plain member')
@@ -164,7 +167,7 @@ function kindOf(value) {
     : ['inherits members from another object', 'copy them, such as { ...defaults, ...options }']
 }
 
-/** Whether it is `Object.prototype`, of whichever realm: `node:vm` and test runners have their own. */
+/** Whether it is the `Object.prototype` of some realm: `node:vm` and test runners have their own. */
 function isObjectPrototype(prototype) {
   if (prototype === Object.prototype) return true
   if (Object.getPrototypeOf(prototype) !== null) return false

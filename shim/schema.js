@@ -31,7 +31,7 @@ function ownFunctions(functions) {
 /** The options of a guard, with the patterns among `payload.formats` as the core reads them. */
 function takePatterns(config) {
   const formats = config.payload?.formats
-  // Nothing else that was read has no prototype; what is no object of formats is for the core to refuse.
+  // Objects that were read have no prototype. The core refuses lists and the like.
   if (formats === undefined || formats === null || Object.getPrototypeOf(formats) !== null) return config
   const plain = Object.fromEntries(
     Object.entries(formats).map(([name, format]) => [name, types.isRegExp(format) ? { source: format.source, flags: format.flags } : format])
@@ -39,7 +39,7 @@ function takePatterns(config) {
   return { ...config, payload: { ...config.payload, formats: plain } }
 }
 
-/** Reads the options of a route. Schemas of libraries stay as they are: their own code reads them. */
+/** Reads the options of a route. Schemas of libraries stay as they are. */
 function readRoute(name, options, own) {
   return readOptions(name, options, {
     keeps: (path, value) => SCHEMA_PATH.test(path) && standardOf(value) !== undefined,

@@ -138,8 +138,8 @@ export interface RateLimitChange {
 export type LimitKey = string | readonly [string, ...string[]]
 
 /**
- * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s and the like
- * are refused. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
+ * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s, instances of
+ * classes and the like are refused, and so is a claim that is `undefined`: leave it out. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
  * of several audiences.
  */
 export interface IssueClaims {
@@ -297,7 +297,8 @@ export interface Policy {
   /**
    * Asks the policy.
    *
-   * @param input what the policy finds in `input`: what JSON can say.
+   * @param input what the policy finds in `input`: what JSON can say. A member that is `undefined` is refused: leave it out,
+   *   or write null.
    * @param query the rule, e.g. `'data.httpapi.authz.allow'`; left out: the guard's `policy.query`.
    * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no `policy`,
    *   `ERR_INVALID_OPTION` for a `query` that is no rule of it, and `ERR_INVALID_ARGUMENT` for an `input` that JSON
