@@ -188,7 +188,7 @@ const withValue = (example, position, value) => changed(example, position, (at, 
 const withoutValue = (example, position) => changed(example, position, (at, key) => (Array.isArray(at) ? at.splice(key, 1) : delete at[key]))
 
 function thenable() {
-  return Object.fromEntries([['then', () => {}]])
+  return { then() {} } // oxlint-disable-line unicorn/no-thenable
 }
 
 function ring() {

@@ -25,8 +25,8 @@ function seconds(name, value) {
 }
 
 /**
- * The last argument of a call, which may be left out; `rest` has all arguments from there on. One that
- * is given as `undefined` throws: a misspelt name must not ask for less.
+ * The last argument of a call, which may be left out; `rest` has all arguments from there on. One
+ * that is given as `undefined` throws: a misspelt name must not ask for less.
  */
 function optional(name, rest, absent) {
   if (rest.length === 0) return absent

@@ -1,8 +1,8 @@
 'use strict'
 
-// Reads what JavaScript passes as options or data into a tree of our own. Each member is read once, and
-// all code behind reads the tree: a getter or a Proxy can't show two readers two values. What can't be
-// understood in full throws, since a member that is passed over could be the one that protects.
+// Reads what JavaScript passes as options or data into a tree of our own. Each member is read once,
+// and all code behind reads the tree: a getter or a Proxy can't show two readers two values. What
+// can't be understood in full throws: a member that is passed over could be the one that protects.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
@@ -17,8 +17,8 @@ const PROMISE = ['is a promise', 'await it first']
 const no = () => false
 
 /**
- * Reads an object of options. `name` is the name of the argument, `prefix` stands before the paths of
- * its members.
+ * Reads an object of options. `name` is the name of the argument, `prefix` stands before the paths
+ * of its members.
  * - `keeps(path, value)`: whether a value stays as it is, as schemas of libraries do.
  * - `isJson(path)`: whether only JSON may stand there and below.
  * - `isTime(path)`: whether a Date may stand there.
@@ -79,7 +79,7 @@ function readObject(value, path, context, json) {
   if (above.size > MAX_DEPTH || above.has(value)) {
     throw refusal(path, context, 'is nested too deeply or holds itself', undefined, 'ERR_INVALID_OPTION')
   }
-  // Test runners and `node:vm` have classes of their own, so `instanceof` would not know their bytes.
+  // Not `instanceof`: test runners and `node:vm` have classes of their own.
   if (types.isUint8Array(value)) {
     if (json) throw notJson(path, context, 'a Buffer')
     return value
@@ -148,7 +148,7 @@ const isIndex = (key, length) => /^(?:0|[1-9]\d*)$/.test(key) && Number(key) < l
 
 const under = (path, key) => (path === '' ? key : `${path}.${key}`)
 
-/** Why an object is none with members of its own, and what to write instead; undefined for a plain one. */
+/** Why an object is not plain, and what to write instead; undefined for a plain one. */
 function kindOf(value) {
   if (types.isPromise(value)) return PROMISE
   if (types.isMap(value)) return ['is a Map', 'give a plain object, such as Object.fromEntries(map)']
