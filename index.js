@@ -7,8 +7,8 @@ const { createGuard } = require('./shim/guard.js')
 const { GuardError } = require('./shim/errors.js')
 
 /** Builds a guard and returns its stack, in one line. */
-function securityStack(config) {
-  return createGuard(config).securityStack()
+function securityStack(...config) {
+  return createGuard(...config).securityStack()
 }
 
 const guard = { createGuard, securityStack, GuardError }

@@ -13,7 +13,7 @@ import { createGuard } from 'keepstone'
 import { expresses, json, serve } from './helpers/http.mjs'
 import { waitUntil } from './helpers/processes.mjs'
 
-const unlimited = (payload) => createGuard({ rateLimit: false, payload })
+const unlimited = (payload = {}) => createGuard({ rateLimit: false, payload })
 const FORM = 'application/x-www-form-urlencoded'
 const form = (body, headers = {}) => ({ method: 'POST', headers: { 'content-type': FORM, ...headers }, body })
 const ORDER = {

@@ -10,7 +10,7 @@ const APP = 'https://app.example.com'
 
 async function withCors(cors, use) {
   const app = express()
-  app.use(createGuard({ cors, rateLimit: false }).securityStack())
+  app.use(createGuard({ ...(cors === undefined ? {} : { cors }), rateLimit: false }).securityStack())
   app.get('/', (req, res) => res.send('ok'))
   app.options('/', (req, res) => res.send('the handler'))
   await serve(app, use)

@@ -41,7 +41,7 @@ for (const [store, option] of Object.entries(stores)) {
       [{ name: 'api', limit: 0 }, 'ERR_INVALID_OPTION'],
       [{ name: 'api', limit: 1, algorithm: 'gcra' }, 'ERR_INVALID_OPTION'],
       [{ name: 'api', limit: 1, windo: '1s' }, 'ERR_UNKNOWN_OPTION'],
-      [undefined, 'ERR_UNKNOWN_LIMIT']
+      [undefined, 'ERR_MISSING_OPTION']
     ]) {
       await assert.rejects(guard.limits.set(change), (error) => error.code === code, `${JSON.stringify(change)} ${code}`)
     }

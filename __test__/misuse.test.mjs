@@ -89,7 +89,7 @@ const CASES = [
   ['a store that does not exist', { store: { mongo: 'mongodb://x' } }, 'ERR_UNKNOWN_OPTION', 'store.mongo', /.+/],
 
   ['a Redis without an address', elsewhere({}), 'ERR_MISSING_OPTION', 'store.redis.url', /redis:\/\/127\.0\.0\.1:6379/],
-  ['a Redis that is undefined', elsewhere(undefined), 'ERR_MISSING_OPTION', 'store', /undefined/],
+  ['a Redis that is undefined', elsewhere(undefined), 'ERR_MISSING_OPTION', 'store.redis', /undefined/],
   ['a Redis that is a port', elsewhere(6379), 'ERR_INVALID_OPTION', 'store.redis', /URL or an object/],
   ['a Redis of another scheme', redis('http://127.0.0.1:6379'), 'ERR_INVALID_OPTION', 'store.redis', /rediss:\/\//],
   ['a Redis without a scheme', redis('127.0.0.1:6379'), 'ERR_INVALID_OPTION', 'store.redis', /redis:\/\//],

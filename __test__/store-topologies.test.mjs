@@ -69,8 +69,8 @@ test('TLS: a server that wants a certificate of its clients is given one, and re
 
 test('TLS: a server whose certificate another authority has signed is never asked, encrypted or not', async (t) => {
   const redis = await forTest(t, startRedis({ tls: true }))
-  const strangers = [{ ca: selfSigned().cert }, undefined]
-  for (const tls of strangers) await assertUnusable(await serveGuard(t, useless({ url: redis.url, tls })))
+  const strangers = [{ tls: { ca: selfSigned().cert } }, {}]
+  for (const tls of strangers) await assertUnusable(await serveGuard(t, useless({ url: redis.url, ...tls })))
   assert.equal((await redis.command('DBSIZE')), 0)
   const { evalsha, eval: evals, auth } = await redis.commandStats()
   assert.deepEqual([evalsha, evals, auth], [undefined, undefined, undefined])

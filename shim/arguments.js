@@ -2,7 +2,9 @@
 
 // What the calls of a guard take besides options: judged here, since a wrong type can't be written down for the core.
 
+const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
+const { readOptions } = require('./plain.js')
 
 function text(name, value) {
   if (typeof value === 'string' && value !== '') return value
@@ -17,17 +19,32 @@ function count(name, value) {
 /** Seconds since 1970 from a number or a Date; undefined where none is given. */
 function seconds(name, value) {
   if (value === undefined) return undefined
-  const number = value instanceof Date ? value.getTime() / 1000 : value
+  const number = types.isDate(value) ? Date.prototype.getTime.call(value) / 1000 : value
   if (Number.isFinite(number) && number >= 0 && number < 253402300800) return number
   throw new GuardError(`\`${name}\` must be a Date or seconds since 1970`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-/** What `options` has under `name`, the only option that a call has. */
-function onlyOption(options, name) {
-  if (options === undefined) return undefined
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+/**
+ * The last argument of a call, which may be left out; `rest` has all arguments from there on. One
+ * that is given as `undefined` throws: a misspelt name must not ask for less.
+ */
+function optional(name, rest, absent) {
+  if (rest.length === 0) return absent
+  if (rest.length > 1) {
+    throw new GuardError(`\`${name}\` is the last argument; leave out what follows it`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+  }
+  if (rest[0] !== undefined) return rest[0]
+  throw new GuardError(`\`${name}\` is undefined; give it a value, or call without it`, { code: 'ERR_MISSING_OPTION', path: name })
+}
+
+/** The option `name` of a call that has no other. `rest` as in `optional`. */
+function onlyOption(rest, name) {
+  if (rest.length === 0) return undefined
+  const given = optional('options', rest)
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) {
     throw new GuardError(`\`options\` must be an object such as { ${name} }`, { code: 'ERR_INVALID_ARGUMENT', path: 'options' })
   }
+  const options = readOptions('options', given, { prefix: 'options' })
   for (const key of Object.keys(options)) {
     if (key === name) continue
     const path = `options.${key.slice(0, 80)}`
@@ -36,4 +53,4 @@ function onlyOption(options, name) {
   return options[name]
 }
 
-module.exports = { count, onlyOption, seconds, text }
+module.exports = { count, onlyOption, optional, seconds, text }

@@ -3,84 +3,50 @@
 // Options go to the core as one JSON document. What JSON has no word for is a marked string: src/config/raw.rs.
 
 const { types } = require('node:util')
-const { GuardError } = require('./errors.js')
+const { readData, readOptions } = require('./plain.js')
 
 const FUNCTION = '\0function'
 const BYTES = '\0bytes:'
+const REGEXP = '\0regexp'
 const OTHER = '\0other'
-const MAX_DEPTH = 200
 // What TypeBox hides in its schemas: functions, which the core has to know of.
 const HIDDEN = ['~refine', '~codec']
 
 /**
- * Encodes options.
+ * Encodes options that ./plain.js has read.
  * Returns the JSON text and the functions that were found in it, by the path of their option.
  */
-function encode(options) {
+function encode(tree) {
   const functions = new Map()
-  const mark = (path, text, value) => {
-    if (text === FUNCTION) functions.set(path, value)
-    return text
-  }
-  return { json: JSON.stringify(plain(options ?? null, '', mark, 0)), functions }
+  return { json: JSON.stringify(write(tree, '', functions)), functions }
+}
+
+/** Reads and encodes the options of a call. Errors have paths such as `options.ttl`, by `prefix`. */
+function encodeOptions(name, options, prefix) {
+  return encode(readOptions(name, options, { prefix })).json
 }
 
 /** Encodes data, such as claims. What JSON has no word for throws: no mark may become a claim. */
 function encodeData(name, data) {
-  const mark = (path) => {
-    throw new GuardError(`\`${path.slice(0, 80)}\` can't be written as JSON; give text, finite numbers, booleans, null, lists or plain objects`, {
-      code: 'ERR_INVALID_ARGUMENT',
-      path: path.slice(0, 80)
-    })
-  }
-  return JSON.stringify(plain(data ?? null, name, mark, 0))
+  return JSON.stringify(readData(name, data))
 }
 
-function plain(value, path, mark, depth) {
-  switch (typeof value) {
-    case 'function':
-      return mark(path, FUNCTION, value)
-    case 'number':
-      return Number.isFinite(value) ? value : mark(path, OTHER, value)
-    case 'bigint':
-    case 'symbol':
-      return mark(path, OTHER, value)
-    case 'object':
-      if (value === null) return null
-      break
-    default:
-      return value
+function write(value, path, functions) {
+  if (typeof value === 'function') {
+    functions.set(path, value)
+    return FUNCTION
   }
-  if (depth > MAX_DEPTH) {
-    throw new GuardError(`\`${path.slice(0, 80)}\` is nested too deeply or holds itself`, {
-      code: 'ERR_INVALID_OPTION',
-      path: path.slice(0, 80)
-    })
-  }
-  // Test runners and `node:vm` have classes of their own, so `instanceof` would not know their bytes.
-  if (types.isUint8Array(value)) {
-    const buffer = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-    return mark(path, BYTES + buffer.toString('base64'), value)
-  }
-  if (types.isDate(value)) return Number.isNaN(value.getTime()) ? mark(path, OTHER, value) : value.toISOString()
-  if (types.isRegExp(value) || types.isMap(value) || types.isSet(value)) return mark(path, OTHER, value)
-  if (Array.isArray(value)) {
-    return Array.from(value, (item, i) =>
-      item === undefined ? mark(`${path}[${i}]`, OTHER, item) : plain(item, `${path}[${i}]`, mark, depth + 1)
-    )
-  }
+  if (value === null || typeof value !== 'object') return value
+  if (types.isUint8Array(value)) return BYTES + Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')
+  if (types.isRegExp(value)) return REGEXP
+  if (Array.isArray(value)) return value.map((item, i) => write(item, `${path}[${i}]`, functions))
   const out = Object.create(null)
   for (const key of Object.keys(value)) {
-    const member = value[key]
-    // An option that is undefined is an option that is not given: `{ secret: process.env.SECRET }`
-    // without the variable must fail as a missing secret, not as a bad one.
-    if (member === undefined) continue
-    out[key] = plain(member, path === '' ? key : `${path}.${key}`, mark, depth + 1)
+    // Schemas that were made here may have such members.
+    if (value[key] !== undefined) out[key] = write(value[key], path === '' ? key : `${path}.${key}`, functions)
   }
-  for (const key of HIDDEN) {
-    if (Object.hasOwn(value, key) && !Object.hasOwn(out, key) && value[key] !== undefined) out[key] = mark(`${path}.${key}`, OTHER, value[key])
-  }
+  for (const key of HIDDEN) if (Object.hasOwn(value, key) && out[key] === undefined && value[key] !== undefined) out[key] = OTHER
   return out
 }
 
-module.exports = { encode, encodeData }
+module.exports = { encode, encodeData, encodeOptions }

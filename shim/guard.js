@@ -3,15 +3,16 @@
 const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
-const { count, text } = require('./arguments.js')
+const { count, optional, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { captureRaw } = require('./body.js')
-const { encode, encodeData } = require('./encode.js')
+const { encode, encodeData, encodeOptions } = require('./encode.js')
 const { followIssuers } = require('./issuers.js')
 const { fromOpenApi } = require('./openapi.js')
+const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
-const { ownFunctions, takePatterns } = require('./schema.js')
+const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
@@ -21,12 +22,19 @@ const { upgradeOf } = require('./upgrade.js')
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
 
+/** Which options of a guard are JSON, and where a Date may stand. */
+const READING = {
+  isJson: (path) => path === 'payload.schemas' || path === 'policy.data',
+  isTime: (path) => /^jwt\..*\.not(?:Before|After)$/.test(path)
+}
+
 /**
  * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
  * types/ documents the options.
  */
-function createGuard(config = {}) {
-  const { json, functions } = encode(takePatterns(takeLog(config)))
+function createGuard(...rest) {
+  const config = readOptions('config', optional('config', rest, {}), READING)
+  const { json, functions } = encode(takePatterns(withoutLog(config)))
   const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   if (shared || fetches) listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
@@ -41,16 +49,18 @@ function createGuard(config = {}) {
     handle,
     functions,
     own: ownFunctions(functions),
-    log: config?.log,
-    trustsProxies: Array.isArray(config?.trustedProxies) && config.trustedProxies.length > 0,
-    trustsUnix: Array.isArray(config?.trustedProxies) && config.trustedProxies.includes('unix'),
+    log: config.log,
+    trustsProxies: config.trustedProxies !== undefined,
+    trustsUnix: config.trustedProxies?.includes('unix') ?? false,
     pin: guard
   }
-  const layer = (name, option) => (options) => {
+  const route = (name, options) => readRoute(name, options, owner.own)
+  const layer = (name, option) => (...given) => {
+    const options = optional(option, given)
     if (options === false) {
       throw new GuardError(`\`${option}\` can't be false where its layer is mounted alone: leave the handler out`, { code: 'ERR_INVALID_OPTION', path: option })
     }
-    return buildStack(owner, options === undefined ? undefined : { [option]: options }, name)
+    return buildStack(owner, options === undefined ? undefined : readOptions(option, { [option]: options }), name)
   }
   // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
@@ -58,7 +68,7 @@ function createGuard(config = {}) {
   const limit = (fn, name, key, ...args) => soon(fn, text('name', name), parts(key), ...args)
 
   const list = (action, key, ttl, reason) =>
-    soon(native.listClient, action, encodeData('key', key), JSON.stringify(ttl ?? null), reason === undefined ? undefined : text('reason', reason))
+    soon(native.listClient, action, encodeData('key', key), encodeData('ttl', ttl ?? null), reason === undefined ? undefined : text('reason', reason))
   // Three arguments are a limit's name, a key and a duration, unless the first one can only be a client.
   const isOfLimit = (first, third) =>
     third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
@@ -67,7 +77,7 @@ function createGuard(config = {}) {
   const wholeStack = () => (handshakes ??= [buildStack(owner, undefined, null)])
 
   Object.assign(guard, {
-    securityStack: (route) => [buildStack(owner, route, null)],
+    securityStack: (...given) => [buildStack(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
     upgrade: upgradeOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
@@ -75,32 +85,32 @@ function createGuard(config = {}) {
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
-    require: (demands) => buildStack(owner, demands ?? {}, 'require'),
+    require: (...given) => buildStack(owner, given.length === 0 ? {} : demandsOf(optional('demands', given)), 'require'),
     captureRaw,
-    validate(schemas) {
-      const handler = buildStack(owner, schemas, 'payload')
+    validate(...given) {
+      const handler = buildStack(owner, checked(route('schemas', optional('schemas', given))), 'payload')
       handler.valid = (req) => validOf(req, handler)
       return handler
     },
-    fromOpenApi: (doc, options) => fromOpenApi(owner, buildStack, doc, options),
+    fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildStack, doc, optional('options', given, {})),
     limits: Object.freeze({
-      consume: async (name, key, cost = 1) => limit(native.limitConsume, name, key, count('cost', cost)),
+      consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
       get: async (name, key) => limit(native.limitGet, name, key),
-      penalize: async (name, key, cost = 1) => void (await limit(native.limitPenalize, name, key, count('cost', cost))),
-      reward: async (name, key, cost = 1) => void (await limit(native.limitReward, name, key, count('cost', cost))),
+      penalize: async (name, key, ...cost) => void (await limit(native.limitPenalize, name, key, costOf(cost))),
+      reward: async (name, key, ...cost) => void (await limit(native.limitReward, name, key, costOf(cost))),
       block: async (first, second, third) => {
-        if (isOfLimit(first, third)) await limit(native.limitBlock, first, second, JSON.stringify(third))
+        if (isOfLimit(first, third)) await limit(native.limitBlock, first, second, encodeData('duration', third))
         else await list('block', first, second, third)
       },
       allow: async (key, ttl) => void (await list('allow', key, ttl)),
-      set: async (policy) => void (await soon(native.limitSet, encode(policy).json)),
-      signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encode(options).json)),
+      set: async (policy) => void (await soon(native.limitSet, encodeOptions('policy', policy, 'policy'))),
+      signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encodeOptions('options', options, 'options'))),
       unblock: async (key) => void (await list('unblock', key)),
       reset: async (name, key) => void (await limit(native.limitReset, name, key))
     }),
     ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys),
     policy: Object.freeze({
-      evaluate: async (input, query) => call(native.policyEvaluate, encodeData('input', input ?? {}), query === undefined ? undefined : text('query', query))
+      evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', query[0]))
     }),
     health: () => call(native.health),
     ready: async () => {
@@ -158,14 +168,32 @@ function answerOf(fn, ...args) {
   }
 }
 
-function takeLog(config) {
-  if (config === null || typeof config !== 'object' || config.log === undefined) return config
-  const { log, ...rest } = config
-  if (typeof log !== 'function') {
+/** The options that the core gets: `log` stays here. */
+function withoutLog({ log, ...config }) {
+  if (log !== undefined && typeof log !== 'function') {
     throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
   }
-  return rest
+  return config
 }
+
+/** The demands of `require`. An object without any is a mistake: `require()` asks for a token alone. */
+function demandsOf(demands) {
+  const read = readOptions('demands', demands)
+  if (Object.keys(read).length > 0) return read
+  throw new GuardError('`demands` names no demand; write require() where any token will do', { code: 'ERR_INVALID_OPTION', path: 'demands' })
+}
+
+/** The schemas of `validate`. An object that asks for no check at all is a mistake. */
+function checked(schemas) {
+  if (Object.keys(schemas).some((key) => key !== 'payload' || schemas.payload !== false)) return schemas
+  throw new GuardError('`schemas` names nothing to check; write { body: schema }, or { payload: {} } for the bytes of a body alone', {
+    code: 'ERR_INVALID_OPTION',
+    path: 'schemas'
+  })
+}
+
+/** The cost that a call was given, or 1. */
+const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', rest[0]))
 
 /** A key as the limit's `key` lists its parts: one string, or a list of them. */
 function parts(key) {

@@ -8,6 +8,7 @@ const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
 const { pathOf, viewOf } = require('./head.js')
+const { readDocument, readOptions } = require('./plain.js')
 const { guardOf, stateOf, validOf } = require('./request.js')
 const { end } = require('./response.js')
 const { whenCollected } = require('./shared.js')
@@ -26,18 +27,18 @@ const TITLES = {
 /**
  * Reads a document and builds its guard. `owner` is the inside of the guard, `buildStack` that of ./stack.js.
  */
-function fromOpenApi(owner, buildStack, doc, options = {}) {
+function fromOpenApi(owner, buildStack, doc, options) {
   if (typeof doc === 'string' || Buffer.isBuffer(doc)) {
     throw new GuardError('`doc` must be an OpenAPI document as an object, not its text; parse it first, with JSON.parse or a YAML parser', {
       code: 'ERR_INVALID_OPENAPI',
       path: 'doc'
     })
   }
-  const { json, functions } = encode({ options })
-  const plan = unwrap(native.openApi(owner.handle, encode(doc).json, JSON.stringify(JSON.parse(json).options)))
+  const { json, functions } = encode(readOptions('options', options, { prefix: 'options' }))
+  const plan = unwrap(native.openApi(owner.handle, JSON.stringify(readDocument(doc)), json))
   const { refusesUnknown } = plan
   const bases = plan.bases.map((base) => `'${base}'`).join(' and ')
-  const schemeOf = (name) => functions.get(`options.security.${name}`)
+  const schemeOf = (name) => functions.get(`security.${name}`)
   // Whoever needs the document holds this.
   const document = { number: plan.api }
   whenCollected(document, releaserOf(plan.api))

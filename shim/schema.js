@@ -4,13 +4,17 @@
 // transform, the flags of a pattern), the library's own check runs after the core's, on what the core let through, and its
 // output is what the handler gets. Where nothing is lost, the library is not asked at all.
 
+const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
+const { readOptions } = require('./plain.js')
 const { functionsOf } = require('./schemas/functions.js')
 const { fromStandard, ofOutput } = require('./schemas/standard.js')
 const { fromValibot } = require('./schemas/valibot.js')
 const { fromZod } = require('./schemas/zod.js')
 
 const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
+// Where schemas stand in the options of a route.
+const SCHEMA_PATH = /^(?:body|query|params|headers|cookies|response\.[^.]*)$/
 const MAX_ERRORS = 20
 // The most bytes of the errors of a problem document, which has at most 8192: as in src/payload/explain.rs.
 const MAX_BYTES = 7 * 1024
@@ -26,27 +30,35 @@ function ownFunctions(functions) {
 
 /** The options of a guard, with the patterns among `payload.formats` as the core reads them. */
 function takePatterns(config) {
-  const formats = config?.payload?.formats
-  if (formats === null || typeof formats !== 'object') return config
+  const formats = config.payload?.formats
+  // Objects that were read have no prototype. The core refuses lists and the like.
+  if (formats === undefined || formats === null || Object.getPrototypeOf(formats) !== null) return config
   const plain = Object.fromEntries(
-    Object.entries(formats).map(([name, format]) => [name, format instanceof RegExp ? { source: format.source, flags: format.flags } : format])
+    Object.entries(formats).map(([name, format]) => [name, types.isRegExp(format) ? { source: format.source, flags: format.flags } : format])
   )
   return { ...config, payload: { ...config.payload, formats: plain } }
 }
 
+/** Reads the options of a route. Schemas of libraries stay as they are. */
+function readRoute(name, options, own) {
+  return readOptions(name, options, {
+    keeps: (path, value) => SCHEMA_PATH.test(path) && standardOf(value) !== undefined,
+    isJson: (path) => SCHEMA_PATH.test(path),
+    keywords: own.keywords.keys()
+  })
+}
+
 /**
- * Splits options into what the core gets, the second stages `[part, check, vendor]`, and the names of the parts with a
+ * Splits options that were read into what the core gets, the second stages `[part, check, vendor]`, and the names of the parts with a
  * schema. A check is a function `(value, report)` that returns the value that the handler gets.
  */
 function takeSchemas(options, own) {
-  if (options === undefined || options === null || typeof options !== 'object') {
-    return { options: options ?? {}, second: [], parts: [] }
-  }
+  if (options === undefined) return { options: {}, second: [], parts: [] }
   const rest = { ...options }
   const second = []
   const parts = []
   for (const part of PARTS) {
-    if (!Object.hasOwn(rest, part) || rest[part] === undefined) continue
+    if (!Object.hasOwn(rest, part)) continue
     const schema = rest[part]
     parts.push(part)
     const standard = standardOf(schema)
@@ -60,7 +72,7 @@ function takeSchemas(options, own) {
     rest[part] = json
     if (!exact) second.push([part, ofLibrary(part, standard)])
   }
-  if (rest.response !== null && typeof rest.response === 'object') {
+  if (rest.response !== null && typeof rest.response === 'object' && !Array.isArray(rest.response)) {
     rest.response = Object.fromEntries(Object.entries(rest.response).map(([status, schema]) => [status, takeResponse(status, schema)]))
   }
   return { options: rest, second, parts }
@@ -186,4 +198,4 @@ function shorten(text, most) {
   return (text.length > most ? Array.from(text.slice(0, 2 * most)).slice(0, most).join('') : text).toWellFormed()
 }
 
-module.exports = { checkSecondStage, ownFunctions, takePatterns, takeSchemas }
+module.exports = { checkSecondStage, ownFunctions, readRoute, takePatterns, takeSchemas }

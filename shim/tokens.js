@@ -5,8 +5,8 @@
 const { createHash } = require('node:crypto')
 const native = require('../native.js')
 const { readClaims } = require('./answer.js')
-const { onlyOption, seconds, text } = require('./arguments.js')
-const { encode, encodeData } = require('./encode.js')
+const { onlyOption, optional, seconds, text } = require('./arguments.js')
+const { encodeData, encodeOptions } = require('./encode.js')
 const { GuardError } = require('./errors.js')
 const { later } = require('./store.js')
 
@@ -23,9 +23,10 @@ const JWKS_MAX_AGE = 300
 function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
-      issue: async (claims, options = {}) => soon(native.tokenIssue, encodeData('claims', claims), encode(options).json),
-      refresh: async (token, options) => {
-        const claims = claimsOption(options)
+      issue: async (claims, ...rest) =>
+        soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', optional('options', rest, {}), 'options')),
+      refresh: async (token, ...rest) => {
+        const claims = claimsOption(rest)
         const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
         if (claims === undefined) return session
         // What is told to the application it may change, what the core is told to go on with it may not.
@@ -45,12 +46,12 @@ function tokenCalls(call, soon, raw, keys) {
       jwks: () => call(native.tokenJwks)
     }),
     revoke: Object.freeze({
-      token: async (tokenOrJti, exp, options) =>
-        void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp), issuerIn(options))),
-      subject: async (sub, before, options) =>
-        void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before), issuerIn(options))),
-      session: async (sid, options) => void (await soon(native.revokeSession, text('sid', sid), issuerIn(options))),
-      key: async (kid, options) => void (await soon(native.revokeKey, text('kid', kid), issuerIn(options)))
+      token: async (tokenOrJti, exp, ...rest) =>
+        void (await soon(native.revokeToken, text('token', tokenOrJti), seconds('exp', exp), issuerIn(rest))),
+      subject: async (sub, before, ...rest) =>
+        void (await soon(native.revokeSubject, text('sub', sub), seconds('before', before), issuerIn(rest))),
+      session: async (sid, ...rest) => void (await soon(native.revokeSession, text('sid', sid), issuerIn(rest))),
+      key: async (kid, ...rest) => void (await soon(native.revokeKey, text('kid', kid), issuerIn(rest)))
     }),
     jwks() {
       call(native.tokenJwks) // a guard without tokens has no such endpoint
@@ -77,8 +78,8 @@ function tokenCalls(call, soon, raw, keys) {
 }
 
 /** The application's function that may change the claims of a session. */
-function claimsOption(options) {
-  const claims = onlyOption(options, 'claims')
+function claimsOption(rest) {
+  const claims = onlyOption(rest, 'claims')
   if (claims === undefined || typeof claims === 'function') return claims
   throw new GuardError('`options.claims` must be a function that takes the claims of the session and gives those to issue', {
     code: 'ERR_INVALID_OPTION',
@@ -87,8 +88,8 @@ function claimsOption(options) {
 }
 
 /** Whose tokens a revocation means: `{ issuer }`. */
-function issuerIn(options) {
-  const issuer = onlyOption(options, 'issuer')
+function issuerIn(rest) {
+  const issuer = onlyOption(rest, 'issuer')
   return issuer === undefined ? undefined : text('options.issuer', issuer)
 }
 

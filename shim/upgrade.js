@@ -4,6 +4,7 @@
 // passes no middleware: without this, no layer would see it.
 
 const { ServerResponse } = require('node:http')
+const { optional } = require('./arguments.js')
 const { GuardError } = require('./errors.js')
 const { markUpgraded } = require('./receipts.js')
 const { stateOf } = require('./request.js')
@@ -12,8 +13,9 @@ const { stateOf } = require('./request.js')
  * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of its plain stack.
  */
 function upgradeOf(owner, wholeStack) {
-  return async function upgrade(req, socket, head, stack) {
-    const handlers = stack === undefined ? wholeStack() : handlersOf(owner, stack)
+  return async function upgrade(req, socket, head, ...rest) {
+    const stack = optional('stack', rest, null)
+    const handlers = stack === null && rest.length === 0 ? wholeStack() : handlersOf(owner, stack)
     // Nobody else listens until the application has taken the socket over, and an error without a listener ends the process.
     socket.on('error', () => {})
     stateOf(req).handshake = true

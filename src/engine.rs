@@ -216,6 +216,9 @@ impl Engine {
         let responses = if has_schemas { self.responses(&options)? } else { None };
         let token = self.token_demand(&options, layers)?;
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
+        if layers == Layers::RateLimit && limits.is_empty() {
+            return Err(is_off("rateLimit"));
+        }
         let csrf = self.csrf_of(&options, layers, token)?;
         let csrf_off = match options.get("csrf") {
             Some(value) => *value == Value::Bool(false),
@@ -228,15 +231,19 @@ impl Engine {
                 Layers::All => self.headers.clone(),
                 Layers::Headers => match options.get("headers") {
                     Some(value) => Some(header_set(self.profile, Some(value))?),
-                    None => self.headers.clone(),
+                    None => Some(self.headers.clone().ok_or_else(|| is_off("headers"))?),
                 },
                 _ => None,
             },
-            cors: if all || layers == Layers::Cors { self.cors_of(&options)? } else { None },
+            cors: match layers {
+                Layers::All => self.cors_of(&options)?,
+                Layers::Cors => Some(self.cors_of(&options)?.ok_or_else(|| is_off("cors"))?),
+                _ => None,
+            },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
             token,
-            fresh: options.bool("fresh")?.unwrap_or(false),
+            fresh: self.fresh(&options)?,
             demands: if layers == Layers::Require {
                 Demands::parse(&options)?
             } else {
@@ -258,6 +265,18 @@ impl Engine {
             self.check_body_is_read(&stack)?;
         }
         Ok(stack)
+    }
+
+    /// Whether the store itself must say that a token was not revoked.
+    fn fresh(&self, options: &Options<'_>) -> Result<bool, ConfigError> {
+        let fresh = options.bool("fresh")?.unwrap_or(false);
+        let off = |tokens: &Tokens| matches!(tokens.revocations, RevocationList::Off);
+        if fresh && self.tokens.as_ref().is_none_or(off) {
+            let why = "asks whether a token was revoked, and `revocation` is off on the guard";
+            return Err(ConfigError::new(ConfigCode::ConflictingOptions, "fresh", why)
+                .suggest("leave `fresh` out, or switch `revocation` on"));
+        }
+        Ok(fresh)
     }
 
     /// A route that leaves its body to the application can't have it judged.
@@ -413,6 +432,12 @@ impl Engine {
             _ => Ok(None),
         }
     }
+}
+
+/// A layer that is mounted alone, without options and off on the guard: it would let everything pass.
+fn is_off(layer: &str) -> ConfigError {
+    ConfigError::invalid(layer, "is off on the guard, so this handler would do nothing")
+        .suggest("give the handler options, or leave it out")
 }
 
 /// The option `csrf`. It is on by itself, and can't be off, where a token may come in a cookie.

@@ -6,7 +6,7 @@
  */
 export interface ClientsOptions {
   /** Not limited. */
-  readonly allow?: readonly string[] | undefined
+  readonly allow?: readonly string[]
   /** Refused with 403 `client_blocked`. */
-  readonly block?: readonly string[] | undefined
+  readonly block?: readonly string[]
 }

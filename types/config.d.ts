@@ -26,67 +26,70 @@ export type Size = number | `${number}${'b' | 'kb' | 'mb'}`
 /** A function of the request. Its parameter may be annotated as `express.Request`. */
 export type FromRequest<T> = { of(req: IncomingMessage): T }['of']
 
-/** What a guard is built from. Unknown keys are refused. */
+/**
+ * What a guard is built from: plain data, read once. Unknown keys are refused, and so is what is not plain: promises, Maps
+ * and Sets, instances of classes, inherited members. A key whose value is `undefined` throws as well: leave it out.
+ */
 export interface GuardConfig {
   /**
    * The defaults of the headers layer: `'api'` for JSON only, `'web'` for an origin that also serves pages.
    * @default 'api'
    */
-  readonly profile?: 'api' | 'web' | undefined
+  readonly profile?: 'api' | 'web'
   /**
    * Response headers. `false` sends none.
    * @default {}
    */
-  readonly headers?: HeadersOptions | false | undefined
+  readonly headers?: HeadersOptions | false
   /**
    * Cross-origin access (Fetch Standard, section 3.2). `false` sends no CORS header, so browsers keep other
    * origins out.
    * @default false
    */
-  readonly cors?: CorsOptions | false | undefined
+  readonly cors?: CorsOptions | false
   /**
    * Whether requests that change something must come from our own pages. On by itself where `jwt.from` has a cookie, and
    * then it can't be `false`.
    * @default {} where a token may come in a cookie, else false
    */
-  readonly csrf?: CsrfOptions | false | undefined
+  readonly csrf?: CsrfOptions | false
   /**
    * The hosts this API answers to, in lower case: `'api.example.com'` on any port, `'api.example.com:8443'` on
    * this one. A request for another host is refused with 403 by {@link Guard.securityStack}; single layers do not
    * look at it. At least one.
    * @default any host
    */
-  readonly hosts?: readonly string[] | undefined
+  readonly hosts?: readonly string[]
   /**
    * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`. Only what
    * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
    * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all addresses is
-   * refused. With this list Express's `trust proxy` is not consulted.
+   * refused. With this list, also an empty one, Express's `trust proxy` is not consulted.
    * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
    * client's
    */
-  readonly trustedProxies?: readonly string[] | undefined
+  readonly trustedProxies?: readonly string[]
   /**
    * Networks of clients that are not limited, and of such as are refused with 403 before their token and the limits
    * are looked at. {@link Limits.block} and {@link Limits.allow} add to it while the guard runs.
    */
-  readonly clients?: ClientsOptions | undefined
+  readonly clients?: ClientsOptions
   /**
    * Where rate limits are counted, and, where it is shared, revocations are kept.
    * @default { memory: { maxBytes: '64mb' } }, of this guard alone
    */
-  readonly store?: StoreOptions | undefined
+  readonly store?: StoreOptions
   /**
    * One policy, or 1 to 16 that must all agree: a request that one refuses is charged by none. `false` limits
    * nothing.
    * @default { name: 'default', limit: 100, window: '60s' }
    */
-  readonly rateLimit?: RateLimit | readonly RateLimit[] | false | undefined
+  readonly rateLimit?: RateLimit | readonly RateLimit[] | false
   /**
    * Bearer tokens (RFC 6750) that are JWTs (RFC 7519). `false` asks for none.
    * @default false
    */
-  readonly jwt?: JwtOptions | false | undefined
+  readonly jwt?: JwtOptions | false
   /**
    * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
    * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
@@ -94,68 +97,71 @@ export interface GuardConfig {
    * Memcached may forget what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
    * @default {} where `jwt` is set
    */
-  readonly revocation?: RevocationOptions | false | undefined
+  readonly revocation?: RevocationOptions | false
   /**
    * Limits on bodies, before any schema.
    * @default {}
    */
-  readonly payload?: PayloadOptions | undefined
+  readonly payload?: PayloadOptions
   /**
    * Authorization by a Rego policy. `false` asks none.
    * @default false
    */
-  readonly policy?: PolicyOptions | false | undefined
+  readonly policy?: PolicyOptions | false
   /**
    * Called for every decision of a handler, before its answer is sent. An error thrown here is reported once as a
    * process warning (`GUARD_LOG_FAILED`) and changes no decision, and so is a promise that rejects; it is not waited
    * for. The event holds no token, claim value but `sub`, or body.
    */
-  readonly log?: ((event: DecisionEvent) => void) | undefined
+  readonly log?: (event: DecisionEvent) => void
 }
 
-/** One route's own options. A key that is left out keeps the guard's setting. `headers` is a schema here. */
+/**
+ * One route's own options. A key that is left out keeps the guard's setting, one that is `undefined` throws. `headers` is a
+ * schema here.
+ */
 export interface RouteOptions extends RequestSchemas {
   /**
    * Replaces the guard's CORS options on these routes, and removes what an earlier stack or layer of this guard has
    * allowed; `false` sends no CORS header.
    */
-  readonly cors?: CorsOptions | false | undefined
+  readonly cors?: CorsOptions | false
   /**
    * Replaces the guard's `csrf` on these routes. Where tokens may come in cookies, `false` needs `jwt: false` beside it.
    */
-  readonly csrf?: CsrfOptions | false | undefined
+  readonly csrf?: CsrfOptions | false
   /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
-  readonly rateLimit?: RateLimit | readonly RateLimit[] | false | undefined
+  readonly rateLimit?: RateLimit | readonly RateLimit[] | false
   /**
    * Whether a request without a token passes here; `false` looks at no token, so that `req.user` is not set. The
    * guard must have `jwt`.
    */
-  readonly jwt?: AuthenticateOptions | false | undefined
+  readonly jwt?: AuthenticateOptions | false
   /**
    * Narrows the guard's `payload` on these routes, where it says something; what it says of schemas is of the guard
    * alone. `false` leaves the body to the application, while query, params and headers are still checked; it contradicts
    * a `body` schema and a policy that reads `input.body`.
    */
-  readonly payload?: PayloadOptions | false | undefined
+  readonly payload?: PayloadOptions | false
   /** Which rule of the guard's policy decides on these routes; `false` asks none. The guard must have `policy`. */
-  readonly policy?: AuthorizeOptions | false | undefined
+  readonly policy?: AuthorizeOptions | false
 }
 
 /** Where counters live: one of these. */
 export interface StoreOptions {
   /** Counters in the memory of this process. They are gone when it ends. */
-  readonly memory?: MemoryStoreOptions | undefined
+  readonly memory?: MemoryStoreOptions
   /**
    * Counters in Redis 7 or later or in Valkey, which all processes share. A URL, or options where one is not enough.
    * The connection is made in the background: neither `createGuard` nor the first request waits for it.
    */
-  readonly redis?: string | RedisStoreOptions | undefined
+  readonly redis?: string | RedisStoreOptions
   /**
    * Counters in Memcached 1.4 or later, which all processes share. A list of servers, or options where that is not
    * enough. The guarantee is weaker than that of Redis, see {@link MemcachedStoreOptions}. The connections are made in
    * the background: neither `createGuard` nor the first request waits for them.
    */
-  readonly memcached?: readonly string[] | MemcachedStoreOptions | undefined
+  readonly memcached?: readonly string[] | MemcachedStoreOptions
 }
 
 /**
@@ -167,9 +173,9 @@ export interface RedisStoreOptions {
    * One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS, of which the certificate is always
    * checked; also `valkey://` and `valkeys://`.
    */
-  readonly url?: string | undefined
+  readonly url?: string
   /** Redis Cluster: URLs of 1 to 64 of its nodes, all with TLS or none. They tell of the others. */
-  readonly cluster?: readonly string[] | undefined
+  readonly cluster?: readonly string[]
   /** A primary that sentinels know. */
   readonly sentinel?:
     | {
@@ -178,42 +184,40 @@ export interface RedisStoreOptions {
         /** What they call the primary. */
         readonly name: string
       }
-    | undefined
   /** The user to log in as (ACL); needs `password`. Before one in a URL. */
-  readonly username?: string | undefined
+  readonly username?: string
   /** The password. Before one in a URL. */
-  readonly password?: string | undefined
+  readonly password?: string
   /**
    * The database, 0 to 65535. Not in a cluster.
    * @default 0
    */
-  readonly db?: number | undefined
+  readonly db?: number
   /** What an encrypted connection needs beyond the system's authorities, as PEM text or a Buffer of it. */
   readonly tls?:
     | {
         /** The authority that signed the servers' certificates, instead of the system's. */
-        readonly ca?: string | Buffer | undefined
+        readonly ca?: string | Buffer
         /** Our certificate, where the servers ask for one; needs `key`. */
-        readonly cert?: string | Buffer | undefined
+        readonly cert?: string | Buffer
         /** The private key of `cert`. */
-        readonly key?: string | Buffer | undefined
+        readonly key?: string | Buffer
       }
-    | undefined
   /**
    * What all keys begin with: 1 to 64 visible ASCII characters without `{`, `}`, `*` and `?`.
    * @default 'keepstone:'
    */
-  readonly prefix?: string | undefined
+  readonly prefix?: string
   /**
    * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says.
    * @default '25ms'
    */
-  readonly timeout?: Duration | undefined
+  readonly timeout?: Duration
   /**
    * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
    * @default '64mb'
    */
-  readonly maxBytes?: Size | undefined
+  readonly maxBytes?: Size
 }
 
 /**
@@ -241,18 +245,18 @@ export interface MemcachedStoreOptions {
    * What all keys begin with: 1 to 64 visible ASCII characters without `{`, `}`, `*` and `?`.
    * @default 'keepstone:'
    */
-  readonly prefix?: string | undefined
+  readonly prefix?: string
   /**
    * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says. A
    * request takes two round trips, and up to eight where many processes count one key.
    * @default '25ms'
    */
-  readonly timeout?: Duration | undefined
+  readonly timeout?: Duration
   /**
    * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
    * @default '64mb'
    */
-  readonly maxBytes?: Size | undefined
+  readonly maxBytes?: Size
 }
 
 /** The memory store. Cluster processes do not share it: each counts for itself. */
@@ -262,13 +266,13 @@ export interface MemoryStoreOptions {
    * have used least are forgotten, and blocked ones never.
    * @default '64mb', or the size that the shared store of this name has
    */
-  readonly maxBytes?: Size | undefined
+  readonly maxBytes?: Size
   /**
    * A name of 1 to 128 bytes under which guards and worker threads of this process share one store: limits with the
    * same name and figures count together, and guards with the same `jwt.issuer` share their revocations. Left out:
    * the store belongs to this guard alone.
    */
-  readonly shared?: string | undefined
+  readonly shared?: string
 }
 
 /**
@@ -283,22 +287,22 @@ export interface RevocationOptions {
    * requests that come meanwhile; {@link Guard.require} asks so on single routes.
    * @default 'replica'
    */
-  readonly mode?: 'replica' | 'strict' | undefined
+  readonly mode?: 'replica' | 'strict'
   /**
    * The longest that a revocation by another process may take to be known here, in the worst case; usually it takes
    * milliseconds. 1 s to 5 min.
    * @default '5s'
    */
-  readonly maxStaleness?: Duration | undefined
+  readonly maxStaleness?: Duration
   /**
    * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
    * as `'strict'` does, and refuses where it does not answer.
    * @default 'deny'
    */
-  readonly onStale?: 'deny' | 'probe' | undefined
+  readonly onStale?: 'deny' | 'probe'
   /**
    * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
    * its own, and a token that is revoked in one is still good in the others. Nothing else may be given then.
    */
-  readonly scope?: 'process' | undefined
+  readonly scope?: 'process'
 }

@@ -13,26 +13,26 @@ export interface CorsOptions {
    * Whether pages may send cookies and TLS client certificates along.
    * @default false
    */
-  readonly credentials?: boolean | undefined
+  readonly credentials?: boolean
   /**
    * The methods a page may use, in upper case. A preflight that asks for another is answered with 403.
    * @default ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE']
    */
-  readonly methods?: readonly string[] | undefined
+  readonly methods?: readonly string[]
   /**
    * The request headers a page may send beyond the safelisted ones, without wildcards. A preflight that asks for
    * another is answered with 403.
    * @default ['authorization', 'content-type']
    */
-  readonly requestHeaders?: readonly string[] | undefined
+  readonly requestHeaders?: readonly string[]
   /**
    * The response headers a page may read beyond the safelisted ones.
    * @default []
    */
-  readonly exposeHeaders?: readonly string[] | undefined
+  readonly exposeHeaders?: readonly string[]
   /**
    * How long browsers may keep a preflight's answer, in seconds; 0 to 86400. Chromium caps it at 7200.
    * @default 7200
    */
-  readonly maxAge?: number | undefined
+  readonly maxAge?: number
 }

@@ -13,5 +13,5 @@ export interface CsrfOptions {
    * CORS does not make it one of these: list it in both.
    * @default []
    */
-  readonly origins?: readonly string[] | undefined
+  readonly origins?: readonly string[]
 }

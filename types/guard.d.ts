@@ -61,7 +61,7 @@ export interface Guard {
    * @param options replace the guard's `headers` on these routes, and remove what an earlier stack or layer of this guard
    *   has set. Left out: the guard's own, where none of it has set any.
    * @throws {@link GuardError} as {@link createGuard} does, and for `false`, as every layer alone: leave the handler
-   *   out instead.
+   *   out instead. `ERR_INVALID_OPTION` where the guard's `headers` is false and no options are given.
    */
   headers(options?: HeadersOptions): RequestHandler
 
@@ -71,6 +71,7 @@ export interface Guard {
    * @param options replace the guard's `cors` on these routes, and remove what an earlier stack or layer of this guard
    *   has allowed. Left out: the guard's own, where none of it has decided. A preflight is answered by the first one that
    *   it reaches: mount a narrower policy before the app-wide stack.
+   * @throws {@link GuardError} `ERR_INVALID_OPTION` where neither the guard nor the call has options.
    */
   cors(options?: CorsOptions): RequestHandler
 
@@ -88,6 +89,7 @@ export interface Guard {
    * user; a bad one is refused with 401.
    *
    * @param policies replace the guard's `rateLimit` on these routes; left out: the guard's own.
+   * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard's `rateLimit` is false and none are given.
    */
   rateLimit(policies?: RateLimit | readonly RateLimit[]): RequestHandler
 
@@ -116,7 +118,8 @@ export interface Guard {
    *   otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any other library with Standard Schema;
    *   `response` for the handler's answers. docs/schemas.md has the rules.
    * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled, `ERR_INVALID_OPTION` for a status
-   *   that is none and for `onResponse` without `response`.
+   *   that is none, for `onResponse` without `response` and where nothing is to be checked, `ERR_MISSING_OPTION` for a
+   *   schema that is undefined.
    */
   validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
 
@@ -169,8 +172,9 @@ export interface Guard {
    * A token that does not meet a demand is refused with 403 `insufficient_scope`, `insufficient_role` or
    * `insufficient_claims` (RFC 6750 section 3.1), or with 401 `insufficient_user_authentication` (RFC 9470).
    *
+   * @param demands at least one; left out: any verified token will do.
    * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`, and for a demand that is
-   *   empty or no demand.
+   *   empty or no demand; `ERR_MISSING_OPTION` for one that is undefined.
    */
   require(demands?: RouteDemands): RequestHandler
 
@@ -218,27 +222,27 @@ export interface Guard {
 export interface RouteDemands {
   /**
    * Whether the shared store itself must say that the token was not revoked. Where it gives no answer within its
-   * `timeout`, the request is refused with 503 `revocation_stale`.
+   * `timeout`, the request is refused with 503 `revocation_stale`. The guard's `revocation` must be on.
    * @default false
    */
-  readonly fresh?: boolean | undefined
+  readonly fresh?: boolean
   /**
    * Scopes that the token must have, all of them: a list, or one string in which spaces separate. They are looked for in
    * the claim `scope` (RFC 8693 section 4.2), and in `scp` where there is none; each may be a list or a string with spaces.
    */
-  readonly scope?: string | readonly string[] | undefined
+  readonly scope?: string | readonly string[]
   /** Roles of which the token must have one, in the claim `role` or `roles`, each a string or a list. */
-  readonly role?: string | readonly string[] | undefined
+  readonly role?: string | readonly string[]
   /**
    * What claims must be: by the name of a claim, or by a JSON Pointer (RFC 6901) such as `'/realm_access/level'`, the value,
    * or a list of which it must be one. A claim that is a list must hold it. Kinds count: `'true'` is not `true`.
    */
-  readonly claims?: { readonly [claim: string]: ClaimValue | readonly ClaimValue[] } | undefined
+  readonly claims?: { readonly [claim: string]: ClaimValue | readonly ClaimValue[] }
   /**
    * How long ago the user may have logged in, by the claim `auth_time` (OpenID Connect Core section 2); 1 s to 366 days. A
    * token without it is refused: `iat` is new with every refresh, and proves no login.
    */
-  readonly maxAge?: Duration | undefined
+  readonly maxAge?: Duration
 }
 
 /** What a claim is compared with. */

@@ -34,19 +34,18 @@ export interface RateLimitPolicy {
     | 'leaky-bucket'
     | 'fixed-window'
     | 'sliding-window'
-    | undefined
   /**
    * How many units may be used at once by a key that was quiet; 1 to 10^9, and no more than come back in 4000 days.
    * Not for the window algorithms.
    * @default `limit`
    */
-  readonly burst?: number | undefined
+  readonly burst?: number
   /**
    * How many units a request uses: a whole number from 1 to the smallest `limit` or `burst`, or a function of the
    * request. A function that throws or returns no whole number from 0 to 4294967295 refuses the request with 500.
    * @default 1
    */
-  readonly cost?: number | FromRequest<number> | undefined
+  readonly cost?: number | FromRequest<number>
   /**
    * What is counted apart: the client's address (IPv6 by its /56), the token's `sub`, the token (by its `jti`, or a
    * digest where it has none), the route, each combination of several, or what a function of the request returns.
@@ -56,20 +55,20 @@ export interface RateLimitPolicy {
    * no string, or an empty one, refuses the request with 500.
    * @default 'ip'
    */
-  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string> | undefined
+  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
   /**
    * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role` and `plan`
    * (strings) and `roles` (a list). Of several the most generous counts.
    */
-  readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
+  readonly tiers?: Readonly<Record<string, RateLimitTier>>
   /** Only requests with one of these methods (upper case) are counted; `'GET'` includes HEAD. Left out: all. */
-  readonly methods?: readonly string[] | undefined
+  readonly methods?: readonly string[]
   /**
    * Only requests to one of these paths are counted: `'/v1/login'`, or `'/v1/*'` for `/v1` and everything below it.
    * Compared with the decoded path, so that every spelling is counted; case and a slash at the end make no difference.
    * Left out: all.
    */
-  readonly paths?: readonly string[] | undefined
+  readonly paths?: readonly string[]
   /**
    * Whether a shared store is asked for each request. Otherwise a process debits what a busy key will need in the next
    * second, at most 2 % of the window, ahead of time, and believes a refusal for up to a second: a key is then admitted
@@ -77,14 +76,14 @@ export interface RateLimitPolicy {
    * small every request asks anyway. The memory store is always exact.
    * @default false
    */
-  readonly exact?: boolean | undefined
+  readonly exact?: boolean
   /**
    * What becomes of requests while a shared store gives no answer. `'local'`: this process counts alone, by its part
    * of the limit (the limit divided by the number of processes that were last seen alive, at least 1).
    * `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
    * @default 'local'; `'closed'` with `exact` and with `count: 'failed'`
    */
-  readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
+  readonly onStoreFailure?: 'local' | 'closed' | 'open'
   /**
    * Which requests count. Every request is charged before it is let in, so that many at once can't exceed the limit,
    * and what does not count is given back when its response is over. `'failed'`: those that are answered with a status
@@ -92,7 +91,7 @@ export interface RateLimitPolicy {
    * than `'all'`, a shared store is asked for every request.
    * @default 'all'
    */
-  readonly count?: 'all' | 'failed' | 'succeeded' | undefined
+  readonly count?: 'all' | 'failed' | 'succeeded'
   /**
    * What becomes of a request that exceeds the limit. `'reject'`: it is refused with 429. `'delay'`: it waits for its
    * turn, which is charged at once, at most `maxDelay`; beyond that, or where `maxDelayed` others wait, it is refused.
@@ -101,17 +100,17 @@ export interface RateLimitPolicy {
    * clients are told nothing of it. Other than `'reject'`, a shared store is asked for every request.
    * @default 'reject'
    */
-  readonly onExceed?: 'reject' | 'delay' | 'shadow' | undefined
+  readonly onExceed?: 'reject' | 'delay' | 'shadow'
   /**
    * The longest that a request waits with `onExceed: 'delay'`; 1 ms to 60 s.
    * @default '5s'
    */
-  readonly maxDelay?: Duration | undefined
+  readonly maxDelay?: Duration
   /**
    * How many requests wait for this limit at most, in one guard; 1 to 100000.
    * @default 1000
    */
-  readonly maxDelayed?: number | undefined
+  readonly maxDelayed?: number
   /** See {@link ConcurrencyLimit}, which has no `limit` and no `window`. */
   readonly concurrent?: never
   /** See {@link ConcurrencyLimit}. */
@@ -135,33 +134,33 @@ export interface ConcurrencyLimit {
   /** How many requests of one key may be under way at once; a whole number from 1 to 1,000,000. */
   readonly concurrent: number
   /** As {@link RateLimitPolicy.key}. @default 'ip' */
-  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string> | undefined
+  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
   /** Other numbers of places by role or plan, as {@link RateLimitPolicy.tiers}. Each tier has places of its own. */
-  readonly tiers?: Readonly<Record<string, ConcurrencyTier>> | undefined
+  readonly tiers?: Readonly<Record<string, ConcurrencyTier>>
   /** As {@link RateLimitPolicy.methods}. */
-  readonly methods?: readonly string[] | undefined
+  readonly methods?: readonly string[]
   /** As {@link RateLimitPolicy.paths}. */
-  readonly paths?: readonly string[] | undefined
+  readonly paths?: readonly string[]
   /**
    * For how long a shared store holds the place of a process that it does not hear of any more; 1 s to 1 h. A process that
    * lives renews its places before that: a request may take longer. Means nothing to the memory store, whose places end
    * with the process, or with the worker thread, that holds them.
    * @default '60s'
    */
-  readonly timeout?: Duration | undefined
+  readonly timeout?: Duration
   /**
    * `'reject'`: what finds no place is refused with 429. `'shadow'`: it passes without one, and is only told about as in
    * {@link RateLimitPolicy.onExceed}.
    * @default 'reject'
    */
-  readonly onExceed?: 'reject' | 'shadow' | undefined
+  readonly onExceed?: 'reject' | 'shadow'
   /**
    * What becomes of requests while a shared store gives no answer. `'local'`: this process lets one in while it has
    * itself fewer under way than its part of the places (`concurrent` divided by the number of processes that were last
    * seen alive, at least 1). `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
    * @default 'local'
    */
-  readonly onStoreFailure?: 'local' | 'closed' | 'open' | undefined
+  readonly onStoreFailure?: 'local' | 'closed' | 'open'
   /** Counts in a time: write a {@link RateLimitPolicy} of its own beside this one. */
   readonly limit?: never
   /** As `limit`. */
@@ -192,12 +191,12 @@ export interface RateLimitTier {
    * As {@link RateLimitPolicy.window}.
    * @default the policy's
    */
-  readonly window?: Duration | undefined
+  readonly window?: Duration
   /**
    * As {@link RateLimitPolicy.burst}; needed where the policy has a `burst` of its own.
    * @default the tier's `limit`
    */
-  readonly burst?: number | undefined
+  readonly burst?: number
 }
 
 /** What a rate limit counts by. */

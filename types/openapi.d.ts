@@ -23,41 +23,41 @@ export interface OpenApiOptions {
    * application mounts the handler under a path, that path is part of it; where a gateway takes a path away, it is not.
    * @default the path of the document's `servers`, which must all have the same
    */
-  readonly basePath?: string | undefined
+  readonly basePath?: string
   /**
    * What becomes of a request that no operation is about: it passes to the application, or is refused with 404
    * `unknown_route` or 405 `method_not_allowed`. The first one outside of the base path that passes gives the warning
    * `GUARD_OPENAPI_OUTSIDE`. `OPTIONS` passes unless it is described.
    * @default 'pass'
    */
-  readonly unknown?: 'pass' | 'refuse' | undefined
+  readonly unknown?: 'pass' | 'refuse'
   /**
    * What becomes of bodies and parameters of a form that is not read (`multipart/form-data`, `deepObject`, objects as
    * parameters or in forms): an error when the guard is built, or they pass to the application unchecked, while everything else
    * of the operation is checked. A query with such a parameter is not checked at all.
    * @default 'refuse'
    */
-  readonly unreadable?: 'refuse' | 'pass' | undefined
+  readonly unreadable?: 'refuse' | 'pass'
   /**
    * What becomes of members that a body (at its top) or a query does not declare, where the document says nothing of
    * `additionalProperties`: refused with 422, or accepted, as JSON Schema has it.
    * @default 'refuse'
    */
-  readonly undeclared?: 'refuse' | 'accept' | undefined
+  readonly undeclared?: 'refuse' | 'accept'
   /**
    * What becomes of JSON answers that are not as the document says, by the schema of their status. `'strip'`: members that
    * no schema declares, and `writeOnly` ones, are dropped, and what is wrong otherwise becomes a 500; `'fail'`: both become
    * a 500; `'warn'`: they are sent and told. Without it the document's `responses` are not looked at.
    */
-  readonly responses?: 'strip' | 'warn' | 'fail' | undefined
+  readonly responses?: 'strip' | 'warn' | 'fail'
   /** Names of formats that are not checked. A format that is neither known nor named here is an error. */
-  readonly ignoreFormats?: readonly string[] | undefined
+  readonly ignoreFormats?: readonly string[]
   /**
    * How security schemes are carried out, by name. Bearer tokens, OAuth 2 and OpenID Connect need no entry: they are
    * tokens of the guard. API keys, other HTTP schemes and mutual TLS need one. `'token'`: a token that the guard
    * verifies; `false`: it is checked elsewhere, and nothing is asked here.
    */
-  readonly security?: { readonly [scheme: string]: SecurityFunction | 'token' | false } | undefined
+  readonly security?: { readonly [scheme: string]: SecurityFunction | 'token' | false }
 }
 
 /**

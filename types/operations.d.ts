@@ -108,7 +108,7 @@ export interface SignalOptions {
   /** For how long; 1 ms to 400 days. */
   readonly ttl: Duration
   /** The one limit that it is about; left out: all that count by this alone. */
-  readonly policy?: string | undefined
+  readonly policy?: string
 }
 
 /** Other figures for a limit, of its kind. */
@@ -119,7 +119,7 @@ export interface ConcurrencyLimitChange {
   /** Which limit. */
   readonly name: string
   readonly concurrent: number
-  readonly tiers?: Readonly<Record<string, ConcurrencyTier>> | undefined
+  readonly tiers?: Readonly<Record<string, ConcurrencyTier>>
   readonly limit?: never
 }
 
@@ -128,9 +128,9 @@ export interface RateLimitChange {
   /** Which limit. */
   readonly name: string
   readonly limit: number
-  readonly window?: Duration | undefined
-  readonly burst?: number | undefined
-  readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
+  readonly window?: Duration
+  readonly burst?: number
+  readonly tiers?: Readonly<Record<string, RateLimitTier>>
   readonly concurrent?: never
 }
 
@@ -138,8 +138,8 @@ export interface RateLimitChange {
 export type LimitKey = string | readonly [string, ...string[]]
 
 /**
- * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s and the like
- * are refused. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
+ * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s, instances of
+ * classes and the like are refused, and so is a claim that is `undefined`: leave it out. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
  * of several audiences.
  */
 export interface IssueClaims {
@@ -163,12 +163,12 @@ export interface IssueOptions {
    * How long the token lives, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
    * @default '15m', or `jwt.maxLifetime` where that is less
    */
-  readonly expiresIn?: Duration | undefined
+  readonly expiresIn?: Duration
   /**
    * Whether to give a refresh token too.
    * @default true where `jwt.refresh` is set
    */
-  readonly refresh?: boolean | undefined
+  readonly refresh?: boolean
 }
 
 /** Options of {@link Tokens.refresh}. */
@@ -179,7 +179,7 @@ export interface RefreshTokenOptions {
    * used again within `reuseWindow`.
    * @default the claims of the session
    */
-  readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>) | undefined
+  readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>)
 }
 
 /** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
@@ -289,7 +289,7 @@ export interface Revoke {
 /** Whose tokens a revocation means. */
 export interface RevokeOptions {
   /** An issuer as `jwt` names it. May be left out where there is but one. */
-  readonly issuer?: string | undefined
+  readonly issuer?: string
 }
 
 /** The policy outside of a request. */
@@ -297,7 +297,8 @@ export interface Policy {
   /**
    * Asks the policy.
    *
-   * @param input what the policy finds in `input`: what JSON can say.
+   * @param input what the policy finds in `input`: what JSON can say. A member that is `undefined` is refused: leave it out,
+   *   or write null.
    * @param query the rule, e.g. `'data.httpapi.authz.allow'`; left out: the guard's `policy.query`.
    * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no `policy`,
    *   `ERR_INVALID_OPTION` for a `query` that is no rule of it, and `ERR_INVALID_ARGUMENT` for an `input` that JSON

@@ -22,19 +22,19 @@ export interface PolicyOptions {
    * What the policy finds in `data`: an object of what JSON can say, up to 64 MB.
    * @default {}
    */
-  readonly data?: object | undefined
+  readonly data?: object
   /** The rule that decides, e.g. `'data.httpapi.authz.allow'`. It must have a `default` that denies. */
   readonly query: string
   /**
    * The version of Rego. `'auto'` reads each file as v1, or, where it lacks v1's `if` and `contains`, as v0.
    * @default 'auto'
    */
-  readonly regoVersion?: 'auto' | 'v0' | 'v1' | undefined
+  readonly regoVersion?: 'auto' | 'v0' | 'v1'
   /**
    * Bounds of one evaluation; past them the answer is no.
    * @default {}
    */
-  readonly limits?: PolicyLimits | undefined
+  readonly limits?: PolicyLimits
 }
 
 /** Bounds of one policy evaluation. */
@@ -43,21 +43,21 @@ export interface PolicyLimits {
    * The longest evaluation, in milliseconds; 1 to 1000.
    * @default 25
    */
-  readonly timeMs?: number | undefined
+  readonly timeMs?: number
   /**
    * The most text and numbers in the input; 256 bytes to 16 MB.
    * @default '64kb'
    */
-  readonly inputBytes?: Size | undefined
+  readonly inputBytes?: Size
   /**
    * How deep the input may nest; 4 to 128.
    * @default 32
    */
-  readonly depth?: number | undefined
+  readonly depth?: number
 }
 
 /** Options of {@link Guard.authorize}. */
 export interface AuthorizeOptions {
   /** The rule that decides on these routes. Left out: the guard's `policy.query`. */
-  readonly query?: string | undefined
+  readonly query?: string
 }

@@ -3,32 +3,32 @@
 import type { Guard } from './guard'
 import type { PayloadOptions } from './payload'
 
-/** Schemas for the parts of a request. A part without a schema is not checked. */
+/** Schemas for the parts of a request. A part without a schema is not checked; one that is `undefined` throws. */
 export interface RequestSchemas {
   /**
    * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at
    * its top, members that it does not declare are refused; `additionalProperties: true` lets them pass. A zod schema does
    * with them as zod does.
    */
-  readonly body?: Schema | undefined
+  readonly body?: Schema
   /**
    * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it is. Text is converted
    * to the declared type; undeclared names are refused, and so is a name twice unless it is a list.
    */
-  readonly query?: Schema | undefined
+  readonly query?: Schema
   /** The route's parameters, where the handler is mounted on the route. Text is converted to the declared type. */
-  readonly params?: Schema | undefined
+  readonly params?: Schema
   /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
-  readonly headers?: Schema | undefined
+  readonly headers?: Schema
   /** The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one twice is refused. */
-  readonly cookies?: Schema | undefined
+  readonly cookies?: Schema
   /**
    * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An answer that is sent in one
    * piece (`res.json`, `res.send`, `res.end`) is judged before it leaves; at every depth an object with `properties` is
    * closed unless it says `additionalProperties: true`. Streams, other media types and statuses without a schema leave
    * as they are. A library's schema must have Standard JSON Schema; its output is what is judged.
    */
-  readonly response?: Readonly<Record<number | string, Schema>> | undefined
+  readonly response?: Readonly<Record<number | string, Schema>>
   /**
    * What becomes of an answer that is not as its schema says. `'strip'` drops undeclared members, and sends 500
    * `response_mismatch` in the place of an answer that is wrong otherwise; `'fail'` sends the 500 for both; `'warn'` sends
@@ -36,7 +36,7 @@ export interface RequestSchemas {
    * were dropped.
    * @default 'strip'
    */
-  readonly onResponse?: 'strip' | 'warn' | 'fail' | undefined
+  readonly onResponse?: 'strip' | 'warn' | 'fail'
 }
 
 /** What {@link Guard.validate} takes. */
@@ -45,7 +45,7 @@ export interface ValidateOptions extends RequestSchemas {
    * Narrows the guard's `payload` on these routes; `false` leaves the body to the application, while the other parts are
    * still checked. It contradicts a `body` schema. What `payload` says of schemas is of the guard alone.
    */
-  readonly payload?: PayloadOptions | false | undefined
+  readonly payload?: PayloadOptions | false
 }
 
 /**
@@ -54,7 +54,10 @@ export interface ValidateOptions extends RequestSchemas {
  */
 export type Schema = JsonSchema | StandardSchema
 
-/** A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be written. */
+/**
+ * A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be written. `undefined` is here
+ * for the types of other libraries: a keyword that is undefined throws.
+ */
 export interface JsonSchema {
   readonly $schema?: string | undefined
   readonly $ref?: string | undefined

@@ -4,7 +4,7 @@ import { createGuard } from 'keepstone'
 import { AUDIENCE, ISSUER } from './token-keys.mjs'
 
 /** The option `jwt` for a setup of the table. */
-export const jwtOf = ({ keys }) => ({ issuer: ISSUER, audience: AUDIENCE, keys: keys.map(({ kid, alg, key }) => ({ kid, alg, key })) })
+export const jwtOf = ({ keys }) => ({ issuer: ISSUER, audience: AUDIENCE, keys: keys.map(({ kid, alg, key }) => ({ ...(kid === undefined ? {} : { kid }), alg, key })) })
 
 /** `verify(token)` for a setup. Throws where the setup itself is refused. */
 export function keepstone(setup) {

@@ -62,9 +62,8 @@ guard.require({ claims: { realm: { level: 3 } } })
 // @ts-expect-error: not a mode
 createGuard({ revocation: { mode: 'local' } })
 
-// Off is `false`, and `undefined` is as good as left out.
+// Off is `false`. A key that is undefined throws, so it is left out.
 createGuard({ headers: false, cors: false, rateLimit: false, jwt: false, revocation: false, policy: false })
-createGuard({ profile: undefined, log: undefined })
 createGuard()
 
 // Key sources: at least one.

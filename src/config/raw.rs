@@ -14,6 +14,7 @@ use crate::error::{ConfigCode, ConfigError};
 /// How the shim sends a function.
 pub const FUNCTION: &str = "\0function";
 const BYTES: &str = "\0bytes:";
+const REGEXP: &str = "\0regexp";
 
 /// The options of one object, with the path that leads to it.
 #[derive(Debug, Clone)]
@@ -248,6 +249,7 @@ pub fn describe(value: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(text) if text == FUNCTION => "a function",
         Value::String(text) if text.starts_with(BYTES) => "a Buffer",
+        Value::String(text) if text == REGEXP => "a regular expression",
         Value::String(text) if text.starts_with('\0') => "a value of another type",
         Value::String(_) => "this string",
         Value::Array(_) => "a list",

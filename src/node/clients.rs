@@ -10,7 +10,7 @@ use super::limits::span;
 use super::manage::{Failure, engine, later, parse, write};
 use crate::clients::{Prefix, Standing, Who};
 use crate::clock::{Now, micros};
-use crate::config::raw::Options;
+use crate::config::raw::{Options, string_at};
 use crate::engine::{Engine, Store};
 use crate::error::ConfigError;
 use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
@@ -60,7 +60,8 @@ pub fn list_client(
 pub fn limit_set(guard: f64, policy: String) -> String {
     let changed = || {
         let (engine, value) = (engine(guard)?, parse(&policy)?);
-        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = value.get("name").map(|name| string_at("policy.name", name)).transpose()?;
+        let name = name.unwrap_or_default();
         let notice = engine.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
         Ok::<_, Failure>((engine, notice))
     };
@@ -115,7 +116,7 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
         let options = Options::read("options", &options, &["factor", "ttl", "policy"])?;
         let signal = Signal {
             factor: factor(&options)?,
-            ttl: span("ttl", options.get("ttl").unwrap_or(&Value::Null))?,
+            ttl: span("options.ttl", options.get("ttl").unwrap_or(&Value::Null))?,
         };
         Ok::<_, Failure>((
             engine(guard)?,

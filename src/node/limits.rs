@@ -9,6 +9,7 @@ use super::inbox;
 use super::manage::{Failure, engine, later, parse, write};
 use crate::clock::Now;
 use crate::config::raw::Options;
+use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::stack::{StoreAnswer, StoreAsk};
 
@@ -102,7 +103,8 @@ pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
     let given = json!({ name: value });
     let options = Options::read("", &given, &[name])?;
     let range = Duration::from_millis(1)..=Duration::from_secs(400 * 86_400);
-    let missing = || Failure::new("ERR_MISSING_OPTION", &format!("`{name}` must be given"));
+    let missing =
+        || Failure::from(ConfigError::new(ConfigCode::MissingOption, name, "must be given"));
     if value.is_null() {
         return Err(missing());
     }

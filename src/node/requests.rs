@@ -206,9 +206,8 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     };
     let earlier = match given.remove("earlier") {
         Some(Value::Array(stacks)) => {
-            let stacks = stacks.iter().map(|stack| {
-                registry::stack(stack.as_u64()?).map(|(stack, _)| stack)
-            });
+            let stacks =
+                stacks.iter().map(|stack| registry::stack(stack.as_u64()?).map(|(stack, _)| stack));
             match stacks.collect::<Option<Vec<_>>>() {
                 Some(stacks) => stacks,
                 None => return Err(closed()),

@@ -68,6 +68,10 @@ impl Responses {
             let error = ConfigError::invalid(path, "must be an object of schemas by status");
             return Err(error.suggest("write { 200: { ... }, default: { ... } }"));
         };
+        if map.is_empty() {
+            return Err(ConfigError::invalid(path, "has no schema")
+                .suggest("write { 200: { ... }, default: { ... } }, or leave it out"));
+        }
         let mut responses =
             Self { config: lenient(), exact: Vec::new(), classes: Vec::new(), default: None, on };
         for (status, schema) in map {
