@@ -157,8 +157,8 @@ export declare function listClient(guard: number, action: string, key: string, t
 export declare function listen(guard: number, wake: () => void): number
 
 /**
- * Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`: its number, what
- * stands before its paths, and what each operation takes and demands.
+ * Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`:
+ * its number, its base paths, and what each operation takes and demands.
  */
 export declare function openApi(guard: number, document: string, options: string): string
 
@@ -166,7 +166,7 @@ export declare function openApi(guard: number, document: string, options: string
  * The operation that a request is about. The answer begins with its kind: `=` and the operation's number, a line break
  * and its path parameters as JSON (empty without any); `!` and the methods of the path, where it has others; `?` for an
  * unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
- * `mount` is the beginning of the path where the handler is mounted.
+ * `mount` is the path under which the handler is mounted.
  */
 export declare function openApiFind(api: number, method: string, target: string, mount: string): string
 

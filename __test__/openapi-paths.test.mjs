@@ -1,4 +1,4 @@
-// Which rules a path is asked for: in every spelling those of the handler that runs, wherever the handler is mounted.
+// The operation of a path: in every spelling the one whose handler runs, wherever the guard is mounted.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
-// Routes and spellings of requests at random, against the real routers of Express: the rules that are asked are those of
-// the handler that runs, or the answer is 4xx. KEEPSTONE_ROUTES says how many requests, KEEPSTONE_SEED which ones.
+// Routes and spellings of requests at random, against the routers of Express: the rules that are
+// asked are those of the handler that runs, or the answer is 4xx. KEEPSTONE_ROUTES (or the first
+// argument) is the number of requests, KEEPSTONE_SEED chooses them.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

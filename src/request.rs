@@ -289,9 +289,9 @@ impl Request {
     /// Judges the target and splits the path into decoded segments. A trailing slash is the same path without it.
     ///
     /// # Errors
-    /// 400 `malformed_path` for everything that another reader may read differently: an empty segment, a dot segment,
-    /// an encoded slash, backslash or NUL, an encoded letter or digit, a bad percent encoding, text that isn't UTF-8,
-    /// a fragment, absolute-form.
+    /// 400 `malformed_path` for everything that another reader may read differently: an empty segment,
+    /// a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a bad percent
+    /// encoding, text that isn't UTF-8, a fragment, absolute-form.
     pub fn canonicalise(&mut self) -> Result<(), Refusal> {
         let bad = |why: &'static str| Refusal::new(400, "malformed_path", why);
         if self.method() == "OPTIONS" && self.target() == "*" {
@@ -369,14 +369,14 @@ impl Request {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the canonical path: compare them with values, as a handler reads its parameters. None of
-    /// them holds a slash, so that the path says where they are.
+    /// The decoded segments of the canonical path, to compare with values. None of them holds a slash,
+    /// so that the path says where they are.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         split(self.path())
     }
 
-    /// The segments as sent, as many as [`Request::segments`]: compare them with the text of routes, since a router
-    /// does so. It takes `/a%2Ejson` for another path than `/a.json`.
+    /// The segments as sent, as many as [`Request::segments`], to compare with the text of routes.
+    /// Express does so: `/a%2Ejson` does not run the handler of `/a.json`.
     pub fn raw_segments(&self) -> impl Iterator<Item = &str> {
         split(self.raw_path())
     }
@@ -516,8 +516,8 @@ fn split(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// Whether an encoding stands for an ASCII letter or digit. No client needs one: it hides a word from readers that do
-/// not decode, such as routers, and not from those that do, such as file servers and proxies.
+/// Whether an encoding stands for an ASCII letter or digit. No client needs one. It hides a word
+/// from readers that do not decode (routers), but not from file servers and proxies, which do.
 fn hides_text(raw: &str) -> bool {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     raw.as_bytes().windows(3).any(|window| match window {
@@ -529,7 +529,7 @@ fn hides_text(raw: &str) -> bool {
     })
 }
 
-/// The decoded text of a segment that an option or a document writes; `None` where no request can have it.
+/// The decoded text of a segment in an option or a document; `None` where no request can have it.
 pub(crate) fn sendable(raw: &str) -> Option<Cow<'_, str>> {
     let visible = raw.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\?#".contains(&byte));
     let text = decode_segment(raw).filter(|_| visible && !hides_text(raw))?;

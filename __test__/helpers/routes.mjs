@@ -1,4 +1,5 @@
-// Route sets as an OpenAPI document has them, their translation for Express, and odd spellings of requests for them.
+// Route sets as an OpenAPI document has them, their translation for Express, and odd spellings of
+// requests for them.
 
 import { createRequire } from 'node:module'
 
@@ -84,7 +85,10 @@ function translate(path, escape, parameter) {
   return parts.map((part, i) => (i % 2 === 0 ? escape(part) : parameter(part, parts[i + 1]))).join('')
 }
 
-/** A router that runs nothing but notes which route it would run, and with which parameters; undefined where it has no pattern for one. */
+/**
+ * A router of Express that notes which route a request runs, and with which parameters; undefined
+ * where Express has no pattern for a route.
+ */
 export function routerOf([, Router, patternOf, options], routes) {
   const router = Router(options)
   let ran

@@ -23,8 +23,8 @@ fn known(number: f64) -> Result<Arc<Api>, Failure> {
     api(number).ok_or_else(|| Failure::new("ERR_CLOSED", "the document is closed"))
 }
 
-/// Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`: its number, what
-/// stands before its paths, and what each operation takes and demands.
+/// Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`:
+/// its number, its base paths, and what each operation takes and demands.
 #[napi(catch_unwind)]
 pub fn open_api(guard: f64, document: String, options: String) -> String {
     write((|| {
@@ -81,7 +81,7 @@ pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
 /// The operation that a request is about. The answer begins with its kind: `=` and the operation's number, a line break
 /// and its path parameters as JSON (empty without any); `!` and the methods of the path, where it has others; `?` for an
 /// unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
-/// `mount` is the beginning of the path where the handler is mounted.
+/// `mount` is the path under which the handler is mounted.
 #[napi(catch_unwind)]
 pub fn open_api_find(api: f64, method: String, target: String, mount: String) -> String {
     #[cfg(debug_assertions)]

@@ -48,7 +48,8 @@ pub enum Match {
     OtherMethods(Vec<String>),
     /// A path that is none of the document's.
     Unknown,
-    /// A path outside of what the document describes, or of what it can describe where the handler is mounted.
+    /// A path outside of the base paths, or under a mount path that no path of the document begins
+    /// with.
     Outside,
     /// A path that is read in no way, or in two.
     Refused(Refusal),
@@ -145,8 +146,8 @@ impl Api {
         self.bases.iter().map(|base| format!("/{}", base.join("/")))
     }
 
-    /// The operation that a request is about, by the canonical path that every layer uses. `mount` is the beginning of
-    /// the path where the handler is mounted; it may be empty.
+    /// The operation that a request is about, by the canonical path that every layer uses. `mount` is
+    /// the path under which the handler is mounted; it may be empty.
     #[must_use]
     pub fn find(&self, method: &str, target: &str, mount: &str) -> Match {
         let head = format!("8\n{method}\n{target}\n\n\n\n\n");

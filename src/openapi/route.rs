@@ -5,13 +5,15 @@
 //! templates of which neither is the more literal one are refused, since the application's own router may choose the
 //! other one: the rules of an operation would guard another.
 //!
-//! Routers compare literal text in different ways: as it was sent (Express) or decoded, with or without regard to case.
-//! So that the rules of an operation are those of the handler that runs:
+//! Routers compare literal text in different ways: as it was sent (Express) or decoded, with or
+//! without regard to case. The rules that are asked must be those of the handler that runs:
 //!
-//! 1. The search compares decoded text without regard to ASCII case. It finds what any of these routers would.
-//! 2. A path that is encoded otherwise than the document has it ([`Fit::No`]) is refused: Express takes it for another.
-//! 3. Where a router may not take the path for that of the first operation ([`Fit::Doubtful`]), and may take it for that
-//!    of a second one, it is refused.
+//! 1. The search compares decoded text without regard to ASCII case: it finds every operation that
+//!    one of these routers may run.
+//! 2. It refuses a request whose literal text is encoded in another way than the document's
+//!    ([`Fit::No`]): Express takes it for another path.
+//! 3. It refuses a request that some router does not take for the first operation
+//!    ([`Fit::Doubtful`]) and may take for a second one.
 
 use std::collections::HashMap;
 
@@ -46,8 +48,8 @@ struct Written {
     before: String,
     /// `None` in a literal segment.
     behind: Option<String>,
-    /// Characters that a value may not have in every router: Express 4 lets a parameter behind text (`v.:x`) hold no
-    /// dot, nor text that stands before it in the pattern. In lower case.
+    /// Characters that a value may not have in Express 4, in lower case: a parameter behind text
+    /// (`v.:x`) holds no dot there, nor text that stands before it in the pattern.
     barred: String,
 }
 
@@ -193,8 +195,8 @@ impl Template {
 }
 
 impl Template {
-    /// What a value behind `before` may not have in Express 4: characters that patterns escape, of the text since the
-    /// parameter before; and the end of the segment of that parameter.
+    /// The characters that a value behind `before` may not have in Express 4: those of the text
+    /// since the last parameter that a pattern escapes, and the end of that parameter's segment.
     fn barred(&self, before: &str) -> String {
         let since = self.written.iter().rev().take_while(|segment| segment.behind.is_none());
         let texts = since.map(Written::tail).chain([before]);
@@ -372,8 +374,8 @@ impl Router {
         }
     }
 
-    /// What the document has for a method and the segments of a path, decoded and as sent. `HEAD` is `GET` where the
-    /// path has no `HEAD` of its own (RFC 9110 section 9.3.2).
+    /// What the document has for a method and the segments of a path, decoded and as sent. `HEAD`
+    /// is `GET` where the path has no `HEAD` of its own (RFC 9110 section 9.3.2).
     pub(crate) fn find<'r, 's>(
         &'r self,
         method: &str,
@@ -443,7 +445,7 @@ struct Taken<'r, 's> {
 }
 
 impl<'r, 's> Search<'r, 's, '_> {
-    /// Whether the search is over. Every node is the end of one way only, so no more are visited than there are.
+    /// Whether the search is over. Each node has one parent, so it visits none of them twice.
     fn walk(&mut self, at: usize, segments: &[&'s str]) -> bool {
         let Some(node) = self.router.nodes.get(at) else { return false };
         let Some((&segment, rest)) = segments.split_first() else {
@@ -472,7 +474,8 @@ impl<'r, 's> Search<'r, 's, '_> {
         false
     }
 
-    /// Takes the operation of a path that fits, or sees whether a router may take it in place of the first one.
+    /// Takes the operation of a path that fits. Behind a doubtful one, it checks whether a router may
+    /// run this one instead.
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
@@ -493,7 +496,8 @@ impl<'r, 's> Search<'r, 's, '_> {
             }
         }
         let over = doubts.is_empty();
-        self.first = Some(Taken { leaf, values: self.values.clone(), doubts });
+        let values = if over { std::mem::take(&mut self.values) } else { self.values.clone() };
+        self.first = Some(Taken { leaf, values, doubts });
         over
     }
 
