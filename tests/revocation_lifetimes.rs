@@ -1,4 +1,5 @@
-//! Guards over one Redis whose tokens live for different times: what one of them revokes is kept for the longest.
+//! Guards over one Redis whose tokens live for different times: what one of them revokes is kept
+//! for the longest.
 
 #![expect(
     clippy::unwrap_used,

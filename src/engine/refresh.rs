@@ -43,8 +43,8 @@ enum Families {
 pub enum RefreshError {
     /// It is none, or its family is over.
     Invalid,
-    /// The record of its session was sealed by no key of this guard: it was changed by somebody who can
-    /// write into the store, or the keys were changed.
+    /// The record of its session was sealed by no key of this guard: it was changed by somebody who
+    /// can write into the store, or the keys were changed.
     Unsealed,
     /// It was used before; its family and its session have ended.
     Reused,
@@ -278,7 +278,8 @@ impl Refresh {
             Outcome::Next { salt, kept } => (salt, kept),
         };
         let kept = Kept::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
-        // The store tells the time that its own ends are judged by; a session does not go on for ever by that.
+        // The store tells the time that its own ends are judged by; a session does not go on for
+        // ever by that.
         let latest = (self.config.lifetime + 2 * MAX_TOLERANCE).as_secs();
         if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > latest {
             return Err(RefreshError::Invalid);

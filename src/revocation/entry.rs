@@ -8,8 +8,10 @@
 //! are many victims at once to aim at, so these have 16 bytes.
 //!
 //! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the kind, the name, the
-//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are refused. A guard
-//! also writes how long its tokens and sessions may live, so that whoever revokes knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a hundred of them into one node.
+//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are
+//! refused. A guard also writes how long its tokens and sessions may live, so that whoever revokes
+//! knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a
+//! hundred of them into one node.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -39,7 +39,8 @@ const RESTORE_RETRY_US: u64 = 300_000;
 const COMPACT_LOCK_MS: u64 = 55_000;
 const MINUTE_US: u64 = 60_000_000;
 const DAY_MINUTES: u32 = 24 * 60;
-/// For so long the others keep in mind how long tokens live here, also after this process has ended.
+/// For so long the others keep in mind how long tokens live here, also after this process has
+/// ended.
 const LIFETIME_KEPT: u32 = 366 * DAY_MINUTES;
 /// It is said again where they would keep it for less than this.
 const LIFETIME_RENEWED: u32 = 300 * DAY_MINUTES;
@@ -132,7 +133,8 @@ impl Feed {
         self.bound_us.fetch_min(micros(bound), Ordering::AcqRel);
     }
 
-    /// From now on a guard of this process takes what lives this long, and all processes are to know.
+    /// From now on a guard of this process takes what lives this long, and all processes are to
+    /// know.
     pub(super) fn announce(&self, lifetime: Lifetime) {
         self.lifetimes.lock().insert(lifetime);
     }
@@ -292,7 +294,8 @@ impl Feed {
         let now_minute = minute(now.unix_seconds());
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
-        // What others revoke from now on is kept for as long as a token may live here: so before one is taken.
+        // What others revoke from now on is kept for as long as a token may live here: so before
+        // one is taken.
         let lifetimes = self.unannounced(now_minute);
         if !lifetimes.is_empty() {
             let ids = self.add_all(link, &lifetimes).await?;

@@ -11,9 +11,9 @@
 //!
 //! Until no token that it could refuse would be taken anyway. A token is taken until `exp` plus the clock tolerance,
 //! and `exp - iat` is at most `maxLifetime`; so a token's entry stays until its `exp` and a minute (the largest
-//! tolerance), and a subject's until `before` plus as much. Where the `exp` is not known, or lies further ahead, a token's
-//! entry stays for `maxLifetime` and two minutes from now; in a list that processes share a known `exp` counts up to the 366
-//! days that any guard may allow.
+//! tolerance), and a subject's until `before` plus as much. Where the `exp` is not known, or lies
+//! further ahead, a token's entry stays for `maxLifetime` and two minutes from now; in a list that
+//! processes share a known `exp` counts up to the 366 days that any guard may allow.
 //! A session's entry stays until the moment the caller names, if that is later: the issuer may go on issuing tokens
 //! for a session. A key's entry stays: a leaked key can sign new tokens for ever.
 //!
@@ -65,9 +65,10 @@
 //! what is still needed of it (keys, long sessions) is added again at the end first. No entry is deleted for its age, so
 //! nothing depends on a longest lifetime that all must agree on.
 //!
-//! **Lifetimes.** Guards over one store may have different `maxLifetime`s. Each writes its own into the stream before it
-//! decides anything, and whoever revokes keeps the entry for the longest that is known of the issuer. Of two entries about
-//! one thing the later end and the later `before` hold, whatever order they are read in.
+//! **Lifetimes.** Guards over one store may have different `maxLifetime`s. Each writes its own into
+//! the stream before it decides anything, and whoever revokes keeps the entry for the longest that
+//! is known of the issuer. Of two entries about one thing the later end and the later `before`
+//! hold, whatever order they are read in.
 //!
 //! **Strict.** [`SharedRevocations::refresh`] reads what lies behind the last entry that was read, at the primary: after
 //! it the copy is as good as the stream itself, and no second structure is needed. [`SharedRevocations::gate`] says when.
@@ -80,8 +81,8 @@
 //! that was acknowledged is lost where its primary is lost before a replica has it and the process that revoked dies too,
 //! before another process has read it; so is everything where all servers and all processes are lost at once without
 //! persistence. A machine that is suspended has a monotonic clock that stands still, so what it wakes up with counts as
-//! young for the rest of the bound. What was revoked before a guard with a longer `maxLifetime` came is kept as long as was
-//! necessary then.
+//! young for the rest of the bound. What was revoked before a guard with a longer `maxLifetime`
+//! came is kept as long as was necessary then.
 
 mod config;
 mod entry;

@@ -272,7 +272,8 @@ fn name(entry: &Entry) -> Option<Name> {
     }
 }
 
-/// What two entries about the same thing come to: `a`, for as long and up to as late as either says.
+/// What two entries about the same thing come to: `a`, for as long and up to as late as either
+/// says.
 fn longer(mut a: Entry, b: Entry) -> Entry {
     match (&mut a, b) {
         (Entry::Session { until, .. }, Entry::Session { until: other, .. })

@@ -172,7 +172,8 @@ impl Rules {
             .saturating_add(MAX_TOLERANCE.as_secs())
     }
 
-    /// The same for every guard that may use the list. One in another process may let tokens live as long as any may.
+    /// The same for every guard that may use the list. One in another process may let tokens live
+    /// as long as any may.
     fn latest_anywhere(&self, latest: u64, now: Now) -> u64 {
         match self.namer {
             Namer::Private(_) => latest,

@@ -18,7 +18,8 @@ pub(super) struct Sets {
     subjects: Names<SubjectEntry>,
     sessions: Names<u32>,
     keys: Names<()>,
-    /// How long tokens and sessions live at some guard, each with the minute until which that holds.
+    /// How long tokens and sessions live at some guard, each with the minute until which that
+    /// holds.
     lifetimes: RwLock<BTreeMap<Lifetime, u32>>,
 }
 
@@ -104,8 +105,8 @@ impl Sets {
         }
     }
 
-    /// Adds `entry`. It never takes anything back: of two entries about one thing the later `before` and the later end
-    /// hold, in whatever order they come.
+    /// Adds `entry`. It never takes anything back: of two entries about one thing the later
+    /// `before` and the later end hold, in whatever order they come.
     pub(super) fn apply(&self, entry: &Entry, now_minute: u32) -> Result<(), RevokeError> {
         if !entry.is_needed(now_minute) {
             return Ok(());

@@ -48,8 +48,9 @@ impl SharedRevocations {
     /// The list of `issuer` at these servers and under their prefix. All guards of this process that name the same
     /// servers and prefix have one copy, in worker threads too; it is followed as long as somebody uses it.
     ///
-    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is told to the other processes before anything is decided
-    /// here: what any of them revokes is kept for the longest lifetime that one of them has.
+    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is told to the other processes
+    /// before anything is decided here: what any of them revokes is kept for the longest lifetime
+    /// that one of them has.
     #[must_use]
     pub fn shared(
         connector: &Arc<Connector>,

@@ -35,7 +35,8 @@ pub struct TokenConfig {
     pub optional: bool,
     /// How refresh tokens live, where there are any.
     pub refresh: Option<RefreshConfig>,
-    /// What the records of sessions are sealed with, where that is not derived from the signing keys.
+    /// What the records of sessions are sealed with, where that is not derived from the signing
+    /// keys.
     pub(super) seal_keys: Vec<Arc<SealKey>>,
 }
 

@@ -58,9 +58,11 @@ impl Keys {
         }
     }
 
-    /// The keys that records of sessions are sealed with at this second: the first one seals, all of them are taken.
+    /// The keys that records of sessions are sealed with at this second: the first one seals, all
+    /// of them are taken.
     ///
-    /// One whose time is still to come is among them, since it is another process's already where that has the clock ahead.
+    /// One whose time is still to come is among them, since it is another process's already where
+    /// that has the clock ahead.
     pub(super) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
         let signing = match self {
             Self::Rotating(rotation, _) => rotation.seal_key(),

@@ -1,11 +1,12 @@
 //! Keys that the records of sessions are sealed with, before they go into a shared store.
 //!
-//! What it stops: whoever can write into the store writes `{ "sub": "root" }` into the record of a session, and the next
-//! refresh signs it. So a record carries a MAC with a key that the servers have and the store does
-//! not, and nothing in it counts before that was verified.
+//! What it stops: whoever can write into the store writes `{ "sub": "root" }` into the record of a
+//! session, and the next refresh signs it. So a record carries a MAC with a key that the servers
+//! have and the store does not, and nothing in it counts before that was verified.
 //!
 //! No key of its own has to be given: it is derived with HKDF (RFC 5869) from the private key that
-//! signs the tokens, in a form that is the same however that key was written (PEM, JWK, PKCS#1 or PKCS#8).
+//! signs the tokens, in a form that is the same however that key was written (PEM, JWK, PKCS#1 or
+//! PKCS#8).
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Families of refresh tokens in Redis: one key each. A record is read, judged here by [`Family`], and changed by a script
-//! that does so only if it is still the record that was read; its seal says what may be believed.
+//! Families of refresh tokens in Redis: one key each. A record is read, judged here by [`Family`],
+//! and changed by a script that does so only if it is still the record that was read; its seal says
+//! what may be believed.
 //!
 //! A refresh is no part of a request's way through the layers, so it has a connection of its own, which is made when it is first
 //! needed, and more patience than a limit has.
@@ -55,8 +56,9 @@ impl RedisFamilies {
         })
     }
 
-    /// Begins a family; the one that its session had before ends. The reply, as those of the other calls, comes once, on the
-    /// store's thread; an error means that nobody knows whether it was done.
+    /// Begins a family; the one that its session had before ends. The reply, as those of the other
+    /// calls, comes once, on the store's thread; an error means that nobody knows whether it was
+    /// done.
     pub fn open(
         self: &Arc<Self>,
         opening: Opening,
@@ -78,8 +80,8 @@ impl RedisFamilies {
         });
     }
 
-    /// Uses a token; see [`Family::present`]. Asked again after an error it answers as if it had not been asked
-    /// before, as long as the window is open.
+    /// Uses a token; see [`Family::present`]. Asked again after an error it answers as if it had
+    /// not been asked before, as long as the window is open.
     pub fn present(
         self: &Arc<Self>,
         presented: Presented,
@@ -89,7 +91,8 @@ impl RedisFamilies {
         reply: Reply<Outcome>,
     ) {
         self.spawn(reply, move |families| async move {
-            // Whoever loses the race finds the token used, and most of the time has nothing to change then.
+            // Whoever loses the race finds the token used, and most of the time has nothing to
+            // change then.
             for _ in 0..MOST_TRIES {
                 let (now_us, record) = families.read(presented.place).await?;
                 let Some(record) = record else { return Ok(Outcome::Unknown) };
@@ -130,7 +133,8 @@ impl RedisFamilies {
         clock_and_record(answer).ok_or(StoreError::Refused)
     }
 
-    /// Puts `family` in the place of the record that was read; `false` where that is not there any more.
+    /// Puts `family` in the place of the record that was read; `false` where that is not there any
+    /// more.
     async fn change(
         self: &Arc<Self>,
         read: &[u8],

@@ -165,8 +165,8 @@ impl Session {
     }
 }
 
-/// A notice that was read: its name, when it is over and what it says, and its version. Nothing is said where it was taken away in
-/// between, or can't be read.
+/// A notice that was read: its name, when it is over and what it says, and its version. Nothing is
+/// said where it was taken away in between, or can't be read.
 type Read = (String, Option<(u64, String)>, f64);
 
 /// When a notice is over, in microseconds of the server's clock, and its text.

@@ -37,7 +37,8 @@ impl Default for RefreshConfig {
 }
 
 impl RefreshConfig {
-    /// Parses `true`, `false` or `{ lifetime?, idle?, reuseWindow?, secret? }`; see [`secrets`]. `None` where there are to be no refresh tokens.
+    /// Parses `true`, `false` or `{ lifetime?, idle?, reuseWindow?, secret? }`; see [`secrets`].
+    /// `None` where there are to be no refresh tokens.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Option<Self>, ConfigError> {
         let default = Self::default();
         let value = match value {
@@ -61,8 +62,8 @@ impl RefreshConfig {
     }
 }
 
-/// The keys of the option `secret`, with which records in a shared store are sealed: one secret of at least 32 bytes, or a list with
-/// the newest first. Empty where it is not there.
+/// The keys of the option `secret`, with which records in a shared store are sealed: one secret of
+/// at least 32 bytes, or a list with the newest first. Empty where it is not there.
 pub(in crate::token) fn secrets(
     path: &str,
     value: Option<&Value>,

@@ -26,8 +26,9 @@
 //! A session is revoked by its `sid`: its record is deleted, and its access tokens are on the list as long as they live. A
 //! subject's entry on the list is kept as long as a family may live, and a family that began before it is refused.
 //!
-//! [`Family`] decides, in memory and over Redis. There a record is read, judged here, and changed if it is still the one that
-//! was read; `record.rs` has its form, and the seal without which nothing in it counts.
+//! [`Family`] decides, in memory and over Redis. There a record is read, judged here, and changed
+//! if it is still the one that was read; `record.rs` has its form, and the seal without which
+//! nothing in it counts.
 
 mod config;
 mod family;

@@ -1,8 +1,9 @@
 //! A state in a file that processes of one machine, or of one volume, share.
 //!
 //! Who changes it holds a lock file, writes a second file that only its owner can read, and puts that in the place of the first
-//! one, so that whoever reads finds the old state or the new one. The first state is put there by a rename that fails where
-//! there is one already: two processes that start at once can't each have keys of their own. `private.rs` says which file is read.
+//! one, so that whoever reads finds the old state or the new one. The first state is put there by a
+//! rename that fails where there is one already: two processes that start at once can't each have
+//! keys of their own. `private.rs` says which file is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -32,7 +33,8 @@ impl<'p> KeyFile<'p> {
     pub(super) fn read(&self) -> Result<Option<String>, RotationError> {
         for _ in 0..TRIES {
             let file = match private::open(self.path) {
-                // The first one may have two names for a moment, where another process puts it there.
+                // The first one may have two names for a moment, where another process puts it
+                // there.
                 Err(RotationError::Linked) => {
                     std::thread::sleep(PAUSE);
                     continue;

@@ -18,7 +18,8 @@
 //! does not wait for that: it is for a key that has leaked.
 //!
 //! The files: `state.rs` decides, with a clock that is handed in and nothing else; `make.rs` makes keys; `file.rs` keeps
-//! the state in a file, which `private.rs` opens. Where the state is kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
+//! the state in a file, which `private.rs` opens. Where the state is kept by callbacks, the edge
+//! calls them, and [`Rotation::take`] says what to save.
 
 mod config;
 mod file;

@@ -1,15 +1,17 @@
 //! Opens a file that grants something: who chooses what is in it signs what this service takes.
 //!
-//! What it stops: a file that another user has put there is adopted. A process that runs as root could read any, and
-//! a folder that all may write into lets anybody put one there first. All is asked of the file that is open,
-//! not of its path, so nobody can put another one in its place in between.
+//! What it stops: a file that another user has put there is adopted. A process that runs as root
+//! could read any, and a folder that all may write into lets anybody put one there first. All is
+//! asked of the file that is open, not of its path, so nobody can put another one in its place in
+//! between.
 
 use std::fs::File;
 use std::path::Path;
 
 use super::RotationError;
 
-/// Opens the file to read it, if nobody but this user can have written it and can read it; `None` where there is none.
+/// Opens the file to read it, if nobody but this user can have written it and can read it; `None`
+/// where there is none.
 pub(super) fn open(path: &Path) -> Result<Option<File>, RotationError> {
     let file = match options().open(path) {
         Ok(file) => file,
@@ -95,7 +97,8 @@ fn judge(_: &std::fs::Metadata, _: &Path) -> Result<(), RotationError> {
     Ok(())
 }
 
-/// Gives a file a name that nothing has; `false` where something has it. It never has two names, as after a link.
+/// Gives a file a name that nothing has; `false` where something has it. It never has two names, as
+/// after a link.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 pub(super) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -22,7 +22,8 @@ const YEAR_9999: u64 = 253_370_764_800;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
     keys: Vec<Entry>,
-    /// What the records of sessions are sealed with. It stays while the keys change: a session lives longer than they are kept.
+    /// What the records of sessions are sealed with. It stays while the keys change: a session
+    /// lives longer than they are kept.
     record_secret: Option<Secret>,
 }
 
