@@ -60,7 +60,7 @@ function calls() {
   require('ajv-formats').default(ajv)
   const { SignupSchema, OrderSchema } = schemas()
   const { guard } = JSON.parse(native.createGuard(JSON.stringify({ rateLimit: false }))).ok
-  const head = (length) => `11\nPOST\n/\n127.0.0.1\n\n0\n\nContent-Type\napplication/json\nContent-Length\n${length}`
+  const head = (length) => `12\nPOST\n/\n127.0.0.1\n\nb\n\n\nContent-Type\napplication/json\nContent-Length\n${length}`
   const rows = []
   for (const [name, schema, values] of [
     ['signup', SignupSchema, signups(64)],

@@ -16,6 +16,7 @@ const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
 const { buildStack } = require('./stack.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
+const { upgradeOf } = require('./upgrade.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
@@ -52,6 +53,7 @@ function createGuard(...rest) {
     own: ownFunctions(functions),
     log: config.log,
     trustsProxies: config.trustedProxies !== undefined,
+    trustsUnix: Array.isArray(config.trustedProxies) && config.trustedProxies.includes('unix'),
     pin: guard
   }
   const route = (name, options) => readRoute(name, options, owner.own)
@@ -73,8 +75,12 @@ function createGuard(...rest) {
   const isOfLimit = (first, third) =>
     third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
 
+  let handshakes = null
+  const wholeStack = () => (handshakes ??= [buildStack(owner, undefined, null)])
+
   Object.assign(guard, {
     securityStack: (...given) => [buildStack(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
+    upgrade: upgradeOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
     csrf: layer('csrf', 'csrf'),

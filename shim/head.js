@@ -1,12 +1,64 @@
 'use strict'
 
-const { warnOnce } = require('./errors.js')
+// One view of a request: method, target, headers and body presence are read here, once, and every layer of every guard uses
+// them. What the parser has read counts (`rawHeaders`), not what a handler before has made of it (`headers`).
 
-/** The head of a request as src/request.rs reads it. `trustsProxies`: whether the guard has been told its proxies. */
-function headOf(req, trustsProxies) {
-  const socket = req.socket
+const { warnOnce } = require('./errors.js')
+const { placeOf } = require('./route.js')
+
+/** How many names and values Node's parser keeps where `server.maxHeadersCount` is not set. */
+const MAX_HEADER_PAIRS = 2000
+
+/** A request as the guards of this process read it. */
+class RequestView {
+  /** As sent: case matters. */
+  method
+  /** The target as sent, query included. */
+  target
+  /** Names and values in turn, in the order they came; HTTP/2's `:authority` is `host`. */
+  fields
+  /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
+  hasBody
+  /** The letters of `Flags` in src/request.rs that are the same for every guard. */
+  flags
+  /** `fields` as lines. */
+  #lines
+
+  constructor(req) {
+    this.method = req.method
+    this.target = targetOf(req)
+    const isHttp2 = req.httpVersionMajor >= 2
+    this.fields = fieldsOf(req, isHttp2)
+    this.hasBody = isHttp2 ? !req.stream.endAfterHeaders : announcesBody(this.fields)
+    this.flags = `${this.hasBody ? 'b' : ''}${isCut(req, isHttp2) ? 'c' : ''}${isOld(req) ? 'o' : ''}`
+    this.#lines = this.fields.length === 0 ? '' : `\n${this.fields.join('\n')}`
+  }
+
+  get lines() {
+    return this.#lines
+  }
+
+  /** The first header of that name, which is in lower case; undefined where there is none. */
+  get(name) {
+    const { fields } = this
+    for (let i = 0; i < fields.length; i += 2) {
+      if (fields[i].length === name.length && fields[i].toLowerCase() === name) return fields[i + 1].trim()
+    }
+    return undefined
+  }
+}
+
+/** The view of a request, made on first sight; `state` is what is kept on it. */
+function viewOf(req, state) {
+  return (state.view ??= new RequestView(req))
+}
+
+/** The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the inside of the guard. */
+function headOf(req, state, owner) {
+  const view = viewOf(req, state)
+  const { socket } = req
   // Where the guard knows its proxies, the core decides and Express's own opinion is not asked for.
-  const trust = trustsProxies ? false : req.app?.settings?.['trust proxy']
+  const trust = owner.trustsProxies ? false : req.app?.settings?.['trust proxy']
   let client = ''
   let secure = socket.encrypted === true
   if (trust) {
@@ -15,33 +67,119 @@ function headOf(req, trustsProxies) {
     }
     client = req.ip ?? ''
     secure = req.secure
-  } else if (req.headers['x-forwarded-for'] !== undefined && !trustsProxies) {
+  } else if (!owner.trustsProxies && req.headers['x-forwarded-for'] !== undefined) {
     warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one; set `trustedProxies`')
   }
-  const route = req.route?.path === undefined ? '' : `${req.baseUrl ?? ''}${req.route.path}`
-  const raw = req.httpVersionMajor >= 2 ? asHttp1(req) : req.rawHeaders
-  const target = req.originalUrl ?? req.url
-  return `${7 + raw.length}\n${req.method}\n${target}\n${socket.remoteAddress ?? ''}\n${client}\n${secure ? '1' : '0'}\n${route}${raw.length === 0 ? '' : '\n'}${raw.join('\n')}`
+  const address = socket.remoteAddress ?? ''
+  if (address === '' && !owner.trustsUnix && !trust && socket.destroyed !== true) {
+    warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
+  }
+  const route = routeOf(req)
+  const place = route === '' ? '' : placeOf(req)
+  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}`
+  const count = 8 + view.fields.length
+  return `${count}\n${view.method}\n${view.target}\n${address}\n${client}\n${flags}\n${route}\n${place}${view.lines}`
 }
 
-/** The headers of an HTTP/2 request as HTTP/1 writes them: `Host`, and a header that says that a body follows. */
-function asHttp1(req) {
-  const fields = []
-  for (let i = 0; i < req.rawHeaders.length; i += 2) {
-    const name = req.rawHeaders[i]
-    if (name === ':authority') fields.push('host', req.rawHeaders[i + 1])
-    else if (!name.startsWith(':')) fields.push(name, req.rawHeaders[i + 1])
+const targetOf = (req) => req.originalUrl ?? req.url
+
+/** The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where the mount is literal. */
+function routeOf(req) {
+  const path = req.route?.path
+  return path === undefined ? '' : String(path)
+}
+
+/**
+ * Whether the request is another one by now than the one that came: its method or URL was changed, so that a router would
+ * run a handler which the layers have not judged.
+ */
+function isRewritten(req, view) {
+  if (req.method !== view.method || targetOf(req) !== view.target) {
+    warnRewritten()
+    return true
   }
-  if (!req.stream.endAfterHeaders && req.headers['content-length'] === undefined) {
-    fields.push('transfer-encoding', 'chunked')
+  const { originalUrl, url, baseUrl } = req
+  if (originalUrl === undefined || originalUrl === url) return false
+  // Connect and middie cut the mount off and keep no `baseUrl`.
+  const same = baseUrl === undefined
+    ? originalUrl.endsWith(url) || originalUrl.endsWith(url.slice(1))
+    : originalUrl === baseUrl + url || (isRoot(url) && originalUrl === baseUrl + url.slice(1))
+  if (!same) warnRewritten()
+  return !same
+}
+
+/** Whether the path is `/` alone, which a router adds where a mount has taken all of it. */
+const isRoot = (url) => url === '/' || url.startsWith('/?')
+
+function warnRewritten() {
+  warnOnce('GUARD_URL_REWRITTEN', 'the method or URL of a request was changed before a layer of the guard, so that the router would run another handler than the one that is judged; mount the guard behind what rewrites, and let that set `req.originalUrl` too')
+}
+
+/** The header fields of a request, names and values in turn. */
+function fieldsOf(req, isHttp2) {
+  const { rawHeaders } = req
+  // Adapters that run an application on other servers fill `headers` alone.
+  if (rawHeaders === undefined || rawHeaders.length === 0) return fieldsFrom(req.headers)
+  return isHttp2 ? asHttp1(rawHeaders) : rawHeaders
+}
+
+function fieldsFrom(headers) {
+  const fields = []
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    if (value === undefined) continue
+    for (const one of Array.isArray(value) ? value : [value]) fields.push(name, String(one))
   }
   return fields
 }
 
+/** The headers of an HTTP/2 request as HTTP/1 writes them, with `:authority` as `Host` (RFC 9113 section 8.3.1). */
+function asHttp1(rawHeaders) {
+  const fields = []
+  let authority
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]
+    const value = rawHeaders[i + 1]
+    if (name === ':authority') authority = value
+    if (name === ':authority') fields.push('host', value)
+    // A `Host` that says the same is no second one; another one is refused as such.
+    else if (!name.startsWith(':') && !(name === 'host' && value === authority)) fields.push(name, value)
+  }
+  return fields
+}
+
+function announcesBody(fields) {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]
+    if (name.length === 14 && name.toLowerCase() === 'content-length') {
+      if (Number(fields[i + 1]) !== 0) return true
+    } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
+      return true
+    }
+  }
+  return false
+}
+
+/**
+ * Whether the parser may have dropped headers. It drops what is over a cap and says nothing, but still obeys the framing
+ * that it has read: with as many as the cap, nobody knows what is missing.
+ */
+function isCut(req, isHttp2) {
+  // HTTP/2 refuses the stream.
+  if (isHttp2) return false
+  const { socket, rawHeaders } = req
+  const count = socket.server?.maxHeadersCount
+  const most = socket.parser?.maxHeaderPairs ?? (typeof count === 'number' ? count * 2 : MAX_HEADER_PAIRS)
+  return most > 0 && rawHeaders !== undefined && rawHeaders.length >= most
+}
+
+function isOld(req) {
+  return req.httpVersionMajor < 1 || (req.httpVersionMajor === 1 && req.httpVersionMinor < 1)
+}
+
 /** The path for a log: the target of a request may also hold a password (`http://user:password@host/`) or a fragment. */
 function pathOf(req) {
-  const target = req.originalUrl ?? req.url
+  const target = targetOf(req)
   return target.startsWith('/') ? target.split(/[?#]/, 1)[0] : target === '*' ? '*' : ''
 }
 
-module.exports = { headOf, pathOf }
+module.exports = { headOf, pathOf, viewOf }

@@ -7,7 +7,7 @@
 const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
-const { pathOf } = require('./head.js')
+const { pathOf, viewOf } = require('./head.js')
 const { readDocument, readOptions } = require('./plain.js')
 const { guardOf, stateOf, validOf } = require('./request.js')
 const { end } = require('./response.js')
@@ -48,7 +48,8 @@ function fromOpenApi(owner, buildStack, doc, options) {
   const seen = new WeakMap()
 
   function handler(req, res, next) {
-    const found = built(owner, req, res, () => native.openApiFind(document.number, req.method, req.originalUrl ?? req.url))
+    const { method, target } = viewOf(req, stateOf(req))
+    const found = built(owner, req, res, () => native.openApiFind(document.number, method, target))
     if (found === undefined) return undefined
     switch (found[0]) {
       case '=': {
@@ -168,8 +169,10 @@ class Operation {
   /** The handler that checks what is sent with this request; null where its body is of no media type that fits. */
   validator(req) {
     let body = -1
-    if (isSent(req)) {
-      body = this.#media.findIndex(([range]) => fits(mediaOf(req), range))
+    const view = viewOf(req, stateOf(req))
+    if (view.hasBody) {
+      const media = mediaOf(view)
+      body = this.#media.findIndex(([range]) => fits(media, range))
       if (body === -1) return null
     } else if (this.#bodyRequired) {
       // It says that a body is missing, among what else is wrong. What isn't read can't be missed by a schema.
@@ -200,7 +203,7 @@ class Operation {
       return token?.(req, res, () => judge(true))
     }
     // Credentials of another scheme may be for a function of the application.
-    const { authorization } = req.headers
+    const authorization = viewOf(req, stateOf(req)).get('authorization')
     const byFunction = alternatives.some((demands) => demands.some((demand) => !isToken(demand)))
     if (byFunction && authorization !== undefined && !/^(?:bearer|dpop) /i.test(authorization)) return judge(false)
     const token = this.#tokenHandler(req, res, { jwt: { optional: true } }, 'jwt')
@@ -299,16 +302,9 @@ function scopesOf(claims) {
   return new Set(texts.flatMap((text) => text.split(' ')).filter((scope) => scope !== ''))
 }
 
-/** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
-function isSent(req) {
-  if (req.httpVersionMajor >= 2) return !req.stream.endAfterHeaders
-  const { 'content-length': length, 'transfer-encoding': coding } = req.headers
-  return coding !== undefined || (length !== undefined && Number(length) > 0)
-}
-
 /** The media type of the body, without its parameters, which the core judges. */
-function mediaOf(req) {
-  return (req.headers['content-type'] ?? '').split(';', 1)[0].trim().toLowerCase()
+function mediaOf(view) {
+  return (view.get('content-type') ?? '').split(';', 1)[0].trim().toLowerCase()
 }
 
 function fits(media, range) {

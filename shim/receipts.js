@@ -55,9 +55,17 @@ function whenClosed(req, over) {
   return () => due.delete(over)
 }
 
+// Responses to handshakes that were let through: the application answers on the socket, and this one is never sent.
+const upgraded = new WeakSet()
+
+/** Notes that a handshake was let through: its receipts are handed in when the socket closes. */
+function markUpgraded(res) {
+  upgraded.add(res)
+}
+
 function handIn(res, receipt) {
   // Without an answer the request has failed, whatever the status that it would have had.
-  const failed = !res.headersSent || res.statusCode >= 400
+  const failed = !upgraded.has(res) && (!res.headersSent || res.statusCode >= 400)
   try {
     if (native.finished(receipt, failed)) flushSoon()
   } catch (error) {
@@ -66,4 +74,4 @@ function handIn(res, receipt) {
   }
 }
 
-module.exports = { keepReceipt }
+module.exports = { keepReceipt, markUpgraded }

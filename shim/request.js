@@ -58,6 +58,10 @@ function guardOf(req) {
 
 /** What this process's guards have done for one request so far. */
 class RequestState {
+  /** The one view that every layer has of the request, once a layer has asked: ./head.js makes it. */
+  view = null
+  /** Whether it is a handshake that `guard.upgrade` asks about. */
+  handshake = false
   /** Guards whose whole stack has run. */
   guards = []
   /** Guards and the limits that they have counted, in turn. */

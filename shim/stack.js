@@ -9,7 +9,7 @@ const native = require('../native.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
 const { inflate, parsedElsewhere, readBody } = require('./body.js')
-const { headOf, pathOf } = require('./head.js')
+const { headOf, pathOf, viewOf } = require('./head.js')
 const { addVary, prepareHeaders, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { RequestGuard, guardOf, stateOf } = require('./request.js')
@@ -73,7 +73,9 @@ function buildStack(owner, options, only) {
 
   function begin(x) {
     putFixed(x)
-    return askOrigin !== null && x.req.headers.origin !== undefined ? askForOrigin(x) : decide(x, undefined)
+    if (askOrigin === null) return decide(x, undefined)
+    const origin = viewOf(x.req, x.state).get('origin')
+    return origin === undefined ? decide(x, undefined) : askForOrigin(x, origin)
   }
 
   // Every step says whether the request has passed. The next handler is called outside of the `try`: what it throws is
@@ -100,8 +102,8 @@ function buildStack(owner, options, only) {
     }
   }
 
-  function askForOrigin(x) {
-    const verdict = askOrigin(x.req.headers.origin)
+  function askForOrigin(x, origin) {
+    const verdict = askOrigin(origin)
     if (typeof verdict?.then !== 'function') return decide(x, verdict === true)
     // A promise of our own settles once, whatever the function has returned.
     Promise.resolve(verdict).then((allowed) => attempt(x, () => decide(x, allowed === true)), (error) => fail(x, error))
@@ -116,7 +118,7 @@ function buildStack(owner, options, only) {
     if (origin !== undefined || wantsParams || counted !== undefined || proofs !== undefined) {
       extras = JSON.stringify({ origin, params: wantsParams ? (state.params ?? req.params) : undefined, counted, proofs })
     }
-    return go(x, native.decide(handle, headOf(req, owner.trustsProxies), extras))
+    return go(x, native.decide(handle, headOf(req, state, owner), extras))
   }
 
   function go(x, answer) {
@@ -143,7 +145,7 @@ function buildStack(owner, options, only) {
     RequestGuard.take(guardOf(req), answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
-      if (req.headers.dpop !== undefined) x.state.noteProof(answer[TOKEN])
+      if (viewOf(req, x.state).get('dpop') !== undefined) x.state.noteProof(answer[TOKEN])
     }
     if (answer[LIMITS] !== '') x.state.count(owner, answer[LIMITS])
     switch (answer[KIND]) {

@@ -45,6 +45,8 @@ pub struct Engine {
     headers: Option<HeaderSet>,
     cors: Option<Arc<Cors>>,
     csrf: Option<Arc<Csrf>>,
+    /// Whether `csrf` is false.
+    csrf_off: bool,
     store: Store,
     policies: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
@@ -170,12 +172,13 @@ impl Engine {
             Switch::Off | Switch::Absent => None,
         };
         Ok(Self {
-            trusted_proxies: TrustedProxies::new(trusted_proxies(&options)?),
+            trusted_proxies: trusted_proxies(&options)?,
             hosts: hosts(&options)?,
             clients: ClientsConfig::parse("clients", options.get("clients"))?,
             headers,
             cors,
             csrf,
+            csrf_off: options.get("csrf") == Some(&Value::Bool(false)),
             store,
             policies,
             next_limit: AtomicU32::new(1000),
@@ -216,7 +219,14 @@ impl Engine {
         if layers == Layers::RateLimit && limits.is_empty() {
             return Err(is_off("rateLimit"));
         }
+        let csrf = self.csrf_of(&options, layers, token)?;
+        let csrf_off = match options.get("csrf") {
+            Some(value) => *value == Value::Bool(false),
+            None => self.csrf_off,
+        };
         let stack = Stack {
+            handshake_csrf: csrf.clone().or_else(|| (all && !csrf_off).then(Arc::default)),
+            csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),
                 Layers::Headers => match options.get("headers") {
@@ -232,7 +242,6 @@ impl Engine {
             },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
-            csrf: self.csrf_of(&options, layers, token)?,
             token,
             fresh: self.fresh(&options)?,
             demands: if layers == Layers::Require {

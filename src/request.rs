@@ -12,10 +12,48 @@ use ipnet::IpNet;
 
 use crate::refusal::Refusal;
 
-/// What the shim sends for a request, in this order and separated by newlines, which no HTTP parser lets into a value:
-/// number of lines, method, target, socket address, address that Express decided on (may be empty), `1` for TLS,
-/// route pattern (may be empty), then header names and values in turn.
-const FIXED_LINES: usize = 7;
+/// The head of a request as the shim writes it, in this order and separated by newlines, which no HTTP parser lets into
+/// a value: number of lines, method, target, socket address, address that Express decided on (may be empty), letters of
+/// [`Flags`], route pattern (may be empty), place of the route among the application's routes (may be empty), then header
+/// names and values in turn.
+const FIXED_LINES: usize = 8;
+
+/// Facts about a request that only its host knows.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the facts are independent of each other")]
+struct Flags {
+    /// `s`: the socket is a TLS socket.
+    tls: bool,
+    /// `b`: a body follows.
+    body: bool,
+    /// `r`: something has changed method or URL, so that the router reads another request than this one.
+    rewritten: bool,
+    /// `c`: the parser may have dropped headers, since there were as many as it keeps.
+    cut: bool,
+    /// `o`: the protocol version is older than HTTP/1.1.
+    old: bool,
+    /// `u`: `guard.upgrade` asks, about a handshake whose socket the application takes over.
+    handshake: bool,
+}
+
+impl Flags {
+    /// `None` where a letter is unknown: host and core then disagree about what it means.
+    fn read(letters: &str) -> Option<Self> {
+        let mut flags = Self::default();
+        for letter in letters.bytes() {
+            match letter {
+                b's' => flags.tls = true,
+                b'b' => flags.body = true,
+                b'r' => flags.rewritten = true,
+                b'c' => flags.cut = true,
+                b'o' => flags.old = true,
+                b'u' => flags.handshake = true,
+                _ => return None,
+            }
+        }
+        Some(flags)
+    }
+}
 
 /// Headers that decide about security, as bits: one that stands twice is refused, since two readers may each take another
 /// one. The bits of a request also say which of them it lacks, without a look at all names.
@@ -31,6 +69,7 @@ fn single(name: &str) -> u16 {
         "x-forwarded-host" => 1 << 7,
         "dpop" => 1 << 8,
         "sec-fetch-site" => 1 << 9,
+        "transfer-encoding" => 1 << 10,
         _ => 0,
     }
 }
@@ -45,30 +84,45 @@ pub struct Request {
     target: Span,
     path_end: usize,
     route: Span,
+    place: Span,
     /// Names in lower case, values without surrounding blanks.
     headers: Vec<(Span, Span)>,
     /// Which of [`single`] it has.
     singles: u16,
     /// The canonical path, where it is not the one that was sent.
     decoded_path: Option<String>,
-    peer: Option<IpAddr>,
     client: Option<IpAddr>,
+    /// Whether a proxy has said who the client is, in words that are no address.
+    client_unreadable: bool,
     secure: bool,
+    flags: Flags,
 }
 
 /// Which proxies may speak for a client: `trustedProxies`.
 #[derive(Debug, Default, Clone)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    unix: bool,
+}
 
 impl TrustedProxies {
-    /// The networks in CIDR form; a single address is a network of one.
+    /// The networks in CIDR form; a single address is a network of one. `unix`: whether a peer without an address, as one
+    /// on a Unix socket, is a proxy too.
     #[must_use]
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    pub fn new(networks: Vec<IpNet>, unix: bool) -> Self {
+        Self { networks, unix }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty() && !self.unix
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix, |address| self.contains(address))
     }
 }
 
@@ -77,7 +131,8 @@ impl Request {
     /// even a refusal of a bad path has its CORS headers.
     ///
     /// # Errors
-    /// 400 where the head isn't what a parser of HTTP gives, or a security header stands twice.
+    /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the end of the body can be
+    /// read in two ways; 431 where there are more headers than the parser keeps.
     pub fn read(head: String, trusted: &TrustedProxies) -> Result<Self, Refusal> {
         let mut head = head;
         let mut ends = memchr::memchr_iter(b'\n', head.as_bytes());
@@ -89,8 +144,9 @@ impl Request {
             start = end.map(|end| end + 1);
             Some(from..end.unwrap_or(head.len()))
         };
-        let mut fixed = || Some([next()?, next()?, next()?, next()?, next()?, next()?, next()?]);
-        let Some([count, method, target, peer, express, secure, route]) = fixed() else {
+        let mut fixed =
+            || Some([next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?]);
+        let Some([count, method, target, peer, express, flags, route, place]) = fixed() else {
             return Err(malformed("the request line or a header can't be read"));
         };
         let mut headers = Vec::with_capacity(16);
@@ -124,7 +180,16 @@ impl Request {
         }
 
         let text = |span: &Span| head.get(span.clone()).unwrap_or_default();
+        let Some(flags) = Flags::read(text(&flags)) else {
+            return Err(malformed("the request can't be read"));
+        };
+        let peer = parse_address(text(&peer));
+        let client = parse_address(text(&express));
         let mut request = Self {
+            client,
+            client_unreadable: client.is_none() && !express.is_empty(),
+            secure: flags.tls,
+            flags,
             path_end: memchr::memchr(b'?', text(&target).as_bytes())
                 .map_or(target.end, |at| target.start + at),
             method,
@@ -132,43 +197,89 @@ impl Request {
             route,
             headers,
             singles,
+            place,
             decoded_path: None,
-            peer: parse_address(text(&peer)),
-            client: parse_address(text(&express)),
-            secure: text(&secure) == "1",
             head,
         };
-        request.believe_proxies(trusted);
+        request.check_framing()?;
+        request.believe_proxies(peer, trusted);
         Ok(request)
+    }
+
+    /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112 section 6.3): an
+    /// intermediary may have read them in another way.
+    fn check_framing(&self) -> Result<(), Refusal> {
+        if self.flags.cut {
+            return Err(Refusal::new(431, "too_many_headers", "the request has too many headers"));
+        }
+        let Some(coding) = self.header("transfer-encoding") else { return Ok(()) };
+        if self.flags.old {
+            return Err(malformed("a request of HTTP/1.0 can't have Transfer-Encoding"));
+        }
+        if !coding.eq_ignore_ascii_case("chunked") {
+            return Err(malformed("the only transfer coding that is read is chunked"));
+        }
+        if self.header("content-length").is_some() {
+            return Err(malformed(
+                "a request can't have both Transfer-Encoding and Content-Length",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a request whose view is not the one that others have of it: the router, or the proxy in front.
+    ///
+    /// # Errors
+    /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them. 400
+    /// `malformed_forwarded_for` where a trusted proxy names a client that is no address. 500 `url_rewritten` where
+    /// method or URL were changed after the request came.
+    pub fn check_view(&self) -> Result<(), Refusal> {
+        if self.method().bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Err(malformed("the method must be in upper case"));
+        }
+        if self.flags.handshake && self.flags.body {
+            return Err(malformed("a handshake can't have a body"));
+        }
+        if self.client_unreadable {
+            let why = "X-Forwarded-For names a client that is no IP address";
+            return Err(Refusal::new(400, "malformed_forwarded_for", why));
+        }
+        if self.flags.rewritten {
+            let why = "the request was changed on its way and can't be judged";
+            return Err(Refusal::new(500, "url_rewritten", why));
+        }
+        Ok(())
     }
 
     /// Lets trusted proxies say who the client is and whether the request came over TLS: the rightmost address in
     /// `X-Forwarded-For` that is no trusted proxy is the client, since everything left of it is the client's own word.
-    fn believe_proxies(&mut self, trusted: &TrustedProxies) {
-        let Some(peer) = self.peer else { return };
-        if trusted.0.is_empty() {
+    fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
+        if trusted.is_empty() {
             // Express's own `trust proxy` has decided already.
-            self.client = self.client.or(Some(peer));
+            self.client = self.client.or(peer);
             return;
         }
-        if !trusted.contains(peer) {
-            self.client = Some(peer);
+        self.client = peer;
+        self.client_unreadable = false;
+        if !trusted.trusts(peer) {
             return;
         }
-        let mut client = peer;
+        let mut client = Some(peer);
         'walk: for (name, value) in self.headers.iter().rev() {
             if self.text(name) != "x-forwarded-for" {
                 continue;
             }
             for hop in self.text(value).rsplit(',') {
-                let Some(address) = parse_address(hop.trim()) else { break 'walk };
-                client = address;
-                if !trusted.contains(address) {
+                // Whoever this is must not be taken for the proxy that has written it.
+                let address = parse_address(hop.trim());
+                client = address.map(Some);
+                if !address.is_some_and(|address| trusted.contains(address)) {
                     break 'walk;
                 }
             }
         }
-        self.client = Some(client);
+        self.client_unreadable = client.is_none();
+        self.client = client.flatten();
         self.secure = match self.header("x-forwarded-proto") {
             Some(proto) => proto.eq_ignore_ascii_case("https"),
             None => self.secure,
@@ -261,10 +372,18 @@ impl Request {
         path.split('/').filter(|segment| !segment.is_empty())
     }
 
-    /// The route pattern, where the stack is mounted on a route: `/users/:id`.
+    /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that holds it has it. The
+    /// path where that router is mounted is text of the client and no part of it.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         Some(self.text(&self.route)).filter(|route| !route.is_empty())
+    }
+
+    /// The route pattern together with its place among the application's routes, which tells routes of one pattern in two
+    /// routers apart. Nothing in it is text of the client.
+    #[must_use]
+    pub fn route_id(&self) -> Option<&str> {
+        self.route().map(|_| self.text(&(self.route.start..self.place.end)))
     }
 
     /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a Unix socket).
@@ -297,11 +416,22 @@ impl Request {
         self.headers.iter().map(|(name, value)| (self.text(name), self.text(value)))
     }
 
-    /// Whether a body follows (RFC 9112 section 6).
+    /// Whether a body follows (RFC 9112 section 6, RFC 9113 section 8.1).
     #[must_use]
     pub fn has_body(&self) -> bool {
-        self.header("transfer-encoding").is_some()
-            || self.content_length().is_some_and(|length| length > 0)
+        self.flags.body
+    }
+
+    /// Whether it is the handshake of another protocol, about which `guard.upgrade` asks.
+    #[must_use]
+    pub fn is_handshake(&self) -> bool {
+        self.flags.handshake
+    }
+
+    /// Whether it asks to go on with another protocol, such as WebSocket (RFC 9110 section 7.8).
+    #[must_use]
+    pub fn asks_upgrade(&self) -> bool {
+        self.header("upgrade").is_some()
     }
 
     /// The announced length of the body in bytes. Node's parser has checked its form.
@@ -396,15 +526,12 @@ pub(crate) mod tests {
 
     /// The head that the shim would write.
     pub(crate) fn head(method: &str, target: &str, peer: &str, headers: &[(&str, &str)]) -> String {
-        let mut lines = vec![
-            String::new(),
-            method.into(),
-            target.into(),
-            peer.into(),
-            String::new(),
-            "0".into(),
-            String::new(),
-        ];
+        let has = |wanted: &str| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let body = has("content-length").is_some_and(|(_, length)| *length != "0")
+            || has("transfer-encoding").is_some();
+        let flags = if body { "b" } else { "" };
+        let fixed = ["", method, target, peer, "", flags, "", ""];
+        let mut lines: Vec<String> = fixed.map(str::to_owned).to_vec();
         for (name, value) in headers {
             lines.push((*name).into());
             lines.push((*value).into());
@@ -414,7 +541,8 @@ pub(crate) mod tests {
     }
 
     fn get(target: &str, peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> Request {
-        let trusted = TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect());
+        let trusted =
+            TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect(), false);
         Request::read(head("GET", target, peer, headers), &trusted).unwrap()
     }
 
@@ -484,14 +612,13 @@ pub(crate) mod tests {
         assert_eq!(client("192.0.2.1", &forwarded, &["10.0.0.0/8"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &forwarded, &["10.0.0.0/8"]), "198.51.100.7");
         assert_eq!(client("10.0.0.1", &[], &["10.0.0.0/8"]), "10.0.0.1");
-        assert_eq!(
-            client(
-                "10.0.0.1",
-                &[("X-Forwarded-For", "1.2.3.4, nonsense, 10.0.0.2")],
-                &["10.0.0.0/8"]
-            ),
-            "10.0.0.2"
-        );
+        for nonsense in
+            ["1.2.3.4, nonsense, 10.0.0.2", "nonsense", "", "1.2.3.4, ", "192.0.2", "[::1"]
+        {
+            let request = get("/", "10.0.0.1", &[("X-Forwarded-For", nonsense)], &["10.0.0.0/8"]);
+            assert_eq!(request.client(), None, "{nonsense}");
+            assert_eq!(request.check_view().unwrap_err().code, "malformed_forwarded_for");
+        }
         assert_eq!(
             client(
                 "10.0.0.1",
@@ -501,6 +628,65 @@ pub(crate) mod tests {
             "2.2.2.2"
         );
         assert_eq!(client("::ffff:192.0.2.1", &[], &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_peer_of_a_unix_socket_speaks_for_a_client_where_it_is_trusted() {
+        let forwarded = [("X-Forwarded-For", "192.0.2.1, 198.51.100.7")];
+        let read = |trusted: &TrustedProxies, headers| {
+            Request::read(head("GET", "/", "", headers), trusted).unwrap()
+        };
+        let unix = TrustedProxies::new(Vec::new(), true);
+        assert_eq!(read(&unix, &forwarded).client().unwrap().to_string(), "198.51.100.7");
+        assert_eq!(read(&unix, &[]).client(), None);
+        let network = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
+        assert_eq!(read(&network, &forwarded).client(), None);
+        assert!(read(&network, &forwarded).check_view().is_ok());
+    }
+
+    #[test]
+    fn a_request_that_two_readers_could_read_differently_is_refused() {
+        let read = |method: &str, flags: &str, headers: &[(&str, &str)]| {
+            let mut lines = vec!["", method, "/", "192.0.2.1", "", flags, "", ""];
+            for (name, value) in headers {
+                lines.extend([*name, *value]);
+            }
+            let count = lines.len().to_string();
+            lines[0] = &count;
+            let request = Request::read(lines.join("\n"), &TrustedProxies::default())?;
+            request.check_view().map(|()| request)
+        };
+        let code = |method, flags, headers: &[(&str, &str)]| {
+            read(method, flags, headers).map_or_else(|refusal| refusal.code, |_| "pass")
+        };
+        assert_eq!(code("GET", "", &[]), "pass");
+        assert_eq!(code("M-SEARCH", "s", &[]), "pass");
+        for method in ["get", "Post", "delete"] {
+            assert_eq!(code(method, "", &[]), "malformed_request");
+        }
+        assert_eq!(code("GET", "c", &[]), "too_many_headers");
+        assert_eq!(code("GET", "r", &[]), "url_rewritten");
+        assert_eq!(code("GET", "x", &[]), "malformed_request");
+        assert_eq!(code("GET", "ub", &[]), "malformed_request");
+        let chunked = ("Transfer-Encoding", "chunked");
+        assert_eq!(code("POST", "b", &[chunked]), "pass");
+        assert_eq!(code("POST", "bo", &[chunked]), "malformed_request");
+        assert_eq!(code("POST", "b", &[chunked, ("Content-Length", "3")]), "malformed_request");
+        assert_eq!(code("POST", "b", &[chunked, chunked]), "duplicate_header");
+        assert_eq!(
+            code("POST", "b", &[("Transfer-Encoding", "gzip, chunked")]),
+            "malformed_request"
+        );
+    }
+
+    #[test]
+    fn a_route_is_its_pattern_and_its_place() {
+        let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n/:id\n1.0".to_owned();
+        let request = Request::read(head, &TrustedProxies::default()).unwrap();
+        assert_eq!((request.route(), request.route_id()), (Some("/:id"), Some("/:id\n1.0")));
+        let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n\n".to_owned();
+        let request = Request::read(head, &TrustedProxies::default()).unwrap();
+        assert_eq!((request.route(), request.route_id()), (None, None));
     }
 
     #[test]

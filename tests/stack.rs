@@ -40,8 +40,10 @@ fn stack(engine: &Arc<Engine>, route: &Value) -> Stack {
 
 /// A request with the headers that a good one has, and `more`.
 fn send(stack: &Stack, method: &str, target: &str, more: &[(&str, &str)]) -> (Exchange, Verdict) {
+    let has_body = more.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let flags = if has_body { "b" } else { "" };
     let mut lines: Vec<String> =
-        ["", method, target, "192.0.2.1", "", "0", ""].map(str::to_owned).to_vec();
+        ["", method, target, "192.0.2.1", "", flags, "", ""].map(str::to_owned).to_vec();
     let host = if more.iter().any(|(name, _)| *name == "Host") {
         None
     } else {

@@ -63,8 +63,8 @@ export interface GuardConfig {
   /**
    * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`. Only what
    * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
-   * is no such proxy. A range of all addresses is refused. With this list, also an empty one, Express's `trust proxy` is
-   * not consulted.
+   * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all addresses is
+   * refused. With this list, also an empty one, Express's `trust proxy` is not consulted.
    * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
    * client's
    */

@@ -1,6 +1,7 @@
 // A guard, and what its routes demand.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { Duration, RouteOptions } from './config'
 import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
@@ -27,6 +28,32 @@ export interface Guard {
    * @throws {@link GuardError} as {@link createGuard} does.
    */
   securityStack<const R extends RouteOptions>(route?: R): RouteHandler<R>[]
+
+  /**
+   * Runs the whole stack on a handshake, for the `upgrade` event of a server: WebSocket and its like pass no middleware.
+   * A refusal is written to the socket, which is closed then. Where it passes, `req.user` and `req.guard` are set, and the
+   * socket is yours; places of `concurrent` limits are held until it closes.
+   *
+   * ```ts
+   * server.on('upgrade', async (req, socket, head) => {
+   *   if (!(await guard.upgrade(req, socket, head))) return
+   *   sockets.handleUpgrade(req, socket, head, (ws) => sockets.emit('connection', ws, req))
+   * })
+   * ```
+   *
+   * CORS does not keep the pages of other origins from opening sockets, so `Sec-Fetch-Site` and `Origin` are asked here
+   * as `csrf` asks them, unless `csrf` is false: our own origin passes, those in `csrf.origins`, those that `cors` lets use
+   * the API with credentials, and, where the handshake has no cookies, all that `cors` allows.
+   *
+   * @param req the request of the handshake.
+   * @param socket its socket, as the event gives it.
+   * @param head the first bytes of the new protocol, as the event gives them; not read.
+   * @param stack what {@link Guard.securityStack} of this guard has returned, for options of this route. Default: the plain
+   *   stack.
+   * @returns whether it may go on; false where it was refused or the client went away, and the socket is closed.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard, `ERR_CLOSED`.
+   */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Uint8Array, stack?: RequestHandler | readonly RequestHandler[]): Promise<boolean>
 
   /**
    * The response headers layer alone.

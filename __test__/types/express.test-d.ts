@@ -1,4 +1,5 @@
 // Mounting and inference in Express. Compiled against @types/express 4 and 5.
+import { createServer } from 'node:http'
 import express from 'express'
 import guardModule, { createGuard } from 'keepstone'
 import { Type } from 'typebox'
@@ -29,6 +30,10 @@ app.use(guard.securityStack())
 app.use('/v1/auth', ...guard.securityStack())
 app.use(guardModule.securityStack({ cors: { origins: ['https://app.example.com'] } }))
 app.use(guard.headers(), guard.cors({ origins: ['https://app.example.com'] }), guard.rateLimit())
+createServer().on('upgrade', async (req, socket, head) => {
+  const passed: boolean = await guard.upgrade(req, socket, head, guard.securityStack({ cors: false }))
+  if (passed) socket.end()
+})
 app.get('/jwks.json', guard.jwks())
 
 // The body of the schema is the body of the handlers that follow.

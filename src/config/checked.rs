@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::raw::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
+use crate::request::TrustedProxies;
 
 /// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
 pub(crate) const GUARD_OPTIONS: [&str; 14] = [
@@ -45,21 +46,29 @@ pub(crate) const ROUTE_OPTIONS: [&str; 13] = [
     "onResponse",
 ];
 
-/// `trustedProxies`: networks in CIDR form, or single addresses. A network that holds every address is refused.
-pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, ConfigError> {
+/// `trustedProxies`: networks in CIDR form, single addresses, or `unix` for the peers of a Unix socket, which have no
+/// address. A network that holds every address is refused.
+pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<TrustedProxies, ConfigError> {
     let path = options.path_of("trustedProxies");
-    let Some(texts) = options.strings("trustedProxies")? else { return Ok(Vec::new()) };
+    let Some(texts) = options.strings("trustedProxies")? else {
+        return Ok(TrustedProxies::default());
+    };
     let mut networks = Vec::with_capacity(texts.len());
+    let mut unix = false;
     for (i, text) in texts.iter().enumerate() {
+        if *text == "unix" {
+            unix = true;
+            continue;
+        }
         let network = text
             .parse::<IpNet>()
             .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error))
             .map_err(|_| {
                 ConfigError::invalid(
                     format!("{path}[{i}]"),
-                    "must be a network in CIDR form or an address",
+                    "must be a network in CIDR form, an address or 'unix'",
                 )
-                .suggest("write '10.0.0.0/8' or '10.0.0.1'")
+                .suggest("write '10.0.0.0/8' or '10.0.0.1'; 'unix' is the proxy at a Unix socket")
             })?;
         if network.prefix_len() == 0 {
             let error = ConfigError::invalid(
@@ -70,7 +79,7 @@ pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<Vec<IpNet>, Confi
         }
         networks.push(network.trunc());
     }
-    Ok(networks)
+    Ok(TrustedProxies::new(networks, unix))
 }
 
 /// `hosts`: names, with a port where it is not to be any port. Lower case.

@@ -168,6 +168,19 @@ impl Cors {
         answer
     }
 
+    /// Whether pages of this origin may open a socket that no CORS header guards. `cookies`: whether the browser has added
+    /// the user's; `callback_verdict` is as in [`CorsRequest`].
+    #[must_use]
+    pub fn admits_handshake(
+        &self,
+        origin: Option<&str>,
+        cookies: bool,
+        callback_verdict: Option<bool>,
+    ) -> bool {
+        let request = CorsRequest { origin, callback_verdict, ..CorsRequest::default() };
+        origin.is_some() && (self.credentials || !cookies) && self.allow_origin(&request).is_some()
+    }
+
     /// Whether the origin came or not, since a cache may hand the answer to somebody else.
     fn vary(&self, method: &str) -> Option<&'static str> {
         match (method, &self.origins) {

@@ -18,7 +18,7 @@ fn passes(csrf: &Csrf, method: &str, headers: &[(&str, &str)]) -> bool {
             all.push(*header);
         }
     }
-    let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+    let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
     let request = Request::read(head(method, "/", "10.0.0.1", &all), &trusted).unwrap();
     match csrf.check(&request) {
         Ok(()) => true,

@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn post(stack: &Arc<Stack>) -> String {
-        let head = ["11", "POST", "/", "192.0.2.1", "", "0", ""].into_iter();
+        let head = ["12", "POST", "/", "192.0.2.1", "", "b", "", ""].into_iter();
         let headers = ["Content-Type", "application/json", "Content-Length", "2"];
         let head = head.chain(headers).collect::<Vec<_>>().join("\n");
         let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());

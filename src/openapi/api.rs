@@ -143,12 +143,12 @@ impl Api {
     /// The operation that a request is about, by the canonical path that every layer uses.
     #[must_use]
     pub fn find(&self, method: &str, target: &str) -> Match {
-        let head = format!("7\n{method}\n{target}\n\n\n0\n");
+        let head = format!("8\n{method}\n{target}\n\n\n\n\n");
         let mut request = match Request::read(head, &TrustedProxies::default()) {
             Ok(request) => request,
             Err(refusal) => return Match::Refused(refusal),
         };
-        if let Err(refusal) = request.canonicalise() {
+        if let Err(refusal) = request.canonicalise().and_then(|()| request.check_view()) {
             return Match::Refused(refusal);
         }
         let segments: Vec<&str> = request.segments().collect();

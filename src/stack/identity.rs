@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::Stack;
 use crate::clock::Now;
+use crate::cors::Cors;
 use crate::engine::{Known, Tokens};
 use crate::exchange::{Awaited, Candidate, Exchange, StoreAsk, TokenDemand, Verdict};
 use crate::refusal::Refusal;
@@ -51,10 +52,11 @@ impl Stack {
         // What nobody verifies is no token: anybody can write `Bearer x`.
         let tokens = self.engine.tokens.as_ref().filter(|_| self.token != TokenDemand::Ignore);
         let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
-        if let Some(csrf) = &self.csrf {
-            // What no page of another site can make a browser add, nobody was made to send.
+        let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
+        if let Some(csrf) = csrf {
+            // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
             let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header);
-            if !by_hand {
+            if !by_hand && !self.admits_handshake(request, x) {
                 csrf.check(request)?;
             }
         }
@@ -89,6 +91,14 @@ impl Stack {
             return Ok(Some(Verdict::AskCertificate));
         }
         self.ask_revocations(x, candidate)
+    }
+
+    /// Whether CORS has given the page that opens a socket leave to use this API as it does.
+    fn admits_handshake(&self, request: &Request, x: &Exchange) -> bool {
+        let cookies = request.header("cookie").is_some();
+        let admits =
+            |cors: &Cors| cors.admits_handshake(request.header("origin"), cookies, x.extras.origin);
+        request.is_handshake() && self.cors.as_deref().is_some_and(admits)
     }
 
     /// Whether what the token says of a key and what came with it agree.

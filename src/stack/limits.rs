@@ -56,7 +56,7 @@ impl Stack {
                 user: identity.and_then(|verified| verified.subject.as_deref()),
                 token: token.as_deref(),
                 // Without a pattern all paths share one count: a client picks its paths, so it must not pick its quota.
-                route: request.route().unwrap_or_default(),
+                route: request.route_id().unwrap_or_default(),
                 method: request.method(),
                 path: request.path(),
                 roles: &identity

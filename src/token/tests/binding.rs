@@ -412,7 +412,7 @@ fn the_url_of_a_request_is_what_its_host_and_path_say() {
     let of = |target: &str, host: &str, proto: Option<&str>| {
         let mut headers = vec![("Host", host)];
         headers.extend(proto.map(|proto| ("X-Forwarded-Proto", proto)));
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
         let request = Request::read(head("GET", target, "10.0.0.1", &headers), &trusted).unwrap();
         ProofUrl::of(&request)
     };

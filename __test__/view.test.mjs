@@ -1,0 +1,303 @@
+// One request, one view: what every layer reads of a request is what the parser has read and what the router will run, or
+// the request is refused.
+
+import assert from 'node:assert/strict'
+import http from 'node:http'
+import http2 from 'node:http2'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
+import { bearer, expresses, json, serve } from './helpers/http.mjs'
+import { request, sendBytes } from './helpers/raw.mjs'
+
+const pass = (req, res) => res.end(`passed ${req.url}`)
+const codeOf = ({ text }) => JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)).code
+const openApi = (paths, more = {}) => ({ openapi: '3.1.0', info: { title: 'a', version: '1' }, paths, ...more })
+const ok = { responses: { 200: { description: 'ok' } } }
+
+/** Every way to serve one handler behind others. */
+const hosts = [
+  ...expresses.map(([name, express]) => [name, (...handlers) => express().use(...handlers)]),
+  ['node:http', (...handlers) => (req, res) => {
+    const next = (i) => () => handlers[i](req, res, next(i + 1))
+    next(0)()
+  }]
+]
+
+for (const [name, app] of hosts) {
+  test(`${name}: a request with as many headers as the parser keeps is refused, since more may have been dropped`, async () => {
+    const guard = createGuard({ rateLimit: false })
+    const schema = { body: { type: 'object', required: ['name'] } }
+    const api = guard.fromOpenApi(openApi({ '/': { post: { ...ok, requestBody: { required: true, content: { 'application/json': { schema: schema.body } } } } } }))
+    for (const handlers of [guard.securityStack(), guard.securityStack(schema), [guard.validate(schema)], [api.handler]]) {
+      await serve(app(...handlers, pass), async (send, { port, server }) => {
+        const padding = (count) => Array.from({ length: count }, () => 'a:')
+        const body = ['Content-Type: text/plain', 'Content-Length: 5']
+        for (const count of [1000, 1017, 1030, 1900]) {
+          const answer = await sendBytes(port, request('POST', '/', [...padding(count), ...body], 'hello'))
+          // The API looks for the operation's media type first, where that header has come through.
+          const isMedia = handlers[0] === api.handler && answer.status === 415
+          assert.equal(codeOf(answer), isMedia ? 'unsupported_media_type' : 'too_many_headers', `${count} headers`)
+        }
+        server.maxHeadersCount = 20
+        const refused = (await sendBytes(port, request('POST', '/', [...padding(30), ...body], 'hello'))).status
+        assert.ok(refused === 431 || (handlers[0] === api.handler && refused === 415), String(refused))
+        // Without a cap nothing is dropped, and what is there is judged.
+        server.maxHeadersCount = 0
+        assert.equal((await sendBytes(port, request('POST', '/', [...padding(1100), ...body], 'hello'))).status, 415)
+      })
+    }
+  })
+
+  test(`${name}: a request whose body may end at two places is refused`, async () => {
+    const guard = createGuard({ rateLimit: false })
+    const server = http.createServer({ insecureHTTPParser: true }, app(...guard.securityStack(), pass))
+    await serve(null, async (send, { port }) => {
+      for (const [why, bytes] of [
+        ['both framings', request('POST', '/', ['Content-Type: application/json', 'Transfer-Encoding: chunked', 'Content-Length: 3'], '2\r\n{}\r\n0\r\n\r\n')],
+        ['a coding that is not read', request('POST', '/', ['Content-Type: application/json', 'Transfer-Encoding: gzip, chunked'], '2\r\n{}\r\n0\r\n\r\n')],
+        ['HTTP/1.0 with a coding', request('POST', '/', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], '2\r\n{}\r\n0\r\n\r\n').replace('HTTP/1.1', 'HTTP/1.0')]
+      ]) {
+        assert.equal((await sendBytes(port, bytes)).status, 400, why)
+      }
+      assert.equal((await sendBytes(port, request('POST', '/', ['Content-Type: application/json', 'Transfer-Encoding: Chunked'], '2\r\n{}\r\n0\r\n\r\n'))).status, 200)
+    }, server)
+  })
+
+  test(`${name}: what an adapter puts into headers alone is read, and what a handler takes out of them still counts`, async () => {
+    const guard = createGuard({ rateLimit: false, csrf: {}, jwt })
+    const { accessToken } = await guard.tokens.issue({ sub: 'ada' })
+    const adapter = (req, res, next) => {
+      Object.defineProperty(req, 'rawHeaders', { value: [] })
+      next()
+    }
+    const taker = (req, res, next) => {
+      delete req.headers.authorization
+      next()
+    }
+    await serve(app(adapter, ...guard.securityStack(), pass), async (send) => {
+      assert.equal((await send({ headers: bearer(accessToken) })).status, 200)
+      assert.equal((await send({})).status, 401)
+    })
+    await serve(app(adapter, guard.csrf(), pass), async (send) => {
+      const headers = { cookie: 'session=1', 'sec-fetch-site': 'cross-site' }
+      assert.equal((await send({ method: 'POST', headers })).status, 403)
+    })
+    await serve(app(taker, ...guard.securityStack(), pass), async (send) => {
+      assert.equal((await send({ headers: bearer(accessToken) })).status, 200)
+    })
+  })
+
+  test(`${name}: the function that judges origins is asked about the origin that CORS answers`, async () => {
+    const asked = []
+    const guard = createGuard({ rateLimit: false, cors: { origins: (origin) => asked.push(origin) > 0 && origin === 'https://app.example.com' } })
+    const change = (req, res, next) => {
+      req.headers.origin = 'https://app.example.com'
+      next()
+    }
+    await serve(app(change, ...guard.securityStack(), pass), async (send) => {
+      const { headers } = await send({ headers: { origin: 'https://evil.example' } })
+      assert.deepEqual([asked, headers['access-control-allow-origin']], [['https://evil.example'], undefined])
+    })
+  })
+
+  test(`${name}: a client that a trusted proxy can't name is nobody whom a list knows`, async () => {
+    const guard = createGuard({
+      trustedProxies: ['127.0.0.1', '10.0.0.0/8'],
+      clients: { allow: ['127.0.0.1', '10.0.0.0/8'], block: ['192.0.2.1'] },
+      rateLimit: { name: 'api', limit: 2, window: '1h' }
+    })
+    await serve(app(...guard.securityStack(), pass), async (send) => {
+      const ask = async (forwarded) => {
+        const { status, json: problem } = await send({ headers: { 'x-forwarded-for': forwarded } })
+        return problem?.code ?? status
+      }
+      for (const odd of ['192.0.2', 'unknown', '_hidden', '192.0.2.1x', '::g', '192.0.2.1, ', ', 10.0.0.1', '192.0.2.1 10.0.0.1', '%31', '', '192.0.2.1, nonsense, 10.0.0.2']) {
+        assert.equal(await ask(odd), 'malformed_forwarded_for', odd)
+      }
+      assert.equal(await ask('192.0.2.1'), 'client_blocked')
+      assert.equal(await ask('nonsense, 198.51.100.1'), 200)
+      assert.equal(await ask('10.0.0.7'), 200)
+    })
+  })
+
+  test(`${name}: a client behind a Unix socket is whom the proxy there names, if it is trusted`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keepstone-'))
+    const warnings = []
+    const note = (warning) => warnings.push(warning.code)
+    process.on('warning', note)
+    const ask = async (config, fields) => {
+      const guard = createGuard({ ...config, clients: { block: ['192.0.2.1'] } })
+      const server = http.createServer(app(...guard.securityStack(), pass))
+      const path = join(folder, `${Math.random()}.sock`)
+      server.listen(path)
+      await once(server, 'listening')
+      try {
+        return (await sendBytes(0, request('GET', '/', fields), { path })).status
+      } finally {
+        server.close()
+        await once(server, 'close')
+      }
+    }
+    try {
+      const forwarded = ['X-Forwarded-For: 192.0.2.1']
+      assert.equal(await ask({ trustedProxies: ['unix'] }, forwarded), 403)
+      assert.equal(await ask({ trustedProxies: ['unix'] }, ['X-Forwarded-For: 192.0.2.2']), 200)
+      assert.equal(await ask({ trustedProxies: ['unix'] }, ['X-Forwarded-For: odd']), 400)
+      assert.equal(await ask({ trustedProxies: ['10.0.0.1'] }, forwarded), 200, 'the socket is no proxy that is trusted')
+      await new Promise((resolve) => setImmediate(resolve))
+      if (name === 'Express 5') assert.ok(warnings.includes('GUARD_NO_CLIENT_ADDRESS'))
+    } finally {
+      process.off('warning', note)
+      rmSync(folder, { recursive: true })
+    }
+  })
+}
+
+test('HTTP/2: a method in lower case is refused, and no router runs it', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const api = guard.fromOpenApi(openApi({ '/items': { delete: { ...ok, security: [] }, get: ok } }), { unknown: 'refuse' })
+  for (const handlers of [guard.securityStack(), [api.handler], [guard.validate({ query: { type: 'object' } })]]) {
+    const server = http2.createServer((req, res) => {
+      const next = (i) => () => (i === handlers.length ? res.end('passed') : handlers[i](req, res, next(i + 1)))
+      next(0)()
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const client = http2.connect(`http://127.0.0.1:${server.address().port}`)
+    const ask = async (fields) => {
+      const stream = client.request({ ':path': '/items', ...fields })
+      const [head] = await once(stream, 'response')
+      stream.resume()
+      return head[':status']
+    }
+    try {
+      for (const method of ['delete', 'post', 'Delete', 'gET']) assert.equal(await ask({ ':method': method }), 400, method)
+      assert.equal(await ask({ ':method': 'GET' }), 200)
+      assert.equal(await ask({ ':method': 'GET', ':authority': 'api.example', host: 'api.example' }), 200)
+      assert.equal(await ask({ ':method': 'GET', ':authority': 'api.example', host: 'other.example' }), 400, 'two hosts')
+    } finally {
+      client.destroy()
+      server.close()
+    }
+  }
+})
+
+test('HTTP/2: no layer sees a header that the client has not sent', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const validate = guard.validate({ headers: { type: 'object', properties: { 'transfer-encoding': false } }, body: { type: 'object' } })
+  const server = http2.createServer((req, res) => validate(req, res, () => res.end(JSON.stringify(req.body))))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = http2.connect(`http://127.0.0.1:${server.address().port}`)
+  try {
+    const stream = client.request({ ':method': 'POST', ':path': '/', 'content-type': 'application/json' })
+    stream.end('{"a":1}')
+    const [head] = await once(stream, 'response')
+    assert.equal(head[':status'], 200)
+    stream.resume()
+  } finally {
+    client.destroy()
+    server.close()
+  }
+})
+
+for (const [name, express] of expresses) {
+  test(`${name}: key 'route' is the route's pattern: a client can't make quotas up by the path of a mount`, async () => {
+    const guard = createGuard({ rateLimit: { name: 'api', limit: 2, window: '1h', key: 'route' } })
+    const app = express()
+    const tenants = express.Router()
+    tenants.get('/items/:id', ...guard.securityStack(), pass)
+    const others = express.Router()
+    others.get('/items/:id', ...guard.securityStack(), pass)
+    const inner = express()
+    inner.get('/items/:id', ...guard.securityStack(), pass)
+    app.use('/t/:tenant', tenants)
+    app.use('/fixed', others)
+    app.use('/app/:any', inner)
+    await serve(app, async (send) => {
+      const ask = async (path) => (await send({ path })).status
+      assert.deepEqual([await ask('/t/a/items/1'), await ask('/t/b/items/2'), await ask('/t/c/items/3'), await ask('/T/d/Items/4')], [200, 200, 429, 429])
+      // Another router's route of the same pattern is another route, however its mount is written.
+      assert.deepEqual([await ask('/fixed/items/1'), await ask('/FIXED/items/1'), await ask('/Fixed/items/1')], [200, 200, 429])
+      assert.deepEqual([await ask('/app/a/items/1'), await ask('/app/b/items/1'), await ask('/app/c/items/1')], [200, 200, 429])
+    })
+  })
+
+  test(`${name}: a policy sees the route's pattern and no text of the client in it`, async () => {
+    const seen = []
+    const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.route = "/items/:id" }' }, query: 'data.a.allow' }
+    const guard = createGuard({ rateLimit: false, policy, log: (event) => seen.push(event.outcome) })
+    const router = express.Router()
+    router.get('/items/:id', ...guard.securityStack(), pass)
+    await serve(express().use('/t/:tenant', router), async (send) => {
+      assert.equal((await send({ path: '/t/acme/items/1' })).status, 200)
+    })
+    assert.deepEqual(seen, ['allow'])
+  })
+
+  test(`${name}: a request that was rewritten before a layer is refused, since another handler would run`, async () => {
+    const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.path[0] = "public" }' }, query: 'data.a.allow' }
+    const guard = createGuard({ rateLimit: false, policy })
+    const to = (url) => (req, res, next) => {
+      req.url = url
+      next()
+    }
+    const admin = (app) => app.get('/admin', pass).get('/public/admin', pass)
+    const ask = (app, path = '/public/admin') => serve(app, async (send) => {
+      const { status, json: problem } = await send({ path })
+      return problem?.code ?? status
+    })
+    const whole = [...guard.securityStack()]
+    assert.equal(await ask(admin(express().use(to('/admin'), whole))), 'url_rewritten')
+    assert.equal(await ask(admin(express().use(whole, to('/admin'), guard.validate({ query: { type: 'object' } })))), 'url_rewritten')
+    assert.equal(await ask(admin(express().use(whole))), 200)
+    const override = (req, res, next) => {
+      req.method = 'DELETE'
+      next()
+    }
+    assert.equal(await ask(express().use(whole, override, guard.authorize(), pass)), 'url_rewritten')
+    // Who rewrites for the guard too says so.
+    const both = (req, res, next) => {
+      req.url = req.originalUrl = '/admin'
+      next()
+    }
+    assert.equal(await ask(admin(express().use(both, whole))), 'policy_denied')
+    // Mounts cut the path, and are no rewriting.
+    const mounted = express.Router().use(whole, pass)
+    for (const path of ['/public', '/public/', '/public?a=1', '/public/?a=1', '/PUBLIC', '/public/a/b?c=/', '/public/%61', '/public//']) {
+      const status = await ask(express().use('/public', mounted), path)
+      assert.equal(status, path === '/PUBLIC' ? 'policy_denied' : path === '/public//' ? 'malformed_path' : 200, path)
+    }
+    const deep = express().use('/public', express.Router().use('/:x', express.Router().use('/y', mounted)))
+    assert.equal(await ask(deep, '/public/a/y/z'), 200)
+    const sub = express().use(mounted)
+    assert.equal(await ask(express().use('/public', sub), '/public/a'), 200)
+  })
+
+  test(`${name}: the body of a form of a mounted router is read once, with one view for all layers`, async () => {
+    const guard = createGuard({ rateLimit: { name: 'api', limit: 10, window: '1m' } })
+    const router = express.Router()
+    router.post('/a/:id', guard.validate({ body: { type: 'object', required: ['x'] }, params: { type: 'object', required: ['id'] } }), (req, res) => res.json(req.body))
+    await serve(express().use(guard.securityStack()).use('/m', router), async (send) => {
+      assert.deepEqual((await send(json({ x: 1 }, { path: '/m/a/1' }))).json, { x: 1 })
+      assert.equal((await send(json({}, { path: '/m/a/1' }))).status, 422)
+    })
+  })
+}
+
+test('an upgrade counts as a request that changes something, where CSRF is asked', async () => {
+  const guard = createGuard({ rateLimit: false, csrf: {} })
+  await serve(hosts[2][1](...guard.securityStack(), pass), async (send) => {
+    const ask = async (headers) => (await send({ headers: { connection: 'upgrade', upgrade: 'websocket', cookie: 'a=1', ...headers } })).status
+    assert.equal(await ask({ 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }), 403)
+    assert.equal(await ask({ origin: 'https://evil.example' }), 403)
+    assert.equal(await ask({}), 403)
+    assert.equal(await ask({ 'sec-fetch-site': 'same-origin' }), 200)
+    assert.equal((await send({ headers: { 'sec-fetch-site': 'cross-site', cookie: 'a=1' } })).status, 200)
+  })
+})

@@ -1,0 +1,50 @@
+'use strict'
+
+// Where a route stands among the routes of its application. Two routers may each have a route `/:id`; the path where a
+// router is mounted would tell them apart, but it is text of the client: `/t/:tenant` has as many as there are tenants.
+
+// Routes and their places. A route is made once and stays.
+const places = new WeakMap()
+
+/**
+ * The place of the route that runs: its position in its router, that router's in the one around it, and so on, such as
+ * `2.0.1`; the same in every process that builds the same application. Empty where the application can't be searched.
+ */
+function placeOf(req) {
+  const { route } = req
+  if (typeof route !== 'object') return ''
+  let place = places.get(route)
+  if (place === undefined) {
+    place = search(req.app, route)
+    places.set(route, place)
+  }
+  return place
+}
+
+function search(app, route) {
+  const found = positionIn(routerOf(app), route, new Set())
+  if (found === null) return ''
+  // An application in an application, by the pattern where it is mounted.
+  const mounts = []
+  for (let mounted = app; mounted.parent !== undefined; mounted = mounted.parent) mounts.unshift(String(mounted.mountpath))
+  return [...mounts, found.join('.')].join(' ')
+}
+
+/** Express 4 keeps its router as `_router`, and throws where `router` is read; Express 5 has `router`. */
+function routerOf(app) {
+  return app?._router ?? (app?.settings === undefined ? undefined : app.router)
+}
+
+function positionIn(router, route, seen) {
+  const stack = router?.stack
+  if (!Array.isArray(stack) || seen.has(router)) return null
+  seen.add(router)
+  for (let i = 0; i < stack.length; i += 1) {
+    if (stack[i].route === route) return [i]
+    const inner = positionIn(stack[i].handle, route, seen)
+    if (inner !== null) return [i, ...inner]
+  }
+  return null
+}
+
+module.exports = { placeOf }

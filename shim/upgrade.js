@@ -1,0 +1,74 @@
+'use strict'
+
+// `guard.upgrade`: the stack on a handshake that takes the socket away from Node's HTTP, as WebSocket does. Such a request
+// passes no middleware: without this, no layer would see it.
+
+const { ServerResponse } = require('node:http')
+const { optional } = require('./arguments.js')
+const { GuardError } = require('./errors.js')
+const { markUpgraded } = require('./receipts.js')
+const { stateOf } = require('./request.js')
+
+/**
+ * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of its plain stack.
+ */
+function upgradeOf(owner, wholeStack) {
+  return async function upgrade(req, socket, head, ...rest) {
+    const handlers = rest.length === 0 ? wholeStack() : handlersOf(owner, optional('stack', rest))
+    // Nobody else listens until the application has taken the socket over, and an error without a listener ends the process.
+    socket.on('error', () => {})
+    stateOf(req).handshake = true
+    const res = responseTo(req, socket)
+    return new Promise((resolve) => {
+      // Refused, or the client went away.
+      const ended = () => resolve(false)
+      res.once('close', ended)
+      res.once('finish', () => {
+        ended()
+        res.detachSocket(socket)
+        closeSoon(socket)
+      })
+      run(handlers, req, res, () => {
+        res.off('close', ended)
+        markUpgraded(res)
+        res.detachSocket(socket)
+        resolve(true)
+      })
+    })
+  }
+}
+
+/** A response that writes to the socket of a handshake, and ends the connection. */
+function responseTo(req, socket) {
+  const res = new ServerResponse(req)
+  res.shouldKeepAlive = false
+  // Where the client went away before, there is nobody to answer.
+  if (socket.destroyed) res.destroyed = true
+  else res.assignSocket(socket)
+  return res
+}
+
+/** How long a client may go on sending once it has its answer, in milliseconds. */
+const LINGER_MS = 1000
+
+/** Ends a connection. One that is closed with unread bytes is reset, and a reset takes the answer with it. */
+function closeSoon(socket) {
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+function run(handlers, req, res, passed) {
+  const next = (i) => () => (i === handlers.length ? passed() : handlers[i](req, res, next(i + 1)))
+  next(0)()
+}
+
+function handlersOf(owner, stack) {
+  const handlers = Array.isArray(stack) ? stack : [stack]
+  const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin
+  if (handlers.length > 0 && handlers.every(own)) return handlers
+  throw new GuardError('`stack` must be what `securityStack` of the same guard has returned', { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
+}
+
+module.exports = { upgradeOf }
