@@ -89,7 +89,7 @@ test('every option of every call has an example', () => {
 test('every call that takes options is among them', () => {
   const known = new Set(CALLS.map(([type]) => type))
   // Their members are the application's own, or they are the type parameters of calls that are among them.
-  const others = ['R', 'S', 'IncomingMessage', 'ServerResponse', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
+  const others = ['R', 'S', 'IncomingMessage', 'ServerResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
   const taken = [...typesTakenBy('Guard', 'Limits', 'Tokens', 'Revoke', 'Policy')].flatMap((text) => text.split(' | '))
   assert.deepEqual(taken.filter((type) => !known.has(type) && !others.includes(type)), [])
 })
@@ -256,6 +256,7 @@ test('an argument that is undefined is not left out', async () => {
     assert.throws(() => guard[call]({}, {}), { name: 'GuardError', code: 'ERR_INVALID_ARGUMENT' }, call)
   }
   for (const build of [createGuard, securityStack]) assert.throws(() => build(undefined), { code: 'ERR_MISSING_OPTION', path: 'config' })
+  await assert.rejects(guard.upgrade({}, {}, Buffer.alloc(0), undefined), { code: 'ERR_MISSING_OPTION', path: 'stack' })
   assert.throws(() => guard.validate(), { code: 'ERR_MISSING_OPTION', path: 'schemas' })
   await assert.rejects(guard.tokens.issue({ sub: 'a' }, undefined), { code: 'ERR_MISSING_OPTION', path: 'options' })
   await assert.rejects(guard.revoke.key('k', undefined), { code: 'ERR_MISSING_OPTION', path: 'options' })

@@ -51,7 +51,7 @@ function createGuard(...rest) {
     own: ownFunctions(functions),
     log: config.log,
     trustsProxies: config.trustedProxies !== undefined,
-    trustsUnix: config.trustedProxies?.includes('unix') ?? false,
+    trustsUnix: Array.isArray(config.trustedProxies) && config.trustedProxies.includes('unix'),
     pin: guard
   }
   const route = (name, options) => readRoute(name, options, owner.own)

@@ -14,8 +14,7 @@ const { stateOf } = require('./request.js')
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
-    const stack = optional('stack', rest, null)
-    const handlers = stack === null && rest.length === 0 ? wholeStack() : handlersOf(owner, stack)
+    const handlers = rest.length === 0 ? wholeStack() : handlersOf(owner, optional('stack', rest))
     // Nobody else listens until the application has taken the socket over, and an error without a listener ends the process.
     socket.on('error', () => {})
     stateOf(req).handshake = true
