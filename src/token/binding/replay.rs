@@ -12,9 +12,11 @@
 //!    before. Nobody gets 503 because of somebody else's key.
 //! 4. A list knows when it began. A proof that was made before may have been used: it is refused. So a restart of this process
 //!    or of the server, `FLUSHALL` and a failover make no used proof good again.
+//! 5. Whoever is refused by rule 4 gets a nonce, and passes with it at once. Most clients write `iat` in whole seconds, so this
+//!    is about proofs of the very second in which the list began, too; and a nonce says exactly when it was given.
 //!
-//! Rule 4 goes by `iat`, which most clients write in whole seconds, and so a proof of the very second in which the list began
-//! is refused, too. A client whose clock is ahead dates its proofs ahead, and those are good again for as long as it is.
+//! What rule 4 does not see: a client whose clock is ahead dates its proofs ahead. One that was used just before the list
+//! began passes once more, for as long as that clock is ahead, `jwt.clockTolerance` at most.
 
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,17 +138,16 @@ impl UsedProofs {
         Self::Local(Arc::new(Remembered::new(store, began)))
     }
 
-    /// Since when the list is complete, as far as this process can tell, on its wall clock: proofs that were made before may
-    /// have been used. 0 where the store says it itself.
+    /// Whether a proof is older than the list, as far as this process can tell: it may have been used. Redis says it itself.
     #[must_use]
-    pub fn since_us(&self, now: Now) -> u64 {
+    pub fn is_older(&self, proof: &Proof, now: Now) -> bool {
         let began_us = match self {
             Self::Local(list) => list.began_us,
-            Self::Shared { store, .. } if store.connector().is_some() => return 0,
+            Self::Shared { store, .. } if store.connector().is_some() => return false,
             Self::Shared { store, .. } => store.status().connected_us(),
         };
         // By the clock as it is now: one that was wrong at first has been set right since.
-        now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
+        proof.made_us < now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
     }
 
     /// Whether this process knows that a proof was used. It uses nothing up.
