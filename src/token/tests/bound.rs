@@ -239,12 +239,13 @@ fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once()
         let proof = judge_at(&text, now).unwrap();
         if used.is_older(&proof, now) { Use::Forgotten } else { take(&used, &proof, now) }
     };
+    let tenths = |tenths: u8| serde_json::from_str::<Value>(&format!("{NOW_S}.{tenths}")).unwrap();
     let soon = began.plus(Duration::from_millis(200));
     // Made before; in the same second, whoever knows when; before, by a client that says it exactly.
-    for made in [json!(NOW_S - 30), json!(NOW_S), json!(NOW_S as f64 + 0.3)] {
+    for made in [json!(NOW_S - 30), json!(NOW_S), tenths(3)] {
         assert_eq!(at(made, soon), Use::Forgotten);
     }
-    assert_eq!(at(json!(NOW_S as f64 + 0.5), soon), Use::First);
+    assert_eq!(at(tenths(5), soon), Use::First);
     assert_eq!(at(json!(NOW_S + 1), began.plus(Duration::from_secs(1))), Use::Again);
     // The clock was an hour behind when the list began, and is set right.
     let right = Now { unix_us: (NOW_S + 3600) * 1_000_000, mono_us: began.mono_us + 1_000_000 };
