@@ -226,8 +226,8 @@ impl Stack {
         met.map_err(|unmet| unmet.to_refusal(scheme))
     }
 
-    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of used proofs. `Some` where
-    /// the store has to be asked.
+    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of
+    /// used proofs. `Some` where the store has to be asked.
     pub(super) fn use_proof(&self, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
         let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
             return Ok(None);
@@ -283,7 +283,8 @@ fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
     }
 }
 
-/// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next one is known to be new.
+/// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next
+/// one is known to be new.
 fn give_nonce(tokens: &Tokens, x: &mut Exchange) -> Refusal {
     if let Some(nonces) = nonces_of(tokens)
         && !x.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")

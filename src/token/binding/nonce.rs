@@ -79,7 +79,8 @@ impl Nonces {
         self.at(now.unix_us)
     }
 
-    /// How a nonce of a proof stands at this instant. One that lies ahead may come from a process whose clock is ahead.
+    /// How a nonce of a proof stands at this instant. One that lies ahead may come from a process
+    /// whose clock is ahead.
     #[must_use]
     pub fn judge(&self, nonce: &str, now: Now) -> Freshness {
         let Some(given_us) = self.given_us(nonce) else { return Freshness::Unknown };
@@ -92,8 +93,8 @@ impl Nonces {
         }
     }
 
-    /// When a nonce was given, in microseconds since the epoch: a proof with it was made after that. `None` for one that is
-    /// none of ours.
+    /// When a nonce was given, in microseconds since the epoch: a proof with it was made after
+    /// that. `None` for one that is none of ours.
     #[must_use]
     pub fn given_us(&self, nonce: &str) -> Option<u64> {
         let given_us = u64::from_str_radix(nonce.split('.').next()?, 16).ok()?;
@@ -102,8 +103,8 @@ impl Nonces {
         same.is_ok().then_some(given_us)
     }
 
-    /// Those of this process, for whoever asks for none: they tell new proofs from old ones. `None` where this machine gives no
-    /// random bytes.
+    /// Those of this process, for whoever asks for none: they tell new proofs from old ones. `None`
+    /// where this machine gives no random bytes.
     #[must_use]
     pub fn here() -> Option<&'static Self> {
         static HERE: OnceLock<Option<Nonces>> = OnceLock::new();

@@ -73,7 +73,8 @@ pub struct Proof {
     pub key: Thumbprint,
     /// What it is remembered by.
     pub id: ProofId,
-    /// When it was made at the earliest, in microseconds since the epoch: its `iat`, or when its nonce was given.
+    /// When it was made at the earliest, in microseconds since the epoch: its `iat`, or when its
+    /// nonce was given.
     pub made_us: u64,
     /// Its `nonce`.
     pub nonce: Option<String>,

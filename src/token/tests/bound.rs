@@ -241,7 +241,8 @@ fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once()
     };
     let tenths = |tenths: u8| serde_json::from_str::<Value>(&format!("{NOW_S}.{tenths}")).unwrap();
     let soon = began.plus(Duration::from_millis(200));
-    // Made before; in the same second, whoever knows when; before, by a client that says it exactly.
+    // Made before; in the same second, whoever knows when; before, by a client that says it
+    // exactly.
     for made in [json!(NOW_S - 30), json!(NOW_S), tenths(3)] {
         assert_eq!(at(made, soon), Use::Forgotten);
     }
