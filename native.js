@@ -863,6 +863,7 @@ module.exports.openApiFind = nativeBinding.openApiFind
 module.exports.openApiOperation = nativeBinding.openApiOperation
 module.exports.openApiRelease = nativeBinding.openApiRelease
 module.exports.openApiSchemas = nativeBinding.openApiSchemas
+module.exports.openApiScopes = nativeBinding.openApiScopes
 module.exports.policyEvaluate = nativeBinding.policyEvaluate
 module.exports.release = nativeBinding.release
 module.exports.releaseStack = nativeBinding.releaseStack

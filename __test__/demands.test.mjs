@@ -66,3 +66,39 @@ test('what can not be demanded is refused when the route is built', () => {
   assert.throws(() => guard.require({ maxAge: 'today' }), { code: 'ERR_INVALID_OPTION', path: 'maxAge' })
   assert.throws(() => createGuard({}).require({ scope: 'read' }), { code: 'ERR_INVALID_OPTION', path: 'jwt' })
 })
+
+test('a document reads the scopes of a token as a demand does, however they are written', async () => {
+  const guard = createGuard({ jwt, rateLimit: false })
+  const document = {
+    openapi: '3.1.0',
+    info: { title: 'Orders', version: '1' },
+    components: {
+      securitySchemes: { token: { type: 'http', scheme: 'bearer' }, key: { type: 'apiKey', in: 'header', name: 'x-api-key' } }
+    },
+    // With an alternative, so that it is not the core that asks for the scopes.
+    paths: { '/orders': { get: { security: [{ token: ['write'] }, { key: [] }], responses: { 200: { description: 'them' } } } } }
+  }
+  const api = guard.fromOpenApi(document, { security: { token: 'token', key: () => false } })
+  const { default: express } = await import('express')
+  const answering = (handler) => express().use(handler, (req, res) => res.json({}))
+  for (const [claims, passes] of [
+    [{ scope: 'read write' }, true],
+    [{ scope: ['write'] }, true],
+    [{ scope: ['read write'] }, true],
+    [{ scp: 'write' }, true],
+    [{ scp: ['read', 'write'] }, true],
+    [{ scope: 'read', scp: 'write' }, false],
+    [{ scope: 'writer' }, false],
+    [{ scope: [['write']] }, false],
+    [{ scope: { write: true } }, false],
+    [{}, false]
+  ]) {
+    const { accessToken } = await guard.tokens.issue({ sub: 'ada', ...claims })
+    for (const handler of [api.handler, guard.require({ scope: 'write' })]) {
+      await serve(answering(handler), async (send) => {
+        const { status } = await send({ path: '/orders', headers: bearer(accessToken) })
+        assert.equal(status, passes ? 200 : 403, JSON.stringify(claims))
+      })
+    }
+  }
+})

@@ -1,5 +1,5 @@
-// What is asked before a wait is asked again behind it: a request that waits has a token that ends, or a client that is
-// blocked, in the meantime.
+// What is asked before a wait is asked again behind it: a request that waits has a token that ends,
+// or a client that is blocked, in the meantime.
 
 import test, { after } from 'node:test'
 import assert from 'node:assert/strict'

@@ -269,7 +269,8 @@ class Operation {
     }
     // While we waited, the client went away or another handler has answered.
     if (res.writableEnded || res.destroyed) return
-    // Its token may have expired meanwhile, or was revoked: the handler that checks what is sent asks again.
+    // Its token may have expired meanwhile, or was revoked: the handler that checks what is sent
+    // asks again.
     stateOf(req).waited = true
     // What the next handler throws is its own affair, and none of this promise.
     setImmediate(goOn)

@@ -117,8 +117,8 @@ function buildStack(owner, options, only) {
     return go(x, native.decide(handle, headOf(req, state, owner), extras))
   }
 
-  // The earlier handlers that the core asks again where the request waits here. One that does nothing but check a body that was read
-  // before has nothing to wait for.
+  // The earlier handlers that the core asks again where the request waits here. One that does
+  // nothing but check a body that was read before has nothing to wait for.
   function askedAgain(state) {
     const { passed } = state
     if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined

@@ -6,8 +6,8 @@
 //!                     3  path and host          one canonical path for every layer behind; lists of clients
 //!                     4  CSRF, identity         token: signature, claims, what it is bound to; all local
 //!                     5  revocation             local; then what a route demands is asked
-//!                     6  rate limits            all policies of this request at once, or none is charged; the proof
-//!                                               of a request that they admit is used up
+//!                     6  rate limits            all policies of this request at once, or none is
+//!                     charged; the proof of a request that they admit is used up
 //!                     7  policy                 if it doesn't need the body
 //!                     8  media type, length     then the body is read: only for a request that is still welcome
 //!  after the body     9  payload                bytes, then body, query, params and headers against the schemas
@@ -22,8 +22,8 @@
 //!
 //! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
 //!
-//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and client are asked again
-//! behind the wait, where layers 7 and 9 begin: see `again.rs`.
+//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and
+//! client are asked again behind the wait, where layers 7 and 9 begin: see `again.rs`.
 
 mod again;
 mod identity;

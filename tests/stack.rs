@@ -346,7 +346,9 @@ fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
         assert!(x.identity.is_some());
         let mut lines = vec!["", "POST", "/a", "192.0.2.1", "", "b", "", ""];
         lines.extend(["Host", "api.example.com"]);
-        headers.iter().for_each(|(name, value)| lines.extend([*name, *value]));
+        for (name, value) in &headers {
+            lines.extend([*name, *value]);
+        }
         lines[0] = "16";
         lines.join("\n")
     };

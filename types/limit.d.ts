@@ -57,8 +57,8 @@ export interface RateLimitPolicy {
    */
   readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
   /**
-   * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role` and `plan`
-   * (strings) and `roles` (a list). Of several the most generous counts.
+   * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role`, `roles` and
+   * `plan`, each a string or a list of strings. Of several the most generous counts.
    */
   readonly tiers?: Readonly<Record<string, RateLimitTier>>
   /** Only requests with one of these methods (upper case) are counted; `'GET'` includes HEAD. Left out: all. */

@@ -1,22 +1,26 @@
 //! What is asked before a wait is asked again behind it.
 //!
-//! The attack: a request whose token is good when it comes sends its body a byte at a time, or waits for its turn at a
-//! limit. Meanwhile its token expires, its user logs out, its client is blocked. Without a second look the handler runs.
+//! The attack: a request whose token is good when it comes sends its body a byte at a time, or
+//! waits for its turn at a limit. Meanwhile its token expires, its user logs out, its client is
+//! blocked. Without a second look the handler runs.
 //!
 //! The rules:
 //!
 //! 1. Every way back from a wait sets [`Exchange::now`].
-//! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another way. A new kind of wait
-//!    can't forget it.
-//! 3. Where less than [`MOMENT`] has passed since the last look, nothing is asked. So the handler never runs on a look that
-//!    is older than that, and a request that has not waited pays one comparison.
-//! 4. What a time can change is asked: the lists of clients, the token (its times, its key, the keys of its issuer), what
-//!    is revoked, what the route demands, and a policy that reads the time. What it can't change is not: host, path, CSRF,
-//!    proof, certificate. Limits have counted the request, and what they have admitted stays admitted.
-//! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word asks the store again
-//!    where that word is older than [`WORD`]: a slow body costs one more question, and not one for each packet.
-//! 6. Earlier layers of the same request are asked as well ([`Extras::earlier`]): the body may be read by
-//!    `guard.validate()`, which knows no token.
+//! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another way.
+//!    A new kind of wait can't forget it.
+//! 3. Where less than [`MOMENT`] has passed since the last look, nothing is asked. So the handler
+//!    never runs on a look that is older than that, and a request that has not waited pays one
+//!    comparison.
+//! 4. What a time can change is asked: the lists of clients, the token (its times, its key, the
+//!    keys of its issuer), what is revoked, what the route demands, and a policy that reads the
+//!    time. What it can't change is not: host, path, CSRF, proof, certificate. Limits have counted
+//!    the request, and what they have admitted stays admitted.
+//! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word
+//!    asks the store again where that word is older than [`WORD`]: a slow body costs one more
+//!    question, and not one for each packet.
+//! 6. Earlier layers of the same request are asked as well ([`Extras::earlier`]): the body may be
+//!    read by `guard.validate()`, which knows no token.
 //!
 //! [`Extras::earlier`]: crate::exchange::Extras::earlier
 
@@ -38,7 +42,8 @@ const MOMENT: Duration = Duration::from_millis(10);
 const WORD: Duration = Duration::from_secs(1);
 
 impl Stack {
-    /// Asks again whether a request that has waited is welcome. `Some` where the store has to say it.
+    /// Asks again whether a request that has waited is welcome. `Some` where the store has to say
+    /// it.
     pub(super) fn ask_again(
         &self,
         x: &mut Exchange,

@@ -13,7 +13,7 @@ use crate::revocation::stale_refusal;
 use crate::store::StoreError;
 use crate::store::ask::Answer;
 use crate::token::binding::{
-    Freshness, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Step, Thumbprint, Use,
+    Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Step, Thumbprint, Use,
     read_proof,
 };
 use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
@@ -135,9 +135,8 @@ impl Stack {
             now: x.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
             forgotten_until_us: SetBack::here().until_us(x.now),
-            since_us: tokens.proofs.since_us(x.now),
         };
-        let proof = read_proof(text, &asked).map_err(fault)?;
+        let mut proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
             return Err(fault(ProofFault::Binding));
         }
@@ -152,6 +151,13 @@ impl Stack {
             if freshness == Freshness::Unknown {
                 return deny(TokenDenial::Nonce);
             }
+        }
+        let given = proof.nonce.as_deref().zip(nonces_of(tokens));
+        if let Some(given_us) = given.and_then(|(nonce, nonces)| nonces.given_us(nonce)) {
+            proof.made_us = proof.made_us.max(given_us);
+        }
+        if tokens.proofs.is_older(&proof, x.now) {
+            return Err(give_nonce(tokens, x));
         }
         Ok(Some(proof))
     }
@@ -230,14 +236,14 @@ impl Stack {
         met.map_err(|unmet| unmet.to_refusal(scheme))
     }
 
-    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of used proofs. `Some` where
-    /// the store has to be asked.
+    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of
+    /// used proofs. `Some` where the store has to be asked.
     pub(super) fn use_proof(&self, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
         let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
             return Ok(None);
         };
         match tokens.proofs.take(&proof, x.now) {
-            Step::Done(outcome) => proof_outcome(x, outcome).map(|()| None),
+            Step::Done(outcome) => proof_outcome(tokens, x, outcome).map(|()| None),
             Step::Ask(store, question) => {
                 x.proof = Some(proof);
                 x.awaited = Some(Awaited::Proof);
@@ -253,19 +259,19 @@ impl Stack {
         answer: &Result<Answer, StoreError>,
     ) -> Result<(), Refusal> {
         let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
-            return proof_outcome(x, Use::Unknown);
+            return Err(TokenDenial::Replayed.to_refusal());
         };
         let outcome = tokens.proofs.answered(&proof, answer, x.now);
-        proof_outcome(x, outcome)
+        proof_outcome(tokens, x, outcome)
     }
 }
 
 /// Only a proof that nobody has used lets its request pass. A refused request has no identity.
-fn proof_outcome(x: &mut Exchange, outcome: Use) -> Result<(), Refusal> {
+fn proof_outcome(tokens: &Tokens, x: &mut Exchange, outcome: Use) -> Result<(), Refusal> {
     let refusal = match outcome {
         Use::First => return Ok(()),
         Use::Again => TokenDenial::Replayed.to_refusal(),
-        Use::Forgotten => TokenDenial::Proof(ProofFault::Forgotten).to_refusal(),
+        Use::Forgotten => give_nonce(tokens, x),
         Use::TooMany => {
             let why = "this key has used too many DPoP proofs in a short time";
             Refusal::new(429, "dpop_too_many", why).header("Retry-After", "1")
@@ -277,6 +283,25 @@ fn proof_outcome(x: &mut Exchange, outcome: Use) -> Result<(), Refusal> {
     };
     x.identity = None;
     Err(refusal)
+}
+
+/// The nonces that the options ask for, or else those of this process.
+fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
+    match &tokens.verifier.presentation().nonces {
+        Some(nonces) => Some(nonces),
+        None => Nonces::here(),
+    }
+}
+
+/// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next
+/// one is known to be new.
+fn give_nonce(tokens: &Tokens, x: &mut Exchange) -> Refusal {
+    if let Some(nonces) = nonces_of(tokens)
+        && !x.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")
+    {
+        x.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(x.now))));
+    }
+    TokenDenial::Nonce.to_refusal()
 }
 
 /// Whether the issuer of a token may be asked for its keys.

@@ -59,7 +59,8 @@ pub enum Action {
     Look,
     /// Charge whether it fits or not, at most everything.
     Charge,
-    /// Use a proof up that is so many microseconds old: the first subject is the proof, the second its key.
+    /// Use a proof up that is so many microseconds old: the first subject is the proof, the second
+    /// its key.
     Prove {
         /// How old it is.
         age_us: u64,

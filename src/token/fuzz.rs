@@ -46,7 +46,6 @@ pub fn fuzz_token(data: &[u8]) {
         now,
         ahead_us: 0,
         forgotten_until_us: 0,
-        since_us: 0,
     };
     assert!(read_proof(text, &asked).is_err(), "a proof passed that is for no URL");
 }

@@ -1,13 +1,16 @@
 //! What a token says its bearer is and may do: the one reader of scopes, roles and plans.
 //!
-//! The attack: two layers read one claim in two ways. A token with `role: ["admin"]` passed `guard.require({ role })` and got
-//! no tier of its limits, and a policy saw a third thing. Whoever reads such a claim, reads it here.
+//! The attack: two layers read one claim in two ways. A token with `role: ["admin"]` passed
+//! `guard.require({ role })` and got no tier of its limits, and a policy saw a third thing. Whoever
+//! reads such a claim, reads it here.
 //!
-//! Each claim may be a string or a list of strings. What is neither is no word: a number in a list, an object.
+//! Each claim may be a string or a list of strings. What is neither is no word: a number in a list,
+//! an object.
 
 use serde_json::{Map, Value};
 
-/// `scope` as OAuth has it (RFC 8693 section 4.2), else `scp` as others write it. Spaces separate, in lists, too.
+/// `scope` as OAuth has it (RFC 8693 section 4.2), else `scp` as others write it. Spaces separate,
+/// in lists, too.
 #[must_use]
 pub fn scopes(claims: &Map<String, Value>) -> Vec<&str> {
     texts(claims.get("scope").or_else(|| claims.get("scp")))

@@ -88,7 +88,8 @@ impl Book {
         let (rule, now_us) = (self.rule(demand), self.now_us);
         let old = self.standing(demand).state;
         let new = match action {
-            // Places are not kept in this store: no limit that has any is built over it. A proof is consumed here.
+            // Places are not kept in this store: no limit that has any is built over it. A proof is
+            // consumed here.
             Action::Look | Action::Release | Action::Renew | Action::Prove { .. } => return,
             Action::Consume if demand.cost == 0 => return,
             Action::Consume | Action::Charge => rule.charge(old, demand.cost, now_us),

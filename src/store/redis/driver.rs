@@ -115,8 +115,8 @@ impl Driver {
         self.beat(&mut link, process).await.then_some(link)
     }
 
-    /// Writes a sign of life; `false` where it did not arrive. Before it is known that a server is there, it is known since
-    /// when it remembers proofs.
+    /// Writes a sign of life; `false` where it did not arrive. Before it is known that a server is
+    /// there, it is known since when it remembers proofs.
     async fn beat(&self, link: &mut Link, process: &str) -> bool {
         if self.status.keeps_proofs() {
             let mut command = redis::cmd("EVAL");

@@ -419,7 +419,8 @@ pub(super) fn proofs_key(prefix: &str) -> String {
     format!("{prefix}{{dpop}}")
 }
 
-/// What `lua/prove.lua` says: how proof and key stand. Where both are well, the proof is older than the list.
+/// What `lua/prove.lua` says: how proof and key stand. Where both are well, the proof is older than
+/// the list.
 fn proven(number: i64) -> Result<Answer, StoreError> {
     let standing = |fits| Standing {
         fits,

@@ -25,7 +25,7 @@ const MAC_CHARS: usize = 22;
 #[derive(Debug)]
 pub struct Nonces {
     key: Key,
-    /// A nonce is good for this many seconds at least, and at most twice as long.
+    /// A nonce is current for this many seconds, and good for twice as many.
     span_s: u64,
     /// Whether other processes may have the same secret.
     is_agreed: bool,
@@ -76,31 +76,46 @@ impl Nonces {
     /// The nonce to give at this instant.
     #[must_use]
     pub fn current(&self, now: Now) -> String {
-        self.at(now.unix_seconds() / self.span_s)
+        self.at(now.unix_us)
     }
 
-    /// How a nonce of a proof stands at this instant. One of the next span may come from a process whose clock is ahead.
+    /// How a nonce of a proof stands at this instant. One that lies ahead may come from a process
+    /// whose clock is ahead.
     #[must_use]
     pub fn judge(&self, nonce: &str, now: Now) -> Freshness {
-        let span = now.unix_seconds() / self.span_s;
-        let is = |span| {
-            constant_time::verify_slices_are_equal(self.at(span).as_bytes(), nonce.as_bytes())
-                .is_ok()
-        };
-        if is(span) {
-            Freshness::Current
-        } else if is(span.saturating_sub(1)) || is(span.saturating_add(1)) {
-            Freshness::Aging
-        } else {
-            Freshness::Unknown
+        let Some(given_us) = self.given_us(nonce) else { return Freshness::Unknown };
+        let span_us = self.span_s * 1_000_000;
+        match now.unix_us.checked_sub(given_us) {
+            Some(age_us) if age_us < span_us => Freshness::Current,
+            Some(age_us) if age_us < 2 * span_us => Freshness::Aging,
+            None if given_us - now.unix_us <= span_us => Freshness::Aging,
+            _ => Freshness::Unknown,
         }
     }
 
-    fn at(&self, span: u64) -> String {
+    /// When a nonce was given, in microseconds since the epoch: a proof with it was made after
+    /// that. `None` for one that is none of ours.
+    #[must_use]
+    pub fn given_us(&self, nonce: &str) -> Option<u64> {
+        let given_us = u64::from_str_radix(nonce.split('.').next()?, 16).ok()?;
+        let ours = self.at(given_us);
+        let same = constant_time::verify_slices_are_equal(ours.as_bytes(), nonce.as_bytes());
+        same.is_ok().then_some(given_us)
+    }
+
+    /// Those of this process, for whoever asks for none: they tell new proofs from old ones. `None`
+    /// where this machine gives no random bytes.
+    #[must_use]
+    pub fn here() -> Option<&'static Self> {
+        static HERE: OnceLock<Option<Nonces>> = OnceLock::new();
+        HERE.get_or_init(|| Self::parse("jwt.dpopNonce", &Value::Bool(true)).ok()).as_ref()
+    }
+
+    fn at(&self, given_us: u64) -> String {
         // No signing input of a token has a space in it, so that no token can be made of this, were it the same secret.
-        let message = format!("keepstone dpop nonce {span} {}", self.span_s);
+        let message = format!("keepstone dpop nonce {given_us} {}", self.span_s);
         let mac = self.key.sign(message.as_bytes()).unwrap_or_default();
-        format!("{span:x}.{}", mac.get(..MAC_CHARS).unwrap_or_default())
+        format!("{given_us:x}.{}", mac.get(..MAC_CHARS).unwrap_or_default())
     }
 }
 

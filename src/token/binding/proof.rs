@@ -39,8 +39,6 @@ pub struct ProofRequest<'a> {
     pub ahead_us: u64,
     /// Up to when proofs may have been used that nobody remembers: what [`super::SetBack`] says.
     pub forgotten_until_us: u64,
-    /// Since when used proofs are remembered: what [`super::UsedProofs::since_us`] says.
-    pub since_us: u64,
 }
 
 /// What stands for a proof among those that were used: no two have the same unless they are by one key and have one `jti`.
@@ -75,7 +73,8 @@ pub struct Proof {
     pub key: Thumbprint,
     /// What it is remembered by.
     pub id: ProofId,
-    /// Its `iat`, in microseconds since the epoch.
+    /// When it was made at the earliest, in microseconds since the epoch: its `iat`, or when its
+    /// nonce was given.
     pub made_us: u64,
     /// Its `nonce`.
     pub nonce: Option<String>,
@@ -105,8 +104,6 @@ pub enum ProofFault {
     Url,
     /// It was not made just now.
     Time,
-    /// It was made before the list of those that were used began.
-    Forgotten,
     /// Its `ath` is not the digest of the token.
     Token,
     /// It is by another key than the one that the token is bound to.
@@ -130,9 +127,6 @@ impl ProofFault {
             Self::Method => "the htm of the DPoP proof is not the method of the request",
             Self::Url => "the htu of the DPoP proof is not the URL of the request",
             Self::Time => "the iat of the DPoP proof is not recent",
-            Self::Forgotten => {
-                "the DPoP proof is older than what is known of used ones, make a new one"
-            }
             Self::Token => "the ath of the DPoP proof is not the digest of the token",
             Self::Binding => "the DPoP proof is by another key than the token is bound to",
         }
@@ -191,10 +185,7 @@ fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result
     let fresh = made <= soon && recent && !doubtful;
     let begun = time("nbf")?.is_none_or(|from| from <= soon);
     let over = time("exp")?.is_some_and(|until| until <= now_us);
-    if !(fresh && begun && !over) {
-        return Err(ProofFault::Time);
-    }
-    if made < request.since_us { Err(ProofFault::Forgotten) } else { Ok(made) }
+    if fresh && begun && !over { Ok(made) } else { Err(ProofFault::Time) }
 }
 
 fn public_key(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Key> {

@@ -1,20 +1,28 @@
 //! Proofs that were used: each is taken once (RFC 9449 section 11.1).
 //!
-//! In Redis one script uses a proof up, in Memcached `add` and `cas` do, in the same batches and under the same timeout as
-//! the limits. In this process a proof is a record that no flood can push out.
+//! In Redis one script uses a proof up, in Memcached `add` and `cas` do, in the same batches and
+//! under the same timeout as the limits. In this process a proof is a record that no flood can push
+//! out.
 //!
 //! The rules:
 //!
-//! 1. A proof is used up when the limits have admitted its request. A client over its limit fills no list.
-//! 2. A proof that this process knows to be used is refused before the limits: a replay charges nobody. Where another process
-//!    has taken the proof, each process charges the first replay that it sees, and no other.
-//! 3. One key uses at most [`MOST_OF_ONE_KEY`] in the time for which they are remembered, twice as many where it was idle
-//!    before. Nobody gets 503 because of somebody else's key.
-//! 4. A list knows when it began. A proof that was made before may have been used: it is refused. So a restart of this process
-//!    or of the server, `FLUSHALL` and a failover make no used proof good again.
+//! 1. A proof is used up when the limits have admitted its request. A client over its limit fills
+//!    no list.
+//! 2. A proof that this process knows to be used is refused before the limits: a replay charges
+//!    nobody. Where another process has taken the proof, each process charges the first replay that
+//!    it sees, and no other.
+//! 3. One key uses at most [`MOST_OF_ONE_KEY`] in the time for which they are remembered, twice as
+//!    many where it was idle before. Nobody gets 503 because of somebody else's key.
+//! 4. A list knows when it began. A proof that was made before may have been used: it is refused.
+//!    So a restart of this process or of the server, `FLUSHALL` and a failover make no used proof
+//!    good again.
+//! 5. Whoever is refused by rule 4 gets a nonce, and passes with it at once. Most clients write
+//!    `iat` in whole seconds, so this is about proofs of the very second in which the list began,
+//!    too; and a nonce says exactly when it was given.
 //!
-//! Rule 4 goes by `iat`, which most clients write in whole seconds, and so a proof of the very second in which the list began
-//! is refused, too. A client whose clock is ahead dates its proofs ahead, and those are good again for as long as it is.
+//! What rule 4 does not see: a client whose clock is ahead dates its proofs ahead. One that was
+//! used just before the list began passes once more, for as long as that clock is ahead,
+//! `jwt.clockTolerance` at most.
 
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +44,8 @@ use crate::token::config::MAX_TOLERANCE;
 const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLACK);
 /// How far clocks may differ, or be set back, before a proof that was used could be forgotten too early.
 const SLACK: Duration = Duration::from_secs(10);
-/// How many proofs one key uses at most in the time for which they are remembered: 769 requests a second.
+/// How many proofs one key uses at most in the time for which they are remembered: 769 requests a
+/// second.
 const MOST_OF_ONE_KEY: u32 = 100_000;
 /// The place of the mark within the record of a proof, which has nothing else in it.
 const TAG: u32 = 4;
@@ -117,7 +126,8 @@ pub enum Step {
 
 impl UsedProofs {
     /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is taken until the first
-    /// are too old. It lives as long as the process: a guard that is built anew still knows what was used.
+    /// are too old. It lives as long as the process: a guard that is built anew still knows what
+    /// was used.
     #[must_use]
     pub fn local() -> Self {
         Self::Local(Remembered::here())
@@ -136,17 +146,17 @@ impl UsedProofs {
         Self::Local(Arc::new(Remembered::new(store, began)))
     }
 
-    /// Since when the list is complete, as far as this process can tell, on its wall clock: proofs that were made before may
-    /// have been used. 0 where the store says it itself.
+    /// Whether a proof is older than the list, as far as this process can tell: it may have been
+    /// used. Redis says it itself.
     #[must_use]
-    pub fn since_us(&self, now: Now) -> u64 {
+    pub fn is_older(&self, proof: &Proof, now: Now) -> bool {
         let began_us = match self {
             Self::Local(list) => list.began_us,
-            Self::Shared { store, .. } if store.connector().is_some() => return 0,
+            Self::Shared { store, .. } if store.connector().is_some() => return false,
             Self::Shared { store, .. } => store.status().connected_us(),
         };
         // By the clock as it is now: one that was wrong at first has been set right since.
-        now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
+        proof.made_us < now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
     }
 
     /// Whether this process knows that a proof was used. It uses nothing up.
@@ -285,7 +295,8 @@ fn of_one_key() -> Rule {
     Rule::new(Algorithm::Gcra, MOST_OF_ONE_KEY, KEPT, MOST_OF_ONE_KEY)
 }
 
-/// A store that `keeps_all` it is given is full some time, so it counts what each key has used. Memcached forgets instead.
+/// A store that `keeps_all` it is given is full some time, so it counts what each key has used.
+/// Memcached forgets instead.
 fn question(proof: &Proof, keeps_all: bool, now: Now) -> Question {
     let ask = |subject, rule| SubjectAsk {
         subject: SubjectKey(subject),

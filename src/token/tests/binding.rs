@@ -65,27 +65,11 @@ pub(super) fn judge_after(
         now,
         ahead_us: AHEAD_US,
         forgotten_until_us,
-        since_us: 0,
     };
     read_proof(text, &request)
 }
 
-/// Judges a proof by a list that is complete since `since_us`.
-pub(super) fn judge_since(text: &str, now: Now, since_us: u64) -> Result<Proof, ProofFault> {
-    let url = url();
-    let request = ProofRequest {
-        method: "POST",
-        url: Some(&url),
-        token: TOKEN,
-        now,
-        ahead_us: AHEAD_US,
-        forgotten_until_us: 0,
-        since_us,
-    };
-    read_proof(text, &request)
-}
-
-fn judge_at(text: &str, now: Now) -> Result<Proof, ProofFault> {
+pub(super) fn judge_at(text: &str, now: Now) -> Result<Proof, ProofFault> {
     judge_after(text, now, 0)
 }
 
@@ -108,7 +92,6 @@ fn the_examples_of_rfc_9449_verify_at_their_time() {
         now: at(seconds),
         ahead_us: AHEAD_US,
         forgotten_until_us: 0,
-        since_us: 0,
     };
     let proof = read_proof(&text, &request(1_562_262_620)).unwrap();
     // Section 6.1.

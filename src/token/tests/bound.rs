@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::binding::{judge, judge_after, judge_since, proof};
+use super::binding::{judge, judge_after, judge_at, proof};
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
 use crate::token::binding::{
@@ -236,19 +236,22 @@ fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once()
     let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), began);
     let at = |made: Value, now: Now| {
         let text = proof(&json!({ "iat": made }));
-        judge_since(&text, now, used.since_us(now)).map(|proof| take(&used, &proof, now))
+        let proof = judge_at(&text, now).unwrap();
+        if used.is_older(&proof, now) { Use::Forgotten } else { take(&used, &proof, now) }
     };
+    let tenths = |tenths: u8| serde_json::from_str::<Value>(&format!("{NOW_S}.{tenths}")).unwrap();
     let soon = began.plus(Duration::from_millis(200));
-    // Made before; in the same second, whoever knows when; before, by a client that says it exactly.
-    for made in [json!(NOW_S - 30), json!(NOW_S), json!(NOW_S as f64 + 0.3)] {
-        assert_eq!(at(made, soon), Err(ProofFault::Forgotten));
+    // Made before; in the same second, whoever knows when; before, by a client that says it
+    // exactly.
+    for made in [json!(NOW_S - 30), json!(NOW_S), tenths(3)] {
+        assert_eq!(at(made, soon), Use::Forgotten);
     }
-    assert_eq!(at(json!(NOW_S as f64 + 0.5), soon), Ok(Use::First));
-    assert_eq!(at(json!(NOW_S + 1), began.plus(Duration::from_secs(1))), Ok(Use::Again));
+    assert_eq!(at(tenths(5), soon), Use::First);
+    assert_eq!(at(json!(NOW_S + 1), began.plus(Duration::from_secs(1))), Use::Again);
     // The clock was an hour behind when the list began, and is set right.
     let right = Now { unix_us: (NOW_S + 3600) * 1_000_000, mono_us: began.mono_us + 1_000_000 };
-    assert_eq!(at(json!(NOW_S + 3590), right), Err(ProofFault::Forgotten));
-    assert_eq!(at(json!(NOW_S + 3600), right), Ok(Use::Again));
+    assert_eq!(at(json!(NOW_S + 3590), right), Use::Forgotten);
+    assert_eq!(at(json!(NOW_S + 3600), right), Use::Again);
 }
 
 #[test]

@@ -1,5 +1,5 @@
--- Notes since when the list of used DPoP proofs is complete: it begins anew on a server that is another one, or was started
--- again, since that may lack the last proofs that were used.
+-- Notes since when the list of used DPoP proofs is complete: it begins anew on a server that is
+-- another one, or was started again, since that may lack the last proofs that were used.
 --
 -- KEYS[1]  the instant in microseconds, and the server's name for this run of it
 -- answers  1

@@ -2,7 +2,8 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- The text of a key, nil where there is none. What something else has put in its place counts as a text that says nothing.
+-- The text of a key, nil where there is none. What something else has put in its place counts as a
+-- text that says nothing.
 local function text_of(key)
   local text = redis.pcall('GET', key)
   if type(text) == 'table' then

@@ -6,7 +6,8 @@
 -- ARGV[1]  how old the proof is, in microseconds
 -- ARGV[2]  for how many milliseconds a proof is remembered
 -- ARGV[3]  how many of one key are at the most
--- answers  1 it is used now, 0 it was used before, 2 it is older than the list, 3 its key has used too many
+-- answers  1 it is used now, 0 it was used before, 2 it is older than the list, 3 its key has used
+-- too many
 --
 -- Ages are compared, and no clocks: the server's may be another than that of whoever asks.
 local age, kept, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
