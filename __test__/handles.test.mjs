@@ -190,6 +190,23 @@ test('closing one of two guards that share a memory store leaves the other one i
   await two.close()
 })
 
+test('the document of a closed guard refuses every path, however many were read since', async () => {
+  const doc = { openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/open': { get: { responses: {} } } } }
+  const guard = createGuard(BARE)
+  const { handler } = guard.fromOpenApi(doc)
+  await serve(plain(handler), async (send) => assert.equal((await send({ path: '/other' })).text, 'passed'))
+  await guard.close()
+  const next = createGuard(BARE)
+  next.fromOpenApi(doc)
+  await serve(plain(handler), async (send) => {
+    for (const path of ['/open', '/other']) {
+      const answer = await send({ path })
+      assert.deepEqual([answer.status, answer.json?.code], [503, 'guard_closed'], path)
+    }
+  })
+  await next.close()
+})
+
 /** Runs `make`, which holds on to nothing, and gives what `native[name]` answered in it. */
 function answersOf(name, make) {
   const answers = []
