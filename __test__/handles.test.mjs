@@ -12,7 +12,6 @@ import { GuardError, createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { loadShim, packageFolder } from './helpers/copies.mjs'
 import { bearer, expresses, json, serve } from './helpers/http.mjs'
-import { makeKey, startIssuer } from './helpers/issuer.mjs'
 import { startRedis, waitUntil } from './helpers/servers.mjs'
 
 const native = createRequire(import.meta.url)('../native.js')
@@ -167,18 +166,6 @@ test('a call and a request that wait for Redis when the guard closes are answere
   await next.ready()
   assert.equal((await next.limits.consume('api', KEY)).remaining, 7)
   await next.close()
-})
-
-test('a call that waits for the keys of an issuer when the guard closes says that it is closed', async (t) => {
-  const issuer = await startIssuer()
-  t.after(() => issuer.stop())
-  issuer.publish('/keys', () => {}) // it never answers
-  const key = makeKey('k1')
-  const guard = createGuard({ ...BARE, jwt: { issuer: issuer.url, audience: 'api', algorithms: ['ES256'], jwks: `${issuer.url}/keys` } })
-  const call = guard.tokens.verify(key.token({ iss: issuer.url, aud: 'api' }))
-  await waitUntil('the issuer is asked', () => issuer.seen.length > 0)
-  await guard.close()
-  await assert.rejects(call, closed)
 })
 
 test('closing one of two guards that share a memory store leaves the other one its counts', async () => {

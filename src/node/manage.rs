@@ -311,7 +311,9 @@ pub(super) fn later(
     ask: impl FnOnce(&Arc<Inbox>, u64) -> Result<(), Failure>,
 ) -> String {
     let Some(inbox) = slots::from_js(guard).and_then(registry::listener) else {
-        return write(Err(StoreError::Unavailable.into()));
+        // It may have been closed since the call began.
+        let why = engine(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
+        return write(Err(why));
     };
     // The inbox lasts until the answer is fetched, also where the guard is closed meanwhile.
     let kept = Arc::clone(&inbox);
