@@ -67,8 +67,8 @@ impl Engine {
         Ok((declared, limiter))
     }
 
-    /// The limiter of a route's limits. Routes that declare the same have one: an application may build a handler for each
-    /// request.
+    /// The limiter of a route's limits. Routes that declare the same have one: an application may
+    /// build a handler for each request.
     fn limiter_of(&self, declared: &[DeclaredLimit]) -> Result<Arc<LiveLimiter>, ConfigError> {
         let mut limiters = self.limiters.write();
         let same = |known: &&Arc<LiveLimiter>| {

@@ -133,8 +133,8 @@ pub fn create_guard(env: Env, config: String) -> String {
     })())
 }
 
-/// The environment that builds a guard. Its guards are released with it: a worker thread ends without `close()`, and
-/// without running its finalizers.
+/// The environment that builds a guard. Its guards are released with it: a worker thread ends
+/// without `close()`, and without running its finalizers.
 fn owner(env: Env) -> Result<usize, Failure> {
     let owner = env.raw().addr();
     if registry::is_new(owner) {
@@ -304,7 +304,8 @@ fn store_health(store: &Store, now: Now) -> Value {
     }
 }
 
-/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes the answer of what it says.
+/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes
+/// the answer of what it says.
 pub(super) fn later(
     guard: f64,
     finish: impl FnOnce(StoreAnswer) -> String + 'static,

@@ -11,7 +11,8 @@ use super::slots::{self, Slots};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
 
-/// The documents by number, with the number of their guard. An API does not hold its guard, so that this keeps none alive.
+/// The documents by number, with the number of their guard. An API does not hold its guard, so that
+/// this keeps none alive.
 static APIS: RwLock<Slots<(u64, Arc<Api>)>> = RwLock::new(Slots::new());
 
 fn api(number: f64) -> Option<Arc<Api>> {

@@ -1,6 +1,6 @@
-//! Guards, stacks and tickets by number: a number is the cheapest argument of a native call (a class method costs ten
-//! times as much). Numbers of guards and stacks are shared by all threads of the process; tickets belong to the thread
-//! of the request.
+//! Guards, stacks and tickets by number: a number is the cheapest argument of a native call (a
+//! class method costs ten times as much). Numbers of guards and stacks are shared by all threads of
+//! the process; tickets belong to the thread of the request.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
