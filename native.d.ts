@@ -59,8 +59,8 @@ export declare function judgeResponse(stack: number, status: number, body: Array
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
 /**
- * The tickets of `listener` whose answers have come, with a blank behind each; each wants one call of `settle`, in this
- * order. One text is cheaper to carry over the edge than a list of numbers.
+ * The tickets of `listener` whose answers have come, with a blank behind each; each wants one call
+ * of `settle`, in this order. One text is cheaper to carry over the edge than a list of numbers.
  */
 export declare function arrived(listener: number): string
 
@@ -90,15 +90,18 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
 export declare function createGuard(config: string): string
 
 /**
- * Sends what was asked since the last call. `true` where guards of `listener` want the keys of an issuer, which `keysDue`
- * names.
+ * Sends what was asked since the last call. `true` where guards of `listener` want the keys of an
+ * issuer, which `keysDue` names.
  */
 export declare function flush(listener: number): boolean
 
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
-/** Sends the answers for a guard to a listener that other guards have. `false` where they are all closed: it has ended. */
+/**
+ * Sends the answers for a guard to a listener that other guards have. `false` where they are all
+ * closed: it has ended.
+ */
 export declare function join(guard: number, listener: number): boolean
 
 /**
@@ -151,8 +154,8 @@ export declare function limitSignal(guard: number, key: string, options: string)
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
 /**
- * Registers a function that is called when answers for a guard have come. Answers the number of this listener, which
- * `join` gives to other guards; -1 where there are too many.
+ * Registers a function that is called when answers for a guard have come. Answers the number of
+ * this listener, which `join` gives to other guards; -1 where there are too many.
  */
 export declare function listen(guard: number, wake: () => void): number
 

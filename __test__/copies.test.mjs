@@ -132,6 +132,24 @@ for (const [name, load] of Object.entries(copies)) {
   }
 }
 
+test('a version that keeps other things on a request is told apart, and warned of once', async (t) => {
+  const warned = []
+  const listen = (warning) => warned.push(warning.code)
+  process.on('warning', listen)
+  t.after(() => process.off('warning', listen))
+  const [protect] = first.createGuard({ rateLimit: false }).securityStack()
+  const earlier = Object.create({ [Symbol.for('keepstone.format')]: 0 })
+  const listener = (req, res) => {
+    req.guard = earlier
+    protect(req, res, () => res.end(String(req.guard !== earlier && typeof req.guard.id)))
+  }
+  await serve(listener, async (send) => {
+    for (let i = 0; i < 2; i += 1) assert.equal((await send()).text, 'string')
+  })
+  await waitUntil('it is warned', () => warned.length > 0)
+  assert.deepEqual(warned, ['GUARD_TWO_VERSIONS'])
+})
+
 test('a worker that has two copies and is terminated while both wait takes nothing with it', { timeout: 60_000 }, async (t) => {
   const redis = await startRedis()
   t.after(() => redis.stop())

@@ -12,7 +12,6 @@ import { GuardError, createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { loadShim, packageFolder } from './helpers/copies.mjs'
 import { bearer, expresses, json, serve } from './helpers/http.mjs'
-import { makeKey, startIssuer } from './helpers/issuer.mjs'
 import { startRedis, waitUntil } from './helpers/servers.mjs'
 
 const native = createRequire(import.meta.url)('../native.js')
@@ -111,7 +110,7 @@ test('every call of a closed guard says that it is closed', async () => {
     rateLimit: async () => guard.rateLimit(),
     authenticate: async () => guard.authenticate(),
     authorize: async () => guard.authorize(),
-    require: async () => guard.require({}),
+    require: async () => guard.require(),
     validate: async () => guard.validate({ body: { type: 'object' } }),
     fromOpenApi: async () => guard.fromOpenApi({ openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: {} })
   }
@@ -169,18 +168,6 @@ test('a call and a request that wait for Redis when the guard closes are answere
   await next.close()
 })
 
-test('a call that waits for the keys of an issuer when the guard closes says that it is closed', async (t) => {
-  const issuer = await startIssuer()
-  t.after(() => issuer.stop())
-  issuer.publish('/keys', () => {}) // it never answers
-  const key = makeKey('k1')
-  const guard = createGuard({ ...BARE, jwt: { issuer: issuer.url, audience: 'api', algorithms: ['ES256'], jwks: `${issuer.url}/keys` } })
-  const call = guard.tokens.verify(key.token({ iss: issuer.url, aud: 'api' }))
-  await waitUntil('the issuer is asked', () => issuer.seen.length > 0)
-  await guard.close()
-  await assert.rejects(call, closed)
-})
-
 test('closing one of two guards that share a memory store leaves the other one its counts', async () => {
   const config = { store: { memory: { shared: 'handles' } }, rateLimit: { name: 'api', limit: 10, window: '300d', algorithm: 'fixed-window' } }
   const [one, two] = [createGuard(config), createGuard(config)]
@@ -188,6 +175,23 @@ test('closing one of two guards that share a memory store leaves the other one i
   await one.close()
   assert.equal((await two.limits.get('api', KEY)).remaining, 7)
   await two.close()
+})
+
+test('the document of a closed guard refuses every path, however many were read since', async () => {
+  const doc = { openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/open': { get: { responses: {} } } } }
+  const guard = createGuard(BARE)
+  const { handler } = guard.fromOpenApi(doc)
+  await serve(plain(handler), async (send) => assert.equal((await send({ path: '/other' })).text, 'passed'))
+  await guard.close()
+  const next = createGuard(BARE)
+  next.fromOpenApi(doc)
+  await serve(plain(handler), async (send) => {
+    for (const path of ['/open', '/other']) {
+      const answer = await send({ path })
+      assert.deepEqual([answer.status, answer.json?.code], [503, 'guard_closed'], path)
+    }
+  })
+  await next.close()
 })
 
 /** Runs `make`, which holds on to nothing, and gives what `native[name]` answered in it. */

@@ -17,7 +17,7 @@ const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws')
 /** Serves a WebSocket echo behind a guard while `use({ connect, handshake, guard })` runs. */
 async function chat(config, use, { stackOf, listener } = {}) {
   const guard = createGuard({ rateLimit: false, ...config })
-  const stack = stackOf?.(guard)
+  const stack = stackOf === undefined ? [] : [stackOf(guard)]
   const sockets = new WebSocketServer({ noServer: true })
   sockets.on('connection', (ws, req) => {
     ws.send(JSON.stringify({ user: req.user?.sub ?? null, client: req.guard.client }))
@@ -26,7 +26,7 @@ async function chat(config, use, { stackOf, listener } = {}) {
   const passed = []
   const server = http.createServer(listener?.(guard))
   server.on('upgrade', async (req, socket, head) => {
-    passed.push(await guard.upgrade(req, socket, head, stack))
+    passed.push(await guard.upgrade(req, socket, head, ...stack))
     if (passed.at(-1)) sockets.handleUpgrade(req, socket, head, (ws) => sockets.emit('connection', ws, req))
   })
   await serve(null, (send, { port }) => {

@@ -128,8 +128,8 @@ function createGuard(...rest) {
 }
 
 /**
- * Ends a guard once, whoever asks first: `close()`, or the collector. It stands out here, since a function made inside of
- * `createGuard` would hold the guard itself.
+ * Ends a guard once, whoever asks first: `close()`, or the collector. It stands out here, since a
+ * function made inside of `createGuard` would hold the guard itself.
  */
 function closerOf(handle, ...stops) {
   let open = true

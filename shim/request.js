@@ -3,9 +3,9 @@
 // What the handlers of this process keep on a request: what applications see as `req.guard`, and what only they see.
 
 const { randomBytes } = require('node:crypto')
-const { GuardError } = require('./errors.js')
+const { GuardError, warnOnce } = require('./errors.js')
 const { CLIENT, LIMITS, REASONS, TOKEN } = require('./answer.js')
-const { kState, kTake } = require('./shared.js')
+const { FORMAT, kFormat, kState, kTake } = require('./shared.js')
 
 const ID_PREFIX = randomBytes(6).toString('hex')
 let idCounter = 0
@@ -42,6 +42,10 @@ class RequestGuard {
     }))
   }
 
+  get [kFormat]() {
+    return FORMAT
+  }
+
   /** Takes what the core says of this request; a second stack on the same request adds to it. */
   [kTake](answer) {
     if (answer[CLIENT] !== '') this.client = answer[CLIENT]
@@ -54,7 +58,11 @@ class RequestGuard {
 /** What a handler sees as `req.guard`; another copy of this shim may have made it. */
 function guardOf(req) {
   const { guard } = req
-  return guard?.[kTake] === undefined ? (req.guard = new RequestGuard()) : guard
+  if (guard?.[kTake] !== undefined) return guard
+  if (guard?.[kFormat] !== undefined) {
+    warnOnce('GUARD_TWO_VERSIONS', 'two versions of keepstone that know nothing of each other run on one request; install one')
+  }
+  return (req.guard = new RequestGuard())
 }
 
 /** Adds what an answer of the core says of a request to its `req.guard`. */

@@ -8,7 +8,8 @@ const places = new WeakMap()
 
 /**
  * The place of the route that runs: its position in its router, that router's in the one around it, and so on, such as
- * `2.0.1`; the same in every process that builds the same application. Empty where the application can't be searched.
+ * `2.0.1`; the same in every process that builds the same application. Empty for a route of the application itself, and
+ * where the application can't be searched.
  */
 function placeOf(req) {
   const { route } = req
@@ -23,7 +24,8 @@ function placeOf(req) {
 
 function search(app, route) {
   const found = positionIn(routerOf(app), route, new Set())
-  if (found === null) return ''
+  // A route of the application itself is its pattern, by which `guard.limits` can name it.
+  if (found === null || (found.length === 1 && app.parent === undefined)) return ''
   // An application in an application, by the pattern where it is mounted.
   const mounts = []
   for (let mounted = app; mounted.parent !== undefined; mounted = mounted.parent) mounts.unshift(String(mounted.mountpath))

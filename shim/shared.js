@@ -1,11 +1,14 @@
 'use strict'
 
-// What all copies of this shim in a thread share. A thread may load several: bundlers, an emptied `require.cache`, package
-// managers that install a package once for each set of peers. Layers of different copies may run on one request, which has
-// one body, one set of used proofs and one `req.guard`.
+// What all copies of this shim in a thread share. A thread may load several: bundlers, an emptied
+// `require.cache`, package managers that install a package once for each set of peers. Layers of
+// different copies may run on one request, which has one body, one set of used proofs and one
+// `req.guard`.
 //
-// The number is the format of all that is shared. Copies with different numbers share nothing, so change it with the format.
-
+/**
+ * The format of all that is shared, to change with it: copies with different formats share nothing,
+ * and warn of it.
+ */
 const FORMAT = 1
 const named = (name) => Symbol.for(`keepstone.${FORMAT}.${name}`)
 
@@ -15,7 +18,8 @@ function findShared() {
   const known = globalThis[kShared]
   if (known !== undefined) return known
   const shared = Object.freeze({
-    // One for all copies: a registry that is collected itself, with the copy that made it, calls nobody.
+    // One for all copies: a registry that is collected itself, with the copy that made it, calls
+    // nobody.
     collected: new FinalizationRegistry((release) => release()),
     refused: new WeakSet()
   })
@@ -32,11 +36,14 @@ function whenCollected(thing, release) {
 }
 
 module.exports = {
+  FORMAT,
   whenCollected,
-  /** Responses that end with an answer of a guard's, which no schema of the application is about. */
+  /** Responses that end with an answer of a guard's, which no schema is about. */
   refused,
   /** On a request: its state. */
   kState: named('state'),
+  /** On `req.guard`, in every version: its format. */
+  kFormat: Symbol.for('keepstone.format'),
   /** On `req.guard`: the method that takes an answer of the core. */
   kTake: named('take')
 }

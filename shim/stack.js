@@ -349,8 +349,8 @@ function buildStack(owner, options, only) {
 }
 
 /**
- * Gives the memory of a stack back: some build a handler for each request. It stands out here, since a function made
- * inside of `buildStack` would hold the handler itself.
+ * Gives the memory of a stack back: some build a handler for each request. It stands out here,
+ * since a function made inside of `buildStack` would hold the handler itself.
  */
 function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)

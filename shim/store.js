@@ -7,8 +7,8 @@ const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-// Who waits, by the slot of its ticket: src/node/slots.rs makes tickets. The operator `&` cuts a ticket to 32 bits, of which
-// the last 20 are the slot.
+// Who waits, by the slot of its ticket: src/node/slots.rs makes tickets. The operator `&` cuts a
+// ticket to 32 bits, of which the last 20 are the slot.
 const PLACE = 0xfffff
 const waiting = []
 

@@ -207,7 +207,8 @@ export interface Guard {
   ready(): Promise<void>
   /**
    * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
-   * `guard_closed`. Calling it again does nothing. A guard that nobody holds any more closes by itself.
+   * `guard_closed`; requests that are being decided go on. Calling it again does nothing. A guard that nobody holds any
+   * more closes by itself, and so do the guards of a worker thread that ends.
    */
   close(): Promise<void>
   /**

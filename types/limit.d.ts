@@ -50,7 +50,8 @@ export interface RateLimitPolicy {
    * What is counted apart: the client's address (IPv6 by its /56), the token's `sub`, the token (by its `jti`, or a
    * digest where it has none), the route, each combination of several, or what a function of the request returns.
    * `'user'` and `'token'` are the address where there is no such thing. `'route'` is the route where the
-   * handler is mounted on one, whatever path its router is mounted at; elsewhere, as with `app.use`, all paths share
+   * handler is mounted on one, whatever path its router is mounted at (`guard.limits` can name only routes of the
+   * application itself, by their pattern); elsewhere, as with `app.use`, all paths share
    * one count. A function that throws or returns
    * no string, or an empty one, refuses the request with 500.
    * @default 'ip'

@@ -49,7 +49,7 @@ const CONFIGS = [
     store: { memory: { maxBytes: '2mb', shared: 'options' } }, rateLimit: [watched, delayed, inFlight, functions],
     jwt: {
       ...named, ...rules, keys: [key], jwks, rotation, from: ['header', { cookie: '__Host-t' }, { query: 't' }], dpop: 'if-bound',
-      dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s' }
+      dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s', secret: [SECRET] }
     },
     revocation: {}, payload, policy, log: () => {}
   },

@@ -58,14 +58,28 @@ impl Engine {
                 for limit in &mut declared {
                     limit.id = self.next_limit.fetch_add(1, Ordering::Relaxed);
                 }
-                let limiter = limiter(&declared, &self.store)?;
-                self.limiters.write().push(Arc::clone(&limiter));
+                let limiter = self.limiter_of(&declared)?;
                 (declared, Some(limiter))
             }
             _ => (Vec::new(), None),
         };
         let limiter = limiter.filter(|_| !declared.is_empty());
         Ok((declared, limiter))
+    }
+
+    /// The limiter of a route's limits. Routes that declare the same have one: an application may
+    /// build a handler for each request.
+    fn limiter_of(&self, declared: &[DeclaredLimit]) -> Result<Arc<LiveLimiter>, ConfigError> {
+        let mut limiters = self.limiters.write();
+        let same = |known: &&Arc<LiveLimiter>| {
+            known.policies().iter().eq(declared.iter().map(|limit| &limit.policy))
+        };
+        if let Some(known) = limiters.iter().find(same) {
+            return Ok(Arc::clone(known));
+        }
+        let limiter = limiter(declared, &self.store)?;
+        limiters.push(Arc::clone(&limiter));
+        Ok(limiter)
     }
 }
 
@@ -125,4 +139,27 @@ pub(super) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
         }
     }
     callbacks
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::Layers;
+
+    #[test]
+    fn stacks_that_are_built_for_each_request_add_no_limiters() {
+        let engine = Arc::new(Engine::new(&json!({})).unwrap());
+        let build = |limit: u32| {
+            let route = json!({ "rateLimit": { "name": "login", "limit": limit, "window": "1m" } });
+            engine.stack(&route, Layers::All).unwrap()
+        };
+        let stacks: Vec<_> = (0..100).map(|_| build(5)).collect();
+        assert_eq!(engine.limiters().len(), 2, "the guard's own, and one for all of them");
+        build(6);
+        assert_eq!(engine.limiters().len(), 3, "other figures are other limits");
+        let ids: Vec<u64> = stacks.iter().map(|stack| stack.limit_ids[0].0).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "a request is counted once by each stack");
+    }
 }

@@ -43,6 +43,12 @@ impl LiveLimiter {
         Self { policies, first, current: RwLock::new(current), seen: AtomicU64::new(0) }
     }
 
+    /// The limits as they were configured.
+    #[must_use]
+    pub fn policies(&self) -> &[LimitPolicy] {
+        &self.policies
+    }
+
     /// The limiter with what was changed up to now.
     #[must_use]
     pub fn now(&self) -> Arc<Limiter> {

@@ -23,8 +23,9 @@ use crate::store::{Reply, SharedStore};
 /// Weak: it does not keep the event loop alive.
 type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
 
-/// The answers for one copy of the shim. A thread may have several copies (bundlers, an emptied `require.cache`), and each
-/// of them knows only the tickets of its own guards. Its guards, and what waits for an answer, keep it.
+/// The answers for one copy of the shim. A thread may have several copies (bundlers, an emptied
+/// `require.cache`), and each of them knows only the tickets of its own guards. Its guards, and
+/// what waits for an answer, keep it.
 pub(crate) struct Inbox {
     arrived: Mutex<Vec<(u64, StoreAnswer)>>,
     /// Whether the thread is to be woken already.
@@ -47,8 +48,8 @@ fn inbox(number: f64) -> Listener {
     INBOXES.with_borrow(|inboxes| inboxes.get(slots::from_js(number)?)?.upgrade())
 }
 
-/// Registers a function that is called when answers for a guard have come. Answers the number of this listener, which
-/// `join` gives to other guards; -1 where there are too many.
+/// Registers a function that is called when answers for a guard have come. Answers the number of
+/// this listener, which `join` gives to other guards; -1 where there are too many.
 #[napi(catch_unwind, ts_args_type = "guard: number, wake: () => void")]
 pub fn listen(guard: f64, wake: Wake) -> i64 {
     let inbox = Arc::new(Inbox {
@@ -67,7 +68,8 @@ pub fn listen(guard: f64, wake: Wake) -> i64 {
     number.and_then(|number| i64::try_from(number).ok()).unwrap_or(-1)
 }
 
-/// Sends the answers for a guard to a listener that other guards have. `false` where they are all closed: it has ended.
+/// Sends the answers for a guard to a listener that other guards have. `false` where they are all
+/// closed: it has ended.
 #[napi(catch_unwind)]
 pub fn join(guard: f64, listener: f64) -> bool {
     let (Some(guard), Some(inbox)) = (slots::from_js(guard), inbox(listener)) else { return false };
@@ -75,8 +77,8 @@ pub fn join(guard: f64, listener: f64) -> bool {
     true
 }
 
-/// Sends what was asked since the last call. `true` where guards of `listener` want the keys of an issuer, which `keysDue`
-/// names.
+/// Sends what was asked since the last call. `true` where guards of `listener` want the keys of an
+/// issuer, which `keysDue` names.
 #[napi(catch_unwind)]
 pub fn flush(listener: f64) -> bool {
     for (store, asks) in OUTBOX.take() {
@@ -85,8 +87,8 @@ pub fn flush(listener: f64) -> bool {
     inbox(listener).is_some_and(|inbox| inbox.keys_wanted.swap(false, Ordering::AcqRel))
 }
 
-/// The tickets of `listener` whose answers have come, with a blank behind each; each wants one call of `settle`, in this
-/// order. One text is cheaper to carry over the edge than a list of numbers.
+/// The tickets of `listener` whose answers have come, with a blank behind each; each wants one call
+/// of `settle`, in this order. One text is cheaper to carry over the edge than a list of numbers.
 #[napi(catch_unwind)]
 pub fn arrived(listener: f64) -> String {
     let Some(inbox) = inbox(listener) else { return String::new() };

@@ -144,8 +144,8 @@ pub fn create_guard(env: Env, config: String) -> String {
     })())
 }
 
-/// The environment that builds a guard. Its guards are released with it: a worker thread ends without `close()`, and
-/// without running its finalizers.
+/// The environment that builds a guard. Its guards are released with it: a worker thread ends
+/// without `close()`, and without running its finalizers.
 fn owner(env: Env) -> Result<usize, Failure> {
     let owner = env.raw().addr();
     if registry::is_new(owner) {
@@ -317,14 +317,17 @@ fn store_health(store: &Store, now: Now) -> Value {
     }
 }
 
-/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes the answer of what it says.
+/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes
+/// the answer of what it says.
 pub(super) fn later(
     guard: f64,
     finish: impl FnOnce(StoreAnswer) -> String + 'static,
     ask: impl FnOnce(&Arc<Inbox>, u64) -> Result<(), Failure>,
 ) -> String {
     let Some(inbox) = slots::from_js(guard).and_then(registry::listener) else {
-        return write(Err(StoreError::Unavailable.into()));
+        // It may have been closed since the call began.
+        let why = engine(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
+        return write(Err(why));
     };
     // The inbox lasts until the answer is fetched, also where the guard is closed meanwhile.
     let kept = Arc::clone(&inbox);

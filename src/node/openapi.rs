@@ -12,11 +12,17 @@ use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
 use crate::token::words;
 
-/// The documents by number. An API does not hold its guard, so that this keeps none alive.
-static APIS: RwLock<Slots<Arc<Api>>> = RwLock::new(Slots::new());
+/// The documents by number, with the number of their guard. An API does not hold its guard, so that
+/// this keeps none alive.
+static APIS: RwLock<Slots<(u64, Arc<Api>)>> = RwLock::new(Slots::new());
 
 fn api(number: f64) -> Option<Arc<Api>> {
-    APIS.read().get(slots::from_js(number)?).map(Arc::clone)
+    APIS.read().get(slots::from_js(number)?).map(|(_, api)| Arc::clone(api))
+}
+
+/// Forgets the documents of a guard that is closed.
+pub(super) fn release_of(guard: u64) {
+    APIS.write().retain(|(owner, _)| *owner != guard);
 }
 
 fn known(number: f64) -> Result<Arc<Api>, Failure> {
@@ -38,7 +44,8 @@ pub fn open_api(guard: f64, document: String, options: String) -> String {
                 "too many documents are open; read each of them once, not for every request",
             )
         };
-        let number = APIS.write().insert(Arc::new(api)).ok_or_else(full)?;
+        let owner = slots::from_js(guard).ok_or_else(full)?;
+        let number = APIS.write().insert((owner, Arc::new(api))).ok_or_else(full)?;
         Ok(json!({
             "api": number,
             "refusesUnknown": refuses,

@@ -1,6 +1,6 @@
-//! Guards, stacks and tickets by number: a number is the cheapest argument of a native call (a class method costs ten
-//! times as much). Numbers of guards and stacks are shared by all threads of the process; tickets belong to the thread
-//! of the request.
+//! Guards, stacks and tickets by number: a number is the cheapest argument of a native call (a
+//! class method costs ten times as much). Numbers of guards and stacks are shared by all threads of
+//! the process; tickets belong to the thread of the request.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::inbox::{Inbox, Listener};
+use super::openapi;
 use super::slots::Slots;
 use crate::engine::Engine;
 use crate::limit::Charged;
@@ -83,7 +84,7 @@ pub(crate) fn stack(number: u64) -> Option<(Arc<Stack>, Listener)> {
     STACKS.read().get(number).map(|(stack, listener)| (Arc::clone(stack), listener.clone()))
 }
 
-/// Forgets a guard and its stacks.
+/// Forgets a guard with its stacks and documents.
 pub(crate) fn release(number: u64) {
     let Some(guard) = GUARDS.write().take(number) else { return };
     OPEN.with_borrow_mut(|open| {
@@ -98,6 +99,7 @@ pub(crate) fn release(number: u64) {
     for stack in guard.stacks {
         stacks.take(stack);
     }
+    openapi::release_of(number);
 }
 
 /// Forgets the guards of an environment that ends: no finalizer runs there any more.

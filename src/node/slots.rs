@@ -1,7 +1,7 @@
 //! Numbers for things that JavaScript refers to: guards, stacks, documents, listeners and tickets.
 //!
-//! A number names one thing for ever. JavaScript keeps numbers for as long as it likes, so one that came back as the
-//! number of another guard would let requests through by the wrong rules.
+//! A number names one thing for ever. JavaScript keeps numbers for as long as it likes, so one that
+//! came back as the number of another guard would let requests through by the wrong rules.
 
 /// A table of things by number. A slot is used again, but never a number.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ impl<T> Slots<T> {
             return None;
         }
         let taken = slot.value.take()?;
-        // A slot retires once its numbers are used up. At a million a second, the first one does after two hours, and
-        // all of them after 285 years.
+        // A slot retires once its numbers are used up. At a million a second, the first one does
+        // after two hours, and all of them after 285 years.
         if slot.number <= MAX_NUMBER - STEP {
             self.free.push(index);
         }

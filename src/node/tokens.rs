@@ -255,16 +255,14 @@ const fn issue_code(error: &IssueError) -> &'static str {
 /// issuer is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: f64, token: String) -> String {
-    verify(guard, token, 2)
+    match engine(guard).and_then(|engine| tokens_of(&engine).map(|_| Arc::clone(&engine))) {
+        Ok(engine) => verify(guard, engine, token, 2),
+        Err(error) => write(Err(error)),
+    }
 }
 
 /// The issuer may be asked `asks` times: what was on its way when the token came may have begun too early.
-fn verify(guard: f64, token: String, asks: u8) -> String {
-    // The guard may have been closed while the issuer was asked.
-    let engine = match engine(guard) {
-        Ok(engine) => engine,
-        Err(error) => return write(Err(error)),
-    };
+fn verify(guard: f64, engine: Arc<Engine>, token: String, asks: u8) -> String {
     let now = Now::read();
     let judged = tokens_of(&engine).and_then(|tokens| {
         let judged = if asks == 0 {
@@ -283,7 +281,7 @@ fn verify(guard: f64, token: String, asks: u8) -> String {
         Ok(Err(keys)) => {
             return later(
                 guard,
-                move |_| verify(guard, token, asks - 1),
+                move |_| verify(guard, engine, token, asks - 1),
                 move |inbox, ticket| {
                     inbox::ask(StoreAsk::Keys(keys), inbox, ticket);
                     Ok(())
