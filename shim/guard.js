@@ -142,8 +142,8 @@ function ask(fn, ...args) {
 function answerOf(fn, ...args) {
   try {
     return fn(...args)
-  } catch (cause) {
-    throw internal(cause)
+  } catch {
+    throw internal()
   }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod node;
+pub mod panics;
 pub mod refusal;
 pub mod request;
 

@@ -12,6 +12,13 @@ pub fn debug_panic() {
     panic_now();
 }
 
+/// Panics with a text of the caller.
+#[napi(catch_unwind)]
+#[expect(clippy::panic, reason = "this is what it is for")]
+pub fn debug_panic_saying(text: String) {
+    panic!("{text}");
+}
+
 /// Makes the next decision panic.
 #[napi(catch_unwind)]
 pub fn debug_panic_next() {

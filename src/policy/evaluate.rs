@@ -187,7 +187,7 @@ impl PolicySet {
                 let kind = if timed_out { FaultKind::TimeLimit } else { FaultKind::Evaluation };
                 Outcome::Fault { kind, place: load::place(&text).map(str::to_owned) }
             }
-            Err(_) => Outcome::fault(FaultKind::Panic),
+            Err(_) => Outcome::Fault { kind: FaultKind::Panic, place: crate::panics::take_place() },
         }
     }
 
