@@ -24,6 +24,7 @@ pub mod limit;
 pub mod openapi;
 pub mod payload;
 pub mod policy;
+mod query;
 pub mod revocation;
 pub mod stack;
 pub mod store;

@@ -301,6 +301,7 @@ impl Stack {
         else {
             return Ok(());
         };
+        set.check_query(request.query())?;
         let path: Vec<&str> = request.segments().collect();
         let headers: Vec<(&str, &str)> =
             if set.reads_headers() { request.headers().collect() } else { Vec::new() };

@@ -174,7 +174,7 @@ pub(super) fn check_literals(name: &str, literals: &[Option<String>]) -> Result<
 
 /// Adds the functions that replace those of regorus.
 fn install_own(
-    add: &mut dyn FnMut(&str, u8, Box<dyn Extension>) -> Result<(), String>,
+    mut add: impl FnMut(&str, u8, Box<dyn Extension>) -> Result<(), String>,
 ) -> Result<(), String> {
     add(
         "glob.quote_meta",

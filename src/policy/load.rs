@@ -231,7 +231,7 @@ fn check_call(
         }
     }
     if defined.is_none() {
-        builtins::check_literals(&name, &call.literals).map_err(|problem| refuse(problem))?;
+        builtins::check_literals(&name, &call.literals).map_err(&refuse)?;
     }
     let takes = defined.or_else(|| builtins::arity(&name));
     // regorus does not hand the result out where the function is called by an imported name.
