@@ -33,8 +33,8 @@ function ask(fn, ...args) {
   let answer
   try {
     answer = fn(...args)
-  } catch (cause) {
-    throw internal(cause)
+  } catch {
+    throw internal()
   }
   return unwrap(answer)
 }

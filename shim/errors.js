@@ -41,4 +41,41 @@ function warn(code, message) {
   })
 }
 
-module.exports = { GuardError, unwrap, warn, warnOnce }
+// Where code runs, as V8 writes it: `    at name (/app/file.js:1:2)`, `    at file:///app/file.mjs:1:2`.
+const FRAME = /^ {4}at (?:.*\()?((?:file:\/\/|node:|\/|[A-Za-z]:\\)[^()]*:\d+:\d+)\)?$/
+
+// What stands before the message: `TypeError`, `TypeError [ERR_INVALID_ARG_TYPE]`.
+const HEADER = /^[\w$.]{1,64}(?: \[\w{1,64}\])?$/
+
+/**
+ * An error for the operator, without its message: `JSON.parse` and others quote what a client sent. Gives the name, the
+ * `code` and the place. Messages of a GuardError hold no such text and are kept.
+ */
+function describeError(error) {
+  try {
+    if (error instanceof GuardError) return error.message
+    if (!(error instanceof Error)) return `a value of type ${typeof error} was thrown`
+    const code = isWord(error.code) ? ` ${error.code}` : ''
+    const place = placeOf(error)
+    return `${isWord(error.name) ? error.name : 'Error'}${code}${place === undefined ? '' : ` at ${place}`}`
+  } catch {
+    return 'an error that cannot be read' // a getter or a proxy of the application
+  }
+}
+
+const isWord = (value) => typeof value === 'string' && /^[\w$.-]{1,64}$/.test(value)
+
+/**
+ * The first frame. Lines of a message may look like frames, so the message must stand in the stack as it is, right behind the
+ * name, and the frames right behind it.
+ */
+function placeOf({ stack, message }) {
+  if (typeof stack !== 'string' || typeof message !== 'string') return undefined
+  const at = message === '' ? stack.indexOf('\n') : stack.indexOf(`: ${message}\n`)
+  if (at === -1 || !HEADER.test(stack.slice(0, at))) return undefined
+  const frames = stack.slice(message === '' ? at + 1 : at + message.length + 3).split('\n', 20)
+  const frame = frames.find((line) => FRAME.test(line))
+  return frame === undefined ? undefined : FRAME.exec(frame)[1]
+}
+
+module.exports = { GuardError, describeError, unwrap, warn, warnOnce }

@@ -163,8 +163,8 @@ function ask(fn, ...args) {
 function answerOf(fn, ...args) {
   try {
     return fn(...args)
-  } catch (cause) {
-    throw internal(cause)
+  } catch {
+    throw internal()
   }
 }
 

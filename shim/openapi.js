@@ -5,7 +5,7 @@
 // it, and what may be sent. Handlers of an operation are built when it is first asked for.
 
 const native = require('../native.js')
-const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
 const { pathOf, viewOf } = require('./head.js')
 const { readDocument, readOptions } = require('./plain.js')
@@ -264,7 +264,7 @@ class Operation {
     try {
       goOn = (await this.#ask(req, lists)) ? pass : refused
     } catch (error) {
-      warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${String(error?.message)}`)
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${describeError(error)}`)
       goOn = () => refuse(this.#owner, req, res, 500, 'internal_error', undefined)
     }
     // While we waited, the client went away or another handler has answered.
@@ -337,7 +337,7 @@ function built(owner, req, res, make) {
     if (error.code === 'ERR_CLOSED') {
       refuse(owner, req, res, 503, 'guard_closed', 'the guard of this API is closed')
     } else {
-      warnOnce('GUARD_FAULT', `a request was refused with 500, since an operation could not be looked up: ${String(error?.message)}`)
+      warnOnce('GUARD_FAULT', `a request was refused with 500, since an operation could not be looked up: ${describeError(error)}`)
       refuse(owner, req, res, 500, 'internal_error', undefined)
     }
     return undefined
@@ -352,7 +352,7 @@ function refuse(owner, req, res, status, code, detail) {
 
 function tell(owner, req, status, code) {
   const { id, client, reasons } = guardOf(req)
-  const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
+  const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
   try {
     const event = { time: new Date().toISOString(), id, client, method: req.method, path: pathOf(req), outcome: 'refuse', status, code, user: req.user?.sub, reasons }
     const logged = owner.log(event)

@@ -4,7 +4,7 @@
 // way: the core keeps it under a receipt.
 
 const native = require('../native.js')
-const { warnOnce } = require('./errors.js')
+const { describeError, warnOnce } = require('./errors.js')
 const { flushSoon } = require('./store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
@@ -74,7 +74,7 @@ function handIn(res, receipt) {
     if (native.finished(receipt, failed)) flushSoon()
   } catch (error) {
     // No cost is given back: the request counts.
-    warnOnce('GUARD_FAULT', `what a request was charged could not be given back: ${String(error?.message)}`)
+    warnOnce('GUARD_FAULT', `what a request was charged could not be given back: ${describeError(error)}`)
   }
 }
 

@@ -3,7 +3,7 @@
 // Signing keys that change by themselves: the core says what is due, this has the timer and calls the application.
 
 const native = require('../native.js')
-const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 
 /** How often it is looked at what others have changed, and at what is due. */
 const LOOK_MS = 60_000
@@ -41,7 +41,7 @@ function keepRotating(handle, where, functions) {
       if (stopped) return
       if (!loaded) pause = RETRY_MS
       // An application may throw anything.
-      warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${error?.message ?? String(error)}`)
+      warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${describeError(error)}`)
     }
     wait(pause)
   }

@@ -5,7 +5,7 @@
 // application's own functions return one.
 
 const native = require('../native.js')
-const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./decisions.js')
 const { encode } = require('./encode.js')
 const { inflate, parsedElsewhere, readBody } = require('./body.js')
@@ -310,7 +310,7 @@ function buildStack(owner, options, only) {
   // A fault on our side, or in a function of the application: never a pass.
   function fail(x, error) {
     abandon(x)
-    warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${String(error?.message)}`)
+    warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${describeError(error)}`)
     if (!x.res.writableEnded) refuse(x, 500, 'internal_error', FAULT)
   }
 
@@ -331,7 +331,7 @@ function buildStack(owner, options, only) {
       reasons: guard.reasons,
       shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
     }
-    const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${String(error?.message)}`)
+    const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
     try {
       const logged = owner.log(event)
       if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)

@@ -112,15 +112,18 @@ function later(answer) {
         // It may have to wait once more: for an issuer first, then for the store.
         resolve(later(native.settle(ticket)))
       } catch (error) {
-        reject(error instanceof GuardError ? error : internal(error))
+        reject(error instanceof GuardError ? error : internal())
       }
     })
   })
 }
 
-/** A panic in the core is no fault of the caller, but must not look like a refusal either. */
-function internal(cause) {
-  return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL', cause })
+/**
+ * A panic in the core is no fault of the caller, but must not look like a refusal either. The error of the core is not its
+ * `cause`: its message may quote an argument. Standard error has the place (src/panics.rs).
+ */
+function internal() {
+  return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL' })
 }
 
 module.exports = { flushSoon, internal, later, listen, onFlush, wait }

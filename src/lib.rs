@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod node;
+pub mod panics;
 pub mod refusal;
 pub mod request;
 
@@ -23,6 +24,7 @@ pub mod limit;
 pub mod openapi;
 pub mod payload;
 pub mod policy;
+mod query;
 pub mod revocation;
 pub mod stack;
 pub mod store;

@@ -358,6 +358,7 @@ impl Stack {
         else {
             return Ok(());
         };
+        set.check_query(request.query())?;
         let path: Vec<&str> = request.raw_segments().collect();
         let decoded_path: Vec<&str> =
             if set.reads_decoded_path() { request.segments().collect() } else { Vec::new() };

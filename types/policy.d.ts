@@ -40,7 +40,8 @@ export interface PolicyOptions {
 /** Bounds of one policy evaluation. */
 export interface PolicyLimits {
   /**
-   * The longest evaluation, in milliseconds; 1 to 1000.
+   * The longest evaluation, in milliseconds; 1 to 1000. It is looked at between expressions. Functions have bounds of
+   * their own: see docs/recipes.md.
    * @default 25
    */
   readonly timeMs?: number

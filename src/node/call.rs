@@ -21,9 +21,10 @@ use napi_derive::napi;
 use super::answer::Told;
 use super::{requests, slots};
 
-/// Adds the calls to what the addon exports.
+/// Adds the calls to what the addon exports, and keeps panics from printing what a request held.
 #[napi(module_exports)]
 pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
+    crate::panics::install_hook();
     let mut add = |name: &CStr, call| exports.create_c_named_method(name, call);
     add(c"decide", call!(requests::decide: stack, head, extras))?;
     add(c"resume", call!(requests::resume: ticket, keys))?;

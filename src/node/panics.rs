@@ -9,7 +9,13 @@ static PANIC_NEXT: AtomicBool = AtomicBool::new(false);
 /// Panics at once.
 #[napi(catch_unwind)]
 pub fn debug_panic() {
-    panic_now();
+    panic_now("a deliberate panic");
+}
+
+/// Panics with a text of the caller.
+#[napi(catch_unwind)]
+pub fn debug_panic_saying(text: String) {
+    panic_now(&text);
 }
 
 /// Makes the next decision panic.
@@ -21,11 +27,11 @@ pub fn debug_panic_next() {
 /// Where the next decision panics.
 pub(super) fn point() {
     if PANIC_NEXT.swap(false, Ordering::SeqCst) {
-        panic_now();
+        panic_now("a deliberate panic");
     }
 }
 
 #[expect(clippy::panic, reason = "this is what it is for")]
-fn panic_now() {
-    panic!("a deliberate panic");
+fn panic_now(text: &str) {
+    panic!("{text}");
 }

@@ -271,7 +271,8 @@ fn locate(text: &str, fault: &Fault) -> Option<usize> {
     hits.nth(nth).map(|(at, _)| at)
 }
 
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
+/// Decodes a name or a value: a `+` is a space. `None` where it is not percent-encoded UTF-8.
+pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));
     }

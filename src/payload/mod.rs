@@ -52,6 +52,7 @@ mod write;
 pub use check::{Checked, Parts, Schemas};
 pub use config::{BodyTypes, Operators, PayloadConfig};
 pub use fault::FaultCode;
+pub(crate) use form::decoded as form_decoded;
 pub use media::{BodyFault, Coding, Format, Reading};
 pub use respond::{OnResponse, Reply, Responses};
 pub use rules::SchemaRules;

@@ -15,6 +15,7 @@ use crate::payload::rules::SchemaRules;
 use crate::payload::schema::Schema;
 use crate::payload::tape::Document;
 use crate::payload::write;
+use crate::query::check_split;
 use crate::refusal::Refusal;
 
 /// A schema for members that arrive as text.
@@ -118,6 +119,7 @@ impl TextSchema {
                 "the query is larger than is accepted",
             ));
         }
+        check_split(query)?;
         let (plan, schema) = (Some(&self.plan), Some(&self.schema));
         let read = read_pairs(query, config, plan, schema, |document| {
             self.schema.check(document, self.location, found);

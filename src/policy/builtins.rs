@@ -3,6 +3,12 @@
 //! regorus looks at the clock between expressions, not inside a built-in function: `numbers.range(1, 3e6)` runs for
 //! a quarter of a second under a limit of 50 ms. regorus asks extensions before its own functions, so an extension
 //! with the same name can look at the arguments first and then call the original.
+//!
+//! The bounds are those of a few milliseconds of work. An argument beyond one is an error of the function: the policy has no
+//! answer then, and the request is refused.
+
+mod patterns;
+mod values;
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,6 +22,8 @@ use crate::clock::Now;
 const MAX_TEXT: usize = 1 << 20;
 /// The most items that a function may make or compare.
 const MAX_ITEMS: usize = 100_000;
+/// The most bytes to compare with each other.
+const MAX_COMPARED: usize = 16 << 20;
 /// The widest shift: more than any flag or mask needs.
 const MAX_SHIFT: i64 = 1_024;
 /// The most host bits of a network that is written out: 4,096 addresses.
@@ -39,18 +47,38 @@ const BOUNDED: &[(&str, Check)] = &[
     ("array.concat", array_concat),
     ("bits.lsh", shift),
     ("concat", concat),
+    ("glob.match", patterns::glob),
+    ("indexof", index),
+    ("indexof_n", index),
+    ("intersection", values::join),
+    ("json.filter", values::paths),
+    ("json.marshal_with_options", values::marshal),
+    ("json.patch", values::patch),
+    ("json.remove", values::paths),
     ("net.cidr_expand", cidr_expand),
     ("numbers.range", range),
     ("numbers.range_step", range_step),
+    ("object.union_n", values::join),
+    ("product", values::product),
+    ("regex.find_all_string_submatch_n", patterns::search_groups),
+    ("regex.find_n", patterns::search_all),
+    ("regex.is_valid", patterns::is_valid),
+    ("regex.match", patterns::search),
     ("regex.replace", regex_replace),
+    ("regex.split", patterns::search_all),
     ("replace", replace),
     ("sprintf", sprintf),
     ("strings.any_prefix_match", pairs),
     ("strings.any_suffix_match", pairs),
     ("strings.replace_n", replace_n),
     ("to_number", number_text),
+    ("trim", trim),
+    ("trim_left", trim),
+    ("trim_right", trim),
+    ("union", values::join),
     ("units.parse", number_text),
     ("units.parse_bytes", number_text),
+    ("walk", values::walk),
 ];
 
 thread_local! {
@@ -101,6 +129,7 @@ pub(super) fn install(engine: &mut Engine) -> Result<(), String> {
             }),
         )?;
     }
+    install_own(&mut add)?;
     // regorus panics here on an empty needle; OPA counts the gaps between the characters.
     add(
         "strings.count",
@@ -116,6 +145,70 @@ pub(super) fn install(engine: &mut Engine) -> Result<(), String> {
         }),
     )?;
     add("time.now_ns", 0, Box::new(|_: Vec<Value>| Ok(Value::from(NOW_NS.get()))))
+}
+
+/// Judges a pattern that is written into the policy, as each request would.
+pub(super) fn check_literals(name: &str, literals: &[Option<String>]) -> Result<(), String> {
+    let (at, compiles) = match name {
+        "regex.match" | "regex.find_n" | "regex.split" | "regex.find_all_string_submatch_n" => {
+            (0, "regex.match")
+        }
+        "regex.replace" => (1, "regex.match"),
+        "glob.match" => (0, "glob.quote_meta"),
+        _ => return Ok(()),
+    };
+    let Some(Some(literal)) = literals.get(at) else { return Ok(()) };
+    let args = match compiles {
+        "regex.match" => vec![Value::from(literal.as_str()), Value::from("")],
+        _ => vec![Value::from(literal.as_str())],
+    };
+    if compiles == "regex.match" { patterns::search(&args) } else { patterns::glob(&args) }
+        .map_err(|why| format!("`{name}` {why}"))?;
+    let Some((original, arity)) = BUILTINS.get(compiles) else { return Ok(()) };
+    let (span, params) = nowhere(usize::from(*arity))?;
+    match original(&span, &params, &args, true) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("the pattern of `{name}` is not valid, or too large")),
+    }
+}
+
+/// Adds the functions that replace those of regorus.
+fn install_own(
+    mut add: impl FnMut(&str, u8, Box<dyn Extension>) -> Result<(), String>,
+) -> Result<(), String> {
+    add(
+        "glob.quote_meta",
+        1,
+        Box::new(|args: Vec<Value>| match text(&args, 0) {
+            Some(glob) => Ok(Value::from(patterns::quote_glob(glob))),
+            None => Err(TooMuch("`glob.quote_meta` takes a string").into()),
+        }),
+    )?;
+    add(
+        "object.subset",
+        2,
+        Box::new(|args: Vec<Value>| match args.as_slice() {
+            [sup, sub] => Ok(Value::from(values::subset(sup, sub)?)),
+            _ => Err(TooMuch("`object.subset` takes two values").into()),
+        }),
+    )?;
+    let (matches, arity) = *BUILTINS.get("regex.match").ok_or("this build lacks regex.match")?;
+    let (span, params) = nowhere(usize::from(arity))?;
+    add(
+        "regex.template_match",
+        4,
+        Box::new(move |args: Vec<Value>| {
+            let [Some(template), Some(subject), Some(open), Some(close)] =
+                [0, 1, 2, 3].map(|at| text(&args, at))
+            else {
+                return Err(TooMuch("`regex.template_match` takes four strings").into());
+            };
+            let regex = patterns::template(template, open, close).map_err(TooMuch)?;
+            let args = [Value::from(regex), Value::from(subject)];
+            patterns::search(args.get(..1).unwrap_or_default()).map_err(TooMuch)?;
+            matches(&span, &params, &args, true)
+        }),
+    )
 }
 
 /// A place in no file: regorus's own functions want one to point at, and the extension's caller adds the real one.
@@ -220,7 +313,8 @@ fn range_step(args: &[Value]) -> Result<(), &'static str> {
 fn regex_replace(args: &[Value]) -> Result<(), &'static str> {
     // A match may be empty, and the replacement may name a group as long as the match: this is the most it can be.
     let [subject, with] = [text(args, 0), text(args, 2)].map(|text| text.map_or(0, str::len));
-    bound((subject + 1).saturating_mul(with + 1), 16 * MAX_TEXT, TOO_LONG)
+    bound((subject + 1).saturating_mul(with + 1), 16 * MAX_TEXT, TOO_LONG)?;
+    patterns::searched_all(args, 1, 0)
 }
 
 /// The length of `subject` after every `old` has become `new`.
@@ -242,6 +336,7 @@ fn replace_n(args: &[Value]) -> Result<(), &'static str> {
     let (Some(Value::Object(patterns)), Some(subject)) = (args.first(), text(args, 1)) else {
         return Ok(());
     };
+    bound(patterns.len().saturating_mul(subject.len()), MAX_COMPARED, TOO_MANY)?;
     let mut subject = subject.to_owned();
     for pattern in patterns.iter_sorted() {
         if let (Value::String(old), Value::String(new)) = pattern {
@@ -254,6 +349,10 @@ fn replace_n(args: &[Value]) -> Result<(), &'static str> {
 
 fn sprintf(args: &[Value]) -> Result<(), &'static str> {
     let Some(format) = text(args, 0) else { return Ok(()) };
+    let verbs = format.bytes().filter(|byte| *byte == b'%').count();
+    if format.bytes().any(|byte| byte.is_ascii_digit()) {
+        bound(verbs.saturating_mul(999), MAX_TEXT, TOO_LONG)?;
+    }
     let mut width = None;
     for c in format.chars() {
         width = match (c, width) {
@@ -268,6 +367,18 @@ fn sprintf(args: &[Value]) -> Result<(), &'static str> {
         };
     }
     Ok(())
+}
+
+/// Each place of the text may be compared with all of the needle.
+fn index(args: &[Value]) -> Result<(), &'static str> {
+    let [subject, needle] = [text(args, 0), text(args, 1)].map(|text| text.map_or(0, str::len));
+    bound(subject.saturating_mul(needle), 16 * MAX_COMPARED, TOO_MANY)
+}
+
+/// Each character of the text may be compared with all of those to trim.
+fn trim(args: &[Value]) -> Result<(), &'static str> {
+    let [subject, cut] = [text(args, 0), text(args, 1)].map(|text| text.map_or(0, str::len));
+    bound(subject.saturating_mul(cut), MAX_COMPARED, TOO_MANY)
 }
 
 fn pairs(args: &[Value]) -> Result<(), &'static str> {

@@ -16,6 +16,7 @@ use super::scan::Scan;
 use super::{builtins, cache};
 use crate::clock::Now;
 use crate::error::ConfigError;
+use crate::refusal::Refusal;
 
 /// Engines that one thread keeps. A process has one or two sets; more is a reload under way, or a test.
 const ENGINES_PER_THREAD: usize = 8;
@@ -135,6 +136,14 @@ impl PolicySet {
         self.inner.reads_time
     }
 
+    /// Refuses a query string that the policy reads and that Express may read differently.
+    ///
+    /// # Errors
+    /// 400, with the code of what is wrong.
+    pub fn check_query(&self, query: &str) -> Result<(), Refusal> {
+        if query.is_empty() { Ok(()) } else { self.inner.plan.check_query(query) }
+    }
+
     /// Members of `input` that the modules read and no request has, such as a misspelt `input.usr`.
     #[must_use]
     pub fn unknown_input(&self) -> &[String] {
@@ -202,7 +211,7 @@ impl PolicySet {
                 let kind = if timed_out { FaultKind::TimeLimit } else { FaultKind::Evaluation };
                 Outcome::Fault { kind, place: load::place(&text).map(str::to_owned) }
             }
-            Err(_) => Outcome::fault(FaultKind::Panic),
+            Err(_) => Outcome::Fault { kind: FaultKind::Panic, place: crate::panics::take_place() },
         }
     }
 

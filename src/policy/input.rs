@@ -25,6 +25,9 @@ use super::config::Limits;
 use super::load::CREDENTIAL_HEADERS;
 use super::needs::Need;
 use crate::clock::Now;
+use crate::payload::form_decoded;
+use crate::query::{check_names, fills_other, has_brackets};
+use crate::refusal::Refusal;
 
 /// A query string, parsed or not.
 #[derive(Debug, Clone, Copy)]
@@ -251,6 +254,19 @@ impl InputPlan {
         self.reads(Field::Client)
     }
 
+    /// Refuses a query that the policy and the handler may read differently.
+    pub(super) fn check_query(&self, query: &str) -> Result<(), Refusal> {
+        let members = self.fields.iter().find(|(field, _, _)| *field == Field::Query);
+        match members {
+            None => Ok(()),
+            Some((_, _, Members::All)) => check_names(query, has_brackets),
+            Some((_, _, Members::Only(names))) => {
+                let names = names.iter().map(|(name, _)| name.as_str());
+                check_names(query, |name| fills_other(name, names.clone()))
+            }
+        }
+    }
+
     fn reads(&self, wanted: Field) -> bool {
         self.fields.iter().any(|(field, _, _)| *field == wanted)
     }
@@ -446,33 +462,14 @@ fn query(
         QueryPart::Raw(raw) => {
             for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                add(&form_decode(name)?, &form_decode(value)?)?;
+                let decoded = |text| form_decoded(text).ok_or(InputError::BadQuery);
+                add(&decoded(name)?, &decoded(value)?)?;
             }
         }
     }
     Ok(Value::from(
         lists.into_iter().map(|(key, list)| (key, Value::from(list))).collect::<BTreeMap<_, _>>(),
     ))
-}
-
-fn form_decode(text: &str) -> Result<Cow<'_, str>, InputError> {
-    if !text.bytes().any(|b| b == b'%' || b == b'+') {
-        return Ok(Cow::Borrowed(text));
-    }
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    let hex = |b: Option<u8>| {
-        let digit = b.and_then(|b| char::from(b).to_digit(16)).ok_or(InputError::BadQuery)?;
-        u8::try_from(digit).map_err(|_| InputError::BadQuery)
-    };
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => (hex(bytes.next())? << 4) | hex(bytes.next())?,
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| InputError::BadQuery)
 }
 
 fn headers(

@@ -230,6 +230,9 @@ fn check_call(
             });
         }
     }
+    if defined.is_none() {
+        builtins::check_literals(&name, &call.literals).map_err(&refuse)?;
+    }
     let takes = defined.or_else(|| builtins::arity(&name));
     // regorus does not hand the result out where the function is called by an imported name.
     let by_import = callee.is_some_and(|callee| call.imported.as_ref() == Some(&callee.path));
@@ -267,7 +270,12 @@ fn check_data(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
 /// The `file:line:col` in an error of the engine. The rest of its text may hold what the client sent.
 pub(super) fn place(error: &str) -> Option<&str> {
     let (_, rest) = error.split_once("--> ")?;
-    rest.lines().next().map(str::trim)
+    let place = rest.lines().next()?.trim();
+    // An error without a place of its own may quote a value, which may hold an arrow.
+    let mut parts = place.rsplitn(3, ':');
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number);
+    numbers.then_some(place)
 }
 
 /// The engine's error in one line, `file:line:col: what`, without the source line that it shows.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use regorus::unstable::{
-    AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleHead, Span,
+    AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span,
 };
 
 use super::needs::Need;
@@ -48,6 +48,8 @@ pub(super) struct Call {
     /// The same after the module's imports, if they say what the first word means.
     pub(super) imported: Option<DataPath>,
     pub(super) args: usize,
+    /// The arguments that are strings in the text of the module.
+    pub(super) literals: Vec<Option<String>>,
     pub(super) place: Place,
 }
 
@@ -257,7 +259,7 @@ impl Walk<'_> {
             }
             Expr::ObjectCompr { key, value, query, .. } => self.comprehension(&[key, value], query),
             Expr::Call { span, fcn, params, .. } => {
-                self.call(span, fcn, params.len());
+                self.call(span, fcn, params);
                 for param in params {
                     self.expr(param);
                 }
@@ -289,14 +291,15 @@ impl Walk<'_> {
         self.locals.pop();
     }
 
-    fn call(&mut self, span: &Span, function: &Expr, args: usize) {
+    fn call(&mut self, span: &Span, function: &Expr, params: &[Ref<Expr>]) {
         let name = fixed_path(function);
         let imported =
             self.imported(&name).filter(|path| path.first().is_some_and(|r| r == "data"));
         self.calls.push(Call {
             imported: imported.map(|path| path.into_iter().skip(1).collect()),
             name,
-            args,
+            args: params.len(),
+            literals: params.iter().map(|param| literal(param)).collect(),
             place: Place::of(span),
         });
     }
@@ -357,7 +360,7 @@ impl Walk<'_> {
 }
 
 /// The reference, the arguments of a function, and the expressions of the head's value.
-fn head_parts(head: &RuleHead) -> (&Expr, Option<&[regorus::unstable::Ref<Expr>]>, Vec<&Expr>) {
+fn head_parts(head: &RuleHead) -> (&Expr, Option<&[Ref<Expr>]>, Vec<&Expr>) {
     match head {
         RuleHead::Compr { refr, assign, .. } => {
             (&**refr, None, assign.iter().map(|assign| &*assign.value).collect())
@@ -366,6 +369,15 @@ fn head_parts(head: &RuleHead) -> (&Expr, Option<&[regorus::unstable::Ref<Expr>]
         RuleHead::Func { refr, args, assign, .. } => {
             (&**refr, Some(args.as_slice()), assign.iter().map(|assign| &*assign.value).collect())
         }
+    }
+}
+
+fn literal(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::String { value, .. } | Expr::RawString { value, .. } => {
+            value.as_string().ok().map(ToString::to_string)
+        }
+        _ => None,
     }
 }
 

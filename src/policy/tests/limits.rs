@@ -75,6 +75,175 @@ fn functions_that_would_run_past_the_limit_are_bounded() {
 }
 
 #[test]
+fn patterns_and_texts_of_a_request_are_bounded() {
+    let long = |text: &str, bytes: usize| text.repeat(bytes / text.len());
+    let text = long("a", 30_000);
+    for pattern in
+        ["a", "a?", "[a-z]", "a|", "(", "*a", "?", "{", "a*", "(((a{1,8}){1,8}){1,8}){1,2}"]
+    {
+        let input = json!({ "p": long(pattern, 30_000), "a": text });
+        for rule in [
+            "allow if regex.is_valid(input.p)",
+            "allow if regex.match(input.p, input.a)",
+            "allow if count(regex.find_n(input.p, input.a, -1)) > 0",
+            "allow if count(regex.find_all_string_submatch_n(input.p, input.a, -1)) > 0",
+            "allow if count(regex.split(input.p, input.a)) > 0",
+            "allow if regex.replace(input.a, input.p, \"b\") != \"\"",
+            "allow if regex.template_match(input.p, input.a, \"<\", \">\")",
+            "allow if glob.match(input.p, [\"/\"], input.a)",
+        ] {
+            assert_eq!(fault(rule, &input), FaultKind::Evaluation, "{rule} with {pattern}");
+        }
+    }
+    // A short pattern is enough where all of a text is searched again for each match, or the matches have many groups.
+    let quadratic = json!({ "p": ".*[^A-Z]|[A-Z]", "a": long("A", 30_000) });
+    let groups = json!({ "p": format!("{}{}", "(".repeat(200), ")".repeat(200)), "a": text });
+    for input in [&quadratic, &groups] {
+        let rule = "allow if count(regex.find_all_string_submatch_n(input.p, input.a, -1)) > 0";
+        assert_eq!(fault(rule, input), FaultKind::Evaluation);
+    }
+    for rule in [
+        "allow if count(regex.find_n(input.p, input.a, -1)) > 0",
+        "allow if count(regex.split(input.p, input.a)) > 0",
+        "allow if regex.replace(input.a, input.p, \"b\") != \"\"",
+    ] {
+        assert_eq!(fault(rule, &quadratic), FaultKind::Evaluation, "{rule}");
+    }
+    let stars = json!({ "p": long("*a", 512), "a": text, "d": vec!["b"; 1_000] });
+    assert_eq!(fault("allow if glob.match(input.p, [], input.a)", &stars), FaultKind::Evaluation);
+    let rule = "allow if glob.match(\"*\", input.d, input.a)";
+    assert_eq!(fault(rule, &stars), FaultKind::Evaluation);
+}
+
+#[test]
+fn work_that_grows_with_the_square_of_a_request_is_bounded() {
+    let text = "a".repeat(30_000);
+    let many = |of: fn(usize) -> Json, count: usize| (0..count).map(of).collect::<Vec<Json>>();
+    let copy = |_| json!({ "op": "copy", "from": "/x", "path": "/x/-" });
+    for (rule, input) in [
+        ("allow if trim(input.a, input.b) == \"\"", json!({ "a": text, "b": "é".repeat(8_000) })),
+        (
+            "allow if trim_left(input.a, input.b) == \"\"",
+            json!({ "a": text, "b": "é".repeat(8_000) }),
+        ),
+        (
+            "allow if trim_right(input.a, input.b) == \"\"",
+            json!({ "a": text, "b": "é".repeat(8_000) }),
+        ),
+        ("allow if indexof(input.a, input.a) == 0", json!({ "a": text })),
+        ("allow if count(indexof_n(input.a, input.a)) == 1", json!({ "a": text })),
+        (
+            "allow if object.union_n(input.a) != {}",
+            json!({ "a": many(|i| json!({ i.to_string(): 1 }), 2_000) }),
+        ),
+        (
+            "allow if union({ {x} | some x in input.a }) != {}",
+            json!({ "a": many(|i| json!(i), 300) }),
+        ),
+        (
+            "allow if intersection({ {x} | some x in input.a }) == {}",
+            json!({ "a": many(|i| json!(i), 300) }),
+        ),
+        (
+            "allow if object.subset(input.a, input.b)",
+            json!({ "a": vec![1; 4_000], "b": vec![1; 2_000] }),
+        ),
+        (
+            "allow if object.subset(input, {\"a\": input.b})",
+            json!({ "a": vec![1; 4_000], "b": vec![1; 2_000] }),
+        ),
+        ("allow if json.patch({\"x\": [1]}, input.p) != {}", json!({ "p": many(copy, 25) })),
+        ("allow if json.remove({}, [input.p]) == {}", json!({ "p": "a/".repeat(10_000) })),
+        ("allow if json.filter({}, [input.p]) == {}", json!({ "p": vec!["a"; 10_000] })),
+        (
+            "allow if json.marshal_with_options(input.a, {\"pretty\": true, \"indent\": input.i}) != \"\"",
+            json!({ "a": vec![1; 5_000], "i": " ".repeat(10_000) }),
+        ),
+        ("allow if product(input.a) > 0", json!({ "a": vec![u64::MAX; 2_000] })),
+        (
+            "allow if sprintf(input.f, input.a) != \"\"",
+            json!({ "f": "%999d".repeat(3_000), "a": vec![1; 3_000] }),
+        ),
+        (
+            "allow if count([p | walk(input.a, [p, _])]) > 0",
+            json!({ "a": (0..28).fold(json!(vec![1; 6_000]), |inner, _| json!([inner])) }),
+        ),
+    ] {
+        assert_eq!(fault(rule, &input), FaultKind::Evaluation, "{rule}");
+    }
+}
+
+#[test]
+fn a_pattern_in_the_policy_is_judged_when_it_loads() {
+    for rule in [
+        "allow if regex.match(`(`, input.a)".to_owned(),
+        "allow if regex.match(\"\\\\w{5000}\", input.a)".to_owned(),
+        "allow if regex.replace(input.a, `[`, \"\") == \"\"".to_owned(),
+        "allow if glob.match(\"{a\", [], input.a)".to_owned(),
+        format!("allow if glob.match(\"{}\", [], input.a)", "*a".repeat(100)),
+    ] {
+        let error = rules(&rule).unwrap_err().to_string();
+        assert!(
+            error.contains("t.rego:4:") && error.contains("match`")
+                || error.contains("replace`")
+                || error.contains("split`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_function_on_the_texts_of_a_client_does_not_panic() {
+    let set = rules(
+        r#"
+        allow if object.subset(input.list, input.part)
+        allow if regex.template_match(input.template, input.text, "{", "}")
+        "#,
+    )
+    .unwrap();
+    for (input, allowed) in [
+        (json!({ "list": [1, 2], "part": [] }), true),
+        (json!({ "list": [1, 2, 3], "part": [2, 3] }), true),
+        (json!({ "list": [1, 2, 3], "part": [3, 2] }), false),
+        (json!({ "list": [1], "part": [1, 2] }), false),
+        (json!({ "list": { "a": { "b": [1, 2] }, "c": 1 }, "part": { "a": { "b": [2] } } }), true),
+        (json!({ "list": { "a": 1 }, "part": { "b": 1 } }), false),
+        (json!({ "template": "urn:foo:{.*}", "text": "urn" }), false),
+        (json!({ "template": "urn:foo:{.*}", "text": "urn:foo:bar:baz" }), true),
+        (json!({ "template": "urn:foo:{[0-9]{3}}.x", "text": "urn:foo:123.x" }), true),
+        (json!({ "template": "urn:foo:{[0-9]{3}}.x", "text": "urn:foo:123yx" }), false),
+        (json!({ "template": "é{.*}", "text": "aé" }), false),
+        (json!({ "template": "a{b|c}d", "text": "abd" }), true),
+        (json!({ "template": "a{b|c}d", "text": "ab" }), false),
+    ] {
+        let outcome = ask_json(&set, &input);
+        assert_eq!(outcome.is_allowed(), allowed, "{input}: {outcome:?}");
+        assert!(matches!(outcome, Outcome::Allow { .. } | Outcome::Deny { .. }), "{outcome:?}");
+    }
+    for template in ["{a", "a}", "{a}}"] {
+        let input = json!({ "template": template, "text": "a" });
+        assert!(matches!(
+            ask_json(&set, &input),
+            Outcome::Fault { kind: FaultKind::Evaluation, .. }
+        ));
+    }
+}
+
+#[test]
+fn a_quoted_glob_matches_itself_alone() {
+    let set = rules(
+        "allow if glob.match(concat(\"\", [\"user:\", glob.quote_meta(input.name)]), [\":\"], input.text)",
+    )
+    .unwrap();
+    for name in ["*", "?", "[a-z]", "{ann,bob}", "a*b", "ann"] {
+        let ask = |text: &str| ask_json(&set, &json!({ "name": name, "text": text })).is_allowed();
+        assert!(ask(&format!("user:{name}")), "{name}");
+        assert_eq!(ask("user:ann"), name == "ann", "{name}");
+        assert!(!ask("user:b"), "{name}");
+    }
+}
+
+#[test]
 fn bounded_functions_still_work() {
     let set = rules(
         r#"
@@ -96,6 +265,21 @@ fn bounded_functions_still_work() {
             units.parse("10K") == 10000
             units.parse_bytes("1Mi") == 1048576
             to_number("1.5e3") == 1500
+            regex.match("^/users/[0-9]+$", "/users/12")
+            regex.split(`,\s*`, "a, b") == ["a", "b"]
+            regex.find_n("[0-9]", "1a2", -1) == ["1", "2"]
+            regex.find_all_string_submatch_n("(a)(b)", "ab", -1) == [["ab", "a", "b"]]
+            not regex.is_valid("(")
+            glob.match("/users/*/posts", ["/"], "/users/ann/posts")
+            indexof("abc", "c") == 2
+            trim("..a..", ".") == "a"
+            object.union_n([{"a": 1}, {"b": 2}]) == {"a": 1, "b": 2}
+            union({{1}, {2}}) == {1, 2}
+            json.patch({"a": 1}, [{"op": "copy", "from": "/a", "path": "/b"}]) == {"a": 1, "b": 1}
+            json.remove({"a": {"b": 1}}, ["a/b"]) == {"a": {}}
+            json.filter({"a": {"b": 1}, "c": 1}, ["a/b"]) == {"a": {"b": 1}}
+            product([2, 3]) == 6
+            {p | walk({"a": [1]}, [p, _])} == {[], ["a"], ["a", 0]}
             numbers.range(1, 2, out)
             out == [1, 2]
         }
