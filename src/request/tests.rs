@@ -1,0 +1,206 @@
+use super::*;
+use proptest::prelude::*;
+
+/// The head that the shim would write.
+pub(crate) fn head(method: &str, target: &str, peer: &str, headers: &[(&str, &str)]) -> String {
+    let has = |wanted: &str| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let body = has("content-length").is_some_and(|(_, length)| *length != "0")
+        || has("transfer-encoding").is_some();
+    let flags = if body { "b" } else { "" };
+    let fixed = ["", method, target, peer, "", flags, "", ""];
+    let mut lines: Vec<String> = fixed.map(str::to_owned).to_vec();
+    for (name, value) in headers {
+        lines.push((*name).into());
+        lines.push((*value).into());
+    }
+    lines[0] = lines.len().to_string();
+    lines.join("\n")
+}
+
+fn get(target: &str, peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> Request {
+    let trusted =
+        TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect(), false);
+    Request::read(head("GET", target, peer, headers), &trusted).unwrap()
+}
+
+/// The segments, decoded and as sent.
+fn segments(target: &str) -> Option<(Vec<String>, Vec<String>)> {
+    let mut request = get(target, "192.0.2.1", &[], &[]);
+    request.canonicalise().ok()?;
+    let decoded = request.segments().map(str::to_owned).collect();
+    Some((decoded, request.raw_segments().map(str::to_owned).collect()))
+}
+
+#[test]
+fn a_path_is_read_one_way_or_refused() {
+    for (target, decoded, raw) in [
+        ("/", "", ""),
+        ("/api/v1/users", "api v1 users", "api v1 users"),
+        ("/api/v1/users/", "api v1 users", "api v1 users"),
+        ("/api/v1/users?path=../x//y", "api v1 users", "api v1 users"),
+        ("/caf%C3%A9/%7Euser", "café ~user", "caf%C3%A9 %7Euser"),
+        ("/a/%252f/", "a %2f", "a %252f"),
+        ("/7%3Apay/a%40b.com", "7:pay a@b.com", "7%3Apay a%40b.com"),
+    ] {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(segments(target), Some((list(decoded), list(raw))), "{target}");
+    }
+    for target in [
+        "",
+        "*",
+        "api",
+        "//",
+        "//admin",
+        "/api//users",
+        "/api/users//",
+        "/./a",
+        "/a/..",
+        "/a/../b",
+        "/%2e%2e/a",
+        "/.%2E/a",
+        "/a%2fb",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a\\b",
+        "/a%00",
+        "/a%0a",
+        "/a%7f",
+        "/a%zz",
+        "/a%2",
+        "/a%",
+        "/%ff",
+        "/%c0%ae",
+        "/%70ublic",
+        "/a/b%5A",
+        "/users/%37",
+        "/%ed%a0%80",
+        "/a#b",
+        "/a b",
+        "/caf\u{e9}",
+        "http://other/admin",
+    ] {
+        assert_eq!(segments(target), None, "{target}");
+    }
+}
+
+#[test]
+fn a_client_address_is_the_sockets_unless_a_trusted_proxy_says_otherwise() {
+    let forwarded = [("X-Forwarded-For", "6.6.6.6, 198.51.100.7, 10.0.0.9")];
+    let client = |peer, headers: &[(&str, &str)], trusted: &[&str]| {
+        get("/", peer, headers, trusted).client().unwrap().to_string()
+    };
+    assert_eq!(client("192.0.2.1", &forwarded, &[]), "192.0.2.1");
+    assert_eq!(client("192.0.2.1", &forwarded, &["10.0.0.0/8"]), "192.0.2.1");
+    assert_eq!(client("10.0.0.1", &forwarded, &["10.0.0.0/8"]), "198.51.100.7");
+    assert_eq!(client("10.0.0.1", &[], &["10.0.0.0/8"]), "10.0.0.1");
+    for nonsense in ["1.2.3.4, nonsense, 10.0.0.2", "nonsense", "", "1.2.3.4, ", "192.0.2", "[::1"]
+    {
+        let request = get("/", "10.0.0.1", &[("X-Forwarded-For", nonsense)], &["10.0.0.0/8"]);
+        assert_eq!(request.client(), None, "{nonsense}");
+        assert_eq!(request.check_view().unwrap_err().code, "malformed_forwarded_for");
+    }
+    assert_eq!(
+        client(
+            "10.0.0.1",
+            &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2:443")],
+            &["10.0.0.0/8"]
+        ),
+        "2.2.2.2"
+    );
+    assert_eq!(client("::ffff:192.0.2.1", &[], &[]), "192.0.2.1");
+}
+
+#[test]
+fn the_peer_of_a_unix_socket_speaks_for_a_client_where_it_is_trusted() {
+    let forwarded = [("X-Forwarded-For", "192.0.2.1, 198.51.100.7")];
+    let read = |trusted: &TrustedProxies, headers| {
+        Request::read(head("GET", "/", "", headers), trusted).unwrap()
+    };
+    let unix = TrustedProxies::new(Vec::new(), true);
+    assert_eq!(read(&unix, &forwarded).client().unwrap().to_string(), "198.51.100.7");
+    assert_eq!(read(&unix, &[]).client(), None);
+    let network = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
+    assert_eq!(read(&network, &forwarded).client(), None);
+    assert!(read(&network, &forwarded).check_view().is_ok());
+}
+
+#[test]
+fn a_request_that_two_readers_could_read_differently_is_refused() {
+    let read = |method: &str, flags: &str, headers: &[(&str, &str)]| {
+        let mut lines = vec!["", method, "/", "192.0.2.1", "", flags, "", ""];
+        for (name, value) in headers {
+            lines.extend([*name, *value]);
+        }
+        let count = lines.len().to_string();
+        lines[0] = &count;
+        let request = Request::read(lines.join("\n"), &TrustedProxies::default())?;
+        request.check_view().map(|()| request)
+    };
+    let code = |method, flags, headers: &[(&str, &str)]| {
+        read(method, flags, headers).map_or_else(|refusal| refusal.code, |_| "pass")
+    };
+    assert_eq!(code("GET", "", &[]), "pass");
+    assert_eq!(code("M-SEARCH", "s", &[]), "pass");
+    for method in ["get", "Post", "delete"] {
+        assert_eq!(code(method, "", &[]), "malformed_request");
+    }
+    assert_eq!(code("GET", "c", &[]), "too_many_headers");
+    assert_eq!(code("GET", "r", &[]), "url_rewritten");
+    assert_eq!(code("GET", "x", &[]), "malformed_request");
+    assert_eq!(code("GET", "ub", &[]), "malformed_request");
+    let chunked = ("Transfer-Encoding", "chunked");
+    assert_eq!(code("POST", "b", &[chunked]), "pass");
+    assert_eq!(code("POST", "bo", &[chunked]), "malformed_request");
+    assert_eq!(code("POST", "b", &[chunked, ("Content-Length", "3")]), "malformed_request");
+    assert_eq!(code("POST", "b", &[chunked, chunked]), "duplicate_header");
+    assert_eq!(code("POST", "b", &[("Transfer-Encoding", "gzip, chunked")]), "malformed_request");
+}
+
+#[test]
+fn a_route_is_its_pattern_and_its_place() {
+    let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n/:id\n1.0".to_owned();
+    let request = Request::read(head, &TrustedProxies::default()).unwrap();
+    assert_eq!((request.route(), request.route_id()), (Some("/:id"), Some("/:id\n1.0")));
+    let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n\n".to_owned();
+    let request = Request::read(head, &TrustedProxies::default()).unwrap();
+    assert_eq!((request.route(), request.route_id()), (None, None));
+}
+
+#[test]
+fn only_a_trusted_proxy_says_that_a_request_is_secure() {
+    let https = [("X-Forwarded-Proto", "https")];
+    assert!(!get("/", "192.0.2.1", &https, &[]).secure());
+    assert!(get("/", "10.0.0.1", &https, &["10.0.0.0/8"]).secure());
+}
+
+#[test]
+fn a_security_header_that_stands_twice_is_refused() {
+    for name in ["Host", "authorization", "Content-Type", "ORIGIN", "Content-Length"] {
+        let head =
+            head("GET", "/", "192.0.2.1", &[(name, "a"), ("x", "y"), (&name.to_lowercase(), "a")]);
+        assert_eq!(
+            Request::read(head, &TrustedProxies::default()).unwrap_err().code,
+            "duplicate_header"
+        );
+    }
+}
+
+#[test]
+fn a_line_break_inside_a_value_shifts_nothing() {
+    let smuggled = head("GET", "/", "192.0.2.1", &[("x", "a\nauthorization\nBearer forged")]);
+    assert_eq!(Request::read(smuggled, &TrustedProxies::default()).unwrap_err().status, 400);
+    let odd = head("GET\n/admin", "/", "192.0.2.1", &[("x", "y")]);
+    assert_eq!(Request::read(odd, &TrustedProxies::default()).unwrap_err().status, 400);
+}
+
+proptest! {
+    #[test]
+    fn no_head_panics(text in "\\PC*(\n\\PC*){0,12}") {
+        let count = text.matches('\n').count() + 2;
+        if let Ok(mut request) = Request::read(format!("{count}\n{text}"), &TrustedProxies::default()) {
+            let _ = request.canonicalise();
+            prop_assert!(request.segments().all(|segment| !segment.is_empty() && segment != ".." && !segment.contains('/')));
+            prop_assert!(request.canonicalise().is_err() || request.segments().count() == request.raw_segments().count());
+        }
+    }
+}
