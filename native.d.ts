@@ -83,6 +83,12 @@ export declare function conformanceValidateJson(schema: string, bytes: Uint8Arra
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
+ * What tells this core from another one in the process, whose numbers name other things: the addon may have been loaded
+ * from two files.
+ */
+export declare function coreId(): string
+
+/**
  * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
  * rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
  * whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.

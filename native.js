@@ -840,6 +840,7 @@ module.exports.conformanceParseJson = nativeBinding.conformanceParseJson
 module.exports.conformanceReadBody = nativeBinding.conformanceReadBody
 module.exports.conformanceValidateJson = nativeBinding.conformanceValidateJson
 module.exports.conformanceVerifyCompact = nativeBinding.conformanceVerifyCompact
+module.exports.coreId = nativeBinding.coreId
 module.exports.createGuard = nativeBinding.createGuard
 module.exports.flush = nativeBinding.flush
 module.exports.health = nativeBinding.health
