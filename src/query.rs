@@ -163,9 +163,6 @@ mod tests {
         let most = "a=1&".repeat(999);
         assert_eq!(names(&format!("{most}role=a"), &["role"]), Ok(()));
         assert_eq!(names(&format!("{most}a=1&role=a"), &["role"]), Err("too_many_keys"));
-        assert_eq!(
-            names(&format!("{}role=a", "&".repeat(1_000)), &["role"]),
-            Err("too_many_keys")
-        );
+        assert_eq!(names(&format!("{}role=a", "&".repeat(1_000)), &["role"]), Err("too_many_keys"));
     }
 }
