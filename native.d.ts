@@ -83,8 +83,8 @@ export declare function conformanceValidateJson(schema: string, bytes: Uint8Arra
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
- * What tells this core from another one in the process, whose numbers name other things: the addon may have been loaded
- * from two files.
+ * What tells this core from another one in the process, whose numbers name other things: the addon
+ * may have been loaded from two files.
  */
 export declare function coreId(): string
 

@@ -91,7 +91,10 @@ async function clientOf(peer, sub = 'ada') {
 
 const outcome = ({ status, json }) => (status === 200 ? 200 : `${status} ${json.code}`)
 
-/** Sends a proof with `claims`, and once more with the nonce that the answer gives, as RFC 9449 says. */
+/**
+ * Sends a proof with `claims`, and once more with the nonce that the answer gives, as RFC 9449
+ * says.
+ */
 async function persistent(peer, client, claims) {
   const first = await peer.get('/', client.headers(claims))
   const nonce = first.headers['dpop-nonce']

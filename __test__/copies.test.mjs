@@ -1,5 +1,5 @@
-// Several copies of the package in one thread: an emptied `require.cache`, a bundler that inlines the shim, a package
-// manager that installs it once for each set of peers, an addon at two paths.
+// Several copies of the package in one thread: an emptied `require.cache`, a bundler that inlines
+// the shim, a package manager that installs it once for each set of peers, an addon at two paths.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

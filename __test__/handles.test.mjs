@@ -25,7 +25,10 @@ const KEY = '192.0.2.1'
 const closed = (error) => error instanceof GuardError && error.code === 'ERR_CLOSED'
 const plain = (handler) => (req, res) => handler(req, res, () => res.end('passed'))
 
-/** Opens and closes guards until a slot of the first ones has had `GENERATIONS` of them; the last ones stay open. */
+/**
+ * Opens and closes guards until a slot of the first ones has had `GENERATIONS` of them; the last
+ * ones stay open.
+ */
 function reuseSlots(count, config) {
   for (let round = 1; round < GENERATIONS; round += 1) {
     const guards = Array.from({ length: count }, () => createGuard(BARE))

@@ -1,4 +1,5 @@
-// HTTP/2: a stream that is refused is answered and closed, also while its client is still sending, and holds nothing.
+// HTTP/2: a stream that is refused is answered and closed, also while its client is still sending,
+// and holds nothing.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
@@ -15,8 +16,8 @@ const TWO = { name: 'two', concurrent: 2 }
 const large = 'a'.repeat(200_000)
 
 /**
- * Serves a guard's stack over HTTP/2 while `use` runs. `streams` are those that the server has open, and `taken()` says how
- * many requests the guard takes for being under way.
+ * Serves a guard's stack over HTTP/2 while `use` runs. `streams` are those that the server has
+ * open, and `taken()` says how many requests the guard takes for being under way.
  */
 async function api(config, use, { wrap = (protect) => (req, res) => protect(req, res, () => res.end('ok')), secure = false, settings } = {}) {
   const guard = createGuard({ rateLimit: TWO, ...config })
@@ -48,7 +49,10 @@ async function api(config, use, { wrap = (protect) => (req, res) => protect(req,
   }
 }
 
-/** A request whose body is open: `[stream, answer]`, where `answer` is `{ status, headers, text, complete, code }` in the end. */
+/**
+ * A request whose body is open: `[stream, answer]`, where `answer` is `{ status, headers, text,
+ * complete, code }` in the end.
+ */
 function asked(client, headers, method = 'POST') {
   const stream = client.request({ ':path': '/', ':method': method, ...headers }, { endStream: false })
   let text = ''

@@ -1,4 +1,5 @@
-// Several stacks and layers of one guard on one request: the innermost decision about the response wins.
+// Several stacks and layers of one guard on one request: the innermost decision about the response
+// wins.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,4 +1,5 @@
-// The operation of a path: in every spelling the one whose handler runs, wherever the guard is mounted.
+// The operation of a path: in every spelling the one whose handler runs, wherever the guard is
+// mounted.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
@@ -110,7 +111,10 @@ test('an asterisk is no path of the document', async () => {
   }, server)
 })
 
-/** The warnings of a process of its own, in which each comes once: requests for `paths` go to an application that `mount` builds. */
+/**
+ * The warnings of a process of its own, in which each comes once: requests for `paths` go to an
+ * application that `mount` builds.
+ */
 function warningsOf(mount, paths) {
   const script = `
     import http from 'node:http'

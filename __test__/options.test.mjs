@@ -1,5 +1,6 @@
-// Options and data are plain: whatever else JavaScript can pass is understood in full or refused by name. It never counts
-// as left out. The options come from types/*.d.ts, so a new one is tried as well.
+// Options and data are plain: whatever else JavaScript can pass is understood in full or refused by
+// name. It never counts as left out. The options come from types/*.d.ts, so a new one is tried as
+// well.
 
 import test, { after } from 'node:test'
 import assert from 'node:assert/strict'
@@ -88,7 +89,8 @@ test('every option of every call has an example', () => {
 
 test('every call that takes options is among them', () => {
   const known = new Set(CALLS.map(([type]) => type))
-  // Their members are the application's own, or they are the type parameters of calls that are among them.
+  // Their members are the application's own, or they are the type parameters of calls that are
+  // among them.
   const others = ['R', 'S', 'IncomingMessage', 'ServerResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
   const taken = [...typesTakenBy('Guard', 'Limits', 'Tokens', 'Revoke', 'Policy')].flatMap((text) => text.split(' | '))
   assert.deepEqual(taken.filter((type) => !known.has(type) && !others.includes(type)), [])
@@ -132,7 +134,10 @@ async function tryOdd(label, prefix, call, example, position, what, make) {
   assert.match(error.message, /^`[^`]+` .*[^.]$/, told)
 }
 
-/** Whether an error names the option: itself, a part of it, or the object or schema that it is a part of. */
+/**
+ * Whether an error names the option: itself, a part of it, or the object or schema that it is a
+ * part of.
+ */
 function isAbout(named, path) {
   const [short, long] = named.length < path.length ? [named, path] : [path, named]
   return short !== '' && long.startsWith(short) && /^(?:[.[]|$)/.test(long.slice(short.length))
@@ -160,7 +165,10 @@ function positionsIn(value, path = '') {
 
 const stepsOf = (position) => splitKeys(position)
 
-/** The members that lead to a position. Keys may have dots: `payload.schemas.https://example.com/a.json`. */
+/**
+ * The members that lead to a position. Keys may have dots:
+ * `payload.schemas.https://example.com/a.json`.
+ */
 function splitKeys(position) {
   return position.replaceAll('https://example.com/a.json', '#').replaceAll('a.rego', '%').split(/\.|(?=\[)/).filter((step) => step !== '')
     .map((step) => step.replace('#', 'https://example.com/a.json').replace('%', 'a.rego')).map((step) => (step.startsWith('[') ? Number(step.slice(1, -1)) : step))

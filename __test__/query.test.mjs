@@ -139,7 +139,8 @@ for (const [name, express] of expresses) {
         }
         assert.equal((await send({ path: `${path}?role=user&tag=a&tag=b` })).text, '"user"')
       }
-      // A policy that reads one name by name leaves the others to the handler, and without one all are the handler's.
+      // A policy that reads one name by name leaves the others to the handler, and without one all
+      // are the handler's.
       assert.equal((await send({ path: '/one?role=user&filter[x]=1&tag[]=a' })).status, 200)
       assert.equal((await send({ path: '/none?role[]=a&filter[x]=1&=b&a=%&__proto__=1' })).status, 200)
     })

@@ -1,4 +1,5 @@
-// Refusals on connections of HTTP/1.1 that are not at their end: bodies under way, pipelines, upgrades.
+// Refusals on connections of HTTP/1.1 that are not at their end: bodies under way, pipelines,
+// upgrades.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
@@ -6,6 +7,7 @@ import http from 'node:http'
 import net from 'node:net'
 import { once } from 'node:events'
 import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
 import { serve } from './helpers/http.mjs'
 import { waitUntil } from './helpers/processes.mjs'
 
@@ -14,7 +16,10 @@ const TWO = { name: 'two', concurrent: 2 }
 // Behind the limits, so that a request has its place when it is refused.
 const onlyGood = { policies: { p: 'package p\nimport rego.v1\ndefault allow := false\nallow if input.path[0] == "good"' }, query: 'data.p.allow' }
 
-/** Serves `protect` of a guard while `use` runs. `open` are the responses of the requests that have passed. */
+/**
+ * Serves `protect` of a guard while `use` runs. `open` are the responses of the requests that have
+ * passed.
+ */
 async function api(config, use, prepare = () => {}) {
   const guard = createGuard({ rateLimit: TWO, policy: onlyGood, ...config })
   const [protect] = guard.securityStack()
@@ -91,7 +96,8 @@ test('a client that waits for `100 Continue` and is refused loses its connection
     assert.match(text(), /^HTTP\/1\.1 403 /)
     assert.match(text(), /\r\nConnection: close\r\n/i)
     assert.equal(await taken(), 0)
-    // What would have been the body of the request that was refused is no request, and is not answered.
+    // What would have been the body of the request that was refused is no request, and is not
+    // answered.
     socket.write(`GET /good HTTP/1.1\r\n${HEAD}\r\n`)
     await waitUntil('the connection to close', closed)
     assert.equal(text().match(/HTTP\/1\.1/g).length, 1)
@@ -130,3 +136,17 @@ test('HEAD that is refused has the head of the refusal and no body, and the next
     assert.match(second, /^HTTP\/1\.1 200 /)
     socket.destroy()
   }))
+
+test('a refusal says nothing of the body that a handler before it meant to send', async () => {
+  const guard = createGuard({ jwt })
+  const [protect] = guard.securityStack()
+  const about = { 'content-encoding': 'gzip', etag: '"1"', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', location: '/elsewhere', 'content-disposition': 'attachment', 'content-range': 'bytes 0-1/2' }
+  await serve((req, res) => {
+    for (const [name, value] of Object.entries(about)) res.setHeader(name, value)
+    protect(req, res, () => res.end())
+  }, async (send) => {
+    const { status, headers, json } = await send({})
+    assert.deepEqual([status, json.code], [401, 'token_missing'])
+    assert.deepEqual(Object.keys(about).filter((name) => headers[name] !== undefined), [])
+  })
+})

@@ -15,7 +15,10 @@ const COUNT = Number(process.env.KEEPSTONE_ROUTES ?? process.argv[2] ?? 20_000)
 const SEED = Number(process.env.KEEPSTONE_SEED ?? 11)
 const PER_SET = 100
 
-/** The most literal routes at random that a document may have together, with their number in the core. */
+/**
+ * The most literal routes at random that a document may have together, with their number in the
+ * core.
+ */
 function documentOf(random, guard) {
   let routes = routesOf(random)
   for (;;) {

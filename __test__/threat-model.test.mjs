@@ -1,4 +1,5 @@
-// docs/threat-model.md names a test for each attack. A test that was renamed or taken out must not be named any more.
+// docs/threat-model.md names a test for each attack. A test that was renamed or taken out must not
+// be named any more.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

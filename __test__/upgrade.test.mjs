@@ -1,4 +1,5 @@
-// `guard.upgrade`: handshakes of WebSocket pass no middleware, so the whole stack is asked about them.
+// `guard.upgrade`: handshakes of WebSocket pass no middleware, so the whole stack is asked about
+// them.
 
 import assert from 'node:assert/strict'
 import http from 'node:http'

@@ -1,5 +1,5 @@
-// One request, one view: what every layer reads of a request is what the parser has read and what the router will run, or
-// the request is refused.
+// One request, one view: what every layer reads of a request is what the parser has read and what
+// the router will run, or the request is refused.
 
 import assert from 'node:assert/strict'
 import http from 'node:http'

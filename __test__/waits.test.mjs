@@ -14,7 +14,10 @@ import { startRedis, waitUntil } from './helpers/servers.mjs'
 const redis = await startRedis()
 after(() => redis.stop())
 
-/** Hosts: each mounts handlers in turn, with one behind them that answers, and notes that it has run. */
+/**
+ * Hosts: each mounts handlers in turn, with one behind them that answers, and notes that it has
+ * run.
+ */
 const hosts = [
   ...expresses.map(([name, express]) => [
     name,

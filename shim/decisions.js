@@ -1,10 +1,11 @@
 'use strict'
 
-// The innermost decision about a response wins. Several stacks and layers of one guard may run on one request; the one
-// that runs later is the inner one. A decision takes off what an outer one has put on for the same subject, response
-// headers or CORS, and puts on its own. A stack or layer without an option for the subject narrows nothing: it applies the
-// guard's own options, and only where nothing of the guard has done so before. Other guards, and what the application
-// sets under other names, are left alone.
+// The innermost decision about a response wins. Several stacks and layers of one guard may run on
+// one request; the one that runs later is the inner one. A decision takes off what an outer one has
+// put on for the same subject, response headers or CORS, and puts on its own. A stack or layer
+// without an option for the subject narrows nothing: it applies the guard's own options, and only
+// where nothing of the guard has done so before. Other guards, and what the application sets under
+// other names, are left alone.
 
 const { randomBytes } = require('node:crypto')
 const { prepareHeaders, putHeaders } = require('./headers.js')
@@ -14,8 +15,8 @@ const { stripLate } = require('./response.js')
 const NOTHING = []
 
 /**
- * What a stack does about response headers: `plan` is the core's, `only` its one layer, `options` what the user narrowed.
- * Null for a layer that has no part in them.
+ * What a stack does about response headers: `plan` is the core's, `only` its one layer, `options`
+ * what the user narrowed. Null for a layer that has no part in them.
  */
 function headersPart(plan, only, options) {
   if (only !== null && only !== 'headers') return null
@@ -35,7 +36,10 @@ function corsPart(plan, only, options) {
   return decides || plan.cors ? { decides } : null
 }
 
-/** Puts the fixed response headers of `part` on, unless a decision is in force that `part` does not replace. */
+/**
+ * Puts the fixed response headers of `part` on, unless a decision is in force that `part` does not
+ * replace.
+ */
 function decideHeaders(part, { req, res, state, decisions }) {
   if (res.headersSent) return
   res.removeHeader('x-powered-by') // Express has set it already
@@ -63,7 +67,10 @@ function decideHeaders(part, { req, res, state, decisions }) {
   }
 }
 
-/** Whether `part` judges the request. If it does, the headers of an outer CORS decision are taken off first. */
+/**
+ * Whether `part` judges the request. If it does, the headers of an outer CORS decision are taken
+ * off first.
+ */
 function decidesCors(part, { res, decisions }) {
   const outer = decisions.cors
   if (outer !== null) {
@@ -79,7 +86,10 @@ function noteCors(decisions, fields) {
   if (decisions.cors === NOTHING) decisions.cors = fields
 }
 
-/** Takes prepared fields off, those whose name begins with `prefix`. `Vary` stays: a cache must know it in any case. */
+/**
+ * Takes prepared fields off, those whose name begins with `prefix`. `Vary` stays: a cache must know
+ * it in any case.
+ */
 function takeOff(res, fields, prefix = '') {
   for (let i = 0; i < fields.length; i += 3) {
     if (fields[i].startsWith(prefix)) res.removeHeader(fields[i])

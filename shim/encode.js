@@ -21,7 +21,9 @@ function encode(tree) {
   return { json: JSON.stringify(write(tree, '', functions)), functions }
 }
 
-/** Reads and encodes the options of a call. Errors have paths such as `options.ttl`, by `prefix`. */
+/**
+ * Reads and encodes the options of a call. Errors have paths such as `options.ttl`, by `prefix`.
+ */
 function encodeOptions(name, options, prefix) {
   return encode(readOptions(name, options, { prefix })).json
 }

@@ -41,15 +41,17 @@ function warn(code, message) {
   })
 }
 
-// Where code runs, as V8 writes it: `    at name (/app/file.js:1:2)`, `    at file:///app/file.mjs:1:2`.
+// Where code runs, as V8 writes it: `    at name (/app/file.js:1:2)`, `    at
+// file:///app/file.mjs:1:2`.
 const FRAME = /^ {4}at (?:.*\()?((?:file:\/\/|node:|\/|[A-Za-z]:\\)[^()]*:\d+:\d+)\)?$/
 
 // What stands before the message: `TypeError`, `TypeError [ERR_INVALID_ARG_TYPE]`.
 const HEADER = /^[\w$.]{1,64}(?: \[\w{1,64}\])?$/
 
 /**
- * An error for the operator, without its message: `JSON.parse` and others quote what a client sent. Gives the name, the
- * `code` and the place. Messages of a GuardError hold no such text and are kept.
+ * An error for the operator, without its message: `JSON.parse` and others quote what a client sent.
+ * Gives the name, the `code` and the place. Messages of a GuardError hold no such text and are
+ * kept.
  */
 function describeError(error) {
   try {
@@ -66,8 +68,8 @@ function describeError(error) {
 const isWord = (value) => typeof value === 'string' && /^[\w$.-]{1,64}$/.test(value)
 
 /**
- * The first frame. Lines of a message may look like frames, so the message must stand in the stack as it is, right behind the
- * name, and the frames right behind it.
+ * The first frame. Lines of a message may look like frames, so the message must stand in the stack
+ * as it is, right behind the name, and the frames right behind it.
  */
 function placeOf({ stack, message }) {
   if (typeof stack !== 'string' || typeof message !== 'string') return undefined

@@ -176,7 +176,9 @@ function withoutLog({ log, ...config }) {
   return config
 }
 
-/** The demands of `require`. An object without any is a mistake: `require()` asks for a token alone. */
+/**
+ * The demands of `require`. An object without any is a mistake: `require()` asks for a token alone.
+ */
 function demandsOf(demands) {
   const read = readOptions('demands', demands)
   if (Object.keys(read).length > 0) return read

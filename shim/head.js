@@ -1,7 +1,8 @@
 'use strict'
 
-// One view of a request: method, target, headers and body presence are read here, once, and every layer of every guard uses
-// them. What the parser has read counts (`rawHeaders`), not what a handler before has made of it (`headers`).
+// One view of a request: method, target, headers and body presence are read here, once, and every
+// layer of every guard uses them. What the parser has read counts (`rawHeaders`), not what a
+// handler before has made of it (`headers`).
 
 const { warnOnce } = require('./errors.js')
 const { placeOf } = require('./route.js')
@@ -53,7 +54,10 @@ function viewOf(req, state) {
   return (state.view ??= new RequestView(req))
 }
 
-/** The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the inside of the guard. */
+/**
+ * The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the
+ * inside of the guard.
+ */
 function headOf(req, state, owner) {
   const view = viewOf(req, state)
   const { socket } = req
@@ -83,15 +87,18 @@ function headOf(req, state, owner) {
 
 const targetOf = (req) => req.originalUrl ?? req.url
 
-/** The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where the mount is literal. */
+/**
+ * The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where
+ * the mount is literal.
+ */
 function routeOf(req) {
   const path = req.route?.path
   return path === undefined ? '' : String(path)
 }
 
 /**
- * Whether the request is another one by now than the one that came: its method or URL was changed, so that a router would
- * run a handler which the layers have not judged.
+ * Whether the request is another one by now than the one that came: its method or URL was changed,
+ * so that a router would run a handler which the layers have not judged.
  */
 function isRewritten(req, view) {
   if (req.method !== view.method || targetOf(req) !== view.target) {
@@ -132,7 +139,10 @@ function fieldsFrom(headers) {
   return fields
 }
 
-/** The headers of an HTTP/2 request as HTTP/1 writes them, with `:authority` as `Host` (RFC 9113 section 8.3.1). */
+/**
+ * The headers of an HTTP/2 request as HTTP/1 writes them, with `:authority` as `Host` (RFC 9113
+ * section 8.3.1).
+ */
 function asHttp1(rawHeaders) {
   const fields = []
   let authority
@@ -160,8 +170,8 @@ function announcesBody(fields) {
 }
 
 /**
- * Whether the parser may have dropped headers. It drops what is over a cap and says nothing, but still obeys the framing
- * that it has read: with as many as the cap, nobody knows what is missing.
+ * Whether the parser may have dropped headers. It drops what is over a cap and says nothing, but
+ * still obeys the framing that it has read: with as many as the cap, nobody knows what is missing.
  */
 function isCut(req, isHttp2) {
   // HTTP/2 refuses the stream.

@@ -167,7 +167,9 @@ function kindOf(value) {
     : ['inherits members from another object', 'copy them, such as { ...defaults, ...options }']
 }
 
-/** Whether it is the `Object.prototype` of some realm: `node:vm` and test runners have their own. */
+/**
+ * Whether it is the `Object.prototype` of some realm: `node:vm` and test runners have their own.
+ */
 function isObjectPrototype(prototype) {
   if (prototype === Object.prototype) return true
   if (Object.getPrototypeOf(prototype) !== null) return false

@@ -28,7 +28,8 @@ function keepReceipt(state, req, res, receipt) {
     forget()
     for (let i = 0; i < kept.length; i += 2) kept[i](res, kept[i + 1])
   }
-  // A refusal hands them in at once: its answer may wait behind others, or for a client that does not read.
+  // A refusal hands them in at once: its answer may wait behind others, or for a client that does
+  // not read.
   state.handIn = over
   // 'close' follows 'finish', and comes alone where the client went away.
   res.once('close', over)
@@ -59,7 +60,8 @@ function whenClosed(req, over) {
   return () => due.delete(over)
 }
 
-// Responses to handshakes that were let through: the application answers on the socket, and this one is never sent.
+// Responses to handshakes that were let through: the application answers on the socket, and this
+// one is never sent.
 const upgraded = new WeakSet()
 
 /** Notes that a handshake was let through: its receipts are handed in when the socket closes. */

@@ -74,7 +74,10 @@ function takeAnswer(req, answer) {
 class GuardDecisions {
   /** Whether the whole stack of the guard has run. */
   mounted = false
-  /** The response headers that are on, as `headersPart` prepared them; null until a stack or layer has decided. */
+  /**
+   * The response headers that are on, as `headersPart` prepared them; null until a stack or layer
+   * has decided.
+   */
   headers = null
   /** The fields that the last CORS decision put on; null until there is one. */
   cors = null
@@ -89,7 +92,9 @@ class GuardDecisions {
 
 /** What this thread's guards have done for one request so far. */
 class RequestState {
-  /** The one view that every layer has of the request, once a layer has asked: ./head.js makes it. */
+  /**
+   * The one view that every layer has of the request, once a layer has asked: ./head.js makes it.
+   */
   view = null
   /** Whether it is a handshake that `guard.upgrade` asks about. */
   handshake = false
@@ -113,7 +118,10 @@ class RequestState {
   receipts = null
   /** Hands them in; see ./receipts.js. */
   handIn = null
-  /** The handlers that know who asks, and have let this request pass: where it waits later on, they are asked again. */
+  /**
+   * The handlers that know who asks, and have let this request pass: where it waits later on, they
+   * are asked again.
+   */
   passed = null
   /** Whether it has waited since they were asked. */
   waited = false

@@ -4,9 +4,13 @@ const { isStream } = require('./headers.js')
 const { stateOf } = require('./request.js')
 const { refused } = require('./shared.js')
 
-// Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for them alone.
+// Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for
+// them alone.
 const NO_ERROR = 0
 const INTERNAL_ERROR = 2
+
+// Headers that a handler before may have set about the body that it meant to send.
+const OF_ANOTHER_BODY = ['Content-Encoding', 'Content-Range', 'Content-Disposition', 'ETag', 'Last-Modified', 'Location', 'Transfer-Encoding']
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
@@ -14,6 +18,7 @@ function end(res, status, problem) {
     breakOff(res)
   } else {
     refused.add(res)
+    for (const name of OF_ANOTHER_BODY) res.removeHeader(name)
     res.statusCode = status
     if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
     res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
@@ -25,7 +30,10 @@ function end(res, status, problem) {
   return false
 }
 
-/** Another handler has begun an answer. It can't be made a refusal any more, and must not look complete. */
+/**
+ * Another handler has begun an answer. It can't be made a refusal any more, and must not look
+ * complete.
+ */
 function breakOff(res) {
   // A stream that is destroyed ends with NO_ERROR, as a complete one does.
   if (isStream(res)) res.stream.close(INTERNAL_ERROR)
@@ -36,8 +44,8 @@ function breakOff(res) {
 const TAKE_MS = 5000
 
 /**
- * Ends a stream of HTTP/2 and closes it, also where the client is still sending (RFC 9113 section 8.1). Node does so only
- * where nobody has begun to read.
+ * Ends a stream of HTTP/2 and closes it, also where the client is still sending (RFC 9113 section
+ * 8.1). Node does so only where nobody has begun to read.
  */
 function endStream(res, problem) {
   const { stream } = res
@@ -72,7 +80,9 @@ function endMessage(res, problem) {
 /** How long a client that is still sending may go on once it has its answer, in milliseconds. */
 const LINGER_MS = 1000
 
-/** Refuses an upgrade. Node reads no further request from such a connection, and does not close it. */
+/**
+ * Refuses an upgrade. Node reads no further request from such a connection, and does not close it.
+ */
 function endUpgrade(res, problem) {
   const { socket } = res
   res.setHeader('Connection', 'close')
@@ -108,8 +118,8 @@ function linger(res, problem) {
 }
 
 /**
- * Takes headers off when the head is written: handlers, and what they call, add theirs late. Which ones, the decision says
- * that is in force by then: `decisions` are those of one guard.
+ * Takes headers off when the head is written: handlers, and what they call, add theirs late. Which
+ * ones, the decision says that is in force by then: `decisions` are those of one guard.
  */
 function stripLate(res, decisions) {
   const writeHead = res.writeHead

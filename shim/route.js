@@ -1,15 +1,16 @@
 'use strict'
 
-// Where a route stands among the routes of its application. Two routers may each have a route `/:id`; the path where a
-// router is mounted would tell them apart, but it is text of the client: `/t/:tenant` has as many as there are tenants.
+// Where a route stands among the routes of its application. Two routers may each have a route
+// `/:id`; the path where a router is mounted would tell them apart, but it is text of the client:
+// `/t/:tenant` has as many as there are tenants.
 
 // Routes and their places. A route is made once and stays.
 const places = new WeakMap()
 
 /**
- * The place of the route that runs: its position in its router, that router's in the one around it, and so on, such as
- * `2.0.1`; the same in every process that builds the same application. Empty for a route of the application itself, and
- * where the application can't be searched.
+ * The place of the route that runs: its position in its router, that router's in the one around it,
+ * and so on, such as `2.0.1`; the same in every process that builds the same application. Empty for
+ * a route of the application itself, and where the application can't be searched.
  */
 function placeOf(req) {
   const { route } = req
@@ -32,7 +33,10 @@ function search(app, route) {
   return [...mounts, found.join('.')].join(' ')
 }
 
-/** Express 4 keeps its router as `_router`, and throws where `router` is read; Express 5 has `router`. */
+/**
+ * Express 4 keeps its router as `_router`, and throws where `router` is read; Express 5 has
+ * `router`.
+ */
 function routerOf(app) {
   return app?._router ?? (app?.settings === undefined ? undefined : app.router)
 }

@@ -49,8 +49,9 @@ function readRoute(name, options, own) {
 }
 
 /**
- * Splits options that were read into what the core gets, the second stages `[part, check, vendor]`, and the names of the parts with a
- * schema. A check is a function `(value, report)` that returns the value that the handler gets.
+ * Splits options that were read into what the core gets, the second stages `[part, check, vendor]`,
+ * and the names of the parts with a schema. A check is a function `(value, report)` that returns
+ * the value that the handler gets.
  */
 function takeSchemas(options, own) {
   if (options === undefined) return { options: {}, second: [], parts: [] }

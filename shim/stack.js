@@ -122,7 +122,8 @@ function buildStack(owner, options, only) {
   function askedAgain(state) {
     const { passed } = state
     if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
-    // The number of a stack means something to its own core alone; the handler of another one can't be asked here.
+    // The number of a stack means something to its own core alone; the handler of another one can't
+    // be asked here.
     return passed.filter((handler) => handler.core === CORE).map((handler) => handler.stack)
   }
 

@@ -119,8 +119,9 @@ function later(answer) {
 }
 
 /**
- * A panic in the core is no fault of the caller, but must not look like a refusal either. The error of the core is not its
- * `cause`: its message may quote an argument. Standard error has the place (src/panics.rs).
+ * A panic in the core is no fault of the caller, but must not look like a refusal either. The error
+ * of the core is not its `cause`: its message may quote an argument. Standard error has the place
+ * (src/panics.rs).
  */
 function internal() {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL' })

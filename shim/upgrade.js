@@ -1,7 +1,7 @@
 'use strict'
 
-// `guard.upgrade`: the stack on a handshake that takes the socket away from Node's HTTP, as WebSocket does. Such a request
-// passes no middleware: without this, no layer would see it.
+// `guard.upgrade`: the stack on a handshake that takes the socket away from Node's HTTP, as
+// WebSocket does. Such a request passes no middleware: without this, no layer would see it.
 
 const { ServerResponse } = require('node:http')
 const { optional } = require('./arguments.js')
@@ -10,12 +10,14 @@ const { markUpgraded } = require('./receipts.js')
 const { stateOf } = require('./request.js')
 
 /**
- * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of its plain stack.
+ * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers
+ * of its plain stack.
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
     const handlers = rest.length === 0 ? wholeStack() : handlersOf(owner, optional('stack', rest))
-    // Nobody else listens until the application has taken the socket over, and an error without a listener ends the process.
+    // Nobody else listens until the application has taken the socket over, and an error without a
+    // listener ends the process.
     socket.on('error', () => {})
     stateOf(req).handshake = true
     const res = responseTo(req, socket)

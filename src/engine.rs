@@ -434,7 +434,8 @@ impl Engine {
     }
 }
 
-/// A layer that is mounted alone, without options and off on the guard: it would let everything pass.
+/// A layer that is mounted alone, without options and off on the guard: it would let everything
+/// pass.
 fn is_off(layer: &str) -> ConfigError {
     ConfigError::invalid(layer, "is off on the guard, so this handler would do nothing")
         .suggest("give the handler options, or leave it out")

@@ -42,7 +42,8 @@ pub enum TokenDemand {
 pub struct Extras {
     /// What the application's function said of the request's origin.
     pub origin: Option<bool>,
-    /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one leaves it at that.
+    /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one
+    /// leaves it at that.
     pub skips_cors: bool,
     /// Route parameters, as Express decoded them.
     pub params: Vec<(String, String)>,

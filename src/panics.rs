@@ -1,7 +1,8 @@
 //! Reports a panic by its place alone.
 //!
-//! Every export and task catches panics, but Rust's default hook prints the message first, and that message may
-//! quote a request: slicing a text out of bounds prints the text. The hook here prints the place and a count.
+//! Every export and task catches panics, but Rust's default hook prints the message first, and that
+//! message may quote a request: slicing a text out of bounds prints the text. The hook here prints
+//! the place and a count.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ thread_local! {
     static LAST_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Replaces the process's panic hook, once. The addon has its own copy of the standard library, so this hook sees no
-/// panic of other addons.
+/// Replaces the process's panic hook, once. The addon has its own copy of the standard library, so
+/// this hook sees no panic of other addons.
 pub fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -32,7 +33,8 @@ pub fn install_hook() {
                 |at| format!("{}:{}:{}", short(at.file()), at.line(), at.column()),
             );
             let count = count(&place);
-            // The first, tenth, hundredth, ... panic at a place: whoever can cause one must not fill the log.
+            // The first, tenth, hundredth, ... panic at a place: whoever can cause one must not
+            // fill the log.
             if count.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == count) {
                 // `eprintln!` would panic where standard error is closed.
                 let _ = writeln!(

@@ -1,7 +1,8 @@
 //! Query strings that parsers split differently.
 //!
-//! A policy or a schema decides on the pairs that we read, and the handler acts on those that its parser reads: `qs` in
-//! Express 4, `querystring` in Express 5. Where the two could hold different names or values, the request is refused:
+//! A policy or a schema decides on the pairs that we read, and the handler acts on those that its
+//! parser reads: `qs` in Express 4, `querystring` in Express 5. Where the two could hold different
+//! names or values, the request is refused:
 //!
 //! 1. Both stop after 1,000 parts, empty ones included, and drop the rest.
 //! 2. `qs` nests brackets: `role[]=a`, `role[x]=a` and `[role]=a` all fill `role`.
@@ -61,7 +62,8 @@ pub(crate) fn has_brackets(name: &str) -> bool {
     name.contains(['[', ']'])
 }
 
-/// Whether `name` is none of `wanted` and fills a member of `req.query` that one of them is read from.
+/// Whether `name` is none of `wanted` and fills a member of `req.query` that one of them is read
+/// from.
 pub(crate) fn fills_other<'n>(
     name: &str,
     mut wanted: impl Iterator<Item = &'n str> + Clone,

@@ -12,10 +12,10 @@ use ipnet::IpNet;
 
 use crate::refusal::Refusal;
 
-/// The head of a request as the shim writes it, in this order and separated by newlines, which no HTTP parser lets into
-/// a value: number of lines, method, target, socket address, address that Express decided on (may be empty), letters of
-/// [`Flags`], route pattern (may be empty), place of the route among the application's routes (may be empty), then header
-/// names and values in turn.
+/// The head of a request as the shim writes it, in this order and separated by newlines, which no
+/// HTTP parser lets into a value: number of lines, method, target, socket address, address that
+/// Express decided on (may be empty), letters of [`Flags`], route pattern (may be empty), place of
+/// the route among the application's routes (may be empty), then header names and values in turn.
 const FIXED_LINES: usize = 8;
 
 /// Facts about a request that only its host knows.
@@ -26,7 +26,8 @@ struct Flags {
     tls: bool,
     /// `b`: a body follows.
     body: bool,
-    /// `r`: something has changed method or URL, so that the router reads another request than this one.
+    /// `r`: something has changed method or URL, so that the router reads another request than this
+    /// one.
     rewritten: bool,
     /// `c`: the parser may have dropped headers, since there were as many as it keeps.
     cut: bool,
@@ -106,8 +107,8 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// The networks in CIDR form; a single address is a network of one. `unix`: whether a peer without an address, as one
-    /// on a Unix socket, is a proxy too.
+    /// The networks in CIDR form; a single address is a network of one. `unix`: whether a peer
+    /// without an address, as one on a Unix socket, is a proxy too.
     #[must_use]
     pub fn new(networks: Vec<IpNet>, unix: bool) -> Self {
         Self { networks, unix }
@@ -131,8 +132,9 @@ impl Request {
     /// even a refusal of a bad path has its CORS headers.
     ///
     /// # Errors
-    /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the end of the body can be
-    /// read in two ways; 431 where there are more headers than the parser keeps.
+    /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the
+    /// end of the body can be read in two ways; 431 where there are more headers than the parser
+    /// keeps.
     pub fn read(head: String, trusted: &TrustedProxies) -> Result<Self, Refusal> {
         let mut head = head;
         let mut ends = memchr::memchr_iter(b'\n', head.as_bytes());
@@ -206,8 +208,8 @@ impl Request {
         Ok(request)
     }
 
-    /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112 section 6.3): an
-    /// intermediary may have read them in another way.
+    /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112
+    /// section 6.3): an intermediary may have read them in another way.
     fn check_framing(&self) -> Result<(), Refusal> {
         if self.flags.cut {
             return Err(Refusal::new(431, "too_many_headers", "the request has too many headers"));
@@ -227,12 +229,13 @@ impl Request {
         Ok(())
     }
 
-    /// Refuses a request whose view is not the one that others have of it: the router, or the proxy in front.
+    /// Refuses a request whose view is not the one that others have of it: the router, or the proxy
+    /// in front.
     ///
     /// # Errors
-    /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them. 400
-    /// `malformed_forwarded_for` where a trusted proxy names a client that is no address. 500 `url_rewritten` where
-    /// method or URL were changed after the request came.
+    /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them.
+    /// 400 `malformed_forwarded_for` where a trusted proxy names a client that is no address. 500
+    /// `url_rewritten` where method or URL were changed after the request came.
     pub fn check_view(&self) -> Result<(), Refusal> {
         if self.method().bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Err(malformed("the method must be in upper case"));
@@ -289,9 +292,9 @@ impl Request {
     /// Judges the target and splits the path into decoded segments. A trailing slash is the same path without it.
     ///
     /// # Errors
-    /// 400 `malformed_path` for everything that another reader may read differently: an empty segment,
-    /// a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a bad percent
-    /// encoding, text that isn't UTF-8, a fragment, absolute-form.
+    /// 400 `malformed_path` for everything that another reader may read differently: an empty
+    /// segment, a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a
+    /// bad percent encoding, text that isn't UTF-8, a fragment, absolute-form.
     pub fn canonicalise(&mut self) -> Result<(), Refusal> {
         let bad = |why: &'static str| Refusal::new(400, "malformed_path", why);
         if self.method() == "OPTIONS" && self.target() == "*" {
@@ -369,8 +372,8 @@ impl Request {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the canonical path, to compare with values. None of them holds a slash,
-    /// so that the path says where they are.
+    /// The decoded segments of the canonical path, to compare with values. None of them holds a
+    /// slash, so that the path says where they are.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         split(self.path())
     }
@@ -381,18 +384,24 @@ impl Request {
         split(self.raw_path())
     }
 
-    /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that holds it has it. The
-    /// path where that router is mounted is text of the client and no part of it.
+    /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that
+    /// holds it has it. The path where that router is mounted is text of the client and no part of
+    /// it.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         Some(self.text(&self.route)).filter(|route| !route.is_empty())
     }
 
-    /// The route pattern together with its place among the application's routes, which tells routes of one pattern in two
-    /// routers apart. Nothing in it is text of the client.
+    /// The route pattern together with its place among the application's routes, which tells routes
+    /// of one pattern in two routers apart. Nothing in it is text of the client.
     #[must_use]
     pub fn route_id(&self) -> Option<&str> {
-        self.route().map(|_| self.text(&(self.route.start..self.place.end)))
+        let route = self.route()?;
+        Some(if self.place.is_empty() {
+            route
+        } else {
+            self.text(&(self.route.start..self.place.end))
+        })
     }
 
     /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a Unix socket).

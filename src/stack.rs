@@ -71,8 +71,8 @@ pub struct Stack {
     /// What else a token must be.
     pub(crate) demands: Demands,
     pub(crate) csrf: Option<Arc<Csrf>>,
-    /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets, so this is on unless
-    /// `csrf` is false.
+    /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
+    /// so this is on unless `csrf` is false.
     pub(crate) handshake_csrf: Option<Arc<Csrf>>,
     pub(crate) limiter: Option<Arc<LiveLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many

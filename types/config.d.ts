@@ -27,8 +27,9 @@ export type Size = number | `${number}${'b' | 'kb' | 'mb'}`
 export type FromRequest<T> = { of(req: IncomingMessage): T }['of']
 
 /**
- * What a guard is built from: plain data, read once. Unknown keys are refused, and so is what is not plain: promises, Maps
- * and Sets, instances of classes, inherited members. A key whose value is `undefined` throws as well: leave it out.
+ * What a guard is built from: plain data, read once. Unknown keys are refused, and so is what is
+ * not plain: promises, Maps and Sets, instances of classes, inherited members. A key whose value is
+ * `undefined` throws as well: leave it out.
  */
 export interface GuardConfig {
   /**
@@ -63,8 +64,9 @@ export interface GuardConfig {
   /**
    * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`. Only what
    * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
-   * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all addresses is
-   * refused. With this list, also an empty one, Express's `trust proxy` is not consulted.
+   * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all
+   * addresses is refused. With this list, also an empty one, Express's `trust proxy` is not
+   * consulted.
    * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
    * client's
    */
@@ -117,13 +119,13 @@ export interface GuardConfig {
 }
 
 /**
- * One route's own options. A key that is left out keeps the guard's setting, one that is `undefined` throws. `headers` is a
- * schema here.
+ * One route's own options. A key that is left out keeps the guard's setting, one that is
+ * `undefined` throws. `headers` is a schema here.
  */
 export interface RouteOptions extends RequestSchemas {
   /**
-   * Replaces the guard's CORS options on these routes, and removes what an earlier stack or layer of this guard has
-   * allowed; `false` sends no CORS header.
+   * Replaces the guard's CORS options on these routes, and removes what an earlier stack or layer
+   * of this guard has allowed; `false` sends no CORS header.
    */
   readonly cors?: CorsOptions | false
   /**

@@ -20,19 +20,21 @@ export interface Guard {
   /**
    * All layers in their fixed order: headers, CORS, host, token, revocation, rate limits, policy, payload.
    *
-   * @param route options for the routes this stack is mounted on, in place of the guard's own; `body`, `query`,
-   *   `params`, `headers` and `cookies` take schemas.
-   * @returns an array with one handler: both `app.use(stack)` and `app.use('/v1', ...stack)` take it. Where a
-   *   handler of your own follows in the same call, spread the array: behind an unspread one, Express's own types
-   *   give that handler no parameter types. Build it once, not per request: it stays until {@link Guard.close}.
+   * @param route options for the routes this stack is mounted on, in place of the guard's own;
+   *   `body`, `query`, `params`, `headers` and `cookies` take schemas.
+   * @returns an array with one handler: both `app.use(stack)` and `app.use('/v1', ...stack)` take
+   *   it. Where a handler of your own follows in the same call, spread the array: behind an
+   *   unspread one, Express's own types give that handler no parameter types. Build it once, not
+   *   per request: it stays until {@link Guard.close}.
    * @throws {@link GuardError} as {@link createGuard} does.
    */
   securityStack<const R extends RouteOptions>(route?: R): RouteHandler<R>[]
 
   /**
-   * Runs the whole stack on a handshake, for the `upgrade` event of a server: WebSocket and its like pass no middleware.
-   * A refusal is written to the socket, which is closed then. Where it passes, `req.user` and `req.guard` are set, and the
-   * socket is yours; places of `concurrent` limits are held until it closes.
+   * Runs the whole stack on a handshake, for the `upgrade` event of a server: WebSocket and its
+   * like pass no middleware. A refusal is written to the socket, which is closed then. Where it
+   * passes, `req.user` and `req.guard` are set, and the socket is yours; places of `concurrent`
+   * limits are held until it closes.
    *
    * ```ts
    * server.on('upgrade', async (req, socket, head) => {
@@ -41,37 +43,46 @@ export interface Guard {
    * })
    * ```
    *
-   * CORS does not keep the pages of other origins from opening sockets, so `Sec-Fetch-Site` and `Origin` are asked here
-   * as `csrf` asks them, unless `csrf` is false: our own origin passes, those in `csrf.origins`, those that `cors` lets use
-   * the API with credentials, and, where the handshake has no cookies, all that `cors` allows.
+   * CORS does not keep the pages of other origins from opening sockets, so `Sec-Fetch-Site` and
+   * `Origin` are asked here as `csrf` asks them, unless `csrf` is false: our own origin passes,
+   * those in `csrf.origins`, those that `cors` lets use the API with credentials, and, where the
+   * handshake has no cookies, all that `cors` allows.
    *
    * @param req the request of the handshake.
    * @param socket its socket, as the event gives it.
    * @param head the first bytes of the new protocol, as the event gives them; not read.
-   * @param stack what {@link Guard.securityStack} of this guard has returned, for options of this route. Default: the plain
-   *   stack.
-   * @returns whether it may go on; false where it was refused or the client went away, and the socket is closed.
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard, `ERR_CLOSED`.
+   * @param stack what {@link Guard.securityStack} of this guard has returned, for options of this
+   *   route. Default: the plain stack.
+   * @returns whether it may go on; false where it was refused or the client went away, and the
+   *   socket is closed.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard,
+   *   `ERR_CLOSED`.
    */
   upgrade(req: IncomingMessage, socket: Duplex, head: Uint8Array, stack?: RequestHandler | readonly RequestHandler[]): Promise<boolean>
 
   /**
    * The response headers layer alone.
    *
-   * @param options replace the guard's `headers` on these routes, and remove what an earlier stack or layer of this guard
-   *   has set. Left out: the guard's own, where none of it has set any.
-   * @throws {@link GuardError} as {@link createGuard} does, and for `false`, as every layer alone: leave the handler
-   *   out instead. `ERR_INVALID_OPTION` where the guard's `headers` is false and no options are given.
+   * @param options replace the guard's `headers` on these routes, and remove what an earlier
+   *   stack or layer of this guard has set. Left out: the guard's own, where none of it has set
+   *   any.
+   * @throws {@link GuardError} as {@link createGuard} does, and for `false`, as every layer
+   *   alone: leave the handler out instead. `ERR_INVALID_OPTION` where the guard's `headers` is
+   *   false and no options are
+   * given.
    */
   headers(options?: HeadersOptions): RequestHandler
 
   /**
    * The CORS layer alone: puts the CORS headers on and answers preflights.
    *
-   * @param options replace the guard's `cors` on these routes, and remove what an earlier stack or layer of this guard
-   *   has allowed. Left out: the guard's own, where none of it has decided. A preflight is answered by the first one that
+   * @param options replace the guard's `cors` on these routes, and remove what an earlier stack
+   *   or layer of this guard has allowed. Left out: the guard's own, where none of it has decided.
+   *   A preflight is answered
+   * by the first one that
    *   it reaches: mount a narrower policy before the app-wide stack.
-   * @throws {@link GuardError} `ERR_INVALID_OPTION` where neither the guard nor the call has options.
+   * @throws {@link GuardError} `ERR_INVALID_OPTION` where neither the guard nor the call has
+   *   options.
    */
   cors(options?: CorsOptions): RequestHandler
 
@@ -80,7 +91,8 @@ export interface Guard {
    * may have made a browser send. Where the guard's `jwt` finds a token in the `Authorization` header, nothing is refused:
    * no such page can make a browser add one.
    *
-   * @param options replace the guard's `csrf` on these routes; left out: the guard's own, or our own origin alone.
+   * @param options replace the guard's `csrf` on these routes; left out: the guard's own, or our
+   *   own origin alone.
    */
   csrf(options?: CsrfOptions): RequestHandler
 
@@ -89,7 +101,8 @@ export interface Guard {
    * user; a bad one is refused with 401.
    *
    * @param policies replace the guard's `rateLimit` on these routes; left out: the guard's own.
-   * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard's `rateLimit` is false and none are given.
+   * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard's `rateLimit` is false and
+   *   none are given.
    */
   rateLimit(policies?: RateLimit | readonly RateLimit[]): RequestHandler
 
@@ -114,11 +127,14 @@ export interface Guard {
    * app.post('/users', signup, (req, res) => res.json({ hello: req.body.username }))
    * ```
    *
-   * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` or `payload.draft` says
-   *   otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any other library with Standard Schema;
-   *   `response` for the handler's answers. docs/schemas.md has the rules.
-   * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled, `ERR_INVALID_OPTION` for a status
-   *   that is none, for `onResponse` without `response` and where nothing is to be checked, `ERR_MISSING_OPTION` for a
+   * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` or
+   *   `payload.draft` says otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any
+   *   other library with Standard Schema; `response` for the handler's answers. docs/schemas.md has
+   *   the rules.
+   * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled,
+   *   `ERR_INVALID_OPTION` for a status that is none, for `onResponse` without `response` and where
+   *   nothing is to be checked,
+   * `ERR_MISSING_OPTION` for a
    *   schema that is undefined.
    */
   validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
@@ -145,10 +161,12 @@ export interface Guard {
    * app.use(guard.securityStack({ jwt: { optional: true }, payload: false }), api.handler)
    * ```
    *
-   * @param doc the document as an object; YAML is parsed by you. References may lead anywhere within it.
+   * @param doc the document as an object; YAML is parsed by you. References may lead anywhere
+   *   within it.
    * @param options what the document can't say.
-   * @throws {@link GuardError} `ERR_INVALID_OPENAPI` or `ERR_INVALID_SCHEMA` with the place in the document as its
-   *   `path` (`paths./users/{id}.post.requestBody`), or as {@link createGuard} does for an option.
+   * @throws {@link GuardError} `ERR_INVALID_OPENAPI` or `ERR_INVALID_SCHEMA` with the place in
+   *   the document as its `path` (`paths./users/{id}.post.requestBody`), or as {@link createGuard}
+   *   does for an option.
    */
   fromOpenApi(doc: OpenApiDocument | Readonly<Record<string, unknown>>, options?: OpenApiOptions): OpenApiGuard
 
@@ -173,8 +191,8 @@ export interface Guard {
    * `insufficient_claims` (RFC 6750 section 3.1), or with 401 `insufficient_user_authentication` (RFC 9470).
    *
    * @param demands at least one; left out: any verified token will do.
-   * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`, and for a demand that is
-   *   empty or no demand; `ERR_MISSING_OPTION` for one that is undefined.
+   * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`, and
+   *   for a demand that is empty or no demand; `ERR_MISSING_OPTION` for one that is undefined.
    */
   require(demands?: RouteDemands): RequestHandler
 
@@ -201,14 +219,14 @@ export interface Guard {
    * issuer whose keys are at a URL has given some. It may be left out: limits then do as their `onStoreFailure` says, and
    * requests with a token are refused with 503.
    *
-   * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a store,
-   *   `ERR_ISSUER_UNAVAILABLE` without the keys of an issuer; `ERR_CLOSED`.
+   * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a
+   *   store, `ERR_ISSUER_UNAVAILABLE` without the keys of an issuer; `ERR_CLOSED`.
    */
   ready(): Promise<void>
   /**
    * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
-   * `guard_closed`; requests that are being decided go on. Calling it again does nothing. A guard that nobody holds any
-   * more closes by itself, and so do the guards of a worker thread that ends.
+   * `guard_closed`; requests that are being decided go on. Calling it again does nothing. A guard
+   * that nobody holds any more closes by itself, and so do the guards of a worker thread that ends.
    */
   close(): Promise<void>
   /**
@@ -223,7 +241,8 @@ export interface Guard {
 export interface RouteDemands {
   /**
    * Whether the shared store itself must say that the token was not revoked. Where it gives no answer within its
-   * `timeout`, the request is refused with 503 `revocation_stale`. The guard's `revocation` must be on.
+   * `timeout`, the request is refused with 503 `revocation_stale`. The guard's `revocation` must be
+   * on.
    * @default false
    */
   readonly fresh?: boolean

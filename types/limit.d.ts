@@ -49,25 +49,25 @@ export interface RateLimitPolicy {
   /**
    * What is counted apart: the client's address (IPv6 by its /56), the token's `sub`, the token (by its `jti`, or a
    * digest where it has none), the route, each combination of several, or what a function of the request returns.
-   * `'user'` and `'token'` are the address where there is no such thing. `'route'` is the route where the
-   * handler is mounted on one, whatever path its router is mounted at (`guard.limits` can name only routes of the
-   * application itself, by their pattern); elsewhere, as with `app.use`, all paths share
-   * one count. A function that throws or returns
-   * no string, or an empty one, refuses the request with 500.
+   * `'user'` and `'token'` are the address where there is no such thing. `'route'` is the route
+   * where the handler is mounted on one, whatever path its router is mounted at (`guard.limits` can
+   * name only routes of the application itself, by their pattern); elsewhere, as with `app.use`,
+   * all paths share one count. A function that throws or returns no string, or an empty one,
+   * refuses the request with 500.
    * @default 'ip'
    */
   readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
   /**
-   * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role`, `roles` and
-   * `plan`, each a string or a list of strings. Of several the most generous counts.
+   * Other limits for tokens with a role or plan, by its name: 1 to 64, found in the claims `role`,
+   * `roles` and `plan`, each a string or a list of strings. Of several the most generous counts.
    */
   readonly tiers?: Readonly<Record<string, RateLimitTier>>
   /** Only requests with one of these methods (upper case) are counted; `'GET'` includes HEAD. Left out: all. */
   readonly methods?: readonly string[]
   /**
    * Only requests to one of these paths are counted: `'/v1/login'`, or `'/v1/*'` for `/v1` and everything below it.
-   * Compared with the decoded path, so that every spelling is counted; case and a slash at the end make no difference.
-   * Left out: all.
+   * Compared with the decoded path, so that every spelling is counted; case and a slash at the end
+   * make no difference. Left out: all.
    */
   readonly paths?: readonly string[]
   /**

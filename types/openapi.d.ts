@@ -19,15 +19,17 @@ export interface OpenApiDocument {
 /** Options of {@link Guard.fromOpenApi}. */
 export interface OpenApiOptions {
   /**
-   * What stands before every path of the document in the URLs that arrive (`req.originalUrl`): `''` or `'/v1'`. Where an
-   * application mounts the handler under a path, that path is part of it; where a gateway takes a path away, it is not.
+   * What stands before every path of the document in the URLs that arrive (`req.originalUrl`): `''`
+   * or `'/v1'`. Where an application mounts the handler under a path, that path is part of it;
+   * where a gateway takes a path away, it is not.
    * @default the path of the document's `servers`, which must all have the same
    */
   readonly basePath?: string
   /**
-   * What becomes of a request that no operation is about: it passes to the application, or is refused with 404
-   * `unknown_route` or 405 `method_not_allowed`. The first one outside of the base path that passes gives the warning
-   * `GUARD_OPENAPI_OUTSIDE`. `OPTIONS` passes unless it is described.
+   * What becomes of a request that no operation is about: it passes to the application, or is
+   * refused with 404 `unknown_route` or 405 `method_not_allowed`. The first one outside of the base
+   * path that passes gives the warning `GUARD_OPENAPI_OUTSIDE`. `OPTIONS` passes unless it is
+   * described.
    * @default 'pass'
    */
   readonly unknown?: 'pass' | 'refuse'
@@ -80,9 +82,9 @@ export interface SecurityDemand {
 export interface OpenApiGuard {
   /**
    * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path, asks for what
-   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422). Literal text of a path is
-   * compared as it was sent, values are decoded. `req.body` is the parsed body; `req.params` and `req.query` are left
-   * alone, see {@link OpenApiGuard.valid}.
+   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422).
+   * Literal text of a path is compared as it was sent, values are decoded. `req.body` is the parsed
+   * body; `req.params` and `req.query` are left alone, see {@link OpenApiGuard.valid}.
    */
   readonly handler: RequestHandler
   /**

@@ -20,8 +20,8 @@ import type { JwkSet } from './token'
 export interface Limits {
   /**
    * Uses `cost` units (1; 0 to 4294967295) of `key`, or none where they are not there.
-   * @param key for `'ip'` the address, for `'user'` the subject, for `'token'` the `jti`, for a function what it
-   *   would return.
+   * @param key for `'ip'` the address, for `'user'` the subject, for `'token'` the `jti`, for a
+   *   function what it would return.
    */
   consume(name: string, key: LimitKey, cost?: number): Promise<KeyState>
   /** How `key` stands, and whether a request of cost 1 would be admitted; uses nothing. */
@@ -138,9 +138,10 @@ export interface RateLimitChange {
 export type LimitKey = string | readonly [string, ...string[]]
 
 /**
- * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`, `Buffer`s, instances of
- * classes and the like are refused, and so is a claim that is `undefined`: leave it out. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`, unless it is one
- * of several audiences.
+ * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`,
+ * `Buffer`s, instances of classes and the like are refused, and so is a claim that is `undefined`:
+ * leave it out. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`,
+ * unless it is one of several audiences.
  */
 export interface IssueClaims {
   /** Whom the token is about (RFC 7519 section 4.1.2). */
@@ -266,17 +267,18 @@ export interface Revoke {
   /**
    * One token.
    * @param token the token itself, or its `jti`.
-   * @param exp when the token expires: a `Date`, or seconds since the Unix epoch. Read from the token where that is
-   *   given; with a `jti`, left out means `jwt.maxLifetime` from now.
-   * @throws {@link GuardError} (the promise rejects) a {@link TokenErrorCode} for a token that is not one of this
-   *   guard's; an expired one is.
+   * @param exp when the token expires: a `Date`, or seconds since the Unix epoch. Read from the
+   *   token where that is given; with a `jti`, left out means `jwt.maxLifetime` from now.
+   * @throws {@link GuardError} (the promise rejects) a {@link TokenErrorCode} for a token that is
+   *   not one of this guard's; an expired one is.
    */
   token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
   /**
    * Every token of a subject that was issued until now, within this second too, and the refresh tokens of sessions that
    * began until then. A token that {@link Tokens.issue}
    * makes afterwards is good.
-   * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not ahead. Left out:
+   * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not
+   *   ahead. Left out:
    * now.
    */
   subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
@@ -297,12 +299,12 @@ export interface Policy {
   /**
    * Asks the policy.
    *
-   * @param input what the policy finds in `input`: what JSON can say. A member that is `undefined` is refused: leave it out,
-   *   or write null.
+   * @param input what the policy finds in `input`: what JSON can say. A member that is
+   *   `undefined` is refused: leave it out, or write null.
    * @param query the rule, e.g. `'data.httpapi.authz.allow'`; left out: the guard's `policy.query`.
-   * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no `policy`,
-   *   `ERR_INVALID_OPTION` for a `query` that is no rule of it, and `ERR_INVALID_ARGUMENT` for an `input` that JSON
-   *   has no word for.
+   * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no
+   *   `policy`, `ERR_INVALID_OPTION` for a `query` that is no rule of it, and
+   *   `ERR_INVALID_ARGUMENT` for an `input` that JSON has no word for.
    */
   evaluate(input: unknown, query?: string): Promise<PolicyDecision>
 }

@@ -7,10 +7,11 @@ import type { Guard } from './guard'
  * Authorization by a Rego policy. Only `true`, or an object whose `allow` is `true`, lets a request pass; such an
  * object may also have `reasons` (texts, for the log) and, where it denies, a `status` from 400 to 499.
  *
- * `input` has `method`, `effective_method`, `path`, `decoded_path`, `raw_path`, `route`, `params`, `query`, `headers`,
- * `user`, `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see docs/recipes.md. `path` has the segments as sent:
- * compare them with the text of routes, and `decoded_path` with values. A policy that reads another member gives the
- * warning `GUARD_POLICY_INPUT`.
+ * `input` has `method`, `effective_method`, `path`, `decoded_path`, `raw_path`, `route`, `params`,
+ * `query`, `headers`, `user`, `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see
+ * docs/recipes.md. `path` has the segments as sent: compare them with the text of routes, and
+ * `decoded_path` with values. A policy that reads another member gives the warning
+ * `GUARD_POLICY_INPUT`.
  */
 export interface PolicyOptions {
   /**
@@ -40,8 +41,8 @@ export interface PolicyOptions {
 /** Bounds of one policy evaluation. */
 export interface PolicyLimits {
   /**
-   * The longest evaluation, in milliseconds; 1 to 1000. It is looked at between expressions. Functions have bounds of
-   * their own: see docs/recipes.md.
+   * The longest evaluation, in milliseconds; 1 to 1000. It is looked at between expressions.
+   * Functions have bounds of their own: see docs/recipes.md.
    * @default 25
    */
   readonly timeMs?: number

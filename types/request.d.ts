@@ -47,7 +47,10 @@ export interface RequestGuard {
   readonly limits: readonly LimitState[]
   /** What the policy gave as reasons. */
   readonly reasons: readonly string[]
-  /** The nonce in this response's `Content-Security-Policy`, where the last decision about headers has `csp.nonce` on. */
+  /**
+   * The nonce in this response's `Content-Security-Policy`, where the last decision about headers
+   * has `csp.nonce` on.
+   */
   readonly nonce?: string
 }
 

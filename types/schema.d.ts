@@ -3,7 +3,10 @@
 import type { Guard } from './guard'
 import type { PayloadOptions } from './payload'
 
-/** Schemas for the parts of a request. A part without a schema is not checked; one that is `undefined` throws. */
+/**
+ * Schemas for the parts of a request. A part without a schema is not checked; one that is
+ * `undefined` throws.
+ */
 export interface RequestSchemas {
   /**
    * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at
@@ -55,8 +58,9 @@ export interface ValidateOptions extends RequestSchemas {
 export type Schema = JsonSchema | StandardSchema
 
 /**
- * A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be written. `undefined` is here
- * for the types of other libraries: a keyword that is undefined throws.
+ * A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be
+ * written. `undefined` is here for the types of other libraries: a keyword that is undefined
+ * throws.
  */
 export interface JsonSchema {
   readonly $schema?: string | undefined

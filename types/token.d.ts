@@ -139,9 +139,9 @@ export interface RefreshOptions {
    */
   readonly reuseWindow?: Duration
   /**
-   * What the records of sessions in a shared store are sealed with: a secret of at least 32 bytes, or up to 10 of
-   * them. The first one seals, all are taken. Give one where sessions are to outlive the keys that sign; see
-   * "Records in the store" in docs/sessions.md.
+   * What the records of sessions in a shared store are sealed with: a secret of at least 32 bytes,
+   * or up to 10 of them. The first one seals, all are taken. Give one where sessions are to outlive
+   * the keys that sign; see "Records in the store" in docs/sessions.md.
    * @default derived from the private keys and secrets in `jwt`
    */
   readonly secret?: string | Uint8Array | readonly (string | Uint8Array)[]

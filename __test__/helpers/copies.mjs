@@ -14,7 +14,9 @@ const ours = (id) => id === entry || id === join(root, 'native.js') || id.starts
 /** The addon that the tests run with. */
 export const addon = process.env.NAPI_RS_NATIVE_LIBRARY_PATH || join(root, readdirSync(root).find((name) => /^keepstone\..+\.node$/.test(name)) ?? '')
 
-/** Loads the package once more. `keep` says by its path which of its modules are not loaded anew. */
+/**
+ * Loads the package once more. `keep` says by its path which of its modules are not loaded anew.
+ */
 export function loadCopy(keep = () => false) {
   const kept = new Map()
   for (const id of Object.keys(require.cache)) {
@@ -37,7 +39,10 @@ export function loadCopy(keep = () => false) {
 /** A copy that shares `native.js`: a bundler that inlines the shim. */
 export const loadShim = () => loadCopy((id) => id.endsWith('native.js') || id.endsWith('.node'))
 
-/** Loads the package with the addon at a path of its own; `place(from, to)` puts it there, as a link or a copy. */
+/**
+ * Loads the package with the addon at a path of its own; `place(from, to)` puts it there, as a link
+ * or a copy.
+ */
 export function loadWithAddon(t, place) {
   const folder = makeFolder()
   t.after(() => rmSync(folder, { recursive: true, force: true }))

@@ -13,7 +13,10 @@ export function dpopClient() {
   return {
     jwk,
     jkt: createHash('sha256').update(JSON.stringify(jwk)).digest('base64url'),
-    /** Made at this very instant: one of a whole second may be older than the process. `token` is the one that goes with it; `claims` and `header` replace what is there by default. */
+    /**
+     * Made at this very instant: one of a whole second may be older than the process. `token` is
+     * the one that goes with it; `claims` and `header` replace what is there by default.
+     */
     proof({ method = 'GET', url, token, ...claims }, header = {}) {
       const ath = createHash('sha256').update(token).digest('base64url')
       const payload = { jti: randomUUID(), htm: method, htu: url, iat: Date.now() / 1000, ath, ...claims }

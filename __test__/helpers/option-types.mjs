@@ -1,4 +1,5 @@
-// The options of each call, as types/*.d.ts have them, read with the compiler: a new option can't be forgotten by a test.
+// The options of each call, as types/*.d.ts have them, read with the compiler: a new option can't
+// be forgotten by a test.
 
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -19,7 +20,9 @@ for (const source of sources) {
   }
 }
 
-/** Every path of an option in the type of this name: `jwt.keys[].alg`, `rateLimit[].tiers.*.limit`. */
+/**
+ * Every path of an option in the type of this name: `jwt.keys[].alg`, `rateLimit[].tiers.*.limit`.
+ */
 export function pathsOf(name) {
   const paths = new Set()
   walk(checker.getTypeAtLocation(declared.get(name)), '', paths)

@@ -7,7 +7,7 @@ import express from 'express'
 const config = JSON.parse(process.argv[2])
 const guard = createGuard(config)
 const app = express()
-if (config.jwt !== undefined) app.get('/fresh', guard.require({ fresh: true }), (req, res) => res.json({ sub: req.user.sub }))
+if (config.jwt !== undefined && config.revocation !== false) app.get('/fresh', guard.require({ fresh: true }), (req, res) => res.json({ sub: req.user.sub }))
 app.use(guard.securityStack())
 app.get('/', (req, res) => res.json({ sub: req.user?.sub ?? null }))
 // Answers after so many milliseconds; it does not hold the process open for that.

@@ -2,7 +2,10 @@
 
 import net from 'node:net'
 
-/** Sends bytes and gives all that comes back until the server closes the connection: `{ status, head, text }`. */
+/**
+ * Sends bytes and gives all that comes back until the server closes the connection: `{ status,
+ * head, text }`.
+ */
 export function sendBytes(port, bytes, { host = '127.0.0.1', path, ms = 5000 } = {}) {
   return new Promise((resolve, reject) => {
     const socket = path === undefined ? net.connect(port, host) : net.connect(path)
@@ -20,7 +23,10 @@ export function sendBytes(port, bytes, { host = '127.0.0.1', path, ms = 5000 } =
   })
 }
 
-/** A request of HTTP/1.1 as text, closed after its answer. `fields` are lines such as `X-Name: value`. */
+/**
+ * A request of HTTP/1.1 as text, closed after its answer. `fields` are lines such as `X-Name:
+ * value`.
+ */
 export function request(method, target, fields = [], body = '') {
   return [`${method} ${target} HTTP/1.1`, 'Host: api.example', 'Connection: close', ...fields, '', body].join('\r\n')
 }

@@ -41,7 +41,9 @@ const VALUES = [
 ]
 const METHODS = ['GET', 'GET', 'GET', 'GET', 'POST', 'HEAD', 'DELETE', 'OPTIONS']
 
-/** A few routes, `{ method, path }` with paths as OpenAPI writes them, whose segments often meet. */
+/**
+ * A few routes, `{ method, path }` with paths as OpenAPI writes them, whose segments often meet.
+ */
 export function routesOf({ chance, below, pick }, onlyLiterals = false) {
   const pool = Array.from({ length: 2 + below(4) }, () => (onlyLiterals || chance(0.55) ? pick(LITERALS) : pick(AFFIXES)))
   const routes = new Map()
@@ -55,7 +57,10 @@ export function routesOf({ chance, below, pick }, onlyLiterals = false) {
   return [...routes.values()]
 }
 
-/** The more literal ones first, as a document means them and routes are to be registered; HEAD before GET. */
+/**
+ * The more literal ones first, as a document means them and routes are to be registered; HEAD
+ * before GET.
+ */
 export function inOrder(routes) {
   const rank = (segment) => (segment.includes('{') ? 2000 - segment.replace(/\{.*?\}/, '').length : 0)
   const ranks = ({ path }) => path.split('/').map(rank)
@@ -151,7 +156,10 @@ function valueOf({ chance, pick }) {
   return chance(0.8) || encodeURI(value) !== value ? encoded : value
 }
 
-/** The same path in another spelling: cases change, characters are encoded, encodings are taken back or doubled. */
+/**
+ * The same path in another spelling: cases change, characters are encoded, encodings are taken back
+ * or doubled.
+ */
 function disguised({ chance, pick }, url) {
   const rate = pick([0.02, 0.1, 0.4])
   const hex = (c) => {

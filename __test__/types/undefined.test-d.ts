@@ -1,4 +1,5 @@
-// With `exactOptionalPropertyTypes`, a key that is undefined is an error of the compiler; without, of the guard that is built.
+// With `exactOptionalPropertyTypes`, a key that is undefined is an error of the compiler; without,
+// of the guard that is built.
 
 import { createGuard, securityStack } from 'keepstone'
 

@@ -46,8 +46,8 @@ pub(crate) const ROUTE_OPTIONS: [&str; 13] = [
     "onResponse",
 ];
 
-/// `trustedProxies`: networks in CIDR form, single addresses, or `unix` for the peers of a Unix socket, which have no
-/// address. A network that holds every address is refused.
+/// `trustedProxies`: networks in CIDR form, single addresses, or `unix` for the peers of a Unix
+/// socket, which have no address. A network that holds every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<TrustedProxies, ConfigError> {
     let path = options.path_of("trustedProxies");
     let Some(texts) = options.strings("trustedProxies")? else {

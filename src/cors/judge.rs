@@ -168,8 +168,8 @@ impl Cors {
         answer
     }
 
-    /// Whether pages of this origin may open a socket that no CORS header guards. `cookies`: whether the browser has added
-    /// the user's; `callback_verdict` is as in [`CorsRequest`].
+    /// Whether pages of this origin may open a socket that no CORS header guards. `cookies`:
+    /// whether the browser has added the user's; `callback_verdict` is as in [`CorsRequest`].
     #[must_use]
     pub fn admits_handshake(
         &self,

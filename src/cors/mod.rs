@@ -13,8 +13,8 @@
 //! What CORS is not: it keeps no request out. A simple `GET`, `HEAD` or `POST` of another origin arrives without
 //! preflight and is handled; CSRF is stopped by the `csrf` layer, and access by tokens and policy.
 //!
-//! Several stacks and layers of one guard may judge one request. The innermost decision wins: the shim first removes the
-//! headers of the outer ones (`shim/decisions.js`).
+//! Several stacks and layers of one guard may judge one request. The innermost decision wins: the
+//! shim first removes the headers of the outer ones (`shim/decisions.js`).
 //!
 //! # A preflight is answered here
 //!

@@ -10,8 +10,8 @@ impl Csrf {
     /// # Errors
     /// It may: 403 `csrf_failed`.
     pub fn check(&self, request: &Request) -> Result<(), Refusal> {
-        // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is no reading: a WebSocket takes the
-        // user's cookies along, and its messages may do anything.
+        // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is no reading:
+        // a WebSocket takes the user's cookies along, and its messages may do anything.
         let reads = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
         if reads && !request.asks_upgrade() {
             return Ok(());

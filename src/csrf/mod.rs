@@ -12,9 +12,9 @@
 //! - without both headers, a request with cookies is refused. No browser of these years sends such.
 //! - `Origin` must have our scheme, too, not only our host.
 //!
-//! Methods that change nothing (GET, HEAD, OPTIONS) pass, unless the request asks for an upgrade: a WebSocket handshake is
-//! a GET, carries the user's cookies and is bound by no CORS (cross-site WebSocket hijacking). A handler that changes
-//! something on GET is not protected by anything.
+//! Methods that change nothing (GET, HEAD, OPTIONS) pass, unless the request asks for an upgrade: a
+//! WebSocket handshake is a GET, carries the user's cookies and is bound by no CORS (cross-site
+//! WebSocket hijacking). A handler that changes something on GET is not protected by anything.
 
 mod config;
 mod judge;

@@ -532,7 +532,8 @@ fn paths(options: &Options<'_>) -> Result<Vec<PathPattern>, ConfigError> {
                     "must be written as it is sent: ASCII without spaces, the rest percent-encoded",
                 ));
             }
-            // Compared with the decoded path, to count every spelling that a router may take for it.
+            // Compared with the decoded path, to count every spelling that a router may take for
+            // it.
             let segments = without_slash(base).split('/').skip(1);
             let sent = segments.map(|raw| sendable(raw).filter(|text| !text.is_empty()));
             let sent: Option<Vec<_>> = sent.collect();

@@ -111,11 +111,12 @@ pub(super) fn parse(json: &str) -> Result<Value, Failure> {
 
 static CORE: OnceLock<String> = OnceLock::new();
 
-/// What tells this core from another one in the process, whose numbers name other things: the addon may have been loaded
-/// from two files.
+/// What tells this core from another one in the process, whose numbers name other things: the addon
+/// may have been loaded from two files.
 #[napi(catch_unwind)]
 pub fn core_id() -> String {
-    // Without random bytes two cores are taken for one, and a number of the other finds nothing or a stack that refuses.
+    // Without random bytes two cores are taken for one, and a number of the other finds nothing or
+    // a stack that refuses.
     CORE.get_or_init(|| getrandom::u64().map_or_else(|_| String::new(), |id| format!("{id:x}")))
         .clone()
 }

@@ -146,8 +146,8 @@ impl Api {
         self.bases.iter().map(|base| format!("/{}", base.join("/")))
     }
 
-    /// The operation that a request is about, by the canonical path that every layer uses. `mount` is
-    /// the path under which the handler is mounted; it may be empty.
+    /// The operation that a request is about, by the canonical path that every layer uses. `mount`
+    /// is the path under which the handler is mounted; it may be empty.
     #[must_use]
     pub fn find(&self, method: &str, target: &str, mount: &str) -> Match {
         let head = format!("8\n{method}\n{target}\n\n\n\n\n");

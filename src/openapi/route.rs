@@ -474,8 +474,8 @@ impl<'r, 's> Search<'r, 's, '_> {
         false
     }
 
-    /// Takes the operation of a path that fits. Behind a doubtful one, it checks whether a router may
-    /// run this one instead.
+    /// Takes the operation of a path that fits. Behind a doubtful one, it checks whether a router
+    /// may run this one instead.
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);

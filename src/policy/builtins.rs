@@ -4,8 +4,8 @@
 //! a quarter of a second under a limit of 50 ms. regorus asks extensions before its own functions, so an extension
 //! with the same name can look at the arguments first and then call the original.
 //!
-//! The bounds are those of a few milliseconds of work. An argument beyond one is an error of the function: the policy has no
-//! answer then, and the request is refused.
+//! The bounds are those of a few milliseconds of work. An argument beyond one is an error of the
+//! function: the policy has no answer then, and the request is refused.
 
 mod patterns;
 mod values;

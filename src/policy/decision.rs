@@ -32,8 +32,8 @@ pub enum Outcome {
     Fault {
         /// Why there is none.
         kind: FaultKind,
-        /// The `file:line:col` of the expression that failed, where the engine names it; of a panic, the place in its
-        /// source. For the log.
+        /// The `file:line:col` of the expression that failed, where the engine names it; of a
+        /// panic, the place in its source. For the log.
         place: Option<String>,
     },
 }

@@ -161,6 +161,9 @@ fn a_route_is_its_pattern_and_its_place() {
     let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n/:id\n1.0".to_owned();
     let request = Request::read(head, &TrustedProxies::default()).unwrap();
     assert_eq!((request.route(), request.route_id()), (Some("/:id"), Some("/:id\n1.0")));
+    let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n/:id\n".to_owned();
+    let request = Request::read(head, &TrustedProxies::default()).unwrap();
+    assert_eq!((request.route(), request.route_id()), (Some("/:id"), Some("/:id")));
     let head = "8\nGET\n/a/b\n192.0.2.1\n\n\n\n".to_owned();
     let request = Request::read(head, &TrustedProxies::default()).unwrap();
     assert_eq!((request.route(), request.route_id()), (None, None));

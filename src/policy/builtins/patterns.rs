@@ -1,7 +1,7 @@
 //! Bounds of `regex.*` and `glob.*`, whose pattern may come from a request.
 //!
-//! Two things grow without them: the time to compile a pattern, and the time to match a text, which is at worst the
-//! product of both sizes. A glob such as `*a*a*a...` of 30 kB took 18 seconds.
+//! Two things grow without them: the time to compile a pattern, and the time to match a text, which
+//! is at worst the product of both sizes. A glob such as `*a*a*a...` of 30 kB took 18 seconds.
 
 use regorus::Value;
 
@@ -11,8 +11,8 @@ use super::{TOO_MANY, bound, len, text};
 const MAX_PATTERN: usize = 1_024;
 /// The longest text that one search looks through.
 const MAX_SEARCHED: usize = 16 << 10;
-/// The longest text that is searched for all matches of a pattern with repetitions. Each search may look at all of
-/// the rest, so the work grows with the square.
+/// The longest text that is searched for all matches of a pattern with repetitions. Each search may
+/// look at all of the rest, so the work grows with the square.
 const MAX_SEARCHED_AGAIN: usize = 2 << 10;
 /// The most strings that `regex.find_all_string_submatch_n` may return.
 const MAX_GROUPS: usize = 20_000;
@@ -80,8 +80,9 @@ pub(super) fn glob(args: &[Value]) -> Bounded {
     bound(longest, MAX_GLOBBED, "has a text of more than 65536 bytes, delimiters marked")
 }
 
-/// The regular expression that `regex.template_match` stands for: text is literal, and a pattern stands between each
-/// pair of delimiters, which may be nested. regorus itself slices the text by the template's length and panics.
+/// The regular expression that `regex.template_match` stands for: text is literal, and a pattern
+/// stands between each pair of delimiters, which may be nested. regorus itself slices the text by
+/// the template's length and panics.
 pub(super) fn template(template: &str, open: &str, close: &str) -> Result<String, &'static str> {
     const DELIMITERS: &str = "expects two delimiters of one character each";
     const UNBALANCED: &str = "has a template with unbalanced delimiters";

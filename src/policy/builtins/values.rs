@@ -1,5 +1,6 @@
-//! Bounds of functions on objects, lists and sets. regorus copies what such a function builds at each step, so that the
-//! work of some grows with the square of a request, and the value that `json.patch` builds grows exponentially.
+//! Bounds of functions on objects, lists and sets. regorus copies what such a function builds at
+//! each step, so that the work of some grows with the square of a request, and the value that
+//! `json.patch` builds grows exponentially.
 
 use regorus::Value;
 
@@ -7,7 +8,8 @@ use super::{TOO_MANY, TooMuch, bound, len};
 
 /// The most copies of one member, or comparisons of two.
 const MAX_STEPS: usize = 50_000;
-/// The deepest path of `json.filter` and `json.remove`: regorus makes a nested value of it, and needs stack for each level.
+/// The deepest path of `json.filter` and `json.remove`: regorus makes a nested value of it, and
+/// needs stack for each level.
 const MAX_PATH: usize = 128;
 /// The most numbers of `product`, whose result grows with each.
 const MAX_FACTORS: usize = 1_000;
@@ -112,7 +114,8 @@ pub(super) fn walk(args: &[Value]) -> Bounded {
     args.first().and_then(|value| visit(value, 1, &mut { 2 * MAX_STEPS })).ok_or(TOO_MANY)
 }
 
-/// `object.subset(super, sub)`: as OPA has it. regorus panics where a list is empty, and compares without a bound.
+/// `object.subset(super, sub)`: as OPA has it. regorus panics where a list is empty, and compares
+/// without a bound.
 pub(super) fn subset(sup: &Value, sub: &Value) -> Result<bool, TooMuch> {
     fn visit(sup: &Value, sub: &Value, left: &mut usize) -> Option<bool> {
         *left = left.checked_sub(1)?;

@@ -95,7 +95,8 @@ fn patterns_and_texts_of_a_request_are_bounded() {
             assert_eq!(fault(rule, &input), FaultKind::Evaluation, "{rule} with {pattern}");
         }
     }
-    // A short pattern is enough where all of a text is searched again for each match, or the matches have many groups.
+    // A short pattern is enough where all of a text is searched again for each match, or the
+    // matches have many groups.
     let quadratic = json!({ "p": ".*[^A-Z]|[A-Z]", "a": long("A", 30_000) });
     let groups = json!({ "p": format!("{}{}", "(".repeat(200), ")".repeat(200)), "a": text });
     for input in [&quadratic, &groups] {
