@@ -140,7 +140,17 @@ test('options of a route come with a stack of the same guard', async () => {
     await assert.rejects(guard.upgrade(req, new net.Socket(), Buffer.alloc(0), stack), { code: 'ERR_INVALID_ARGUMENT' })
   }
   await guard.close()
-  await assert.rejects(guard.upgrade(new http.IncomingMessage(new net.Socket()), new net.Socket(), Buffer.alloc(0)), { code: 'ERR_CLOSED' })
+})
+
+test('a guard that is closed refuses handshakes, whether it has seen one before or not', async () => {
+  for (const before of [0, 1]) {
+    await chat({}, async ({ connect, guard, passed }) => {
+      for (let i = 0; i < before; i += 1) await status(connect())
+      await guard.close()
+      const { problem, headers } = await connect()
+      assert.deepEqual([problem.code, headers['retry-after'], passed.at(-1)], ['guard_closed', '1', false])
+    })
+  }
 })
 
 test('a handshake with a body is refused, and a client that goes away meanwhile ends it', async () => {
@@ -179,14 +189,17 @@ test('Socket.IO: its engine gets requests behind the stack and handshakes behind
   const { io: connectTo } = require('socket.io-client')
   const guard = createGuard({ jwt, rateLimit: false })
   const { accessToken } = await guard.tokens.issue({ sub: 'ada' })
-  const [protect] = guard.securityStack({ payload: false })
+  const chat = guard.securityStack({ payload: false, csrf: { origins: ['https://app.example.com'] } })
   const io = new Server()
   const engine = new Engine({ path: '/socket.io/' })
   io.bind(engine)
   io.on('connection', (socket) => socket.emit('hello', socket.request.user.sub))
-  const server = http.createServer((req, res) => protect(req, res, () => engine.handleRequest(req, res)))
+  const [[, express]] = expresses
+  const app = express().use('/socket.io/', chat, (req, res) => engine.handleRequest(req, res))
+  const server = http.createServer(app)
   server.on('upgrade', async (req, socket, head) => {
-    if (await guard.upgrade(req, socket, head)) engine.handleUpgrade(req, socket, head)
+    if (!req.url.startsWith('/socket.io/')) return socket.destroy()
+    if (await guard.upgrade(req, socket, head, chat)) engine.handleUpgrade(req, socket, head)
   })
   await serve(null, async (send, { port }) => {
     const open = (transports, extraHeaders) => connectTo(`http://127.0.0.1:${port}`, { transports, extraHeaders, reconnection: false })

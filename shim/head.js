@@ -75,7 +75,7 @@ function headOf(req, state, owner) {
     warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one; set `trustedProxies`')
   }
   const address = socket.remoteAddress ?? ''
-  if (address === '' && !owner.trustsUnix && !trust && socket.destroyed !== true) {
+  if (address === '' && client === '' && !owner.trustsUnix && socket.destroyed !== true) {
     warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
   }
   const route = routeOf(req)

@@ -8,6 +8,7 @@ const { optional } = require('./arguments.js')
 const { GuardError } = require('./errors.js')
 const { markUpgraded } = require('./receipts.js')
 const { stateOf } = require('./request.js')
+const { end } = require('./response.js')
 
 /**
  * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers
@@ -15,10 +16,10 @@ const { stateOf } = require('./request.js')
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
-    const handlers = rest.length === 0 ? wholeStack() : handlersOf(owner, optional('stack', rest))
     // Nobody else listens until the application has taken the socket over, and an error without a
     // listener ends the process.
     socket.on('error', () => {})
+    const handlers = rest.length === 0 ? built(socket, wholeStack) : handlersOf(owner, optional('stack', rest))
     stateOf(req).handshake = true
     const res = responseTo(req, socket)
     return new Promise((resolve) => {
@@ -38,6 +39,25 @@ function upgradeOf(owner, wholeStack) {
       })
     })
   }
+}
+
+const CLOSED = '{"type":"about:blank","title":"Service Unavailable","status":503,"code":"guard_closed","detail":"the guard of this API is closed"}'
+
+/** The plain stack; where the guard was closed before the first handshake, what refuses as it does. */
+function built(socket, wholeStack) {
+  try {
+    return wholeStack()
+  } catch (error) {
+    if (error.code === 'ERR_CLOSED') return [refuseClosed]
+    // Nobody else will answer.
+    socket.destroy()
+    throw error
+  }
+}
+
+function refuseClosed(req, res) {
+  res.setHeader('Retry-After', '1')
+  end(res, 503, CLOSED)
 }
 
 /** A response that writes to the socket of a handshake, and ends the connection. */

@@ -18,7 +18,7 @@ import type { AuthenticateOptions } from './token'
 /** A guard: its layers together, each layer alone, and the operations behind them. */
 export interface Guard {
   /**
-   * All layers in their fixed order: headers, CORS, host, token, revocation, rate limits, policy, payload.
+   * All layers in their fixed order: headers, CORS, path and host, CSRF, token, revocation, rate limits, policy, payload.
    *
    * @param route options for the routes this stack is mounted on, in place of the guard's own;
    *   `body`, `query`, `params`, `headers` and `cookies` take schemas.
@@ -55,8 +55,8 @@ export interface Guard {
    *   route. Default: the plain stack.
    * @returns whether it may go on; false where it was refused or the client went away, and the
    *   socket is closed.
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard,
-   *   `ERR_CLOSED`.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard.
+   *   A guard that is closed refuses with 503.
    */
   upgrade(req: IncomingMessage, socket: Duplex, head: Uint8Array, stack?: RequestHandler | readonly RequestHandler[]): Promise<boolean>
 
