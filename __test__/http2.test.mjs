@@ -186,3 +186,18 @@ test('HTTP/2: a body with trailers is read to its end and its stream closes', as
     await free('trailers')
   })
 })
+
+test('HTTP/2: a HEAD whose client goes away gives its place back, wherever it waits', async () => {
+  const never = (protect) => (req, res) => protect(req, res, () => {})
+  for (const [config, options] of [[{}, {}], [{}, { wrap: never }], [{ rateLimit: [TWO, { name: 'slow', limit: 1, window: '1m', onExceed: 'delay', maxDelay: '1m' }] }, {}]]) {
+    await api(config, async ({ ask, free }) => {
+      for (let i = 0; i < 3; i += 1) {
+        const [stream] = ask(JSON_TYPE, 'HEAD')
+        stream.write('{')
+        await sleep(30)
+        stream.close(8)
+        await free(`HEAD ${i}`)
+      }
+    }, options)
+  }
+})

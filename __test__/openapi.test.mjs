@@ -502,3 +502,18 @@ test('a document that nobody uses any more gives its memory back, and one stack 
   assert.ok(!isKnown(last))
   await guard.close()
 })
+
+test('an answer that another handler has begun while a security function is asked is broken off, and ends no process', async () => {
+  const guard = build()
+  const key = async (req) => {
+    req.res.writeHead(200)
+    req.res.write(' ')
+    return false
+  }
+  const api = guard.fromOpenApi(petstore, { ...petstoreOptions, security: { ...petstoreOptions.security, key } })
+  const app = expresses[0][1]().use(api.handler, (req, res) => res.end())
+  await serve(app, async (send) => {
+    await assert.rejects(send(json({ name: 'a' }, { method: 'PATCH', path: '/v1/pets/7' })))
+    assert.equal((await send({ path: '/v1/pets?limit=x' })).status, 422)
+  })
+})

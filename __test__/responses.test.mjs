@@ -132,3 +132,29 @@ test('what a recursive schema of TypeBox does not declare stays here, and tuples
     assert.equal((await send({ path: '/long' })).status, 500)
   })
 })
+
+test('node:http: an answer is judged however Node lets its status, message and type be written', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const validate = guard.validate({ response: { '2xx': user } })
+  const answers = {
+    '/undefined': (res) => res.writeHead(200, undefined, { 'Content-Type': 'application/json', 'X-A': '1' }),
+    '/null': (res) => res.writeHead(200, null, { 'Content-Type': 'application/json', 'X-A': '1' }),
+    '/message': (res) => res.writeHead(200, 'Fine', { 'Content-Type': 'application/json', 'X-A': '1' }),
+    '/text': (res) => {
+      res.statusCode = '200'
+      res.setHeader('X-A', '1')
+      res.setHeader('Content-Type', 'application/json')
+    },
+    '/blank': (res) => res.setHeader('Content-Type', ' application/json').setHeader('X-A', '1'),
+    '/list': (res) => res.setHeader('Content-Type', ['text/plain', 'application/json']).setHeader('X-A', '1')
+  }
+  await serve((req, res) => validate(req, res, () => {
+    answers[req.url](res)
+    res.end(JSON.stringify(row))
+  }), async (send) => {
+    for (const path of Object.keys(answers)) {
+      const answer = await send({ path })
+      assert.deepEqual([answer.status, answer.text, answer.headers['x-a']], [200, '{"id":1,"name":"ada"}', '1'], path)
+    }
+  })
+})

@@ -250,3 +250,12 @@ test('a handler that nobody holds any more gives its stack back', async () => {
   app.post('/', kept, (req, res) => res.json(req.body))
   await serve(app, async (send) => assert.equal((await send(json('"a"'))).status, 200))
 })
+
+test('a schema that fails without an issue refuses, and one that gives no result is a fault', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const standard = (result) => ({ '~standard': { version: 1, vendor: 'own', validate: () => result } })
+  for (const [result, status] of [[{ issues: [] }, 422], [{ value: 1 }, 200], [false, 500], [true, 500], [undefined, 500], ['text', 500], [null, 500]]) {
+    const app = express().post('/', guard.validate({ body: standard(result) }), (req, res) => res.json(req.body))
+    await serve(app, async (send) => assert.equal((await send(json({ a: 1 }))).status, status, JSON.stringify(result)))
+  }
+})

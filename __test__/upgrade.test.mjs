@@ -220,3 +220,36 @@ test('Socket.IO: its engine gets requests behind the stack and handshakes behind
   }, server)
   io.close()
 })
+
+test('a handshake that nobody can answer is false, and its socket is closed', async () => {
+  await chat({ jwt }, async ({ port, passed }) => {
+    const handshake = 'GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+    // Behind a request whose answer is under way.
+    await sendBytes(port, `GET / HTTP/1.1\r\nHost: a\r\n\r\n${handshake}`)
+    assert.deepEqual(passed, [false])
+  }, { listener: () => (req, res) => setTimeout(() => res.end(), 20) })
+  for (const config of [{}, { jwt }]) {
+    const guard = createGuard(config)
+    const server = http.createServer()
+    const results = []
+    server.on('upgrade', async (req, socket, head) => {
+      if (req.url === '/gone') socket.destroy()
+      else socket.end()
+      results.push(await guard.upgrade(req, socket, head))
+    })
+    await serve(null, async (send, { port }) => {
+      for (const path of ['/gone', '/ended']) await sendBytes(port, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`)
+      await waitUntil('both are answered', () => results.length === 2)
+    }, server)
+    assert.deepEqual(results, [false, false])
+  }
+})
+
+test('a layer alone is no stack for a handshake: it would leave out who may open the socket', async () => {
+  const guard = createGuard({ jwt })
+  const api = guard.fromOpenApi({ openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/': { get: { security: [], responses: { 200: { description: 'ok' } } } } } })
+  for (const stack of [guard.authenticate(), guard.rateLimit(), guard.headers(), [guard.require()], api.handler]) {
+    const socket = new net.Socket()
+    await assert.rejects(guard.upgrade(new http.IncomingMessage(socket), socket, Buffer.alloc(0), stack), { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
+  }
+})

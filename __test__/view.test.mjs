@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import http2 from 'node:http2'
+import net from 'node:net'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -299,5 +300,75 @@ test('an upgrade counts as a request that changes something, where CSRF is asked
     assert.equal(await ask({}), 403)
     assert.equal(await ask({ 'sec-fetch-site': 'same-origin' }), 200)
     assert.equal((await send({ headers: { 'sec-fetch-site': 'cross-site', cookie: 'a=1' } })).status, 200)
+  })
+})
+
+test('a client that resets its connection at once is refused, and never taken for one of a Unix socket', async () => {
+  for (const config of [{ clients: { block: ['127.0.0.0/8'] } }, { trustedProxies: ['unix'], clients: { block: ['127.0.0.0/8'] } }]) {
+    const guard = createGuard(config)
+    let ran = 0
+    const server = http.createServer((req, res) => guard.securityStack()[0](req, res, () => {
+      ran += 1
+      res.end()
+    }))
+    await serve(null, async (send, { port }) => {
+      for (let i = 0; i < 20; i += 1) {
+        const socket = net.connect(port, '127.0.0.1')
+        await once(socket, 'connect')
+        socket.write(request('POST', '/', ['X-Forwarded-For: 192.0.2.77']))
+        setImmediate(() => socket.resetAndDestroy())
+        await once(socket, 'close')
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }, server)
+    assert.equal(ran, 0)
+  }
+})
+
+for (const [name, express] of expresses) {
+  test(`${name}: a route that has passed a request on is not the route of the handlers behind it`, async () => {
+    const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.route = "/:page" }' }, query: 'data.a.allow' }
+    const guard = createGuard({ rateLimit: false, policy })
+    const app = express().get('/:page', guard.authorize(), (req, res, next) => next()).use('/admin', guard.authorize(), pass)
+    await serve(app, async (send) => {
+      assert.equal((await send({ path: '/admin' })).status, 403)
+    })
+  })
+
+  test(`${name}: parameters that the application has converted are judged, and what can't be read is refused`, async () => {
+    const guard = createGuard({ rateLimit: false })
+    const validate = guard.validate({ params: { type: 'object', properties: { k: { type: 'integer', maximum: 5 } } } })
+    const app = express()
+    app.param('k', (req, res, next, value) => {
+      req.params.k = value === 'object' ? {} : Number(value)
+      next()
+    })
+    app.get('/k/:k', validate, pass)
+    await serve(app, async (send) => {
+      const ask = async (k) => (await send({ path: `/k/${k}` })).status
+      assert.deepEqual([await ask(4), await ask(99), await ask('object')], [200, 422, 500])
+    })
+  })
+
+  test(`${name}: an entry that X-Forwarded-For leaves empty is nobody, also where Express decides`, async () => {
+    const guard = createGuard({ clients: { allow: ['127.0.0.0/8'] } })
+    const app = express().set('trust proxy', 'loopback').use(guard.securityStack(), pass)
+    await serve(app, async (send) => {
+      for (const forwarded of [',', ', 127.0.0.1', '192.0.2.1,']) {
+        assert.equal((await send({ headers: { 'x-forwarded-for': forwarded } })).json.code, 'malformed_forwarded_for', forwarded)
+      }
+      assert.equal((await send({ headers: { 'x-forwarded-for': '192.0.2.1' } })).status, 200)
+    })
+  })
+}
+
+test('a key function that is asynchronous refuses its request, and its rejection ends no process', async () => {
+  const key = async () => {
+    throw new Error('away')
+  }
+  const guard = createGuard({ rateLimit: { name: 'a', limit: 1, window: '1m', key } })
+  await serve(hosts[2][1](...guard.securityStack(), pass), async (send) => {
+    assert.equal((await send({})).status, 500)
+    assert.equal((await send({})).status, 500)
   })
 })

@@ -270,3 +270,23 @@ test('OpenAPI: revoked while a security function of the application is asked', a
     assert.deepEqual([answer.status, answer.json.code, ran], [401, 'token_revoked', ['/orders']])
   })
 })
+
+test('a guard without a store asks the store of another guard again, whose word a route wants', async () => {
+  const config = { rateLimit: false, jwt: { issuer: 'https://id.example', audience: 'api', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' } }
+  const here = createGuard({ rateLimit: false })
+  const there = createGuard({ ...config, store: { redis: { url: redis.url, prefix: 'twoguards:' } } })
+  await there.ready()
+  const { accessToken } = await there.tokens.issue({ sub: 'ada' })
+  const app = expresses[0][1]().post('/', there.require({ fresh: true }), here.validate({ body: { type: 'object' } }), (req, res) => res.json(req.body))
+  await serve(app, async (send, { port }) => {
+    const status = await new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/json', 'content-length': 2, authorization: `Bearer ${accessToken}` }
+      const request = http.request({ port, host: '127.0.0.1', method: 'POST', headers, agent: false }, (response) => resolve(response.resume().statusCode))
+      request.on('error', reject)
+      request.write('{')
+      setTimeout(() => request.end('}'), 1300)
+    })
+    assert.equal(status, 200)
+  })
+  await Promise.all([here.close(), there.close()])
+})

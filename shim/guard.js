@@ -35,8 +35,9 @@ const READING = {
 function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
-  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
-  if (shared || fetches) listen(handle)
+  const { guard: handle, unknownInput, fetches, rotation } = ask(native.createGuard, json)
+  // Also without a store of its own: a handler of another guard, which has one, may be asked again while a request waits here.
+  listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, keys?.stop)
   if (unknownInput.length > 0) {

@@ -56,9 +56,9 @@ function viewOf(req, state) {
 
 /**
  * The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the
- * inside of the guard.
+ * inside of the guard, `handler` the one that asks.
  */
-function headOf(req, state, owner) {
+function headOf(req, state, owner, handler) {
   const view = viewOf(req, state)
   const { socket } = req
   // Where the guard knows its proxies, the core decides and Express's own opinion is not asked for.
@@ -69,31 +69,62 @@ function headOf(req, state, owner) {
     if (trust === true) {
       warnOnce('GUARD_TRUST_PROXY_TRUE', '`trust proxy: true` lets any client choose its own address; name your proxies instead')
     }
-    client = req.ip ?? ''
+    client = hasEmptyHop(view) ? '?' : (req.ip ?? '')
     secure = req.secure
   } else if (!owner.trustsProxies && req.headers['x-forwarded-for'] !== undefined) {
     warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one; set `trustedProxies`')
   }
   const address = socket.remoteAddress ?? ''
-  if (address === '' && client === '' && !owner.trustsUnix && socket.destroyed !== true) {
+  const gone = address === '' && hasGone(socket)
+  if (address === '' && client === '' && !owner.trustsUnix && !gone && socket.destroyed !== true) {
     warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
   }
-  const route = routeOf(req)
+  const route = routeOf(req, state, handler)
   const place = route === '' ? '' : placeOf(req)
-  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}`
+  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}`
   const count = 8 + view.fields.length
   return `${count}\n${view.method}\n${view.target}\n${address}\n${client}\n${flags}\n${route}\n${place}${view.lines}`
 }
 
 const targetOf = (req) => req.originalUrl ?? req.url
 
+/** Whether `X-Forwarded-For` leaves a client out: Express takes the proxy for it then. */
+function hasEmptyHop(view) {
+  const hops = view.get('x-forwarded-for')
+  return hops !== undefined && hops.split(',').some((hop) => hop.trim() === '')
+}
+
+/**
+ * Whether a client without an address has reset its connection: what it has sent is still read
+ * then, but nobody can be named for it. A Unix socket has no address on our side either.
+ */
+function hasGone(socket) {
+  return socket.destroyed !== true && socket.localAddress !== undefined
+}
+
 /**
  * The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where
  * the mount is literal.
  */
-function routeOf(req) {
-  const path = req.route?.path
-  return path === undefined ? '' : String(path)
+function routeOf(req, state, handler) {
+  const { route } = req
+  if (route?.path === undefined) return ''
+  return standsIn(route, handler) || standsIn(route, state.mounted) ? String(route.path) || '/' : ''
+}
+
+// The handlers of a route, found once.
+const standing = new WeakMap()
+
+/** Whether a handler is one of a route's. Express keeps `req.route` when a route passes a request on. */
+function standsIn(route, handler) {
+  const { stack } = route
+  if (!Array.isArray(stack)) return true
+  let known = standing.get(route)
+  if (known?.size !== stack.length) {
+    known = { size: stack.length, handlers: new Set(stack.map((layer) => layer.handle)) }
+    standing.set(route, known)
+  }
+  return known.handlers.has(handler)
 }
 
 /**
@@ -188,7 +219,7 @@ function isOld(req) {
 
 /** The path for a log: the target of a request may also hold a password (`http://user:password@host/`) or a fragment. */
 function pathOf(req) {
-  const target = targetOf(req)
+  const target = String(targetOf(req) ?? '')
   return target.startsWith('/') ? target.split(/[?#]/, 1)[0] : target === '*' ? '*' : ''
 }
 

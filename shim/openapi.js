@@ -10,7 +10,7 @@ const { encode } = require('./encode.js')
 const { pathOf, viewOf } = require('./head.js')
 const { readDocument, readOptions } = require('./plain.js')
 const { guardOf, stateOf, validOf } = require('./request.js')
-const { end } = require('./response.js')
+const { end, isOver } = require('./response.js')
 const { whenCollected } = require('./shared.js')
 
 const TITLES = {
@@ -59,7 +59,7 @@ function fromOpenApi(owner, buildStack, doc, options) {
       case '!':
         // Which origins may ask is for CORS to say, and which methods there are for the application.
         if (!refusesUnknown || req.method === 'OPTIONS') return next()
-        res.setHeader('Allow', found.slice(1))
+        setOn(res, 'Allow', found.slice(1))
         return refuse(owner, req, res, 405, 'method_not_allowed', 'the path has other methods only')
       case '?':
         if (!refusesUnknown || req.method === 'OPTIONS') return next()
@@ -111,7 +111,10 @@ function fromOpenApi(owner, buildStack, doc, options) {
     handler,
     stack(name) {
       const operation = named(name)
-      const mounted = (req, res, next) => run(operation, undefined, req, res, next)
+      const mounted = (req, res, next) => {
+        stateOf(req).mounted = mounted
+        run(operation, undefined, req, res, next)
+      }
       mounted.guard = owner.pin
       return [mounted]
     },
@@ -268,7 +271,7 @@ class Operation {
       goOn = () => refuse(this.#owner, req, res, 500, 'internal_error', undefined)
     }
     // While we waited, the client went away or another handler has answered.
-    if (res.writableEnded || res.destroyed) return
+    if (isOver(req, res)) return
     // Its token may have expired meanwhile, or was revoked: the handler that checks what is sent
     // asks again.
     stateOf(req).waited = true
@@ -299,10 +302,10 @@ class Operation {
     if (scopes !== null && missed.length > 0 && !missed.includes(undefined)) {
       const detail = 'the token lacks a scope that is needed here'
       const scope = `, scope="${missed[0].scopes.join(' ')}"`
-      res.setHeader('WWW-Authenticate', `Bearer realm="api", error="insufficient_scope", error_description="${detail}"${scope}`)
+      setOn(res, 'WWW-Authenticate', `Bearer realm="api", error="insufficient_scope", error_description="${detail}"${scope}`)
       return refuse(this.#owner, req, res, 403, 'insufficient_scope', detail)
     }
-    res.setHeader('WWW-Authenticate', this.#challenges.map((scheme) => `${scheme} realm="api"`))
+    setOn(res, 'WWW-Authenticate', this.#challenges.map((scheme) => `${scheme} realm="api"`))
     return refuse(this.#owner, req, res, 401, 'credentials_missing', 'the request has no credentials that are taken here')
   }
 }
@@ -342,6 +345,11 @@ function built(owner, req, res, make) {
     }
     return undefined
   }
+}
+
+/** Sets a header, unless another handler has begun an answer: the refusal breaks that off. */
+function setOn(res, name, value) {
+  if (!res.headersSent) res.setHeader(name, value)
 }
 
 /** Answers with a problem document as the core writes it, and tells the log. */

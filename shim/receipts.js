@@ -5,6 +5,7 @@
 
 const native = require('../native.js')
 const { describeError, warnOnce } = require('./errors.js')
+const { closeOf } = require('./response.js')
 const { flushSoon } = require('./store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
@@ -32,7 +33,7 @@ function keepReceipt(state, req, res, receipt) {
   // not read.
   state.handIn = over
   // 'close' follows 'finish', and comes alone where the client went away.
-  res.once('close', over)
+  closeOf(req, res).once('close', over)
   const forget = whenClosed(req, over)
 }
 

@@ -110,6 +110,8 @@ class RequestState {
   hasBody = false
   /** The path parameters that ./openapi.js has found, for the handler that it calls; else those of the router count. */
   params = undefined
+  /** The handler of ./openapi.js that stands in a route for those that it calls. */
+  mounted = undefined
   /** What each validating handler has found. */
   valid = null
   /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */

@@ -22,10 +22,11 @@ function guardResponse(res, handle, on, tell) {
 
   res.writeHead = function (status, ...rest) {
     if (released || this.headersSent) return writeHead.call(this, status, ...rest)
-    if (typeof rest[0] === 'string') message = rest.shift()
+    // As Node reads them: a message that is no text is none, and what stands there are the headers.
+    if (typeof rest[0] === 'string') message = rest[0]
     this.statusCode = status
     if (message !== undefined) this.statusMessage = message
-    setAll(this, rest[0])
+    setAll(this, typeof rest[0] === 'string' ? rest[1] : (rest[1] ?? rest[0]))
     return this
   }
   res.flushHeaders = function () {
@@ -43,7 +44,7 @@ function guardResponse(res, handle, on, tell) {
       if (text !== null) {
         args[0] = text
         if (typeof encoding === 'string') args[1] = 'utf8'
-        this.setHeader('Content-Length', Buffer.byteLength(text))
+        if (this.statusCode !== 204 && this.statusCode !== 304) this.setHeader('Content-Length', Buffer.byteLength(text))
         this.removeHeader('ETag')
       }
     }
@@ -54,7 +55,7 @@ function guardResponse(res, handle, on, tell) {
   if (typeof send === 'function') {
     res.send = function (...args) {
       const [body] = args
-      if (released || args.length !== 1 || !isBody(body) || !JSON_TYPE.test(String(this.getHeader('Content-Type')))) return send.apply(this, args)
+      if (released || args.length !== 1 || !isBody(body) || !isJson(this)) return send.apply(this, args)
       const text = judge(this, body)
       released = true
       return send.call(this, text ?? body)
@@ -63,9 +64,9 @@ function guardResponse(res, handle, on, tell) {
 
   /** What is to be sent instead of `body`; null where it goes out as it is. */
   function judge(res, body, encoding) {
-    if (refused.has(res) || !JSON_TYPE.test(String(res.getHeader('Content-Type')))) return null
+    if (refused.has(res) || !isJson(res)) return null
     const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
-    const answer = native.judgeResponse(handle, res.statusCode, bytes)
+    const answer = native.judgeResponse(handle, Number(res.statusCode) >>> 0, bytes)
     if (answer === undefined) return null
     const stripped = answer[0] === '0' ? answer.slice(1) : null
     if (stripped !== null && on === 'strip') return stripped
@@ -79,6 +80,9 @@ function guardResponse(res, handle, on, tell) {
     return FAULT
   }
 }
+
+/** Whether a client may read the answer as JSON: one value of several is enough, and blanks around it are none. */
+const isJson = (res) => [res.getHeader('Content-Type')].flat().some((type) => JSON_TYPE.test(String(type).trim()))
 
 const isBody = (chunk) => (typeof chunk === 'string' && chunk !== '') || (chunk instanceof Uint8Array && chunk.length > 0)
 

@@ -12,6 +12,20 @@ const INTERNAL_ERROR = 2
 // Headers that a handler before may have set about the body that it meant to send.
 const OF_ANOTHER_BODY = ['Content-Encoding', 'Content-Range', 'Content-Disposition', 'ETag', 'Last-Modified', 'Location', 'Transfer-Encoding']
 
+/** Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`. */
+function isOver(req, res) {
+  if (res.writableEnded || res.destroyed) return true
+  return req.httpVersionMajor >= 2 ? res.stream?.destroyed === true : req.socket?.destroyed === true
+}
+
+/**
+ * What emits 'close' when a response is over, also where the client went away. A response of HTTP/2 to HEAD does not, unless
+ * a handler has ended it; its stream does.
+ */
+function closeOf(req, res) {
+  return req.httpVersionMajor >= 2 && res.stream !== undefined ? res.stream : res
+}
+
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
 function end(res, status, problem) {
   if (res.headersSent) {
@@ -141,4 +155,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { end, stripLate }
+module.exports = { closeOf, end, isOver, stripLate }

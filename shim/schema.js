@@ -144,7 +144,15 @@ function ofLibrary(part, standard) {
         path: part
       })
     }
+    if (result === null || typeof result !== 'object') {
+      throw new GuardError(`the schema of \`${part}\` has returned no result; its \`validate\` must return { value } or { issues }`, {
+        code: 'ERR_INVALID_SCHEMA',
+        path: part
+      })
+    }
     if (result.issues === undefined) return result.value
+    // Issues mean a failure, also where there is none to tell.
+    if (result.issues.length === 0) report([], 'schema', 'does not match the schema')
     for (const issue of result.issues) {
       const path = (issue.path ?? []).map((step) => (step !== null && typeof step === 'object' ? step.key : step))
       const code = typeof issue.code === 'string' ? issue.code : 'schema'

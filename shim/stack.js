@@ -14,7 +14,7 @@ const { addVary, putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
 const { guardOf, stateOf, takeAnswer } = require('./request.js')
 const { guardResponse } = require('./respond.js')
-const { end } = require('./response.js')
+const { closeOf, end, isOver } = require('./response.js')
 const { checkSecondStage, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
@@ -114,7 +114,7 @@ function buildStack(owner, options, only) {
       const waited = earlier === undefined ? undefined : state.waited
       extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params, counted, proofs, earlier, waited })
     }
-    return go(x, native.decide(handle, headOf(req, state, owner), extras))
+    return go(x, native.decide(handle, headOf(req, state, owner, protect), extras))
   }
 
   // The earlier handlers that the core asks again where the request waits here. One that does
@@ -143,7 +143,7 @@ function buildStack(owner, options, only) {
     if (answer[TICKET] !== '') x.ticket = Number(answer[TICKET])
     if (answer.length > RECEIPT) keepReceipt(x.state, req, res, Number(answer[RECEIPT]))
     // While we waited, the client went away or another handler has answered.
-    if (isOver(x)) {
+    if (isOver(x.req, x.res)) {
       abandon(x)
       return false
     }
@@ -188,14 +188,14 @@ function buildStack(owner, options, only) {
 
   // Its turn comes later; the core has the request's place, and bounds how many there are.
   function hold(x, ms) {
-    const { res } = x
+    const { req, res } = x
     const timer = setTimeout(() => {
-      res.off('close', gone)
+      closeOf(req, res).off('close', gone)
       attempt(x, () => go(x, native.wake(spend(x))))
     }, ms)
     // The connection keeps the process up, as long as there is one.
     timer.unref()
-    res.once('close', gone)
+    closeOf(req, res).once('close', gone)
     return false
 
     function gone() {
@@ -263,7 +263,7 @@ function buildStack(owner, options, only) {
     const answer = native.decideBody(spend(x), bytes)
     if (answer !== undefined) return go(x, answer)
     // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
-    return isOver(x) ? false : pass(x, JSON_BODY, '')
+    return isOver(x.req, x.res) ? false : pass(x, JSON_BODY, '')
   }
 
   function pass(x, body, checked) {
@@ -319,6 +319,7 @@ function buildStack(owner, options, only) {
     if (owner.log === undefined) return
     const { req } = x
     const guard = guardOf(req)
+    const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
     const event = {
       time: new Date().toISOString(),
       id: guard.id,
@@ -332,7 +333,6 @@ function buildStack(owner, options, only) {
       reasons: guard.reasons,
       shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
     }
-    const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
     try {
       const logged = owner.log(event)
       if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)
@@ -345,6 +345,7 @@ function buildStack(owner, options, only) {
   protect.guard = owner.pin
   protect.stack = handle
   protect.core = CORE
+  protect.whole = only === null
   whenCollected(protect, releaserOf(owner.handle, handle))
   return protect
 }
@@ -357,14 +358,13 @@ function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)
 }
 
-// Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
-const isOver = ({ req, res }) => res.writableEnded || res.destroyed || (req.httpVersionMajor >= 2 && res.stream?.destroyed === true)
-
 // The client's certificate: what TLS has proved, and nothing that a header says. `authorized` is no help: where a session
 // is resumed, Node says so of clients without a certificate, too.
 const fingerprintOf = ({ socket }) => socket.getPeerX509Certificate?.()?.fingerprint256
 
 function checkedKey(name, option, value) {
+  // It is refused below: its rejection must not end the process.
+  if (typeof value?.then === 'function') Promise.resolve(value).then(undefined, () => {})
   if (option === 'key' && typeof value === 'string' && value !== '') return value
   if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
   throw new GuardError(

@@ -20,6 +20,10 @@ function upgradeOf(owner, wholeStack) {
     // listener ends the process.
     socket.on('error', () => {})
     const handlers = rest.length === 0 ? built(socket, wholeStack) : handlersOf(owner, optional('stack', rest))
+    if (isTaken(socket)) {
+      socket.destroy()
+      return false
+    }
     stateOf(req).handshake = true
     const res = responseTo(req, socket)
     return new Promise((resolve) => {
@@ -60,13 +64,19 @@ function refuseClosed(req, res) {
   end(res, 503, CLOSED)
 }
 
+/**
+ * Whether nothing can be answered on the socket: the client went away, our side has ended it, or the answer to a request
+ * before is still under way. No client of WebSocket sends a handshake before it has that answer (RFC 6455 section 4.1).
+ */
+function isTaken(socket) {
+  return socket.destroyed || !socket.writable || Boolean(socket._httpMessage)
+}
+
 /** A response that writes to the socket of a handshake, and ends the connection. */
 function responseTo(req, socket) {
   const res = new ServerResponse(req)
   res.shouldKeepAlive = false
-  // Where the client went away before, there is nobody to answer.
-  if (socket.destroyed) res.destroyed = true
-  else res.assignSocket(socket)
+  res.assignSocket(socket)
   return res
 }
 
@@ -78,7 +88,8 @@ function run(handlers, req, res, passed) {
 function handlersOf(owner, stack) {
   const handlers = Array.isArray(stack) ? stack : [stack]
   const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin
-  if (handlers.length > 0 && handlers.every(own)) return handlers
+  // A layer alone would leave out who may open the socket.
+  if (handlers.some((handler) => handler?.whole === true) && handlers.every(own)) return handlers
   throw new GuardError('`stack` must be what `securityStack` of the same guard has returned', { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
 }
 

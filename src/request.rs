@@ -33,6 +33,8 @@ struct Flags {
     cut: bool,
     /// `o`: the protocol version is older than HTTP/1.1.
     old: bool,
+    /// `g`: the client has reset its connection, so that nobody can say who it was.
+    gone: bool,
     /// `u`: `guard.upgrade` asks, about a handshake whose socket the application takes over.
     handshake: bool,
 }
@@ -49,6 +51,7 @@ impl Flags {
                 b'c' => flags.cut = true,
                 b'o' => flags.old = true,
                 b'u' => flags.handshake = true,
+                b'g' => flags.gone = true,
                 _ => return None,
             }
         }
@@ -211,6 +214,9 @@ impl Request {
     /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112
     /// section 6.3): an intermediary may have read them in another way.
     fn check_framing(&self) -> Result<(), Refusal> {
+        if self.flags.gone {
+            return Err(malformed("the client has gone away"));
+        }
         if self.flags.cut {
             return Err(Refusal::new(431, "too_many_headers", "the request has too many headers"));
         }

@@ -56,7 +56,10 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<Told> {
     let Some((mut waiting, listener)) = registry::take_request(ticket) else {
         return Some(refused(unreadable()));
     };
-    let verdict = waiting.stack.after_body(&mut waiting.exchange, body, Now::read());
+    // To read the clock costs as much as to check a small body.
+    let looks = waiting.stack.looks_again(&waiting.exchange);
+    let now = if looks { Now::read() } else { waiting.exchange.now };
+    let verdict = waiting.stack.after_body(&mut waiting.exchange, body, now);
     (!answer::is_plain_pass(&waiting.exchange, &verdict))
         .then(|| answer_for(waiting, listener, verdict))
 }
@@ -190,9 +193,12 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
-            params.into_iter().filter_map(|(name, value)| Some((name, param(value)?))).collect()
+            let read = params.into_iter().map(|(name, value)| Some((name, param(value)?)));
+            // What can't be read would be missed by a schema or a policy.
+            read.collect::<Option<Vec<_>>>().ok_or_else(unreadable)?
         }
-        _ => Vec::new(),
+        Some(_) => return Err(unreadable()),
+        None => Vec::new(),
     };
     let counted = match given.remove("counted") {
         Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).collect(),
@@ -219,14 +225,17 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     Ok(Extras { origin, skips_cors, params, counted, proofs, earlier, waited })
 }
 
-/// A route parameter: Express 5 gives a list of segments for a wildcard.
+/// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the application may have made a
+/// number or a truth value of a text.
 fn param(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
         Value::Array(segments) => {
             Some(segments.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("/"))
         }
-        _ => None,
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Object(_) => None,
     }
 }
 

@@ -145,6 +145,7 @@ fn a_request_that_two_readers_could_read_differently_is_refused() {
         assert_eq!(code(method, "", &[]), "malformed_request");
     }
     assert_eq!(code("GET", "c", &[]), "too_many_headers");
+    assert_eq!(code("GET", "g", &[]), "malformed_request");
     assert_eq!(code("GET", "r", &[]), "url_rewritten");
     assert_eq!(code("GET", "x", &[]), "malformed_request");
     assert_eq!(code("GET", "ub", &[]), "malformed_request");

@@ -136,6 +136,12 @@ impl Stack {
             && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_time)
     }
 
+    /// Whether there is anything to ask again of this request.
+    #[must_use]
+    pub fn looks_again(&self, x: &Exchange) -> bool {
+        self.clients || self.policy.is_some() || x.identity.is_some() || !x.extras.earlier.is_empty()
+    }
+
     /// Whether a later layer is to ask this stack again where the request waits there.
     #[must_use]
     pub fn is_asked_again(&self) -> bool {
