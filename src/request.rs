@@ -289,7 +289,8 @@ impl Request {
         };
     }
 
-    /// Judges the target and splits the path into decoded segments. A trailing slash is the same path without it.
+    /// Judges the target and splits the path into decoded segments. A trailing slash adds none;
+    /// [`Request::ends_with_slash`] has it.
     ///
     /// # Errors
     /// 400 `malformed_path` for everything that another reader may read differently: an empty
@@ -382,6 +383,12 @@ impl Request {
     /// Express does so: `/a%2Ejson` does not run the handler of `/a.json`.
     pub fn raw_segments(&self) -> impl Iterator<Item = &str> {
         split(self.raw_path())
+    }
+
+    /// Whether a slash ends the path: strict routers take it for another path than that without it.
+    #[must_use]
+    pub fn ends_with_slash(&self) -> bool {
+        self.raw_path().ends_with('/')
     }
 
     /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that
@@ -518,7 +525,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-/// The segments of a path. A slash at its end makes no difference.
+/// The segments of a path. A slash at its end adds none.
 fn split(path: &str) -> impl Iterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);
