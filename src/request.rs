@@ -295,7 +295,8 @@ impl Request {
         };
     }
 
-    /// Judges the target and splits the path into decoded segments. A trailing slash is the same path without it.
+    /// Judges the target and splits the path into decoded segments. A trailing slash adds none;
+    /// [`Request::ends_with_slash`] has it.
     ///
     /// # Errors
     /// 400 `malformed_path` for everything that another reader may read differently: an empty
@@ -388,6 +389,12 @@ impl Request {
     /// Express does so: `/a%2Ejson` does not run the handler of `/a.json`.
     pub fn raw_segments(&self) -> impl Iterator<Item = &str> {
         split(self.raw_path())
+    }
+
+    /// Whether a slash ends the path: strict routers take it for another path than that without it.
+    #[must_use]
+    pub fn ends_with_slash(&self) -> bool {
+        self.raw_path().ends_with('/')
     }
 
     /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that
@@ -503,28 +510,38 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
 
 /// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    if text.is_empty() {
-        return None;
-    }
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Some(IpAddr::V4(address));
     }
-    let bare = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((inside, _port)) => inside,
-        None => text,
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, behind) = rest.split_once(']')?;
+            if !behind.is_empty() && !behind.strip_prefix(':').is_some_and(is_port) {
+                return None;
+            }
+            inside
+        }
+        None => match text.split_once(':') {
+            // The colons of an IPv6 address are no port.
+            Some((address, port)) if address.contains('.') => {
+                let address = address.parse::<Ipv4Addr>().ok()?;
+                return is_port(port).then_some(IpAddr::V4(address));
+            }
+            _ => text,
+        },
     };
-    let bare = bare.split_once('%').map_or(bare, |(address, _zone)| address);
-    bare.parse::<IpAddr>()
-        .or_else(|error| {
-            bare.parse::<std::net::SocketAddrV4>()
-                .map(|socket| IpAddr::V4(*socket.ip()))
-                .map_err(|_| error)
-        })
-        .ok()
-        .map(|address| address.to_canonical())
+    let address = match bare.split_once('%') {
+        Some((address, _zone)) => IpAddr::V6(address.parse().ok()?),
+        None => bare.parse().ok()?,
+    };
+    Some(address.to_canonical())
 }
 
-/// The segments of a path. A slash at its end makes no difference.
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The segments of a path. A slash at its end adds none.
 fn split(path: &str) -> impl Iterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);

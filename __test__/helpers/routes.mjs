@@ -50,7 +50,8 @@ export function routesOf({ chance, below, pick }, onlyLiterals = false) {
   for (let i = 2 + below(8); i > 0; i -= 1) {
     const segments = Array.from({ length: chance(0.05) ? 0 : 1 + below(3) }, () => (!onlyLiterals && chance(0.3) ? '{}' : pick(pool)))
     let n = 0
-    const path = `/${segments.join('/')}`.replaceAll('{}', () => `{p${n++}}`)
+    const slash = !onlyLiterals && segments.length > 0 && chance(0.2) ? '/' : ''
+    const path = `/${segments.join('/')}${slash}`.replaceAll('{}', () => `{p${n++}}`)
     const method = onlyLiterals ? 'GET' : pick(METHODS)
     routes.set(`${method} ${path}`, { method, path })
   }
@@ -63,7 +64,7 @@ export function routesOf({ chance, below, pick }, onlyLiterals = false) {
  */
 export function inOrder(routes) {
   const rank = (segment) => (segment.includes('{') ? 2000 - segment.replace(/\{.*?\}/, '').length : 0)
-  const ranks = ({ path }) => path.split('/').map(rank)
+  const ranks = ({ path }) => path.replace(/\/$/, '').split('/').map(rank)
   const order = (a, b) => {
     const [left, right] = [ranks(a), ranks(b)]
     for (let i = 0; i < Math.max(left.length, right.length); i += 1) {
@@ -120,8 +121,8 @@ export function routerOf([, Router, patternOf, options], routes) {
 export function decodingRouterOf(routes) {
   const text = (part) => decodeURIComponent(part).replace(/[.*+?^${}()[\]|\\/]/g, '\\$&')
   const compiled = routes.map(({ method, path }) => {
-    const source = path.split('/').map((segment) => segment.split(/\{.*?\}/).map(text).join('([^/]+)')).join('/')
-    return { method, pattern: new RegExp(`^${source === '/' ? '' : source}/?$`, 'i') }
+    const source = path.replace(/\/$/, '').split('/').map((segment) => segment.split(/\{.*?\}/).map(text).join('([^/]+)')).join('/')
+    return { method, pattern: new RegExp(`^${source}/?$`, 'i') }
   })
   return (method, url) => {
     const path = url.split('?', 1)[0]
@@ -144,7 +145,7 @@ export function spellingOf(random, routes) {
   if (chance(0.1)) url = url.split('/').map((segment) => (chance(0.5) ? valueOf(random) : segment)).join('/')
   if (!url.startsWith('/')) url = `/${url}`
   if (chance(0.7)) url = disguised(random, url)
-  if (chance(0.15)) url += '/'
+  if (chance(0.15)) url = url.endsWith('/') ? url.slice(0, -1) || '/' : `${url}/`
   if (chance(0.05)) url = pick([`/${url}`, `${url}/.`, `${url}/..`, `/..${url}`, url.replaceAll('/', '//'), `${url}/x`, `http://x${url}`, '*', `${url};a=b`])
   if (chance(0.1)) url += '?a=/b'
   return [chance(0.75) ? method : pick(METHODS), url]

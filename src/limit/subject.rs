@@ -282,19 +282,26 @@ fn write_text(key: &mut impl Hasher, kind: u8, text: &str) {
     key.write(text.as_bytes());
 }
 
-/// Routes are matched without regard to case and to a slash at the end, so they are counted so: or every spelling of a
-/// path would have a quota of its own.
+/// Routes are matched without regard to case and to a slash at the end, so they are counted so: or
+/// every spelling of a path would have a quota of its own. A pattern is counted as it is written:
+/// `/^\/\d+$/` and `/^\/\D+$/` are two routes.
 fn write_route(key: &mut impl Hasher, route: &str) {
-    let route = route.strip_suffix('/').unwrap_or(route).as_bytes();
+    let plain = is_plain(route);
+    let route = if plain { route.strip_suffix('/').unwrap_or(route) } else { route };
     key.write_u8(b'r');
     key.write_usize(route.len());
-    for chunk in route.chunks(32) {
+    for chunk in route.as_bytes().chunks(32) {
         let mut lower = [0; 32];
         for (to, from) in lower.iter_mut().zip(chunk) {
-            *to = from.to_ascii_lowercase();
+            *to = if plain { from.to_ascii_lowercase() } else { *from };
         }
         key.write(&lower);
     }
+}
+
+/// Whether a route is the text of a path and no regular expression.
+fn is_plain(route: &str) -> bool {
+    route.starts_with('/') && !route.contains(['(', '\\', '^', '[', '*'])
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Api {
         }
         let segments: Vec<&str> = request.segments().collect();
         let raw: Vec<&str> = request.raw_segments().collect();
-        match self.router.find(method, &segments, &raw) {
+        match self.router.find(method, &segments, &raw, request.ends_with_slash()) {
             Found::Unclear => Match::Refused(Refusal::new(
                 400,
                 "malformed_path",

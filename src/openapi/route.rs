@@ -13,7 +13,8 @@
 //! 2. It refuses a request whose literal text is encoded in another way than the document's
 //!    ([`Fit::No`]): Express takes it for another path.
 //! 3. It refuses a request that some router does not take for the first operation
-//!    ([`Fit::Doubtful`]) and may take for a second one.
+//!    ([`Fit::Doubtful`]) and may take for a second one. A slash at the end is such a doubt, since
+//!    only strict routers mind it.
 
 use std::collections::HashMap;
 
@@ -38,6 +39,8 @@ pub(crate) struct Template {
     pub(crate) segments: Vec<Segment>,
     /// The same segments as the document writes them.
     written: Vec<Written>,
+    /// Whether a slash ends it, as strict routers compare it.
+    slash: bool,
     /// The names of its parameters, in order.
     pub(crate) names: Vec<String>,
 }
@@ -58,7 +61,8 @@ struct Written {
 enum Fit {
     /// In every router.
     Exact,
-    /// In some routers: ASCII case differs, or the value has a barred character.
+    /// In some routers: ASCII case or a slash at the end differs, or the value has a barred
+    /// character.
     Doubtful,
     /// Not as it was sent.
     No,
@@ -105,6 +109,7 @@ struct Node {
     /// The number of the path that ends here, and how it is written.
     route: Option<usize>,
     written: Vec<Written>,
+    slash: bool,
     leaf: Vec<Leaf>,
 }
 
@@ -141,8 +146,13 @@ impl Template {
             return Err(fault(pointer, "is no path: it has a query or a fragment")
                 .suggest("describe the query as parameters"));
         }
-        let mut template = Self { segments: Vec::new(), written: Vec::new(), names: Vec::new() };
-        // A trailing slash is the same path without it, as for every layer.
+        let mut template = Self {
+            segments: Vec::new(),
+            written: Vec::new(),
+            slash: path.ends_with('/'),
+            names: Vec::new(),
+        };
+        // A trailing slash is no segment: most routers do not mind it.
         for path in [base, path.strip_suffix('/').unwrap_or(path)] {
             for raw in path.split('/').skip(1) {
                 template.push(pointer, raw)?;
@@ -337,6 +347,7 @@ impl Router {
         if let Some(node) = self.nodes.get_mut(at) {
             node.route = Some(number);
             node.written.clone_from(&route.template.written);
+            node.slash = route.template.slash;
             node.leaf.extend(route.operations.iter().map(|(method, operation)| Leaf {
                 method: method.clone(),
                 operation: *operation,
@@ -374,18 +385,21 @@ impl Router {
         }
     }
 
-    /// What the document has for a method and the segments of a path, decoded and as sent. `HEAD`
-    /// is `GET` where the path has no `HEAD` of its own (RFC 9110 section 9.3.2).
+    /// What the document has for a method and the segments of a path, decoded and as sent, with or
+    /// without a slash at its end. `HEAD` is `GET` where the path has no `HEAD` of its own (RFC 9110
+    /// section 9.3.2).
     pub(crate) fn find<'r, 's>(
         &'r self,
         method: &str,
         segments: &[&'s str],
         raw: &[&str],
+        slash: bool,
     ) -> Found<'r, 's> {
         let mut search = Search {
             router: self,
             method,
             raw,
+            slash,
             values: Vec::new(),
             allowed: Vec::new(),
             first: None,
@@ -430,6 +444,7 @@ struct Search<'r, 's, 'm> {
     router: &'r Router,
     method: &'m str,
     raw: &'m [&'m str],
+    slash: bool,
     values: Vec<&'s str>,
     allowed: Vec<&'r str>,
     first: Option<Taken<'r, 's>>,
@@ -440,7 +455,7 @@ struct Search<'r, 's, 'm> {
 struct Taken<'r, 's> {
     leaf: &'r Leaf,
     values: Vec<&'s str>,
-    /// Where it is [`Fit::Doubtful`].
+    /// The segments where it is [`Fit::Doubtful`]; the number behind the last one is the end.
     doubts: Vec<usize>,
 }
 
@@ -479,7 +494,8 @@ impl<'r, 's> Search<'r, 's, '_> {
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
-        let mut fits = node.written.iter().zip(self.raw).map(fit).enumerate();
+        let end = if node.slash == self.slash { Fit::Exact } else { Fit::Doubtful };
+        let mut fits = node.written.iter().zip(self.raw).map(fit).chain([end]).enumerate();
         if let Some(first) = &self.first {
             self.unclear = fits.any(|(at, fit)| fit == Fit::Exact && first.doubts.contains(&at));
             return self.unclear;

@@ -111,6 +111,45 @@ fn a_client_address_is_the_sockets_unless_a_trusted_proxy_says_otherwise() {
 }
 
 #[test]
+fn an_address_has_nothing_but_a_port_behind_it() {
+    for (text, wanted) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:443", "192.0.2.1"),
+        ("[192.0.2.1]", "192.0.2.1"),
+        ("[192.0.2.1]:65535", "192.0.2.1"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("[2001:db8::7]:1", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0]:80", "fe80::1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+    ] {
+        assert_eq!(parse_address(text).map(|address| address.to_string()).as_deref(), Some(wanted));
+    }
+    for text in [
+        "[127.0.0.1]x",
+        "[9.9.9.9]junk",
+        "[::1]80",
+        "[::1]:",
+        "[::1]:x",
+        "[::1]:+80",
+        "[::1]:123456",
+        "[::1]]",
+        "[[::1]]",
+        "[::1",
+        "::1]",
+        "192.0.2.1:",
+        "192.0.2.1:x",
+        "192.0.2.1:+80",
+        "192.0.2.1:80:80",
+        "192.0.2.1:123456",
+        "192.0.2.1%x",
+    ] {
+        assert_eq!(parse_address(text), None, "{text}");
+    }
+}
+
+#[test]
 fn the_peer_of_a_unix_socket_speaks_for_a_client_where_it_is_trusted() {
     let forwarded = [("X-Forwarded-For", "192.0.2.1, 198.51.100.7")];
     let read = |trusted: &TrustedProxies, headers| {

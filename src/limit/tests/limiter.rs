@@ -168,6 +168,18 @@ fn lists_of_key_parts_count_each_combination() {
 }
 
 #[test]
+fn patterns_that_differ_in_case_have_quotas_of_their_own() {
+    let limiter = limiter(&json!({ "name": "api", "limit": 1, "window": "60s", "key": "route" }));
+    let client = client("203.0.113.7");
+    for route in
+        [r"/^\/\d+$/", r"/^\/\D+$/", r"/:id(\d+)", r"/:id(\D+)", "/[a]", "/[A]", "/a*", "/A*"]
+    {
+        let subject = Subject { route, ..request(&client) };
+        assert_eq!(admitted(&limiter, &subject, 2, at(0)), 1, "{route}");
+    }
+}
+
+#[test]
 fn other_spellings_of_a_route_have_no_quota_of_their_own() {
     let limiter = limiter(&json!({ "name": "api", "limit": 2, "window": "60s", "key": "route" }));
     let client = client("203.0.113.7");

@@ -92,6 +92,36 @@ fn no_spelling_of_a_path_goes_around_its_rules() {
 }
 
 #[test]
+fn a_slash_at_the_end_that_a_strict_router_minds_chooses_no_other_rules() {
+    let api = api(&[
+        "GET /pets",
+        "GET /{x}/",
+        "GET /cats/",
+        "POST /dogs",
+        "GET /pets/{id}",
+        "GET /pets/mine/",
+    ])
+    .unwrap();
+    for (target, wanted) in [
+        ("/pets", "GET /pets"),
+        ("/cats/", "GET /cats/"),
+        // A strict router runs the handler of `/{x}/`, others that of `/pets`.
+        ("/pets/", "malformed_path"),
+        ("/PETS/", "malformed_path"),
+        ("/pets/mine", "malformed_path"),
+        ("/pets/mine/", "GET /pets/mine/"),
+        // A strict router runs no handler.
+        ("/cats", "GET /cats/"),
+        ("/birds", "GET /{x}/ x=birds"),
+        ("/dogs", "GET /{x}/ x=dogs"),
+        ("/pets/7/", "GET /pets/{id} id=7"),
+        ("/pets/7/?a=/", "GET /pets/{id} id=7"),
+    ] {
+        assert_eq!(found(&api, "GET", target), wanted, "{target}");
+    }
+}
+
+#[test]
 fn literal_text_is_compared_as_it_was_sent_and_values_are_decoded() {
     let api = api(&[
         "GET /files/{name}.json",
@@ -344,7 +374,7 @@ proptest! {
                     .iter()
                     .filter(|route| of(route).is_some())
                     .min_by_key(|route| literalness(&route.template));
-                match router.find(method, &asked, &asked) {
+                match router.find(method, &asked, &asked, false) {
                     Found::Operation { operation, names, values } => {
                         prop_assert_eq!(Some(operation), naive.and_then(of));
                         prop_assert_eq!(names.len(), values.len());
