@@ -170,6 +170,16 @@ test('a version that is none in the list of notices does not hide those that com
   assert.ok(version > 0 && version < 2 ** 53, String(version))
 })
 
+test('an end that is none in the list of notices lets others be said', async () => {
+  const guard = await guardWith({}, 'ends:')
+  for (const score of ['inf', '1e300']) {
+    await redis.command('ZADD', 'ends:{notices}:ends', score, 'n:203.0.113.9/32')
+    await guard.limits.block('203.0.113.7', '1h', 'too much')
+    const ttl = await redis.ttl('ends:{notices}')
+    assert.ok(ttl > 0, String(ttl))
+  }
+})
+
 test('a version that lies ahead in the list of notices silences nobody', async () => {
   const versions = 'ahead:{notices}:versions'
   const guard = await guardWith({}, 'ahead:')

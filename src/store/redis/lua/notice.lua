@@ -35,7 +35,9 @@ local version = math.max(now, tonumber(newest[2] or 0) + 1)
 call('HSET', said, name, format('%.0f ', till) .. text)
 call('ZADD', versions, format('%.0f', version), name)
 call('ZADD', ends, format('%.0f', till), name)
-local last = tonumber(call('ZREVRANGE', ends, 0, 0, 'WITHSCORES')[2])
+-- An end that is none, such as `inf`, can't be waited for.
+local latest = call('ZREVRANGEBYSCORE', ends, '(9007199254740992', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local last = tonumber(latest[2] or till)
 for _, key in ipairs(KEYS) do
   call('PEXPIRE', key, format('%.0f', math.ceil((last - now) / 1000)))
 end
