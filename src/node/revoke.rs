@@ -26,7 +26,7 @@ fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, Failure> {
     tokens.issuer_named(name).ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
 }
 
-/// An argument is refused that would revoke nothing, and say that all is well. The text never has it.
+/// Refuses an argument that would revoke nothing, and say that all is well. The text never has it.
 fn fits(name: &str, why: Option<&'static str>) -> Result<(), Failure> {
     why.map_or(Ok(()), |why| Err(Failure::new("ERR_INVALID_ARGUMENT", &format!("`{name}` {why}"))))
 }

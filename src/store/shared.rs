@@ -130,8 +130,8 @@ impl SharedStore {
         &self.local
     }
 
-    /// The proofs that this process knows to be used in it. They are on the clock of this process, and a proof that
-    /// was used in another store is not among them.
+    /// The proofs that this process knows to be used in it. They are on the clock of this process,
+    /// and a proof that was used in another store is not among them.
     #[must_use]
     pub fn used_proofs(&self) -> &Arc<MemoryStore> {
         self.used_proofs.get_or_init(|| Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)))

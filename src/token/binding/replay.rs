@@ -95,9 +95,9 @@ pub enum UsedProofs {
     Shared {
         /// Which decides.
         store: Arc<SharedStore>,
-        /// Those that this process knows to be used in this store: they are refused without asking anybody. Each
-        /// store has its own, as [`UsedProofs::mark`] has: a request that two guards with two stores admit has its
-        /// proof used once in each.
+        /// Those that this process knows to be used in this store: they are refused without asking
+        /// anybody. Each store has its own, and [`UsedProofs::mark`] names it: a request that two
+        /// guards with two stores admit has its proof used once in each.
         known: Arc<Remembered>,
     },
 }

@@ -27,8 +27,8 @@ elseif known == 0 and call('HLEN', said) >= tonumber(ARGV[4]) then
   return 0
 end
 
--- A version is a time of this clock. What is more than a day ahead is none: it would carry all others beyond what is
--- read. Readers pass over it, too.
+-- A version is a time of this clock. What is more than a day ahead is none: it would carry all
+-- others beyond what is read. Readers pass over it, too.
 local highest = format('%.0f', now + 86400000000)
 local newest = call('ZREVRANGEBYSCORE', versions, highest, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local version = math.max(now, tonumber(newest[2] or 0) + 1)
