@@ -3,7 +3,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
+import express from 'express'
+import { createGuard } from 'keepstone'
 import { dpop, dpopClient } from './helpers/dpop.mjs'
+import { serve } from './helpers/http.mjs'
 import { startPeer } from './helpers/peer.mjs'
 import { startMemcached, startRedis, waitUntil } from './helpers/servers.mjs'
 
@@ -53,6 +56,31 @@ for (const [kind, start, store, revocation] of [
     assert.equal((await peers[0].get('/', fresh())).status, 200, 'another proof is as good as ever')
   })
 }
+
+test('a request that guards with stores of their own admit has its proof used once in each', { timeout: 120_000 }, async (t) => {
+  const redis = await startRedis()
+  t.after(() => redis.stop())
+  const jwt = { issuer: 'https://id.example', audience: 'api', secret }
+  const inRedis = (prefix) => createGuard({ rateLimit: false, jwt, store: { redis: { url: redis.url, prefix, timeout: '5s' } } })
+  const guards = { memory: createGuard({ rateLimit: false, jwt }), a: inRedis('a:'), b: inRedis('b:'), again: inRedis('a:') }
+  t.after(() => Promise.all(Object.values(guards).map((guard) => guard.close())))
+  await Promise.all(Object.values(guards).map((guard) => guard.ready()))
+  const client = dpopClient()
+  const { accessToken: token } = await guards.memory.tokens.issue({ sub: 'ada', cnf: { jkt: client.jkt } })
+  for (const names of [['memory', 'a'], ['a', 'memory'], ['a', 'b'], ['b', 'memory', 'a'], ['a', 'again']]) {
+    const app = express()
+    app.use(...names.map((name) => guards[name].require()), (req, res) => res.json({ sub: req.user.sub }))
+    await serve(app, async (send) => {
+      const fresh = () => ({ host: HOST, ...dpop(token, client.proof({ url: URL_, token })) })
+      await waitUntil('proofs are taken', async () => (await send({ headers: fresh() })).json.code !== 'dpop_nonce')
+      const headers = fresh()
+      const { status, json } = await send({ headers })
+      assert.deepEqual([status, json], [200, { sub: 'ada' }], names.join())
+      const again = await send({ headers })
+      assert.deepEqual([again.status, again.json.code], [401, 'dpop_replayed'], names.join())
+    })
+  }
+})
 
 test('what Redis keeps of a proof names nobody and goes away', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis()

@@ -6,8 +6,10 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import express from 'express'
 import { createGuard, GuardError } from 'keepstone'
 import { AUDIENCE, ISSUER, jwt, SECRET } from './helpers/articles.mjs'
+import { serve } from './helpers/http.mjs'
 import { startRedis, waitUntil } from './helpers/servers.mjs'
 
 const OTHER_SECRET = 'pV9xTq3LmZ7sKd2WfRb8YhNc5JgUe4Xa'
@@ -166,4 +168,38 @@ test('a version that is none in the list of notices does not hide those that com
   await guard.limits.block('203.0.113.7', '1h', 'too much')
   const version = Number(await redis.command('ZSCORE', versions, 'n:203.0.113.7/32'))
   assert.ok(version > 0 && version < 2 ** 53, String(version))
+})
+
+test('an end that is none in the list of notices lets others be said', async () => {
+  const guard = await guardWith({}, 'ends:')
+  for (const score of ['inf', '1e300']) {
+    await redis.command('ZADD', 'ends:{notices}:ends', score, 'n:203.0.113.9/32')
+    await guard.limits.block('203.0.113.7', '1h', 'too much')
+    const ttl = await redis.ttl('ends:{notices}')
+    assert.ok(ttl > 0, String(ttl))
+  }
+})
+
+test('a version that lies ahead in the list of notices silences nobody', async () => {
+  const versions = 'ahead:{notices}:versions'
+  const guard = await guardWith({}, 'ahead:')
+  // Another name of the same server is another store of this process: as good as another process.
+  const url = redis.url.replace('127.0.0.1', 'localhost')
+  const other = createGuard({ rateLimit: false, trustedProxies: ['127.0.0.1/32'], store: { redis: { url, prefix: 'ahead:', timeout: '5s' } } })
+  guards.push(other)
+  await other.ready()
+  const app = express()
+  app.use(other.securityStack(), (req, res) => res.end())
+  await serve(app, async (send) => {
+    const blocks = async (ip) => {
+      await guard.limits.block(ip, '1h', 'too much')
+      await waitUntil('the other one knows', async () => (await send({ headers: { 'x-forwarded-for': ip } })).status === 403)
+    }
+    for (const [i, score] of ['9007199254740989', '9007199254740990', '9007199254740991', '9007199254740992'].entries()) {
+      await redis.command('ZADD', versions, score, `n:203.0.113.${i}/32`)
+      // By the second one, the other store has read what the first one stands beside.
+      await blocks(`198.51.100.${2 * i}`)
+      await blocks(`198.51.100.${2 * i + 1}`)
+    }
+  })
 })

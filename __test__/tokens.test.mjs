@@ -111,6 +111,37 @@ test('revocation by token, jti, session, subject and key', async () => {
   await assert.rejects(guard.revoke.token(`${last.slice(0, -4)}AAAA`), (error) => error.code === 'token_signature')
 })
 
+test('what holds a token and is none revokes nothing, and says so without showing it', async () => {
+  const guard = createGuard({ jwt: { ...jwt, refresh: true } })
+  const { accessToken: token, refreshToken } = await guard.tokens.issue({ sub: 'ada' })
+  const isRefused = (promise, name, secret) =>
+    assert.rejects(promise, ({ code, message }) => {
+      assert.equal(code, 'ERR_INVALID_ARGUMENT')
+      assert.ok(message.startsWith(`\`${name}\` must be `) && !message.includes(secret.slice(0, 20)), message)
+      return true
+    })
+  const around = ['Bearer ', 'bearer ', 'DPoP ', 'dpop  ', ' ', '\t', '\u00a0', '"', "'", 'token=', 'a, ', 'x:'].map((before) => before + token)
+  const behind = ['\n', ' ', '"', ';', ', a', '.x', '.'].map((after) => token + after)
+  const unsigned = token.slice(0, token.lastIndexOf('.'))
+  for (const text of [...around, ...behind, `"${token}"`, unsigned, 'Bearer a1', ' a1', "'a1'"]) {
+    await isRefused(guard.revoke.token(text), 'token', token)
+  }
+  for (const text of [refreshToken, ` ${refreshToken}`, `refresh=${refreshToken}`]) {
+    await isRefused(guard.revoke.token(text), 'token', refreshToken)
+  }
+  for (const [call, name] of [['session', 'sid'], ['subject', 'sub'], ['key', 'kid']]) {
+    await isRefused(guard.revoke[call](token), name, token)
+    await isRefused(guard.revoke[call](`Bearer ${token}`), name, token)
+    await isRefused(guard.revoke[call](refreshToken), name, refreshToken)
+  }
+  assert.equal((await guard.tokens.verify(token)).sub, 'ada')
+  // Names that only look a little like it are names.
+  for (const jti of ['a b', 'urn:id:1.2.3', 'eyJ', 'ksr_1', 'bearer', 'eu.prod.17.x']) await guard.revoke.token(jti)
+  await guard.revoke.subject('Bearer of news')
+  await guard.revoke.token(token)
+  await assert.rejects(guard.tokens.verify(token), { code: 'token_revoked' })
+})
+
 test('what a token may not be, it is refused for by name', async () => {
   const guard = createGuard({ jwt })
   const cases = [

@@ -12,6 +12,7 @@ use crate::engine::{RevocationList, Tokens};
 use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
+use crate::token::{no_name, no_token_or_jti};
 
 /// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
 /// Without a name it is the only one.
@@ -23,6 +24,22 @@ fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, Failure> {
         Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
     };
     tokens.issuer_named(name).ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
+}
+
+/// Refuses an argument that would revoke nothing, and say that all is well. The text never has it.
+fn fits(name: &str, why: Option<&'static str>) -> Result<(), Failure> {
+    why.map_or(Ok(()), |why| Err(Failure::new("ERR_INVALID_ARGUMENT", &format!("`{name}` {why}"))))
+}
+
+/// Whose tokens are meant by the name of a subject, a session or a key: see [`fits`] and [`named`].
+fn issuer_of(
+    tokens: &Tokens,
+    argument: (&str, &str),
+    issuer: Option<&str>,
+) -> Result<(Arc<str>, ()), Failure> {
+    let (name, text) = argument;
+    fits(name, no_name(text))?;
+    Ok((named(tokens, issuer)?, ()))
 }
 
 /// Revokes: in this process at once, or in a shared store, which answers later that it has stored it. `find` says whose
@@ -70,6 +87,7 @@ pub fn revoke_token(
     issuer: Option<String>,
 ) -> String {
     let find = |tokens: &Tokens, now: Now| {
+        fits("token", no_token_or_jti(&token_or_jti))?;
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
         let issuer = match (revocable.issuer, issuer) {
             (Some(own), Some(name)) if *own != *name => {
@@ -106,7 +124,7 @@ pub fn revoke_subject(
     let before = before.map(f64::floor).and_then(whole_seconds);
     revoke(
         guard,
-        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |tokens, _| issuer_of(tokens, ("sub", &subject), issuer.as_deref()),
         |_, list, (), now| Ok(list.revoke_subject(&subject, before, now)?),
         |_, list, (), now, reply| Ok(list.revoke_subject(&subject, before, now, reply)?),
     )
@@ -119,7 +137,7 @@ pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> St
     let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
     revoke(
         guard,
-        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |tokens, _| issuer_of(tokens, ("sid", &session), issuer.as_deref()),
         |tokens, list, (), now| {
             list.revoke_session(&session, None, now)?;
             if let Some(refresh) = tokens.refresh.as_ref().filter(|_| own(tokens)) {
@@ -151,7 +169,7 @@ pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> St
 pub fn revoke_key(guard: f64, key: String, issuer: Option<String>) -> String {
     revoke(
         guard,
-        |tokens, _| Ok((named(tokens, issuer.as_deref())?, ())),
+        |tokens, _| issuer_of(tokens, ("kid", &key), issuer.as_deref()),
         |_, list, (), _| Ok(list.revoke_key(&key)?),
         |_, list, (), now, reply| Ok(list.revoke_key(&key, now, reply)?),
     )

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::SendError;
@@ -58,6 +58,8 @@ pub struct SharedStore {
     places: Arc<Places>,
     /// Where what is said to all processes goes; `None` where it stays in this one.
     said: Option<UnboundedSender<Publication>>,
+    /// See [`Self::used_proofs`].
+    used_proofs: OnceLock<Arc<MemoryStore>>,
 }
 
 impl SharedStore {
@@ -94,6 +96,7 @@ impl SharedStore {
             connector,
             places: Arc::default(),
             said,
+            used_proofs: OnceLock::new(),
         });
         stores.insert(identity, Arc::downgrade(&store));
         Ok(store)
@@ -125,6 +128,13 @@ impl SharedStore {
     #[must_use]
     pub fn local(&self) -> &Arc<MemoryStore> {
         &self.local
+    }
+
+    /// The proofs that this process knows to be used in it. They are on the clock of this process,
+    /// and a proof that was used in another store is not among them.
+    #[must_use]
+    pub fn used_proofs(&self) -> &Arc<MemoryStore> {
+        self.used_proofs.get_or_init(|| Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)))
     }
 
     /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with [`StoreError::Unavailable`].

@@ -76,4 +76,6 @@ pub use refresh::{
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use seal::{SEAL_BYTES, SealKey, Seals};
-pub use verify::{Claims, Fingerprint, Revocable, Unverified, Verified, Verifier};
+pub use verify::{
+    Claims, Fingerprint, Revocable, Unverified, Verified, Verifier, no_name, no_token_or_jti,
+};

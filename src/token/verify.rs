@@ -17,6 +17,7 @@ use super::json;
 use super::key::Key;
 use super::presentation::Presentation;
 use super::reader::Compact;
+use super::refresh::RefreshToken;
 use super::remote::RemoteKeys;
 use crate::clock::Now;
 
@@ -350,6 +351,57 @@ fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenDenial> {
         (None, None) => typ.is_none() || is("JWT") || is("at+jwt"),
     };
     if fits { Ok(()) } else { Err(TokenDenial::Type) }
+}
+
+/// Why `text` is no `jti`, though no token either: it holds a token with something around it, or a
+/// refresh token. Taken as a `jti` it would revoke nothing. The text says what to write instead.
+#[must_use]
+pub fn no_token_or_jti(text: &str) -> Option<&'static str> {
+    let scheme = text.split_once(' ').map(|(scheme, _)| scheme);
+    let is_scheme =
+        |scheme: &str| scheme.eq_ignore_ascii_case("Bearer") || scheme.eq_ignore_ascii_case("DPoP");
+    if scheme.is_some_and(is_scheme) {
+        return Some("must be the token alone: leave out `Bearer` or `DPoP` in front of it");
+    }
+    let is_around = |char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '`');
+    if text.starts_with(is_around) || text.ends_with(is_around) {
+        return Some("must be the token or `jti` alone: leave out the spaces or quotes around it");
+    }
+    if holds_refresh_token(text) {
+        return Some(
+            "must be an access token or its `jti`, not a refresh token: end its session with `guard.revoke.session(sid)`",
+        );
+    }
+    let is_whole = looks_like_token(text) && words(text).nth(1).is_none();
+    (!is_whole && holds_token(text))
+        .then_some("must be the token alone: leave out what is before and after it")
+}
+
+/// Why `text` names no subject, session or key: it is a token, or holds one.
+#[must_use]
+pub fn no_name(text: &str) -> Option<&'static str> {
+    (holds_token(text) || holds_refresh_token(text))
+        .then_some("must be a name, not a token: give the claim of the token that has it")
+}
+
+/// The parts of a text that a token may be.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|char: char| !(char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.')))
+}
+
+/// Whether a compact JWS is in there, its signature cut off or not.
+fn holds_token(text: &str) -> bool {
+    words(text).any(|word| {
+        let word = word.trim_matches('.');
+        let segments: Vec<&str> = word.split('.').collect();
+        let is_cut = |pair: &[&str]| pair.iter().all(|segment| segment.starts_with("eyJ"));
+        segments.windows(2).any(is_cut)
+            || segments.windows(3).any(|token| looks_like_token(&token.join(".")))
+    })
+}
+
+fn holds_refresh_token(text: &str) -> bool {
+    words(text).any(|word| RefreshToken::read(word).is_some())
 }
 
 /// Three segments, of which the first is a header, or begins as that of a token does where it can't be read.

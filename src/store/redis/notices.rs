@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
 /// Notices that a store keeps at most.
 const MOST: usize = 100_000;
-/// No version is as high: 2^53.
-const END: f64 = 9_007_199_254_740_992.0;
+/// A version is a time of the server's clock in microseconds. One that is further ahead is none:
+/// whoever reads up to it hears nothing that is said after it. The script that gives versions passes
+/// over it, too.
+const AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// A notice that waits to be written, with who waits for that.
 pub(in crate::store) struct Publication {
@@ -107,12 +109,12 @@ impl Session {
     async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<(), StoreError> {
         loop {
             let mut link = self.link().await?;
-            let page = self.page(&mut link).await;
+            let now_us = status.clock(Now::read()).mono_us;
+            let page = self.page(&mut link, now_us).await;
             let Some(page) = page else {
                 self.link = None;
                 return Err(StoreError::Unavailable);
             };
-            let now_us = status.clock(Now::read()).mono_us;
             for (name, said, version) in &page {
                 // Where there is no room, it is not known here: the store has no more room than this process.
                 if let Some((until_us, text)) = said {
@@ -127,14 +129,13 @@ impl Session {
     }
 
     /// The next notices. `None` where they can't be read.
-    async fn page(&mut self, link: &mut Link) -> Option<Vec<Read>> {
+    async fn page(&mut self, link: &mut Link, now_us: u64) -> Option<Vec<Read>> {
         let [said, versions, _] = &self.keys;
+        let highest = now_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
-        ask.cmd("ZREVRANGE").arg(versions).arg(0).arg(0).arg("WITHSCORES");
-        ask.cmd("ZRANGEBYSCORE")
-            .arg(versions)
-            .arg(format!("({:.0}", self.seen))
-            .arg(format!("({END:.0}"));
+        ask.cmd("ZREVRANGEBYSCORE").arg(versions).arg(highest).arg("-inf");
+        ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
+        ask.cmd("ZRANGEBYSCORE").arg(versions).arg(format!("({:.0}", self.seen)).arg(highest);
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answers = link.send(&ask).await.ok()?;
         let [newest, page] = answers.as_slice() else { return None };

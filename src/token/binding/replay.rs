@@ -95,7 +95,9 @@ pub enum UsedProofs {
     Shared {
         /// Which decides.
         store: Arc<SharedStore>,
-        /// Those that this process knows to be used: they are refused without asking anybody.
+        /// Those that this process knows to be used in this store: they are refused without asking
+        /// anybody. Each store has its own, and [`UsedProofs::mark`] names it: a request that two
+        /// guards with two stores admit has its proof used once in each.
         known: Arc<Remembered>,
     },
 }
@@ -137,7 +139,8 @@ impl UsedProofs {
     #[must_use]
     pub fn shared(store: &Arc<SharedStore>) -> Self {
         store.status().keep_proofs();
-        Self::Shared { store: Arc::clone(store), known: Remembered::here() }
+        let known = Remembered::new(Arc::clone(store.used_proofs()), Now::read());
+        Self::Shared { store: Arc::clone(store), known: Arc::new(known) }
     }
 
     /// A list of its own in `store`, which begins at `began`.
@@ -230,7 +233,7 @@ impl Remembered {
         Self { store, used, makers, rule: of_one_key(), began_us: began.mono_us }
     }
 
-    /// That of this process: a proof is for all its guards.
+    /// That of this process: a proof is for all its guards that have no shared store.
     fn here() -> Arc<Self> {
         static HERE: OnceLock<Arc<Remembered>> = OnceLock::new();
         let new = || {

@@ -48,6 +48,13 @@ impl<'p> KeyFile<'p> {
             if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
                 return Err(RotationError::Invalid("it is larger than 1 MB"));
             }
+            // Nobody writes one here: a file is put in its place when it is whole. So keys were lost,
+            // and new ones would log everybody out.
+            if text.trim().is_empty() {
+                return Err(RotationError::Invalid(
+                    "the file is empty; put its keys back, or remove it to have new ones made",
+                ));
+            }
             return Ok(Some(text));
         }
         Err(RotationError::Linked)
@@ -60,6 +67,7 @@ impl<'p> KeyFile<'p> {
         now: Now,
         mut change: impl FnMut(Option<&str>) -> Result<Option<String>, RotationError>,
     ) -> Result<String, RotationError> {
+        private::judge_folder(self.path, "written")?;
         let _lock = Lock::take(&self.beside("lock"), now)?;
         for _ in 0..3 {
             let found = self.read()?;

@@ -66,8 +66,6 @@ fn is_link(_: &std::io::Error) -> bool {
 #[cfg(unix)]
 fn judge(metadata: &std::fs::Metadata, path: &Path) -> Result<(), RotationError> {
     use std::os::unix::fs::MetadataExt as _;
-    const STICKY: u32 = 0o1000;
-    const WRITTEN_BY_OTHERS: u32 = 0o002;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(RotationError::Untrusted(
             "the key file belongs to another user, who knows its keys; run the process as that user, or let this one make a new file",
@@ -79,10 +77,20 @@ fn judge(metadata: &std::fs::Metadata, path: &Path) -> Result<(), RotationError>
     if metadata.nlink() > 1 {
         return Err(RotationError::Linked);
     }
+    judge_folder(path, "read")
+}
+
+/// Whether nobody else can take the file away or put one there. It is asked before the first one is
+/// written, too. `what` says what can't be done with the file where there is no folder.
+#[cfg(unix)]
+pub(super) fn judge_folder(path: &Path, what: &'static str) -> Result<(), RotationError> {
+    use std::os::unix::fs::MetadataExt as _;
+    const STICKY: u32 = 0o1000;
+    const WRITTEN_BY_OTHERS: u32 = 0o002;
     // Where the sticky bit is set, nobody can take away a file of another user.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| RotationError::File("read", error.kind()))?;
+        .map_err(|error| RotationError::File(what, error.kind()))?;
     if folder.mode() & (STICKY | WRITTEN_BY_OTHERS) == WRITTEN_BY_OTHERS {
         return Err(RotationError::Untrusted(
             "the folder of the key file may be written by everybody, who could take the file away; run: chmod o-w on the folder",
@@ -94,6 +102,11 @@ fn judge(metadata: &std::fs::Metadata, path: &Path) -> Result<(), RotationError>
 /// On Windows a file has the rights of its folder.
 #[cfg(not(unix))]
 fn judge(_: &std::fs::Metadata, _: &Path) -> Result<(), RotationError> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(super) fn judge_folder(_: &Path, _: &'static str) -> Result<(), RotationError> {
     Ok(())
 }
 

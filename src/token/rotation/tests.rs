@@ -519,6 +519,40 @@ fn a_file_that_somebody_else_may_have_put_there_is_not_read() {
 
 #[cfg(unix)]
 #[test]
+fn no_first_keys_are_made_in_a_folder_that_all_may_write_into() {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    for (mode, is_good) in [(0o777, false), (0o703, false), (0o1777, true), (0o755, true)] {
+        let folder = Folder::new();
+        let rotation = folder.process();
+        fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let opened = rotation.open("s", at(START));
+        assert_eq!(opened.is_ok(), is_good, "{mode:o}");
+        if let Err(error) = opened {
+            assert_eq!(error.code(), ConfigCode::InvalidKey);
+            assert!(error.to_string().contains("chmod o-w on the folder"), "{error}");
+            assert!(!rotation.is_loaded() && folder.names().is_empty(), "{mode:o}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_empty_file_is_no_set_of_keys_and_is_not_replaced() {
+    let folder = Folder::new();
+    let running = folder.process();
+    running.open("s", at(START)).unwrap();
+    let before = kids(&running, START);
+    for text in ["", " \n"] {
+        std::fs::write(folder.path(), text).unwrap();
+        assert!(refusal(&folder, &running).contains("the file is empty"));
+        assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), text);
+    }
+    assert_eq!(kids(&running, START), before, "the keys in use stay");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_pipe_or_a_folder_in_place_of_the_file_holds_nobody_up() {
     let folder = Folder::new();
     let running = folder.process();

@@ -27,15 +27,17 @@ elseif known == 0 and call('HLEN', said) >= tonumber(ARGV[4]) then
   return 0
 end
 
-local newest = call('ZREVRANGE', versions, 0, 0, 'WITHSCORES')
--- A version that is none must not carry all others beyond what is read.
-local last_version = tonumber(newest[2] or 0)
-if not last_version or last_version >= 9007199254740991 then last_version = 0 end
-local version = math.max(now, last_version + 1)
+-- A version is a time of this clock. What is more than a day ahead is none: it would carry all
+-- others beyond what is read. Readers pass over it, too.
+local highest = format('%.0f', now + 86400000000)
+local newest = call('ZREVRANGEBYSCORE', versions, highest, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local version = math.max(now, tonumber(newest[2] or 0) + 1)
 call('HSET', said, name, format('%.0f ', till) .. text)
 call('ZADD', versions, format('%.0f', version), name)
 call('ZADD', ends, format('%.0f', till), name)
-local last = tonumber(call('ZREVRANGE', ends, 0, 0, 'WITHSCORES')[2])
+-- An end that is none, such as `inf`, can't be waited for.
+local latest = call('ZREVRANGEBYSCORE', ends, '(9007199254740992', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local last = tonumber(latest[2] or till)
 for _, key in ipairs(KEYS) do
   call('PEXPIRE', key, format('%.0f', math.ceil((last - now) / 1000)))
 end
