@@ -26,8 +26,8 @@ const PAGE: usize = 500;
 /// Notices that a store keeps at most.
 const MOST: usize = 100_000;
 /// A version is a time of the server's clock in microseconds. One that is further ahead is none:
-/// whoever reads up to it hears nothing that is said after it. The script that gives versions passes
-/// over it, too.
+/// whoever reads up to it hears nothing that is said after it. The script that gives versions
+/// passes over it, too.
 const AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// A notice that waits to be written, with who waits for that.

@@ -48,7 +48,7 @@ impl<'p> KeyFile<'p> {
             if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
                 return Err(RotationError::Invalid("it is larger than 1 MB"));
             }
-            // Nobody writes one here: a file is put in its place when it is whole. So keys were lost,
+            // Nobody writes one here: a file is put in its place when it is whole. Keys were lost,
             // and new ones would log everybody out.
             if text.trim().is_empty() {
                 return Err(RotationError::Invalid(
