@@ -108,6 +108,24 @@ for (const kind of KINDS) {
     await reused(guard.tokens.refresh(refreshToken))
   })
 
+  test(`${kind}: a guard for another audience takes no session, and uses nothing up`, async () => {
+    const memory = kind === 'memory' ? { store: { memory: { shared: 'refresh-audience' } } } : stores.redis()
+    const guardFor = async (audience) => {
+      const guard = createGuard({ rateLimit: false, jwt: { ...jwt, audience, refresh: true }, ...memory })
+      guards.push(guard)
+      await guard.ready()
+      return guard
+    }
+    const [open, admin, both] = await Promise.all(['public-api', 'admin-api', ['public-api', 'admin-api']].map(guardFor))
+    const { refreshToken } = await open.tokens.issue({ sub: 'ada' })
+    await invalid(admin.tokens.refresh(refreshToken))
+    await invalid(both.tokens.refresh(refreshToken))
+    const next = await open.tokens.refresh(refreshToken)
+    await invalid(admin.tokens.refresh(refreshToken))
+    const { accessToken } = await open.tokens.refresh(next.refreshToken)
+    assert.equal((await open.tokens.verify(accessToken)).aud, 'public-api')
+  })
+
   test(`${kind}: a logout ends the refresh token too, also where it is used within the window`, async () => {
     const guard = await guardWith(kind)
     const first = await guard.tokens.issue({ sub: 'ada' })

@@ -32,6 +32,12 @@ use server::Server;
 
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 const SESSION: &str = "a session";
+const AUDIENCE: [u8; 16] = [7; 16];
+
+/// What a guard for [`AUDIENCE`] keeps.
+fn keeping(rest: &[u8]) -> Vec<u8> {
+    [&AUDIENCE, rest].concat()
+}
 
 fn families(server: &Server) -> Arc<RedisFamilies> {
     let config = RedisConfig::parse("store.redis", &json!(server.url())).unwrap();
@@ -63,7 +69,7 @@ fn seals() -> Seals {
 fn read(token: &RefreshToken, outcome: Outcome) -> Result<RefreshToken, bool> {
     match outcome {
         Outcome::Next { salt, kept } => {
-            assert_eq!(kept, b"what is kept");
+            assert_eq!(kept, keeping(b"what is kept"));
             Ok(token.successor(&salt))
         }
         Outcome::Reused { session } => {
@@ -85,7 +91,7 @@ struct Both {
 impl Both {
     fn login(&mut self, place: Place) {
         let pair = (RefreshToken::first(place).unwrap(), RefreshToken::first(place).unwrap());
-        let opening = |token: &RefreshToken| token.opening(SESSION, b"what is kept".to_vec());
+        let opening = |token: &RefreshToken| token.opening(SESSION, keeping(b"what is kept"));
         wait(|reply| self.redis.open(opening(&pair.0), self.config, seals(), reply)).unwrap();
         self.memory.open(opening(&pair.1), &self.config, Now::read()).unwrap();
         self.tokens.push(pair);
@@ -94,12 +100,12 @@ impl Both {
     /// Uses a token in both and says whether they say the same.
     fn present(&mut self, i: usize) {
         let (ours, theirs) = self.tokens[i].clone();
-        let asked = ours.presentation().unwrap();
+        let asked = ours.presentation(AUDIENCE).unwrap();
         let found =
             wait(|reply| self.redis.present(asked, self.config, REMEMBERED, seals(), reply))
                 .unwrap();
         let found = read(&ours, found);
-        let asked = theirs.presentation().unwrap();
+        let asked = theirs.presentation(AUDIENCE).unwrap();
         let wanted = self.memory.present(&asked, &self.config, REMEMBERED, Now::read());
         match (found, read(&theirs, wanted)) {
             (Ok(found), Ok(wanted)) => {
@@ -152,10 +158,10 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
     let mut connection = server.connection();
     let place = Place::of("https://id.example", SESSION);
     let token = RefreshToken::first(place).unwrap();
-    wait(|reply| families.open(token.opening(SESSION, b"k".to_vec()), config(10), seals(), reply))
+    wait(|reply| families.open(token.opening(SESSION, keeping(b"k")), config(10), seals(), reply))
         .unwrap();
     let present = |token: &RefreshToken| {
-        let asked = token.presentation().unwrap();
+        let asked = token.presentation(AUDIENCE).unwrap();
         read_any(
             token,
             wait(|reply| families.present(asked, config(10), REMEMBERED, seals(), reply)).unwrap(),
@@ -185,7 +191,7 @@ fn something_else_in_its_place_is_no_family_and_a_store_that_is_away_is_an_error
     let place = Place::of("https://id.example", SESSION);
     let token = RefreshToken::first(place).unwrap();
     let present = || {
-        let asked = token.presentation().unwrap();
+        let asked = token.presentation(AUDIENCE).unwrap();
         wait(|reply| families.present(asked, config(10), REMEMBERED, seals(), reply))
     };
     let key = format!("keepstone:r:{}", place.text());
@@ -217,7 +223,7 @@ impl Sealed {
 
     fn login(&self, session: &str, kept: &[u8]) -> RefreshToken {
         let token = RefreshToken::first(Place::of("https://id.example", session)).unwrap();
-        let opening = token.opening(session, kept.to_vec());
+        let opening = token.opening(session, keeping(kept));
         wait(|reply| self.families.open(opening, config(10), seals(), reply)).unwrap();
         token
     }
@@ -236,7 +242,7 @@ impl Sealed {
     }
 
     fn present(&self, token: &RefreshToken, seals: Seals) -> Outcome {
-        let asked = token.presentation().unwrap();
+        let asked = token.presentation(AUDIENCE).unwrap();
         wait(|reply| self.families.present(asked, config(10), REMEMBERED, seals, reply)).unwrap()
     }
 }
@@ -307,7 +313,7 @@ fn a_session_goes_on_under_a_new_key_while_the_old_one_is_kept_and_ends_with_it(
 fn a_record_with_no_end_in_the_store_ends_all_the_same() {
     let sealed = Sealed::new();
     let token = RefreshToken::first(Place::of("https://id.example", SESSION)).unwrap();
-    let opening = token.opening(SESSION, b"kept".to_vec());
+    let opening = token.opening(SESSION, keeping(b"kept"));
     let mut short = config(10);
     short.lifetime = Duration::from_millis(200);
     wait(|reply| sealed.families.open(opening, short, seals(), reply)).unwrap();
@@ -322,11 +328,11 @@ fn a_script_that_the_server_has_forgotten_is_sent_again() {
     let server = Server::start();
     let families = families(&server);
     let mut token = RefreshToken::first(Place::of("i", SESSION)).unwrap();
-    wait(|reply| families.open(token.opening(SESSION, Vec::new()), config(10), seals(), reply))
+    wait(|reply| families.open(token.opening(SESSION, keeping(b"")), config(10), seals(), reply))
         .unwrap();
     for _ in 0..3 {
         redis::cmd("SCRIPT").arg("FLUSH").exec(&mut server.connection()).unwrap();
-        let asked = token.presentation().unwrap();
+        let asked = token.presentation(AUDIENCE).unwrap();
         let outcome =
             wait(|reply| families.present(asked, config(10), REMEMBERED, seals(), reply)).unwrap();
         token = read_any(&token, outcome).unwrap();

@@ -13,7 +13,7 @@ use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
     Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome,
-    Place, RefreshConfig, RefreshToken, Seals, Signer,
+    Place, RefreshConfig, RefreshToken, Seals, Signer, audience_mark,
 };
 
 /// So long a refresh waits for what was revoked.
@@ -24,6 +24,8 @@ const PATIENCE_US: u64 = 1_000_000;
 pub struct Refresh {
     config: RefreshConfig,
     issuer: Arc<str>,
+    /// Tells its sessions from those of a guard for another audience.
+    audience: [u8; 16],
     /// Has the keys that records in a store are sealed with.
     signer: Signer,
     /// How long a family that ended by a replay is remembered: as long as its access tokens live.
@@ -84,8 +86,8 @@ impl Continued {
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
-            "refreshToken": self.refresh_token, "born": self.kept.born_s, "expiresIn": self.kept.expires_in_s,
-            "claims": self.kept.claims,
+            "refreshToken": self.refresh_token, "audience": self.kept.audience, "born": self.kept.born_s,
+            "expiresIn": self.kept.expires_in_s, "claims": self.kept.claims,
         })
     }
 
@@ -95,6 +97,7 @@ impl Continued {
         Some(Self {
             refresh_token: value.get("refreshToken")?.as_str()?.to_owned(),
             kept: Kept {
+                audience: serde_json::from_value(value.get("audience")?.clone()).ok()?,
                 born_s: value.get("born")?.as_u64()?,
                 expires_in_s: value.get("expiresIn")?.as_u64(),
                 claims: value.get("claims")?.as_object()?.clone(),
@@ -144,6 +147,7 @@ impl Refresh {
         Ok(Self {
             config,
             issuer: Arc::from(issuer.name()),
+            audience: audience_mark(issuer.audience()),
             signer: signer.clone(),
             remembered,
             families,
@@ -176,7 +180,8 @@ impl Refresh {
     ) -> Result<(String, Opening), IssueError> {
         claims.insert("sid".to_owned(), issued.session.clone().into());
         let expires_in_s = expires_in.map(|expires_in| expires_in.as_secs());
-        let kept = Kept { born_s: issued.issued_at_s, expires_in_s, claims };
+        let (audience, born_s) = (self.audience, issued.issued_at_s);
+        let kept = Kept { audience, born_s, expires_in_s, claims };
         let token = RefreshToken::first(self.place(&issued.session)).ok_or(IssueError::Random)?;
         Ok((token.text(), token.opening(&issued.session, kept.encode())))
     }
@@ -218,7 +223,7 @@ impl Refresh {
                 };
             }
         };
-        let Some(presented) = token.presentation() else {
+        let Some(presented) = token.presentation(self.audience) else {
             return Used::Now(Err(RefreshError::Issue(IssueError::Random)));
         };
         let outcome = families.present(&presented, &self.config, self.remembered, now);
@@ -237,7 +242,7 @@ impl Refresh {
     /// now has been read: [`Self::conclude`] says what it comes to.
     pub fn ask(&self, token: &RefreshToken, outcome: Arc<Slot>, reply: Reply<()>) {
         let (Families::Shared(families, list), Some(presented), Some(seals)) =
-            (&self.families, token.presentation(), self.seals(Now::read()))
+            (&self.families, token.presentation(self.audience), self.seals(Now::read()))
         else {
             return reply(Err(StoreError::Unavailable));
         };

@@ -228,6 +228,7 @@ fn keyword(kind: &Kind) -> &'static str {
         Kind::Custom { keyword, .. } if keyword == UTF16_MIN => "minLength",
         Kind::Custom { keyword, .. } if keyword == UTF16_MAX => "maxLength",
         Kind::Custom { keyword, .. } if keyword == FOREIGN_FORMAT => "format",
+        Kind::Custom { keyword, .. } if keyword == "pattern" => "pattern",
         Kind::Custom { .. } => "schema",
         Kind::Enum { .. } => "enum",
         Kind::ExclusiveMaximum { .. } => "exclusiveMaximum",
@@ -278,6 +279,7 @@ pub(crate) fn words(kind: &Kind) -> String {
         Kind::Custom { keyword, message } => match (keyword.as_str(), message.parse()) {
             (UTF16_MIN, Ok(limit)) => format!("must have at least {}", count(limit, "character")),
             (UTF16_MAX, Ok(limit)) => format!("must have at most {}", count(limit, "character")),
+            ("pattern", _) => format!("must match the pattern {}", shown(message)),
             (FOREIGN_FORMAT, _) => format!("must be {}", format_words(message)),
             _ => "must match the schema".to_owned(),
         },
@@ -325,6 +327,7 @@ fn limit(kind: &Kind) -> Option<String> {
         {
             message.clone()
         }
+        Kind::Custom { keyword, message } if keyword == "pattern" => shown(message),
         Kind::Enum { options } => options.as_array()?.len().to_string(),
         Kind::ExclusiveMaximum { limit }
         | Kind::ExclusiveMinimum { limit }

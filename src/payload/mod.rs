@@ -20,6 +20,7 @@
 //! `acceptor` says a quick yes to most of what matches, before all of them.
 
 mod acceptor;
+mod backtrack;
 mod check;
 mod config;
 mod explain;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::acceptor::{Acceptor, Builder};
+use crate::payload::backtrack::{self, within_budget};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
 use crate::payload::fault::shown_key;
@@ -132,7 +133,13 @@ impl Schema {
         }
         let shapes = Shapes::of(path, &whole, draft)?;
         let strict = if closed { close(path, &whole, draft)? } else { Cow::Borrowed(&whole) };
-        let validator = options.build(&strict).map_err(|error| refused(path, &error))?;
+        let validator = options.build(&strict).map_err(|error| match error.kind() {
+            ValidationErrorKind::Format { format } if format == "regex" && backtracks => {
+                error_at(path, error.instance_path().as_str(), "is a pattern that can't be checked in linear time")
+                    .suggest("`x-regex: 'backtracking'` is for `pattern` alone: name keys by a pattern without look-around and backreferences, or by `propertyNames`")
+            }
+            _ => refused(path, &error),
+        })?;
         let theirs = rules.formats().iter().map(|(name, _)| &**name).collect();
         let compile = |keyword: &Value| options.build(keyword).ok();
         let acceptor = Builder::new(&strict, draft, Some(theirs), &compile).build();
@@ -212,7 +219,9 @@ impl Schema {
     pub(crate) fn scans(&self, bytes: &[u8], config: &PayloadConfig) -> bool {
         bytes.len() <= config.max_bytes()
             && self.sanitizers.is_none()
-            && self.acceptor.as_ref().is_some_and(|acceptor| acceptor.scans(bytes, config))
+            && self.acceptor.as_ref().is_some_and(|acceptor| {
+                within_budget(|| acceptor.scans(bytes, config)) == (true, false)
+            })
     }
 
     /// Whether `bytes` are JSON that matches; a refusal otherwise, 400, 413 or 422.
@@ -229,14 +238,17 @@ impl Schema {
 
     /// Whether the document matches.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
-        let is_certain = self.acceptor.as_ref().is_some_and(|it| it.accepts(document));
-        is_certain || self.validator.is_valid(TapeNode::Value(document, 0))
+        let by_acceptor = || self.acceptor.as_ref().is_some_and(|it| it.accepts(document));
+        let by_validator = || self.validator.is_valid(TapeNode::Value(document, 0));
+        within_budget(by_acceptor) == (true, false) || within_budget(by_validator) == (true, false)
     }
 
     /// What the acceptor says, if there is one, and what the crate says: for holding one against the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
-        let quick = self.acceptor.as_ref().map(|acceptor| acceptor.accepts(document));
-        (quick, self.validator.is_valid(TapeNode::Value(document, 0)))
+        let quick = self.acceptor.as_ref();
+        let quick = quick.map(|it| within_budget(|| it.accepts(document)) == (true, false));
+        let slow = || self.validator.is_valid(TapeNode::Value(document, 0));
+        (quick, within_budget(slow) == (true, false))
     }
 
     /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.
@@ -246,15 +258,26 @@ impl Schema {
         location: &'static str,
         found: &mut Found<'_>,
     ) {
-        if !self.accepts(document) {
-            self.explain(document, location, found);
+        if self.accepts(document) {
+            return;
+        }
+        let before = found.len();
+        let ((), gave_up) = within_budget(|| self.explain(document, location, found));
+        // Refused is refused, also where nobody can say why.
+        if found.len() == before && !found.is_full() {
+            let (code, detail) = if gave_up {
+                ("pattern", "must match a pattern that could not be checked")
+            } else {
+                ("schema", "does not match the schema, and is too large or too deep to say where")
+            };
+            let (pointer, detail) = ("#".to_owned(), detail.to_owned());
+            found.push(FieldError { location, pointer, code, detail });
         }
     }
 
     #[cold]
     fn explain(&self, document: &Document<'_>, location: &'static str, found: &mut Found<'_>) {
         let node = TapeNode::Value(document, 0);
-        let before = found.len();
         let small = document.nodes() <= EXPLAIN_NODES;
         let shallow = !(self.has_choice && self.is_recursive) || document.depth() <= EXPLAIN_DEPTH;
         if small && shallow {
@@ -270,25 +293,17 @@ impl Schema {
             }
             found.truncate();
         }
-        // Refused is refused, also where nobody can say why.
-        if found.len() == before && !found.is_full() {
-            found.push(FieldError {
-                location,
-                pointer: "#".to_owned(),
-                code: "schema",
-                detail: "does not match the schema, and is too large or too deep to say where"
-                    .to_owned(),
-            });
-        }
     }
 
     /// The errors about the member `key` of an object, for judging a default value when the guard is built.
     pub(crate) fn accepts_member(&self, document: &Document<'_>, pointer: &str) -> bool {
-        let errors = self.validator.iter_errors(TapeNode::Value(document, 0));
-        !errors.into_iter().any(|error| {
-            let rest = error.instance_path().as_str().strip_prefix(pointer);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        let every = || self.validator.iter_errors(TapeNode::Value(document, 0));
+        let (errors, gave_up) = within_budget(every);
+        !gave_up
+            && !errors.into_iter().any(|error| {
+                let rest = error.instance_path().as_str().strip_prefix(pointer);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
     }
 }
 
@@ -318,9 +333,6 @@ const FORMATS: &[&str] = &[
     "regex",
 ];
 
-/// How often a pattern of a schema that asks for backtracking may step back, for one string.
-const BACKTRACKS: usize = 10_000;
-
 fn strict_options<'i>(
     draft: Draft,
     rules: &SchemaRules,
@@ -328,11 +340,10 @@ fn strict_options<'i>(
 ) -> jsonschema::ValidationOptions<'i, std::sync::Arc<dyn jsonschema::Retrieve>, TapeJson> {
     let options = jsonschema::options_for::<TapeJson>().with_draft(draft);
     // The default engine backtracks. This one takes linear time, and refuses what it can't when compiling.
-    let mut options = if backtracks {
-        options.with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS))
-    } else {
-        options.with_pattern_options(PatternOptions::regex())
-    };
+    let mut options = options.with_pattern_options(PatternOptions::regex());
+    if backtracks {
+        options = options.with_keyword("pattern", |_, value, _| backtrack::keyword(value));
+    }
     options = options
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)

@@ -165,6 +165,12 @@ impl Issuer {
         &self.issuer
     }
 
+    /// Each of its audiences.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
     /// The longest time between `iat` and `exp`.
     #[must_use]
     pub const fn max_lifetime(&self) -> Duration {

@@ -71,7 +71,7 @@ pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
 pub use refresh::{
     Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening,
-    Outcome, Place, Presented, RefreshConfig, RefreshToken, Where,
+    Outcome, Place, Presented, RefreshConfig, RefreshToken, Where, audience_mark,
 };
 pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};

@@ -341,3 +341,49 @@ fn the_schema_of_an_answer_is_the_one_nearest_to_its_status() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+fn refused_by(schema: &Value, document: &Value) -> Vec<(String, &'static str, String)> {
+    let schema = Schema::compile("body", schema, true).unwrap();
+    let config = PayloadConfig::default();
+    let refusal = schema.validate(document.to_string().as_bytes(), &config).unwrap_err();
+    assert_eq!(refusal.status, 422);
+    refusal.errors.iter().map(|it| (it.pointer.clone(), it.code, it.detail.clone())).collect()
+}
+
+#[test]
+fn what_the_matches_of_a_document_may_cost_is_bounded() {
+    let none = SchemaRules::default();
+    let text = |pattern: &str| json!({ "x-regex": "backtracking", "pattern": pattern });
+    let long = json!("a".repeat(99_000));
+    assert!(!accepts(&text("(?=.*[0-9]).{8,}"), &none, &long));
+    assert!(!accepts(&text("(?<!b)a*c"), &none, &long));
+    assert!(accepts(&text("^(?!.*b)a"), &none, &long), "a long text that takes few steps");
+
+    let words = json!({ "x-regex": "backtracking", "items": { "pattern": "^(\\w+\\s?)+\\1$" } });
+    let list = |n: usize| json!(vec!["aaaaaaaaaaaaaaaaaaaaaaaaaaaab"; n]);
+    assert!(!accepts(&words, &none, &list(3_000)));
+    let easy = json!({ "x-regex": "backtracking", "items": { "pattern": "^(?=.*\\d)\\w+$" } });
+    assert!(accepts(&easy, &none, &json!(vec!["abc1"; 9_000])), "cheap matches never run out");
+}
+
+#[test]
+fn a_match_that_is_given_up_is_an_error_at_its_place_and_never_a_match() {
+    let slow = "^(?:(a|aa)\\1?)+$";
+    let text = format!("{}b", "a".repeat(5_000));
+    let body = json!({ "x-regex": "backtracking", "properties": { "p": { "type": "string", "pattern": slow } } });
+    let place = |pointer: &str| {
+        vec![(pointer.to_owned(), "pattern", format!("must match the pattern {slow}"))]
+    };
+    assert_eq!(refused_by(&body, &json!({ "p": text })), place("#/p"));
+    let items = json!({ "x-regex": "backtracking", "items": { "pattern": slow } });
+    assert_eq!(refused_by(&items, &json!(["aa", text])), place("#/1"));
+
+    let not = json!({ "x-regex": "backtracking", "not": { "pattern": slow } });
+    let found = refused_by(&not, &json!(text));
+    let detail = "must match a pattern that could not be checked".to_owned();
+    assert_eq!(found, [("#".to_owned(), "pattern", detail)]);
+
+    let keys = json!({ "x-regex": "backtracking", "patternProperties": { "^(?!x-)": {} } });
+    let error = Schema::compile("body", &keys, true).unwrap_err().to_string();
+    assert!(error.contains("is for `pattern` alone"), "{error}");
+}

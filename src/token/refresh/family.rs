@@ -28,6 +28,8 @@ pub struct Presented {
     pub place: Place,
     /// A hash of the name of its family.
     pub mark: [u8; 16],
+    /// The [`audience_mark`](super::audience_mark) of the guard it is used at.
+    pub audience: [u8; 16],
     /// Its own hash.
     pub presented: [u8; 32],
     /// What its successor is to be made with, where this is its first use.
@@ -141,6 +143,10 @@ impl Family {
             return Outcome::Unknown;
         }
         if let Some(kept) = &self.kept {
+            // Its next access token would be good where the login was not meant for. Nothing is used up.
+            if !kept.starts_with(&presented.audience) {
+                return Outcome::Unknown;
+            }
             if presented.presented == self.current {
                 self.current = presented.successor;
                 self.used =
@@ -177,6 +183,8 @@ fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
 /// What a family keeps for the access tokens to come.
 #[derive(Clone, PartialEq)]
 pub struct Kept {
+    /// The [`audience_mark`](super::audience_mark) of the guard that began the session.
+    pub audience: [u8; 16],
     /// The second of the login: a revocation of its subject that is not before this ends the family.
     pub born_s: u64,
     /// How long its access tokens live, in seconds; `None` for the default.
@@ -189,7 +197,9 @@ impl Kept {
     /// The bytes for a store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.born_s.to_be_bytes().to_vec();
+        // `Family::present` looks for the audience at the start.
+        let mut bytes = self.audience.to_vec();
+        bytes.extend(self.born_s.to_be_bytes());
         bytes.extend(self.expires_in_s.unwrap_or(0).to_be_bytes());
         bytes.extend(Value::Object(self.claims.clone()).to_string().into_bytes());
         bytes
@@ -198,11 +208,13 @@ impl Kept {
     /// Reads what [`Self::encode`] wrote.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (born, rest) = bytes.split_first_chunk::<8>()?;
+        let (audience, rest) = bytes.split_first_chunk::<16>()?;
+        let (born, rest) = rest.split_first_chunk::<8>()?;
         let (expires_in, claims) = rest.split_first_chunk::<8>()?;
         let Ok(Value::Object(claims)) = serde_json::from_slice(claims) else { return None };
         let expires_in_s = Some(u64::from_be_bytes(*expires_in)).filter(|seconds| *seconds > 0);
-        Some(Self { born_s: u64::from_be_bytes(*born), expires_in_s, claims })
+        let born_s = u64::from_be_bytes(*born);
+        Some(Self { audience: *audience, born_s, expires_in_s, claims })
     }
 
     /// The claim `sub`.

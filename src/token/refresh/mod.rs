@@ -45,4 +45,4 @@ pub(super) use config::secrets;
 pub use family::{Family, Kept, Opening, Outcome, Presented};
 pub use memory::{Full, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
 pub use record::{MAX_RECORD_BYTES, Where};
-pub use secret::{Place, RefreshToken};
+pub use secret::{Place, RefreshToken, audience_mark};

@@ -26,13 +26,14 @@ fn config() -> RefreshConfig {
 
 fn opened(session: &str, kept: &[u8]) -> (RefreshToken, Family) {
     let token = RefreshToken::first(Place::of("issuer", session)).unwrap();
-    let family = Family::open(token.opening(session, kept.to_vec()), &config(), 1_000_000);
+    let kept = [&[0; 16], kept].concat();
+    let family = Family::open(token.opening(session, kept), &config(), 1_000_000);
     (token, family)
 }
 
 /// Uses `token` a second after the login.
 fn used(family: &mut Family, token: &RefreshToken) -> Outcome {
-    family.present(&token.presentation().unwrap(), &config(), 60_000_000, 2_000_000)
+    family.present(&token.presentation([0; 16]).unwrap(), &config(), 60_000_000, 2_000_000)
 }
 
 #[test]

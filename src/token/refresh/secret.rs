@@ -36,6 +36,19 @@ impl Place {
     }
 }
 
+/// A hash of the audiences that a session's access tokens are for, in any order.
+#[must_use]
+pub fn audience_mark(audience: &[String]) -> [u8; 16] {
+    let mut sorted: Vec<&str> = audience.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let lengths: Vec<_> = sorted.iter().map(|one| one.len().to_be_bytes()).collect();
+    let mut parts: Vec<&[u8]> = vec![b"keepstone audience\0"];
+    for (length, one) in lengths.iter().zip(&sorted) {
+        parts.extend([&length[..], one.as_bytes()]);
+    }
+    first_16(&sha256(&parts))
+}
+
 /// A refresh token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshToken {
@@ -90,13 +103,15 @@ impl RefreshToken {
         }
     }
 
-    /// What is asked when this token is used, with a salt of its own; `None` where there are no random numbers.
+    /// What is asked when this token is used at a guard of this [`audience_mark`], with a salt of its own; `None` where
+    /// there are no random numbers.
     #[must_use]
-    pub fn presentation(&self) -> Option<Presented> {
+    pub fn presentation(&self, audience: [u8; 16]) -> Option<Presented> {
         let salt = random()?;
         Some(Presented {
             place: self.place,
             mark: self.mark(),
+            audience,
             presented: self.hash(),
             salt,
             successor: self.successor(&salt).hash(),

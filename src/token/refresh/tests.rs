@@ -18,6 +18,10 @@ fn place() -> Place {
     Place::of("https://id.example", "s1")
 }
 
+/// What a guard for this audience keeps.
+const AUDIENCE: [u8; 16] = [7; 16];
+const KEPT: &[u8] = &AUDIENCE;
+
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// A client of one family in memory.
@@ -35,16 +39,16 @@ impl Client {
 
     fn login(&self, now: Now) -> RefreshToken {
         let token = RefreshToken::first(place()).unwrap();
-        self.families.open(token.opening("s1", b"kept".to_vec()), &self.config, now).unwrap();
+        self.families.open(token.opening("s1", KEPT.to_vec()), &self.config, now).unwrap();
         token
     }
 
     /// The successor, `Err(true)` for a replay, `Err(false)` for a token that is none.
     fn use_at(&self, token: &RefreshToken, now: Now) -> Result<RefreshToken, bool> {
-        let presented = token.presentation().unwrap();
+        let presented = token.presentation(AUDIENCE).unwrap();
         match self.families.present(&presented, &self.config, REMEMBERED, now) {
             Outcome::Next { salt, kept } => {
-                assert_eq!(kept, b"kept");
+                assert_eq!(kept, KEPT);
                 Ok(token.successor(&salt))
             }
             Outcome::Reused { session } => {
@@ -193,7 +197,7 @@ fn what_is_over_is_forgotten() {
 #[test]
 fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
     let families = MemoryFamilies::with_room(64 * 100, 64 * 10_000);
-    let big = vec![0; 6_000];
+    let big = vec![7; 6_000];
     let open = |session: &str, kept: Vec<u8>| {
         let token = RefreshToken::first(Place::of("i", session)).unwrap();
         families.open(token.opening(session, kept), &config(), at(0)).map(|()| token)
@@ -209,7 +213,7 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
     assert!((0..500).filter(|i| fit(*i)).count() <= 64);
     assert_eq!(open("one more", vec![0; 10_000]), Err(Full));
     for token in kept {
-        let presented = token.presentation().unwrap();
+        let presented = token.presentation(AUDIENCE).unwrap();
         let outcome = families.present(&presented, &config(), REMEMBERED, at(1));
         assert!(matches!(outcome, Outcome::Next { .. }));
     }
@@ -218,12 +222,31 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
 #[test]
 fn what_a_family_keeps_is_read_as_it_was_written() {
     let claims = json!({ "sub": "ada", "sid": "s1", "role": ["a", "b"] });
-    let kept =
-        Kept { born_s: 7, expires_in_s: Some(60), claims: claims.as_object().unwrap().clone() };
+    let kept = Kept {
+        audience: AUDIENCE,
+        born_s: 7,
+        expires_in_s: Some(60),
+        claims: claims.as_object().unwrap().clone(),
+    };
     assert!(Kept::decode(&kept.encode()) == Some(kept.clone()));
     let forever = Kept { expires_in_s: None, ..kept };
     assert!(Kept::decode(&forever.encode()) == Some(forever));
     assert!(Kept::decode(b"").is_none() && Kept::decode(&[0; 16]).is_none());
+}
+
+#[test]
+fn a_token_is_used_up_by_no_guard_of_another_audience() {
+    let (client, token) = Client::new(config());
+    let elsewhere = token.presentation([8; 16]).unwrap();
+    let outcome = client.families.present(&elsewhere, &client.config, REMEMBERED, at(1));
+    assert!(matches!(outcome, Outcome::Unknown));
+    let next = client.use_at(&token, at(100)).unwrap();
+    assert!(client.use_at(&next, at(200)).is_ok());
+    let mark = |audience: &[&str]| {
+        audience_mark(&audience.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(mark(&["a", "b"]), mark(&["b", "a"]));
+    assert!(mark(&["a"]) != mark(&["a", "b"]) && mark(&["ab"]) != mark(&["a", "b"]));
 }
 
 #[test]
@@ -232,7 +255,7 @@ fn nothing_of_a_token_is_shown() {
     let shown = format!(
         "{token:?} {:?} {:?}",
         token.opening("s1", Vec::new()),
-        token.presentation().unwrap()
+        token.presentation(AUDIENCE).unwrap()
     );
     assert_eq!(shown, "RefreshToken Opening Presented");
 }
