@@ -95,8 +95,9 @@ test('what Redis keeps of a proof names nobody and goes away', { timeout: 120_00
   await peer.call('ready')
   const client = dpopClient()
   const { accessToken: token } = await peer.call('tokens.issue', { sub: 'ada', cnf: { jkt: client.jkt } })
-  const proof = client.proof({ url: URL_, token, jti: 'the-name-of-a-proof' })
-  assert.equal((await peer.get('/', { host: HOST, ...dpop(token, proof) })).status, 200)
+  const proof = () => client.proof({ url: URL_, token, jti: 'the-name-of-a-proof' })
+  // A proof that is refused, since the list is too young, leaves nothing there.
+  await waitUntil('it takes proofs', async () => (await peer.get('/', { host: HOST, ...dpop(token, proof()) })).status === 200)
   const keys = await redis.keys('shop:{dpop}*')
   // Since when the list is complete, the proof, and how many its key has used.
   assert.equal(keys.length, 3)

@@ -139,7 +139,10 @@ impl Stack {
     /// Whether there is anything to ask again of this request.
     #[must_use]
     pub fn looks_again(&self, x: &Exchange) -> bool {
-        self.clients || self.policy.is_some() || x.identity.is_some() || !x.extras.earlier.is_empty()
+        self.clients
+            || self.policy.is_some()
+            || x.identity.is_some()
+            || !x.extras.earlier.is_empty()
     }
 
     /// Whether a later layer is to ask this stack again where the request waits there.
