@@ -36,7 +36,8 @@ function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
   const { guard: handle, unknownInput, fetches, rotation } = ask(native.createGuard, json)
-  // Also without a store of its own: a handler of another guard, which has one, may be asked again while a request waits here.
+  // Also without a store of its own: a handler of another guard, which has one, may be asked again
+  // while a request waits here.
   listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, keys?.stop)

@@ -115,7 +115,10 @@ function routeOf(req, state, handler) {
 // The handlers of a route, found once.
 const standing = new WeakMap()
 
-/** Whether a handler is one of a route's. Express keeps `req.route` when a route passes a request on. */
+/**
+ * Whether a handler is one of a route's. Express keeps `req.route` when a route passes a request
+ * on.
+ */
 function standsIn(route, handler) {
   const { stack } = route
   if (!Array.isArray(stack)) return true

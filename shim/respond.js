@@ -81,7 +81,10 @@ function guardResponse(res, handle, on, tell) {
   }
 }
 
-/** Whether a client may read the answer as JSON: one value of several is enough, and blanks around it are none. */
+/**
+ * Whether a client may read the answer as JSON: one value of several is enough, and blanks around
+ * it are none.
+ */
 const isJson = (res) => [res.getHeader('Content-Type')].flat().some((type) => JSON_TYPE.test(String(type).trim()))
 
 const isBody = (chunk) => (typeof chunk === 'string' && chunk !== '') || (chunk instanceof Uint8Array && chunk.length > 0)

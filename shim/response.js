@@ -12,15 +12,17 @@ const INTERNAL_ERROR = 2
 // Headers that a handler before may have set about the body that it meant to send.
 const OF_ANOTHER_BODY = ['Content-Encoding', 'Content-Range', 'Content-Disposition', 'ETag', 'Last-Modified', 'Location', 'Transfer-Encoding']
 
-/** Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`. */
+/**
+ * Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
+ */
 function isOver(req, res) {
   if (res.writableEnded || res.destroyed) return true
   return req.httpVersionMajor >= 2 ? res.stream?.destroyed === true : req.socket?.destroyed === true
 }
 
 /**
- * What emits 'close' when a response is over, also where the client went away. A response of HTTP/2 to HEAD does not, unless
- * a handler has ended it; its stream does.
+ * What emits 'close' when a response is over, also where the client went away. A response of HTTP/2
+ * to HEAD does not, unless a handler has ended it; its stream does.
  */
 function closeOf(req, res) {
   return req.httpVersionMajor >= 2 && res.stream !== undefined ? res.stream : res

@@ -47,7 +47,9 @@ function upgradeOf(owner, wholeStack) {
 
 const CLOSED = '{"type":"about:blank","title":"Service Unavailable","status":503,"code":"guard_closed","detail":"the guard of this API is closed"}'
 
-/** The plain stack; where the guard was closed before the first handshake, what refuses as it does. */
+/**
+ * The plain stack; where the guard was closed before the first handshake, what refuses as it does.
+ */
 function built(socket, wholeStack) {
   try {
     return wholeStack()
@@ -65,8 +67,9 @@ function refuseClosed(req, res) {
 }
 
 /**
- * Whether nothing can be answered on the socket: the client went away, our side has ended it, or the answer to a request
- * before is still under way. No client of WebSocket sends a handshake before it has that answer (RFC 6455 section 4.1).
+ * Whether nothing can be answered on the socket: the client went away, our side has ended it, or
+ * the answer to a request before is still under way. No client of WebSocket sends a handshake
+ * before it has that answer (RFC 6455 section 4.1).
  */
 function isTaken(socket) {
   return socket.destroyed || !socket.writable || Boolean(socket._httpMessage)

@@ -18,7 +18,8 @@ import type { AuthenticateOptions } from './token'
 /** A guard: its layers together, each layer alone, and the operations behind them. */
 export interface Guard {
   /**
-   * All layers in their fixed order: headers, CORS, path and host, CSRF, token, revocation, rate limits, policy, payload.
+   * All layers in their fixed order: headers, CORS, path and host, CSRF, token, revocation, rate
+   * limits, policy, payload.
    *
    * @param route options for the routes this stack is mounted on, in place of the guard's own;
    *   `body`, `query`, `params`, `headers` and `cookies` take schemas.

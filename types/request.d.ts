@@ -40,8 +40,8 @@ export interface RequestGuard {
   /** This request's id, also in log events. It is of this process, and not sent to the client. */
   readonly id: string
   /**
-   * The client's address, as every layer sees it; IPv4 also where it came as IPv6. Empty on a Unix socket whose
-   * proxy is not trusted.
+   * The client's address, as every layer sees it; IPv4 also where it came as IPv6. Empty on a Unix
+   * socket whose proxy is not trusted.
    */
   readonly client: string
   /** The verified token, or `null`. */

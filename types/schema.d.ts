@@ -86,9 +86,9 @@ export interface JsonSchema {
   /** Trims an address and puts its domain into lower case before it is checked. */
   readonly 'x-normalize-email'?: boolean | undefined
   /**
-   * At the top of a schema: `'backtracking'` lets each `pattern` (not the keys of `patternProperties`) use look-around
-   * and backreferences. A match that takes too many steps back, by itself or with the others of the document, is given
-   * up, and the document refused.
+   * At the top of a schema: `'backtracking'` lets each `pattern` (not the keys of
+   * `patternProperties`) use look-around and backreferences. A match that takes too many steps
+   * back, by itself or with the others of the document, is given up, and the document refused.
    */
   readonly 'x-regex'?: 'linear' | 'backtracking' | undefined
 }

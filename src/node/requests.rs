@@ -225,8 +225,8 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     Ok(Extras { origin, skips_cors, params, counted, proofs, earlier, waited })
 }
 
-/// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the application may have made a
-/// number or a truth value of a text.
+/// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the
+/// application may have made a number or a truth value of a text.
 fn param(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),

@@ -386,8 +386,8 @@ impl Router {
     }
 
     /// What the document has for a method and the segments of a path, decoded and as sent, with or
-    /// without a slash at its end. `HEAD` is `GET` where the path has no `HEAD` of its own (RFC 9110
-    /// section 9.3.2).
+    /// without a slash at its end. `HEAD` is `GET` where the path has no `HEAD` of its own (RFC
+    /// 9110 section 9.3.2).
     pub(crate) fn find<'r, 's>(
         &'r self,
         method: &str,

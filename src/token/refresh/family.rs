@@ -143,7 +143,8 @@ impl Family {
             return Outcome::Unknown;
         }
         if let Some(kept) = &self.kept {
-            // Its next access token would be good where the login was not meant for. Nothing is used up.
+            // Its next access token would be good where the login was not meant for. Nothing is
+            // used up.
             if !kept.starts_with(&presented.audience) {
                 return Outcome::Unknown;
             }

@@ -103,8 +103,8 @@ impl RefreshToken {
         }
     }
 
-    /// What is asked when this token is used at a guard of this [`audience_mark`], with a salt of its own; `None` where
-    /// there are no random numbers.
+    /// What is asked when this token is used at a guard of this [`audience_mark`], with a salt of
+    /// its own; `None` where there are no random numbers.
     #[must_use]
     pub fn presentation(&self, audience: [u8; 16]) -> Option<Presented> {
         let salt = random()?;
