@@ -259,3 +259,8 @@ test('a schema that fails without an issue refuses, and one that gives no result
     await serve(app, async (send) => assert.equal((await send(json({ a: 1 }))).status, status, JSON.stringify(result)))
   }
 })
+
+test('a `~standard` that is null is an error by name', () => {
+  const guard = createGuard({ rateLimit: false })
+  assert.throws(() => guard.validate({ body: { '~standard': null } }), { code: 'ERR_INVALID_SCHEMA', path: 'body' })
+})

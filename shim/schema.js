@@ -89,7 +89,7 @@ function withDraft(schema) {
 
 // arktype's schemas are functions.
 const standardOf = (schema) =>
-  schema !== null && (typeof schema === 'object' || typeof schema === 'function') ? schema['~standard'] : undefined
+  schema !== null && (typeof schema === 'object' || typeof schema === 'function') ? (schema['~standard'] === null ? {} : schema['~standard']) : undefined
 
 const invalid = (path, why, cause) => new GuardError(`\`${path}\` ${why}`, { code: 'ERR_INVALID_SCHEMA', path, cause })
 
