@@ -16,10 +16,11 @@ const { end } = require('./response.js')
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
+    const given = () => (rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest)))
+    const handlers = handlersFor(socket, given)
     // Nobody else listens until the application has taken the socket over, and an error without a
     // listener ends the process.
     socket.on('error', () => {})
-    const handlers = rest.length === 0 ? built(socket, wholeStack) : handlersOf(owner, optional('stack', rest))
     if (isTaken(socket)) {
       socket.destroy()
       return false
@@ -47,16 +48,24 @@ function upgradeOf(owner, wholeStack) {
 
 const CLOSED = '{"type":"about:blank","title":"Service Unavailable","status":503,"code":"guard_closed","detail":"the guard of this API is closed"}'
 
+/** The handlers that `given` names. Where it throws, nobody else will answer on the socket. */
+function handlersFor(socket, given) {
+  try {
+    return given()
+  } catch (error) {
+    socket.destroy?.()
+    throw error
+  }
+}
+
 /**
  * The plain stack; where the guard was closed before the first handshake, what refuses as it does.
  */
-function built(socket, wholeStack) {
+function plainStack(wholeStack) {
   try {
     return wholeStack()
   } catch (error) {
     if (error.code === 'ERR_CLOSED') return [refuseClosed]
-    // Nobody else will answer.
-    socket.destroy()
     throw error
   }
 }

@@ -79,13 +79,15 @@ impl<T> Slots<T> {
 
 /// Reads a number that JavaScript gave; `None` for what no table hands out.
 pub(crate) fn from_js(number: f64) -> Option<u64> {
-    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    // A conversion there and back: `fract` is a call of the C library on most machines.
     #[expect(
         clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be a whole number in range"
+        clippy::cast_precision_loss,
+        clippy::float_cmp,
+        reason = "what is not the same afterwards is refused"
     )]
-    ((0.0..LIMIT).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+    let whole = Some(number as i64).filter(|whole| *whole as f64 == number)?;
+    u64::try_from(whole).ok().filter(|whole| *whole <= MAX_NUMBER)
 }
 
 #[cfg(test)]
