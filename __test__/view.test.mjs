@@ -357,6 +357,8 @@ for (const [name, express] of expresses) {
       for (const forwarded of [',', ', 127.0.0.1', '192.0.2.1,']) {
         assert.equal((await send({ headers: { 'x-forwarded-for': forwarded } })).json.code, 'malformed_forwarded_for', forwarded)
       }
+      const twice = { 'x-forwarded-for': ['192.0.2.1', ','] }
+      assert.equal((await send({ headers: twice })).json.code, 'malformed_forwarded_for', 'in a second header')
       assert.equal((await send({ headers: { 'x-forwarded-for': '192.0.2.1' } })).status, 200)
     })
   })

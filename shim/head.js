@@ -90,8 +90,12 @@ const targetOf = (req) => req.originalUrl ?? req.url
 
 /** Whether `X-Forwarded-For` leaves a client out: Express takes the proxy for it then. */
 function hasEmptyHop(view) {
-  const hops = view.get('x-forwarded-for')
-  return hops !== undefined && hops.split(',').some((hop) => hop.trim() === '')
+  const { fields } = view
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i].length !== 15 || fields[i].toLowerCase() !== 'x-forwarded-for') continue
+    if (fields[i + 1].split(',').some((hop) => hop.trim() === '')) return true
+  }
+  return false
 }
 
 /**

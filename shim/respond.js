@@ -4,6 +4,7 @@
 // judged before its first byte leaves. What is written in pieces is a stream, and leaves as it is.
 
 const native = require('../native.js')
+const { OF_ANOTHER_BODY } = require('./response.js')
 const { refused } = require('./shared.js')
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_mismatch"}'
@@ -75,7 +76,7 @@ function guardResponse(res, handle, on, tell) {
     res.statusCode = 500
     res.statusMessage = ''
     // What was said of the answer that is not sent: how long it is, how it is packed, how long to keep it.
-    for (const name of ['ETag', 'Last-Modified', 'Content-Encoding', 'Content-Range', 'Cache-Control', 'Expires', 'Content-Disposition', 'Location']) res.removeHeader(name)
+    for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
     res.setHeader('Content-Type', 'application/problem+json')
     return FAULT
   }

@@ -157,4 +157,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { closeOf, end, isOver, stripLate }
+module.exports = { OF_ANOTHER_BODY, closeOf, end, isOver, stripLate }
