@@ -57,6 +57,7 @@ const CASES = [
   ['two limits of one name', { rateLimit: [limit().rateLimit, limit().rateLimit] }, null, 'rateLimit[1].name', /.+/],
   ['a cost over the limit', limit({ cost: 101 }), null, 'rateLimit.cost', /.+/],
   ['a burst for a fixed window', limit({ algorithm: 'fixed-window', burst: 5 }), 'ERR_CONFLICTING_OPTIONS', 'rateLimit.burst', /.+/],
+  ["express-rate-limit's other option name", limit({ max: 100 }), 'ERR_UNKNOWN_OPTION', 'rateLimit.max', /did you mean `limit`/],
   ["express-rate-limit's option name", limit({ windowMs: 1000 }), 'ERR_UNKNOWN_OPTION', 'rateLimit.windowMs', /did you mean `window`/],
   ['an unknown key', limit({ key: 'session' }), 'ERR_INVALID_OPTION', 'rateLimit.key', /'ip'/],
 
@@ -183,4 +184,52 @@ test('a configuration that holds itself throws instead of running out of stack',
   const config = { policy: { data: {} } }
   config.policy.data.again = config.policy.data
   assert.throws(() => createGuard(config), (error) => error.code === 'ERR_INVALID_OPTION')
+})
+
+test('bytes that were transferred to another thread are refused by name', () => {
+  const secret = new Uint8Array(32)
+  structuredClone(secret, { transfer: [secret.buffer] })
+  const build = () => createGuard({ jwt: { algorithms: ['HS256'], secret, issuer, audience } })
+  assert.throws(build, { name: 'GuardError', code: 'ERR_INVALID_OPTION', path: 'jwt.secret', message: /transferred away/ })
+})
+
+test('half of a surrogate pair is refused in names and values: in UTF-8 all of them would be one', async () => {
+  const build = (config) => () => createGuard(config)
+  assert.throws(build(limit({ name: '\ud800' })), { code: 'ERR_INVALID_OPTION', path: 'rateLimit.name', message: /surrogate/ })
+  assert.throws(build({ policy: { policies: { '\ud800.rego': '' } } }), { code: 'ERR_INVALID_OPTION', path: 'policy.policies', message: /surrogate/ })
+  const guard = createGuard(limit({ key: ['user'] }))
+  for (const call of [
+    () => guard.limits.consume('api', 'a\udc00'),
+    () => guard.limits.block('api', 'a\udc00', '1m'),
+    () => guard.limits.allow({ user: 'a\udc00' }, '1m'),
+  ]) await assert.rejects(call, { name: 'GuardError', message: /surrogate/ })
+  await guard.close()
+})
+
+test('an argument too many is refused: it could be the one that matters', async () => {
+  const guard = createGuard(limit({ key: ['user'] }))
+  const { limits, policy } = guard
+  for (const [name, call] of [
+    ['limits.allow', () => limits.allow({ user: 'a' }, '1m', 'a reason')],
+    ['limits.unblock', () => limits.unblock({ user: 'a' }, '1m')],
+    ['limits.set', () => limits.set({ name: 'api', limit: 5, window: '1m' }, '1m')],
+    ['limits.signal', () => limits.signal({ user: 'a' }, { kind: 'x' }, 1)],
+    ['limits.block', () => limits.block('api', 'a', '1m', 'a reason')],
+    ['limits.get', () => limits.get('api', 'a', 1)],
+    ['limits.reset', () => limits.reset('api', 'a', 1)],
+    ['cost', () => limits.consume('api', 'a', 1, 2)],
+    ['cost', () => limits.penalize('api', 'a', 1, 2)],
+    ['query', () => policy.evaluate({}, 'data.a', 'data.b')],
+  ]) {
+    await assert.rejects(call, { name: 'GuardError', code: 'ERR_INVALID_ARGUMENT', message: new RegExp(`\`${name}\`.*leave out what follows`) })
+  }
+  await guard.close()
+})
+
+test('the parts of a key are read from the list itself, whatever methods it has', async () => {
+  const guard = createGuard(limit({ key: ['user', 'route'] }))
+  const key = Object.assign(['a', 'GET /b'], { map: () => 'nothing' })
+  const { remaining } = await guard.limits.consume('api', key)
+  assert.equal(remaining, 99)
+  await guard.close()
 })

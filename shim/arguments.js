@@ -7,8 +7,12 @@ const { GuardError } = require('./errors.js')
 const { readOptions } = require('./plain.js')
 
 function text(name, value) {
-  if (typeof value === 'string' && value !== '') return value
-  throw new GuardError(`\`${name}\` must be a string that is not empty`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+  if (typeof value !== 'string' || value === '') {
+    throw new GuardError(`\`${name}\` must be a string that is not empty`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+  }
+  // Two such texts would be one in UTF-8, as the core and the stores have them.
+  if (value.isWellFormed()) return value
+  throw new GuardError(`\`${name}\` holds half of a surrogate pair; give well-formed text`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
 function count(name, value) {
@@ -30,11 +34,27 @@ function seconds(name, value) {
  */
 function optional(name, rest, absent) {
   if (rest.length === 0) return absent
-  if (rest.length > 1) {
-    throw new GuardError(`\`${name}\` is the last argument; leave out what follows it`, { code: 'ERR_INVALID_ARGUMENT', path: name })
-  }
-  if (rest[0] !== undefined) return rest[0]
+  const given = last(name, rest)
+  if (given !== undefined) return given
   throw new GuardError(`\`${name}\` is undefined; give it a value, or call without it`, { code: 'ERR_MISSING_OPTION', path: name })
+}
+
+/**
+ * The call `name`, which refuses more arguments than `fn` has: one that is passed over could be the
+ * one that matters.
+ */
+function exactly(name, fn) {
+  return async (...given) => {
+    if (given.length <= fn.length) return fn(...given)
+    const most = fn.length === 1 ? 'one argument' : `${fn.length} arguments`
+    throw new GuardError(`\`${name}\` takes ${most}; leave out what follows`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+  }
+}
+
+/** The last argument of a call, which was given; `rest` as in `optional`. */
+function last(name, rest) {
+  if (rest.length === 1) return rest[0]
+  throw new GuardError(`\`${name}\` is the last argument; leave out what follows it`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
 /** The option `name` of a call that has no other. `rest` as in `optional`. */
@@ -53,4 +73,4 @@ function onlyOption(rest, name) {
   return options[name]
 }
 
-module.exports = { count, onlyOption, optional, seconds, text }
+module.exports = { count, exactly, last, onlyOption, optional, seconds, text }

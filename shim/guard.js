@@ -3,7 +3,7 @@
 const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
-const { count, optional, text } = require('./arguments.js')
+const { count, exactly, last, optional, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { captureRaw } = require('./body.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
@@ -97,22 +97,24 @@ function createGuard(...rest) {
     fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildStack, doc, optional('options', given, {})),
     limits: Object.freeze({
       consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
-      get: async (name, key) => limit(native.limitGet, name, key),
+      get: exactly('limits.get', (name, key) => limit(native.limitGet, name, key)),
       penalize: async (name, key, ...cost) => void (await limit(native.limitPenalize, name, key, costOf(cost))),
       reward: async (name, key, ...cost) => void (await limit(native.limitReward, name, key, costOf(cost))),
-      block: async (first, second, third) => {
+      block: exactly('limits.block', async (first, second, third) => {
         if (isOfLimit(first, third)) await limit(native.limitBlock, first, second, encodeData('duration', third))
         else await list('block', first, second, third)
-      },
-      allow: async (key, ttl) => void (await list('allow', key, ttl)),
-      set: async (policy) => void (await soon(native.limitSet, encodeOptions('policy', policy, 'policy'))),
-      signal: async (key, options) => void (await soon(native.limitSignal, encodeData('key', key), encodeOptions('options', options, 'options'))),
-      unblock: async (key) => void (await list('unblock', key)),
-      reset: async (name, key) => void (await limit(native.limitReset, name, key))
+      }),
+      allow: exactly('limits.allow', async (key, ttl) => void (await list('allow', key, ttl))),
+      set: exactly('limits.set', async (policy) => void (await soon(native.limitSet, encodeOptions('policy', policy, 'policy')))),
+      signal: exactly('limits.signal', async (key, options) => {
+        await soon(native.limitSignal, encodeData('key', key), encodeOptions('options', options, 'options'))
+      }),
+      unblock: exactly('limits.unblock', async (key) => void (await list('unblock', key))),
+      reset: exactly('limits.reset', async (name, key) => void (await limit(native.limitReset, name, key)))
     }),
     ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys),
     policy: Object.freeze({
-      evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', query[0]))
+      evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
     health: () => call(native.health),
     ready: async () => {
@@ -197,11 +199,11 @@ function checked(schemas) {
 }
 
 /** The cost that a call was given, or 1. */
-const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', rest[0]))
+const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', last('cost', rest)))
 
 /** A key as the limit's `key` lists its parts: one string, or a list of them. */
 function parts(key) {
-  return Array.isArray(key) && key.length > 0 ? key.map((part) => text('key', part)) : [text('key', key)]
+  return Array.isArray(key) && key.length > 0 ? Array.from(key, (part) => text('key', part)) : [text('key', key)]
 }
 
 module.exports = { createGuard }

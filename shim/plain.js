@@ -14,6 +14,7 @@ const HIDDEN_METHODS = new Set(['get', 'has', 'util'])
 // Symbols that TypeBox 0.34 writes into schemas, and Node's HTTP/2 into headers.
 const KNOWN_SYMBOL = /^(?:TypeBox|nodejs)\./
 const PROMISE = ['is a promise', 'await it first']
+const HALF_PAIR = ['holds half of a surrogate pair', 'give well-formed text']
 const no = () => false
 
 /**
@@ -66,6 +67,7 @@ function read(value, path, context, json) {
     case 'string':
       // The core reads such texts as functions and bytes.
       if (!json && value.startsWith('\0')) throw refusal(path, context, 'must not start with U+0000')
+      if (!value.isWellFormed()) throw refusal(path, context, ...HALF_PAIR)
       return value
     case 'boolean':
       return value
@@ -82,6 +84,7 @@ function readObject(value, path, context, json) {
   // Not `instanceof`: test runners and `node:vm` have classes of their own.
   if (types.isUint8Array(value)) {
     if (json) throw notJson(path, context, 'a Buffer')
+    if (isDetached(value)) throw refusal(path, context, 'holds bytes that were transferred away', 'give a copy of them')
     return value
   }
   if (types.isDate(value)) {
@@ -126,6 +129,7 @@ function readMembers(value, path, context, json) {
       if (KNOWN_SYMBOL.test(key.description)) continue
       throw refusal(shown, context, 'has a symbol as its name', 'give it a string as its name')
     }
+    if (!key.isWellFormed()) throw refusal(path, context, 'has a member whose name holds half of a surrogate pair', 'give well-formed text')
     const member = value[key]
     if (key === 'then' && typeof member === 'function') throw refusal(path, context, ...PROMISE)
     // The argument of a keyword may be anything: the application's own function reads it.
@@ -140,6 +144,17 @@ function takeHidden(value, key, shown, tree, context) {
   if (typeof key === 'symbol' || key === '__esModule' || HIDDEN_METHODS.has(key)) return
   if (!key.startsWith('~')) throw refusal(shown, context, 'is not enumerable', 'write it as a plain member')
   Object.defineProperty(tree, key, { value: value[key], enumerable: false })
+}
+
+/** Whether the bytes are another thread's by now: then they can't be read. */
+function isDetached({ buffer, byteLength }) {
+  if (byteLength > 0) return false
+  try {
+    Buffer.from(buffer)
+    return false
+  } catch {
+    return true
+  }
 }
 
 const isListed = (value, key) => Object.prototype.propertyIsEnumerable.call(value, key)

@@ -257,10 +257,16 @@ pub fn describe(value: &Value) -> &'static str {
     }
 }
 
+/// What express-rate-limit and rate-limiter-flexible call an option, and what it is called here.
+const OTHER_NAMES: &[(&str, &str)] =
+    &[("max", "limit"), ("points", "limit"), ("duration", "window"), ("keyGenerator", "key")];
+
 /// `did you mean `x`?`, or the list of what can be written.
 #[must_use]
 pub fn did_you_mean(word: &str, known: &[&str]) -> String {
-    match nearest(word, known) {
+    let by_other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word).map(|(_, name)| *name);
+    let name = by_other_name.filter(|name| known.contains(name)).or_else(|| nearest(word, known));
+    match name {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!(
             "the options are {}",
@@ -382,6 +388,17 @@ mod tests {
             error.to_string(),
             "`cors.allowedOrigins` is not an option; did you mean `origins`?"
         );
+    }
+
+    #[test]
+    fn a_name_of_another_package_leads_to_ours() {
+        let known = ["name", "limit", "window", "key", "maxDelay"];
+        for (theirs, ours) in
+            [("max", "limit"), ("points", "limit"), ("duration", "window"), ("keyGenerator", "key")]
+        {
+            assert_eq!(did_you_mean(theirs, &known), format!("did you mean `{ours}`?"));
+        }
+        assert_eq!(did_you_mean("max", &["maxDelay"]), "did you mean `maxDelay`?");
     }
 
     #[test]

@@ -31,49 +31,55 @@ pub(crate) fn is_email(text: &str) -> bool {
 /// The most characters in front of the `@`.
 const MOST_LOCAL: usize = 64;
 
-/// Atoms with single dots between them (RFC 5322 section 3.2.3). It reads to the end in any case: whether a byte fits is
-/// harder to foresee for a processor than to compute.
+/// Atoms with single dots between them (RFC 5322 section 3.2.3). It reads to the end in any case:
+/// whether a byte fits is harder to foresee for a processor than to compute.
 fn is_dot_atom(bytes: &[u8]) -> bool {
-    let (mut before, mut fits) = (b'.', true);
+    let (mut before, mut all, mut wrong) = (DOT, ATOM, 0);
     for &byte in bytes {
-        fits &= if byte == b'.' { before != b'.' } else { is_of(byte, ATOM) };
-        before = byte;
+        let class = class_of(byte);
+        all &= class;
+        wrong |= before & class & DOT;
+        before = class;
     }
-    fits && before != b'.'
+    all != 0 && (wrong | before & DOT) == 0
 }
 
-/// At least two labels of a host's name (RFC 1123 section 2.1). The last one has a letter: an address like `a@10.0.0.1` has
-/// a number there.
+/// At least two labels of a host's name (RFC 1123 section 2.1). The last one has a letter: an
+/// address like `a@10.0.0.1` has a number there.
 fn is_domain(bytes: &[u8]) -> bool {
-    let (mut before, mut fits) = (b'.', true);
-    let (mut length, mut labels, mut letters) = (0, 1, 0);
+    let (mut before, mut all, mut any, mut wrong) = (DOT, HOST, 0, 0);
     for &byte in bytes {
-        if byte == b'.' {
-            fits &= is_of(before, END) && length <= MOST_LABEL;
-            (length, letters) = (0, 0);
-            labels += 1;
-        } else {
-            fits &= is_of(byte, END) || byte == b'-' && before != b'.';
-            letters |= class_of(byte);
-            length += 1;
-        }
-        before = byte;
+        let class = class_of(byte);
+        all &= class;
+        any |= class;
+        // A dot behind a dot or a hyphen, or a hyphen behind a dot.
+        wrong |= class & ((before | before >> 1) & DOT | before << 1 & HYPHEN);
+        before = class;
     }
-    let ends = is_of(before, END) && length <= MOST_LABEL;
-    fits && ends && bytes.len() <= 253 && labels > 1 && letters & LETTER != 0
+    let ends = before & END != 0 && bytes.len() <= 253;
+    let is_dot = |byte: &u8| *byte == b'.';
+    let last = bytes.rsplit(is_dot).next().unwrap_or_default();
+    let has_letter = |label: &[u8]| label.iter().any(|byte| class_of(*byte) & LETTER != 0);
+    let is_short = |label: &[u8]| label.len() <= MOST_LABEL;
+    all != 0
+        && any & DOT != 0
+        && wrong == 0
+        && ends
+        && has_letter(last)
+        && (is_short(bytes) || bytes.split(is_dot).all(is_short))
 }
 
 /// The most characters of a label.
 const MOST_LABEL: usize = 63;
 
-/// What stands in an atom; what a label may begin and end with; and letters.
+/// What stands in a dot-atom; what a label begins and ends with; letters; the dot and the hyphen,
+/// which [`is_domain`] shifts onto each other; and what stands in the name of a host.
 const ATOM: u8 = 1;
 const END: u8 = 2;
 const LETTER: u8 = 4;
-
-fn is_of(byte: u8, class: u8) -> bool {
-    class_of(byte) & class != 0
-}
+const DOT: u8 = 8;
+const HYPHEN: u8 = 16;
+const HOST: u8 = 32;
 
 fn class_of(byte: u8) -> u8 {
     static CLASSES: [u8; 256] = classes();
@@ -86,18 +92,13 @@ const fn classes() -> [u8; 256] {
     let mut byte = 0_u8;
     while byte < 128 {
         classes[byte as usize] = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' => ATOM | END | LETTER,
-            b'0'..=b'9' => ATOM | END,
-            b'!'
-            | b'#'..=b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'/'
-            | b'='
-            | b'?'
-            | b'^'..=b'`'
-            | b'{'..=b'~' => ATOM,
+            b'a'..=b'z' | b'A'..=b'Z' => ATOM | HOST | END | LETTER,
+            b'0'..=b'9' => ATOM | HOST | END,
+            b'.' => ATOM | HOST | DOT,
+            b'-' => ATOM | HOST | HYPHEN,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~' => {
+                ATOM
+            }
             _ => 0,
         };
         byte += 1;

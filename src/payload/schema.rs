@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::acceptor::{Acceptor, Builder};
-use crate::payload::backtrack::{self, within_budget};
+use crate::payload::backtrack;
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
 use crate::payload::fault::shown_key;
@@ -43,6 +43,8 @@ pub struct Schema {
     odd_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
+    /// Whether patterns may step back, so that a match may be given up.
+    backtracks: bool,
     /// Where strings are changed before they are checked, if anywhere.
     sanitizers: Option<Shapes>,
 }
@@ -149,6 +151,7 @@ impl Schema {
             odd_keys: survey.odd_keys,
             has_choice: survey.has_choice,
             is_recursive: survey.is_recursive,
+            backtracks,
             sanitizers: None,
         };
         if let Some(at) =
@@ -206,6 +209,7 @@ impl Schema {
             odd_keys: Vec::new(),
             has_choice: true,
             is_recursive: true,
+            backtracks: false,
             sanitizers: None,
         })
     }
@@ -220,7 +224,7 @@ impl Schema {
         bytes.len() <= config.max_bytes()
             && self.sanitizers.is_none()
             && self.acceptor.as_ref().is_some_and(|acceptor| {
-                within_budget(|| acceptor.scans(bytes, config)) == (true, false)
+                self.within_budget(|| acceptor.scans(bytes, config)) == (true, false)
             })
     }
 
@@ -236,19 +240,26 @@ impl Schema {
         if found.is_empty() { Ok(()) } else { Err(found.into_refusal()) }
     }
 
+    /// Runs `check`, and says whether a match was given up.
+    #[inline]
+    fn within_budget<T>(&self, check: impl FnOnce() -> T) -> (T, bool) {
+        if self.backtracks { backtrack::within_budget(check) } else { (check(), false) }
+    }
+
     /// Whether the document matches.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
         let by_acceptor = || self.acceptor.as_ref().is_some_and(|it| it.accepts(document));
         let by_validator = || self.validator.is_valid(TapeNode::Value(document, 0));
-        within_budget(by_acceptor) == (true, false) || within_budget(by_validator) == (true, false)
+        self.within_budget(by_acceptor) == (true, false)
+            || self.within_budget(by_validator) == (true, false)
     }
 
     /// What the acceptor says, if there is one, and what the crate says: for holding one against the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.acceptor.as_ref();
-        let quick = quick.map(|it| within_budget(|| it.accepts(document)) == (true, false));
+        let quick = quick.map(|it| self.within_budget(|| it.accepts(document)) == (true, false));
         let slow = || self.validator.is_valid(TapeNode::Value(document, 0));
-        (quick, within_budget(slow) == (true, false))
+        (quick, self.within_budget(slow) == (true, false))
     }
 
     /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.
@@ -262,7 +273,7 @@ impl Schema {
             return;
         }
         let before = found.len();
-        let ((), gave_up) = within_budget(|| self.explain(document, location, found));
+        let ((), gave_up) = self.within_budget(|| self.explain(document, location, found));
         // Refused is refused, also where nobody can say why.
         if found.len() == before && !found.is_full() {
             let (code, detail) = if gave_up {
@@ -298,7 +309,7 @@ impl Schema {
     /// The errors about the member `key` of an object, for judging a default value when the guard is built.
     pub(crate) fn accepts_member(&self, document: &Document<'_>, pointer: &str) -> bool {
         let every = || self.validator.iter_errors(TapeNode::Value(document, 0));
-        let (errors, gave_up) = within_budget(every);
+        let (errors, gave_up) = self.within_budget(every);
         !gave_up
             && !errors.into_iter().any(|error| {
                 let rest = error.instance_path().as_str().strip_prefix(pointer);

@@ -74,7 +74,7 @@ impl Status {
 
     /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken as lost.
     pub(super) fn failed(&self) -> bool {
-        self.failures.fetch_add(1, Ordering::AcqRel) + 1 >= MOST_FAILURES
+        self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MOST_FAILURES
     }
 
     /// Counts questions that are on their way; `false` where there are too many.
