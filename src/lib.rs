@@ -25,7 +25,10 @@ pub mod openapi;
 pub mod payload;
 pub mod policy;
 mod query;
+mod random;
 pub mod revocation;
+#[cfg(test)]
+mod simulation;
 pub mod stack;
 pub mod store;
 pub mod token;

@@ -520,6 +520,6 @@ async fn within<T>(
 
 /// From three quarters of `us` to five quarters, so that processes that were started together part.
 fn jittered(us: u64) -> u64 {
-    let random = u64::from(getrandom::u32().unwrap_or(u32::MAX / 2));
+    let random = u64::from(crate::random::number().unwrap_or(u32::MAX / 2));
     us - us / 4 + ((us / 2).saturating_mul(random) >> 32)
 }

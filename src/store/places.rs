@@ -64,7 +64,7 @@ impl Default for Places {
     fn default() -> Self {
         let mut process = [0; 8];
         Self {
-            process: getrandom::fill(&mut process).is_ok().then(|| u64::from_le_bytes(process)),
+            process: crate::random::fill(&mut process).is_ok().then(|| u64::from_le_bytes(process)),
             next: AtomicU64::new(0),
             held: Mutex::default(),
             unheard: Mutex::default(),

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 
 /// How often a process says that it is alive.
 pub(super) const BEAT: Duration = Duration::from_secs(2);
@@ -21,10 +22,27 @@ pub(super) const BACKOFF: (Duration, Duration) =
 
 /// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
+    #[cfg(test)]
+    let task = match crate::simulation::spawn(task) {
+        Ok(_) => return true,
+        Err(task) => task,
+    };
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
     let Some(handle) = RUNTIME.get_or_init(start) else { return false };
     handle.spawn(task);
     true
+}
+
+/// Runs `task` beside the one that runs, which is on that thread.
+pub(super) fn spawn_beside<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    #[cfg(test)]
+    let task = match crate::simulation::spawn(task) {
+        Ok(handle) => return handle,
+        Err(task) => task,
+    };
+    tokio::spawn(task)
 }
 
 fn start() -> Option<Handle> {
@@ -40,6 +58,6 @@ fn start() -> Option<Handle> {
 pub(super) fn jittered(span: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is no jitter.
-    let _ = getrandom::fill(&mut byte);
+    let _ = crate::random::fill(&mut byte);
     span * 3 / 4 + span * u32::from(byte[0]) / 512
 }

@@ -241,6 +241,6 @@ impl Signer {
 /// 128 random bits in base64url.
 fn random_id() -> Result<String, IssueError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| IssueError::Random)?;
+    crate::random::fill(&mut bytes).map_err(|_| IssueError::Random)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -332,7 +332,7 @@ impl Driver {
 fn random_part(span: Duration) -> Duration {
     let mut bytes = [0; 2];
     // Without randomness there is no pause.
-    let _ = getrandom::fill(&mut bytes);
+    let _ = crate::random::fill(&mut bytes);
     let part = micros(span).saturating_mul(u64::from(u16::from_le_bytes(bytes))) >> 16;
     Duration::from_micros(part)
 }

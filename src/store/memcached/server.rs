@@ -126,7 +126,7 @@ impl Server {
     pub(super) async fn keep_connected(&self, changed: impl Fn()) {
         let mut process = Process::default();
         // Processes that could not tell themselves apart would count as one.
-        let _ = getrandom::fill(&mut process);
+        let _ = crate::random::fill(&mut process);
         let mut pause = BACKOFF.0;
         loop {
             if let Some(mut link) = self.connect(process).await {

@@ -30,6 +30,9 @@ pub enum Link {
     Single(MultiplexedConnection),
     /// To the nodes of a cluster.
     Cluster(ClusterConnection),
+    /// To servers of a simulation.
+    #[cfg(test)]
+    Simulated(crate::simulation::Connection),
 }
 
 impl std::fmt::Debug for Link {
@@ -37,6 +40,8 @@ impl std::fmt::Debug for Link {
         f.write_str(match self {
             Self::Single(_) => "Single",
             Self::Cluster(_) => "Cluster",
+            #[cfg(test)]
+            Self::Simulated(_) => "Simulated",
         })
     }
 }
@@ -78,6 +83,10 @@ impl Connector {
     /// commands that block, and such a connection must be used for nothing else.
     pub async fn connect(&self, patience: Option<Duration>) -> Result<Link, RedisError> {
         let connecting = async {
+            #[cfg(test)]
+            if let Some(connecting) = crate::simulation::connect(patience) {
+                return connecting.await.map(Link::Simulated);
+            }
             match &self.config.topology {
                 Topology::Single(node) => self.single(&self.client(node)?, patience).await,
                 Topology::Cluster(nodes) => {
@@ -219,6 +228,8 @@ impl Link {
         match self {
             Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
             Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await,
+            #[cfg(test)]
+            Self::Simulated(link) => link.send(pipeline.cmd_iter()).await,
         }
     }
 
@@ -251,6 +262,8 @@ impl Link {
         let value = match self {
             Self::Single(link) => link.req_packed_command(command).await,
             Self::Cluster(link) => link.req_packed_command(command).await,
+            #[cfg(test)]
+            Self::Simulated(link) => link.send_one(command).await,
         }?;
         value.extract_error()
     }

@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
-use crate::store::runtime::{BACKOFF, BEAT, PROBE, SILENCE_MS, jittered};
+use crate::store::runtime::{BACKOFF, BEAT, PROBE, SILENCE_MS, jittered, spawn_beside};
 use crate::store::shared::Backend;
 use crate::store::status::Status;
 
@@ -65,18 +65,18 @@ async fn run(
     let scripts = Scripts::new(&connector.config().prefix);
     let (link, _) = watch::channel(None);
     let driver = Arc::new(Driver { connector, scripts, status, link, broken: Notify::new() });
-    let keeper = tokio::spawn(keep_connected(Arc::clone(&driver)));
+    let keeper = spawn_beside(keep_connected(Arc::clone(&driver)));
     while let Some(mut batch) = asks.recv().await {
         while let Ok(more) = asks.try_recv() {
             batch.extend(more);
         }
         if !driver.connector.is_cluster() {
-            tokio::spawn(carry(Arc::clone(&driver), batch));
+            spawn_beside(carry(Arc::clone(&driver), batch));
             continue;
         }
         // The nodes of a cluster fail one by one: no question waits for the node of another.
         for ask in batch {
-            tokio::spawn(carry(Arc::clone(&driver), vec![ask]));
+            spawn_beside(carry(Arc::clone(&driver), vec![ask]));
         }
     }
     keeper.abort();
@@ -269,7 +269,7 @@ fn give_back(driver: &Arc<Driver>, questions: &[Question], charged: Vec<Part>) {
     };
     let refunds: Vec<Ask> = charged.into_iter().filter_map(refund).collect();
     if !refunds.is_empty() {
-        tokio::spawn(carry(Arc::clone(driver), refunds));
+        spawn_beside(carry(Arc::clone(driver), refunds));
     }
 }
 
@@ -280,6 +280,6 @@ fn is_unknown(value: &Value) -> bool {
 fn process_name() -> String {
     let mut bytes = [0; 8];
     // Processes that could not tell themselves apart would count as one.
-    let _ = getrandom::fill(&mut bytes);
+    let _ = crate::random::fill(&mut bytes);
     format!("{:x}-{:016x}", std::process::id(), u64::from_le_bytes(bytes))
 }

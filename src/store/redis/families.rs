@@ -191,7 +191,7 @@ impl RedisFamilies {
     /// handshake that takes longer than a call would never end otherwise.
     async fn link(self: &Arc<Self>) -> Result<Link, RedisError> {
         let families = Arc::clone(self);
-        let connecting = tokio::spawn(async move {
+        let connecting = runtime::spawn_beside(async move {
             let mut kept = families.link.lock().await;
             match &*kept {
                 Some(link) => Ok(link.clone()),

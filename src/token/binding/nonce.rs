@@ -123,7 +123,7 @@ fn of_this_process(path: &str) -> Result<Vec<u8>, ConfigError> {
     static SECRET: OnceLock<Option<[u8; 32]>> = OnceLock::new();
     let secret = SECRET.get_or_init(|| {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).ok().map(|()| bytes)
+        crate::random::fill(&mut bytes).ok().map(|()| bytes)
     });
     secret.map(|bytes| bytes.to_vec()).ok_or_else(|| {
         ConfigError::new(

@@ -161,5 +161,5 @@ fn copy(to: &mut [u8], from: &[u8]) {
 
 fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok().map(|()| bytes)
+    crate::random::fill(&mut bytes).ok().map(|()| bytes)
 }

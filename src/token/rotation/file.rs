@@ -166,5 +166,5 @@ fn create(path: &Path) -> std::io::Result<File> {
 }
 
 fn random() -> Result<u32, RotationError> {
-    getrandom::u32().map_err(|_| RotationError::Random)
+    crate::random::number().map_err(|_| RotationError::Random)
 }

@@ -40,7 +40,7 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     fn new() -> Result<Self, RotationError> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|_| RotationError::Random)?;
+        crate::random::fill(&mut bytes).map_err(|_| RotationError::Random)?;
         Ok(Self(Arc::from(URL_SAFE_NO_PAD.encode(bytes))))
     }
 

@@ -1,0 +1,28 @@
+//! A deterministic simulation: several processes with the real code of the product, a store and its
+//! replicas, and a network between them, on one thread and in virtual time. A seed repeats a history.
+//!
+//! What is real: guards, limits, leases, the list of revocations, sessions, what is said of clients,
+//! the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
+//! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
+
+mod history;
+mod invariants;
+mod network;
+mod process;
+mod redis;
+mod world;
+
+pub(crate) use network::{Connection, connect};
+pub(crate) use world::{fill_random, now, spawn};
+
+/// Runs a history in virtual time.
+fn simulate<T>(history: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime can be had");
+    runtime.block_on(history)
+}
+
+mod tests;

@@ -1,0 +1,277 @@
+//! One process of a service: a guard, and the calls that an application makes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use tokio::time::{Duration, sleep};
+
+use super::world::{World, as_process, inside};
+use crate::clients::{Prefix, Standing, Who};
+use crate::clock::Now;
+use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
+use crate::engine::{Engine, Layers, RevocationList, Store};
+use crate::exchange::{Extras, StoreAnswer, StoreAsk, Verdict};
+use crate::limit::Charged;
+use crate::stack::Stack;
+use crate::store::ask::Waiter;
+use crate::store::{Notice, Reply, SharedStore, StoreError};
+use crate::token::IssueOptions;
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Its handler ran; what it was charged is kept until it has answered.
+    Passed(Option<Charged>),
+    Refused(u16, &'static str),
+}
+
+impl Outcome {
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(self, Self::Passed(_))
+    }
+
+    /// The code of a refusal, `passed` otherwise.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Passed(_) => "passed",
+            Self::Refused(_, code) => code,
+        }
+    }
+}
+
+/// A login.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    pub(crate) session: String,
+}
+
+/// A process that runs. A clone is the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) number: usize,
+    world: Arc<World>,
+    engine: Arc<Engine>,
+    stack: Arc<Stack>,
+}
+
+impl Process {
+    /// Starts a process of a service with the options `config`, which names no store.
+    pub(crate) fn start(world: &Arc<World>, mut config: Value) -> Self {
+        // Guards of one process that name the same store share it, and these are of several.
+        static STARTED: AtomicU64 = AtomicU64::new(0);
+        let started = STARTED.fetch_add(1, Ordering::Relaxed);
+        let url = format!("redis://process-{started}.example:6379");
+        config["store"]["redis"]["url"] = url.into();
+        let number = world.add_process();
+        let (engine, stack) = as_process(number, || {
+            let engine = Arc::new(Engine::new(&config).expect("the options are right"));
+            let stack = engine.stack(&json!({}), Layers::All).expect("the options are right");
+            (engine, Arc::new(stack))
+        });
+        Self { number, world: Arc::clone(world), engine, stack }
+    }
+
+    /// It dies, in the middle of whatever it does.
+    pub(crate) fn kill(&self) {
+        self.world.kill(self.number);
+    }
+
+    fn run<T>(&self, call: impl FnOnce() -> T) -> T {
+        as_process(self.number, call)
+    }
+
+    async fn within<T>(&self, task: impl Future<Output = T>) -> T {
+        inside(self.number, task).await
+    }
+
+    fn shared(&self) -> &Arc<SharedStore> {
+        let Store::Shared(store) = self.engine.store() else { panic!("the store is shared") };
+        store
+    }
+
+    /// Whether it may decide about tokens.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.run(|| {
+            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let RevocationList::Shared(list) = &tokens.revocations else { return true };
+            list.freshness(Now::read()) == crate::revocation::Freshness::Fresh
+        })
+    }
+
+    /// A request with this token from this address, until its handler runs or it is refused.
+    pub(crate) async fn request(&self, token: Option<&str>, address: &str) -> Outcome {
+        let mut lines = vec!["", "GET", "/", address, "", "", "", "", "Host", "api.example"];
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        if let Some(authorization) = &authorization {
+            lines.extend(["Authorization", authorization]);
+        }
+        let count = lines.len().to_string();
+        lines[0] = &count;
+        let head = lines.join("\n");
+        self.within(async {
+            let (mut x, mut verdict) = self.stack.before_body(head, Extras::default(), Now::read());
+            loop {
+                verdict = match verdict {
+                    Verdict::Pass { .. } => return Outcome::Passed(x.charged.take()),
+                    Verdict::Refuse(refusal) => {
+                        return Outcome::Refused(refusal.status, refusal.code);
+                    }
+                    Verdict::AskStore(ask) => {
+                        let answer = self.ask(ask).await;
+                        self.stack.settle(&mut x, answer, Now::read())
+                    }
+                    Verdict::Delay { ms } => {
+                        sleep(Duration::from_millis(ms)).await;
+                        self.stack.wake(&mut x, Now::read())
+                    }
+                    other => panic!("nothing else is asked here: {other:?}"),
+                };
+            }
+        })
+        .await
+    }
+
+    async fn ask(&self, ask: StoreAsk) -> StoreAnswer {
+        match ask {
+            StoreAsk::Revocations(list) => {
+                StoreAnswer::Done(told(|reply| list.refresh(reply)).await)
+            }
+            StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
+                let judged = told(|reply| {
+                    let ask = store.ask_for(question, Waiter::new(reply));
+                    store.submit(vec![ask]);
+                });
+                StoreAnswer::Judged(judged.await)
+            }
+            StoreAsk::Keys(_) => panic!("no issuer is asked here"),
+        }
+    }
+
+    /// The handler of a request has answered.
+    pub(crate) fn answered(&self, charged: Charged) {
+        self.run(|| {
+            for (store, question) in charged.settle(false, Now::read()) {
+                let ask = store.tell(question);
+                store.submit(vec![ask]);
+            }
+        });
+    }
+
+    /// A token of `subject`, of a session of its own.
+    pub(crate) fn issue(&self, subject: &str) -> String {
+        self.run(|| {
+            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let signer = tokens.signer.as_ref().expect("it signs");
+            let issued = signer.issue(claims(subject), IssueOptions::default(), Now::read());
+            issued.expect("it can be issued").token
+        })
+    }
+
+    /// Revokes a token. `Ok` says that the store has it.
+    pub(crate) async fn revoke_token(&self, token: &str) -> Result<(), StoreError> {
+        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
+        let revoke = |reply: Reply<()>| {
+            let now = Now::read();
+            let revocable = tokens.verifier.revocable(token, now).expect("it is a token");
+            let until = revocable.expires_at;
+            list.revoke_fingerprint(revocable.fingerprint, until, now, reply).expect("it can be");
+        };
+        self.within(async { told(revoke).await }).await
+    }
+
+    /// Ends a session, as `guard.revoke.session` does.
+    pub(crate) async fn log_out(&self, session: &str) -> Result<(), StoreError> {
+        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
+        let refresh = tokens.refresh.as_ref().expect("there are sessions");
+        self.within(async {
+            told(|reply| {
+                list.revoke_session(session, None, Now::read(), reply).expect("it can be");
+            })
+            .await?;
+            let close = refresh.closing(session).expect("sessions are in the store");
+            told(close).await
+        })
+        .await
+    }
+
+    /// Begins a session.
+    pub(crate) async fn log_in(&self, subject: &str) -> Result<Login, StoreError> {
+        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let refresh = tokens.refresh.as_ref().expect("there are sessions");
+        self.within(async {
+            let signer = tokens.signer.as_ref().expect("it signs");
+            let issued = signer.issue(claims(subject), IssueOptions::default(), Now::read());
+            let issued = issued.expect("it can be issued");
+            let begun = refresh.begin(claims(subject), &issued, None);
+            let (token, opening) = begun.expect("there is chance");
+            let (tell, stored) = oneshot::channel();
+            let reply: Reply<()> = Box::new(move |done| drop(tell.send(done)));
+            match refresh.open(opening, Now::read(), || Some(reply)) {
+                None => stored.await.unwrap_or(Err(StoreError::Unavailable))?,
+                Some(Ok(())) => {}
+                Some(Err(OpenError::Store(error))) => return Err(error),
+                Some(Err(OpenError::Full(_))) => panic!("it is not full"),
+            }
+            Ok(Login { access: issued.token, refresh: token, session: issued.session })
+        })
+        .await
+    }
+
+    /// Uses a refresh token: the next pair.
+    pub(crate) async fn refresh(&self, login: &Login) -> Result<Login, RefreshError> {
+        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let refresh = tokens.refresh.as_ref().expect("there are sessions");
+        self.within(async {
+            let continued = match refresh.present(tokens, &login.refresh, Now::read()) {
+                Used::Now(continued) => continued?,
+                Used::Ask(token) => {
+                    let slot = Arc::new(Slot::default());
+                    let asked = told(|reply| refresh.ask(&token, Arc::clone(&slot), reply)).await;
+                    asked.map_err(RefreshError::Store)?;
+                    let outcome = slot.lock().take().expect("it was answered");
+                    refresh.conclude(tokens, &token, outcome)?
+                }
+            };
+            let signer = tokens.signer.as_ref().expect("it signs");
+            let issued = continued.issue(signer, None, Now::read()).map_err(RefreshError::Issue)?;
+            Ok(Login {
+                access: issued.token,
+                refresh: continued.refresh_token.clone(),
+                session: issued.session,
+            })
+        })
+        .await
+    }
+
+    /// Blocks an address, or takes that back; `Ok` says that the store has it.
+    pub(crate) async fn block(&self, address: &str, blocks: bool) -> Result<(), StoreError> {
+        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        let notice = match blocks {
+            true => Notice::listed(who, Standing::Blocked, "", 3_600_000),
+            false => Notice::unlisted(who),
+        };
+        self.within(async {
+            let now_us = self.engine.store().clock_us(Now::read());
+            self.engine.store().notices().hear(&notice, now_us).expect("there is room");
+            told(|reply| self.shared().say(notice, reply)).await
+        })
+        .await
+    }
+}
+
+fn claims(subject: &str) -> Map<String, Value> {
+    Map::from_iter([("sub".to_owned(), subject.into())])
+}
+
+/// What a call tells later. `Unavailable` where the process died meanwhile.
+async fn told<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
+    let (tell, told) = oneshot::channel();
+    call(Box::new(move |answer| drop(tell.send(answer))));
+    told.await.unwrap_or(Err(StoreError::Unavailable))
+}

@@ -1,0 +1,149 @@
+//! A model of a Redis: what the product sends is answered as a real one answers it, and what it has
+//! written reaches replicas later or never.
+
+mod commands;
+mod keys;
+mod script;
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use commands::Answer;
+use keys::{Change, Keys};
+
+pub(crate) use keys::Name;
+
+/// When the wall clocks of all servers begin, in microseconds since 1970.
+pub(crate) const EPOCH_US: u64 = 1_800_000_000_000_000;
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    keys: Keys,
+    scripts: BTreeMap<String, String>,
+    /// What it has done, one item for each command that changed something.
+    log: Vec<Vec<Change>>,
+    /// Its name, which a restart changes.
+    run: u64,
+    pub(crate) is_primary: bool,
+    pub(crate) is_alive: bool,
+    /// It answers nothing, and goes on when it is woken, as after `SIGSTOP`.
+    pub(crate) hangs: bool,
+    /// By how much its wall clock is wrong.
+    pub(crate) skew_us: i64,
+    /// How many of the primary's commands it has, where it is a replica.
+    pub(crate) has: usize,
+    /// Nothing reaches it from the primary.
+    pub(crate) is_held: bool,
+}
+
+impl Server {
+    pub(crate) fn new(run: u64, is_primary: bool) -> Self {
+        Self {
+            keys: Keys::default(),
+            scripts: BTreeMap::new(),
+            log: Vec::new(),
+            run,
+            is_primary,
+            is_alive: true,
+            hangs: false,
+            skew_us: 0,
+            has: 0,
+            is_held: false,
+        }
+    }
+
+    /// Its wall clock, `true_us` after the beginning.
+    pub(crate) fn now_us(&self, true_us: u64) -> u64 {
+        EPOCH_US.saturating_add(true_us).saturating_add_signed(self.skew_us)
+    }
+
+    /// Which run of the server it is: a restart begins another one.
+    pub(crate) fn run_number(&self) -> u64 {
+        self.run
+    }
+
+    /// How much it has written.
+    pub(crate) fn written(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Does one command.
+    pub(crate) fn run(&mut self, true_us: u64, arguments: &[Name]) -> Answer {
+        let name = arguments.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
+        let answer = match &name[..] {
+            b"EVAL" | b"EVALSHA" => self.eval(true_us, name == b"EVALSHA", &arguments[1..]),
+            b"SCRIPT" => {
+                let text = String::from_utf8_lossy(&arguments[2]).into_owned();
+                let digest = redis::Script::new(&text).get_hash().to_owned();
+                self.scripts.insert(digest.clone(), text);
+                Ok(Value::BulkString(digest.into_bytes()))
+            }
+            b"INFO" => Ok(Value::BulkString(format!("run_id:{:040x}\r\n", self.run).into_bytes())),
+            _ => self.call(true_us, arguments),
+        };
+        let changes = self.keys.take_changes();
+        if !changes.is_empty() {
+            self.log.push(changes);
+        }
+        answer
+    }
+
+    fn call(&mut self, true_us: u64, arguments: &[Name]) -> Answer {
+        if !self.is_primary && arguments.first().is_some_and(|name| commands::writes(name)) {
+            return Err("READONLY You can't write against a read only replica.".to_owned());
+        }
+        let now_us = self.now_us(true_us);
+        commands::run(&mut self.keys, now_us, arguments)
+    }
+
+    fn eval(&mut self, true_us: u64, by_digest: bool, arguments: &[Name]) -> Answer {
+        let script = String::from_utf8_lossy(&arguments[0]).into_owned();
+        let text = if by_digest {
+            let unknown = "NOSCRIPT No matching script. Please use EVAL.";
+            self.scripts.get(&script).cloned().ok_or(unknown)?
+        } else {
+            let digest = redis::Script::new(&script).get_hash().to_owned();
+            self.scripts.insert(digest, script.clone());
+            script
+        };
+        let count: usize = String::from_utf8_lossy(&arguments[1]).parse().unwrap_or(0);
+        let (keys, rest) = arguments[2..].split_at(count);
+        let mut call = |arguments: &[Name]| {
+            if arguments.first().is_some_and(|name| name == b"INFO") {
+                return Ok(Value::BulkString(format!("run_id:{:040x}\r\n", self.run).into_bytes()));
+            }
+            self.call(true_us, arguments)
+        };
+        script::run(&text, keys, rest, &mut call)
+    }
+
+    /// `FLUSHALL`.
+    pub(crate) fn flush(&mut self) {
+        self.keys.clear();
+        self.log.push(self.keys.take_changes());
+    }
+
+    /// Becomes a copy of `primary` as it was after `written` commands.
+    pub(crate) fn take_over(&mut self, primary: &Self, written: usize) {
+        self.keys = Keys::default();
+        self.log = primary.log[..written].to_vec();
+        for change in self.log.iter().flatten() {
+            self.keys.apply(change);
+        }
+        self.is_primary = true;
+    }
+
+    /// Begins anew: with what it had after `written` commands, as from a file.
+    pub(crate) fn restart(&mut self, run: u64, written: usize) {
+        self.run = run;
+        self.scripts.clear();
+        self.log.truncate(written);
+        self.keys = Keys::default();
+        for change in self.log.iter().flatten() {
+            self.keys.apply(change);
+        }
+        (self.is_alive, self.hangs) = (true, false);
+    }
+}

@@ -1,0 +1,76 @@
+//! Histories that are told in full.
+
+use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
+
+use super::process::Process;
+use super::world::World;
+use super::{history, simulate};
+
+fn config() -> Value {
+    json!({
+        "jwt": {
+            "issuer": "https://id.example", "audience": "api",
+            "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV", "refresh": true,
+        },
+        "rateLimit": { "name": "api", "limit": 5, "window": "1m", "exact": true },
+    })
+}
+
+#[test]
+fn a_revocation_reaches_the_other_process_and_limits_are_shared() {
+    simulate(async {
+        let (world, _ending) = World::begin(7, 2);
+        let (one, other) = (Process::start(&world, config()), Process::start(&world, config()));
+        while !(one.is_ready() && other.is_ready()) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        let token = one.issue("ada");
+        assert_eq!(other.request(Some(&token), "192.0.2.1").await.code(), "passed");
+        one.revoke_token(&token).await.unwrap();
+        assert_eq!(one.request(Some(&token), "192.0.2.1").await.code(), "token_revoked");
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(other.request(Some(&token), "192.0.2.1").await.code(), "token_revoked");
+        let token = other.issue("eve");
+        for _ in 0..4 {
+            assert_eq!(one.request(Some(&token), "192.0.2.1").await.code(), "passed");
+        }
+        assert_eq!(other.request(Some(&token), "192.0.2.1").await.code(), "rate_limited");
+        let login = one.log_in("ada").await.unwrap();
+        let next = other.refresh(&login).await.unwrap();
+        one.log_out(&next.session).await.unwrap();
+        assert!(other.refresh(&next).await.is_err());
+        one.block("192.0.2.7", true).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(other.request(Some(&token), "192.0.2.7").await.code(), "client_blocked");
+    });
+}
+
+/// How many histories: `KEEPSTONE_HISTORIES` says it, and `KEEPSTONE_SEED` the first seed.
+fn wanted() -> (u64, u64) {
+    let number = |name: &str, usual: u64| {
+        std::env::var(name).map_or(usual, |text| text.parse().expect("it is a number"))
+    };
+    (number("KEEPSTONE_SEED", 1), number("KEEPSTONE_HISTORIES", 200))
+}
+
+#[test]
+fn the_promises_hold_in_any_history() {
+    let (first, count) = wanted();
+    let mut found = 0;
+    for seed in first..first + count {
+        let steps = simulate(async {
+            let (world, _ending) = World::begin(seed, 1);
+            history::draw(&world, 40)
+        });
+        let Err(violation) = history::play(seed, &steps) else { continue };
+        let shortest = history::shrink(seed, &steps, &violation);
+        println!("seed {seed}: {violation:?}");
+        for (pause, step) in shortest {
+            println!("    after {pause} ms {step:?}");
+        }
+        found += 1;
+        assert!(found < 3, "more are not needed");
+    }
+    assert_eq!(found, 0);
+}

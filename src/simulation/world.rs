@@ -1,0 +1,273 @@
+//! The world of a history: clocks, chance, servers, and the ways between them and the processes.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+
+use super::redis::{EPOCH_US, Server};
+use crate::clock::{Now, micros};
+
+thread_local! {
+    static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+    static PROCESS: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Everything that a history is made of, but for the code that is tried.
+#[derive(Debug)]
+pub(crate) struct World {
+    began: Instant,
+    dice: Mutex<u64>,
+    pub(crate) servers: Mutex<Vec<Server>>,
+    processes: Mutex<Vec<Host>>,
+    /// Something was written, healed, woken or promoted.
+    pub(crate) changed: Notify,
+    /// The server that processes are led to.
+    pub(crate) primary: Mutex<usize>,
+}
+
+/// What surrounds one process.
+#[derive(Debug, Default)]
+struct Host {
+    skew_us: i64,
+    tasks: Vec<AbortHandle>,
+    /// The servers that it can't reach.
+    cut_off: Vec<usize>,
+}
+
+impl World {
+    /// A world on this thread until the guard is dropped, with `servers` of which the first is the
+    /// primary.
+    pub(crate) fn begin(seed: u64, servers: usize) -> (Arc<Self>, Ending) {
+        let servers = (0..servers).map(|i| Server::new(i as u64 + 1, i == 0)).collect();
+        let world = Arc::new(Self {
+            began: Instant::now(),
+            dice: Mutex::new(seed),
+            servers: Mutex::new(servers),
+            processes: Mutex::default(),
+            changed: Notify::new(),
+            primary: Mutex::new(0),
+        });
+        WORLD.set(Some(Arc::clone(&world)));
+        for replica in 0..world.servers.lock().len() {
+            tokio::spawn(replicate(Arc::clone(&world), replica));
+        }
+        (world, Ending)
+    }
+
+    /// The world of this thread.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        WORLD.with_borrow(Clone::clone)
+    }
+
+    /// Microseconds since the beginning.
+    pub(crate) fn true_us(&self) -> u64 {
+        micros(self.began.elapsed())
+    }
+
+    /// A number below `end`: SplitMix64, by Sebastiano Vigna.
+    pub(crate) fn roll(&self, end: u64) -> u64 {
+        let mut dice = self.dice.lock();
+        *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *dice;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+
+    /// Once in so many times.
+    pub(crate) fn once_in(&self, times: u64) -> bool {
+        self.roll(times) == 0
+    }
+
+    /// How long a message is on its way: mostly below 3 ms, now and then far longer.
+    pub(super) fn delay(&self) -> Duration {
+        let ms = if self.once_in(100) { self.roll(200) } else { self.roll(3) };
+        Duration::from_millis(ms)
+    }
+
+    pub(crate) fn add_process(&self) -> usize {
+        let mut processes = self.processes.lock();
+        processes.push(Host::default());
+        processes.len() - 1
+    }
+
+    /// Ends whatever a process does, at once.
+    pub(crate) fn kill(&self, process: usize) {
+        let tasks = std::mem::take(&mut self.processes.lock()[process].tasks);
+        for task in tasks {
+            task.abort();
+        }
+    }
+
+    /// Sets the wall clock of a process.
+    pub(crate) fn skew(&self, process: usize, skew_us: i64) {
+        self.processes.lock()[process].skew_us = skew_us;
+    }
+
+    pub(crate) fn reaches(&self, process: usize, server: usize) -> bool {
+        !self.processes.lock()[process].cut_off.contains(&server)
+    }
+
+    /// How many replicas have what `server` had written after `written` commands.
+    pub(super) fn replicas_with(&self, server: usize, written: usize) -> u64 {
+        let servers = self.servers.lock();
+        let has = |(number, replica): (usize, &Server)| {
+            number != server && replica.is_alive && !replica.is_primary && replica.has >= written
+        };
+        servers.iter().enumerate().filter(|item| has((item.0, item.1))).count() as u64
+    }
+
+    /// Lets a replica take over as it is; processes that connect from now on are led to it.
+    pub(crate) fn promote(&self, replica: usize) {
+        let mut servers = self.servers.lock();
+        let old = std::mem::replace(&mut *self.primary.lock(), replica);
+        if old == replica {
+            return;
+        }
+        let mut promoted = std::mem::replace(&mut servers[replica], Server::new(0, false));
+        promoted.take_over(&servers[old], promoted.has);
+        servers[replica] = promoted;
+        // The others follow the new one; what they had more than it is gone.
+        let (written, run) = (servers[replica].written(), servers[replica].run_number());
+        for (number, server) in servers.iter_mut().enumerate() {
+            if number != replica {
+                server.has = server.has.min(written);
+            }
+        }
+        let _ = run;
+        drop(servers);
+        self.changed.notify_waiters();
+    }
+
+    /// Makes an old primary, or a server that was started again, a replica of the primary.
+    pub(crate) fn demote(&self, server: usize, run: u64) {
+        let mut servers = self.servers.lock();
+        let server = &mut servers[server];
+        server.restart(run, 0);
+        (server.is_primary, server.has) = (false, 0);
+        drop(servers);
+        self.changed.notify_waiters();
+    }
+
+    /// Changes a server, and wakes who waits for it.
+    pub(crate) fn change(&self, server: usize, change: impl FnOnce(&mut Server)) {
+        change(&mut self.servers.lock()[server]);
+        self.changed.notify_waiters();
+    }
+
+    /// Cuts a process off from a server, or ends that.
+    pub(crate) fn cut_off(&self, process: usize, server: usize, is_cut: bool) {
+        let mut processes = self.processes.lock();
+        let servers = &mut processes[process].cut_off;
+        servers.retain(|other| *other != server);
+        if is_cut {
+            servers.push(server);
+        }
+        drop(processes);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Carries what the primary has written to a replica, as long as the world lasts.
+async fn replicate(world: Arc<World>, replica: usize) {
+    loop {
+        let changed = world.changed.notified();
+        let is_behind = || {
+            let servers = world.servers.lock();
+            let (server, primary) = (&servers[replica], &servers[*world.primary.lock()]);
+            let follows = !server.is_primary && server.is_alive && !server.is_held;
+            (follows && primary.is_alive && server.has < primary.written())
+                .then(|| primary.written())
+        };
+        if is_behind().is_none() {
+            changed.await;
+            continue;
+        }
+        tokio::time::sleep(world.delay()).await;
+        if let Some(written) = is_behind() {
+            world.change(replica, |server| server.has = written);
+        }
+    }
+}
+
+/// Ends the world of its thread when it is dropped.
+#[must_use]
+pub(crate) struct Ending;
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        WORLD.set(None);
+    }
+}
+
+/// What the clocks of the running process say; `None` outside of a simulation.
+pub(crate) fn now() -> Option<Now> {
+    let world = World::current()?;
+    let true_us = world.true_us();
+    let skew_us = PROCESS.get().map_or(0, |process| world.processes.lock()[process].skew_us);
+    Some(Now {
+        unix_us: EPOCH_US.saturating_add(true_us).saturating_add_signed(skew_us),
+        mono_us: true_us + 1,
+    })
+}
+
+/// Fills `bytes` by the seed of the history; `false` outside of a simulation.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> bool {
+    let Some(world) = World::current() else { return false };
+    for byte in bytes {
+        *byte = u8::try_from(world.roll(256)).unwrap_or_default();
+    }
+    true
+}
+
+/// Starts a task of the running process, which ends with it. `Err` outside of a simulation.
+pub(crate) fn spawn<F>(task: F) -> Result<JoinHandle<F::Output>, F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (Some(world), Some(process)) = (World::current(), PROCESS.get()) else { return Err(task) };
+    let handle = tokio::spawn(inside(process, task));
+    world.processes.lock()[process].tasks.push(handle.abort_handle());
+    Ok(handle)
+}
+
+/// Runs `call` as the process `process`.
+pub(crate) fn as_process<T>(process: usize, call: impl FnOnce() -> T) -> T {
+    let before = PROCESS.replace(Some(process));
+    let answer = call();
+    PROCESS.set(before);
+    answer
+}
+
+/// A task that runs as the process `process`.
+pub(crate) fn inside<F: Future>(process: usize, task: F) -> impl Future<Output = F::Output> {
+    Inside { process, task: Box::pin(task) }
+}
+
+/// The process whose code runs.
+pub(super) fn running_process() -> usize {
+    PROCESS.get().expect("only a process connects")
+}
+
+struct Inside<F> {
+    process: usize,
+    task: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Inside<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.get_mut();
+        as_process(this.process, || this.task.as_mut().poll(context))
+    }
+}
