@@ -76,7 +76,7 @@ fn read(token: &RefreshToken, outcome: Outcome) -> Result<RefreshToken, bool> {
             assert_eq!(session, SESSION);
             Err(true)
         }
-        Outcome::Unknown | Outcome::Unsealed => Err(false),
+        Outcome::Unknown | Outcome::Unsealed | Outcome::Ahead => Err(false),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
     Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome,
-    Place, RefreshConfig, RefreshToken, Seals, Signer, audience_mark,
+    Place, Presented, RefreshConfig, RefreshToken, Seals, Signer, audience_mark,
 };
 
 /// So long a refresh waits for what was revoked.
@@ -54,6 +54,8 @@ pub enum RefreshError {
     Revoked,
     /// What is revoked is not known at the moment.
     Stale,
+    /// Its session began in the future of this process, whose clock is behind. Nothing was used.
+    Clock,
     /// A store gave no answer. Nothing is lost: within the window the same token may be presented again.
     Store(StoreError),
     /// The access token can't be issued.
@@ -207,6 +209,12 @@ impl Refresh {
         }
     }
 
+    fn presentation(&self, token: &RefreshToken, now: Now) -> Option<Presented> {
+        let tolerance = self.signer.issuer().tolerance();
+        let latest_born_s = now.plus(tolerance).unix_seconds();
+        Some(token.presentation(self.audience)?.by_clock(latest_born_s))
+    }
+
     /// Uses a token.
     #[must_use]
     pub fn present(&self, tokens: &Tokens, text: &str, now: Now) -> Used {
@@ -223,7 +231,7 @@ impl Refresh {
                 };
             }
         };
-        let Some(presented) = token.presentation(self.audience) else {
+        let Some(presented) = self.presentation(&token, now) else {
             return Used::Now(Err(RefreshError::Issue(IssueError::Random)));
         };
         let outcome = families.present(&presented, &self.config, self.remembered, now);
@@ -242,7 +250,7 @@ impl Refresh {
     /// now has been read: [`Self::conclude`] says what it comes to.
     pub fn ask(&self, token: &RefreshToken, outcome: Arc<Slot>, reply: Reply<()>) {
         let (Families::Shared(families, list), Some(presented), Some(seals)) =
-            (&self.families, token.presentation(self.audience), self.seals(Now::read()))
+            (&self.families, self.presentation(token, Now::read()), self.seals(Now::read()))
         else {
             return reply(Err(StoreError::Unavailable));
         };
@@ -255,7 +263,7 @@ impl Refresh {
             let reused = match &answer {
                 Outcome::Reused { session } => Some(session.clone()),
                 Outcome::Next { .. } => None,
-                Outcome::Unknown | Outcome::Unsealed => {
+                Outcome::Unknown | Outcome::Unsealed | Outcome::Ahead => {
                     *outcome.lock() = Some(answer);
                     return reply(Ok(()));
                 }
@@ -279,6 +287,7 @@ impl Refresh {
         let (salt, kept) = match outcome {
             Outcome::Unknown => return Err(RefreshError::Invalid),
             Outcome::Unsealed => return Err(RefreshError::Unsealed),
+            Outcome::Ahead => return Err(RefreshError::Clock),
             Outcome::Reused { .. } => return Err(RefreshError::Reused),
             Outcome::Next { salt, kept } => (salt, kept),
         };

@@ -221,6 +221,10 @@ fn refresh_failure(error: RefreshError) -> Failure {
             "ERR_REFRESH_REUSED",
             "the refresh token was used before, so its session has ended; log in again",
         ),
+        RefreshError::Clock => Failure(json!({
+            "code": "ERR_CLOCK", "status": 503,
+            "message": "the session began later than it is by the clock of this process; set the clock, nothing was used",
+        })),
         RefreshError::Revoked => TokenDenial::Revoked.into(),
         RefreshError::Stale => stale(),
         RefreshError::Store(error) => error.into(),

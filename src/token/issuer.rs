@@ -171,6 +171,12 @@ impl Issuer {
         &self.audience
     }
 
+    /// By how much clocks may differ: `clockTolerance`.
+    #[must_use]
+    pub const fn tolerance(&self) -> Duration {
+        Duration::from_micros(self.tolerance_us)
+    }
+
     /// The longest time between `iat` and `exp`.
     #[must_use]
     pub const fn max_lifetime(&self) -> Duration {

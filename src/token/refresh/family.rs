@@ -36,6 +36,16 @@ pub struct Presented {
     pub salt: [u8; 32],
     /// The hash of that successor.
     pub successor: [u8; 32],
+    /// By the clock of whoever uses it, no session can have begun later than this second.
+    pub latest_born_s: u64,
+}
+
+impl Presented {
+    /// The same, by a clock that says which second is the latest.
+    #[must_use]
+    pub fn by_clock(self, latest_born_s: u64) -> Self {
+        Self { latest_born_s, ..self }
+    }
 }
 
 /// What came of it.
@@ -57,6 +67,9 @@ pub enum Outcome {
     },
     /// There is a record, and no key of the servers has sealed it.
     Unsealed,
+    /// The session began in the future of whoever asks, who could issue no access token for it.
+    /// Nothing was used.
+    Ahead,
 }
 
 macro_rules! without_secrets {
@@ -77,6 +90,7 @@ impl std::fmt::Debug for Outcome {
             Self::Next { .. } => "Next",
             Self::Reused { .. } => "Reused",
             Self::Unsealed => "Unsealed",
+            Self::Ahead => "Ahead",
         })
     }
 }
@@ -148,6 +162,9 @@ impl Family {
             if !kept.starts_with(&presented.audience) {
                 return Outcome::Unknown;
             }
+            if born_s(kept).is_some_and(|born_s| born_s > presented.latest_born_s) {
+                return Outcome::Ahead;
+            }
             if presented.presented == self.current {
                 self.current = presented.successor;
                 self.used =
@@ -175,6 +192,12 @@ impl Family {
         let entry = size_of::<Place>() + size_of::<Self>();
         entry * 3 / 2 + self.session.len() + self.kept.as_ref().map_or(0, Vec::len)
     }
+}
+
+/// The second of the login, which [`Kept::encode`] has written behind the audience.
+fn born_s(kept: &[u8]) -> Option<u64> {
+    let (_, rest) = kept.split_first_chunk::<16>()?;
+    rest.first_chunk::<8>().map(|born| u64::from_be_bytes(*born))
 }
 
 fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {

@@ -115,6 +115,7 @@ impl RefreshToken {
             presented: self.hash(),
             salt,
             successor: self.successor(&salt).hash(),
+            latest_born_s: u64::MAX,
         })
     }
 

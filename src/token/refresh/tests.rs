@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::clock::Now;
@@ -55,7 +55,7 @@ impl Client {
                 assert_eq!(session, "s1");
                 Err(true)
             }
-            Outcome::Unknown | Outcome::Unsealed => Err(false),
+            Outcome::Unknown | Outcome::Unsealed | Outcome::Ahead => Err(false),
         }
     }
 }
@@ -247,6 +247,20 @@ fn a_token_is_used_up_by_no_guard_of_another_audience() {
     };
     assert_eq!(mark(&["a", "b"]), mark(&["b", "a"]));
     assert!(mark(&["a"]) != mark(&["a", "b"]) && mark(&["ab"]) != mark(&["a", "b"]));
+}
+
+#[test]
+fn a_token_is_not_used_up_where_the_clock_is_behind_its_session() {
+    let families = MemoryFamilies::default();
+    let token = RefreshToken::first(place()).unwrap();
+    let kept = Kept { audience: AUDIENCE, born_s: 1_000, expires_in_s: None, claims: Map::new() };
+    families.open(token.opening("s1", kept.encode()), &config(), at(0)).unwrap();
+    let present = |latest_born_s: u64| {
+        let presented = token.presentation(AUDIENCE).unwrap().by_clock(latest_born_s);
+        families.present(&presented, &config(), REMEMBERED, at(100))
+    };
+    assert!(matches!(present(999), Outcome::Ahead));
+    assert!(matches!(present(1_000), Outcome::Next { .. }));
 }
 
 #[test]
