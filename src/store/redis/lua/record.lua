@@ -1,7 +1,12 @@
 -- What the scripts that count begin with: the server's time, and how a record is read.
 --
 -- A record is a list of entries: tag, three numbers of state, and when it may be forgotten. The tag of a limit is a multiple of
--- four; the next number is its block, and the one behind that a signal: how many thousandths of the limit there are. All numbers are whole and below 2^53, so arithmetic on doubles is exact.
+-- four; the next number is its block, and the one behind that a signal: how many thousandths of the limit there are. The
+-- second number of state of these two is the second in which they were made. All numbers are whole and below 2^53, so
+-- arithmetic on doubles is exact.
+--
+-- The clock may be set back. An entry that lies further ahead than any call can have put it is then pulled back, and the
+-- correction is stored, also where nothing is charged: the key would else be locked until the clock has caught up.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ENTRY, LENGTH = '<I4dI4I4d', 28
@@ -12,6 +17,15 @@ local function counts(a, till)
     and a >= 0 and a < 9007199254740992 and a % 1 == 0
 end
 
+-- Whether a block or signal was made after now, and when it is over: it lasts as long as it was meant to, from now on.
+local function pulled_back(tag, made, till)
+  local made_us = made * 1000000
+  if tag % 4 == 0 or made_us <= now then return false, till end
+  return true, now + math.max(0, till - made_us)
+end
+
+local function this_second() return math.floor(now / 1000000) end
+
 -- The record of a subject. What something else has put in its place is none, and is written over.
 local function record_of(key)
   local record = redis.pcall('GET', key)
@@ -21,6 +35,23 @@ local function record_of(key)
   return ''
 end
 
+-- A record with some entries in the place of those of their tags, which is stored.
+local function corrected(key, record, entries)
+  local all, last = {}, 0
+  for from = 1, #record, LENGTH do
+    local tag, a, _, _, till = struct.unpack(ENTRY, record, from)
+    local entry = entries[tag]
+    if entry then _, _, _, _, till = struct.unpack(ENTRY, entry) end
+    if counts(a, till) then
+      all[#all + 1] = entry or string.sub(record, from, from + LENGTH - 1)
+      if till > last then last = till end
+    end
+  end
+  record = table.concat(all)
+  if record == '' then redis.call('DEL', key)
+  else redis.call('SET', key, record, 'PX', math.max(1, math.ceil((last - now) / 1000))) end
+  return record
+end
 
 -- What a limit is by a signal of f thousandths: GCRA takes more or less for a cost, rounded up to a microsecond and at most
 -- everything, so that it may fit once; windows have a smaller or a larger limit. What never fits stays so.
