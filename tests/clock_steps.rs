@@ -144,17 +144,17 @@ fn what_is_left_of_a_lease_is_not_given_back_into_the_next_window() {
     const LIMIT: u64 = 2_000;
     for algorithm in ["fixed-window", "sliding-window"] {
         let server = Server::start_with_clock();
-        // The window of an hour ends in three seconds.
-        let left_ms = 3_600_000 - Now::read().unix_us / 1_000 % 3_600_000;
-        server.shift_clock(i64::try_from(left_ms).unwrap() - 3_000);
         let policies =
             json!({ "name": "api", "limit": LIMIT, "window": "1h", "algorithm": algorithm });
         let [one, two] = [0, 1].map(|i| Process::start(&server, "lease:", &policies, i));
         let burst = |process: &Process, count: u64| {
             (0..count).filter(|_| process.ask("203.0.113.9").0).count() as u64
         };
+        // The window of an hour ends in one and a half seconds.
+        let left_ms = 3_600_000 - Now::read().unix_us / 1_000 % 3_600_000;
+        server.shift_clock(i64::try_from(left_ms).unwrap() - 1_500);
         assert_eq!(burst(&one, 300), 300);
-        sleep(Duration::from_secs(5));
+        sleep(Duration::from_secs(2));
         // The other one uses some of the new window before the first gives back what it did not spend.
         let mut admitted = burst(&two, 400);
         admitted += burst(&one, LIMIT) + burst(&two, LIMIT);
