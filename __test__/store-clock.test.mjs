@@ -62,7 +62,8 @@ test('the places of a process that was killed come free, also where no other pro
   const [one, two] = await peersOf(t, 2, { rateLimit: { name: 'reports', concurrent: 2, timeout: '2s' }, store })
   hold(one)
   hold(one)
-  await waitUntil('both are taken', async () => (await two.get('/slow/0')).status === 429)
+  await waitUntil('both are taken', async () => (await two.call('limits.get', 'reports', '127.0.0.1')).taken === 2)
+  assert.equal((await two.get('/slow/0')).status, 429)
   await one.kill()
   await waitUntil('they are free', async () => (await two.get('/slow/0')).status === 200, 20_000)
   // And where the clock is set on top of it.

@@ -264,7 +264,7 @@ impl Case {
         }
         let parts = self.question.subjects.iter().zip(&self.done);
         let subjects: Vec<_> =
-            parts.filter(|(_, done)| done.is_some()).map(|(ask, _)| ask.clone()).collect();
+            parts.filter_map(|(ask, done)| ask.refund(Some(done.as_deref()?))).collect();
         (!subjects.is_empty()).then_some(Question::about(Action::Refund, subjects))
     }
 }
