@@ -61,13 +61,14 @@ test('a request that guards with stores of their own admit has its proof used on
   const redis = await startRedis()
   t.after(() => redis.stop())
   const jwt = { issuer: 'https://id.example', audience: 'api', secret }
-  const inRedis = (prefix) => createGuard({ rateLimit: false, jwt, store: { redis: { url: redis.url, prefix, timeout: '5s' } } })
-  const guards = { memory: createGuard({ rateLimit: false, jwt }), a: inRedis('a:'), b: inRedis('b:'), again: inRedis('a:') }
+  const inRedis = (prefix, timeout = '5s') => createGuard({ rateLimit: false, jwt, store: { redis: { url: redis.url, prefix, timeout } } })
+  // The last one has a connection of its own to the records of another.
+  const guards = { memory: createGuard({ rateLimit: false, jwt }), a: inRedis('a:'), b: inRedis('b:'), again: inRedis('a:'), slower: inRedis('a:', '4s') }
   t.after(() => Promise.all(Object.values(guards).map((guard) => guard.close())))
   await Promise.all(Object.values(guards).map((guard) => guard.ready()))
   const client = dpopClient()
   const { accessToken: token } = await guards.memory.tokens.issue({ sub: 'ada', cnf: { jkt: client.jkt } })
-  for (const names of [['memory', 'a'], ['a', 'memory'], ['a', 'b'], ['b', 'memory', 'a'], ['a', 'again']]) {
+  for (const names of [['memory', 'a'], ['a', 'memory'], ['a', 'b'], ['b', 'memory', 'a'], ['a', 'again'], ['a', 'slower']]) {
     const app = express()
     app.use(...names.map((name) => guards[name].require()), (req, res) => res.json({ sub: req.user.sub }))
     await serve(app, async (send) => {

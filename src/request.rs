@@ -510,6 +510,10 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
 
 /// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
+    // Most requests have no address from Express, and it takes a while to see that none can be read.
+    if text.is_empty() {
+        return None;
+    }
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Some(IpAddr::V4(address));
     }

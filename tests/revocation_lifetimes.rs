@@ -93,7 +93,7 @@ fn it_holds_whichever_of_them_starts_first_and_for_sessions_that_go_on() {
     let short = list(&server, SHORT, "issuer");
     ready(&short);
     let long = list(&server, SHORT * 2, "issuer");
-    long.keep_subjects_for(LONG);
+    long.keep_sessions_for(LONG);
     ready(&long);
     // What a third one reads, the first has long since read.
     let third = list(&server, SHORT, "issuer");

@@ -220,6 +220,14 @@ export interface RedisStoreOptions {
    * @default '64mb'
    */
   readonly maxBytes?: Size
+  /**
+   * How many replicas must have a revocation, a logout or what is said by `guard.limits.block`,
+   * `allow`, `unblock` and `set` before the call resolves (`WAIT` in Redis); 0 to 16. A failover to
+   * one of them then loses none of it. A call that waits in vain rejects with
+   * `ERR_STORE_UNAVAILABLE`: what it said holds, and may be lost.
+   * @default 0
+   */
+  readonly minReplicas?: number
 }
 
 /**

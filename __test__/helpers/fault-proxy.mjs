@@ -9,10 +9,11 @@ const MAX_QUEUED = 1 << 20
 const SLICES_PER_SECOND = 50
 
 /**
- * Passes connections on to `targetPort`. Every fault can be set at any time, and holds for open connections and new ones.
+ * Passes connections on to `firstPort`. Every fault can be set at any time, and holds for open connections and new ones.
  * A target that refuses shows as a connection that is reset: the proxy has accepted it by then.
  */
-export async function startFaultProxy(targetPort) {
+export async function startFaultProxy(firstPort) {
+  let targetPort = firstPort
   const port = await freePort()
   const pairs = new Set()
   const faults = { latency: 0, blackhole: false, bytesPerSecond: Infinity }
@@ -68,6 +69,11 @@ export async function startFaultProxy(targetPort) {
     },
     /** Resets all connections now. New ones are accepted. */
     cut,
+    /** Leads to another server from now on; open connections are reset. */
+    lead(port) {
+      targetPort = port
+      cut()
+    },
     /** New connections are refused as where nobody listens; open ones stay. */
     refuse,
     async stop() {

@@ -131,14 +131,14 @@ impl Refresh {
                 return Err(conflict(problem).suggest("leave `revocation` out, or `jwt.refresh`"));
             }
             (RevocationList::Local(list), _) => {
-                list.keep_subjects_for(config.lifetime);
+                list.keep_sessions_for(config.lifetime);
                 Families::Local(match shared_name {
                     Some(name) => MemoryFamilies::shared(name),
                     None => Arc::default(),
                 })
             }
             (RevocationList::Shared(list), Some(connector)) => {
-                list.keep_subjects_for(config.lifetime);
+                list.keep_sessions_for(config.lifetime);
                 Families::Shared(RedisFamilies::new(connector), Arc::clone(list))
             }
             (RevocationList::Shared(_), None) => return Err(memcached()),

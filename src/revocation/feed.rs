@@ -98,7 +98,8 @@ impl Feed {
     pub(super) fn shared(connector: &Arc<Connector>) -> Arc<Self> {
         static FEEDS: Mutex<BTreeMap<String, Weak<Feed>>> = Mutex::new(BTreeMap::new());
         let mut feeds = FEEDS.lock();
-        let key = connector.config().identity();
+        let config = connector.config();
+        let key = format!("{} {}", config.min_replicas, config.identity());
         if let Some(feed) = feeds.get(&key).and_then(Weak::upgrade) {
             return feed;
         }
@@ -216,15 +217,26 @@ impl Feed {
     }
 
     async fn add(&self, entry: Entry) -> Result<(), StoreError> {
-        let known = self.commands.lock().clone();
-        let mut link = match known {
-            Some(link) => link,
-            None => self.connect_commands().await?,
+        let add = self.keys.add(&entry);
+        let (answer, lasts) = if self.connector.config().min_replicas > 0 {
+            let stored = self.connector.write_lasting(&add).await;
+            stored.map_err(|error| store_error(&error))?
+        } else {
+            let mut link = self.commands().await?;
+            let stored = link.command(&add).await;
+            (stored.map_err(|error| self.failed(&error))?, true)
         };
-        let stored = link.command(&self.keys.add(&entry)).await;
-        let id = id_answer(&stored.map_err(|error| self.failed(&error))?)?;
-        self.follower.lock().acknowledged(id, entry);
-        Ok(())
+        // What a failover loses is published again from here.
+        self.follower.lock().acknowledged(id_answer(&answer)?, entry);
+        if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
+    }
+
+    async fn commands(&self) -> Result<Link, StoreError> {
+        let known = self.commands.lock().clone();
+        match known {
+            Some(link) => Ok(link),
+            None => self.connect_commands().await,
+        }
     }
 
     async fn catch_up(&self) -> Result<(), StoreError> {
@@ -282,8 +294,13 @@ impl Feed {
     /// Reads once, and does what is to be done at the end of the stream.
     async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), Fault> {
         // Eight reads within the bound, so that one slow answer does no harm.
+        self.publish_lost(link).await?;
         let block = (self.bound_us.load(Ordering::Acquire) / 8).clamp(100_000, 500_000) / 1_000;
-        let cursor = self.follower.lock().cursor();
+        let cursor = {
+            let mut follower = self.follower.lock();
+            follower.reading();
+            follower.cursor()
+        };
         // What is read was there at the earliest when it was asked for, so this moment is what an answer proves: on our
         // own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();
@@ -311,7 +328,9 @@ impl Feed {
             }
             self.ready.store(true, Ordering::Release);
         }
-        self.proven_us.store(asked.mono_us, Ordering::Release);
+        if self.follower.lock().proves(asked) {
+            self.proven_us.store(asked.mono_us, Ordering::Release);
+        }
         if session.next_minute_us <= now.mono_us {
             session.next_minute_us = now.mono_us.saturating_add(jittered(MINUTE_US));
             self.sets.sweep(now_minute);
@@ -334,6 +353,30 @@ impl Feed {
         };
         let birth = Birth { first: *first, server_ms: head.server_ms, restoring: head.restoring };
         Ok(self.follower.lock().settled(&birth, Now::read()))
+    }
+
+    /// Publishes what was stored here and the servers have lost before anybody has read it, for all
+    /// that is known. The others wait for it; see [`Follower::proves`].
+    async fn publish_lost(&self, link: &mut Link) -> Result<(), StoreError> {
+        let entries = self.follower.lock().next_lost();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let stored = self.add_all(link, &entries).await;
+        let mut follower = self.follower.lock();
+        match stored {
+            Ok(ids) => {
+                // They can be lost again before they are read.
+                for (id, entry) in ids.into_iter().zip(entries) {
+                    follower.acknowledged(id, entry);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                follower.still_lost(entries);
+                Err(error)
+            }
+        }
     }
 
     /// Publishes some of what the servers have lost: one process at a time, the others see by reading what is there.

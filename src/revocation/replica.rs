@@ -21,6 +21,10 @@ const COMPACT_AGE_MS: u64 = 60_000;
 const YOUNG: Duration = Duration::from_secs(2);
 /// For so long nobody must have been publishing lost entries.
 const QUIET: Duration = Duration::from_secs(1);
+/// Whoever has read nothing for longer may have missed a failover.
+const SILENCE: Duration = Duration::from_secs(1);
+/// So long the others have then to publish again what they had stored and the new primary lacks.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// How far the copy of this process can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +108,15 @@ pub(super) struct Follower {
     cursor: Id,
     /// What this process wrote and has not read yet. A primary may fail in between.
     acknowledged: BTreeMap<Id, Entry>,
+    /// What of it was stored before the reading that goes on began: at its end, all of it must have
+    /// been read.
+    due: BTreeMap<Id, Entry>,
+    /// What this process had stored, nobody may have read, and the servers have lost.
+    lost: Vec<Entry>,
+    /// What it holds and the servers may have lost, whoever stored it.
     missing: Option<Missing>,
     settling: Settling,
+    contact: Contact,
 }
 
 impl Follower {
@@ -120,12 +131,19 @@ impl Follower {
         }
     }
 
-    /// Takes an answer to a read behind `cursor`.
+    /// To be called before a read behind `cursor` is sent: it must find all that was stored until
+    /// now.
+    pub(super) fn reading(&mut self) {
+        self.due.append(&mut self.acknowledged);
+    }
+
+    /// Takes the answer to that read.
     pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
         if self.cursor != Id::START && !read.is_whole {
             // Nothing that we hold is forgotten, and what turns out not to be in the stream is published again.
             self.cursor = Id::START;
-            self.acknowledged.clear();
+            self.due.append(&mut self.acknowledged);
+            self.lost.extend(std::mem::take(&mut self.due).into_values());
             self.missing = Some(Missing::all_of(sets, now_minute));
             return Ok(Took::Loss);
         }
@@ -133,6 +151,7 @@ impl Follower {
         for (id, entry) in &read.entries {
             self.cursor = self.cursor.max(*id);
             self.acknowledged.remove(id);
+            self.due.remove(id);
             if let (Some(missing), Some(entry)) = (&mut self.missing, entry) {
                 missing.found(entry);
             }
@@ -140,15 +159,27 @@ impl Follower {
         if read.entries.len() >= READ_PAGE {
             return Ok(Took::Page);
         }
-        // Whoever stands behind an entry without having read it reads from another server than the one that stored it.
-        let ahead = self.acknowledged.split_off(&self.cursor);
-        for entry in std::mem::replace(&mut self.acknowledged, ahead).into_values() {
-            self.missing.get_or_insert_default().add(entry);
-        }
+        // What is not there though it was stored before was stored by a primary that has failed since.
+        self.lost.extend(std::mem::take(&mut self.due).into_values());
         Ok(Took::Tail)
     }
 
-    /// Whether there is anything to publish again.
+    /// What is to be published again at once: nobody else can.
+    pub(super) fn next_lost(&mut self) -> Vec<Entry> {
+        self.lost.split_off(self.lost.len().saturating_sub(PUBLISH_PAGE))
+    }
+
+    /// They were not stored.
+    pub(super) fn still_lost(&mut self, entries: Vec<Entry>) {
+        self.lost.extend(entries);
+    }
+
+    /// Whether the end of the stream, asked for at `asked`, shows all that was revoked before.
+    pub(super) fn proves(&mut self, asked: Now) -> bool {
+        self.contact.proves(asked)
+    }
+
+    /// Whether there is anything to publish again, by one process at a time.
     pub(super) fn is_missing(&mut self) -> bool {
         if self.missing.as_ref().is_some_and(|missing| missing.len() == 0) {
             self.missing = None;
@@ -158,7 +189,7 @@ impl Follower {
 
     /// How many there are to publish again.
     pub(super) fn missing(&self) -> usize {
-        self.missing.as_ref().map_or(0, Missing::len)
+        self.lost.len() + self.missing.as_ref().map_or(0, Missing::len)
     }
 
     /// The next of them.
@@ -213,20 +244,6 @@ impl Missing {
 
     fn len(&self) -> usize {
         self.tokens.len() + self.others.len() + self.queue.len()
-    }
-
-    fn add(&mut self, entry: Entry) {
-        match (entry, name(&entry)) {
-            (Entry::Token { name, until }, _) => {
-                let kept = self.tokens.entry(name).or_insert(until);
-                *kept = until.max(*kept);
-            }
-            (_, Some(name)) => {
-                let kept = self.others.entry(name).or_insert(entry);
-                *kept = longer(*kept, entry);
-            }
-            (_, None) => {}
-        }
     }
 
     /// The stream has `entry`; one that says less than ours does not count.
@@ -323,6 +340,30 @@ impl Settling {
         let is_restored =
             self.restoring_us.is_none_or(|seen| now.mono_us.saturating_sub(seen) >= micros(QUIET));
         !is_young && is_restored
+    }
+}
+
+/// When this process has read the end of the stream. A primary that took over meanwhile may lack the
+/// last of what was stored, until those who had it stored have published it again.
+#[derive(Debug, Default)]
+struct Contact {
+    last_us: Option<u64>,
+    /// When it was there again.
+    back_us: Option<u64>,
+}
+
+impl Contact {
+    fn proves(&mut self, asked: Now) -> bool {
+        let last_us = self.last_us.replace(asked.mono_us);
+        let since = |us: u64| asked.mono_us.saturating_sub(us);
+        if last_us.is_some_and(|last| since(last) > micros(SILENCE)) {
+            self.back_us = Some(asked.mono_us);
+        }
+        if self.back_us.is_some_and(|back| since(back) < micros(RETURN)) {
+            return false;
+        }
+        self.back_us = None;
+        true
     }
 }
 

@@ -105,7 +105,7 @@ impl Rules {
     }
 
     /// From now on sessions may go on for as long as this, by refresh tokens.
-    pub(super) fn keep_subjects_for(&self, max_session: Duration) {
+    pub(super) fn keep_sessions_for(&self, max_session: Duration) {
         self.max_session_s.fetch_max(max_session.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
@@ -155,7 +155,11 @@ impl Rules {
         now: Now,
     ) -> Result<Entry, RevokeError> {
         not_empty(sid)?;
-        let latest = self.latest_expiry(now);
+        let session_s = self.max_session_s.load(Ordering::Acquire);
+        // A store that fails over may have its record again, as it was: nothing but this entry ends
+        // the session then.
+        let going_on = now.unix_seconds().saturating_add(session_s);
+        let latest = self.latest_expiry(now).max(going_on);
         let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
         Ok(Entry::Session { name: self.namer.name(Kind::Session, sid), until })
     }
@@ -257,10 +261,10 @@ impl Revocations {
         self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
-    /// Keeps what is revoked of a subject for as long as its sessions may go on, by refresh tokens: see
-    /// [`crate::token::RefreshConfig::lifetime`].
-    pub fn keep_subjects_for(&self, max_session: Duration) {
-        self.rules.keep_subjects_for(max_session);
+    /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by refresh
+    /// tokens: see [`crate::token::RefreshConfig::lifetime`].
+    pub fn keep_sessions_for(&self, max_session: Duration) {
+        self.rules.keep_sessions_for(max_session);
     }
 
     /// Whether the session `sid` is revoked.
@@ -269,8 +273,8 @@ impl Revocations {
         self.sets.has_session(self.rules.namer.name(Kind::Session, sid))
     }
 
-    /// Revokes every token of the session `sid`, also those that are issued later, until `until` (seconds since 1970),
-    /// but at least for the longest lifetime of a token.
+    /// Revokes every token of the session `sid`, also those that are issued later, until `until`
+    /// (seconds since 1970), but at least for the longest lifetime of a token and of a session.
     pub fn revoke_session(
         &self,
         sid: &str,

@@ -98,7 +98,7 @@ impl SharedRevocations {
     fn rules(&self) -> &Rules {
         let longest = |of| Duration::from_secs(self.feed.longest(self.issuer(), of));
         self.rules.keep_for(longest(Lived::Tokens));
-        self.rules.keep_subjects_for(longest(Lived::Sessions));
+        self.rules.keep_sessions_for(longest(Lived::Sessions));
         &self.rules
     }
 
@@ -169,9 +169,9 @@ impl SharedRevocations {
         self.feed.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
-    /// As [`super::Revocations::keep_subjects_for`], for the other processes too.
-    pub fn keep_subjects_for(&self, max_session: Duration) {
-        self.rules.keep_subjects_for(max_session);
+    /// As [`super::Revocations::keep_sessions_for`], for the other processes too.
+    pub fn keep_sessions_for(&self, max_session: Duration) {
+        self.rules.keep_sessions_for(max_session);
         self.announce(Lived::Sessions, max_session);
     }
 

@@ -188,6 +188,19 @@ fn a_session_is_refused_with_the_tokens_that_are_issued_later() {
 }
 
 #[test]
+fn an_ended_session_is_kept_as_long_as_sessions_may_go_on() {
+    let list = list();
+    list.keep_sessions_for(Duration::from_secs(30 * DAY));
+    list.revoke_session("s1", None, now()).unwrap();
+    // A failover may bring its record back on any of these days.
+    let later = Verified { issued_at: NOW_S + 29 * DAY, ..token("z") };
+    list.sweep(at(NOW_S + 30 * DAY));
+    assert!(list.check(&later).is_err() && list.is_session_revoked("s1"));
+    list.sweep(at(NOW_S + 31 * DAY));
+    assert!(!list.is_session_revoked("s1"));
+}
+
+#[test]
 fn a_revoked_key_stays_revoked() {
     let list = list();
     list.revoke_key("k1").unwrap();

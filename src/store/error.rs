@@ -18,6 +18,11 @@ pub enum StoreError {
     /// More waits for it than it could answer in time.
     #[error("too many requests wait for the store")]
     Overloaded,
+    /// It was stored, and fewer replicas than `minReplicas` have said in time that they have it.
+    #[error(
+        "the store has it, but fewer replicas than `store.redis.minReplicas` do: a failover may lose it; call again"
+    )]
+    NotReplicated,
     /// Others changed the same record again and again while this one was judged.
     #[error("too many processes change the same count at once")]
     Contended,

@@ -11,11 +11,21 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
 
 const OPTIONS: &[&str] = &[
-    "url", "cluster", "sentinel", "username", "password", "db", "tls", "prefix", "timeout",
+    "url",
+    "cluster",
+    "sentinel",
+    "username",
+    "password",
+    "db",
+    "tls",
+    "prefix",
+    "timeout",
     "maxBytes",
+    "minReplicas",
 ];
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 const MOST_NODES: usize = 64;
+const MOST_REPLICAS: u64 = 16;
 
 /// A Redis or Valkey store that all processes share.
 #[derive(Clone)]
@@ -28,6 +38,9 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
+    /// How many replicas must have what is not to be lost in a failover, before it counts as stored:
+    /// revocations, ended sessions and what is said of clients and limits. 0 to 16.
+    pub min_replicas: u8,
     /// Alike for the same options: guards that have them share a connection.
     pub digest: [u8; 32],
     /// A private authority and our certificate, both in PEM.
@@ -82,6 +95,7 @@ impl RedisConfig {
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
                 local: MemoryConfig::new(path),
+                min_replicas: 0,
                 digest: digest(value),
                 certificates: None,
             });
@@ -108,6 +122,7 @@ impl RedisConfig {
             prefix: prefix(&options)?,
             timeout: timeout(&options)?,
             local: local(path, &options)?,
+            min_replicas: min_replicas(&options)?,
             digest: digest(value),
             certificates,
         })
@@ -151,6 +166,11 @@ fn digest(value: &Value) -> [u8; 32] {
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.to_string().as_bytes());
     digest.as_ref().try_into().unwrap_or_default()
+}
+
+fn min_replicas(options: &Options<'_>) -> Result<u8, ConfigError> {
+    let count = options.integer("minReplicas", 0..=MOST_REPLICAS)?.unwrap_or(0);
+    Ok(u8::try_from(count).unwrap_or(u8::MAX))
 }
 
 pub(super) fn is_tls(node: &ConnectionInfo) -> bool {

@@ -19,6 +19,8 @@ use crate::store::runtime::CONNECT_TIMEOUT;
 #[derive(Debug)]
 pub struct Connector {
     config: RedisConfig,
+    /// For [`Connector::store`] alone: `WAIT` holds up what is sent behind it.
+    lasting: tokio::sync::Mutex<Option<Link>>,
 }
 
 /// A connection that many tasks use at once; a clone is the same connection.
@@ -43,7 +45,7 @@ impl Connector {
     /// Checks what can be checked without a server: certificates and keys that can't be read are errors of the
     /// configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
-        let connector = Self { config };
+        let connector = Self { config, lasting: tokio::sync::Mutex::default() };
         let unreadable = |_| {
             ConfigError::invalid(format!("{path}.tls"), "has a certificate or key that can't be read")
                 .suggest("give PEM: the authority as `ca`, the client's certificate as `cert` and its key as `key`")
@@ -89,6 +91,37 @@ impl Connector {
             }
         };
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// Sends a command that writes, and waits until as many replicas have it as `minReplicas` says:
+    /// the answer, and whether they have it. The command and `WAIT` go to one server on one
+    /// connection, since a server counts the replicas that have what this connection wrote.
+    pub(crate) async fn write_lasting(&self, write: &Cmd) -> Result<(Value, bool), RedisError> {
+        let mut link = self.lasting_link().await?;
+        let wanted = i64::from(self.config.min_replicas);
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(write.clone());
+        pipeline.cmd("WAIT").arg(wanted).arg(REPLICATION_MS);
+        let answers = link.send(&pipeline).await.and_then(|answers| {
+            let answers = <[Value; 2]>::try_from(answers).map_err(|_| unreadable())?;
+            let [answer, count] = answers.map(Value::extract_error);
+            match (answer?, count?) {
+                (answer, Value::Int(count)) => Ok((answer, count >= wanted)),
+                _ => Err(unreadable()),
+            }
+        });
+        if answers.is_err() {
+            *self.lasting.lock().await = None;
+        }
+        answers
+    }
+
+    async fn lasting_link(&self) -> Result<Link, RedisError> {
+        let mut kept = self.lasting.lock().await;
+        match &*kept {
+            Some(link) => Ok(link.clone()),
+            None => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
+        }
     }
 
     async fn single(
@@ -170,6 +203,11 @@ impl Connector {
     }
 }
 
+/// How long a server waits for its replicas. Whoever revokes waits a second in all.
+const REPLICATION_MS: u64 = 700;
+/// The longest that an answer may take on a connection where commands wait for replicas.
+const LASTING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Longer than any command blocks: a cluster's connection always has a limit.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
@@ -216,6 +254,10 @@ impl Link {
         }?;
         value.extract_error()
     }
+}
+
+fn unreadable() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::InvalidData).into()
 }
 
 fn timed_out() -> RedisError {

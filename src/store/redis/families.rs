@@ -117,8 +117,15 @@ impl RedisFamilies {
         self.spawn(reply, move |families| async move {
             let mut command = redis::cmd("DEL");
             command.arg(families.key(place));
-            match families.send(&command).await.map_err(|error| store_error(&error))? {
-                Value::Int(_) => Ok(()),
+            let (answer, lasts) = if families.connector.config().min_replicas > 0 {
+                families.connector.write_lasting(&command).await
+            } else {
+                families.send(&command).await.map(|answer| (answer, true))
+            }
+            .map_err(|error| store_error(&error))?;
+            match answer {
+                Value::Int(_) if lasts => Ok(()),
+                Value::Int(_) => Err(StoreError::NotReplicated),
                 _ => Err(StoreError::Refused),
             }
         });

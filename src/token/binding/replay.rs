@@ -99,6 +99,8 @@ pub enum UsedProofs {
         /// anybody. Each store has its own, and [`UsedProofs::mark`] names it: a request that two
         /// guards with two stores admit has its proof used once in each.
         known: Arc<Remembered>,
+        /// Alike for all guards whose options lead to the same records.
+        name: String,
     },
 }
 
@@ -140,7 +142,11 @@ impl UsedProofs {
     pub fn shared(store: &Arc<SharedStore>) -> Self {
         store.status().keep_proofs();
         let known = Remembered::new(Arc::clone(store.used_proofs()), Now::read());
-        Self::Shared { store: Arc::clone(store), known: Arc::new(known) }
+        let name = match store.connector() {
+            Some(connector) => connector.config().identity(),
+            None => format!("{:p}", Arc::as_ptr(store)),
+        };
+        Self::Shared { store: Arc::clone(store), known: Arc::new(known), name }
     }
 
     /// A list of its own in `store`, which begins at `began`.
@@ -210,7 +216,7 @@ impl UsedProofs {
         let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes());
         match self {
             Self::Local(list) => format!("{:p}.{id}", Arc::as_ptr(list)),
-            Self::Shared { store, .. } => format!("{:p}.{id}", Arc::as_ptr(store)),
+            Self::Shared { name, .. } => format!("{name}.{id}"),
         }
     }
 }
