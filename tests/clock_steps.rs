@@ -5,14 +5,18 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     unreachable_pub,
     dead_code,
     reason = "helpers of tests are tests"
 )]
 
-mod support;
+mod support {
+    pub mod ask;
+    pub mod clock;
+    pub mod process;
+    pub mod redis;
+}
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,8 +27,8 @@ use keepstone::store::SharedStore;
 use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use serde_json::json;
 use support::ask::ask_all;
+use support::clock::ClockedServer;
 use support::process::Process;
-use support::redis::Server;
 
 const HOUR_MS: i64 = 3_600_000;
 const SUBJECT: SubjectKey = SubjectKey([7; 16]);
@@ -64,7 +68,7 @@ fn sets() -> [Vec<Rule>; 5] {
 
 #[test]
 fn a_key_that_is_used_up_is_free_in_its_time_after_the_clock_was_set_back() {
-    let server = Server::start_with_clock();
+    let server = ClockedServer::start();
     for (i, rules) in sets().into_iter().enumerate() {
         server.shift_clock(0);
         let store = server.store(&format!("back{i}:"), 5_000);
@@ -77,7 +81,7 @@ fn a_key_that_is_used_up_is_free_in_its_time_after_the_clock_was_set_back() {
 
 #[test]
 fn who_only_looks_after_the_clock_was_set_back_sees_the_key_come_free() {
-    let server = Server::start_with_clock();
+    let server = ClockedServer::start();
     for (i, rules) in sets().into_iter().enumerate() {
         server.shift_clock(0);
         let store = server.store(&format!("look{i}:"), 5_000);
@@ -89,7 +93,7 @@ fn who_only_looks_after_the_clock_was_set_back_sees_the_key_come_free() {
 
 #[test]
 fn a_block_and_a_signal_last_no_longer_than_they_were_meant_to_when_the_clock_is_set_back() {
-    let server = Server::start_with_clock();
+    let server = ClockedServer::start();
     for (i, rules) in sets().into_iter().enumerate() {
         server.shift_clock(0);
         let store = server.store(&format!("block{i}:"), 5_000);
@@ -109,7 +113,7 @@ fn a_block_and_a_signal_last_no_longer_than_they_were_meant_to_when_the_clock_is
 
 #[test]
 fn a_block_holds_its_whole_time_where_the_clock_goes_back_before_somebody_asks() {
-    let server = Server::start_with_clock();
+    let server = ClockedServer::start();
     let store = server.store("held:", 5_000);
     let rules = [rule(Algorithm::Gcra)];
     ask(&store, Action::Block(60_000_000), &rules);
@@ -123,7 +127,7 @@ fn a_block_holds_its_whole_time_where_the_clock_goes_back_before_somebody_asks()
 
 #[test]
 fn a_process_that_believes_a_refusal_asks_again_in_its_time_whichever_way_the_clock_is_set() {
-    let server = Server::start_with_clock();
+    let server = ClockedServer::start();
     let policies = json!([
         { "name": "gcra", "limit": 20, "window": "2s" },
         { "name": "fixed", "limit": 20, "window": "2s", "algorithm": "fixed-window" },
@@ -143,7 +147,7 @@ fn a_process_that_believes_a_refusal_asks_again_in_its_time_whichever_way_the_cl
 fn what_is_left_of_a_lease_is_not_given_back_into_the_next_window() {
     const LIMIT: u64 = 2_000;
     for algorithm in ["fixed-window", "sliding-window"] {
-        let server = Server::start_with_clock();
+        let server = ClockedServer::start();
         let policies =
             json!({ "name": "api", "limit": LIMIT, "window": "1h", "algorithm": algorithm });
         let [one, two] = [0, 1].map(|i| Process::start(&server, "lease:", &policies, i));

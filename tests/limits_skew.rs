@@ -4,13 +4,16 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     unreachable_pub,
     dead_code,
     reason = "helpers of tests are tests"
 )]
 
-mod support;
+mod support {
+    pub mod ask;
+    pub mod process;
+    pub mod redis;
+}
 
 use keepstone::clock::Now;
 use serde_json::json;

@@ -3,6 +3,5 @@
 pub mod ask;
 pub mod dice;
 pub mod model;
-pub mod process;
 pub mod questions;
 pub mod redis;
