@@ -1,4 +1,4 @@
-// The clock of Redis is set while guards use it: what is exclusive stays so, and nothing is good again.
+// The clock of Redis, or of a process, is set while guards use it: what is exclusive stays so, and nothing is good again.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -147,3 +147,30 @@ test('a client that is over its limit is let in again in its time after the cloc
     await waitUntil('the block is over', async () => (await peer.get(path)).status === 200, 20_000)
   }
 })
+
+for (const kind of ['memory', 'redis']) {
+  test(`${kind}: what is revoked while the clock of the process is ahead is refused when it is right again`, { timeout: 60_000 }, async (t) => {
+    const clock = settableClock()
+    let store
+    if (kind === 'redis') {
+      const redis = await startRedis()
+      t.after(() => redis.stop())
+      store = { redis: { url: redis.url, timeout: '5s' } }
+    }
+    const peer = await startPeer({ rateLimit: false, jwt, ...(store && { store }) }, { clock })
+    t.after(() => peer.stop())
+    await peer.call('ready')
+    const { accessToken: early } = await peer.call('tokens.issue', { sub: 'ada' })
+    const { accessToken: late } = await peer.call('tokens.issue', { sub: 'bob' })
+    const claims = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'))
+    const status = async (token) => (await peer.get('/', { authorization: `Bearer ${token}` })).status
+    await waitUntil('tokens are taken', async () => (await status(early)) === 200)
+    await peer.call('revoke.token', claims(early).jti, claims(early).exp)
+    clock.shift(40 * 24 * HOUR)
+    await peer.call('revoke.token', claims(late).jti, claims(late).exp)
+    // The tokens are over by this clock, and so would be what was revoked.
+    for (let i = 0; i < 200; i += 1) await peer.call('revoke.token', `other-${i}`)
+    clock.shift(0)
+    assert.deepEqual([await status(early), await status(late)], [401, 401])
+  })
+}
