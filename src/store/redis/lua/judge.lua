@@ -24,9 +24,9 @@ local function entries_of(record)
     local tag, a, b, c, till = unpack(ENTRY, record, from)
     if counts(a, till) then
       local entry = sub(record, from, from + LENGTH - 1)
-      local back, over = pulled_back(tag, b, till)
+      local back
+      back, till, b = pulled_back(tag, b, till)
       if back then
-        b, till = this_second(), over
         entry = pack(ENTRY, tag, a, b, c, till)
         fixes = fixes or {}
         fixes[tag] = entry
@@ -35,6 +35,24 @@ local function entries_of(record)
     end
   end
   return entries, fixes
+end
+
+-- A record with some entries in the place of those of their tags, which is stored.
+local function corrected(key, record, entries)
+  local all, last = {}, 0
+  for from = 1, #record, LENGTH do
+    local tag, a, _, _, till = struct.unpack(ENTRY, record, from)
+    local entry = entries[tag]
+    if entry then _, _, _, _, till = struct.unpack(ENTRY, entry) end
+    if counts(a, till) then
+      all[#all + 1] = entry or string.sub(record, from, from + LENGTH - 1)
+      if till > last then last = till end
+    end
+  end
+  record = table.concat(all)
+  if record == '' then redis.call('DEL', key)
+  else redis.call('SET', key, record, 'PX', math.max(1, math.ceil((last - now) / 1000))) end
+  return record
 end
 
 -- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and no others: no block.
@@ -70,7 +88,7 @@ local function windowed(kind, p, q, s, a, b, c)
   return fits, window, b, c + q, (window + 2) * p
 end
 
--- How many places of a key are taken. A place has the instant at which it comes free.
+-- How many places of a key are taken, and whether there are others to sweep away. A place has the instant at which it comes free.
 --
 -- Processes renew their places before 3/8 of the span are over. So if no place has half of it left, all of their
 -- processes are gone, or the clock was set ahead: each is held for another half, once, in which a process that is
@@ -81,22 +99,27 @@ local function taken_of(key, span)
   if type(all) ~= 'number' then
     -- What something else has put in its place is none. Any other error than this one is an error still.
     if not string.find(all.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
-    return 0
+    return 0, true
   end
-  if all == 0 then return 0 end
+  if all == 0 then return 0, false end
   local half = now_ms + floor(span / 2)
-  if call('ZCOUNT', key, half, '+inf') == 0 then
+  local renewed = call('ZCOUNT', key, half, '+inf')
+  if renewed == all then return all, false end
+  if renewed == 0 then
     local places = call('ZRANGEBYSCORE', key, '-inf', half, 'WITHSCORES')
     for i = 1, #places, 2 do
       if tonumber(places[i + 1]) % 1 == 0 then call('ZADD', key, half + 0.5, places[i]) end
     end
   end
-  return call('ZCOUNT', key, '(' .. now_ms, '+inf')
+  local taken = call('ZCOUNT', key, '(' .. now_ms, '+inf')
+  return taken, taken < all
 end
 
-local function take(key, span, name)
-  local gone = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', floor(now / 1000))
-  if type(gone) ~= 'number' then call('DEL', key) end
+local function take(key, span, name, sweeps)
+  if sweeps then
+    local gone = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', floor(now / 1000))
+    if type(gone) ~= 'number' then call('DEL', key) end
+  end
   call('ZADD', key, floor(now / 1000) + span, name)
   -- The key outlives its places, or it would go at once where the clock is set ahead.
   local kept = span + KEPT
@@ -190,17 +213,17 @@ for request = 1, #ARGV do
     subject = subject + 1
     local most, watching, span, name
     most, watching, span, name, at = unpack('<I4BI4c16', asked, at)
-    local taken = taken_of(KEYS[subject], span)
+    local taken, sweeps = taken_of(KEYS[subject], span)
     if taken < most then
       if not places then places = {} end
-      places[#places + 1] = {KEYS[subject], span, name}
+      places[#places + 1] = {KEYS[subject], span, name, sweeps}
     elseif watching == 0 then admitted = false end
     length = length + 1
     answer[length] = pack('<BI4', taken < most and 1 or 0, taken)
   end
   answer[first] = admitted and '\1' or '\0'
   if admitted and places and charging == 1 then
-    for i = 1, #places do take(places[i][1], places[i][2], places[i][3]) end
+    for i = 1, #places do take(places[i][1], places[i][2], places[i][3], places[i][4]) end
   end
   if admitted and writes then
     for i = 1, #writes, 4 do

@@ -19,8 +19,8 @@ for i = 1, #KEYS do
         if x >= now then a, b = x, y end
       else
         local entry = sub(record, from, from + LENGTH - 1)
-        local ahead, over = pulled_back(known, y, till)
-        if ahead then back, till, entry = true, over, pack(ENTRY, known, x, this_second(), z, over) end
+        local ahead, over, made = pulled_back(known, y, till)
+        if ahead then back, till, entry = true, over, pack(ENTRY, known, x, made, z, over) end
         blocked = blocked or known == tag + 1
         if known == tag + 2 and x > 0 and x <= 10000 then p, q = scaled(x, 0, p, q, r, s, t) end
         others = others .. entry

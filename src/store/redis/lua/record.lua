@@ -17,14 +17,13 @@ local function counts(a, till)
     and a >= 0 and a < 9007199254740992 and a % 1 == 0
 end
 
--- Whether a block or signal was made after now, and when it is over: it lasts as long as it was meant to, from now on.
+-- Whether a block or signal was made after now, when it is over, and when it was made: it lasts as long as it was meant to, from
+-- now on.
 local function pulled_back(tag, made, till)
   local made_us = made * 1000000
-  if tag % 4 == 0 or made_us <= now then return false, till end
-  return true, now + math.max(0, till - made_us)
+  if tag % 4 == 0 or made_us <= now then return false, till, made end
+  return true, now + math.max(0, till - made_us), math.floor(now / 1000000)
 end
-
-local function this_second() return math.floor(now / 1000000) end
 
 -- The record of a subject. What something else has put in its place is none, and is written over.
 local function record_of(key)
@@ -33,24 +32,6 @@ local function record_of(key)
   -- Any other error than this one is an error still.
   if record and not string.find(record.err, 'WRONGTYPE', 1, true) then redis.call('GET', key) end
   return ''
-end
-
--- A record with some entries in the place of those of their tags, which is stored.
-local function corrected(key, record, entries)
-  local all, last = {}, 0
-  for from = 1, #record, LENGTH do
-    local tag, a, _, _, till = struct.unpack(ENTRY, record, from)
-    local entry = entries[tag]
-    if entry then _, _, _, _, till = struct.unpack(ENTRY, entry) end
-    if counts(a, till) then
-      all[#all + 1] = entry or string.sub(record, from, from + LENGTH - 1)
-      if till > last then last = till end
-    end
-  end
-  record = table.concat(all)
-  if record == '' then redis.call('DEL', key)
-  else redis.call('SET', key, record, 'PX', math.max(1, math.ceil((last - now) / 1000))) end
-  return record
 end
 
 -- What a limit is by a signal of f thousandths: GCRA takes more or less for a cost, rounded up to a microsecond and at most
