@@ -1,4 +1,5 @@
-// The clock of Redis, or of a process, is set while guards use it: what is exclusive stays so, and nothing is good again.
+// The clock of Redis, or of a process, is set while guards use it: what is exclusive stays so, and
+// nothing is good again.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -35,7 +36,8 @@ function hold(peer) {
   return { end: () => request.destroy() }
 }
 
-// Less and more than `timeout`, so much that some places have ended, all have, and their key would have.
+// Less and more than `timeout`, so much that some places have ended, all have, and their key would
+// have.
 for (const ahead of [2_500, 5_000, 131_000, HOUR]) {
   test(`no more than the limit are in flight where the clock is set ahead by ${ahead} ms, and all places come free in the end`, { timeout: 120_000 }, async (t) => {
     const { clock, store } = await redisWithClock(t)

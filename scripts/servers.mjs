@@ -1,6 +1,5 @@
-// Makes sure that the programs are there which the tests start: Redis, Memcached and openssl; and libfaketime, which sets
-// their clocks.
-// Usage: node scripts/servers.mjs
+// Makes sure that the programs are there which the tests start: Redis, Memcached and openssl; and
+// libfaketime, which sets their clocks. Usage: node scripts/servers.mjs
 //
 // As root on Debian and Ubuntu what is missing is installed; anywhere else the script says what to install and fails.
 

@@ -1,5 +1,5 @@
-//! The clock of the store is set while it counts: what is used up comes back in its time, and nobody gets more than the
-//! limit twice.
+//! The clock of the store is set while it counts: what is used up comes back in its time, and
+//! nobody gets more than the limit twice.
 
 #![expect(
     clippy::unwrap_used,
@@ -159,7 +159,8 @@ fn what_is_left_of_a_lease_is_not_given_back_into_the_next_window() {
         server.shift_clock(i64::try_from(left_ms).unwrap() - 1_500);
         assert_eq!(burst(&one, 300), 300);
         sleep(Duration::from_secs(2));
-        // The other one uses some of the new window before the first gives back what it did not spend.
+        // The other one uses some of the new window before the first gives back what it did not
+        // spend.
         let mut admitted = burst(&two, 400);
         admitted += burst(&one, LIMIT) + burst(&two, LIMIT);
         assert!(admitted <= LIMIT, "{algorithm}: {admitted} of {LIMIT}");

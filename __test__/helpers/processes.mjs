@@ -91,7 +91,8 @@ export async function answersOf(servers, ask) {
 
 /**
  * Runs a server program on `port`, or else on a free one, and answers once `isReady(port)` does.
- * `args(port)` are its arguments, `env` are more variables of its environment, `folder` is taken away by `stop()`.
+ * `args(port)` are its arguments, `env` are more variables of its environment, `folder` is taken
+ * away by `stop()`.
  */
 export async function startServer({ program, args, env, isReady, port, folder }) {
   const start = async (port) => {

@@ -18,7 +18,8 @@ export const ADMIN = { user: 'test-helper', password: randomBytes(16).toString('
  * - `tls: true` speaks TLS only; `{ clientAuth: true }` asks clients for a certificate. `redis.tls` has what a client needs.
  * - `acl: [{ user, password, rules }]` are the users, e.g. with the rules `'~app:* +get'`. Only they may log in.
  * - `args` are more arguments of the program, `dir` is a folder for its files that outlives it.
- * - `clock` is a `settableClock()` that it reads: `clock.shift(ms)` sets its wall clock while it runs.
+ * - `clock` is a `settableClock()` that it reads: `clock.shift(ms)` sets its wall clock while it
+ *   runs.
  */
 export async function startRedis({ port, tls, acl, args = [], dir, clock } = {}) {
   const program = findProgram('redis')

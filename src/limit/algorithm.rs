@@ -322,8 +322,8 @@ impl Rule {
         (step > 0).then_some((Self { step, ..*self }, 1))
     }
 
-    /// For [`Self::remainder`]: a window that was charged at most `ago_us` before now. Near the start of a window it may
-    /// have been the one before, by a clock that is a little behind.
+    /// For [`Self::remainder`]: a window that was charged at most `ago_us` before now. Near the
+    /// start of a window it may have been the one before, by a clock that is a little behind.
     #[must_use]
     pub fn charged_before(&self, ago_us: u64, now_us: u64) -> State {
         State([self.window_of(now_us.saturating_sub(ago_us.saturating_add(self.margin_us()))), 0])
@@ -485,7 +485,8 @@ impl Rule {
 
     // Windows.
 
-    /// How near to its edges nothing is given back to a window: the store's clock and ours may differ by so much.
+    /// How near to its edges nothing is given back to a window: the store's clock and ours may
+    /// differ by so much.
     fn margin_us(&self) -> u64 {
         (self.window_us / 20).min(SECOND_US)
     }

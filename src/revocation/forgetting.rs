@@ -1,8 +1,9 @@
 //! The clock by which revocations are forgotten.
 //!
-//! A wall clock that jumps ahead makes every token look expired, and what was revoked would be forgotten. Set right again, it
-//! would make the tokens good again. So a step ahead counts only when it has stood for an hour; a step back counts at
-//! once, since it only keeps entries for longer.
+//! A wall clock that jumps ahead makes every token look expired, and what was revoked would be
+//! forgotten. Set right again, it would make the tokens good again. So a step ahead counts only
+//! when it has stood for an hour; a step back counts at once, since it only keeps entries for
+//! longer.
 
 use parking_lot::Mutex;
 

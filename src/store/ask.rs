@@ -32,9 +32,10 @@ pub struct SubjectAsk {
 }
 
 impl SubjectAsk {
-    /// What is to be given back where this was charged and the request was refused elsewhere, by how it stood then. A limit
-    /// that only watched has counted nothing, and a window that is about to end gets nothing back: the next one might. Where
-    /// nobody knows how it stood, no window does.
+    /// What is to be given back where this was charged and the request was refused elsewhere, by
+    /// how it stood then. A limit that only watched has counted nothing, and a window that is about
+    /// to end gets nothing back: the next one might. Where nobody knows how it stood, no window
+    /// does.
     pub(super) fn refund(&self, standings: Option<&[Standing]>) -> Option<Self> {
         let back = |(i, demand): (usize, &Demand)| {
             let (rule, cost) = match standings {

@@ -1,8 +1,8 @@
 //! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and for
 //! each block and signal, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all
 //! little endian; numbers above 32 bits are doubles, for the scripts of Redis. Behind the tag of a limit, which is a
-//! multiple of four, are that of its block and that of its signal. They last as long as their entries, and their second number is the second
-//! in which they were made.
+//! multiple of four, are that of its block and that of its signal. They last as long as their
+//! entries, and their second number is the second in which they were made.
 
 use std::ops::RangeInclusive;
 
@@ -41,8 +41,8 @@ impl Entry {
         Some(Self { tag, state: WireState { a, b, c }, till_us })
     }
 
-    /// A block or signal that was made after now, by a clock that was set back since, lasts as long as it was meant to, from
-    /// now on. `true` where that changes it.
+    /// A block or signal that was made after now, by a clock that was set back since, lasts as long
+    /// as it was meant to, from now on. `true` where that changes it.
     pub(super) fn pull_back(&mut self, now_us: u64, skew_us: u64) -> bool {
         let made_us = u64::from(self.state.b) * 1_000_000;
         if self.tag.is_multiple_of(4) || made_us <= now_us.saturating_add(skew_us) {

@@ -1,8 +1,9 @@
 //! Leases: what a busy key will need soon is debited in the store ahead of time, and spent here without asking.
 //!
 //! Every admission is debited before it is given, so a process that dies has admitted too little, never too much. What
-//! was debited is spent within [`span_us`] or given back, as far as it has not come back by itself: a window that is over
-//! gets nothing back. So in any span of time W a key is admitted at most burst + rate × (W + span) times.
+//! was debited is spent within [`span_us`] or given back, as far as it has not come back by itself:
+//! a window that is over gets nothing back. So in any span of time W a key is admitted at most
+//! burst + rate × (W + span) times.
 //!
 //! A lease is three quarters of what this process is expected to admit within the span, and never more than its part of what is
 //! left. So small limits and quiet keys have none, and are asked for one by one. The request that finds a lease spent
@@ -219,7 +220,8 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
     locked.remove(&key.variant(LEASED));
 }
 
-/// Gives back what is left of a lease that is over, by the rule for all that is given back, see [`Rule::remainder`].
+/// Gives back what is left of a lease that is over, by the rule for all that is given back, see
+/// [`Rule::remainder`].
 fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<Question> {
     let rule = part.counter.rule;
     let charged = if rule.algorithm().has_burst() {

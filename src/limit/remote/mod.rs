@@ -1,10 +1,11 @@
 //! A request under a shared store: what is known here already, what is asked, and what becomes of it where no answer
 //! comes.
 //!
-//! What the store has said is kept under the key itself. Its instants are moved to the monotonic clock of this process,
-//! which nobody sets; only the numbers of aligned windows are those of the store's clock. Beside it stand, under variants of the
-//! key and in the same shard: that it refuses, what was debited ahead of time ([`lease`]), and what is counted here
-//! while the store is away.
+//! What the store has said is kept under the key itself. Its instants are moved to the monotonic
+//! clock of this process, which nobody sets; only the numbers of aligned windows are those of the
+//! store's clock. Beside it stand, under variants of the key and in the same shard: that it
+//! refuses, what was debited ahead of time ([`lease`]), and what is counted here while the store is
+//! away.
 
 mod lease;
 mod manual;

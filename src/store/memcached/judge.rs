@@ -9,8 +9,8 @@ use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 
-/// The readings of a server's clock differ between processes by less than this. What lies further ahead was written before
-/// the clock was set back.
+/// The readings of a server's clock differ between processes by less than this. What lies further
+/// ahead was written before the clock was set back.
 const MAX_SKEW_US: u64 = 5_000_000;
 /// Times are below this, so that doubles hold them.
 const END_OF_TIME: u64 = 1 << 53;
@@ -54,8 +54,9 @@ impl Book {
     }
 
     /// Judges at no earlier instant than the one at which somebody else has judged already, by a clock that is a
-    /// little ahead of ours. A state that lies further ahead was written before the clock was set back: it counts as
-    /// used up now, and that is stored, or the key would be locked until the clock has caught up.
+    /// little ahead of ours. A state that lies further ahead was written before the clock was set
+    /// back: it counts as used up now, and that is stored, or the key would be locked until the
+    /// clock has caught up.
     fn turn_to(&mut self, demands: &[Demand]) {
         for demand in demands {
             let Some(entry) = self.entry(demand.tag) else { continue };

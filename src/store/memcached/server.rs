@@ -19,7 +19,8 @@ use crate::store::status::Status;
 const SILENCE_US: u64 = SILENCE_MS * 1000;
 /// At first the clock is read so many times in a second, to know soon when its seconds begin.
 const FIRST_READINGS: u32 = 16;
-/// Readings differ by less than this unless the clock was set. Used proofs are remembered for 10 s more than they have to be.
+/// Readings differ by less than this unless the clock was set. Used proofs are remembered for 10 s
+/// more than they have to be.
 const STEP_US: u64 = 5_000_000;
 /// What tells a process from others.
 type Process = [u8; 8];

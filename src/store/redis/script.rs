@@ -356,8 +356,8 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// What gives back what was charged for questions that something else has refused. A place is given back by its owner,
-    /// who knows what to do where that is lost.
+    /// What gives back what was charged for questions that something else has refused. A place is
+    /// given back by its owner, who knows what to do where that is lost.
     pub(super) fn refunds<'r>(
         &'r self,
         questions: &'r [Question],

@@ -16,8 +16,8 @@ local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
 local KEPT = 7200000
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
--- The entries of a record that are not over, by tag: state, end, and the entry itself. And those of them that are
--- corrected, if there are any.
+-- The entries of a record that are not over, by tag: state, end, and the entry itself. And those of
+-- them that are corrected, if there are any.
 local function entries_of(record)
   local entries, fixes = {}, nil
   for from = 1, #record, LENGTH do
@@ -88,16 +88,18 @@ local function windowed(kind, p, q, s, a, b, c)
   return fits, window, b, c + q, (window + 2) * p
 end
 
--- How many places of a key are taken, and whether there are others to sweep away. A place has the instant at which it comes free.
+-- How many places of a key are taken, and whether there are others to sweep away. A place has the
+-- instant at which it comes free.
 --
--- Processes renew their places before 3/8 of the span are over. So if no place has half of it left, all of their
--- processes are gone, or the clock was set ahead: each is held for another half, once, in which a process that is
--- alive renews it. Half a millisecond in its end says that it had that.
+-- Processes renew their places before 3/8 of the span are over. So if no place has half of it left,
+-- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
+-- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
 local function taken_of(key, span)
   local now_ms = floor(now / 1000)
   local all = redis.pcall('ZCARD', key)
   if type(all) ~= 'number' then
-    -- What something else has put in its place is none. Any other error than this one is an error still.
+    -- What something else has put in its place is none. Any other error than this one is an error
+    -- still.
     if not string.find(all.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
     return 0, true
   end

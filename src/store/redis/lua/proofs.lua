@@ -14,12 +14,13 @@ local function text_of(key)
   return text or nil
 end
 
--- Used proofs are remembered for so much longer than they have to be: what a clock may be set ahead unnoticed.
+-- Used proofs are remembered for so much longer than they have to be: what a clock may be set ahead
+-- unnoticed.
 local SLACK = 10000000
 
--- Since when the list is complete, and on which run of a server; nil where it has not begun. Processes note
--- every two seconds when the clock was read last. After a longer pause it may have been set ahead, and used
--- proofs have come to their end before their time: the list begins anew.
+-- Since when the list is complete, and on which run of a server; nil where it has not begun.
+-- Processes note every two seconds when the clock was read last. After a longer pause it may have
+-- been set ahead, and used proofs have come to their end before their time: the list begins anew.
 local function began_at(key)
   local began, run, seen = string.match(text_of(key) or '', '^(%d+) (%w*) ?(%d*)$')
   began, seen = tonumber(began), tonumber(seen)

@@ -103,7 +103,8 @@ fn reply(admitted: bool, fits: bool, now_us: u64, entry: &Entry) -> Value {
     Value::BulkString(bytes)
 }
 
-/// What is given back of a charge to subject 1 at an instant of a window of 60 s, where subject 2 refuses.
+/// What is given back of a charge to subject 1 at an instant of a window of 60 s, where subject 2
+/// refuses.
 fn given_back(rule: Rule, fits: bool, now_us: u64, second: impl Fn(&Entry) -> Value) -> u64 {
     let ask = |number| SubjectAsk {
         subject: SubjectKey([number; 16]),
