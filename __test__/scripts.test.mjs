@@ -117,10 +117,10 @@ function machine(programs, { uid = 1000, brings = [] } = {}) {
   }
 }
 
-const ALL = ['redis-server', 'memcached', 'openssl']
+const ALL = ['redis-server', 'memcached', 'openssl', 'libfaketimeMT.so.1']
 
 test('where all server programs are there, nothing is run; valkey is as good as redis', () => {
-  for (const programs of [ALL, ['valkey-server', 'memcached', 'openssl']]) {
+  for (const programs of [ALL, ['valkey-server', ...ALL.slice(1)]]) {
     const there = machine([...programs, 'apt-get'], { uid: 0 })
     ensureServers(there)
     assert.deepEqual([there.calls, there.failures], [[], []])
@@ -130,7 +130,7 @@ test('where all server programs are there, nothing is run; valkey is as good as 
 })
 
 test('as root on Debian only the missing programs are installed, and no service is started', () => {
-  const debian = machine(['apt-get', 'openssl', 'memcached'], { uid: 0, brings: ['redis-server'] })
+  const debian = machine(['apt-get', ...ALL.slice(1)], { uid: 0, brings: ['redis-server'] })
   ensureServers(debian)
   assert.deepEqual(debian.calls, ['apt-get update', 'apt-get install -y --no-install-recommends redis-server'])
   assert.deepEqual(debian.failures, [])
@@ -143,7 +143,7 @@ test('elsewhere, and where the packages bring no program, the script ends with w
     ensureServers(there)
     assert.deepEqual(there.calls, [], why)
     assert.equal(there.failures.length, 1, why)
-    assert.match(there.failures[0], /apt-get install redis-server memcached openssl\n/)
+    assert.match(there.failures[0], /apt-get install redis-server memcached openssl libfaketime\n/)
   }
   const empty = machine(['apt-get', ...ALL.slice(1)], { uid: 0 })
   ensureServers(empty)
@@ -151,7 +151,7 @@ test('elsewhere, and where the packages bring no program, the script ends with w
 })
 
 test('the text names the missing programs and the packages of each system', () => {
-  const missing = missingPrograms(machine(['openssl']).find)
+  const missing = missingPrograms(machine(['openssl', 'libfaketimeMT.so.1']).find)
   assert.deepEqual(missing, ['redis', 'memcached'])
   const text = howToInstall(missing)
   assert.match(text, /redis-server or valkey-server, memcached/)
@@ -164,6 +164,7 @@ test('the text names the missing programs and the packages of each system', () =
 test('a program is looked for in the folders of PATH', () => {
   assert.ok(existsSync(which('node') ?? ''))
   assert.equal(which('no-such-program-anywhere'), null)
+  assert.equal(which('libno-such-library.so'), null)
 })
 
 test('services are held by a policy that goes away again; a policy of the machine stays', () => {

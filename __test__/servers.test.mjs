@@ -2,12 +2,14 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import net from 'node:net'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startCluster, startFaultProxy, startMemcached, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
+import { startPeer } from './helpers/peer.mjs'
+import { settableClock, startCluster, startFaultProxy, startMemcached, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
 
 const helpers = new URL('helpers/servers.mjs', import.meta.url)
 
@@ -88,6 +90,37 @@ test('Redis: comes back on the same port after a crash and after restart(), with
   assert.equal(redis.port, port)
   assert.notEqual(redis.pid, pid)
   assert.equal(await redis.command('GET', 'a'), 'kept')
+})
+
+test('Redis: its wall clock is set while it runs, ahead and back, and again after a restart', async (t) => {
+  const clock = settableClock()
+  const redis = await forTest(t, startRedis({ clock }))
+  const ahead = async () => Number((await redis.command('TIME'))[0]) - Date.now() / 1000
+  const shows = async (seconds) => assert.ok(Math.abs((await ahead()) - seconds) < 5, `${await ahead()} for ${seconds}`)
+  await shows(0)
+  await redis.command('SET', 'a', 'x', 'PX', 100_000)
+  clock.shift(61_500)
+  await shows(61.5)
+  assert.ok((await redis.ttl('a')) < 40_000, 'keys end by the wall clock')
+  clock.shift(-3_600_000)
+  await shows(-3600)
+  await redis.restart()
+  await shows(-3600)
+  clock.shift(0)
+  await shows(0)
+})
+
+test('a process of the service has a wall clock that is set while it runs', async (t) => {
+  const clock = settableClock()
+  const peer = await startPeer({ jwt: { secret: randomBytes(32).toString('base64url'), issuer: 'https://id.example', audience: 'api' } }, { clock })
+  t.after(() => peer.stop())
+  const issuedAt = async () => {
+    const { accessToken } = await peer.call('tokens.issue', { sub: 'ann' })
+    return JSON.parse(Buffer.from(accessToken.split('.')[1], 'base64url')).iat - Date.now() / 1000
+  }
+  assert.ok(Math.abs(await issuedAt()) < 5)
+  clock.shift(3_600_000)
+  assert.ok(Math.abs((await issuedAt()) - 3600) < 5)
 })
 
 test('Redis: a paused server takes commands and answers them when it goes on', async (t) => {

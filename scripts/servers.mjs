@@ -1,5 +1,5 @@
-// Makes sure that the programs are there which the tests start: Redis, Memcached and openssl.
-// Usage: node scripts/servers.mjs
+// Makes sure that the programs are there which the tests start: Redis, Memcached and openssl; and
+// libfaketime, which sets their clocks. Usage: node scripts/servers.mjs
 //
 // As root on Debian and Ubuntu what is missing is installed; anywhere else the script says what to install and fails.
 
@@ -11,17 +11,23 @@ import * as lib from './lib.mjs'
 const PROGRAMS = {
   redis: { names: ['redis-server', 'valkey-server'], apt: 'redis-server', dnf: 'valkey', brew: 'redis' },
   memcached: { names: ['memcached'], apt: 'memcached', dnf: 'memcached', brew: 'memcached' },
-  openssl: { names: ['openssl'], apt: 'openssl', dnf: 'openssl', brew: 'openssl' }
+  openssl: { names: ['openssl'], apt: 'openssl', dnf: 'openssl', brew: 'openssl' },
+  faketime: { names: ['libfaketimeMT.so.1', 'libfaketime.1.dylib'], apt: 'libfaketime', dnf: 'libfaketime', brew: 'libfaketime' }
 }
+
+/** Where packages put libfaketime: Fedora, Homebrew, and by the processor Debian. */
+const LIBRARIES = ['/usr/lib64', '/usr/lib', '/opt/homebrew/lib', '/usr/local/lib', ...['x86_64', 'aarch64'].map((cpu) => `/usr/lib/${cpu}-linux-gnu`)]
 
 const POLICY = '/usr/sbin/policy-rc.d'
 
-/** The path of a program, or `null` where no folder of PATH has it. */
+/** The path of a program in PATH or of a library (`lib...`) where packages put it, or `null` where it is missing. */
 export function which(name) {
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+  const isLibrary = name.startsWith('lib')
+  const folders = isLibrary ? LIBRARIES.map((folder) => join(folder, 'faketime')) : (process.env.PATH ?? '').split(delimiter)
+  for (const folder of folders) {
     const path = join(folder, name)
     try {
-      accessSync(path, constants.X_OK)
+      accessSync(path, isLibrary ? constants.R_OK : constants.X_OK)
       return path
     } catch {
       // The next folder may have it.
@@ -30,7 +36,7 @@ export function which(name) {
   return null
 }
 
-/** The path of `'redis'`, `'memcached'` or `'openssl'`; throws a text that says what to install where it is missing. */
+/** The path of `'redis'`, `'memcached'`, `'openssl'` or `'faketime'`; throws a text that says what to install where it is missing. */
 export function findProgram(program, find = which) {
   const path = PROGRAMS[program].names.map((name) => find(name)).find((found) => found !== null)
   if (path === undefined) throw new Error(howToInstall([program]))
@@ -46,7 +52,7 @@ export function missingPrograms(find = which) {
 export function howToInstall(missing) {
   const names = missing.map((program) => PROGRAMS[program].names.join(' or '))
   const packages = (manager) => missing.map((program) => PROGRAMS[program][manager]).join(' ')
-  return `the tests need ${names.join(', ')}, and PATH has no such program. Install with one of
+  return `the tests need ${names.join(', ')}, which are not installed. Install with one of
 
   Debian, Ubuntu:  apt-get install ${packages('apt')}
   Fedora:          dnf install ${packages('dnf')}

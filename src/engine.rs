@@ -95,7 +95,7 @@ impl Store {
     pub fn clock_us(&self, now: Now) -> u64 {
         match self {
             Self::Memory(_) => now.mono_us,
-            Self::Shared(store) => store.status().clock(now).mono_us,
+            Self::Shared(store) => store.status().clock(now).unix_us,
         }
     }
 }

@@ -46,23 +46,61 @@ fn key(number: u64) -> SubjectKey {
     SubjectKey(u128::from(number).to_le_bytes())
 }
 
+/// When a place comes free, and whether it was held for longer than its process wanted.
+#[derive(Debug, Clone, Copy, Default)]
+struct End {
+    till_ms: u64,
+    held: bool,
+}
+
+impl End {
+    fn is_taken(self, now_ms: u64) -> bool {
+        // One that was held ends half a millisecond later.
+        self.till_ms + u64::from(self.held) > now_ms
+    }
+}
+
 /// What has to be, without a store: places by key with when they come free, and what a subject has used.
 #[derive(Debug, Default)]
 struct Model {
-    places: HashMap<SubjectKey, HashMap<PlaceId, u64>>,
+    places: HashMap<SubjectKey, HashMap<PlaceId, End>>,
     used: HashMap<SubjectKey, u32>,
 }
 
 impl Model {
     fn taken(&self, key: SubjectKey, now_ms: u64) -> u64 {
         let places = self.places.get(&key);
-        places.map_or(0, |places| places.values().filter(|till| **till > now_ms).count() as u64)
+        let count = |places: &HashMap<_, End>| {
+            places.values().filter(|end| end.is_taken(now_ms)).count() as u64
+        };
+        places.map_or(0, count)
+    }
+
+    /// Where no place has half of its span left, each is held for another half, once.
+    fn hold(&mut self, place: &PlaceAsk, now_ms: u64) {
+        let Some(places) = self.places.get_mut(&place.key) else { return };
+        let half_ms = now_ms + u64::from(place.span_ms / 2);
+        if places.values().all(|end| end.till_ms < half_ms) {
+            for end in places.values_mut().filter(|end| !end.held) {
+                *end = End { till_ms: half_ms, held: true };
+            }
+        }
+    }
+
+    /// What a place that is taken has removed.
+    fn sweep(&mut self, key: SubjectKey, now_ms: u64) {
+        if let Some(places) = self.places.get_mut(&key) {
+            places.retain(|_, end| end.is_taken(now_ms));
+        }
     }
 
     /// Compares an answer, and does what was asked.
     fn compare(&mut self, question: &Question, answer: &Answer, seed: u64) {
         let now_ms = answer.standings.first().map_or(0, |standing| standing.now_us / 1000);
         let subjects = question.subjects.len();
+        for place in &question.places {
+            self.hold(place, now_ms);
+        }
         let used = |model: &Self| -> Vec<u32> {
             let of = |ask: &SubjectAsk| model.used.get(&ask.subject).copied().unwrap_or_default();
             question.subjects.iter().map(of).collect()
@@ -85,8 +123,9 @@ impl Model {
             }
             for (place, fits) in question.places.iter().zip(&fits[subjects..]) {
                 if *fits {
-                    let till = now_ms + u64::from(place.span_ms);
-                    self.places.entry(place.key).or_default().insert(place.id, till);
+                    self.sweep(place.key, now_ms);
+                    let end = End { till_ms: now_ms + u64::from(place.span_ms), held: false };
+                    self.places.entry(place.key).or_default().insert(place.id, end);
                 }
             }
         }
@@ -200,7 +239,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                 }
                 let renewed = model.places.entry(places[0].key).or_default();
                 for place in &places {
-                    renewed.insert(place.id, u64::MAX);
+                    renewed.insert(place.id, End { till_ms: u64::MAX, held: false });
                 }
                 ask(&store, &[Question::of_places(Action::Renew, places)]);
                 done += 1;

@@ -143,9 +143,10 @@ export interface ConcurrencyLimit {
   /** As {@link RateLimitPolicy.paths}. */
   readonly paths?: readonly string[]
   /**
-   * For how long a shared store holds the place of a process that it does not hear of any more; 1 s to 1 h. A process that
-   * lives renews its places before that: a request may take longer. Means nothing to the memory store, whose places end
-   * with the process, or with the worker thread, that holds them.
+   * For how long a shared store holds the place of a process that it does not hear of any more, and
+   * half as long again where no other process has a place of that key; 1 s to 1 h. A process that
+   * lives renews its places before that: a request may take longer. Means nothing to the memory
+   * store, whose places end with the process, or with the worker thread, that holds them.
    * @default '60s'
    */
   readonly timeout?: Duration

@@ -10,9 +10,11 @@ const program = fileURLToPath(new URL('./peer-process.mjs', import.meta.url))
 /**
  * Starts a process with a guard of `config`, as JSON can say it. `get(path, headers)` sends it a request, `call(path,
  * ...args)` calls a function of its guard (`'revoke.token'`) and rejects with the error's `code`.
+ * `clock` is a `settableClock()` that it reads.
  */
-export async function startPeer(config) {
-  const child = fork(program, [JSON.stringify(config)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+export async function startPeer(config, { clock } = {}) {
+  const env = { ...process.env, ...clock?.env }
+  const child = fork(program, [JSON.stringify(config)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env })
   const waiting = new Map()
   let last = 0
   child.on('message', ({ id, value, code }) => {

@@ -91,11 +91,12 @@ export async function answersOf(servers, ask) {
 
 /**
  * Runs a server program on `port`, or else on a free one, and answers once `isReady(port)` does.
- * `args(port)` are its arguments, `folder` is taken away by `stop()`.
+ * `args(port)` are its arguments, `env` are more variables of its environment, `folder` is taken
+ * away by `stop()`.
  */
-export async function startServer({ program, args, isReady, port, folder }) {
+export async function startServer({ program, args, env, isReady, port, folder }) {
   const start = async (port) => {
-    const running = spawnServer(program, args(port), folder)
+    const running = spawnServer(program, args(port), env, folder)
     try {
       await waitUntil(`${program} on port ${port}`, () => {
         running.assertAlive()
@@ -146,8 +147,8 @@ async function startOnFreePort(start) {
   }
 }
 
-function spawnServer(program, args, folder) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+function spawnServer(program, args, env, folder) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
   let tail = ''
   let failure = null
   for (const stream of [child.stdout, child.stderr]) {

@@ -18,8 +18,10 @@ export const ADMIN = { user: 'test-helper', password: randomBytes(16).toString('
  * - `tls: true` speaks TLS only; `{ clientAuth: true }` asks clients for a certificate. `redis.tls` has what a client needs.
  * - `acl: [{ user, password, rules }]` are the users, e.g. with the rules `'~app:* +get'`. Only they may log in.
  * - `args` are more arguments of the program, `dir` is a folder for its files that outlives it.
+ * - `clock` is a `settableClock()` that it reads: `clock.shift(ms)` sets its wall clock while it
+ *   runs.
  */
-export async function startRedis({ port, tls, acl, args = [], dir } = {}) {
+export async function startRedis({ port, tls, acl, args = [], dir, clock } = {}) {
   const program = findProgram('redis')
   const certificates = tls ? testCertificates() : undefined
   const admin = acl ? ADMIN : {}
@@ -30,6 +32,7 @@ export async function startRedis({ port, tls, acl, args = [], dir } = {}) {
     program,
     port,
     folder: dir === undefined ? folder : undefined,
+    env: clock?.env,
     args: (port) => [
       ...(tls ? tlsArguments(port, certificates, tls.clientAuth) : ['--port', String(port)]),
       ...FOR_TESTS,

@@ -1,5 +1,6 @@
 // The servers that tests of the shared store run against.
 
+export { settableClock } from './clock.mjs'
 export { startCluster } from './cluster.mjs'
 export { startFaultProxy } from './fault-proxy.mjs'
 export { startMemcached } from './memcached.mjs'

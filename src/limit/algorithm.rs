@@ -312,15 +312,21 @@ impl Rule {
             return None;
         }
         if !self.algorithm.has_burst() {
-            let margin = (self.window_us / 20).min(1_000_000);
             let State([window, _]) = charged;
-            let late = self.rest_of_window(now_us) <= margin;
+            let late = self.rest_of_window(now_us) <= self.margin_us();
             return (window == self.window_of(now_us) && !late && cost > 0)
                 .then_some((*self, cost));
         }
         let step = self.takes(cost).min(self.level(charged, now_us));
         // One unit of this rule is all that is left.
         (step > 0).then_some((Self { step, ..*self }, 1))
+    }
+
+    /// For [`Self::remainder`]: a window that was charged at most `ago_us` before now. Near the
+    /// start of a window it may have been the one before, by a clock that is a little behind.
+    #[must_use]
+    pub fn charged_before(&self, ago_us: u64, now_us: u64) -> State {
+        State([self.window_of(now_us.saturating_sub(ago_us.saturating_add(self.margin_us()))), 0])
     }
 
     /// The state after `cost` is given back: at most everything is.
@@ -359,6 +365,16 @@ impl Rule {
             _ => to_u128(state).saturating_sub(self.at(now_us)) > self.full + self.slack,
         };
         if ahead { self.charge(state, 0, now_us) } else { state }
+    }
+
+    /// A state as of `from_us` on one clock, at the same instant on another one, where that is
+    /// `to_us`. Windows are aligned on every clock, and keep their numbers.
+    #[must_use]
+    pub fn moved(&self, state: State, from_us: u64, to_us: u64) -> State {
+        if !self.algorithm.has_burst() {
+            return state;
+        }
+        self.with_level(self.level(state, from_us), to_us)
     }
 
     /// The earliest instant at which `state` can have been written. Processes whose clocks differ judge a record at no
@@ -468,6 +484,12 @@ impl Rule {
     }
 
     // Windows.
+
+    /// How near to its edges nothing is given back to a window: the store's clock and ours may
+    /// differ by so much.
+    fn margin_us(&self) -> u64 {
+        (self.window_us / 20).min(SECOND_US)
+    }
 
     fn window_of(&self, now_us: u64) -> u64 {
         now_us / self.window_us

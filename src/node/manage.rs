@@ -311,7 +311,7 @@ fn store_health(store: &Store, now: Now) -> Value {
             let (status, local) = (shared.status(), shared.local());
             json!({
                 "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
-                "keys": local.len(status.clock(now).mono_us),
+                "keys": local.len(now.mono_us),
                 "available": status.is_available(), "instances": status.instances(), "waiting": status.waiting(),
             })
         }

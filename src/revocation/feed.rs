@@ -15,7 +15,6 @@ use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Id, Lifetime, Lived};
 use super::replica::{self, Birth, Follower, Gap, Took};
-use super::revocations::minute;
 use super::sets::Sets;
 use super::stream::{Keys, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
@@ -253,7 +252,7 @@ impl Feed {
             if !read.is_whole && !is_start {
                 return Err(StoreError::Unavailable);
             }
-            replica::apply(&read.entries, &self.sets, minute(Now::read().unix_seconds()))
+            replica::apply(&read.entries, &self.sets, self.sets.minute(Now::read()))
                 .map_err(|_| StoreError::Refused)?;
             match read.entries.last() {
                 Some((last, _)) if read.entries.len() >= replica::READ_PAGE => cursor = *last,
@@ -308,7 +307,7 @@ impl Feed {
         let read = ask(link, &self.keys.read(cursor, Some(block)), patience).await?;
         let read = read_answer(read)?;
         let now = Now::read();
-        let now_minute = minute(now.unix_seconds());
+        let now_minute = self.sets.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
         // What others revoke from now on is kept for as long as a token may live here: so before

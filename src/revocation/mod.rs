@@ -87,6 +87,7 @@
 mod config;
 mod entry;
 mod feed;
+mod forgetting;
 mod replica;
 mod revocations;
 mod sets;

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Namer};
+use super::forgetting::Forgetting;
 use super::sets::Sets;
 use crate::clock::Now;
 use crate::refusal::Refusal;
@@ -88,13 +89,18 @@ pub(super) struct Rules {
     max_lifetime_s: AtomicU64,
     /// How long a session may go on, where that is longer.
     max_session_s: AtomicU64,
+    forgetting: Forgetting,
 }
 
 impl Rules {
     /// For tokens that live at most `max_lifetime`.
     pub(super) fn new(namer: Namer, max_lifetime: Duration) -> Self {
-        let rules =
-            Self { namer, max_lifetime_s: AtomicU64::new(0), max_session_s: AtomicU64::new(0) };
+        let rules = Self {
+            namer,
+            max_lifetime_s: AtomicU64::new(0),
+            max_session_s: AtomicU64::new(0),
+            forgetting: Forgetting::new(Now::read()),
+        };
         rules.keep_for(max_lifetime);
         rules
     }
@@ -109,7 +115,7 @@ impl Rules {
         self.max_session_s.fetch_max(max_session.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
-    /// `None` where no such token would be taken any more.
+    /// `None` where no such token would be taken any more, by [`Forgetting`].
     pub(super) fn token(
         &self,
         fingerprint: Fingerprint,
@@ -123,10 +129,10 @@ impl Rules {
         };
         let entry =
             Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) };
-        Ok(Some(entry).filter(|entry| entry.is_needed(minute(now.unix_seconds()))))
+        Ok(Some(entry).filter(|entry| entry.is_needed(self.forgetting.minute(now))))
     }
 
-    /// `None` where no such token would be taken any more.
+    /// `None` where no such token would be taken any more, by [`Forgetting`].
     pub(super) fn subject(
         &self,
         subject: &str,
@@ -145,7 +151,7 @@ impl Rules {
         let until = until_minute(before_s.saturating_add(longest));
         let name = self.namer.name(Kind::Subject, subject);
         let entry = Entry::Subject { name, before_s, until };
-        Ok(Some(entry).filter(|entry| entry.is_needed(minute(now.unix_seconds()))))
+        Ok(Some(entry).filter(|entry| entry.is_needed(self.forgetting.minute(now))))
     }
 
     pub(super) fn session(
@@ -297,7 +303,7 @@ impl Revocations {
     /// Forgets what no token could be refused by any more. To be called about once a minute; without it the list is
     /// as good, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {
-        self.sets.sweep(minute(now.unix_seconds()));
+        self.sets.sweep(self.sets.minute(now));
     }
 
     /// How many are revoked.
@@ -307,7 +313,7 @@ impl Revocations {
     }
 
     fn apply(&self, entry: Option<Entry>, now: Now) -> Result<(), RevokeError> {
-        entry.map_or(Ok(()), |entry| self.sets.apply(&entry, minute(now.unix_seconds())))
+        entry.map_or(Ok(()), |entry| self.sets.apply(&entry, self.sets.minute(now)))
     }
 }
 

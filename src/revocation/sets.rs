@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 use super::entry::{Entry, Kind, Lifetime, Lived, Namer};
+use super::forgetting::Forgetting;
 use super::revocations::{Counts, MAX_KEYS, MAX_LIFETIMES, MAX_SUBJECTS, MAX_TOKENS, RevokeError};
 use super::table::Table;
+use crate::clock::Now;
 use crate::token::Verified;
 
 /// What is revoked, by names. All methods take `&self` and may be called by many threads.
 #[derive(Debug)]
 pub(super) struct Sets {
+    forgetting: Forgetting,
     tokens: Table,
     subjects: Names<SubjectEntry>,
     sessions: Names<u32>,
@@ -97,12 +100,18 @@ impl<T: Copy> Names<T> {
 impl Sets {
     pub(super) fn new() -> Self {
         Self {
+            forgetting: Forgetting::new(Now::read()),
             tokens: Table::new(),
             subjects: Names::new(),
             sessions: Names::new(),
             keys: Names::new(),
             lifetimes: RwLock::default(),
         }
+    }
+
+    /// The minute in which what ended before it may be forgotten.
+    pub(super) fn minute(&self, now: Now) -> u32 {
+        self.forgetting.minute(now)
     }
 
     /// Adds `entry`. It never takes anything back: of two entries about one thing the later

@@ -8,7 +8,7 @@ use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Lifetime, Lived, Namer};
 use super::feed::Feed;
 use super::replica::{self, Freshness, Gate};
-use super::revocations::{Counts, RevokeError, Revoked, Rules, minute, not_empty};
+use super::revocations::{Counts, RevokeError, Revoked, Rules, not_empty};
 use crate::clock::Now;
 use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
@@ -214,7 +214,7 @@ impl SharedRevocations {
             reply(Ok(()));
             return Ok(());
         };
-        self.feed.sets.apply(&entry, minute(now.unix_seconds()))?;
+        self.feed.sets.apply(&entry, self.feed.sets.minute(now))?;
         self.feed.publish(entry, reply);
         Ok(())
     }

@@ -31,6 +31,28 @@ pub struct SubjectAsk {
     pub demands: Few<Demand>,
 }
 
+impl SubjectAsk {
+    /// What is to be given back where this was charged and the request was refused elsewhere, by
+    /// how it stood then. A limit that only watched has counted nothing, and a window that is about
+    /// to end gets nothing back: the next one might. Where nobody knows how it stood, no window
+    /// does.
+    pub(super) fn refund(&self, standings: Option<&[Standing]>) -> Option<Self> {
+        let back = |(i, demand): (usize, &Demand)| {
+            let (rule, cost) = match standings {
+                Some(standings) => {
+                    let stood = standings.get(i).filter(|stood| stood.fits)?;
+                    demand.rule.remainder(stood.state, demand.cost, stood.now_us)?
+                }
+                None if demand.rule.algorithm().has_burst() => (demand.rule, demand.cost),
+                None => return None,
+            };
+            Some(Demand { tag: demand.tag, rule, cost })
+        };
+        let demands: Few<Demand> = self.demands.iter().enumerate().filter_map(back).collect();
+        (!demands.is_empty()).then_some(Self { subject: self.subject, demands })
+    }
+}
+
 /// What names one place, by which it is given back: no two have the same, in whichever processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PlaceId(pub [u8; 16]);

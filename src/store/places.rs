@@ -1,9 +1,10 @@
 //! Places of requests under way, as this process holds them in a shared store.
 //!
 //! Every place has a name of its own, and an end: the store frees it at its end by itself. While the request lives, this
-//! process moves the end on, for all places together and before two thirds of their time are over: so a request may take as
-//! long as it likes, a process that died frees its places after one span, and one that only could not reach the
-//! store for a while takes its places again. It is the store's own thread that does so: it goes on while JavaScript is busy.
+//! process moves the end on, for all places together and before half of their time is over: so a
+//! request may take as long as it likes, a process that died frees its places after one span, and
+//! one that only could not reach the store for a while takes its places again. It is the store's
+//! own thread that does so: it goes on while JavaScript is busy.
 //!
 //! One batch for all places of a process was chosen over a time for each request: there is one timer, most requests end
 //! before they are renewed once, and the cost is one command for each key in that time, however many requests there are.
@@ -26,6 +27,10 @@ use super::runtime;
 use super::shared::SharedStore;
 use crate::clock::Now;
 
+/// A place is renewed after this part of its span, and looked at twice as often: before 3/8 of the
+/// span are over. The script that judges takes places with less than half of it left for those of
+/// processes that are gone.
+const RENEWED: u32 = 4;
 /// Places that one command renews at most.
 const MOST_PLACES: usize = 500;
 /// Commands that leave together.
@@ -101,11 +106,12 @@ impl Places {
         unheard
     }
 
-    /// The places whose time is a third over, by key; they stay due until the store has heard of them.
+    /// The places whose time is a quarter over, by key; they stay due until the store has heard of
+    /// them.
     fn due(&self, now_us: u64) -> Vec<Vec<PlaceAsk>> {
         let mut by_key: HashMap<SubjectKey, Vec<PlaceAsk>> = HashMap::new();
         for kept in self.held.lock().values() {
-            if now_us.saturating_sub(kept.asked_us) >= span_us(&kept.ask) / 3 {
+            if now_us.saturating_sub(kept.asked_us) >= span_us(&kept.ask) / u64::from(RENEWED) {
                 by_key.entry(kept.ask.key).or_default().push(kept.ask);
             }
         }
@@ -132,9 +138,11 @@ impl Places {
         gone
     }
 
-    /// How long until somebody has to look again: often enough that two attempts may fail before a place is lost.
+    /// How long until somebody has to look again: often enough that some attempts may fail before a
+    /// place is lost.
     fn pause(&self) -> Duration {
-        let shortest = Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / 6;
+        let shortest =
+            Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / (2 * RENEWED);
         let unheard = !self.unheard.lock().is_empty();
         // Longer than a timer may be is never.
         shortest.min(if unheard { AGAIN } else { Duration::from_secs(3600) })

@@ -1,7 +1,8 @@
 //! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and for
 //! each block and signal, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all
 //! little endian; numbers above 32 bits are doubles, for the scripts of Redis. Behind the tag of a limit, which is a
-//! multiple of four, are that of its block and that of its signal; they last as long as their entries.
+//! multiple of four, are that of its block and that of its signal. They last as long as their
+//! entries, and their second number is the second in which they were made.
 
 use std::ops::RangeInclusive;
 
@@ -40,6 +41,18 @@ impl Entry {
         Some(Self { tag, state: WireState { a, b, c }, till_us })
     }
 
+    /// A block or signal that was made after now, by a clock that was set back since, lasts as long
+    /// as it was meant to, from now on. `true` where that changes it.
+    pub(super) fn pull_back(&mut self, now_us: u64, skew_us: u64) -> bool {
+        let made_us = u64::from(self.state.b) * 1_000_000;
+        if self.tag.is_multiple_of(4) || made_us <= now_us.saturating_add(skew_us) {
+            return false;
+        }
+        self.till_us = now_us.saturating_add(self.till_us.saturating_sub(made_us));
+        self.state.b = seconds_of(now_us);
+        true
+    }
+
     /// Appends it to a record.
     pub(super) fn write(&self, record: &mut Vec<u8>) {
         record.extend_from_slice(&self.tag.to_le_bytes());
@@ -54,6 +67,11 @@ impl Entry {
         let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
         factor.unwrap_or(WHOLE)
     }
+}
+
+/// The second of an instant, as blocks and signals have it.
+pub(super) fn seconds_of(now_us: u64) -> u32 {
+    u32::try_from(now_us / 1_000_000).unwrap_or(0)
 }
 
 /// The name of a subject's record, or of its places, behind what names of that kind begin with.

@@ -8,6 +8,8 @@ use crate::clock::Now;
 const MOST_FAILURES: u32 = 5;
 /// More questions than this at once are not answered in time anyway.
 const MOST_WAITING: usize = 20_000;
+/// An answer arrives so soon after it was given.
+const LATEST_ANSWER_US: u64 = 10_000_000;
 /// The offset of a store whose clock nobody has read yet.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -109,14 +111,26 @@ impl Status {
         }
     }
 
-    /// The store's clock, as far as it is known, on both clocks of a [`Now`]; else our own wall clock. Our wall clock
-    /// may be wrong by any time without changing what is decided.
+    /// The store's clock, as far as it is known, in the place of our wall clock. The monotonic
+    /// clock stays ours: what is kept here ends by it, so a step of the store's clock locks no key.
     #[must_use]
     pub fn clock(&self, now: Now) -> Now {
         match self.offset_us.load(Ordering::Acquire) {
-            UNKNOWN => Now::at_unix_us(now.unix_us),
-            offset => Now::at_unix_us(now.mono_us.saturating_add_signed(offset)),
+            UNKNOWN => now,
+            offset => Now { unix_us: now.mono_us.saturating_add_signed(offset), ..now },
         }
+    }
+
+    /// When the store read `store_us` on its clock, by both clocks. It was just before `now`: where
+    /// the store's clock says otherwise, it was set in between.
+    #[must_use]
+    pub fn judged_at(&self, store_us: u64, now: Now) -> Now {
+        let offset = self.offset_us.load(Ordering::Acquire);
+        let known =
+            (offset != UNKNOWN).then(|| store_us.checked_add_signed(offset.saturating_neg()));
+        let latest = now.mono_us.saturating_sub(LATEST_ANSWER_US)..=now.mono_us;
+        let mono_us = known.flatten().filter(|mono_us| latest.contains(mono_us));
+        Now { unix_us: store_us, mono_us: mono_us.unwrap_or(now.mono_us) }
     }
 
     /// There is a new connection: what the server knew before, it may have forgotten.
@@ -181,7 +195,23 @@ mod tests {
         status.observe(1_700_000_000_000_000, sent);
         let later = Now { unix_us: 1_600_000_000_000_000, mono_us: 6_000_000 };
         assert_eq!(status.clock(later).unix_us, 1_700_000_001_000_000);
-        assert_eq!(status.clock(later.plus(Duration::from_secs(1))).mono_us, 1_700_000_002_000_000);
+        assert_eq!(status.clock(later.plus(Duration::from_secs(1))).unix_us, 1_700_000_002_000_000);
+    }
+
+    #[test]
+    fn a_step_of_the_stores_clock_moves_no_end_that_is_kept_here() {
+        let (status, hour) = (Status::default(), 3_600_000_000);
+        let sent = Now { unix_us: 1_700_000_030_000_000, mono_us: 50_000_000 };
+        let store_us = 1_700_000_000_000_000;
+        status.observe(store_us, sent);
+        let later = Now { unix_us: 1, mono_us: 51_000_000 };
+        let judged = |store_us| status.judged_at(store_us, later);
+        assert_eq!(judged(store_us + 400_000).mono_us, 50_400_000);
+        for wrong in [store_us - hour, store_us + hour, 0, u64::MAX] {
+            assert_eq!(judged(wrong), Now { unix_us: wrong, mono_us: 51_000_000 });
+        }
+        status.observe(store_us - hour, sent);
+        assert_eq!(status.clock(later).mono_us, 51_000_000);
     }
 
     #[test]

@@ -23,10 +23,15 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// As [`Self::start`], in a folder of its own and with more variables in its environment.
+    pub fn start_in(folder: TempDir, env: &[(&str, String)]) -> Self {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let run = |program: &str| {
             Command::new(program)
+                .envs(env.iter().cloned())
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
                 .args(["--save", "", "--appendonly", "no"])
                 .current_dir(folder.path())

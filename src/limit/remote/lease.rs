@@ -1,8 +1,9 @@
 //! Leases: what a busy key will need soon is debited in the store ahead of time, and spent here without asking.
 //!
 //! Every admission is debited before it is given, so a process that dies has admitted too little, never too much. What
-//! was debited is spent within [`span_us`] or given back, so in any window W a key is admitted at most
-//! burst + rate × (W + span) times, by the store's clock.
+//! was debited is spent within [`span_us`] or given back, as far as it has not come back by itself:
+//! a window that is over gets nothing back. So in any span of time W a key is admitted at most
+//! burst + rate × (W + span) times.
 //!
 //! A lease is three quarters of what this process is expected to admit within the span, and never more than its part of what is
 //! left. So small limits and quiet keys have none, and are asked for one by one. The request that finds a lease spent
@@ -96,12 +97,12 @@ pub(super) fn span_us(rule: &Rule) -> u64 {
 }
 
 /// When a lease that is taken now is over: an aligned window ends what was debited in it.
-fn end_us(rule: &Rule, now_us: u64) -> u64 {
-    let end = now_us + span_us(rule);
+fn end_us(rule: &Rule, now: Now) -> u64 {
+    let span_us = span_us(rule);
     if rule.algorithm().has_burst() {
-        return end;
+        return now.mono_us + span_us;
     }
-    end.min(now_us - now_us % rule.window_us() + rule.window_us())
+    now.mono_us + span_us.min(rule.window_us() - now.unix_us % rule.window_us())
 }
 
 /// How many requests to debit for a part, that which is asked about among them: 1 is no lease.
@@ -171,7 +172,7 @@ pub(super) fn plan(
         let Some(record) = locked.get(&key, now_us) else { continue };
         let mut lease = Lease::read(&record);
         if lease.left > 0 && lease.until_us <= now_us {
-            unspent.extend(refund(part, lease.left));
+            unspent.extend(refund(part, lease, now));
             lease.left = 0;
         }
         // Of many requests that find nothing left at once, one asks for all.
@@ -195,7 +196,7 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut Part<'_>) {
     let known = locked.get(&key, now_us).map(|record| Lease::read(&record));
     let mut lease = known.unwrap_or_default();
     if part.ahead > 0 {
-        let end_us = end_us(&part.counter.rule, now_us);
+        let end_us = end_us(&part.counter.rule, part.now);
         // Where some of another is left, the earlier end holds for both.
         if lease.left > 0 && lease.until_us > now_us {
             lease.until_us = lease.until_us.min(end_us);
@@ -219,8 +220,19 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
     locked.remove(&key.variant(LEASED));
 }
 
-fn refund(part: &Part<'_>, cost: u32) -> Option<Question> {
-    let demand = Demand { tag: part.counter.tag, rule: part.counter.rule, cost };
+/// Gives back what is left of a lease that is over, by the rule for all that is given back, see
+/// [`Rule::remainder`].
+fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<Question> {
+    let rule = part.counter.rule;
+    let charged = if rule.algorithm().has_burst() {
+        // The last that the store said of the key; while a lease holds, that is its own charge.
+        State(part.record.state)
+    } else {
+        let ago_us = now.mono_us.saturating_sub(lease.until_us) + span_us(&rule);
+        rule.charged_before(ago_us, now.unix_us)
+    };
+    let (rule, cost) = rule.remainder(charged, lease.left, rule.clock(now))?;
+    let demand = Demand { tag: part.counter.tag, rule, cost };
     let subject = SubjectAsk { subject: part.subject?, demands: Few::from([demand]) };
     Some(Question::about(Action::Refund, vec![subject]))
 }
@@ -255,11 +267,12 @@ mod tests {
     fn a_lease_lasts_a_second_at_most_and_never_beyond_an_aligned_window() {
         let rule = |algorithm, ms| Rule::new(algorithm, 1000, Duration::from_millis(ms), 1000);
         let now = 1_800_000_000_000_000;
-        assert_eq!(end_us(&rule(Algorithm::Gcra, 60_000), now), now + 1_000_000);
-        assert_eq!(end_us(&rule(Algorithm::Gcra, 1_000), now), now + 20_000);
+        let at = |unix_us| Now { unix_us, mono_us: 7 };
+        assert_eq!(end_us(&rule(Algorithm::Gcra, 60_000), at(now)), 7 + 1_000_000);
+        assert_eq!(end_us(&rule(Algorithm::Gcra, 1_000), at(now)), 7 + 20_000);
         let window = rule(Algorithm::FixedWindow, 60_000);
         let late = now - now % 60_000_000 + 59_900_000;
-        assert_eq!(end_us(&window, late), late + 100_000);
+        assert_eq!(end_us(&window, at(late)), 7 + 100_000);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A request under a shared store: what is known here already, what is asked, and what becomes of it where no answer
 //! comes.
 //!
-//! What the store has said is kept under the key itself, on the store's clock. Beside it stand, under variants of the
-//! key and in the same shard: that it refuses, what was debited ahead of time ([`lease`]), and what is counted here
-//! while the store is away.
+//! What the store has said is kept under the key itself. Its instants are moved to the monotonic
+//! clock of this process, which nobody sets; only the numbers of aligned windows are those of the
+//! store's clock. Beside it stand, under variants of the key and in the same shard: that it
+//! refuses, what was debited ahead of time ([`lease`]), and what is counted here while the store is
+//! away.
 
 mod lease;
 mod manual;
@@ -115,7 +117,7 @@ impl Limiter {
             return ask(parts, shared);
         }
         for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
-            part.now = Now::at_unix_us(standing.now_us);
+            part.now = shared.status().judged_at(standing.now_us, now);
             part.fits = standing.fits;
             if part.is_in_flight() {
                 part.record.state = standing.state.0;
@@ -124,9 +126,12 @@ impl Limiter {
             part.scaled = (standing.factor != WHOLE)
                 .then(|| Box::new(part.counter.rule.scaled(standing.factor)));
             let rule = part.rule();
-            let clock_us = part.clock_us();
-            let state = rule.settle(standing.state, clock_us);
-            let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
+            let (clock_us, judged_us) = (part.clock_us(), part.now.mono_us);
+            let state = rule.settle(standing.state, rule.clock(Now::at_unix_us(standing.now_us)));
+            let state = rule.moved(state, standing.now_us, clock_us);
+            let blocked_us = standing.blocked_until_us.saturating_sub(standing.now_us);
+            let blocked_until_us = if blocked_us > 0 { judged_us + blocked_us } else { 0 };
+            let known = Record { blocked_until_us, ..Record::default() };
             let view = rule.view(state, clock_us);
             part.record = record(&known, rule, state, &view, part.policy.price(), part.now);
         }

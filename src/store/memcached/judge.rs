@@ -7,8 +7,11 @@ use crate::limit::WireState;
 use crate::limit::algorithm::{Rule, State, WHOLE};
 use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
 use crate::store::error::StoreError;
-use crate::store::record::{ENTRY, Entry, entries};
+use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 
+/// The readings of a server's clock differ between processes by less than this. What lies further
+/// ahead was written before the clock was set back.
+const MAX_SKEW_US: u64 = 5_000_000;
 /// Times are below this, so that doubles hold them.
 const END_OF_TIME: u64 = 1 << 53;
 
@@ -27,7 +30,13 @@ pub(super) struct Book {
 impl Book {
     /// The record that lies in `value`, if there is one, at an instant of its server's clock.
     pub(super) fn read(value: &[u8], version: Option<u64>, now_us: u64) -> Self {
-        Self { entries: entries(value, now_us).collect(), now_us, changed: false, version }
+        let mut changed = false;
+        let pulled_back = |mut entry: Entry| {
+            changed |= entry.pull_back(now_us, MAX_SKEW_US);
+            entry
+        };
+        let entries = entries(value, now_us).map(pulled_back).collect();
+        Self { entries, now_us, changed, version }
     }
 
     /// What to write, for how long it must be kept, and over which version; `None` where nothing changed.
@@ -45,12 +54,18 @@ impl Book {
     }
 
     /// Judges at no earlier instant than the one at which somebody else has judged already, by a clock that is a
-    /// little ahead of ours.
+    /// little ahead of ours. A state that lies further ahead was written before the clock was set
+    /// back: it counts as used up now, and that is stored, or the key would be locked until the
+    /// clock has caught up.
     fn turn_to(&mut self, demands: &[Demand]) {
         for demand in demands {
             let Some(entry) = self.entry(demand.tag) else { continue };
             let earliest = demand.rule.earliest(state(demand, entry));
-            if earliest <= entry.till_us {
+            if earliest > self.now_us.saturating_add(MAX_SKEW_US) && earliest <= entry.till_us {
+                let state = demand.rule.settle(state(demand, entry), self.now_us);
+                let lasts_us = demand.rule.view(state, self.now_us).expires_us;
+                self.put(demand.tag, demand.rule.to_wire(state), self.now_us + lasts_us);
+            } else if earliest <= entry.till_us {
                 self.now_us = self.now_us.max(earliest);
             } else {
                 // No process of ours has written that.
@@ -96,14 +111,13 @@ impl Book {
             Action::Refund => rule.refund(old, demand.cost, now_us),
             Action::Block(span_us) => {
                 let till_us = now_us.saturating_add(span_us).min(END_OF_TIME - 1);
-                self.put(demand.tag + 1, WireState::default(), till_us);
+                self.put(demand.tag + 1, made_at(now_us, 0), till_us);
                 return;
             }
             Action::Signal(factor, span_us) => {
                 let lasts = if factor == WHOLE { 0 } else { span_us };
                 let till_us = now_us.saturating_add(lasts).min(END_OF_TIME - 1);
-                let signal = WireState { a: u64::from(factor), ..WireState::default() };
-                self.put(demand.tag + 2, signal, till_us);
+                self.put(demand.tag + 2, made_at(now_us, factor), till_us);
                 return;
             }
             Action::Reset => {
@@ -123,6 +137,11 @@ impl Book {
             self.entries.push(Entry { tag, state, till_us });
         }
     }
+}
+
+/// A block (0) or a signal that is made now.
+fn made_at(now_us: u64, factor: u16) -> WireState {
+    WireState { a: u64::from(factor), b: seconds_of(now_us), c: 0 }
 }
 
 fn state(demand: &Demand, entry: &Entry) -> State {
@@ -246,7 +265,7 @@ impl Case {
         }
         let parts = self.question.subjects.iter().zip(&self.done);
         let subjects: Vec<_> =
-            parts.filter(|(_, done)| done.is_some()).map(|(ask, _)| ask.clone()).collect();
+            parts.filter_map(|(ask, done)| ask.refund(Some(done.as_deref()?))).collect();
         (!subjects.is_empty()).then_some(Question::about(Action::Refund, subjects))
     }
 }

@@ -19,6 +19,9 @@ use crate::store::status::Status;
 const SILENCE_US: u64 = SILENCE_MS * 1000;
 /// At first the clock is read so many times in a second, to know soon when its seconds begin.
 const FIRST_READINGS: u32 = 16;
+/// Readings differ by less than this unless the clock was set. Used proofs are remembered for 10 s
+/// more than they have to be.
+const STEP_US: u64 = 5_000_000;
 /// What tells a process from others.
 type Process = [u8; 8];
 /// Bytes of a process in the list of those alive: its number, and when it was heard of, in microseconds.
@@ -186,6 +189,11 @@ impl Server {
         else {
             return false;
         };
+        let before_us = self.status.clock(received).unix_us;
+        if self.status.has_answered() && now_us > before_us.saturating_add(STEP_US) {
+            // Its clock was set ahead: used proofs have come to their end before their time.
+            self.status.connected(received);
+        }
         self.status.observe(now_us, received);
         true
     }

@@ -156,6 +156,42 @@ fn a_block_refuses_until_it_ends_and_a_reset_forgets_all() {
 }
 
 #[test]
+fn a_key_that_is_used_up_is_free_in_its_time_after_the_clock_was_set_back() {
+    const HOUR: u64 = 3_600 * SECOND;
+    for algorithm in [Algorithm::Gcra, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        let (mut server, rule) = (Server::default(), rule(algorithm, 2, 2_000));
+        while server.admits(&[1], rule, NOW) {}
+        // Readings of one clock differ by a little: that frees nothing, and does not last.
+        assert!(!server.admits(&[1], rule, NOW - SECOND));
+        let back = NOW - HOUR;
+        assert!(!server.admits(&[1], rule, back));
+        assert!(server.admits(&[1], rule, back + 4 * SECOND), "{algorithm:?}");
+        // Who only looks sees it come free, too.
+        while server.admits(&[2], rule, NOW) {}
+        let looks = |server: &mut Server, now_us| {
+            let mut case = case(Action::Look, &[2], rule, 1);
+            server.round(&mut case, now_us, &[]).unwrap().unwrap().admitted
+        };
+        assert!(!looks(&mut server, back));
+        assert!(looks(&mut server, back + 4 * SECOND), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_block_and_a_signal_last_as_long_as_they_were_meant_to_when_the_clock_is_set_back() {
+    const HOUR: u64 = 3_600 * SECOND;
+    let (mut server, rule) = (Server::default(), rule(Algorithm::Gcra, 10, 10_000));
+    for action in [Action::Block(5 * SECOND), Action::Signal(500, 5 * SECOND)] {
+        server.round(&mut case(action, &[1], rule, 0), NOW, &[]).unwrap().unwrap();
+    }
+    assert!(!server.admits(&[1], rule, NOW - HOUR));
+    assert!(!server.admits(&[1], rule, NOW - HOUR + 4 * SECOND));
+    let mut look = case(Action::Look, &[1], rule, 1);
+    let stands = server.round(&mut look, NOW - HOUR + 6 * SECOND, &[]).unwrap().unwrap();
+    assert_eq!((stands.admitted, stands.standings[0].factor), (true, 1000));
+}
+
+#[test]
 fn what_something_else_has_put_in_the_place_of_a_record_is_written_over() {
     let (mut server, rule) = (Server::default(), rule(Algorithm::Gcra, 3, 3_600_000));
     server.0.insert(subject(1), b"somebody else's value".to_vec());

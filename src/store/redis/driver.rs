@@ -13,9 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connector, Link};
-use super::script::{By, Call, Part, Scripts, calls, proofs_key, read};
+use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
 use crate::clock::Now;
-use crate::store::ask::{Action, Answer, Ask, Question, Waiter};
+use crate::store::ask::{Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
 use crate::store::runtime::{BACKOFF, BEAT, PROBE, SILENCE_MS, jittered, spawn_beside};
@@ -212,7 +212,7 @@ async fn converse(
     {
         driver.status.observe(standing.now_us, sent);
     }
-    give_back(driver, questions, results.to_refund);
+    give_back(driver, questions, &results);
     if results.answers.iter().all(Result::is_ok) {
         driver.status.succeeded();
     } else {
@@ -256,18 +256,12 @@ impl Driver {
 
 /// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
 /// that arrives, they are a request short.
-fn give_back(driver: &Arc<Driver>, questions: &[Question], charged: Vec<Part>) {
-    let refund = |part: Part| {
-        let subjects = questions.get(part.question)?.subjects.get(part.subjects)?.to_vec();
-        // A place is given back by its owner, who knows what to do where that is lost.
-        if subjects.is_empty() {
-            return None;
-        }
-        let question = Question::about(Action::Refund, subjects);
+fn give_back(driver: &Arc<Driver>, questions: &[Question], results: &Results) {
+    let refunds: Vec<Ask> = results
+        .refunds(questions)
         // Nobody waits for it.
-        Some(Ask { question, waiter: Waiter::new(Box::new(drop)) })
-    };
-    let refunds: Vec<Ask> = charged.into_iter().filter_map(refund).collect();
+        .map(|question| Ask { question, waiter: Waiter::new(Box::new(drop)) })
+        .collect();
     if !refunds.is_empty() {
         spawn_beside(carry(Arc::clone(driver), refunds));
     }

@@ -109,7 +109,7 @@ impl Session {
     async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<(), StoreError> {
         loop {
             let mut link = self.link().await?;
-            let now_us = status.clock(Now::read()).mono_us;
+            let now_us = status.clock(Now::read()).unix_us;
             let page = self.page(&mut link, now_us).await;
             let Some(page) = page else {
                 self.link = None;

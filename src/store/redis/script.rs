@@ -355,6 +355,29 @@ pub(super) struct Results {
     pub(super) to_refund: Vec<Part>,
 }
 
+impl Results {
+    /// What gives back what was charged for questions that something else has refused. A place is
+    /// given back by its owner, who knows what to do where that is lost.
+    pub(super) fn refunds<'r>(
+        &'r self,
+        questions: &'r [Question],
+    ) -> impl Iterator<Item = Question> + 'r {
+        let subjects = move |part: &Part| {
+            let asked = &questions.get(part.question)?.subjects;
+            let first = asked.get(..part.subjects.start)?.iter().map(|ask| ask.demands.len()).sum();
+            let answer = self.answers.get(part.question)?.as_ref().ok();
+            let mut standings = answer.and_then(|answer| answer.standings.get(first..));
+            let mut back = Vec::new();
+            for ask in asked.get(part.subjects.clone())? {
+                back.extend(ask.refund(standings));
+                standings = standings.and_then(|standings| standings.get(ask.demands.len()..));
+            }
+            (!back.is_empty()).then(|| Question::about(Action::Refund, back))
+        };
+        self.to_refund.iter().filter_map(subjects)
+    }
+}
+
 /// Reads the replies to the calls of a batch.
 pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) -> Results {
     let nothing = || Answer { admitted: true, standings: Few::new() };
@@ -495,100 +518,4 @@ fn entries_of(record: &[u8], tag: u32, now_us: u64) -> [Entry; 3] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limit::algorithm::{Algorithm, Rule};
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    fn question(limits: usize) -> Question {
-        let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
-        let tags = (0..).step_by(4).take(limits);
-        let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
-        let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
-        Question::about(Action::Consume, subjects)
-    }
-
-    proptest! {
-        #[test]
-        fn a_reply_of_any_bytes_is_an_answer_or_a_fault_and_never_a_pass_by_accident(
-            bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            limits in 1usize..4,
-            places in 0u8..3,
-        ) {
-            let mut asked = question(limits);
-            asked.places = (0..places).map(|i| place(i, i)).collect();
-            let questions = [asked];
-            let calls = calls(&questions, false);
-            let results = read(&calls, &[Value::BulkString(bytes.clone())], &questions);
-            if let Some(Ok(answer)) = results.answers.first() {
-                prop_assert_eq!(answer.standings.len(), limits + usize::from(places));
-                prop_assert_eq!(answer.admitted, bytes.get(8) == Some(&1));
-            }
-        }
-    }
-
-    fn place(key: u8, id: u8) -> PlaceAsk {
-        let id = crate::store::ask::PlaceId([id; 16]);
-        PlaceAsk { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
-    }
-
-    #[test]
-    fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key() {
-        let release = |places| Question::of_places(Action::Release, places);
-        let mut wants = question(1);
-        wants.places = vec![place(1, 9)];
-        let questions = [
-            wants,
-            release(vec![place(1, 1), place(2, 2)]),
-            question(1),
-            release(vec![place(1, 3)]),
-        ];
-        let calls = calls(&questions, false);
-        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
-        assert_eq!(scripts, [Kind::Release, Kind::Release, Kind::Judge, Kind::JudgeOne]);
-        let scripts = Scripts::new("t:");
-        let command = scripts.command(&calls[0], &questions, By::Digest);
-        let args: Vec<_> = command.args_iter().collect();
-        // ZREM, the key, and both of its places.
-        assert_eq!(args.len(), 4);
-        for reply in [Value::Int(1), Value::Int(0)] {
-            let results = read(&calls[..1], &[reply], &questions[1..2]);
-            assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Few::new() })]);
-        }
-    }
-
-    #[test]
-    fn a_cluster_judges_each_place_by_itself() {
-        let mut wants = question(1);
-        wants.places = vec![place(1, 1), place(2, 2)];
-        let calls = calls(&[wants], true);
-        let scripts: Vec<Kind> = calls.iter().map(|call| call.script).collect();
-        assert_eq!(scripts, [Kind::JudgeOne, Kind::Judge, Kind::Judge]);
-    }
-
-    #[test]
-    fn no_reply_is_a_fault() {
-        let questions = [question(1), question(2)];
-        let calls = calls(&questions, false);
-        for replies in [vec![], vec![Value::Nil, Value::Int(1)], vec![Value::Okay]] {
-            let results = read(&calls, &replies, &questions);
-            assert!(results.answers.iter().all(|answer| *answer == Err(StoreError::Refused)));
-        }
-    }
-
-    #[test]
-    fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
-        let reset = Question { action: Action::Reset, ..question(1) };
-        let calls = calls(&[question(1), reset, question(1), question(1)], false);
-        let order: Vec<Kind> = calls.iter().map(|call| call.script).collect();
-        assert_eq!(order, [Kind::JudgeOne, Kind::Adjust, Kind::JudgeOne]);
-    }
-
-    #[test]
-    fn questions_of_one_tick_share_a_call_where_one_server_has_all_keys() {
-        let questions: Vec<Question> = (0..150).map(|_| question(1)).collect();
-        assert_eq!(calls(&questions, false).len(), 3);
-        assert_eq!(calls(&questions, true).len(), 150);
-    }
-}
+mod tests;

@@ -172,11 +172,13 @@ impl Family {
                 self.forgotten_us = forgotten(self.ends_us, config, now_us);
                 return Outcome::Next { salt: presented.salt, kept: kept.clone() };
             }
-            let window = micros(config.reuse_window);
-            let again = self.used.as_ref().filter(|used| {
-                used.hash == presented.presented && now_us.saturating_sub(used.at_us) < window
+            let window_us = micros(config.reuse_window);
+            let again = self.used.as_mut().filter(|used| {
+                used.hash == presented.presented && used.at_us.abs_diff(now_us) < window_us
             });
             if let Some(used) = again {
+                // The clock was set back by less than the window: it does not open twice.
+                used.at_us = used.at_us.min(now_us);
                 return Outcome::Next { salt: used.salt, kept: kept.clone() };
             }
             self.kept = None;

@@ -11,12 +11,16 @@ local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
 local record = record_of(KEYS[1])
 local states, tills = {}, {}
+local second = math.floor(now / 1000000)
 
 local at = 1
 while at < #record do
   local tag, a, b, c, till
   tag, a, b, c, till, at = unpack(ENTRY, record, at)
-  if counts(a, till) then states[tag], tills[tag] = {a, b, c}, till end
+  if counts(a, till) then
+    local _, over, made = pulled_back(tag, b, till)
+    states[tag], tills[tag] = {a, made, c}, over
+  end
 end
 
 -- An instant that is at most r + s / t ahead.
@@ -62,9 +66,9 @@ while at < #asked do
     states[tag], states[tag + 1] = nil, nil
   elseif action == 'signal' then
     local factor = tonumber(ARGV[4])
-    states[tag + 2], tills[tag + 2] = factor ~= 1000 and {factor, 0, 0} or nil, now + span
+    states[tag + 2], tills[tag + 2] = factor ~= 1000 and {factor, second, 0} or nil, now + span
   elseif action == 'block' then
-    states[tag + 1], tills[tag + 1] = {0, 0, 0}, now + span
+    states[tag + 1], tills[tag + 1] = {0, second, 0}, now + span
   else
     states[tag], tills[tag] = moved(states[tag], action == 'charge' and 1 or -1, kind, p, q, r, s, t)
   end

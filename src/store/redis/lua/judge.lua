@@ -12,16 +12,47 @@
 -- Nearly always a record has just the entries that are asked for, in that order: then no table is made of it.
 local call, unpack, pack, sub, ceil, floor = redis.call, struct.unpack, struct.pack, string.sub, math.ceil, math.floor
 local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
+-- For how many milliseconds the key of places is kept beyond their end. renew.lua has it too.
+local KEPT = 7200000
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
--- The entries of a record that are not over, by tag: state, end, and the entry itself.
+-- The entries of a record that are not over, by tag: state, end, and the entry itself. And those of
+-- them that are corrected, if there are any.
 local function entries_of(record)
-  local entries = {}
+  local entries, fixes = {}, nil
   for from = 1, #record, LENGTH do
     local tag, a, b, c, till = unpack(ENTRY, record, from)
-    if counts(a, till) then entries[tag] = {a, b, c, till, sub(record, from, from + LENGTH - 1)} end
+    if counts(a, till) then
+      local entry = sub(record, from, from + LENGTH - 1)
+      local back
+      back, till, b = pulled_back(tag, b, till)
+      if back then
+        entry = pack(ENTRY, tag, a, b, c, till)
+        fixes = fixes or {}
+        fixes[tag] = entry
+      end
+      entries[tag] = {a, b, c, till, entry}
+    end
   end
-  return entries
+  return entries, fixes
+end
+
+-- A record with some entries in the place of those of their tags, which is stored.
+local function corrected(key, record, entries)
+  local all, last = {}, 0
+  for from = 1, #record, LENGTH do
+    local tag, a, _, _, till = struct.unpack(ENTRY, record, from)
+    local entry = entries[tag]
+    if entry then _, _, _, _, till = struct.unpack(ENTRY, entry) end
+    if counts(a, till) then
+      all[#all + 1] = entry or string.sub(record, from, from + LENGTH - 1)
+      if till > last then last = till end
+    end
+  end
+  record = table.concat(all)
+  if record == '' then redis.call('DEL', key)
+  else redis.call('SET', key, record, 'PX', math.max(1, math.ceil((last - now) / 1000))) end
+  return record
 end
 
 -- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and no others: no block.
@@ -57,20 +88,44 @@ local function windowed(kind, p, q, s, a, b, c)
   return fits, window, b, c + q, (window + 2) * p
 end
 
--- How many places of a key are taken. A place has the instant at which it comes free.
-local function taken_of(key)
-  local taken = redis.pcall('ZCOUNT', key, '(' .. floor(now / 1000), '+inf')
-  if type(taken) == 'number' then return taken end
-  -- What something else has put in its place is none. Any other error than this one is an error still.
-  if not string.find(taken.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
-  return 0
+-- How many places of a key are taken, and whether there are others to sweep away. A place has the
+-- instant at which it comes free.
+--
+-- Processes renew their places before 3/8 of the span are over. So if no place has half of it left,
+-- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
+-- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
+local function taken_of(key, span)
+  local now_ms = floor(now / 1000)
+  local all = redis.pcall('ZCARD', key)
+  if type(all) ~= 'number' then
+    -- What something else has put in its place is none. Any other error than this one is an error
+    -- still.
+    if not string.find(all.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
+    return 0, true
+  end
+  if all == 0 then return 0, false end
+  local half = now_ms + floor(span / 2)
+  local renewed = call('ZCOUNT', key, half, '+inf')
+  if renewed == all then return all, false end
+  if renewed == 0 then
+    local places = call('ZRANGEBYSCORE', key, '-inf', half, 'WITHSCORES')
+    for i = 1, #places, 2 do
+      if tonumber(places[i + 1]) % 1 == 0 then call('ZADD', key, half + 0.5, places[i]) end
+    end
+  end
+  local taken = call('ZCOUNT', key, '(' .. now_ms, '+inf')
+  return taken, taken < all
 end
 
-local function take(key, span, name)
-  local gone = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', floor(now / 1000))
-  if type(gone) ~= 'number' then call('DEL', key) end
+local function take(key, span, name, sweeps)
+  if sweeps then
+    local gone = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', floor(now / 1000))
+    if type(gone) ~= 'number' then call('DEL', key) end
+  end
   call('ZADD', key, floor(now / 1000) + span, name)
-  if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+  -- The key outlives its places, or it would go at once where the clock is set ahead.
+  local kept = span + KEPT
+  if call('PTTL', key) < kept - KEPT / 2 then call('PEXPIRE', key, kept) end
 end
 
 for request = 1, #ARGV do
@@ -82,7 +137,8 @@ for request = 1, #ARGV do
     subject = subject + 1
     local record, limits = record_of(KEYS[subject]), 0
     limits, at = unpack('<B', asked, at)
-    local entries = record ~= '' and not is_as_asked(record, limits, asked, at) and entries_of(record)
+    local entries, fixes
+    if record ~= '' and not is_as_asked(record, limits, asked, at) then entries, fixes = entries_of(record) end
     local from, fresh, last, charged, bits, bit = 1, '', 0, false, 0, 1
     for _ = 1, limits do
       local tag, kind, p, q, r, s, t
@@ -102,13 +158,17 @@ for request = 1, #ARGV do
         from = from + LENGTH
       end
 
-      local fits, costs, ends
+      local fits, costs, ends, back
       local watching = kind >= 16
       if watching then kind = kind - 16 end
       if kind == 0 then
         -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be ahead
         costs = p > 0 or q > 0
-        if a < now then a, b = now, 0 elseif a - now > r or (a - now == r and b > s) then a, b = now + r, s end
+        if a < now then a, b = now, 0
+        elseif a - now > r or (a - now == r and b > s) then
+          a, b = now + r, s
+          back = pack(ENTRY, tag, a, b, 0, b > 0 and a + 1 or a)
+        end
         a, b, c = a + p, b + q, 0
         if b >= t then a, b = a + 1, b - t end
         local ahead = a - now
@@ -117,17 +177,27 @@ for request = 1, #ARGV do
       else
         -- p is the window, q the cost, s the limit
         costs = q > 0
+        local known = a
         fits, a, b, c, ends = windowed(kind, p, q, s, a, b, c)
+        if known > a then
+          back = pack(ENTRY, tag, a, kind == 1 and b - q or b, kind == 1 and 0 or c - q, ends)
+        end
       end
       if fits and blocked <= now then bits = bits + bit
       -- What only watches refuses nothing, and does not count what it would have refused.
       elseif watching then costs = false
       else admitted = false end
       bit = bit + bit
+      if back and old ~= '' then
+        fixes = fixes or {}
+        fixes[tag], old = back, back
+        _, _, _, _, till = unpack(ENTRY, back)
+      end
       if costs then charged, old, till = true, pack(ENTRY, tag, a, b, c, ends), ends end
       fresh = fresh .. old
       if till > last then last = till end
     end
+    if fixes then record = corrected(KEYS[subject], record, fixes) end
     if charged and charging == 1 then
       for _, entry in pairs(entries or {}) do
         fresh = fresh .. entry[5]
@@ -145,17 +215,17 @@ for request = 1, #ARGV do
     subject = subject + 1
     local most, watching, span, name
     most, watching, span, name, at = unpack('<I4BI4c16', asked, at)
-    local taken = taken_of(KEYS[subject])
+    local taken, sweeps = taken_of(KEYS[subject], span)
     if taken < most then
       if not places then places = {} end
-      places[#places + 1] = {KEYS[subject], span, name}
+      places[#places + 1] = {KEYS[subject], span, name, sweeps}
     elseif watching == 0 then admitted = false end
     length = length + 1
     answer[length] = pack('<BI4', taken < most and 1 or 0, taken)
   end
   answer[first] = admitted and '\1' or '\0'
   if admitted and places and charging == 1 then
-    for i = 1, #places do take(places[i][1], places[i][2], places[i][3]) end
+    for i = 1, #places do take(places[i][1], places[i][2], places[i][3], places[i][4]) end
   end
   if admitted and writes then
     for i = 1, #writes, 4 do

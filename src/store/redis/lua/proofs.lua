@@ -14,9 +14,21 @@ local function text_of(key)
   return text or nil
 end
 
+-- Used proofs are remembered for so much longer than they have to be: what a clock may be set ahead
+-- unnoticed.
+local SLACK = 10000000
+
 -- Since when the list is complete, and on which run of a server; nil where it has not begun.
+-- Processes note every two seconds when the clock was read last. After a longer pause it may have
+-- been set ahead, and used proofs have come to their end before their time: the list begins anew.
 local function began_at(key)
-  local began, run = string.match(text_of(key) or '', '^(%d+) (%w*)$')
-  return tonumber(began), run
+  local began, run, seen = string.match(text_of(key) or '', '^(%d+) (%w*) ?(%d*)$')
+  began, seen = tonumber(began), tonumber(seen)
+  if began and (began > now or (seen and now - seen > SLACK)) then began = now end
+  return began, run
+end
+
+local function note(key, began, run)
+  redis.call('SET', key, string.format('%.0f %s %.0f', began, run or '', now))
 end
 

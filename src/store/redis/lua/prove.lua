@@ -12,11 +12,11 @@
 -- Ages are compared, and no clocks: the server's may be another than that of whoever asks.
 local age, kept, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local began = began_at(KEYS[1])
--- The list is gone, or the clock was set back.
-if not began or began > now then
+local began, run = began_at(KEYS[1])
+-- The list is gone, or the clock was set.
+if not began or began == now then
   began = now
-  redis.call('SET', KEYS[1], string.format('%.0f ', now))
+  note(KEYS[1], began, run)
 end
 if text_of(KEYS[2]) then return 0 end
 if age > now - began then return 2 end

@@ -9,5 +9,7 @@ local till = time[1] * 1000 + math.floor(time[2] / 1000) + span
 -- What something else has put in its place is none.
 if type(redis.pcall('ZCARD', key)) == 'table' then call('DEL', key) end
 for from = 1, #names, 16 do call('ZADD', key, till, string.sub(names, from, from + 15)) end
-if call('PTTL', key) < span then call('PEXPIRE', key, span) end
+-- As in judge.lua.
+local KEPT = 7200000
+if call('PTTL', key) < span + KEPT / 2 then call('PEXPIRE', key, span + KEPT) end
 return 1
