@@ -46,14 +46,18 @@ impl Backend for MemcachedConfig {
     const KIND: &'static str = "memcached";
 
     fn digest(&self) -> [u8; 32] {
-        let text =
-            format!("{:?}", (&self.servers, &self.prefix, self.timeout, self.local.max_bytes));
+        let limits = (self.timeout, self.processes, self.local.max_bytes);
+        let text = format!("{:?}", (&self.servers, &self.prefix, limits));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().try_into().unwrap_or_default()
     }
 
     fn local(&self) -> &MemoryConfig {
         &self.local
+    }
+
+    fn processes(&self) -> u32 {
+        self.processes
     }
 
     fn run(

@@ -8,10 +8,21 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, bytes, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
+use crate::store::config::{
+    DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,
+};
 
 const OPTIONS: &[&str] = &[
-    "url", "cluster", "sentinel", "username", "password", "db", "tls", "prefix", "timeout",
+    "url",
+    "cluster",
+    "sentinel",
+    "username",
+    "password",
+    "db",
+    "tls",
+    "prefix",
+    "timeout",
+    "processes",
     "maxBytes",
 ];
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
@@ -26,6 +37,8 @@ pub struct RedisConfig {
     pub prefix: String,
     /// The longest that a request waits for an answer.
     pub timeout: Duration,
+    /// How many processes share the limits at least while the store is away.
+    pub(super) processes: u32,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
     /// Alike for the same options: guards that have them share a connection.
@@ -81,6 +94,7 @@ impl RedisConfig {
                 topology: Topology::Single(node(path, url)?),
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
+                processes: 1,
                 local: MemoryConfig::new(path),
                 digest: digest(value),
                 certificates: None,
@@ -107,6 +121,7 @@ impl RedisConfig {
             topology,
             prefix: prefix(&options)?,
             timeout: timeout(&options)?,
+            processes: processes(&options)?,
             local: local(path, &options)?,
             digest: digest(value),
             certificates,

@@ -44,6 +44,10 @@ impl Backend for Arc<Connector> {
         &self.config().local
     }
 
+    fn processes(&self) -> u32 {
+        self.config().processes
+    }
+
     fn run(
         self,
         status: Arc<Status>,

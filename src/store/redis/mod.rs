@@ -4,6 +4,7 @@
 //! Scripts judge and change it on the server's own clock: all limits of a request at once, all or nothing, and never a
 //! key without an expiry. `lua/judge.lua` has the arithmetic of `src/limit/algorithm.rs`, exact on doubles.
 
+mod acknowledged;
 pub mod config;
 mod connect;
 mod driver;
