@@ -250,6 +250,19 @@ test('Sentinel: the primary is found by its name, and the next one when it is go
   assertSecret(api, PASSWORD)
 })
 
+test('Sentinel: one that hangs keeps nobody from the primary, wherever it stands in the list', async (t) => {
+  const sentinels = await forTest(t, startSentinels())
+  const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
+  for (const hangs of sentinels.sentinels) {
+    hangs.pause()
+    // Another size is another store, which begins anew.
+    const api = await serveGuard(t, options({ sentinel: { nodes, name: sentinels.masterName }, maxBytes: hangs.port * 1000 }))
+    t.diagnostic(`judged after ${(await api.judged()).toFixed(0)} ms`)
+    await assertCounts(api)
+    hangs.resume()
+  }
+})
+
 test('Sentinel: a name that no sentinel knows is a store that is away', async (t) => {
   const sentinels = await forTest(t, startSentinels({ sentinels: 1, replicas: 0 }))
   const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)

@@ -23,7 +23,7 @@ use crate::store::runtime::CONNECT_TIMEOUT;
 const MAX_REDIRECTS: usize = 4;
 /// Before a command is sent again whose keys live on two nodes.
 const LATER: Duration = Duration::from_millis(5);
-/// After the first node has answered who owns what: so long the others may answer something else.
+/// After the first server has answered: so long the others may answer something else.
 const SECOND_OPINION: Duration = Duration::from_millis(50);
 
 /// Makes connections to nodes.
@@ -86,16 +86,16 @@ pub(super) async fn ask_slots(
     SlotMap::read(&link.req_packed_command(&command).await.ok()?, &address.host)
 }
 
-/// What most nodes say, of those that answer soon after the first one: one that was cut off from
-/// the others does not know of a failover.
-pub(super) async fn most_say(
-    asked: impl Iterator<Item = impl Future<Output = Option<SlotMap>> + Send + 'static>,
-) -> Option<SlotMap> {
+/// What most servers say, of those that answer soon after the first one: one that hangs keeps nobody,
+/// and one that was cut off from the others does not know of a failover.
+pub(super) async fn most_say<T: PartialEq + Send + 'static>(
+    asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
+) -> Option<T> {
     let mut asking = JoinSet::new();
     for question in asked {
         asking.spawn(question);
     }
-    let mut votes: Vec<(SlotMap, usize)> = Vec::new();
+    let mut votes: Vec<(T, usize)> = Vec::new();
     let mut until = None;
     loop {
         let answer = match until {
@@ -103,15 +103,15 @@ pub(super) async fn most_say(
             Some(until) => timeout_at(until, asking.join_next()).await.ok().flatten(),
         };
         let Some(answer) = answer else { break };
-        let Ok(Some(map)) = answer else { continue };
-        match votes.iter_mut().find(|(known, _)| *known == map) {
+        let Ok(Some(said)) = answer else { continue };
+        match votes.iter_mut().find(|(known, _)| *known == said) {
             Some((_, count)) => *count += 1,
-            None => votes.push((map, 1)),
+            None => votes.push((said, 1)),
         }
         until.get_or_insert_with(|| Instant::now() + SECOND_OPINION);
     }
     let most = votes.iter().map(|(_, count)| *count).max()?;
-    votes.into_iter().find(|(_, count)| *count == most).map(|(map, _)| map)
+    votes.into_iter().find(|(_, count)| *count == most).map(|(said, _)| said)
 }
 
 /// Who has connections to nodes.
@@ -198,14 +198,14 @@ impl std::fmt::Debug for ClusterLink {
 }
 
 /// A connection that is made when it is first needed. It is held while it is made.
-type Slot = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
+type Kept = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
 
 struct Links {
     opener: Opener,
     seeds: Vec<Address>,
     map: Mutex<Arc<SlotMap>>,
     is_stale: AtomicBool,
-    links: Mutex<HashMap<Address, Slot>>,
+    nodes: Mutex<HashMap<Address, Kept>>,
 }
 
 impl ClusterLink {
@@ -218,7 +218,7 @@ impl ClusterLink {
             seeds,
             map: Mutex::new(Arc::new(map)),
             is_stale: AtomicBool::new(false),
-            links: Mutex::default(),
+            nodes: Mutex::default(),
         })))
     }
 
@@ -239,7 +239,7 @@ impl ClusterLink {
         if answer.is_err() {
             // Another node may have taken its place, and a broken connection is not used again.
             links.moved();
-            links.links.lock().remove(node);
+            links.nodes.lock().remove(node);
         }
         answer
     }
@@ -261,8 +261,8 @@ impl Links {
 
 impl Reach for Links {
     async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
-        let slot = Arc::clone(self.links.lock().entry(address.clone()).or_default());
-        let mut kept = slot.lock().await;
+        let node = Arc::clone(self.nodes.lock().entry(address.clone()).or_default());
+        let mut kept = node.lock().await;
         match &*kept {
             Some(link) => Ok(link.clone()),
             None => Ok(kept.insert(self.opener.open(address).await?).clone()),

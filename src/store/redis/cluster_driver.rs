@@ -68,9 +68,10 @@ impl Driver {
 /// Sends questions on their way, those about the same nodes together.
 pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: Vec<Ask>) {
     let deadline = Instant::now() + driver.connector.config().timeout;
-    let view = match driver.status.is_available() {
-        true => timeout_at(deadline, cluster.view()).await.ok().flatten(),
-        false => cluster.known(),
+    let view = if driver.status.is_available() {
+        timeout_at(deadline, cluster.view()).await.ok().flatten()
+    } else {
+        cluster.known()
     };
     let Some(view) = view else {
         let error = StoreError::Unavailable;
@@ -78,12 +79,11 @@ pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: 
     };
     let mut groups: BTreeMap<Vec<usize>, Vec<Ask>> = BTreeMap::new();
     for ask in batch {
-        match nodes_of(&driver, &view, &ask.question) {
-            Some(nodes) => groups.entry(nodes).or_default().push(ask),
-            None => {
-                cluster.stale.notify_one();
-                ask.waiter.tell(Err(StoreError::Unavailable));
-            }
+        if let Some(nodes) = nodes_of(&driver, &view, &ask.question) {
+            groups.entry(nodes).or_default().push(ask);
+        } else {
+            cluster.stale.notify_one();
+            ask.waiter.tell(Err(StoreError::Unavailable));
         }
     }
     for (nodes, asks) in groups {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError,
-    TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisError, TlsMode, Value,
 };
 
-use super::cluster::{ClusterLink, Opener, unreachable_nodes};
+use super::cluster::{ClusterLink, Opener, most_say, unreachable_nodes};
 use super::config::{RedisConfig, Topology, is_tls};
 use super::slots::Address;
 use crate::error::ConfigError;
@@ -124,17 +124,33 @@ impl Connector {
         Some((Opener { template, certificates, patience }, seeds.collect()))
     }
 
-    /// Asks the sentinels who is primary now, and checks that it thinks so too.
+    /// Asks the sentinels who is primary now, all at once, and checks that it thinks so too.
     async fn find_primary(
         &self,
         nodes: &[ConnectionInfo],
         name: &str,
         primary: &ConnectionInfo,
     ) -> Result<Client, RedisError> {
-        let addresses = nodes.iter().map(|node| node.addr().clone());
+        let mut asked = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut sentinel = self.sentinel(node, nodes, name, primary)?;
+            asked.push(async move { sentinel.async_get_client().await.ok().map(Primary) });
+        }
+        let most = most_say(asked.into_iter()).await;
+        most.map(|Primary(client)| client).ok_or_else(no_primary)
+    }
+
+    /// How to ask one of the sentinels in `nodes` for the primary.
+    fn sentinel(
+        &self,
+        node: &ConnectionInfo,
+        nodes: &[ConnectionInfo],
+        name: &str,
+        primary: &ConnectionInfo,
+    ) -> Result<SentinelClient, RedisError> {
+        let addresses = [node.addr().clone()];
         let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?;
-        let encrypted = nodes.iter().any(is_tls);
-        if encrypted {
+        if nodes.iter().any(is_tls) {
             builder = builder
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_tls_mode(TlsMode::Secure);
@@ -160,8 +176,21 @@ impl Connector {
                 builder = builder.set_client_to_sentinel_password(password);
             }
         }
-        builder.build()?.async_get_client().await
+        builder.build()
     }
+}
+
+/// A primary that a sentinel names. Two are alike where they are at one address.
+struct Primary(Client);
+
+impl PartialEq for Primary {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get_connection_info().addr() == other.0.get_connection_info().addr()
+    }
+}
+
+fn no_primary() -> RedisError {
+    (ErrorKind::MasterNameNotFoundBySentinel, "no sentinel names a primary that answers").into()
 }
 
 impl Link {

@@ -148,15 +148,11 @@ impl Driver {
 
     async fn connect(&self, node: &Node) -> Option<Link> {
         let opening = async {
-            match (&node.address, self.cluster()) {
-                (Some(address), Some(cluster)) => {
-                    cluster.opener.open(address).await.ok().map(Link::Single)
-                }
-                _ => {
-                    let patience = self.connector.config().timeout.max(PROBE);
-                    self.connector.connect(Some(patience)).await.ok()
-                }
+            if let (Some(address), Some(cluster)) = (&node.address, self.cluster()) {
+                return cluster.opener.open(address).await.ok().map(Link::Single);
             }
+            let patience = self.connector.config().timeout.max(PROBE);
+            self.connector.connect(Some(patience)).await.ok()
         };
         let mut link = timeout(CONNECT_TIMEOUT, opening).await.ok()??;
         for command in self.scripts.load() {

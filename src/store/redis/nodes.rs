@@ -2,7 +2,6 @@
 //! own, so that one that hangs changes no answer of another.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
@@ -205,18 +204,11 @@ impl Cluster {
 }
 
 impl Reach for Cluster {
-    fn reach(
-        &self,
-        address: &Address,
-    ) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send {
-        async move {
-            match self.node(address).await {
-                Some(node) => match node.linked().await {
-                    Some(Link::Single(link)) => Ok(link),
-                    _ => Err(unreachable_nodes()),
-                },
-                None => Err(unreachable_nodes()),
-            }
+    async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
+        let node = self.node(address).await.ok_or_else(unreachable_nodes)?;
+        match node.linked().await {
+            Some(Link::Single(link)) => Ok(link),
+            _ => Err(unreachable_nodes()),
         }
     }
 

@@ -1,0 +1,205 @@
+// A Redis Cluster of which one primary hangs: nobody notices who does not ask for what that one has.
+
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import test, { after, before } from 'node:test'
+import { createGuard } from 'keepstone'
+import { startPeer } from './helpers/peer.mjs'
+import { startCluster, waitUntil } from './helpers/servers.mjs'
+import { assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
+
+const CLIENTS = 24
+const byClient = { name: 'client', limit: 1_000_000, window: '300d', algorithm: 'fixed-window', exact: true, key: (req) => req.headers['x-client'] ?? 'nobody' }
+const secret = randomBytes(48).toString('base64url')
+const jwt = { issuer: 'https://id.example', audience: 'api', secret, refresh: true }
+
+// Nobody takes the place of a node that hangs for less than this.
+let cluster
+before(async () => (cluster = await startCluster({ nodeTimeout: 120_000 })))
+after(() => cluster.stop())
+
+const urls = ({ seeds }) => seeds.map(({ host, port }) => `redis://${host}:${port}`)
+// Where the store answers, requests wait longer than in production: a busy machine is no fault.
+const options = (of, prefix) => ({ cluster: urls(of), timeout: '500ms', prefix })
+
+async function primariesOf({ nodes }) {
+  const roles = await Promise.all(nodes.map((node) => node.info('replication')))
+  return nodes.filter((_, i) => roles[i].role === 'master')
+}
+
+/** The primary that has the one key which `act` adds under `prefix`. */
+async function homeOf(primaries, pattern, act) {
+  const keys = async () => (await Promise.all(primaries.map(async (node) => (await node.keys(pattern)).map((key) => [key, node])))).flat()
+  const known = new Set((await keys()).map(([key]) => key))
+  await act()
+  return (await keys()).find(([key]) => !known.has(key))[1]
+}
+
+/** For each primary the clients whose counts it has. */
+async function homes(primaries, api, prefix) {
+  const at = new Map(primaries.map((node) => [node, []]))
+  for (let i = 0; i < CLIENTS; i++) {
+    const ask = () => waitUntil('the client is judged', async () => (await visit(api, `c${i}`)).status === 200)
+    at.get(await homeOf(primaries, `${prefix}l:*`, ask)).push(`c${i}`)
+  }
+  for (const clients of at.values()) assert.ok(clients.length > 0, 'each node has some')
+  return at
+}
+
+const visit = (api, client) => api.get('/', { headers: { 'x-client': client } })
+
+async function whilePaused(node, act) {
+  node.pause()
+  try {
+    await act()
+  } finally {
+    node.resume()
+  }
+}
+
+test('clients of other nodes get every answer, those of the one that hangs get 503 at once, and all of them get answers when it goes on', async (t) => {
+  const prefix = 'hang:'
+  const api = await serveGuard(t, options(cluster, prefix), { rateLimit: byClient })
+  const primaries = await primariesOf(cluster)
+  const at = await homes(primaries, api, prefix)
+  // One of them has the list of processes that are alive, one that of blocks.
+  for (const hangs of primaries) {
+    const own = at.get(hangs)
+    const others = primaries.filter((node) => node !== hangs).flatMap((node) => at.get(node))
+    await whilePaused(hangs, async () => {
+      const seen = { others: {}, own: {} }
+      const end = Date.now() + 3_000
+      let rounds = 0
+      while (Date.now() < end || rounds < 20) {
+        rounds += 1
+        const [ofOthers, ofOwn] = await Promise.all([others, own].map((clients) => Promise.all(clients.map((client) => visit(api, client)))))
+        for (const { status } of ofOthers) seen.others[status] = (seen.others[status] ?? 0) + 1
+        for (const answer of ofOwn) {
+          seen.own[answer.status] = (seen.own[answer.status] ?? 0) + 1
+          assertUnavailable(answer)
+        }
+      }
+      t.diagnostic(`${rounds} rounds: ${JSON.stringify(seen)}`)
+      assert.deepEqual(Object.keys(seen.others), ['200'])
+      assert.ok(rounds >= 20)
+      assert.equal(api.store().available, true)
+    })
+    const start = performance.now()
+    await waitUntil('all clients are judged again', async () => (await Promise.all(own.map((client) => visit(api, client)))).every(({ status }) => status === 200))
+    t.diagnostic(`judged again after ${(performance.now() - start).toFixed(0)} ms`)
+  }
+})
+
+test('a process that starts while a node hangs judges the clients of the others', async (t) => {
+  const prefix = 'start:'
+  const api = await serveGuard(t, options(cluster, prefix), { rateLimit: byClient })
+  const primaries = await primariesOf(cluster)
+  const at = await homes(primaries, api, prefix)
+  for (const hangs of primaries) {
+    await whilePaused(hangs, async () => {
+      const late = await serveGuard(t, { ...options(cluster, prefix), maxBytes: '8mb' }, { rateLimit: byClient })
+      const others = primaries.filter((node) => node !== hangs).flatMap((node) => at.get(node))
+      const judged = (client) => waitUntil(`${client} is judged`, async () => (await visit(late, client)).status === 200)
+      await Promise.all(others.map(judged))
+      for (const client of others) assert.equal((await visit(late, client)).status, 200)
+      for (const client of at.get(hangs)) assertUnavailable(await visit(late, client))
+      await late.close()
+    })
+  }
+})
+
+test('a request that is counted on two nodes, of which one hangs, costs nothing on the other', async (t) => {
+  const prefix = 'both:'
+  const second = { ...byClient, name: 'second', key: (req) => req.headers['x-second'] ?? 'nobody' }
+  const api = await serveGuard(t, options(cluster, prefix), { rateLimit: [byClient, second] })
+  const primaries = await primariesOf(cluster)
+  const home = (name, key) => homeOf(primaries, `${prefix}l:*`, () => waitUntil('it is counted', async () => (await api.guard.limits.consume(name, key).catch(() => false))))
+  const hangs = await home('second', 's0')
+  let client = 0
+  while ((await home('client', `k${client}`)) === hangs) client += 1
+  const left = async () => (await api.guard.limits.get('client', `k${client}`)).remaining
+  const before = await left()
+  await whilePaused(hangs, async () => {
+    for (let i = 0; i < 10; i++) {
+      assertUnavailable(await api.get('/', { headers: { 'x-client': `k${client}`, 'x-second': 's0' } }))
+    }
+    // What the first of them had charged before the answer of the other was given up comes back.
+    await waitUntil('it has cost nothing', async () => (await left()) === before)
+  })
+})
+
+test('sessions, revocations and blocks go on where another node hangs than theirs', async (t) => {
+  const prefix = 'state:'
+  const guard = createGuard({ rateLimit: false, jwt, store: { redis: options(cluster, prefix) } })
+  t.after(() => guard.close())
+  const primaries = await primariesOf(cluster)
+  await guard.ready({ timeout: '20s' })
+  const config = { rateLimit: { name: 'api', limit: 1_000_000, window: '1h' }, jwt, store: { redis: options(cluster, prefix) } }
+  const peer = await startPeer(config)
+  t.after(() => peer.stop())
+  await waitUntil('the other process is ready', async () => (await peer.call('health')).ready)
+  const sessions = new Map(primaries.map((node) => [node, []]))
+  for (let i = 0; i < 12; i++) {
+    let login
+    const home = await homeOf(primaries, `${prefix}r:*`, async () => (login = await guard.tokens.issue({ sub: `user${i}` })))
+    sessions.get(home).push(login)
+  }
+  const [stream, blocks] = await Promise.all(['rev', 'notices'].map(async (name) => cluster.primaryOf(`${prefix}{${name}}`)))
+  let number = 0
+  for (const hangs of primaries) {
+    await whilePaused(hangs, async () => {
+      const refreshed = [...sessions].flatMap(([node, logins]) =>
+        logins.map(async (login) => {
+          const next = guard.tokens.refresh(login.refreshToken)
+          // A refresh asks for the newest revocations, so it needs the node of those, too.
+          if (node === hangs || stream === hangs) await assert.rejects(next, (error) => error.code === 'ERR_STORE_UNAVAILABLE')
+          else Object.assign(login, await next)
+        })
+      )
+      await Promise.all(refreshed)
+      number += 1
+      if (blocks !== hangs) {
+        await guard.limits.block(`198.51.100.${number}`, '1h')
+      }
+      if (stream !== hangs) {
+        const { accessToken } = [...sessions.values()].flat()[0]
+        await guard.revoke.subject(`nobody${number}`)
+        const answer = await peer.get('/', { authorization: `Bearer ${accessToken}` })
+        assert.equal(answer.status, 200)
+        assert.equal(guard.health().revocation.state, 'fresh')
+      }
+    })
+    await waitUntil('everything is there again', async () => {
+      await Promise.all([...sessions.values()].flat().map(async (login) => Object.assign(login, await guard.tokens.refresh(login.refreshToken))))
+      return guard.health().revocation.state === 'fresh'
+    })
+  }
+})
+
+test('a node that hangs for longer is replaced, without a word from the others, and nobody follows it when it goes on', async (t) => {
+  const short = await startCluster({ nodeTimeout: 1000 })
+  t.after(() => short.stop())
+  const prefix = 'replaced:'
+  const api = await serveGuard(t, options(short, prefix), { rateLimit: byClient })
+  const primaries = await primariesOf(short)
+  const at = await homes(primaries, api, prefix)
+  const [hangs] = primaries
+  const others = primaries.filter((node) => node !== hangs).flatMap((node) => at.get(node))
+  hangs.pause()
+  t.after(() => hangs.resume())
+  await waitUntil(
+    'a replica has taken its place',
+    async () => {
+      for (const client of others) await visit(api, client)
+      return (await Promise.all(at.get(hangs).map((client) => visit(api, client)))).every(({ status }) => status === 200)
+    },
+    20_000
+  )
+  const left = async (client) => (await api.guard.limits.get('client', client)).remaining
+  const [client] = at.get(hangs)
+  const before = await left(client)
+  hangs.resume()
+  await short.settled()
+  for (let i = 0; i < 50; i++) await waitUntil('it is judged', async () => (await visit(api, client)).status === 200)
+  assert.ok(before - (await left(client)) >= 50)
+})
