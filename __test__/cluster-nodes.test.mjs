@@ -82,10 +82,11 @@ test('clients of other nodes get every answer, those of the one that hangs get 5
       t.diagnostic(`${rounds} rounds: ${JSON.stringify(seen)}`)
       assert.deepEqual(Object.keys(seen.others), ['200'])
       assert.ok(rounds >= 20)
-      assert.equal(api.store().available, true)
+      assert.deepEqual([api.store().available, api.store().away], [true, 1])
     })
     const start = performance.now()
     await waitUntil('all clients are judged again', async () => (await Promise.all(own.map((client) => visit(api, client)))).every(({ status }) => status === 200))
+    await waitUntil('none is away', () => api.store().away === 0)
     t.diagnostic(`judged again after ${(performance.now() - start).toFixed(0)} ms`)
   }
 })
@@ -174,6 +175,50 @@ test('sessions, revocations and blocks go on where another node hangs than their
       return guard.health().revocation.state === 'fresh'
     })
   }
+})
+
+test('a slot that moves to another node under load: each request is counted once, on whichever node the key is', async (t) => {
+  const prefix = 'moves:'
+  const LIMIT = 300
+  const counted = { ...byClient, limit: LIMIT }
+  const api = await serveGuard(t, options(cluster, prefix), { rateLimit: counted })
+  const primaries = await primariesOf(cluster)
+  let passed = 0
+  let going = true
+  const go = async () => {
+    while (going) {
+      const { status } = await visit(api, 'one')
+      assert.ok(status === 200 || status === 429, `${status}`)
+      if (status === 200) passed += 1
+      if (passed === LIMIT) return
+    }
+  }
+  const from = await homeOf(primaries, `${prefix}l:*`, () =>
+    waitUntil('the client is judged', async () => {
+      const { status } = await visit(api, 'one')
+      if (status === 200) passed += 1
+      return status === 200
+    })
+  )
+  const to = primaries.find((node) => node !== from)
+  const [key] = await from.keys(`${prefix}l:*`)
+  const slot = await from.command('CLUSTER', 'KEYSLOT', key)
+  const [fromId, toId] = await Promise.all([from, to].map((node) => node.command('CLUSTER', 'MYID')))
+  const some = (count) => waitUntil(`${count} more`, () => passed >= count)
+  const load = Promise.all([go(), go(), go()])
+  await some(30)
+  await to.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)
+  await from.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)
+  await some(60)
+  await from.command('MIGRATE', to.host, to.port, key, 0, 1000)
+  await some(120)
+  for (const node of [to, from, ...primaries]) await node.command('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
+  await some(180)
+  going = false
+  await load
+  assert.deepEqual(await to.keys(`${prefix}l:*`), [key])
+  const { remaining } = await api.guard.limits.get('client', 'one')
+  assert.equal(remaining, LIMIT - passed)
 })
 
 test('a node that hangs for longer is replaced, without a word from the others, and nobody follows it when it goes on', async (t) => {

@@ -22,6 +22,8 @@ pub struct Status {
     instances: AtomicU32,
     /// The least number of processes that share it, by configuration.
     least: u32,
+    /// How many of its servers are away.
+    away: AtomicU32,
     /// When it was connected to last, on the monotonic clock.
     connected_us: AtomicU64,
     /// Whether used proofs are kept in it.
@@ -38,6 +40,7 @@ impl Default for Status {
             offset_us: AtomicI64::new(UNKNOWN),
             instances: AtomicU32::new(1),
             least: 1,
+            away: AtomicU32::new(0),
             connected_us: AtomicU64::new(0),
             keeps_proofs: AtomicBool::new(false),
         }
@@ -161,6 +164,18 @@ impl Status {
     #[must_use]
     pub fn parts(&self) -> u32 {
         self.instances().max(self.least)
+    }
+
+    /// How many of its servers do not answer.
+    #[must_use]
+    pub fn away(&self) -> u32 {
+        let away = self.away.load(Ordering::Acquire);
+        if self.is_available() { away } else { away.max(1) }
+    }
+
+    /// So many of its servers do not answer.
+    pub(super) fn count_away(&self, away: usize) {
+        self.away.store(u32::try_from(away).unwrap_or(u32::MAX), Ordering::Release);
     }
 
     /// So many processes wrote a sign of life. A store that lost its data shows them one by one

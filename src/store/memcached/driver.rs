@@ -318,6 +318,7 @@ impl Driver {
         } else {
             self.status.lost();
         }
+        self.status.count_away(statuses().filter(|status| !status.is_available()).count());
         // What one of them has forgotten, all have.
         if let Some(last) = statuses().map(Status::connected_us).max() {
             self.status.connected(Now { unix_us: 0, mono_us: last });

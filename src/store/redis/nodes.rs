@@ -111,6 +111,7 @@ pub(super) fn look_around(nodes: &[Arc<Node>], all: &Status, now: Now) {
     } else {
         all.lost();
     }
+    all.count_away(statuses().filter(|status| !status.is_available()).count());
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
     // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
     // early, not too late.
@@ -238,7 +239,7 @@ mod tests {
         let all = Status::default();
         let now = Now::at_unix_us(1_000_000);
         look_around(&[node(1, false, None), node(3, true, None)], &all, now);
-        assert_eq!((all.is_available(), all.instances()), (true, 3));
+        assert_eq!((all.is_available(), all.away(), all.instances()), (true, 1, 3));
         look_around(&[node(1, false, None), node(1, false, None)], &all, now);
         assert!(!all.is_available());
     }
