@@ -184,9 +184,9 @@ test('a slot that moves to another node under load: each request is counted once
   const api = await serveGuard(t, options(cluster, prefix), { rateLimit: counted })
   const primaries = await primariesOf(cluster)
   let passed = 0
-  let going = true
+  const load = { goes: true }
   const go = async () => {
-    while (going) {
+    while (load.goes) {
       const { status } = await visit(api, 'one')
       assert.ok(status === 200 || status === 429, `${status}`)
       if (status === 200) passed += 1
@@ -205,7 +205,7 @@ test('a slot that moves to another node under load: each request is counted once
   const slot = await from.command('CLUSTER', 'KEYSLOT', key)
   const [fromId, toId] = await Promise.all([from, to].map((node) => node.command('CLUSTER', 'MYID')))
   const some = (count) => waitUntil(`${count} more`, () => passed >= count)
-  const load = Promise.all([go(), go(), go()])
+  const visits = Promise.all([go(), go(), go()])
   await some(30)
   await to.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)
   await from.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)
@@ -214,8 +214,8 @@ test('a slot that moves to another node under load: each request is counted once
   await some(120)
   for (const node of [to, from, ...primaries]) await node.command('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
   await some(180)
-  going = false
-  await load
+  load.goes = false
+  await visits
   assert.deepEqual(await to.keys(`${prefix}l:*`), [key])
   const { remaining } = await api.guard.limits.get('client', 'one')
   assert.equal(remaining, LIMIT - passed)

@@ -23,13 +23,16 @@ use crate::store::runtime::{BACKOFF, jittered};
 /// How often it is asked who owns which slots, and how often while a node is away.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AWAY: Duration = Duration::from_millis(500);
-/// Many who are sent elsewhere at one time are one reason to ask.
+/// Many who are sent elsewhere at one time are one reason to ask; and so much rarer it is asked where
+/// the last answer was no news, though somebody had been sent elsewhere.
 const GATHER: Duration = Duration::from_millis(2);
+const GATHER_AGAIN: Duration = Duration::from_millis(100);
 
 /// Finds the nodes, and finds them again, for ever.
 pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
     let mut tasks = HashMap::new();
     let mut pause = BACKOFF.0;
+    let mut was_stale = false;
     loop {
         let keep = |node: Arc<Node>| {
             tokio::spawn(keep_connected(Arc::clone(&driver), node)).abort_handle()
@@ -43,8 +46,10 @@ pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
             driver.look_around();
             let away = tasks.values().any(|(node, _)| !node.status.is_available());
             let wait = jittered(if away { LOOK_AWAY } else { LOOK });
-            if timeout(wait, cluster.stale.notified()).await.is_ok() {
-                sleep(GATHER).await;
+            let gather = if was_stale && !is_new { GATHER_AGAIN } else { GATHER };
+            was_stale = timeout(wait, cluster.stale.notified()).await.is_ok();
+            if was_stale {
+                sleep(gather).await;
             }
         } else {
             driver.look_around();

@@ -179,15 +179,19 @@ impl Driver {
         if has_proofs && self.status.keeps_proofs() {
             let mut command = redis::cmd("EVAL");
             command.arg(BEGAN).arg(1).arg(proofs);
-            if !matches!(timeout(PROBE, link.command(&command)).await, Ok(Ok(Value::Int(1)))) {
-                return false;
+            match timeout(PROBE, link.command(&command)).await {
+                Ok(Ok(Value::Int(1))) => {}
+                Ok(Err(error)) if self.is_elsewhere(&error) => return true,
+                _ => return false,
             }
         }
         let mut command = redis::cmd("EVAL");
         command.arg(LIVE).arg(1).arg(live).arg(&self.process).arg(SILENCE_MS);
         let sent = Now::read();
-        let Ok(Ok(Value::Array(values))) = timeout(PROBE, link.command(&command)).await else {
-            return false;
+        let values = match timeout(PROBE, link.command(&command)).await {
+            Ok(Ok(Value::Array(values))) => values,
+            Ok(Err(error)) => return self.is_elsewhere(&error),
+            _ => return false,
         };
         let [Value::Int(time), Value::Int(alive)] = values.as_slice() else { return false };
         if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
@@ -195,6 +199,19 @@ impl Driver {
             node.status.count_instances(alive);
         }
         true
+    }
+}
+
+impl Driver {
+    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is well,
+    /// and has another one as soon as it is known who owns what.
+    fn is_elsewhere(&self, error: &RedisError) -> bool {
+        let Some(cluster) = self.cluster() else { return false };
+        let is_elsewhere = matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"));
+        if is_elsewhere {
+            cluster.stale.notify_one();
+        }
+        is_elsewhere
     }
 }
 
