@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import test, { after, before } from 'node:test'
 import { createGuard } from 'keepstone'
+import { dpop, dpopClient } from './helpers/dpop.mjs'
 import { startPeer } from './helpers/peer.mjs'
 import { startCluster, waitUntil } from './helpers/servers.mjs'
 import { assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
@@ -11,7 +12,8 @@ import { assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
 const CLIENTS = 24
 const byClient = { name: 'client', limit: 1_000_000, window: '300d', algorithm: 'fixed-window', exact: true, key: (req) => req.headers['x-client'] ?? 'nobody' }
 const secret = randomBytes(48).toString('base64url')
-const jwt = { issuer: 'https://id.example', audience: 'api', secret, refresh: true }
+const bound = { issuer: 'https://id.example', audience: 'api', secret }
+const jwt = { ...bound, refresh: true }
 
 // Nobody takes the place of a node that hangs for less than this.
 let cluster
@@ -247,4 +249,58 @@ test('a node that hangs for longer is replaced, without a word from the others, 
   await short.settled()
   for (let i = 0; i < 50; i++) await waitUntil('it is judged', async () => (await visit(api, client)).status === 200)
   assert.ok(before - (await left(client)) >= 50)
+})
+
+/** Two processes that take DPoP proofs over a cluster, a token, and `headers()` with a new proof. */
+async function proving(t, of, prefix) {
+  const config = { rateLimit: false, revocation: false, jwt: bound, store: { redis: options(of, prefix) } }
+  const peers = await Promise.all([startPeer(config), startPeer(config)])
+  t.after(() => Promise.all(peers.map((peer) => peer.stop())))
+  const client = dpopClient()
+  const { accessToken: token } = await peers[0].call('tokens.issue', { sub: 'ada', cnf: { jkt: client.jkt } })
+  const host = 'api.example.com'
+  const headers = () => ({ host, ...dpop(token, client.proof({ url: `http://${host}/`, token })) })
+  const takes = (peer) => waitUntil('it takes proofs', async () => (await peer.get('/', headers())).status === 200, 20_000)
+  for (const peer of peers) await takes(peer)
+  return { peers, headers, takes }
+}
+
+test('DPoP proofs are taken once where another node hangs than theirs, and by nobody where theirs does', async (t) => {
+  const prefix = 'dpop:'
+  const { peers: [one, two], headers, takes } = await proving(t, cluster, prefix)
+  const home = await cluster.primaryOf(`${prefix}{dpop}`)
+  for (const hangs of await primariesOf(cluster)) {
+    await whilePaused(hangs, async () => {
+      for (let i = 0; i < 10; i++) {
+        const used = headers()
+        const statuses = [await one.get('/', used), await two.get('/', used)].map(({ status }) => status)
+        assert.deepEqual(statuses, hangs === home ? [503, 503] : [200, 401])
+      }
+    })
+    for (const peer of [one, two]) await takes(peer)
+  }
+})
+
+test('a proof that a primary took is not taken again by a replica that had not got it', async (t) => {
+  const short = await startCluster({ nodeTimeout: 1000 })
+  t.after(() => short.stop())
+  const prefix = 'again:'
+  const { peers: [one, two], headers, takes } = await proving(t, short, prefix)
+  const home = await short.primaryOf(`${prefix}{dpop}`)
+  await home.holdReplication()
+  const used = headers()
+  assert.equal((await one.get('/', used)).status, 200)
+  await home.kill()
+  const again = []
+  await waitUntil(
+    'a replica has taken its place',
+    async () => {
+      again.push((await two.get('/', used)).status)
+      return (await two.get('/', headers())).status === 200
+    },
+    20_000
+  )
+  again.push((await two.get('/', used)).status)
+  assert.ok(again.every((status) => status === 401 || status === 503), `${again}`)
+  await takes(one)
 })

@@ -1,10 +1,11 @@
-//! The notices that the store has acknowledged or shown to this process, kept until they end. A failover to a replica
-//! that lags, or a restart without persistence, loses some of them: each process then publishes again what it keeps.
+//! The notices that the store has acknowledged or shown to this process, kept until they end. A
+//! failover to a replica that lags, or a restart without persistence, loses some of them: each
+//! process then publishes again what it keeps.
 //!
-//! Versions decide. A notice is lost where the store has no version of its name, or an earlier one. A later version is
-//! somebody's later word and wins, also one that takes the notice back: such a version lasts at least
-//! [`BURIED_MS`](crate::store::notices::BURIED_MS), and a process that was cut off for longer than [`TRUSTED_US`]
-//! publishes nothing of before.
+//! Versions decide. A notice is lost where the store has no version of its name, or an earlier one.
+//! A later version is somebody's later word and wins, also one that takes the notice back: such a
+//! version lasts a day at least, and a process that was cut off for longer than 12 hours publishes
+//! nothing of before.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -86,8 +86,8 @@ pub(super) async fn ask_slots(
     SlotMap::read(&link.req_packed_command(&command).await.ok()?, &address.host)
 }
 
-/// What most servers say, of those that answer soon after the first one: one that hangs keeps nobody,
-/// and one that was cut off from the others does not know of a failover.
+/// What most servers say, of those that answer soon after the first one: one that hangs keeps
+/// nobody, and one that was cut off from the others does not know of a failover.
 pub(super) async fn most_say<T: PartialEq + Send + 'static>(
     asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
 ) -> Option<T> {

@@ -23,8 +23,8 @@ use crate::store::runtime::{BACKOFF, jittered};
 /// How often it is asked who owns which slots, and how often while a node is away.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AWAY: Duration = Duration::from_millis(500);
-/// Many who are sent elsewhere at one time are one reason to ask; and so much rarer it is asked where
-/// the last answer was no news, though somebody had been sent elsewhere.
+/// Many who are sent elsewhere at one time are one reason to ask. It is asked less often where
+/// somebody was sent elsewhere and the last answer was no news.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHER_AGAIN: Duration = Duration::from_millis(100);
 

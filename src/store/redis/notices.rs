@@ -1,6 +1,7 @@
-//! Carries notices between the processes: what is said here is written at once, and what others say is read once a
-//! second, by its version. What the store has lost is published again ([`acknowledged`](super::acknowledged)). This has
-//! a connection of its own, so that a long list never stands before a request.
+//! Carries notices between the processes: what is said here is written at once, and what others say
+//! is read once a second, by its version. What the store has lost is published again
+//! ([`acknowledged`](super::acknowledged)). This has a connection of its own, so that a long list
+//! never stands before a request.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
