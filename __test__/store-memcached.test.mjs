@@ -203,14 +203,23 @@ test('of two servers one that is down takes its own keys along and no others', a
   const consume = () => Promise.allSettled(keys.map((key) => guard.limits.consume('api', key)))
   const good = async () => (await consume()).filter(({ status }) => status === 'fulfilled').length
   await waitUntil('both are there', async () => (await good()) === 30)
-  await three.kill()
-  await waitUntil('some are away', async () => {
-    const count = await good()
-    return count >= 3 && count <= 27
-  })
-  assert.ok(guard.health().store.available)
-  await three.restart()
-  await waitUntil('both are there again', async () => (await good()) === 30)
+  const faults = [
+    [() => three.kill(), () => three.restart()],
+    [() => three.pause(), () => three.resume()]
+  ]
+  for (const [harm, mend] of faults) {
+    await harm()
+    await waitUntil('some are away', async () => {
+      const count = await good()
+      return count >= 3 && count <= 27 && guard.health().store.away === 1
+    })
+    // None of the others is refused from here on.
+    const counts = [await good(), await good(), await good()]
+    assert.ok(counts[0] >= 3 && counts.every((count) => count === counts[0]), `${counts}`)
+    assert.ok(guard.health().store.available)
+    await mend()
+    await waitUntil('both are there again', async () => (await good()) === 30 && guard.health().store.away === 0)
+  }
 })
 
 test('a flush forgets what was counted: the guarantee is weaker than that of Redis', async (t) => {

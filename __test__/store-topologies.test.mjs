@@ -187,9 +187,7 @@ async function assertNodesFailAlone(cluster, api) {
   const ask = (key) => api.guard.limits.consume('other', key).then(() => true, () => false)
   const keys = Array.from({ length: 30 }, (_, i) => `alone${i}`)
   await waitUntil('all nodes answer', async () => (await Promise.all(keys.map((key) => ask(key)))).every(Boolean))
-  const live = await cluster.primaryOf('keepstone:live')
-  // Not the one where signs of life are written: without those the store is away.
-  const node = (await Promise.all(cluster.nodes.map(async (one) => [one, await one.info('replication')]))).find(([one, { role }]) => one !== live && role === 'master')[0]
+  const node = await cluster.primaryOf('keepstone:live')
   node.pause()
   const answered = await Promise.all(keys.map((key) => ask(key)))
   node.resume()
@@ -250,6 +248,19 @@ test('Sentinel: the primary is found by its name, and the next one when it is go
   const remaining = await api.remaining('/closed')
   assert.ok(remaining < known && remaining > LIMIT - 100, `${known} ${remaining}`)
   assertSecret(api, PASSWORD)
+})
+
+test('Sentinel: one that hangs keeps nobody from the primary, wherever it stands in the list', async (t) => {
+  const sentinels = await forTest(t, startSentinels())
+  const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
+  for (const hangs of sentinels.sentinels) {
+    hangs.pause()
+    // Another size is another store, which begins anew.
+    const api = await serveGuard(t, options({ sentinel: { nodes, name: sentinels.masterName }, maxBytes: hangs.port * 1000 }))
+    t.diagnostic(`judged after ${(await api.judged()).toFixed(0)} ms`)
+    await assertCounts(api)
+    hangs.resume()
+  }
 })
 
 test('Sentinel: a name that no sentinel knows is a store that is away', async (t) => {

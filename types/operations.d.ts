@@ -334,8 +334,13 @@ export interface HealthReport {
     readonly maxBytes: number
     /** How many keys it counts here; with a shared store, of how many something is known here. */
     readonly keys: number
-    /** Whether it answers. Only of a shared store. */
+    /** Whether it answers: of several servers, whether any does. Only of a shared store. */
     readonly available?: boolean
+    /**
+     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached. Limits whose keys are
+     * there do as their `onStoreFailure` says, all others are counted as ever. Only of a shared store.
+     */
+    readonly away?: number
     /** How many processes were last seen to share it, this one among them. Only of a shared store. */
     readonly instances?: number
     /** How many questions are on their way to it. Only of a shared store. */

@@ -40,7 +40,7 @@ const payload = {
 }
 const policy = { policies: { 'a.rego': policyText }, data: { roles: ['a', { b: 1 }] }, query: 'data.httpapi.authz.allow', regoVersion: 'v0', limits: { timeMs: 10, inputBytes: '32kb', depth: 16 } }
 const { server, client } = testCertificates()
-const redis = { username: 'u', password: 'hunter2hunter2', db: 1, prefix: 'a:', timeout: '10ms', maxBytes: '2mb' }
+const redis = { username: 'u', password: 'hunter2hunter2', db: 1, prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb' }
 const schemas = { body: schema, query: { type: 'object', properties: {} }, params: { type: 'object' }, headers: { type: 'object' }, cookies: { type: 'object' }, response: { 200: schema }, onResponse: 'warn' }
 
 const CONFIGS = [
@@ -70,7 +70,7 @@ const CONFIGS = [
   },
   { store: { redis: { cluster: ['redis://127.0.0.1:1'] } } },
   { store: { redis: { sentinel: { nodes: ['redis://127.0.0.1:1'], name: 'main' } } } },
-  { store: { memcached: { servers: ['127.0.0.1:1'], prefix: 'a:', timeout: '10ms', maxBytes: '2mb' } }, jwt: { ...named, secret: SECRET }, revocation: { scope: 'process' } }
+  { store: { memcached: { servers: ['127.0.0.1:1'], prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb' } }, jwt: { ...named, secret: SECRET }, revocation: { scope: 'process' } }
 ]
 
 const open = createGuard({ jwt: { ...named, secret: SECRET, refresh: true }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })

@@ -52,6 +52,14 @@ export async function startRedis({ port, tls, acl, args = [], dir, clock } = {})
     command,
     /** By command: `{ calls, usec, ... }`, those of the helpers too. `command('CONFIG', 'RESETSTAT')` sets them back. */
     commandStats: async () => parseCommandStats(await command('INFO', 'commandstats')),
+    /**
+     * Replicas get nothing of what is written from now on: their connections are cut, and new ones are refused. Not
+     * for a server with `acl`.
+     */
+    async holdReplication() {
+      await command('ACL', 'SETUSER', 'default', '-psync', '-sync')
+      await command('CLIENT', 'KILL', 'TYPE', 'REPLICA')
+    },
     keys: async (pattern = '*') => (await command('KEYS', pattern)).toSorted(),
     /** Milliseconds, -1 for a key without an end, -2 for no key. */
     ttl: (key) => command('PTTL', key),

@@ -116,6 +116,17 @@ impl Lists {
         self.count.store(entries.len(), Ordering::Release);
     }
 
+    /// Until when somebody is listed, on the clock of the store; `None` where he is not.
+    #[must_use]
+    pub fn until(&self, who: Who) -> Option<u64> {
+        let entries = self.entries.read();
+        let entry = match who {
+            Who::Network(network) => entries.networks.get(network),
+            Who::User(user) => entries.users.get(&user),
+        };
+        entry.map(|entry| entry.until_us)
+    }
+
     /// What is said of a client, by these lists and by the configured ones.
     #[must_use]
     pub fn client(&self, config: &ClientsConfig, address: IpAddr, now_us: u64) -> Listed {

@@ -101,6 +101,12 @@ impl<T> Prefixes<T> {
         old
     }
 
+    /// The value of this very network.
+    #[must_use]
+    pub fn get(&self, prefix: Prefix) -> Option<&T> {
+        self.map.get(&prefix)
+    }
+
     /// Forgets a network.
     pub fn remove(&mut self, prefix: Prefix) {
         if self.map.remove(&prefix).is_some() {

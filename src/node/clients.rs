@@ -44,7 +44,11 @@ pub fn list_client(
         let standing = match action.as_str() {
             "block" => Standing::Blocked,
             "allow" => Standing::Allowed,
-            _ => return Ok((engine, Notice::unlisted(who))),
+            _ => {
+                let now_us = engine.store().clock_us(Now::read());
+                let notice = engine.store().notices().unlisted(who, now_us);
+                return Ok((engine, notice));
+            }
         };
         let ms = micros(span("ttl", &parse(&ttl)?)?).div_ceil(1000);
         Ok((engine, Notice::listed(who, standing, &reason, ms)))

@@ -252,12 +252,13 @@ impl Process {
     /// Blocks an address, or takes that back; `Ok` says that the store has it.
     pub(crate) async fn block(&self, address: &str, blocks: bool) -> Result<(), StoreError> {
         let who = Who::Network(Prefix::parse(address).expect("it is an address"));
-        let notice = match blocks {
-            true => Notice::listed(who, Standing::Blocked, "", 3_600_000),
-            false => Notice::unlisted(who),
-        };
         self.within(async {
             let now_us = self.engine.store().clock_us(Now::read());
+            let notice = if blocks {
+                Notice::listed(who, Standing::Blocked, "", 3_600_000)
+            } else {
+                self.engine.store().notices().unlisted(who, now_us)
+            };
             self.engine.store().notices().hear(&notice, now_us).expect("there is room");
             told(|reply| self.shared().say(notice, reply)).await
         })

@@ -11,6 +11,8 @@ use crate::error::{ConfigCode, ConfigError};
 
 pub(super) const DEFAULT_PREFIX: &str = "keepstone:";
 /// The longest that a request waits for a shared store, unless the user says otherwise.
+/// The largest number for `processes`.
+const MAX_PROCESSES: u64 = 100_000;
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(25);
 
 /// Where counts are kept.
@@ -120,6 +122,14 @@ pub(super) fn prefix(options: &Options<'_>) -> Result<String, ConfigError> {
 pub(super) fn timeout(options: &Options<'_>) -> Result<Duration, ConfigError> {
     let timeout = options.duration("timeout", Duration::from_millis(1)..=Duration::from_secs(5))?;
     Ok(timeout.unwrap_or(DEFAULT_TIMEOUT))
+}
+
+/// `processes` of a shared store: how many share the limits at least while it is away.
+pub(super) fn processes(options: &Options<'_>) -> Result<u32, ConfigError> {
+    Ok(options
+        .integer("processes", 1..=MAX_PROCESSES)?
+        .and_then(|n| n.try_into().ok())
+        .unwrap_or(1))
 }
 
 /// `maxBytes` of a shared store, which stands at `path`: what is kept in this process.

@@ -40,11 +40,15 @@ const MAX_POLICIES: usize = 10_000;
 /// The figures of a limit are shorter, and so is its name.
 const MAX_POLICY: usize = 64 << 10;
 const MAX_NAME: usize = 512;
+/// What is taken back stays so for this long at least, also where neither this process nor the
+/// store knows of it: another process may, and would publish it again.
+pub const BURIED_MS: u64 = 24 * 60 * 60 * 1000;
 /// The longest reason that somebody is blocked for, in bytes.
 pub const MAX_REASON: usize = 200;
 /// Nobody is listed for longer: 400 days, and one for clocks that differ.
 const MOST_US: u64 = 401 * 86_400_000_000;
-/// What takes back an earlier notice of the same name. It lasts as long as that one would have.
+/// What takes back an earlier notice of the same name. It lasts at least as long as that one would
+/// have, as far as this process or the store knows, and [`BURIED_MS`].
 pub(super) const GONE: &str = "gone";
 
 impl Notice {
@@ -64,26 +68,29 @@ impl Notice {
         let text = format!("policy {mark:08x} {value}");
         Self { name: format!("p:{name}"), text, ms: POLICY_MS }
     }
-
-    /// Somebody is taken off the lists.
-    #[must_use]
-    pub fn unlisted(who: Who) -> Self {
-        Self { name: name_of(who), text: GONE.to_owned(), ms: 1 }
-    }
 }
 
 impl Notices {
+    /// The notice that takes somebody off the lists.
+    #[must_use]
+    pub fn unlisted(&self, who: Who, now_us: u64) -> Notice {
+        let until_us =
+            self.lists.until(who).unwrap_or_default().min(now_us.saturating_add(MOST_US));
+        let ms = until_us.saturating_sub(now_us).div_ceil(1000).max(BURIED_MS);
+        Notice { name: name_of(who), text: GONE.to_owned(), ms }
+    }
+
     /// Takes in what is said here.
     ///
     /// # Errors
     /// There is no room for it.
     pub fn hear(&self, notice: &Notice, now_us: u64) -> Result<(), ListsFull> {
         let until_us = now_us.saturating_add(notice.ms.saturating_mul(1000));
-        self.take(&notice.name, &notice.text, until_us, now_us)
+        self.take(&notice.name, &notice.text, until_us, now_us).map(drop)
     }
 
-    /// Takes a notice in that holds until `until_us`, on the store's clock as `now_us` is. What can't be read is of a
-    /// later version, and left alone.
+    /// Takes a notice in that holds until `until_us`, on the store's clock as `now_us` is. `false`
+    /// where it can't be read, since it is of a later version: it is left alone.
     ///
     /// # Errors
     /// There is no room for it.
@@ -93,51 +100,54 @@ impl Notices {
         text: &str,
         until_us: u64,
         now_us: u64,
-    ) -> Result<(), ListsFull> {
+    ) -> Result<bool, ListsFull> {
         if let Some(policy) = name.strip_prefix("p:") {
-            self.take_policy(policy, text);
-            return Ok(());
+            return Ok(self.take_policy(policy, text));
         }
-        let Some(who) = who_of(name) else { return Ok(()) };
+        let Some(who) = who_of(name) else { return Ok(false) };
         let (kind, reason) = text.split_once(' ').unwrap_or((text, ""));
         let is_reason = reason.len() <= MAX_REASON && !reason.chars().any(char::is_control);
         let (standing, reason) = match kind {
             // What no guard can have said lets nobody pass, and keeps nobody in.
-            "allow" if !is_reason || until_us > now_us.saturating_add(MOST_US) => return Ok(()),
+            "allow" if !is_reason || until_us > now_us.saturating_add(MOST_US) => return Ok(false),
             "allow" => (Standing::Allowed, reason),
             "block" => (Standing::Blocked, if is_reason { reason } else { "" }),
             GONE => {
                 self.lists.remove(who);
-                return Ok(());
+                return Ok(true);
             }
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
         if until_us <= now_us {
             self.lists.remove(who);
-            return Ok(());
+            return Ok(true);
         }
-        self.lists.put(who, Entry { standing, until_us, reason: Arc::from(reason) }, now_us)
+        let entry = Entry { standing, until_us, reason: Arc::from(reason) };
+        self.lists.put(who, entry, now_us).map(|()| true)
     }
 }
 
 impl Notices {
-    fn take_policy(&self, name: &str, text: &str) {
+    /// `false` where it can't be read, or there is no room for it.
+    fn take_policy(&self, name: &str, text: &str) -> bool {
         if name.len() > MAX_NAME || text.len() > MAX_POLICY {
-            return;
+            return false;
         }
         let read = || {
             let (mark, json) = text.strip_prefix("policy ")?.split_once(' ')?;
             let mark = u32::from_str_radix(mark, 16).ok()?;
             Some((mark, serde_json::from_str(json).ok()?))
         };
-        let Some(change) = read() else { return };
+        let Some(change) = read() else { return false };
         let mut policies = self.policies.write();
-        if policies.get(name) != Some(&change)
-            && (policies.len() < MAX_POLICIES || policies.contains_key(name))
-        {
+        if policies.len() >= MAX_POLICIES && !policies.contains_key(name) {
+            return false;
+        }
+        if policies.get(name) != Some(&change) {
             policies.insert(name.to_owned(), change);
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
+        true
     }
 
     /// How often limits were changed.

@@ -32,6 +32,11 @@ pub trait Backend: Sized {
     /// What is kept in this process.
     fn local(&self) -> &MemoryConfig;
 
+    /// How many processes share the limits at least while it is away.
+    fn processes(&self) -> u32 {
+        1
+    }
+
     /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the thread of
     /// [`super::runtime`].
     fn run(
@@ -75,7 +80,7 @@ impl SharedStore {
             return Ok(store);
         }
         stores.retain(|_, store| store.strong_count() > 0);
-        let status = Arc::new(Status::default());
+        let status = Arc::new(Status::shared_by(backend.processes()));
         let (asks, receiver) = unbounded_channel();
         let connector = backend.connector();
         let said = connector.as_ref().map(|connector| {

@@ -22,6 +22,10 @@ pub struct Status {
     /// What to add to the monotonic clock to have the store's.
     offset_us: AtomicI64,
     instances: AtomicU32,
+    /// The least number of processes that share it, by configuration.
+    least: u32,
+    /// How many of its servers are away.
+    away: AtomicU32,
     /// When it was connected to last, on the monotonic clock.
     connected_us: AtomicU64,
     /// Whether used proofs are kept in it.
@@ -37,6 +41,8 @@ impl Default for Status {
             waiting: AtomicUsize::new(0),
             offset_us: AtomicI64::new(UNKNOWN),
             instances: AtomicU32::new(1),
+            least: 1,
+            away: AtomicU32::new(0),
             connected_us: AtomicU64::new(0),
             keeps_proofs: AtomicBool::new(false),
         }
@@ -44,6 +50,12 @@ impl Default for Status {
 }
 
 impl Status {
+    /// The state of a store that at least `least` processes share.
+    #[must_use]
+    pub fn shared_by(least: u32) -> Self {
+        Self { least, ..Self::default() }
+    }
+
     /// Whether the store is to be asked at all.
     #[must_use]
     pub fn is_available(&self) -> bool {
@@ -160,9 +172,31 @@ impl Status {
         self.instances.load(Ordering::Acquire).max(1)
     }
 
-    /// So many processes share the store.
-    pub(super) fn count_instances(&self, instances: u32) {
-        self.instances.store(instances, Ordering::Release);
+    /// Into how many parts a limit is divided while the store is away: one for each process. A
+    /// process that started during the outage has seen no other, and divides by the configured
+    /// number.
+    #[must_use]
+    pub fn parts(&self) -> u32 {
+        self.instances().max(self.least)
+    }
+
+    /// How many of its servers do not answer.
+    #[must_use]
+    pub fn away(&self) -> u32 {
+        let away = self.away.load(Ordering::Acquire);
+        if self.is_available() { away } else { away.max(1) }
+    }
+
+    /// So many of its servers do not answer.
+    pub(super) fn count_away(&self, away: usize) {
+        self.away.store(u32::try_from(away).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
+    /// So many processes wrote a sign of life. A store that lost its data shows them one by one
+    /// again, so the number falls by one a beat: else the next outage would give each of them all.
+    pub(super) fn count_instances(&self, alive: u32) {
+        let before = self.instances();
+        self.instances.store(alive.max(before.saturating_sub(1)), Ordering::Release);
     }
 }
 
@@ -186,6 +220,30 @@ mod tests {
         assert!(!status.is_available());
         status.recovered();
         assert!(status.is_available() && !status.failed());
+    }
+
+    #[test]
+    fn a_limit_is_divided_by_the_larger_of_the_configured_number_and_the_one_seen() {
+        let status = Status::shared_by(4);
+        assert_eq!((status.instances(), status.parts()), (1, 4));
+        status.count_instances(3);
+        assert_eq!((status.instances(), status.parts()), (3, 4));
+        status.count_instances(6);
+        assert_eq!((status.instances(), status.parts()), (6, 6));
+        assert_eq!(Status::default().parts(), 1);
+    }
+
+    #[test]
+    fn the_number_of_processes_rises_at_once_and_falls_by_one_a_beat() {
+        let status = Status::default();
+        status.count_instances(4);
+        let seen: Vec<u32> = [1, 1, 3, 1]
+            .map(|alive| {
+                status.count_instances(alive);
+                status.instances()
+            })
+            .to_vec();
+        assert_eq!(seen, [3, 2, 3, 2]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Limiter {
         let mut locked = self.store.lock(keys.iter().copied());
         for key in keys {
             for stale in
-                [*key, key.variant(REFUSED), key.variant(ALONE ^ u64::from(self.instances()))]
+                [*key, key.variant(REFUSED), key.variant(ALONE ^ u64::from(self.parts_of_store()))]
             {
                 locked.remove(&stale);
             }
@@ -165,7 +165,7 @@ impl Limiter {
         }
     }
 
-    fn instances(&self) -> u32 {
-        self.shared.as_ref().map_or(1, |shared| shared.status().instances())
+    fn parts_of_store(&self) -> u32 {
+        self.shared.as_ref().map_or(1, |shared| shared.status().parts())
     }
 }

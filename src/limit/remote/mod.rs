@@ -239,10 +239,10 @@ impl Limiter {
             return Err(LimitError::StoreAway);
         }
         parts.retain(|part| !away || part.policy.on_failure == OnStoreFailure::Local);
-        let instances = shared.status().instances();
+        let processes = shared.status().parts();
         let locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in &mut parts {
-            let share = part.counter.rule.share(instances);
+            let share = part.counter.rule.share(processes);
             if part.is_in_flight() {
                 part.now = now;
                 part.share = Some(Box::new(share));
@@ -252,7 +252,7 @@ impl Limiter {
                 }
                 continue;
             }
-            let alone = part.key.variant(ALONE ^ u64::from(instances));
+            let alone = part.key.variant(ALONE ^ u64::from(processes));
             part.record = locked
                 .get(&alone, now.mono_us)
                 .unwrap_or_else(|| first_share(&locked, part, &share, now));

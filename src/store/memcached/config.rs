@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, describe, string_at};
 use crate::error::ConfigError;
-use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
+use crate::store::config::{
+    DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,
+};
 
-const OPTIONS: &[&str] = &["servers", "prefix", "timeout", "maxBytes"];
+const OPTIONS: &[&str] = &["servers", "prefix", "timeout", "processes", "maxBytes"];
 const SCHEME: &str = "memcached://";
 const DEFAULT_PORT: u16 = 11_211;
 /// As many as a set of bits holds.
@@ -25,6 +27,8 @@ pub struct MemcachedConfig {
     pub(super) prefix: String,
     /// The longest that a request waits for an answer.
     pub(super) timeout: Duration,
+    /// How many processes share the limits at least while the store is away.
+    pub(super) processes: u32,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub(super) local: MemoryConfig,
 }
@@ -51,6 +55,7 @@ impl MemcachedConfig {
                 servers: servers(path, list)?,
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
+                processes: 1,
                 local: MemoryConfig::new(path),
             });
         }
@@ -66,6 +71,7 @@ impl MemcachedConfig {
             servers: servers(&options.path_of("servers"), list)?,
             prefix: prefix(&options)?,
             timeout: timeout(&options)?,
+            processes: processes(&options)?,
             local: local(path, &options)?,
         })
     }
@@ -155,16 +161,18 @@ mod tests {
             (config.prefix.as_str(), config.timeout),
             ("keepstone:", Duration::from_millis(25))
         );
+        assert_eq!(config.processes, 1);
     }
 
     #[test]
     fn an_object_has_more_options() {
         let config = parse(&json!({
-            "servers": ["a"], "prefix": "shop:", "timeout": "100ms", "maxBytes": "8mb"
+            "servers": ["a"], "prefix": "shop:", "timeout": "100ms", "processes": 12,
+            "maxBytes": "8mb"
         }))
         .unwrap();
         assert_eq!((config.prefix.as_str(), config.timeout), ("shop:", Duration::from_millis(100)));
-        assert_eq!(config.local.max_bytes, Some(8 << 20));
+        assert_eq!((config.processes, config.local.max_bytes), (12, Some(8 << 20)));
     }
 
     #[test]
@@ -195,6 +203,12 @@ mod tests {
             (json!({ "server": ["a"] }), ".server", ConfigCode::UnknownOption),
             (json!({ "servers": ["a"], "prefix": "a b" }), ".prefix", ConfigCode::InvalidOption),
             (json!({ "servers": ["a"], "timeout": "6s" }), ".timeout", ConfigCode::InvalidOption),
+            (json!({ "servers": ["a"], "processes": 0 }), ".processes", ConfigCode::InvalidOption),
+            (
+                json!({ "servers": ["a"], "processes": 1.5 }),
+                ".processes",
+                ConfigCode::InvalidOption,
+            ),
             (json!({ "servers": ["a"], "maxBytes": 1 }), ".maxBytes", ConfigCode::InvalidOption),
         ] {
             let error = parse(&value).unwrap_err();

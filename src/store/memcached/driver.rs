@@ -46,14 +46,18 @@ impl Backend for MemcachedConfig {
     const KIND: &'static str = "memcached";
 
     fn digest(&self) -> [u8; 32] {
-        let text =
-            format!("{:?}", (&self.servers, &self.prefix, self.timeout, self.local.max_bytes));
+        let limits = (self.timeout, self.processes, self.local.max_bytes);
+        let text = format!("{:?}", (&self.servers, &self.prefix, limits));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().try_into().unwrap_or_default()
     }
 
     fn local(&self) -> &MemoryConfig {
         &self.local
+    }
+
+    fn processes(&self) -> u32 {
+        self.processes
     }
 
     fn run(
@@ -314,6 +318,7 @@ impl Driver {
         } else {
             self.status.lost();
         }
+        self.status.count_away(statuses().filter(|status| !status.is_available()).count());
         // What one of them has forgotten, all have.
         if let Some(last) = statuses().map(Status::connected_us).max() {
             self.status.connected(Now { unix_us: 0, mono_us: last });

@@ -217,9 +217,7 @@ impl Server {
             matches!(replies.as_slice(), [Reply::Stored | Reply::Conflict]).then_some(alive)
         };
         let Ok(Some(alive)) = timeout(PROBE, beating).await else { return false };
-        // After a restart the list fills again: until then, the share that each has while the store is away must not
-        // be everything.
-        self.status.count_instances(alive.max(self.status.instances().saturating_sub(1)));
+        self.status.count_instances(alive);
         true
     }
 }

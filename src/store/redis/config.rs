@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, bytes, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::store::config::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, timeout};
+use crate::store::config::{
+    DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,
+};
 
 const OPTIONS: &[&str] = &[
     "url",
@@ -20,6 +22,7 @@ const OPTIONS: &[&str] = &[
     "tls",
     "prefix",
     "timeout",
+    "processes",
     "maxBytes",
     "minReplicas",
 ];
@@ -36,6 +39,8 @@ pub struct RedisConfig {
     pub prefix: String,
     /// The longest that a request waits for an answer.
     pub timeout: Duration,
+    /// How many processes share the limits at least while the store is away.
+    pub(super) processes: u32,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
     /// How many replicas must have what is not to be lost in a failover, before it counts as stored:
@@ -94,6 +99,7 @@ impl RedisConfig {
                 topology: Topology::Single(node(path, url)?),
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
+                processes: 1,
                 local: MemoryConfig::new(path),
                 min_replicas: 0,
                 digest: digest(value),
@@ -121,6 +127,7 @@ impl RedisConfig {
             topology,
             prefix: prefix(&options)?,
             timeout: timeout(&options)?,
+            processes: processes(&options)?,
             local: local(path, &options)?,
             min_replicas: min_replicas(&options)?,
             digest: digest(value),

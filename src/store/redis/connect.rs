@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisError, TlsMode, Value,
 };
-use tokio::task::JoinSet;
 
+use super::cluster::{ClusterLink, Opener, most_say, unreachable_nodes};
 use super::config::{RedisConfig, Topology, is_tls};
+use super::slots::Address;
 use crate::error::ConfigError;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
@@ -29,7 +29,7 @@ pub enum Link {
     /// To one server, the primary.
     Single(MultiplexedConnection),
     /// To the nodes of a cluster.
-    Cluster(ClusterConnection),
+    Cluster(ClusterLink),
     /// To servers of a simulation.
     #[cfg(test)]
     Simulated(crate::simulation::Connection),
@@ -56,12 +56,13 @@ impl Connector {
                 .suggest("give PEM: the authority as `ca`, the client's certificate as `cert` and its key as `key`")
         };
         match &connector.config.topology {
-            Topology::Single(node) => connector.client(node).map(drop).map_err(unreadable)?,
-            Topology::Cluster(nodes) => {
-                connector.cluster(nodes, None).map(drop).map_err(unreadable)?;
+            Topology::Single(node) | Topology::Sentinel { primary: node, .. } => {
+                connector.client(node).map(drop).map_err(unreadable)?;
             }
-            Topology::Sentinel { primary, .. } => {
-                connector.client(primary).map(drop).map_err(unreadable)?;
+            Topology::Cluster(nodes) => {
+                for node in nodes {
+                    connector.client(node).map(drop).map_err(unreadable)?;
+                }
             }
         }
         Ok(connector)
@@ -89,9 +90,9 @@ impl Connector {
             }
             match &self.config.topology {
                 Topology::Single(node) => self.single(&self.client(node)?, patience).await,
-                Topology::Cluster(nodes) => {
-                    let client = self.cluster(nodes, patience)?;
-                    client.get_async_connection().await.map(Link::Cluster)
+                Topology::Cluster(_) => {
+                    let (opener, seeds) = self.cluster(patience).ok_or_else(unreachable_nodes)?;
+                    ClusterLink::connect(opener, seeds).await.map(Link::Cluster)
                 }
                 Topology::Sentinel { nodes, name, primary } => {
                     let client = self.find_primary(nodes, name, primary).await?;
@@ -151,38 +152,47 @@ impl Connector {
         }
     }
 
-    fn cluster(
-        &self,
-        nodes: &[ConnectionInfo],
-        patience: Option<Duration>,
-    ) -> Result<ClusterClient, RedisError> {
-        // Redirections are followed; what fails otherwise is for the breaker to see, not to be tried again here.
-        let mut builder = ClusterClient::builder(nodes.to_vec())
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(patience.unwrap_or(FOR_EVER))
-            .retries(3)
-            .min_retry_wait(1)
-            .max_retry_wait(10);
-        if nodes.iter().any(is_tls) {
-            builder = builder.tls(TlsMode::Secure);
-        }
-        if let Some(certificates) = &self.config.certificates {
-            builder = builder.certs(certificates.clone());
-        }
-        builder.build()
+    /// How to connect to the nodes of a cluster, and where some of them are.
+    pub(super) fn cluster(&self, patience: Option<Duration>) -> Option<(Opener, Vec<Address>)> {
+        let Topology::Cluster(nodes) = &self.config.topology else { return None };
+        let seeds = nodes.iter().filter_map(|node| match node.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some(Address { host: host.clone(), port: *port })
+            }
+            _ => None,
+        });
+        let template = nodes.first()?.clone();
+        let certificates = self.config.certificates.clone();
+        Some((Opener { template, certificates, patience }, seeds.collect()))
     }
 
-    /// Asks the sentinels who is primary now, and checks that it thinks so too.
+    /// Asks the sentinels who is primary now, all at once, and checks that it thinks so too.
     async fn find_primary(
         &self,
         nodes: &[ConnectionInfo],
         name: &str,
         primary: &ConnectionInfo,
     ) -> Result<Client, RedisError> {
-        let addresses = nodes.iter().map(|node| node.addr().clone());
+        let mut asked = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut sentinel = self.sentinel(node, nodes, name, primary)?;
+            asked.push(async move { sentinel.async_get_client().await.ok().map(Primary) });
+        }
+        let most = most_say(asked.into_iter()).await;
+        most.map(|Primary(client)| client).ok_or_else(no_primary)
+    }
+
+    /// How to ask one of the sentinels in `nodes` for the primary.
+    fn sentinel(
+        &self,
+        node: &ConnectionInfo,
+        nodes: &[ConnectionInfo],
+        name: &str,
+        primary: &ConnectionInfo,
+    ) -> Result<SentinelClient, RedisError> {
+        let addresses = [node.addr().clone()];
         let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?;
-        let encrypted = nodes.iter().any(is_tls);
-        if encrypted {
+        if nodes.iter().any(is_tls) {
             builder = builder
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_tls_mode(TlsMode::Secure);
@@ -208,7 +218,7 @@ impl Connector {
                 builder = builder.set_client_to_sentinel_password(password);
             }
         }
-        builder.build()?.async_get_client().await
+        builder.build()
     }
 }
 
@@ -217,8 +227,18 @@ const REPLICATION_MS: u64 = 700;
 /// The longest that an answer may take on a connection where commands wait for replicas.
 const LASTING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Longer than any command blocks: a cluster's connection always has a limit.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+/// A primary that a sentinel names. Two are alike where they are at one address.
+struct Primary(Client);
+
+impl PartialEq for Primary {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get_connection_info().addr() == other.0.get_connection_info().addr()
+    }
+}
+
+fn no_primary() -> RedisError {
+    (ErrorKind::MasterNameNotFoundBySentinel, "no sentinel names a primary that answers").into()
+}
 
 impl Link {
     /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
@@ -227,33 +247,9 @@ impl Link {
         let count = pipeline.len();
         match self {
             Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
-            Self::Cluster(link) => link.req_packed_commands(pipeline, 0, count).await,
+            Self::Cluster(link) => link.send(pipeline).await,
             #[cfg(test)]
             Self::Simulated(link) => link.send(pipeline.cmd_iter()).await,
-        }
-    }
-
-    /// As [`Self::send`], for commands that may be about different nodes of a cluster: in any order, and what has failed
-    /// where others have not is a [`Value::Nil`].
-    pub async fn send_apart(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        let Self::Cluster(link) = self else { return self.send(pipeline).await };
-        let mut sent = JoinSet::new();
-        for (place, command) in pipeline.cmd_iter().cloned().enumerate() {
-            let mut link = link.clone();
-            sent.spawn(async move { (place, link.req_packed_command(&command).await) });
-        }
-        let mut values = vec![Value::Nil; pipeline.len()];
-        let (mut arrived, mut failure) = (false, None);
-        while let Some(Ok((place, answer))) = sent.join_next().await {
-            match (answer, values.get_mut(place)) {
-                (Ok(value), Some(to)) => (*to, arrived) = (value, true),
-                (Err(error), _) => failure = Some(error),
-                (Ok(_), None) => {}
-            }
-        }
-        match failure {
-            Some(error) if !arrived => Err(error),
-            _ => Ok(values),
         }
     }
 
@@ -261,7 +257,11 @@ impl Link {
     pub async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         let value = match self {
             Self::Single(link) => link.req_packed_command(command).await,
-            Self::Cluster(link) => link.req_packed_command(command).await,
+            Self::Cluster(link) => {
+                let mut one = Pipeline::with_capacity(1);
+                one.add_command(command.clone());
+                link.send(&one).await.map(|mut values| values.pop().unwrap_or(Value::Nil))
+            }
             #[cfg(test)]
             Self::Simulated(link) => link.send_one(command).await,
         }?;

@@ -1,36 +1,50 @@
 //! Carries questions to the servers and answers back, on the store's thread.
 //!
-//! One task keeps a connection and shows by a write, every two seconds, that the servers take writes. Another takes
-//! what was asked since it last looked and sends it as one pipeline. Five failures in a row, or a connection that
-//! breaks, open the circuit breaker: nobody asks until the first task has written again.
+//! One task for each server keeps a connection and shows by a write, every two seconds, that the server takes writes.
+//! Another takes what was asked since it last looked and sends it as one pipeline. Five failures in a row, or a
+//! connection that breaks, open the server's circuit breaker: nobody asks it until its task has written again. In a
+//! cluster each primary has its own ([`cluster_driver`](super::cluster_driver)).
 
 use std::future::Future;
 use std::sync::Arc;
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::cluster_driver::{dispatch, follow, is_lost};
 use super::connect::{Connector, Link};
+use super::nodes::{Cluster, Node, Watch};
 use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
 use crate::clock::Now;
 use crate::store::ask::{Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
-use crate::store::runtime::{BACKOFF, BEAT, PROBE, SILENCE_MS, jittered, spawn_beside};
+use crate::store::runtime::{
+    BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered, spawn_beside,
+};
 use crate::store::shared::Backend;
 use crate::store::status::Status;
 
 const LIVE: &str = include_str!("lua/live.lua");
 const BEGAN: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/began.lua"));
 
-struct Driver {
-    connector: Arc<Connector>,
-    scripts: Scripts,
-    status: Arc<Status>,
-    link: watch::Sender<Option<Link>>,
-    broken: Notify,
+pub(super) struct Driver {
+    pub(super) connector: Arc<Connector>,
+    pub(super) scripts: Scripts,
+    /// How the servers are doing, all together.
+    pub(super) status: Arc<Status>,
+    /// What this process is called among those that are alive.
+    process: String,
+    servers: Servers,
+}
+
+/// Where questions go.
+#[derive(Clone)]
+enum Servers {
+    /// One server at a time.
+    One(Arc<Node>),
+    Cluster(Arc<Cluster>),
 }
 
 impl Backend for Arc<Connector> {
@@ -42,6 +56,10 @@ impl Backend for Arc<Connector> {
 
     fn local(&self) -> &MemoryConfig {
         &self.config().local
+    }
+
+    fn processes(&self) -> u32 {
+        self.config().processes
     }
 
     fn run(
@@ -63,121 +81,153 @@ async fn run(
     mut asks: UnboundedReceiver<Vec<Ask>>,
 ) {
     let scripts = Scripts::new(&connector.config().prefix);
-    let (link, _) = watch::channel(None);
-    let driver = Arc::new(Driver { connector, scripts, status, link, broken: Notify::new() });
-    let keeper = spawn_beside(keep_connected(Arc::clone(&driver)));
+    let patience = connector.config().timeout.max(PROBE);
+    let servers = match connector.cluster(Some(patience)) {
+        Some((opener, seeds)) => Servers::Cluster(Arc::new(Cluster::new(opener, seeds))),
+        None => Servers::One(Node::new(None, Arc::clone(&status))),
+    };
+    let process = process_name();
+    let driver = Arc::new(Driver { connector, scripts, status, process, servers: servers.clone() });
+    let keeper = match servers {
+        Servers::One(node) => spawn_beside(keep_connected(Arc::clone(&driver), node)),
+        Servers::Cluster(cluster) => spawn_beside(follow(Arc::clone(&driver), cluster)),
+    };
     while let Some(mut batch) = asks.recv().await {
         while let Ok(more) = asks.try_recv() {
             batch.extend(more);
         }
-        if !driver.connector.is_cluster() {
-            spawn_beside(carry(Arc::clone(&driver), batch));
-            continue;
-        }
-        // The nodes of a cluster fail one by one: no question waits for the node of another.
-        for ask in batch {
-            spawn_beside(carry(Arc::clone(&driver), vec![ask]));
-        }
+        driver.send(batch);
     }
     keeper.abort();
 }
 
-/// Connects, and connects again, for ever.
-async fn keep_connected(driver: Arc<Driver>) {
-    let process = process_name();
+/// Connects to a server, and connects again, for ever.
+pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
     let mut pause = BACKOFF.0;
     loop {
-        if let Some(mut link) = driver.connect(&process).await {
+        if let Some(mut link) = driver.connect(&node).await {
             pause = BACKOFF.0;
-            driver.link.send_replace(Some(link.clone()));
-            driver.status.recovered();
-            while timeout(jittered(BEAT), driver.broken.notified()).await.is_err() {
-                if !driver.beat(&mut link, &process).await {
+            node.link.send_replace(Some(link.clone()));
+            node.status.recovered();
+            driver.look_around();
+            while timeout(jittered(BEAT), node.broken.notified()).await.is_err() {
+                if !driver.beat(&node, &mut link).await {
                     break;
                 }
+                driver.look_around();
             }
         }
-        driver.status.lost();
-        driver.link.send_replace(None);
+        node.status.lost();
+        node.link.send_replace(None);
+        driver.look_around();
+        if let Some(cluster) = driver.cluster() {
+            // Another node may have taken its place.
+            cluster.stale.notify_one();
+        }
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(BACKOFF.1);
     }
 }
 
 impl Driver {
-    async fn connect(&self, process: &str) -> Option<Link> {
-        let patience = self.connector.config().timeout.max(PROBE);
-        let mut link = self.connector.connect(Some(patience)).await.ok()?;
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.servers {
+            Servers::One(_) => None,
+            Servers::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// Sends questions on their way.
+    fn send(self: &Arc<Self>, batch: Vec<Ask>) {
+        let driver = Arc::clone(self);
+        match &self.servers {
+            Servers::One(node) => drop(spawn_beside(carry(driver, Arc::clone(node), batch))),
+            Servers::Cluster(cluster) => {
+                drop(spawn_beside(dispatch(driver, Arc::clone(cluster), batch)));
+            }
+        }
+    }
+
+    async fn connect(&self, node: &Node) -> Option<Link> {
+        let opening = async {
+            if let (Some(address), Some(cluster)) = (&node.address, self.cluster()) {
+                return cluster.opener.open(address).await.ok().map(Link::Single);
+            }
+            let patience = self.connector.config().timeout.max(PROBE);
+            self.connector.connect(Some(patience)).await.ok()
+        };
+        let mut link = timeout(CONNECT_TIMEOUT, opening).await.ok()??;
         for command in self.scripts.load() {
             // A user who may not load scripts may still run them.
             drop(timeout(PROBE, link.command(&command)).await);
         }
-        self.beat(&mut link, process).await.then_some(link)
+        self.beat(node, &mut link).await.then_some(link)
     }
 
     /// Writes a sign of life; `false` where it did not arrive. Before it is known that a server is
     /// there, it is known since when it remembers proofs.
-    async fn beat(&self, link: &mut Link, process: &str) -> bool {
-        if self.status.keeps_proofs() {
+    async fn beat(&self, node: &Node, link: &mut Link) -> bool {
+        let prefix = &self.connector.config().prefix;
+        let mut live = format!("{prefix}live");
+        let proofs = proofs_key(prefix);
+        let mut has_proofs = true;
+        if let (Some(cluster), Some(address)) = (self.cluster(), &node.address) {
+            let Some(view) = cluster.known() else { return false };
+            let Some(key) = view.live_key(address, &live) else { return false };
+            live = key;
+            let owner = view.owner(&proofs).and_then(|owner| view.map.nodes.get(owner));
+            has_proofs = owner == Some(address);
+        }
+        if has_proofs && self.status.keeps_proofs() {
             let mut command = redis::cmd("EVAL");
-            command.arg(BEGAN).arg(1).arg(proofs_key(&self.connector.config().prefix));
-            if !matches!(timeout(PROBE, link.command(&command)).await, Ok(Ok(Value::Int(1)))) {
-                return false;
+            command.arg(BEGAN).arg(1).arg(proofs);
+            match timeout(PROBE, link.command(&command)).await {
+                Ok(Ok(Value::Int(1))) => {}
+                Ok(Err(error)) if self.is_elsewhere(&error) => return true,
+                _ => return false,
             }
         }
         let mut command = redis::cmd("EVAL");
-        command
-            .arg(LIVE)
-            .arg(1)
-            .arg(format!("{}live", self.connector.config().prefix))
-            .arg(process)
-            .arg(SILENCE_MS);
+        command.arg(LIVE).arg(1).arg(live).arg(&self.process).arg(SILENCE_MS);
         let sent = Now::read();
-        let Ok(Ok(Value::Array(values))) = timeout(PROBE, link.command(&command)).await else {
-            return false;
+        let values = match timeout(PROBE, link.command(&command)).await {
+            Ok(Ok(Value::Array(values))) => values,
+            Ok(Err(error)) => return self.is_elsewhere(&error),
+            _ => return false,
         };
         let [Value::Int(time), Value::Int(alive)] = values.as_slice() else { return false };
         if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
-            self.status.observe(time, sent);
-            self.status.count_instances(alive);
+            node.status.observe(time, sent);
+            node.status.count_instances(alive);
         }
         true
     }
+}
 
-    /// A failure that says nothing about the connection.
-    fn note_failure(&self) {
-        if self.status.failed() {
-            self.note_loss();
+impl Driver {
+    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is well,
+    /// and has another one as soon as it is known who owns what.
+    fn is_elsewhere(&self, error: &RedisError) -> bool {
+        let Some(cluster) = self.cluster() else { return false };
+        let is_elsewhere = matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"));
+        if is_elsewhere {
+            cluster.stale.notify_one();
         }
-    }
-
-    /// The connection is no good any more: nobody is to wait for it from now on.
-    fn note_loss(&self) {
-        self.status.lost();
-        self.broken.notify_one();
-    }
-
-    /// The connection, or the one that is being made.
-    async fn linked(&self) -> Option<Link> {
-        let mut link = self.link.subscribe();
-        link.wait_for(Option::is_some).await.ok()?.clone()
+        is_elsewhere
     }
 }
 
-/// Sends a batch and tells everyone who asked, within the store's timeout.
-async fn carry(driver: Arc<Driver>, batch: Vec<Ask>) {
+/// Sends a batch to the one server and tells everyone who asked, within the store's timeout.
+async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<Ask>) {
     let deadline = Instant::now() + driver.connector.config().timeout;
     let (questions, waiters): (Vec<Question>, Vec<Waiter>) =
         batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
-    let error = match timeout_at(deadline, converse(&driver, &questions)).await {
+    let error = match timeout_at(deadline, converse(&driver, &node, &questions)).await {
         Ok(Ok(answers)) => {
             return Waiter::tell_all(waiters.into_iter().zip(answers));
         }
         Ok(Err(error)) => error,
-        Err(_) => {
-            driver.note_failure();
-            StoreError::Timeout
-        }
+        Err(_) => StoreError::Timeout,
     };
     Waiter::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
 }
@@ -185,20 +235,22 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Ask>) {
 /// One answer for each question, or a fault that all of them met.
 async fn converse(
     driver: &Arc<Driver>,
+    node: &Node,
     questions: &[Question],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-    if !driver.status.is_available() {
+    if !node.status.is_available() {
         return Err(StoreError::Unavailable);
     }
-    let mut link = driver.linked().await.ok_or(StoreError::Unavailable)?;
-    let calls = calls(questions, driver.connector.is_cluster());
+    let mut watch = Watch::new(node);
+    let mut link = node.linked().await.ok_or(StoreError::Unavailable)?;
+    let calls = calls(questions, false);
     let sent = Now::read();
-    let mut replies = driver.exchange(&mut link, calls.iter(), questions, By::Digest).await?;
+    let mut replies = driver.exchange(node, &mut link, calls.iter(), questions, By::Digest).await?;
     let unknown: Vec<usize> =
         (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
     if !unknown.is_empty() {
         let again = unknown.iter().filter_map(|i| calls.get(*i));
-        let known_now = driver.exchange(&mut link, again, questions, By::Text).await?;
+        let known_now = driver.exchange(node, &mut link, again, questions, By::Text).await?;
         for (i, reply) in unknown.into_iter().zip(known_now) {
             if let Some(place) = replies.get_mut(i) {
                 *place = reply;
@@ -210,14 +262,9 @@ async fn converse(
         && let Some(standing) = answer.standings.first()
         && standing.now_us > 0
     {
-        driver.status.observe(standing.now_us, sent);
+        node.status.observe(standing.now_us, sent);
     }
-    give_back(driver, questions, &results);
-    if results.answers.iter().all(Result::is_ok) {
-        driver.status.succeeded();
-    } else {
-        driver.note_failure();
-    }
+    watch.answered = results.answers.iter().all(Result::is_ok);
     Ok(results.answers)
 }
 
@@ -225,6 +272,7 @@ impl Driver {
     /// Sends calls as one pipeline; one reply for each.
     async fn exchange<'c>(
         &self,
+        node: &Node,
         link: &mut Link,
         calls: impl Iterator<Item = &'c Call>,
         questions: &[Question],
@@ -234,40 +282,29 @@ impl Driver {
         for call in calls {
             pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        link.send_apart(&pipeline).await.map_err(|error| self.fault(&error))
-    }
-
-    fn fault(&self, error: &RedisError) -> StoreError {
-        if error.is_timeout() {
-            self.note_failure();
-            return StoreError::Timeout;
-        }
-        let is_lost =
-            error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
-        // A cluster that has lost a node has others, and finds the one that takes its place.
-        if is_lost && !self.connector.is_cluster() {
-            self.note_loss();
-        } else {
-            self.note_failure();
-        }
-        StoreError::Unavailable
+        link.send(&pipeline).await.map_err(|error: RedisError| {
+            if is_lost(&error) {
+                node.note_loss();
+            }
+            if error.is_timeout() { StoreError::Timeout } else { StoreError::Unavailable }
+        })
     }
 }
 
 /// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
 /// that arrives, they are a request short.
-fn give_back(driver: &Arc<Driver>, questions: &[Question], results: &Results) {
+pub(super) fn give_back(driver: &Arc<Driver>, questions: &[Question], results: &Results) {
     let refunds: Vec<Ask> = results
         .refunds(questions)
         // Nobody waits for it.
         .map(|question| Ask { question, waiter: Waiter::new(Box::new(drop)) })
         .collect();
     if !refunds.is_empty() {
-        spawn_beside(carry(Arc::clone(driver), refunds));
+        driver.send(refunds);
     }
 }
 
-fn is_unknown(value: &Value) -> bool {
+pub(super) fn is_unknown(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 

@@ -180,7 +180,9 @@ impl RedisFamilies {
             if let Ok(result) = timeout(PATIENCE, asking).await {
                 return answer.give(result);
             }
-            if let Ok(mut link) = families.link.try_lock() {
+            if let Ok(mut link) = families.link.try_lock()
+                && !matches!(*link, Some(Link::Cluster(_)))
+            {
                 *link = None;
             }
             answer.give(Err(StoreError::Timeout));
@@ -235,7 +237,8 @@ impl RedisFamilies {
                 // A primary that became a replica: the next connection finds the new one.
                 || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         });
-        if is_broken {
+        // Of a cluster one node may be away: the others are asked by the same connections.
+        if is_broken && matches!(link, Link::Single(_)) {
             *self.link.lock().await = None;
         }
         answer

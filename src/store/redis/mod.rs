@@ -4,12 +4,17 @@
 //! Scripts judge and change it on the server's own clock: all limits of a request at once, all or nothing, and never a
 //! key without an expiry. `lua/judge.lua` has the arithmetic of `src/limit/algorithm.rs`, exact on doubles.
 
+mod acknowledged;
+mod cluster;
+mod cluster_driver;
 pub mod config;
 mod connect;
 mod driver;
 mod families;
+mod nodes;
 pub(super) mod notices;
 mod script;
+mod slots;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 

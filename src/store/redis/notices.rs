@@ -1,5 +1,7 @@
-//! Carries notices between the processes: what is said here is written at once, and what others say is read once a
-//! second, by its version. This has a connection of its own, so that a long list never stands before a request.
+//! Carries notices between the processes: what is said here is written at once, and what others say
+//! is read once a second, by its version. What the store has lost is published again
+//! ([`acknowledged`](super::acknowledged)). This has a connection of its own, so that a long list
+//! never stands before a request.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,10 +10,11 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
 
+use super::acknowledged::{Acknowledged, Record};
 use super::connect::{Connector, Link};
 use crate::clock::Now;
 use crate::store::memory::MemoryStore;
-use crate::store::notices::Notice;
+use crate::store::notices::{GONE, Notice};
 use crate::store::runtime::jittered;
 use crate::store::status::Status;
 use crate::store::{Reply, StoreError};
@@ -46,6 +49,10 @@ struct Session {
     retry: Instant,
     /// The newest version that was read.
     seen: f64,
+    /// As `seen`, but for ever: what is written here follows what was read here.
+    highest: f64,
+    /// What the store has, to be published again where it loses that.
+    record: Record,
 }
 
 /// Writes and reads until nobody can say anything any more.
@@ -58,7 +65,9 @@ pub(in crate::store) async fn run(
     let base = format!("{}{{notices}}", connector.config().prefix);
     let keys = [base.clone(), format!("{base}:versions"), format!("{base}:ends")];
     let retry = Instant::now();
-    let mut session = Session { connector, keys, link: None, retry, seen: 0.0 };
+    let record = Record::default();
+    let mut session =
+        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, record };
     let mut next = retry;
     loop {
         match timeout_at(next, said.recv()).await {
@@ -67,8 +76,9 @@ pub(in crate::store) async fn run(
             Err(_) => {
                 let Some(local) = local.upgrade() else { return };
                 // What can't be read now is read the next time.
-                let _ = session.read(&local, &status).await;
-                next = Instant::now() + jittered(POLL);
+                let lost = session.read(&local, &status).await.unwrap_or(false);
+                // Where something was lost, there may be more.
+                next = Instant::now() + if lost { Duration::ZERO } else { jittered(POLL) };
             }
         }
     }
@@ -86,18 +96,43 @@ impl Session {
         self.retry = Instant::now() + POLL / 2;
         let link = connected.map_err(|_| StoreError::Unavailable)?;
         self.link = Some(link.clone());
+        // It may be another server, which has not all that the one before had.
+        self.seen = 0.0;
         Ok(link)
     }
 
+    /// Publishes what is said here.
     async fn write(&mut self, notice: &Notice) -> Result<(), StoreError> {
+        match self.put(&notice.name, &notice.text, notice.ms, None).await? {
+            Some(Stored { version, until_us, .. }) => {
+                let text = notice.text.clone();
+                self.record.note(&notice.name, Acknowledged { text, version, until_us });
+                Ok(())
+            }
+            // Nothing is there to be taken back, and there is no room to say so.
+            None if notice.text == GONE => Ok(()),
+            None => Err(StoreError::Overloaded),
+        }
+    }
+
+    /// Writes a notice that holds for `ms`; one that is published `again` has this version, and is
+    /// not written over a later one. Answers what the store has then, or `None` where there is no
+    /// room.
+    async fn put(
+        &mut self,
+        name: &str,
+        text: &str,
+        ms: u64,
+        again: Option<f64>,
+    ) -> Result<Option<Stored>, StoreError> {
         let mut link = self.link().await?;
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
-        command.arg(&notice.name).arg(&notice.text).arg(notice.ms).arg(MOST);
+        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.highest));
+        command.arg(again.map_or_else(String::new, |version| format!("{version:.0}")));
         match link.command(&command).await {
-            Ok(Value::Int(1)) => Ok(()),
-            Ok(Value::Int(0)) => Err(StoreError::Overloaded),
-            Ok(_) => Err(StoreError::Refused),
+            Ok(Value::Int(0)) => Ok(None),
+            Ok(answer) => put_answer(&answer).map(Some).ok_or(StoreError::Refused),
             Err(_) => {
                 self.link = None;
                 Err(StoreError::Unavailable)
@@ -105,27 +140,88 @@ impl Session {
         }
     }
 
-    /// Takes in what is new, page by page.
-    async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<(), StoreError> {
+    /// Takes in what is new, page by page, and publishes again what the store has lost; whether
+    /// that was anything.
+    async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<bool, StoreError> {
         loop {
             let mut link = self.link().await?;
             let now_us = status.clock(Now::read()).unix_us;
-            let page = self.page(&mut link, now_us).await;
-            let Some(page) = page else {
+            let Some(page) = self.page(&mut link, now_us).await else {
                 self.link = None;
                 return Err(StoreError::Unavailable);
             };
+            self.record.begin_read(Now::read().mono_us);
             for (name, said, version) in &page {
-                // Where there is no room, it is not known here: the store has no more room than this process.
-                if let Some((until_us, text)) = said {
-                    let _ = local.notices().take(name, text, *until_us, now_us);
-                }
-                self.seen = self.seen.max(*version);
+                self.take(local, name, said.as_ref(), *version, now_us);
             }
             if page.len() < PAGE {
-                return Ok(());
+                return self.publish_lost(&mut link, now_us).await;
             }
         }
+    }
+
+    fn take(
+        &mut self,
+        local: &MemoryStore,
+        name: &str,
+        said: Option<&(u64, String)>,
+        version: f64,
+        now_us: u64,
+    ) {
+        self.seen = self.seen.max(version);
+        self.highest = self.highest.max(version);
+        let Some((until_us, text)) = said else { return };
+        // What this process said a moment ago, or has read before, is not undone by an older word.
+        if self.record.is_later(name, version) {
+            return;
+        }
+        // Where there is no room, it is not known here: the store has no more room than this process.
+        if let Ok(true) = local.notices().take(name, text, *until_us, now_us) {
+            let notice = Acknowledged { text: text.clone(), version, until_us: *until_us };
+            self.record.note(name, notice);
+        }
+    }
+
+    /// Looks for some of what the store had, and publishes again what it has lost.
+    async fn publish_lost(&mut self, link: &mut Link, now_us: u64) -> Result<bool, StoreError> {
+        let names = self.record.next(PAGE, now_us);
+        if names.is_empty() {
+            return Ok(false);
+        }
+        let [_, versions, _] = &self.keys;
+        let mut ask = Pipeline::new();
+        for name in &names {
+            ask.cmd("ZSCORE").arg(versions).arg(name);
+        }
+        let scores = match link.send(&ask).await {
+            Ok(answers) if answers.len() == names.len() => answers,
+            _ => {
+                self.link = None;
+                return Err(StoreError::Unavailable);
+            }
+        };
+        let mut lost_any = false;
+        for (name, score) in names.iter().zip(&scores) {
+            let in_store = match score {
+                Value::Nil => None,
+                score => Some(version_of(score).ok_or(StoreError::Refused)?),
+            };
+            let Some(lost) = self.record.lost(name, in_store) else { continue };
+            let Acknowledged { text, version, until_us } = lost.clone();
+            let ms = until_us.saturating_sub(now_us).div_ceil(1000);
+            lost_any = true;
+            if let Some(stored) = self.put(name, &text, ms, Some(version)).await?
+                && stored.written
+            {
+                let Stored { version, until_us, .. } = stored;
+                self.record.note(name, Acknowledged { text, version, until_us });
+            }
+        }
+        // What else was written meanwhile may have versions below those that were read.
+        if lost_any {
+            self.seen = 0.0;
+        }
+        Ok(lost_any)
     }
 
     /// The next notices. `None` where they can't be read.
@@ -170,6 +266,35 @@ impl Session {
 /// said where it was taken away in between, or can't be read.
 type Read = (String, Option<(u64, String)>, f64);
 
+/// What the store has of a name after a write.
+struct Stored {
+    version: f64,
+    until_us: u64,
+    /// Whether it is what was written, and not a later word of somebody else.
+    written: bool,
+}
+
+/// The answer of the script that keeps a notice.
+fn put_answer(value: &Value) -> Option<Stored> {
+    let Value::Array(parts) = value else { return None };
+    let [version, until_us, written] = parts.as_slice() else { return None };
+    let until_us = match until_us {
+        Value::Int(until_us) => u64::try_from(*until_us).ok()?,
+        _ => return None,
+    };
+    let written = matches!(written, Value::Int(1));
+    Some(Stored { version: version_of(version)?, until_us, written })
+}
+
+/// A version: a score of a sorted set, or a number of the script. Whole numbers below 2^53 are exact.
+fn version_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::Double(version) => Some(*version),
+        Value::Int(version) => version.to_string().parse().ok(),
+        text => text_of(text)?.parse().ok(),
+    }
+}
+
 /// When a notice is over, in microseconds of the server's clock, and its text.
 fn read_said(value: &Value) -> Option<(u64, String)> {
     let (until, text) = text_of(value)?.split_once(' ')?;
@@ -182,13 +307,7 @@ fn read_said(value: &Value) -> Option<(u64, String)> {
 fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
     let Value::Array(values) = value else { return None };
     let pair = |pair: &[Value]| match pair {
-        [name, score] => {
-            let score = match score {
-                Value::Double(score) => *score,
-                other => text_of(other)?.parse().ok()?,
-            };
-            Some((text_of(name)?.to_owned(), score))
-        }
+        [name, score] => Some((text_of(name)?.to_owned(), version_of(score)?)),
         _ => None,
     };
     match values.first() {
@@ -250,6 +369,7 @@ mod tests {
         fn any_answer_is_read_or_refused(value in values()) {
             let _ = read_said(&value);
             let _ = scored(&value);
+            let _ = put_answer(&value);
         }
     }
 }

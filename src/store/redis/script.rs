@@ -119,6 +119,21 @@ impl Scripts {
         }
     }
 
+    /// Calls `take` with each key that a question is about, but for those in the slot of another.
+    pub(super) fn each_key(&self, question: &Question, mut take: impl FnMut(&str)) {
+        if matches!(question.action, Action::Prove { .. }) {
+            return take(&self.proofs);
+        }
+        let mut name = String::new();
+        let subjects = question.subjects.iter().map(|ask| (&self.prefix, &ask.subject));
+        let places = question.places.iter().map(|ask| (&self.places, &ask.key));
+        for (prefix, key) in subjects.chain(places) {
+            name.clear();
+            push_key(&mut name, prefix, key);
+            take(&name);
+        }
+    }
+
     /// The commands that make a server know the scripts.
     pub(super) fn load(&self) -> [Cmd; 5] {
         [&self.judge, &self.judge_one, &self.adjust, &self.renew, &self.prove]

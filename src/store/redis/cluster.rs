@@ -1,0 +1,280 @@
+//! Connections to the nodes of a cluster: one for each, made when it is first needed. A node that
+//! hangs makes nobody wait who asks for a key of another one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisError, TlsCertificates, Value,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::slots::{Address, Redirect, SlotMap, slot_of_command};
+use crate::store::runtime::CONNECT_TIMEOUT;
+
+/// How often a command is sent to another node.
+const MAX_REDIRECTS: usize = 4;
+/// Before a command is sent again whose keys live on two nodes.
+const LATER: Duration = Duration::from_millis(5);
+/// After the first server has answered: so long the others may answer something else.
+const SECOND_OPINION: Duration = Duration::from_millis(50);
+
+/// Makes connections to nodes.
+#[derive(Clone)]
+pub(super) struct Opener {
+    /// How to speak to a node, but for its address.
+    pub(super) template: ConnectionInfo,
+    pub(super) certificates: Option<TlsCertificates>,
+    /// The longest that an answer may take; `None` for ever.
+    pub(super) patience: Option<Duration>,
+}
+
+impl Opener {
+    /// A connection to the node at `address`.
+    pub(super) async fn open(
+        &self,
+        address: &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let (host, port) = (address.host.clone(), address.port);
+        let at = match self.template.addr() {
+            ConnectionAddr::TcpTls { .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        let info = self.template.clone().set_addr(at);
+        let client = match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
+            None => Client::open(info)?,
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(self.patience);
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Who owns which slots, as nodes say that are connected to for this.
+    pub(super) async fn discover(&self, nodes: &[Address]) -> Option<SlotMap> {
+        let asked = nodes.iter().cloned().map(|address| {
+            let opener = self.clone();
+            async move {
+                let asking = async {
+                    let link = opener.open(&address).await.ok()?;
+                    ask_slots(link, &address).await
+                };
+                timeout(CONNECT_TIMEOUT, asking).await.ok()?
+            }
+        });
+        most_say(asked).await
+    }
+}
+
+/// Who owns which slots, as one node says.
+pub(super) async fn ask_slots(
+    mut link: MultiplexedConnection,
+    address: &Address,
+) -> Option<SlotMap> {
+    let mut command = redis::cmd("CLUSTER");
+    command.arg("SLOTS");
+    SlotMap::read(&link.req_packed_command(&command).await.ok()?, &address.host)
+}
+
+/// What most servers say, of those that answer soon after the first one: one that hangs keeps
+/// nobody, and one that was cut off from the others does not know of a failover.
+pub(super) async fn most_say<T: PartialEq + Send + 'static>(
+    asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
+) -> Option<T> {
+    let mut asking = JoinSet::new();
+    for question in asked {
+        asking.spawn(question);
+    }
+    let mut votes: Vec<(T, usize)> = Vec::new();
+    let mut until = None;
+    loop {
+        let answer = match until {
+            None => asking.join_next().await,
+            Some(until) => timeout_at(until, asking.join_next()).await.ok().flatten(),
+        };
+        let Some(answer) = answer else { break };
+        let Ok(Some(said)) = answer else { continue };
+        match votes.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, count)) => *count += 1,
+            None => votes.push((said, 1)),
+        }
+        until.get_or_insert_with(|| Instant::now() + SECOND_OPINION);
+    }
+    let most = votes.iter().map(|(_, count)| *count).max()?;
+    votes.into_iter().find(|(_, count)| *count == most).map(|(said, _)| said)
+}
+
+/// Who has connections to nodes.
+pub(super) trait Reach: Sync {
+    /// The connection to a node.
+    fn reach(
+        &self,
+        address: &Address,
+    ) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send;
+
+    /// A slot has moved: who owns what has to be asked again.
+    fn moved(&self);
+}
+
+/// Sends commands to a node, and after that those that it sends elsewhere: one value for each.
+pub(super) async fn exchange(
+    nodes: &impl Reach,
+    address: &Address,
+    commands: &Pipeline,
+) -> Result<Vec<Value>, RedisError> {
+    let mut link = nodes.reach(address).await?;
+    let count = commands.len();
+    let mut values = link.req_packed_commands(commands, 0, count).await?;
+    for _ in 0..MAX_REDIRECTS {
+        let mut again: BTreeMap<Redirect, Vec<usize>> = BTreeMap::new();
+        for (place, value) in values.iter().enumerate() {
+            if let Some(redirect) = Redirect::read(value, &address.host) {
+                again.entry(redirect).or_default().push(place);
+            }
+        }
+        if again.is_empty() {
+            break;
+        }
+        for (redirect, places) in again {
+            let sent = places.iter().filter_map(|place| commands.cmd_iter().nth(*place));
+            let answers = send_on(nodes, address, &redirect, sent).await?;
+            for (place, answer) in places.into_iter().zip(answers) {
+                if let Some(value) = values.get_mut(place) {
+                    *value = answer;
+                }
+            }
+        }
+    }
+    Ok(values)
+}
+
+async fn send_on<'c>(
+    nodes: &impl Reach,
+    from: &Address,
+    redirect: &Redirect,
+    commands: impl Iterator<Item = &'c Cmd>,
+) -> Result<Vec<Value>, RedisError> {
+    let is_asking = matches!(redirect, Redirect::Ask(_));
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        if is_asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(command.clone());
+    }
+    let to = match redirect {
+        Redirect::Moved(address) | Redirect::Ask(address) => address,
+        Redirect::Later => from,
+    };
+    match redirect {
+        Redirect::Moved(_) => nodes.moved(),
+        Redirect::Ask(_) => {}
+        Redirect::Later => sleep(LATER).await,
+    }
+    let mut link = nodes.reach(to).await?;
+    let answers = link.req_packed_commands(&pipeline, 0, pipeline.len()).await?;
+    let step = if is_asking { 2 } else { 1 };
+    Ok(answers.into_iter().skip(step - 1).step_by(step).collect())
+}
+
+/// Connections to the nodes of a cluster that many tasks use at once; a clone is the same.
+#[derive(Clone)]
+pub struct ClusterLink(Arc<Links>);
+
+impl std::fmt::Debug for ClusterLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterLink")
+    }
+}
+
+/// A connection that is made when it is first needed. It is held while it is made.
+type Kept = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
+
+struct Links {
+    opener: Opener,
+    seeds: Vec<Address>,
+    map: Mutex<Arc<SlotMap>>,
+    is_stale: AtomicBool,
+    nodes: Mutex<HashMap<Address, Kept>>,
+}
+
+impl ClusterLink {
+    /// Asks the nodes at `seeds` for the others. One that hangs does not matter where another one
+    /// answers.
+    pub(super) async fn connect(opener: Opener, seeds: Vec<Address>) -> Result<Self, RedisError> {
+        let map = opener.discover(&seeds).await.ok_or_else(unreachable_nodes)?;
+        Ok(Self(Arc::new(Links {
+            opener,
+            seeds,
+            map: Mutex::new(Arc::new(map)),
+            is_stale: AtomicBool::new(false),
+            nodes: Mutex::default(),
+        })))
+    }
+
+    /// Sends commands whose keys are in one slot; one value for each.
+    pub(super) async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        let links = &self.0;
+        if links.is_stale.swap(false, Ordering::AcqRel) {
+            links.look_again().await;
+        }
+        let map = Arc::clone(&links.map.lock());
+        let slot = commands.cmd_iter().find_map(slot_of_command);
+        let node = slot.and_then(|slot| map.nodes.get(map.owner(slot)?));
+        let Some(node) = node else {
+            links.moved();
+            return Err(unreachable_nodes());
+        };
+        let answer = exchange(&**links, node, commands).await;
+        if answer.is_err() {
+            // Another node may have taken its place, and a broken connection is not used again.
+            links.moved();
+            links.nodes.lock().remove(node);
+        }
+        answer
+    }
+}
+
+impl Links {
+    async fn look_again(&self) {
+        let mut nodes = self.map.lock().nodes.clone();
+        nodes.extend(self.seeds.iter().cloned());
+        nodes.sort();
+        nodes.dedup();
+        if let Some(map) = self.opener.discover(&nodes).await {
+            *self.map.lock() = Arc::new(map);
+        } else {
+            self.moved();
+        }
+    }
+}
+
+impl Reach for Links {
+    async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
+        let node = Arc::clone(self.nodes.lock().entry(address.clone()).or_default());
+        let mut kept = node.lock().await;
+        match &*kept {
+            Some(link) => Ok(link.clone()),
+            None => Ok(kept.insert(self.opener.open(address).await?).clone()),
+        }
+    }
+
+    fn moved(&self) {
+        self.is_stale.store(true, Ordering::Release);
+    }
+}
+
+/// No node answers, or none has the slot.
+pub(super) fn unreachable_nodes() -> RedisError {
+    (ErrorKind::ClusterConnectionNotFound, "no node of the cluster answers for the key").into()
+}

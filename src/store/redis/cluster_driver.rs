@@ -1,0 +1,253 @@
+//! The driver over a cluster: questions go apart by the nodes that they are about, those for one
+//! node as one pipeline, so that a node that hangs keeps nobody who does not ask it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ErrorKind, Pipeline, RedisError, Value};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::cluster::exchange;
+use super::driver::{Driver, is_unknown, keep_connected};
+use super::nodes::{Cluster, Node, View, Watch, is_answer, look_around};
+use super::script::{By, Call, calls, read};
+use super::slots::slot_of_command;
+use super::store_error;
+use crate::clock::Now;
+use crate::store::ask::{Ask, Question, Waiter};
+use crate::store::error::StoreError;
+use crate::store::runtime::{BACKOFF, jittered, spawn_beside};
+
+/// How often it is asked who owns which slots, and how often while a node is away.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AWAY: Duration = Duration::from_millis(500);
+/// Many who are sent elsewhere at one time are one reason to ask. It is asked less often where
+/// somebody was sent elsewhere and the last answer was no news.
+const GATHER: Duration = Duration::from_millis(2);
+const GATHER_AGAIN: Duration = Duration::from_millis(100);
+
+/// Finds the nodes, and finds them again, for ever.
+pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
+    let mut tasks = HashMap::new();
+    let mut pause = BACKOFF.0;
+    let mut was_stale = false;
+    loop {
+        let keep = |node: Arc<Node>| {
+            spawn_beside(keep_connected(Arc::clone(&driver), node)).abort_handle()
+        };
+        if let Some(map) = cluster.discover().await {
+            pause = BACKOFF.0;
+            let is_new = cluster.known().is_none_or(|view| view.map != map);
+            if is_new {
+                cluster.install(map, &mut tasks, keep);
+            }
+            driver.look_around();
+            let away = tasks.values().any(|(node, _)| !node.status.is_available());
+            let wait = jittered(if away { LOOK_AWAY } else { LOOK });
+            let gather = if was_stale && !is_new { GATHER_AGAIN } else { GATHER };
+            was_stale = timeout(wait, cluster.stale.notified()).await.is_ok();
+            if was_stale {
+                sleep(gather).await;
+            }
+        } else {
+            driver.look_around();
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+}
+
+impl Driver {
+    /// What the nodes of a cluster are like, all together.
+    pub(super) fn look_around(&self) {
+        let Some(cluster) = self.cluster() else { return };
+        match cluster.known() {
+            Some(view) => look_around(&view.nodes, &self.status, Now::read()),
+            None => self.status.lost(),
+        }
+    }
+}
+
+/// Sends questions on their way, those about the same nodes together.
+pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: Vec<Ask>) {
+    let deadline = Instant::now() + driver.connector.config().timeout;
+    let view = if driver.status.is_available() {
+        timeout_at(deadline, cluster.view()).await.ok().flatten()
+    } else {
+        cluster.known()
+    };
+    let Some(view) = view else {
+        let error = StoreError::Unavailable;
+        return Waiter::tell_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
+    };
+    let mut groups: BTreeMap<Vec<usize>, Vec<Ask>> = BTreeMap::new();
+    for ask in batch {
+        if let Some(nodes) = nodes_of(&driver, &view, &ask.question) {
+            groups.entry(nodes).or_default().push(ask);
+        } else {
+            cluster.stale.notify_one();
+            ask.waiter.tell(Err(StoreError::Unavailable));
+        }
+    }
+    for (nodes, asks) in groups {
+        let (driver, cluster, view) =
+            (Arc::clone(&driver), Arc::clone(&cluster), Arc::clone(&view));
+        spawn_beside(async move {
+            let (questions, waiters): (Vec<Question>, Vec<Waiter>) =
+                asks.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
+            let sender = Sender { driver: &driver, cluster: &cluster, view: &view, deadline };
+            let answers = sender.answers(&nodes, &questions).await;
+            Waiter::tell_all(waiters.into_iter().zip(answers));
+        });
+    }
+}
+
+/// The places of the nodes that a question is about, in order; `None` where a key has none.
+fn nodes_of(driver: &Driver, view: &View, question: &Question) -> Option<Vec<usize>> {
+    let mut nodes = Vec::with_capacity(1);
+    let mut has_all = true;
+    driver.scripts.each_key(question, |key| match view.owner(key) {
+        Some(node) if nodes.contains(&node) => {}
+        Some(node) => nodes.push(node),
+        None => has_all = false,
+    });
+    nodes.sort_unstable();
+    has_all.then_some(nodes)
+}
+
+/// What questions are sent with.
+#[derive(Clone, Copy)]
+struct Sender<'d> {
+    driver: &'d Arc<Driver>,
+    cluster: &'d Arc<Cluster>,
+    view: &'d Arc<View>,
+    deadline: Instant,
+}
+
+impl Sender<'_> {
+    /// One answer for each question. All of them are about the same nodes.
+    async fn answers(
+        self,
+        nodes: &[usize],
+        questions: &[Question],
+    ) -> Vec<Result<crate::store::ask::Answer, StoreError>> {
+        let is_available = |node: &usize| {
+            self.view.nodes.get(*node).is_some_and(|node| node.status.is_available())
+        };
+        // Before another node has charged anything.
+        if !nodes.iter().all(is_available) {
+            return questions.iter().map(|_| Err(StoreError::Unavailable)).collect();
+        }
+        let calls = calls(questions, true);
+        let all: Vec<&Call> = calls.iter().collect();
+        let (mut replies, mut fault) = self.send(&all, questions, By::Digest).await;
+        let unknown: Vec<usize> =
+            (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
+        if !unknown.is_empty() {
+            let again: Vec<&Call> = unknown.iter().filter_map(|i| calls.get(*i)).collect();
+            let (known_now, other) = self.send(&again, questions, By::Text).await;
+            fault = fault.or(other);
+            for (i, reply) in unknown.into_iter().zip(known_now) {
+                if let Some(place) = replies.get_mut(i) {
+                    *place = reply;
+                }
+            }
+        }
+        let mut results = read(&calls, &replies, questions);
+        super::driver::give_back(self.driver, questions, &results);
+        if let Some(fault) = fault {
+            for answer in results.answers.iter_mut().filter(|answer| answer.is_err()) {
+                *answer = Err(fault);
+            }
+        }
+        results.answers
+    }
+
+    /// Sends calls, each to its node; one reply for each, and why one is missing.
+    async fn send(
+        self,
+        calls: &[&Call],
+        questions: &[Question],
+        by: By,
+    ) -> (Vec<Value>, Option<StoreError>) {
+        let mut by_node: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();
+        for (place, call) in calls.iter().enumerate() {
+            let command = self.driver.scripts.command(call, questions, by);
+            let node = slot_of_command(&command).and_then(|slot| self.view.map.owner(slot));
+            if let Some(node) = node {
+                let (places, pipeline) = by_node.entry(node).or_default();
+                places.push(place);
+                pipeline.add_command(command);
+            }
+        }
+        let mut values = vec![Value::Nil; calls.len()];
+        let mut fault = None;
+        let mut sending = JoinSet::new();
+        let is_one = by_node.len() == 1;
+        for (node, (places, pipeline)) in by_node {
+            let Some(node) = self.view.nodes.get(node).map(Arc::clone) else { continue };
+            let (cluster, deadline) = (Arc::clone(self.cluster), self.deadline);
+            let asking =
+                async move { (places, ask_node(&cluster, &node, &pipeline, deadline).await) };
+            if is_one {
+                take(asking.await, &mut values, &mut fault);
+            } else {
+                sending.spawn(asking);
+            }
+        }
+        while let Some(sent) = sending.join_next().await {
+            if let Ok(sent) = sent {
+                take(sent, &mut values, &mut fault);
+            }
+        }
+        (values, fault)
+    }
+}
+
+type Sent = (Vec<usize>, Result<Vec<Value>, StoreError>);
+
+fn take((places, answer): Sent, values: &mut [Value], fault: &mut Option<StoreError>) {
+    match answer {
+        Ok(answers) => {
+            for (place, answer) in places.into_iter().zip(answers) {
+                if let Some(value) = values.get_mut(place) {
+                    *value = answer;
+                }
+            }
+        }
+        Err(error) => *fault = Some(error),
+    }
+}
+
+async fn ask_node(
+    cluster: &Cluster,
+    node: &Node,
+    commands: &Pipeline,
+    deadline: Instant,
+) -> Result<Vec<Value>, StoreError> {
+    let address = node.address.as_ref().ok_or(StoreError::Unavailable)?;
+    let mut watch = Watch::new(node);
+    match timeout_at(deadline, exchange(cluster, address, commands)).await {
+        Ok(Ok(values)) => {
+            watch.answered = values.iter().all(is_answer);
+            Ok(values)
+        }
+        Ok(Err(error)) => {
+            if is_lost(&error) {
+                node.note_loss();
+            }
+            Err(store_error(&error))
+        }
+        Err(_) => Err(StoreError::Timeout),
+    }
+}
+
+/// Whether the connection can't be used any more.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    !error.is_timeout()
+        // Another node was asked for, which is away.
+        && error.kind() != ErrorKind::ClusterConnectionNotFound
+        && (error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error())
+}

@@ -1,0 +1,268 @@
+//! The servers that the driver asks: each with a connection, a circuit breaker and a clock of its
+//! own, so that one that hangs changes no answer of another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::cluster::{Opener, Reach, ask_slots, most_say, unreachable_nodes};
+use super::connect::Link;
+use super::slots::{Address, SlotMap, slot_of};
+use crate::clock::Now;
+use crate::store::runtime::PROBE;
+use crate::store::status::Status;
+
+/// A server: the only one, the primary that sentinels know, or a primary of a cluster.
+pub(super) struct Node {
+    /// Where it is, in a cluster.
+    pub(super) address: Option<Address>,
+    pub(super) status: Arc<Status>,
+    pub(super) link: watch::Sender<Option<Link>>,
+    pub(super) broken: Notify,
+}
+
+impl Node {
+    pub(super) fn new(address: Option<Address>, status: Arc<Status>) -> Arc<Self> {
+        Arc::new(Self { address, status, link: watch::channel(None).0, broken: Notify::new() })
+    }
+
+    /// The connection is no good any more: nobody is to wait for it from now on.
+    pub(super) fn note_loss(&self) {
+        self.status.lost();
+        self.broken.notify_one();
+    }
+
+    /// The connection, or the one that is being made. `None` where the server is away.
+    pub(super) async fn linked(&self) -> Option<Link> {
+        if !self.status.is_available() {
+            return None;
+        }
+        let mut link = self.link.subscribe();
+        link.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+/// Notes what becomes of an exchange with a node, also where nobody waits for it any more.
+pub(super) struct Watch<'n> {
+    node: &'n Node,
+    /// Whether it has answered as it should.
+    pub(super) answered: bool,
+}
+
+impl<'n> Watch<'n> {
+    pub(super) fn new(node: &'n Node) -> Self {
+        Self { node, answered: false }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            self.node.status.succeeded();
+        } else if self.node.status.failed() {
+            self.node.note_loss();
+        }
+    }
+}
+
+/// Whether a server has judged, or said something that is no fault of its own.
+pub(super) fn is_answer(value: &Value) -> bool {
+    match value {
+        Value::ServerError(error) => matches!(error.code(), "NOSCRIPT" | "WRONGTYPE"),
+        Value::Nil => false,
+        _ => true,
+    }
+}
+
+/// The primaries of a cluster and their slots, as they were at one time.
+pub(super) struct View {
+    pub(super) map: SlotMap,
+    /// In the order of those in the map.
+    pub(super) nodes: Vec<Arc<Node>>,
+}
+
+impl View {
+    /// The place of the node that has a key.
+    pub(super) fn owner(&self, key: &str) -> Option<usize> {
+        self.map.owner(slot_of(key.as_bytes()))
+    }
+
+    /// The key that this node's list of live processes has: each node has one of its own, so that a
+    /// sign of life proves that this node takes writes.
+    pub(super) fn live_key(&self, node: &Address, key: &str) -> Option<String> {
+        let place = self.map.nodes.iter().position(|known| known == node)?;
+        if self.owner(key) == Some(place) {
+            return Some(key.to_owned());
+        }
+        Some(format!("{key}:{{{}}}", self.map.tag(place)?))
+    }
+}
+
+/// What the nodes are like, all together, for those who ask from other threads.
+pub(super) fn look_around(nodes: &[Arc<Node>], all: &Status, now: Now) {
+    let statuses = || nodes.iter().map(|node| &node.status);
+    if statuses().any(|status| status.is_available()) {
+        all.recovered();
+    } else {
+        all.lost();
+    }
+    all.count_away(statuses().filter(|status| !status.is_available()).count());
+    all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
+    // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
+    // early, not too late.
+    let connected = statuses().filter(|status| status.has_answered());
+    if let Some(now_us) = connected.map(|status| status.clock(now).unix_us).max() {
+        all.observe(now_us, now);
+    }
+}
+
+/// The nodes of a cluster.
+pub(super) struct Cluster {
+    pub(super) opener: Opener,
+    pub(super) seeds: Vec<Address>,
+    /// `None` until one has answered.
+    pub(super) view: watch::Sender<Option<Arc<View>>>,
+    /// Somebody was sent elsewhere, or a node is away.
+    pub(super) stale: Notify,
+}
+
+impl Cluster {
+    pub(super) fn new(opener: Opener, seeds: Vec<Address>) -> Self {
+        Self { opener, seeds, view: watch::channel(None).0, stale: Notify::new() }
+    }
+
+    /// The nodes as they are now, once any has answered.
+    pub(super) async fn view(&self) -> Option<Arc<View>> {
+        let mut view = self.view.subscribe();
+        view.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    pub(super) fn known(&self) -> Option<Arc<View>> {
+        self.view.borrow().clone()
+    }
+
+    /// Who owns which slots now: as most nodes say that are connected, else as any says that can be
+    /// found.
+    pub(super) async fn discover(&self) -> Option<SlotMap> {
+        let known = self.known();
+        let nodes = known.iter().flat_map(|view| &view.nodes);
+        let linked = nodes.filter(|node| node.status.is_available()).filter_map(|node| {
+            let Some(Link::Single(link)) = node.link.borrow().clone() else { return None };
+            let address = node.address.clone()?;
+            Some(async move { timeout(PROBE, ask_slots(link, &address)).await.ok()? })
+        });
+        if let Some(map) = most_say(linked).await {
+            return Some(map);
+        }
+        let known = known.iter().flat_map(|view| view.map.nodes.iter().cloned());
+        let mut addresses: Vec<Address> = known.chain(self.seeds.iter().cloned()).collect();
+        addresses.sort();
+        addresses.dedup();
+        self.opener.discover(&addresses).await
+    }
+
+    /// Takes in who owns what. `keep` starts a task that keeps a new node connected.
+    pub(super) fn install(
+        &self,
+        map: SlotMap,
+        tasks: &mut HashMap<Address, (Arc<Node>, AbortHandle)>,
+        keep: impl Fn(Arc<Node>) -> AbortHandle,
+    ) {
+        tasks.retain(|address, (_, task)| {
+            let stays = map.nodes.contains(address);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let node = |address: &Address| {
+            let (node, _) = tasks.entry(address.clone()).or_insert_with(|| {
+                let node = Node::new(Some(address.clone()), Arc::default());
+                let task = keep(Arc::clone(&node));
+                (node, task)
+            });
+            Arc::clone(node)
+        };
+        let nodes = map.nodes.iter().map(node).collect();
+        self.view.send_replace(Some(Arc::new(View { map, nodes })));
+    }
+
+    /// The node at an address, where it is known, or once it is.
+    async fn node(&self, address: &Address) -> Option<Arc<Node>> {
+        let is_it = |node: &&Arc<Node>| node.address.as_ref() == Some(address);
+        let find = |view: &Option<Arc<View>>| {
+            view.as_ref().and_then(|view| view.nodes.iter().find(is_it).cloned())
+        };
+        let mut view = self.view.subscribe();
+        let view = view.wait_for(|view| find(view).is_some()).await.ok()?;
+        find(&view)
+    }
+}
+
+impl Reach for Cluster {
+    async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
+        let node = self.node(address).await.ok_or_else(unreachable_nodes)?;
+        match node.linked().await {
+            Some(Link::Single(link)) => Ok(link),
+            _ => Err(unreachable_nodes()),
+        }
+    }
+
+    fn moved(&self) {
+        self.stale.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(alive: u32, available: bool, clock: Option<(u64, Now)>) -> Arc<Node> {
+        let node = Node::new(None, Arc::default());
+        node.status.count_instances(alive);
+        if !available {
+            node.status.lost();
+        }
+        if let Some((store_us, sent)) = clock {
+            node.status.observe(store_us, sent);
+        }
+        node
+    }
+
+    #[test]
+    fn a_node_that_is_away_takes_the_others_not_along() {
+        let all = Status::default();
+        let now = Now::at_unix_us(1_000_000);
+        look_around(&[node(1, false, None), node(3, true, None)], &all, now);
+        assert_eq!((all.is_available(), all.away(), all.instances()), (true, 1, 3));
+        look_around(&[node(1, false, None), node(1, false, None)], &all, now);
+        assert!(!all.is_available());
+    }
+
+    #[test]
+    fn of_several_clocks_the_one_that_is_ahead_counts() {
+        let all = Status::default();
+        let now = Now { unix_us: 5, mono_us: 1_000_000 };
+        look_around(&[node(1, true, None)], &all, now);
+        assert!(!all.has_answered());
+        let nodes = [node(1, true, Some((7_000_000, now))), node(1, true, Some((9_000_000, now)))];
+        look_around(&nodes, &all, now);
+        assert_eq!(all.clock(now).unix_us, 9_000_000);
+    }
+
+    #[test]
+    fn five_failures_of_a_node_in_a_row_open_its_own_breaker() {
+        let (hangs, answers) = (node(1, true, None), node(1, true, None));
+        for _ in 0..5 {
+            drop(Watch::new(&hangs));
+            Watch::new(&answers).answered = true;
+        }
+        assert!(!hangs.status.is_available());
+        assert!(answers.status.is_available());
+    }
+}

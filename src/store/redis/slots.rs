@@ -1,0 +1,249 @@
+//! Which node of a cluster has a key: hash slots, who owns them, and what a node answers that has
+//! them no more. See <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
+
+use redis::{Arg, Cmd, Value};
+
+const SLOTS: u16 = 16_384;
+/// Numbers that are tried to find one whose slot a node owns: nodes own hundreds of slots or more.
+const MAX_TAG: u32 = 200_000;
+
+/// Where a node is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Who owns which slots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct SlotMap {
+    /// The primaries, in order.
+    pub(super) nodes: Vec<Address>,
+    /// First and last slot and the place of their primary, in order.
+    ranges: Vec<(u16, u16, usize)>,
+}
+
+impl SlotMap {
+    /// Reads the answer to `CLUSTER SLOTS` of the node at `host`; `None` where it names no primary.
+    pub(super) fn read(answer: &Value, host: &str) -> Option<Self> {
+        let Value::Array(items) = answer else { return None };
+        let mut owners = Vec::with_capacity(items.len());
+        for item in items {
+            let Value::Array(item) = item else { return None };
+            let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = item.as_slice()
+            else {
+                return None;
+            };
+            let slot = |number: &i64| u16::try_from(*number).ok().filter(|slot| *slot < SLOTS);
+            let (first, last) = (slot(first)?, slot(last)?);
+            // A node that the cluster knows nothing of yet is told with `?`.
+            if let Some(address) = address_of(primary, host) {
+                owners.push((first, last, address));
+            }
+        }
+        let mut nodes: Vec<Address> =
+            owners.iter().map(|(_, _, address)| address.clone()).collect();
+        nodes.sort();
+        nodes.dedup();
+        let place = |address: &Address| nodes.binary_search(address).ok();
+        let mut ranges: Vec<_> = owners
+            .iter()
+            .filter_map(|(first, last, address)| Some((*first, *last, place(address)?)))
+            .collect();
+        ranges.sort_unstable();
+        (!nodes.is_empty()).then_some(Self { nodes, ranges })
+    }
+
+    /// The place of the node that owns a slot.
+    pub(super) fn owner(&self, slot: u16) -> Option<usize> {
+        let behind = self.ranges.partition_point(|(first, _, _)| *first <= slot);
+        let (_, last, node) = self.ranges.get(behind.checked_sub(1)?)?;
+        (*last >= slot).then_some(*node)
+    }
+
+    /// A hash tag that leads to a node: the same in all processes.
+    pub(super) fn tag(&self, node: usize) -> Option<String> {
+        let tags = (0..MAX_TAG).map(|number| number.to_string());
+        tags.into_iter().find(|tag| self.owner(slot_of(tag.as_bytes())) == Some(node))
+    }
+}
+
+/// Host and port of a node in `CLUSTER SLOTS`; an empty host is that of the node that answers.
+fn address_of(node: &[Value], host: &str) -> Option<Address> {
+    let [name, Value::Int(port), ..] = node else { return None };
+    let name = match name {
+        Value::BulkString(name) => std::str::from_utf8(name).ok()?,
+        Value::SimpleString(name) => name,
+        Value::Nil => "",
+        _ => return None,
+    };
+    let name = match name {
+        "?" => return None,
+        "" | "0.0.0.0" | "::" => host,
+        name => name,
+    };
+    Some(Address { host: name.to_owned(), port: u16::try_from(*port).ok()? })
+}
+
+/// The slot of a key: of what stands in the first pair of braces, where there is something.
+pub(super) fn slot_of(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = key.get(open + 1..)?;
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        rest.get(..close).filter(|tag| !tag.is_empty())
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+        })
+    })
+}
+
+/// The slot of the first key of a command, of those that are used here.
+pub(super) fn slot_of_command(command: &Cmd) -> Option<u16> {
+    let text = |place: usize| match command.args_iter().nth(place) {
+        Some(Arg::Simple(bytes)) => Some(bytes),
+        _ => None,
+    };
+    let key = match text(0)? {
+        b"EVAL" | b"EVALSHA" => text(3),
+        b"XREAD" => {
+            let streams = command
+                .args_iter()
+                .position(|arg| matches!(arg, Arg::Simple(bytes) if bytes == b"STREAMS"))?;
+            text(streams + 1)
+        }
+        _ => text(1),
+    };
+    key.map(slot_of)
+}
+
+/// Where a command is to be sent again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Redirect {
+    /// The slot lives there from now on.
+    Moved(Address),
+    /// This key lives there already, while its slot moves.
+    Ask(Address),
+    /// The keys of the command live on two nodes for a moment.
+    Later,
+}
+
+impl Redirect {
+    /// Reads an answer of the node at `host`; `None` where it is the answer to the command.
+    pub(super) fn read(answer: &Value, host: &str) -> Option<Self> {
+        let Value::ServerError(error) = answer else { return None };
+        let address = || {
+            let (name, port) = error.details()?.split_whitespace().nth(1)?.rsplit_once(':')?;
+            let name = if name.is_empty() { host } else { name };
+            Some(Address { host: name.to_owned(), port: port.parse().ok()? })
+        };
+        match error.code() {
+            "MOVED" => address().map(Self::Moved),
+            "ASK" => address().map(Self::Ask),
+            "TRYAGAIN" => Some(Self::Later),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn range(first: i64, last: i64, host: &str, port: i64) -> Value {
+        let node = |host: &str, port| Value::Array(vec![bulk(host), Value::Int(port), bulk("id")]);
+        let (primary, replica) = (node(host, port), node("replica", port + 1));
+        Value::Array(vec![Value::Int(first), Value::Int(last), primary, replica])
+    }
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(slot_of(b"foo"), 12_182);
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+    }
+
+    #[test]
+    fn each_slot_has_the_node_that_says_so_and_the_others_have_none() {
+        let answer = Value::Array(vec![
+            range(5461, 10_922, "b", 2),
+            range(0, 5000, "", 1),
+            range(10_923, 16_383, "?", 3),
+            range(5001, 5460, "b", 2),
+        ]);
+        let map = SlotMap::read(&answer, "seed").unwrap();
+        let owner = |slot| map.owner(slot).map(|node| map.nodes[node].host.as_str());
+        assert_eq!(
+            [0, 5000, 5001, 10_922].map(owner),
+            [Some("seed"), Some("seed"), Some("b"), Some("b")]
+        );
+        assert_eq!([10_923, 16_383].map(owner), [None, None]);
+        for node in 0..map.nodes.len() {
+            let tag = map.tag(node).unwrap();
+            assert_eq!(map.owner(slot_of(format!("live:{{{tag}}}").as_bytes())), Some(node));
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_command_is_found() {
+        let slot = |parts: &[&str]| {
+            let mut command = Cmd::new();
+            for part in parts {
+                command.arg(part);
+            }
+            slot_of_command(&command)
+        };
+        let wanted = Some(slot_of(b"k"));
+        assert_eq!(slot(&["EVAL", "return 1", "1", "k", "a"]), wanted);
+        assert_eq!(slot(&["EVALSHA", "abc", "2", "k", "l"]), wanted);
+        assert_eq!(slot(&["XREAD", "COUNT", "5", "BLOCK", "1", "STREAMS", "k", "0"]), wanted);
+        assert_eq!(slot(&["SET", "k", "v"]), wanted);
+        assert_eq!(slot(&["TIME"]), None);
+    }
+
+    #[test]
+    fn a_node_that_has_a_slot_no_more_says_where_it_is() {
+        let read = |text: &str| {
+            let error = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+            Redirect::read(&error, "me")
+        };
+        let address = |host: &str, port| Address { host: host.into(), port };
+        assert_eq!(
+            read("MOVED 3999 127.0.0.1:6381"),
+            Some(Redirect::Moved(address("127.0.0.1", 6381)))
+        );
+        assert_eq!(read("MOVED 3999 :6381"), Some(Redirect::Moved(address("me", 6381))));
+        assert_eq!(read("ASK 3999 ::1:6381"), Some(Redirect::Ask(address("::1", 6381))));
+        assert_eq!(read("TRYAGAIN Multiple keys request"), Some(Redirect::Later));
+        for text in
+            ["MOVED", "MOVED 1", "MOVED 1 a", "MOVED 1 a:b", "ERR no", "CLUSTERDOWN Hash slot"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(
+            first: i64, last: i64, host in ".{0,9}", port: i64, slot: u16,
+        ) {
+            let map = SlotMap::read(&Value::Array(vec![range(first, last, &host, port)]), "seed");
+            let owner = map.and_then(|map| map.owner(slot));
+            prop_assert!(owner.is_none_or(|node| node == 0));
+        }
+    }
+}
