@@ -14,6 +14,7 @@ import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { bearer, expresses, json, serve } from './helpers/http.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
+import { waitUntil } from './helpers/servers.mjs'
 
 const pass = (req, res) => res.end(`passed ${req.url}`)
 const codeOf = ({ text }) => JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)).code
@@ -322,6 +323,48 @@ test('a client that resets its connection at once is refused, and never taken fo
       await new Promise((resolve) => setTimeout(resolve, 50))
     }, server)
     assert.equal(ran, 0)
+  }
+})
+
+test('a client that resets its connection while its request waits is nobody whom it has named', async () => {
+  for (const before of [true, false]) {
+    const origins = () => new Promise((resolve) => setTimeout(resolve, 60, true))
+    const guard = createGuard({ trustedProxies: ['unix'], rateLimit: { name: 'a', limit: 3, window: '1h' }, ...(before ? {} : { cors: { origins } }) })
+    const [protect] = guard.securityStack()
+    let ran = 0
+    let judged = 0
+    const server = http.createServer((req, res) => {
+      const go = () => protect(req, res, () => (ran += 1))
+      if (before) setTimeout(go, 60)
+      else go()
+      setTimeout(() => (judged += 1), 120)
+    })
+    await serve(null, async (send, { port }) => {
+      for (let i = 1; i <= 4; i += 1) {
+        const socket = net.connect(port, '127.0.0.1')
+        await once(socket, 'connect')
+        socket.write(request('GET', '/', ['Origin: https://app.example.com', 'X-Forwarded-For: 192.0.2.77']))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        socket.resetAndDestroy()
+        await waitUntil('it is over', () => judged === i)
+      }
+      assert.deepEqual([(await guard.limits.get('a', '192.0.2.77')).remaining, ran], [3, 0])
+    }, server)
+    await guard.close()
+  }
+})
+
+test('a network of proxies holds IPv4 addresses, however it is written', async () => {
+  const ask = (trustedProxies) => {
+    const guard = createGuard({ trustedProxies, clients: { block: ['192.0.2.1'] } })
+    return serve((req, res) => guard.securityStack()[0](req, res, () => res.end()), (send) => send({ headers: { 'x-forwarded-for': '192.0.2.1' } }))
+  }
+  for (const network of ['127.0.0.1', '127.0.0.0/8', '::ffff:127.0.0.1', '::ffff:127.0.0.0/104', '::ffff:7f00:1/128']) {
+    assert.equal((await ask([network])).status, 403, network)
+  }
+  assert.equal((await ask(['::ffff:126.0.0.0/104'])).status, 200)
+  for (const network of ['0.0.0.0/0', '::/0', '::ffff:0:0/96', '::ffff:127.0.0.1/90', '::/64']) {
+    assert.throws(() => createGuard({ trustedProxies: [network] }), { code: 'ERR_INVALID_OPTION', path: 'trustedProxies[0]' }, network)
   }
 })
 

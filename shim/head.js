@@ -72,11 +72,11 @@ function headOf(req, state, owner, handler) {
     client = hasEmptyHop(view) ? '?' : (req.ip ?? '')
     secure = req.secure
   } else if (!owner.trustsProxies && req.headers['x-forwarded-for'] !== undefined) {
-    warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one; set `trustedProxies`')
+    warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one, and their handshakes are refused; set `trustedProxies`')
   }
   const address = socket.remoteAddress ?? ''
   const gone = address === '' && hasGone(socket)
-  if (address === '' && client === '' && !owner.trustsUnix && !gone && socket.destroyed !== true) {
+  if (address === '' && client === '' && !owner.trustsUnix && !gone) {
     warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
   }
   const route = routeOf(req, state, handler)
@@ -99,11 +99,11 @@ function hasEmptyHop(view) {
 }
 
 /**
- * Whether a client without an address has reset its connection: what it has sent is still read
- * then, but nobody can be named for it. A Unix socket has no address on our side either.
+ * Whether a client without an address has gone away: what it has sent may still be read then, but
+ * nobody can be named for it. An open Unix socket has no address on our side either.
  */
 function hasGone(socket) {
-  return socket.destroyed !== true && socket.localAddress !== undefined
+  return socket.destroyed === true || socket.localAddress !== undefined
 }
 
 /**

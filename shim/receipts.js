@@ -6,6 +6,7 @@
 const native = require('../native.js')
 const { describeError, warnOnce } = require('./errors.js')
 const { closeOf } = require('./response.js')
+const { kState } = require('./shared.js')
 const { flushSoon } = require('./store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
@@ -61,18 +62,17 @@ function whenClosed(req, over) {
   return () => due.delete(over)
 }
 
-// Responses to handshakes that were let through: the application answers on the socket, and this
-// one is never sent.
-const upgraded = new WeakSet()
-
-/** Notes that a handshake was let through: its receipts are handed in when the socket closes. */
-function markUpgraded(res) {
-  upgraded.add(res)
+/**
+ * Whether a handshake was let through: the application answers on the socket, and this response is
+ * never sent.
+ */
+function isUpgraded({ req }) {
+  return req !== undefined && req[kState]?.upgraded === true
 }
 
 function handIn(res, receipt) {
   // Without an answer the request has failed, whatever the status that it would have had.
-  const failed = !upgraded.has(res) && (!res.headersSent || res.statusCode >= 400)
+  const failed = !isUpgraded(res) && (!res.headersSent || res.statusCode >= 400)
   try {
     if (native.finished(receipt, failed)) flushSoon()
   } catch (error) {
@@ -81,4 +81,4 @@ function handIn(res, receipt) {
   }
 }
 
-module.exports = { keepReceipt, markUpgraded }
+module.exports = { keepReceipt }

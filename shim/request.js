@@ -98,6 +98,8 @@ class RequestState {
   view = null
   /** Whether it is a handshake that `guard.upgrade` asks about. */
   handshake = false
+  /** Whether every call of `guard.upgrade` so far has let it through. */
+  upgraded = false
   /** A linked list: most requests meet one guard. */
   decisions = null
   /** The nonce of this response, once a policy has asked for one. */

@@ -224,8 +224,12 @@ impl Engine {
             Some(value) => *value == Value::Bool(false),
             None => self.csrf_off,
         };
+        let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
+        let guards = if narrows { self.csrf.clone() } else { None };
+        let default = || ((all && !csrf_off) || narrows).then(Arc::default);
         let stack = Stack {
-            handshake_csrf: csrf.clone().or_else(|| (all && !csrf_off).then(Arc::default)),
+            handshake_csrf: csrf.clone().or(guards).or_else(default),
+            narrows_handshakes: narrows,
             csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),

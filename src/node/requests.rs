@@ -191,6 +191,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     };
     let origin = given.get("origin").and_then(Value::as_bool);
     let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
+    let admitted = given.get("admitted").and_then(Value::as_bool).unwrap_or(false);
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
             let read = params.into_iter().map(|(name, value)| Some((name, param(value)?)));
@@ -222,7 +223,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
         _ => Vec::new(),
     };
     let waited = given.get("waited").and_then(Value::as_bool).unwrap_or(false);
-    Ok(Extras { origin, skips_cors, params, counted, proofs, earlier, waited })
+    Ok(Extras { origin, skips_cors, admitted, params, counted, proofs, earlier, waited })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the
