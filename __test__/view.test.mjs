@@ -378,6 +378,38 @@ for (const [name, express] of expresses) {
     })
   })
 
+  test(`${name}: a handler that stands in a route and behind it has the route in the route alone`, async () => {
+    const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.route = "/:page" }' }, query: 'data.a.allow' }
+    const guard = createGuard({ rateLimit: false, policy })
+    const on = (req, res, next) => (req.params.page === 'home' ? res.send('home') : next())
+    for (const protect of [guard.authorize(), guard.securityStack()[0]]) {
+      for (const first of [[protect, on], [(req, res, next) => next(req.params.page === 'home' ? undefined : 'route'), protect, on]]) {
+        for (const mount of ['/admin', '/']) {
+          const app = express().get('/:page', ...first).use(mount, protect, (req, res) => res.send('admin'))
+          const inner = express().use(express.Router().get('/:page', ...first).use(mount, protect, (req, res) => res.send('admin')))
+          for (const served of [app, inner]) {
+            await serve(served, async (send) => {
+              assert.equal((await send({ path: '/home' })).text, 'home')
+              assert.equal((await send({ path: '/admin' })).status, 403)
+            })
+          }
+        }
+      }
+    }
+  })
+
+  test(`${name}: a handler in another function has no route, and the guard warns of it`, async () => {
+    const warnings = []
+    const note = (warning) => warnings.push(warning.code)
+    process.on('warning', note)
+    const guard = createGuard({ rateLimit: { name: 'a', limit: 9, window: '1h', key: 'route' } })
+    const [protect] = guard.securityStack()
+    const app = express().get('/a/:id', (req, res, next) => protect(req, res, () => next()), pass)
+    await serve(app, (send) => send({ path: '/a/1' }))
+    process.off('warning', note)
+    if (name === 'Express 5') assert.ok(warnings.includes('GUARD_ROUTE_UNKNOWN'))
+  })
+
   test(`${name}: parameters that the application has converted are judged, and what can't be read is refused`, async () => {
     const guard = createGuard({ rateLimit: false })
     const validate = guard.validate({ params: { type: 'object', properties: { k: { type: 'integer', maximum: 5 } } } })

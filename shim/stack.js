@@ -116,7 +116,7 @@ function buildStack(owner, options, only) {
       const admitted = (skipsCors && state.handshake && admitsHandshake(x)) || undefined
       extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited })
     }
-    return go(x, native.decide(handle, headOf(req, state, owner, protect), extras))
+    return go(x, native.decide(handle, headOf(req, state, owner, protect, x.next), extras))
   }
 
   // The earlier handlers that the core asks again where the request waits here. One that does
