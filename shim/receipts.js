@@ -5,6 +5,7 @@
 
 const native = require('../native.js')
 const { describeError, warnOnce } = require('./errors.js')
+const { streamOf } = require('./headers.js')
 const { closeOf } = require('./response.js')
 const { kState } = require('./shared.js')
 const { flushSoon } = require('./store.js')
@@ -39,7 +40,8 @@ function keepReceipt(state, req, res, receipt) {
 }
 
 function isOver(req, res) {
-  return res.destroyed === true || res.stream?.destroyed === true || req.socket?.destroyed === true
+  const stream = req.httpVersionMajor >= 2 ? streamOf(res) : undefined
+  return res.destroyed === true || stream?.destroyed === true || req.socket?.destroyed === true
 }
 
 /**

@@ -1,7 +1,7 @@
 'use strict'
 
 const { describeError, warnOnce } = require('./errors.js')
-const { isStream } = require('./headers.js')
+const { isStream, streamOf } = require('./headers.js')
 const { stateOf } = require('./request.js')
 const { refused } = require('./shared.js')
 
@@ -25,7 +25,7 @@ const OF_ANOTHER_BODY = [
  */
 function isOver(req, res) {
   if (res.writableEnded || res.destroyed) return true
-  return req.httpVersionMajor >= 2 ? res.stream?.destroyed === true : req.socket?.destroyed === true
+  return req.httpVersionMajor >= 2 ? streamOf(res)?.destroyed === true : req.socket?.destroyed === true
 }
 
 /**
@@ -33,7 +33,7 @@ function isOver(req, res) {
  * to HEAD does not, unless a handler has ended it; its stream does.
  */
 function closeOf(req, res) {
-  return req.httpVersionMajor >= 2 && res.stream !== undefined ? res.stream : res
+  return (req.httpVersionMajor >= 2 && streamOf(res)) || res
 }
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
@@ -79,7 +79,7 @@ function setStatus(res, status) {
  */
 function breakOff(res) {
   // A stream that is destroyed ends with NO_ERROR, as a complete one does.
-  if (isStream(res)) res.stream.close(INTERNAL_ERROR)
+  if (isStream(res)) streamOf(res).close(INTERNAL_ERROR)
   else res.destroy()
 }
 
@@ -91,7 +91,7 @@ const TAKE_MS = 5000
  * 8.1). Node does so only where nobody has begun to read.
  */
 function endStream(res, problem) {
-  const { stream } = res
+  const stream = streamOf(res)
   const timer = setTimeout(() => stream.destroy(), TAKE_MS).unref()
   stream.once('close', () => clearTimeout(timer))
   if (stream.headRequest) {
