@@ -141,7 +141,7 @@ test('a refusal says nothing of the answer that a handler before it meant to sen
   const guard = createGuard({ jwt })
   const [protect] = guard.securityStack()
   const about = {
-    'content-encoding': 'gzip', 'content-language': 'en', 'content-location': '/page', etag: '"1"', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', location: '/elsewhere',
+    'content-encoding': 'gzip', 'content-location': '/page', etag: '"1"', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', location: '/elsewhere',
     'content-disposition': 'attachment', 'content-range': 'bytes 0-1/2', 'content-digest': 'sha-256=:YQ==:', 'repr-digest': 'sha-256=:YQ==:', refresh: '0;url=/elsewhere'
   }
   for (const message of ['Everything Fine', 'two\r\nlines']) {

@@ -308,3 +308,26 @@ test('HTTP/2: what goes on over res.stream has the head that was written before'
     server.close()
   }
 })
+
+test('an answer under way when its guard is closed is still judged', async () => {
+  for (const onResponse of ['strip', 'fail', 'warn']) {
+    const guard = createGuard({ rateLimit: false })
+    const check = guard.validate({ response: { 200: user }, onResponse })
+    await serve((req, res) => check(req, res, async () => {
+      await guard.close()
+      res.setHeader('Content-Type', 'application/json')
+      res.end(JSON.stringify(req.url === '/exact' ? { id: 1 } : row))
+    }), async (send) => {
+      assert.deepEqual((await send({ path: '/exact' })).json, { id: 1 }, onResponse)
+    })
+  }
+  const guard = createGuard({ rateLimit: false })
+  const check = guard.validate({ response: { 200: user } })
+  await serve((req, res) => check(req, res, async () => {
+    await guard.close()
+    res.setHeader('Content-Type', 'application/json').end(JSON.stringify(row))
+  }), async (send) => {
+    assert.deepEqual((await send({})).json, { id: 1, name: 'ada' })
+    assert.equal((await send({})).json.code, 'guard_closed', 'and the next request is refused')
+  })
+})

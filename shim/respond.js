@@ -3,11 +3,15 @@
 // Answers of handlers against their schemas. A JSON answer that is sent in one piece (`res.json`, `res.send`, `res.end`) is
 // judged before its first byte leaves. What is written in pieces is a stream, and leaves as it is.
 
+const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
 const native = require('../native.js')
 const { holdStream } = require('./headers.js')
 const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.js')
 const { refused } = require('./shared.js')
+
+// A response whose head is sent: it throws what Node throws where a head is written twice.
+const SENT = new ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} }).writeHead(200)
 
 const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_mismatch"}'
 // A script as `res.jsonp` of Express writes it: what stands before its JSON, and the JSON.
@@ -31,7 +35,7 @@ function guardResponse(res, handle, on, tell) {
 
   res.writeHead = function (status, ...rest) {
     if (released || this.headersSent || !isStatus(status)) return writeHead.call(this, status, ...rest)
-    if (held) throw sentTwice()
+    if (held) return SENT.writeHead(status)
     held = true
     // As Node reads them: a message that is no text is none, and what stands there are the headers.
     if (typeof rest[0] === 'string') message = rest[0]
@@ -138,11 +142,6 @@ const isBody = (chunk) => (typeof chunk === 'string' && chunk !== '') || (types.
 
 /** Whether Node takes it as a status. */
 const isStatus = (status) => (status | 0) >= 100 && (status | 0) <= 999
-
-/** As Node says it where `writeHead` is called twice. */
-function sentTwice() {
-  return Object.assign(new Error('Cannot write headers after they are sent to the client'), { code: 'ERR_HTTP_HEADERS_SENT' })
-}
 
 /** Says how long a body is that another one was made of. */
 function putLength(res, text) {

@@ -16,7 +16,7 @@ const OF_ANOTHER_CONTENT = ['Content-Digest', 'Content-MD5', 'Digest', 'ETag', '
 // What a handler before may have set about the answer that it meant to send. With `Trailer`, Node
 // throws where the length is known.
 const OF_ANOTHER_BODY = [
-  ...OF_ANOTHER_CONTENT, 'Content-Disposition', 'Content-Encoding', 'Content-Language', 'Content-Location', 'Content-Range',
+  ...OF_ANOTHER_CONTENT, 'Content-Disposition', 'Content-Encoding', 'Content-Location', 'Content-Range',
   'Last-Modified', 'Location', 'Refresh', 'Trailer', 'Transfer-Encoding'
 ]
 

@@ -396,14 +396,15 @@ impl Engine {
         Ok((!schemas.is_empty()).then_some(schemas))
     }
 
-    fn responses(&self, options: &Options<'_>) -> Result<Option<Responses>, ConfigError> {
+    fn responses(&self, options: &Options<'_>) -> Result<Option<Arc<Responses>>, ConfigError> {
         const WAYS: &[(&str, OnResponse)] =
             &[("strip", OnResponse::Strip), ("warn", OnResponse::Warn), ("fail", OnResponse::Fail)];
         let on = options.one_of("onResponse", WAYS)?;
         match (options.get("response"), on) {
             (Some(schemas), on) => {
                 let on = on.unwrap_or(OnResponse::Strip);
-                Responses::parse("response", schemas, on, &self.schema_rules).map(Some)
+                let read = Responses::parse("response", schemas, on, &self.schema_rules)?;
+                Ok(Some(Arc::new(read)))
             }
             (None, Some(_)) => Err(options
                 .invalid(

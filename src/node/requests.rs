@@ -100,8 +100,8 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
 /// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
 pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
-    let Some((stack, _)) = registry::stack(stack) else { return Some(wrong(&closed())) };
-    match stack.judge_response(u16::try_from(status).unwrap_or_default(), body) {
+    let Some(responses) = registry::responses(stack) else { return Some(wrong(&closed())) };
+    match responses.judge(u16::try_from(status).unwrap_or_default(), body) {
         None | Some(Reply::AsIs) => None,
         Some(Reply::Stripped(text)) => Some(format!("0{text}")),
         Some(Reply::Wrong(refusal)) => Some(wrong(&refusal)),
