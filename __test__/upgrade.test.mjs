@@ -407,6 +407,33 @@ test('a handshake that a second call refuses is no success, and its refusal has 
   }
 })
 
+test('an application that takes all listeners off its socket does not keep the place of a closed one', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const guard = createGuard({ rateLimit: { name: 'a', concurrent: 9 } })
+  const taken = async () => (await guard.limits.get('a', '127.0.0.1')).taken
+  await handshakes(async (req, socket, head) => {
+    if (!(await guard.upgrade(req, socket, head))) return
+    if (req.url === '/') socket.removeAllListeners('close').on('error', () => {})
+    socket.resume().write('HTTP/1.1 101 Yes\r\n\r\n')
+  }, async (port, open) => {
+    const [first, second] = ['/', '/kept'].map((path) => net.connect(port, '127.0.0.1').on('error', () => {}).resume().setNoDelay(true)
+      .on('connect', function () {
+        this.write(`${HANDSHAKE.replace('/', path)}\r\n`)
+      }))
+    await waitUntil('both are open', async () => (await taken()) === 2)
+    const sockets = [...open]
+    t.mock.timers.tick(60_000)
+    assert.equal(await taken(), 2)
+    first.resetAndDestroy()
+    await waitUntil('one is closed', () => sockets.filter((socket) => socket.destroyed).length === 1)
+    t.mock.timers.tick(60_000)
+    assert.equal(await taken(), 1)
+    second.resetAndDestroy()
+    await waitUntil('the other one is closed', async () => (await taken()) === 0)
+  })
+  await guard.close()
+})
+
 test('an argument of guard.upgrade that is not what the event gives rejects by its name, and closes the socket', async () => {
   const guard = createGuard({ rateLimit: false })
   const [protect] = guard.securityStack()

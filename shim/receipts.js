@@ -64,6 +64,36 @@ function whenClosed(req, over) {
   return () => due.delete(over)
 }
 
+// Sockets that applications have taken over, with the states of their requests.
+const taken = new Map()
+/** How often it is asked which of them are closed, in milliseconds. */
+const ROUND = 60_000
+let rounds = null
+
+/**
+ * Hands in what a handshake was charged also where the application takes all listeners off its
+ * socket, ours among them.
+ */
+function watchTaken(socket, state) {
+  if (state.receipts === null) return
+  taken.set(socket, state)
+  socket.once('close', () => leave(socket))
+  rounds ??= setInterval(() => {
+    for (const [socket, { handIn }] of taken) {
+      if (!socket.destroyed) continue
+      leave(socket)
+      handIn?.()
+    }
+  }, ROUND).unref()
+}
+
+function leave(socket) {
+  taken.delete(socket)
+  if (taken.size > 0 || rounds === null) return
+  clearInterval(rounds)
+  rounds = null
+}
+
 /**
  * Whether a handshake was let through: the application answers on the socket, and this response is
  * never sent.
@@ -83,4 +113,4 @@ function handIn(res, receipt) {
   }
 }
 
-module.exports = { keepReceipt }
+module.exports = { keepReceipt, watchTaken }

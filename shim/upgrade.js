@@ -7,6 +7,7 @@ const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
 const { optional } = require('./arguments.js')
 const { GuardError } = require('./errors.js')
+const { watchTaken } = require('./receipts.js')
 const { stateOf } = require('./request.js')
 const { end } = require('./response.js')
 
@@ -49,8 +50,10 @@ function upgradeOf(owner, wholeStack) {
       })
       run(handlers, req, res, () => {
         res.off('close', ended)
-        stateOf(req).upgraded = true
+        const state = stateOf(req)
+        state.upgraded = true
         res.detachSocket(socket)
+        watchTaken(socket, state)
         settle(true)
       })
       if (!settled) stop = watch(socket)
