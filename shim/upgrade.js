@@ -18,8 +18,9 @@ const { end } = require('./response.js')
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
     const given = () => {
+      const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
       checkHandshake(req, socket, head)
-      return rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
+      return handlers
     }
     const handlers = handlersFor(socket, given)
     // Nobody else listens until the application has taken the socket over, and an error without a
