@@ -23,18 +23,20 @@ const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
  * what is wrong with an answer, as a problem document's text.
  */
 function guardResponse(res, handle, on, tell) {
-  const { writeHead, write, end, flushHeaders, send, jsonp } = res
-  // The head is on its way, or judged: what follows is none of our business.
-  let released = false
-  // Whether `writeHead` was called, and its message. What it was given is put on as late as
-  // possible: the length of the body may change.
+  // `released`: the head is on its way, or judged, and what follows is none of our business.
+  const check = { handle, on, tell, released: false }
+  guardHead(res, check)
+  guardBody(res, check)
+  if (typeof res.send === 'function') guardSend(res, check)
+}
+
+/** What `writeHead` was given is put on as late as possible: the length of the body may change. */
+function guardHead(res, check) {
+  const { writeHead, flushHeaders } = res
   let held = false
   let message
-  // Whether `res.jsonp` is under way.
-  let padded = false
-
   res.writeHead = function (status, ...rest) {
-    if (released || this.headersSent || !isStatus(status)) return writeHead.call(this, status, ...rest)
+    if (check.released || this.headersSent || !isStatus(status)) return writeHead.call(this, status, ...rest)
     if (held) return SENT.writeHead(status)
     held = true
     // As Node reads them: a message that is no text is none, and what stands there are the headers.
@@ -44,92 +46,96 @@ function guardResponse(res, handle, on, tell) {
     setAll(this, typeof rest[0] === 'string' ? rest[1] : (rest[1] ?? rest[0]))
     // What goes on over the stream of HTTP/2 is written in pieces.
     holdStream(this, () => {
-      if (!released && !this.headersSent) this.flushHeaders()
+      if (!check.released && !this.headersSent) this.flushHeaders()
     })
     return this
   }
   res.flushHeaders = function () {
-    released = true
+    check.released = true
     return flushHeaders.call(this)
   }
+}
+
+function guardBody(res, check) {
+  const { write, end } = res
   res.write = function (...args) {
-    released = true
+    check.released = true
     return write.apply(this, args)
   }
   res.end = function (...args) {
     const [chunk, encoding] = args
-    if (!released && isBody(chunk) && !this.headersSent && isStatus(this.statusCode)) {
-      const text = judge(this, chunk, typeof encoding === 'string' ? encoding : undefined)
+    if (!check.released && isBody(chunk) && !this.headersSent && isStatus(this.statusCode) && isJson(this)) {
+      const text = judge(this, check, chunk, typeof encoding === 'string' ? encoding : undefined)
       if (text !== null) {
         args[0] = text
         if (typeof encoding === 'string') args[1] = 'utf8'
         putLength(this, text)
       }
     }
-    released = true
+    check.released = true
     return end.apply(this, args)
   }
-  // Express computes ETag and length from what it is given, so there it is judged before.
-  if (typeof send === 'function') {
-    res.send = function (...args) {
-      const [body] = args
-      if (padded && !isJson(this)) return sendPadded(this, body)
-      if (released || args.length !== 1 || !isBody(body) || !isJson(this)) return send.apply(this, args)
-      const text = judge(this, body)
-      released = true
+}
+
+/** Express computes ETag and length from what it is given, so there it is judged before. */
+function guardSend(res, check) {
+  const { send, jsonp } = res
+  // Whether `res.jsonp` is under way.
+  let padded = false
+  res.send = function (...args) {
+    const [body] = args
+    if (check.released || args.length !== 1 || !isBody(body)) return send.apply(this, args)
+    if (isJson(this)) {
+      const text = judge(this, check, body)
+      check.released = true
       return send.call(this, text ?? body)
     }
+    return padded ? send.call(this, judgeScript(this, check, body)) : send.apply(this, args)
   }
-
-  // The client chooses whether it is a script: the JSON in it is judged all the same.
-  if (typeof jsonp === 'function') {
-    res.jsonp = function (...args) {
-      padded = true
-      try {
-        return jsonp.apply(this, args)
-      } finally {
-        padded = false
-      }
+  if (typeof jsonp !== 'function') return
+  res.jsonp = function (...args) {
+    padded = true
+    try {
+      return jsonp.apply(this, args)
+    } finally {
+      padded = false
     }
   }
+}
 
-  function sendPadded(res, body) {
-    const [, before, , json] = PADDED.exec(body) ?? []
-    if (released || json === undefined || json === '') return send.call(res, body)
-    const text = judgeText(res, json)
-    released = true
-    if (text === null) return send.call(res, body)
-    if (text === FAULT) return send.call(res, text)
-    return send.call(res, `${before}${text.replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')});`)
-  }
+/** The client chooses whether it is a script: the JSON in it is judged all the same. */
+function judgeScript(res, check, body) {
+  const [, before, , json] = PADDED.exec(body) ?? []
+  if (json === undefined || json === '') return body
+  const text = judge(res, check, json)
+  check.released = true
+  if (text === null) return body
+  if (text === FAULT) return text
+  return `${before}${text.replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')});`
+}
 
-  /** What is to be sent instead of `body`; null where it goes out as it is. */
-  function judge(res, body, encoding) {
-    return isJson(res) ? judgeText(res, body, encoding) : null
+/** What is to be sent instead of `body`; null where it goes out as it is. */
+function judge(res, { handle, on, tell }, body, encoding) {
+  if (refused.has(res)) return null
+  const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
+  const answer = native.judgeResponse(handle, Number(res.statusCode) >>> 0, bytes)
+  if (answer === undefined) return null
+  const stripped = answer[0] === '0' ? answer.slice(1) : null
+  if (stripped !== null && on === 'strip') {
+    for (const name of OF_ANOTHER_CONTENT) res.removeHeader(name)
+    // Which of its bytes these are; `items` and the like count no bytes.
+    if (/^bytes\b/i.test(String(res.getHeader('Content-Range') ?? ''))) res.removeHeader('Content-Range')
+    return stripped
   }
-
-  function judgeText(res, body, encoding) {
-    if (refused.has(res)) return null
-    const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
-    const answer = native.judgeResponse(handle, Number(res.statusCode) >>> 0, bytes)
-    if (answer === undefined) return null
-    const stripped = answer[0] === '0' ? answer.slice(1) : null
-    if (stripped !== null && on === 'strip') {
-      for (const name of OF_ANOTHER_CONTENT) res.removeHeader(name)
-      // Which of its bytes these are; `items` and the like count no bytes.
-      if (/^bytes\b/i.test(String(res.getHeader('Content-Range') ?? ''))) res.removeHeader('Content-Range')
-      return stripped
-    }
-    tell(res.statusCode, stripped === null ? answer.slice(1) : null)
-    if (on === 'warn') return null
-    // A check around this one has nothing to say about it.
-    refused.add(res)
-    setStatus(res, 500)
-    // What was said of the answer that is not sent: how long it is, how it is packed, how long to keep it.
-    for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
-    res.setHeader('Content-Type', 'application/problem+json')
-    return FAULT
-  }
+  tell(res.statusCode, stripped === null ? answer.slice(1) : null)
+  if (on === 'warn') return null
+  // A check around this one has nothing to say about it.
+  refused.add(res)
+  setStatus(res, 500)
+  // What was said of the answer that is not sent: how long it is, how it is packed, how long to keep it.
+  for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
+  res.setHeader('Content-Type', 'application/problem+json')
+  return FAULT
 }
 
 /**
