@@ -229,7 +229,6 @@ impl Engine {
         let default = || ((all && !csrf_off) || narrows).then(Arc::default);
         let stack = Stack {
             handshake_csrf: csrf.clone().or(guards).or_else(default),
-            narrows_handshakes: narrows,
             csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),

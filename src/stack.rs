@@ -74,8 +74,6 @@ pub struct Stack {
     /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
     /// so this is on unless `csrf` is false.
     pub(crate) handshake_csrf: Option<Arc<Csrf>>,
-    /// Whether it is a layer of CORS alone with a decision of its own, which holds for sockets, too.
-    pub(crate) narrows_handshakes: bool,
     pub(crate) limiter: Option<Arc<LiveLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.

@@ -56,7 +56,7 @@ impl Stack {
         if let Some(csrf) = csrf {
             // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
             let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
-                || self.narrows_handshakes && self.has_token_in_header(request);
+                || self.is_cors_alone() && self.has_token_in_header(request);
             if !by_hand && !self.admits_handshake(request, x) {
                 csrf.check(request)?;
             }
@@ -94,7 +94,12 @@ impl Stack {
         self.ask_revocations(x, candidate)
     }
 
-    /// As a layer of CORS alone asks, which reads no token otherwise.
+    /// Whether it is a layer of CORS alone, which judges handshakes by a decision of its own and
+    /// reads no tokens.
+    fn is_cors_alone(&self) -> bool {
+        self.cors.is_some() && !self.clients
+    }
+
     fn has_token_in_header(&self, request: &Request) -> bool {
         self.engine.tokens.as_ref().is_some_and(|tokens| {
             let found = tokens.verifier.presentation().find(request);
