@@ -231,7 +231,8 @@ test('a client that went away before the guard is asked leaves nothing behind', 
       await sleep(100)
     })
   )
-  assert.equal(made.filter((name) => name === 'decide').length, made.filter((name) => name === 'abandon').length, `${made}`)
+  // Nobody can be named for it, so it is refused, and keeps no ticket.
+  assert.deepEqual(made, ['decide'])
   assert.equal(passed, 0)
 })
 
@@ -245,7 +246,7 @@ test('a client that goes away while an origin is asked about leaves nothing behi
       await sleep(120)
     })
   )
-  assert.deepEqual(made.sort(), ['abandon', 'decide', 'decide'])
+  assert.deepEqual(made, [], 'the core is not asked about it any more')
   assert.equal(passed, 0)
 })
 
@@ -265,7 +266,7 @@ test('a request that another handler answered meanwhile reaches no handler and l
       }
     )
   )
-  assert.deepEqual(made, ['decide', 'abandon'])
+  assert.deepEqual(made, [], 'the core is not asked about it any more')
   assert.equal(passed, 0)
 })
 

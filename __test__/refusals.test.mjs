@@ -8,7 +8,7 @@ import net from 'node:net'
 import { once } from 'node:events'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
-import { serve } from './helpers/http.mjs'
+import { expresses, serve } from './helpers/http.mjs'
 import { waitUntil } from './helpers/processes.mjs'
 
 const HEAD = 'Host: a\r\nContent-Type: application/json\r\n'
@@ -137,16 +137,49 @@ test('HEAD that is refused has the head of the refusal and no body, and the next
     socket.destroy()
   }))
 
-test('a refusal says nothing of the body that a handler before it meant to send', async () => {
+test('a refusal says nothing of the answer that a handler before it meant to send', async () => {
   const guard = createGuard({ jwt })
   const [protect] = guard.securityStack()
-  const about = { 'content-encoding': 'gzip', etag: '"1"', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', location: '/elsewhere', 'content-disposition': 'attachment', 'content-range': 'bytes 0-1/2' }
-  await serve((req, res) => {
-    for (const [name, value] of Object.entries(about)) res.setHeader(name, value)
-    protect(req, res, () => res.end())
-  }, async (send) => {
-    const { status, headers, json } = await send({})
-    assert.deepEqual([status, json.code], [401, 'token_missing'])
-    assert.deepEqual(Object.keys(about).filter((name) => headers[name] !== undefined), [])
-  })
+  const about = {
+    'content-encoding': 'gzip', 'content-location': '/page', etag: '"1"', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', location: '/elsewhere',
+    'content-disposition': 'attachment', 'content-range': 'bytes 0-1/2', 'content-digest': 'sha-256=:YQ==:', 'repr-digest': 'sha-256=:YQ==:', refresh: '0;url=/elsewhere'
+  }
+  for (const message of ['Everything Fine', 'two\r\nlines']) {
+    await serve((req, res) => {
+      for (const [name, value] of Object.entries(about)) res.setHeader(name, value)
+      res.statusMessage = message
+      protect(req, res, () => res.end())
+    }, async (send, { port }) => {
+      const { status, headers, json } = await send({})
+      assert.deepEqual([status, json.code], [401, 'token_missing'])
+      assert.deepEqual(Object.keys(about).filter((name) => headers[name] !== undefined), [])
+      const { socket, until } = await connect(port)
+      socket.write(`GET / HTTP/1.1\r\n${HEAD}\r\n`)
+      await until('HTTP/1.1 401 Unauthorized\r\n')
+      socket.destroy()
+    })
+  }
 })
+
+const ways = [...expresses.map(([name, express]) => [name, (...handlers) => express().use(...handlers)]), ['node:http', (before, protect, last) => (req, res) => before(req, res, () => protect(req, res, () => last(req, res)))]]
+for (const [name, listen] of ways) {
+  test(`${name}: whatever a handler before has made of a response, its refusal is written or its connection is closed`, async () => {
+    const guard = createGuard({ jwt })
+    const [protect] = guard.securityStack()
+    const before = (req, res, next) => {
+      if (req.url === '/trailer') res.setHeader('Trailer', 'Server-Timing')
+      if (req.url === '/throws') res.writeHead = () => { throw new Error('written by nobody') }
+      if (req.url === '/sets') res.setHeader = () => { throw new Error('set by nobody') }
+      next()
+    }
+    const server = http.createServer({ rejectNonStandardBodyWrites: true }, listen(before, protect, (req, res) => res.end('ok')))
+    await serve(null, async (send) => {
+      const { status, json } = await send({ path: '/trailer' })
+      assert.deepEqual([status, json.code], [401, 'token_missing'])
+      assert.equal((await send({ method: 'HEAD' })).status, 401)
+      for (const path of ['/throws', '/sets']) await assert.rejects(send({ path }), { code: 'ECONNRESET' })
+      assert.equal((await send({})).status, 401, 'the process still answers')
+    }, server)
+    await guard.close()
+  })
+}

@@ -2,6 +2,10 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
+import http2 from 'node:http2'
+import { once } from 'node:events'
+import { pipeline, Readable } from 'node:stream'
+import { runInNewContext } from 'node:vm'
 import { z } from 'zod'
 import Type from 'typebox'
 import { createGuard } from 'keepstone'
@@ -156,5 +160,174 @@ test('node:http: an answer is judged however Node lets its status, message and t
       const answer = await send({ path })
       assert.deepEqual([answer.status, answer.text, answer.headers['x-a']], [200, '{"id":1,"name":"ada"}', '1'], path)
     }
+  })
+})
+
+test('what is stripped goes out with the length and the names of what is sent', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const answers = {
+    '/chunked': [200, { 'Transfer-Encoding': 'chunked' }],
+    '/trailer': [200, { Trailer: 'X-Sum' }],
+    '/both': [200, { Trailer: 'X-Sum', 'Transfer-Encoding': 'chunked' }],
+    '/names': [200, { ETag: '"1"', 'Content-Digest': 'sha-256=:YQ==:', 'Repr-Digest': 'sha-256=:YQ==:', 'Content-MD5': 'YQ==', Digest: 'sha-256=YQ==' }],
+    '/bytes': [206, { 'Content-Range': 'bytes 0-99/100' }],
+    '/items': [206, { 'Content-Range': 'items 0-9/100' }]
+  }
+  for (const onResponse of ['strip', 'fail']) {
+    const check = guard.validate({ response: { '2xx': user }, onResponse })
+    await serve((req, res) => check(req, res, () => {
+      const [status, headers] = answers[req.url]
+      res.writeHead(status, { 'Content-Type': 'application/json', ...headers })
+      if (headers.Trailer !== undefined) res.addTrailers({ 'X-Sum': '1' })
+      res.end(JSON.stringify(row))
+    }), async (send) => {
+      for (const path of Object.keys(answers)) {
+        const { status, headers, json, text } = await send({ path })
+        assert.deepEqual([status, json.id, json.code], onResponse === 'strip' ? [answers[path][0], 1, undefined] : [500, undefined, 'response_mismatch'], path)
+        const lengths = [headers['content-length'], headers['transfer-encoding']]
+        assert.deepEqual(lengths.filter((length) => length !== undefined), [onResponse === 'strip' && ['/chunked', '/trailer', '/both'].includes(path) ? 'chunked' : String(text.length)], path)
+        const about = ['etag', 'content-digest', 'repr-digest', 'content-md5', 'digest', 'content-range'].filter((name) => headers[name] !== undefined)
+        assert.deepEqual(about, onResponse === 'strip' && path === '/items' ? ['content-range'] : [], path)
+      }
+    })
+  }
+})
+
+test('node:http: a status and a second head are what Node says of them', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const check = guard.validate({ response: { '2xx': user } })
+  const found = []
+  const ways = {
+    '/twice': (res) => {
+      res.writeHead(200, { 'Content-Type': 'application/json' })
+      try {
+        res.writeHead(201)
+      } catch (error) {
+        found.push(error.code)
+      }
+      res.end(JSON.stringify(row))
+    },
+    '/bad': (res) => {
+      res.setHeader('Content-Type', 'application/json')
+      res.statusCode = 99
+      try {
+        res.end(JSON.stringify(row))
+      } catch (error) {
+        found.push(error.code)
+        res.statusCode = 500
+        res.removeHeader('Content-Type')
+        res.end('an error handler says more than that')
+      }
+    },
+    '/head': (res) => {
+      try {
+        res.writeHead(99)
+      } catch (error) {
+        found.push(error.code)
+        res.writeHead(500).end()
+      }
+    },
+    '/text': (res) => {
+      res.statusCode = '204'
+      res.setHeader('Content-Type', 'application/json')
+      res.end(JSON.stringify(row))
+    }
+  }
+  await serve((req, res) => check(req, res, () => ways[req.url](res)), async (send) => {
+    assert.deepEqual((await send({ path: '/twice' })).json, { id: 1, name: 'ada' })
+    assert.equal((await send({ path: '/bad' })).text, 'an error handler says more than that')
+    assert.equal((await send({ path: '/head' })).status, 500)
+    assert.equal((await send({ path: '/text' })).headers['content-length'], undefined)
+  })
+  assert.deepEqual(found, ['ERR_HTTP_HEADERS_SENT', 'ERR_HTTP_INVALID_STATUS_CODE', 'ERR_HTTP_INVALID_STATUS_CODE'])
+})
+
+test('bytes of another realm and nested checks are judged, and the 500 of an inner check stays as it is', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const bytes = runInNewContext('(bytes) => Uint8Array.from(bytes)')(Buffer.from(JSON.stringify(row)))
+  const id = { type: 'object', properties: { id: { type: 'integer' } } }
+  const text = { type: 'object', properties: { id: { type: 'string' } } }
+  const app = express()
+  app.get('/bytes', guard.validate({ response: { 200: user } }), (req, res) => res.type('json').end(bytes))
+  app.get('/nested', guard.validate({ response: { default: id } }), guard.validate({ response: { 200: user } }), (req, res) => res.json(row))
+  for (const [path, send] of [['/send', (res) => res.json(row)], ['/end', (res) => res.type('json').end(JSON.stringify(row))]]) {
+    app.get(path, guard.validate({ response: { default: id } }), guard.validate({ response: { 200: text }, onResponse: 'fail' }), (req, res) => send(res))
+  }
+  await serve(app, async (send) => {
+    assert.deepEqual((await send({ path: '/bytes' })).json, { id: 1, name: 'ada' })
+    assert.deepEqual((await send({ path: '/nested' })).json, { id: 1 })
+    for (const path of ['/send', '/end']) assert.equal((await send({ path })).json.code, 'response_mismatch')
+  })
+})
+
+for (const [name, express] of expresses) {
+  test(`${name}: what res.jsonp sends is judged, whether the client asks for a script or not`, async () => {
+    const guard = createGuard({ rateLimit: false })
+    const app = express()
+    app.get('/strip', guard.validate({ response: { 200: user } }), (req, res) => res.jsonp({ ...row, name: 'a\u2028b' }))
+    app.get('/exact', guard.validate({ response: { 200: user } }), (req, res) => res.jsonp({ id: 1 }))
+    app.get('/fail', guard.validate({ response: { 200: user }, onResponse: 'fail' }), (req, res) => res.jsonp(row))
+    await serve(app, async (send) => {
+      assert.deepEqual((await send({ path: '/strip' })).json, { id: 1, name: 'a\u2028b' })
+      const script = await send({ path: '/strip?callback=f' })
+      assert.equal(script.text, '/**/ typeof f === \'function\' && f({"id":1,"name":"a\\u2028b"});')
+      assert.match(script.headers['content-type'], /^text\/javascript/)
+      assert.equal((await send({ path: '/exact?callback=f' })).text, '/**/ typeof f === \'function\' && f({"id":1});')
+      for (const path of ['/fail', '/fail?callback=f']) {
+        const { status, headers, json } = await send({ path })
+        assert.deepEqual([status, json.code], [500, 'response_mismatch'])
+        assert.match(headers['content-type'], /^application\/problem\+json/)
+      }
+    })
+  })
+}
+
+test('HTTP/2: what goes on over res.stream has the head that was written before', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const check = guard.validate({ response: { '2xx': user } })
+  const head = { 'content-type': 'application/json', 'set-cookie': 'a=1' }
+  const ways = {
+    '/end': (res) => res.writeHead(403, head) && res.stream.end('denied'),
+    '/pipe': (res) => res.writeHead(403, head) && pipeline(Readable.from(['denied']), res.stream, () => {}),
+    '/judged': (res) => res.writeHead(200, head).end(JSON.stringify(row))
+  }
+  const server = http2.createServer((req, res) => check(req, res, () => ways[req.url](res)))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = http2.connect(`http://127.0.0.1:${server.address().port}`)
+  const ask = async (path) => {
+    const stream = client.request({ ':path': path })
+    const [headers] = await once(stream, 'response')
+    return [headers[':status'], headers['set-cookie'], Buffer.concat(await stream.toArray()).toString()]
+  }
+  try {
+    for (const path of ['/end', '/pipe']) assert.deepEqual(await ask(path), [403, ['a=1'], 'denied'])
+    assert.deepEqual(await ask('/judged'), [200, ['a=1'], '{"id":1,"name":"ada"}'])
+  } finally {
+    client.close()
+    server.close()
+  }
+})
+
+test('an answer under way when its guard is closed is still judged', async () => {
+  for (const onResponse of ['strip', 'fail', 'warn']) {
+    const guard = createGuard({ rateLimit: false })
+    const check = guard.validate({ response: { 200: user }, onResponse })
+    await serve((req, res) => check(req, res, async () => {
+      await guard.close()
+      res.setHeader('Content-Type', 'application/json')
+      res.end(JSON.stringify(req.url === '/exact' ? { id: 1 } : row))
+    }), async (send) => {
+      assert.deepEqual((await send({ path: '/exact' })).json, { id: 1 }, onResponse)
+    })
+  }
+  const guard = createGuard({ rateLimit: false })
+  const check = guard.validate({ response: { 200: user } })
+  await serve((req, res) => check(req, res, async () => {
+    await guard.close()
+    res.setHeader('Content-Type', 'application/json').end(JSON.stringify(row))
+  }), async (send) => {
+    assert.deepEqual((await send({})).json, { id: 1, name: 'ada' })
+    assert.equal((await send({})).json.code, 'guard_closed', 'and the next request is refused')
   })
 })

@@ -14,6 +14,7 @@ import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { bearer, expresses, json, serve } from './helpers/http.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
+import { waitUntil } from './helpers/servers.mjs'
 
 const pass = (req, res) => res.end(`passed ${req.url}`)
 const codeOf = ({ text }) => JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)).code
@@ -325,6 +326,48 @@ test('a client that resets its connection at once is refused, and never taken fo
   }
 })
 
+test('a client that resets its connection while its request waits is nobody whom it has named', async () => {
+  for (const before of [true, false]) {
+    const origins = () => new Promise((resolve) => setTimeout(resolve, 60, true))
+    const guard = createGuard({ trustedProxies: ['unix'], rateLimit: { name: 'a', limit: 3, window: '1h' }, ...(before ? {} : { cors: { origins } }) })
+    const [protect] = guard.securityStack()
+    let ran = 0
+    let judged = 0
+    const server = http.createServer((req, res) => {
+      const go = () => protect(req, res, () => (ran += 1))
+      if (before) setTimeout(go, 60)
+      else go()
+      setTimeout(() => (judged += 1), 120)
+    })
+    await serve(null, async (send, { port }) => {
+      for (let i = 1; i <= 4; i += 1) {
+        const socket = net.connect(port, '127.0.0.1')
+        await once(socket, 'connect')
+        socket.write(request('GET', '/', ['Origin: https://app.example.com', 'X-Forwarded-For: 192.0.2.77']))
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        socket.resetAndDestroy()
+        await waitUntil('it is over', () => judged === i)
+      }
+      assert.deepEqual([(await guard.limits.get('a', '192.0.2.77')).remaining, ran], [3, 0])
+    }, server)
+    await guard.close()
+  }
+})
+
+test('a network of proxies holds IPv4 addresses, however it is written', async () => {
+  const ask = (trustedProxies) => {
+    const guard = createGuard({ trustedProxies, clients: { block: ['192.0.2.1'] } })
+    return serve((req, res) => guard.securityStack()[0](req, res, () => res.end()), (send) => send({ headers: { 'x-forwarded-for': '192.0.2.1' } }))
+  }
+  for (const network of ['127.0.0.1', '127.0.0.0/8', '::ffff:127.0.0.1', '::ffff:127.0.0.0/104', '::ffff:7f00:1/128']) {
+    assert.equal((await ask([network])).status, 403, network)
+  }
+  assert.equal((await ask(['::ffff:126.0.0.0/104'])).status, 200)
+  for (const network of ['0.0.0.0/0', '::/0', '::ffff:0:0/96', '::ffff:127.0.0.1/90', '::/64']) {
+    assert.throws(() => createGuard({ trustedProxies: [network] }), { code: 'ERR_INVALID_OPTION', path: 'trustedProxies[0]' }, network)
+  }
+})
+
 for (const [name, express] of expresses) {
   test(`${name}: a route that has passed a request on is not the route of the handlers behind it`, async () => {
     const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.route = "/:page" }' }, query: 'data.a.allow' }
@@ -333,6 +376,38 @@ for (const [name, express] of expresses) {
     await serve(app, async (send) => {
       assert.equal((await send({ path: '/admin' })).status, 403)
     })
+  })
+
+  test(`${name}: a handler that stands in a route and behind it has the route in the route alone`, async () => {
+    const policy = { policies: { 'a.rego': 'package a\ndefault allow = false\nallow { input.route = "/:page" }' }, query: 'data.a.allow' }
+    const guard = createGuard({ rateLimit: false, policy })
+    const on = (req, res, next) => (req.params.page === 'home' ? res.send('home') : next())
+    for (const protect of [guard.authorize(), guard.securityStack()[0]]) {
+      for (const first of [[protect, on], [(req, res, next) => next(req.params.page === 'home' ? undefined : 'route'), protect, on]]) {
+        for (const mount of ['/admin', '/']) {
+          const app = express().get('/:page', ...first).use(mount, protect, (req, res) => res.send('admin'))
+          const inner = express().use(express.Router().get('/:page', ...first).use(mount, protect, (req, res) => res.send('admin')))
+          for (const served of [app, inner]) {
+            await serve(served, async (send) => {
+              assert.equal((await send({ path: '/home' })).text, 'home')
+              assert.equal((await send({ path: '/admin' })).status, 403)
+            })
+          }
+        }
+      }
+    }
+  })
+
+  test(`${name}: a handler in another function has no route, and the guard warns of it`, async () => {
+    const warnings = []
+    const note = (warning) => warnings.push(warning.code)
+    process.on('warning', note)
+    const guard = createGuard({ rateLimit: { name: 'a', limit: 9, window: '1h', key: 'route' } })
+    const [protect] = guard.securityStack()
+    const app = express().get('/a/:id', (req, res, next) => protect(req, res, () => next()), pass)
+    await serve(app, (send) => send({ path: '/a/1' }))
+    process.off('warning', note)
+    if (name === 'Express 5') assert.ok(warnings.includes('GUARD_ROUTE_UNKNOWN'))
   })
 
   test(`${name}: parameters that the application has converted are judged, and what can't be read is refused`, async () => {

@@ -8,6 +8,7 @@
 // other names, are left alone.
 
 const { randomBytes } = require('node:crypto')
+const { viewOf } = require('./head.js')
 const { prepareHeaders, putHeaders } = require('./headers.js')
 const { guardOf } = require('./request.js')
 const { stripLate } = require('./response.js')
@@ -81,6 +82,16 @@ function decidesCors(part, { res, decisions }) {
   return true
 }
 
+/**
+ * Whether the CORS decision in force lets the origin of a handshake open a socket: it may read
+ * answers, also with the cookies that the browser has added.
+ */
+function admitsHandshake({ req, state, decisions }) {
+  const view = viewOf(req, state)
+  const has = (name) => decisions.cors.some((field, i) => i % 3 === 0 && field === `access-control-${name}`)
+  return view.get('origin') !== undefined && has('allow-origin') && (has('allow-credentials') || view.get('cookie') === undefined)
+}
+
 /** Notes the fields of the core's answer, where a CORS decision of this request waits for them. */
 function noteCors(decisions, fields) {
   if (decisions.cors === NOTHING) decisions.cors = fields
@@ -96,4 +107,4 @@ function takeOff(res, fields, prefix = '') {
   }
 }
 
-module.exports = { corsPart, decideHeaders, decidesCors, headersPart, noteCors }
+module.exports = { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors }

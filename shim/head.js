@@ -56,9 +56,9 @@ function viewOf(req, state) {
 
 /**
  * The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the
- * inside of the guard, `handler` the one that asks.
+ * inside of the guard, `handler` the one that asks, and `next` what it was called with.
  */
-function headOf(req, state, owner, handler) {
+function headOf(req, state, owner, handler, next) {
   const view = viewOf(req, state)
   const { socket } = req
   // Where the guard knows its proxies, the core decides and Express's own opinion is not asked for.
@@ -72,14 +72,14 @@ function headOf(req, state, owner, handler) {
     client = hasEmptyHop(view) ? '?' : (req.ip ?? '')
     secure = req.secure
   } else if (!owner.trustsProxies && req.headers['x-forwarded-for'] !== undefined) {
-    warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one; set `trustedProxies`')
+    warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one, and their handshakes are refused; set `trustedProxies`')
   }
   const address = socket.remoteAddress ?? ''
   const gone = address === '' && hasGone(socket)
-  if (address === '' && client === '' && !owner.trustsUnix && !gone && socket.destroyed !== true) {
+  if (address === '' && client === '' && !owner.trustsUnix && !gone) {
     warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
   }
-  const route = routeOf(req, state, handler)
+  const route = routeOf(req, state, handler, next)
   const place = route === '' ? '' : placeOf(req)
   const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}`
   const count = 8 + view.fields.length
@@ -99,33 +99,40 @@ function hasEmptyHop(view) {
 }
 
 /**
- * Whether a client without an address has reset its connection: what it has sent is still read
- * then, but nobody can be named for it. A Unix socket has no address on our side either.
+ * Whether a client without an address has gone away: what it has sent may still be read then, but
+ * nobody can be named for it. An open Unix socket has no address on our side either.
  */
 function hasGone(socket) {
-  return socket.destroyed !== true && socket.localAddress !== undefined
+  return socket.destroyed === true || socket.localAddress !== undefined
 }
 
 /**
  * The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where
  * the mount is literal.
  */
-function routeOf(req, state, handler) {
+function routeOf(req, state, handler, next) {
   const { route } = req
   if (route?.path === undefined) return ''
-  return standsIn(route, handler) || standsIn(route, state.mounted) ? String(route.path) || '/' : ''
+  const { mounted, mountedNext } = state
+  if (runsIn(req, route, handler, next) || (mounted !== undefined && runsIn(req, route, mounted, mountedNext))) return String(route.path) || '/'
+  if (mounted === undefined && next !== req.next) {
+    warnOnce('GUARD_ROUTE_UNKNOWN', 'a handler of the guard runs in another function, so that nobody can say whether it is in the route: it has no route for policies and limits; give the handler itself to the route')
+  }
+  return ''
 }
 
 // The handlers of a route, found once.
 const standing = new WeakMap()
 
 /**
- * Whether a handler is one of a route's. Express keeps `req.route` when a route passes a request
- * on.
+ * Whether a handler runs as one of a route's. Express keeps `req.route` when a route passes a
+ * request on, and the handler may be mounted behind it as well: its router calls it with
+ * `req.next` then, and a route with a function of its own.
  */
-function standsIn(route, handler) {
+function runsIn(req, route, handler, next) {
   const { stack } = route
   if (!Array.isArray(stack)) return true
+  if (next === req.next) return false
   let known = standing.get(route)
   if (known?.size !== stack.length) {
     known = { size: stack.length, handlers: new Set(stack.map((layer) => layer.handle)) }

@@ -51,8 +51,26 @@ function prepareHeaders(pairs) {
   return fields
 }
 
+// Streams of HTTP/2 whose heads are held back, by their responses.
+const held = new WeakMap()
+
+/** The stream of a response of HTTP/2. */
+const streamOf = (res) => held.get(res) ?? res.stream
+
 /** Whether a response is a stream of HTTP/2. */
-const isStream = (res) => typeof res.stream?.respond === 'function'
+const isStream = (res) => typeof streamOf(res)?.respond === 'function'
+
+/** Calls `release` when the application reads the stream of a response whose head is held back. */
+function holdStream(res, release) {
+  const { stream } = res
+  if (typeof stream?.respond !== 'function') return
+  held.set(res, stream)
+  const get = () => {
+    release()
+    return stream
+  }
+  Object.defineProperty(res, 'stream', { configurable: true, get })
+}
 
 /** Sets headers that `prepareHeaders` has checked. */
 function putHeaders(res, fields) {
@@ -79,4 +97,4 @@ function addVary(res, value) {
   if (more.length > 0) res.setHeader('Vary', `${old}, ${more.join(', ')}`)
 }
 
-module.exports = { addVary, isStream, prepareHeaders, putHeaders }
+module.exports = { addVary, holdStream, isStream, prepareHeaders, putHeaders, streamOf }

@@ -112,7 +112,9 @@ function fromOpenApi(owner, buildStack, doc, options) {
     stack(name) {
       const operation = named(name)
       const mounted = (req, res, next) => {
-        stateOf(req).mounted = mounted
+        const state = stateOf(req)
+        state.mounted = mounted
+        state.mountedNext = next
         run(operation, undefined, req, res, next)
       }
       mounted.guard = owner.pin

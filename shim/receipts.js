@@ -5,7 +5,9 @@
 
 const native = require('../native.js')
 const { describeError, warnOnce } = require('./errors.js')
+const { streamOf } = require('./headers.js')
 const { closeOf } = require('./response.js')
+const { kState } = require('./shared.js')
 const { flushSoon } = require('./store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
@@ -38,7 +40,8 @@ function keepReceipt(state, req, res, receipt) {
 }
 
 function isOver(req, res) {
-  return res.destroyed === true || res.stream?.destroyed === true || req.socket?.destroyed === true
+  const stream = req.httpVersionMajor >= 2 ? streamOf(res) : undefined
+  return res.destroyed === true || stream?.destroyed === true || req.socket?.destroyed === true
 }
 
 /**
@@ -61,18 +64,47 @@ function whenClosed(req, over) {
   return () => due.delete(over)
 }
 
-// Responses to handshakes that were let through: the application answers on the socket, and this
-// one is never sent.
-const upgraded = new WeakSet()
+// Sockets that applications have taken over, with the states of their requests.
+const taken = new Map()
+/** How often it is asked which of them are closed, in milliseconds. */
+const ROUND = 60_000
+let rounds = null
 
-/** Notes that a handshake was let through: its receipts are handed in when the socket closes. */
-function markUpgraded(res) {
-  upgraded.add(res)
+/**
+ * Hands in what a handshake was charged also where the application takes all listeners off its
+ * socket, ours among them.
+ */
+function watchTaken(socket, state) {
+  if (state.receipts === null) return
+  taken.set(socket, state)
+  socket.once('close', () => leave(socket))
+  rounds ??= setInterval(() => {
+    for (const [socket, { handIn }] of taken) {
+      if (!socket.destroyed) continue
+      leave(socket)
+      handIn?.()
+    }
+  }, ROUND).unref()
+}
+
+function leave(socket) {
+  taken.delete(socket)
+  if (taken.size > 0 || rounds === null) return
+  clearInterval(rounds)
+  rounds = null
+}
+
+/**
+ * Whether a handshake was let through: the application answers on the socket, and this response is
+ * never sent.
+ */
+function isUpgraded({ req }) {
+  return req !== undefined && req[kState]?.upgraded === true
 }
 
 function handIn(res, receipt) {
   // Without an answer the request has failed, whatever the status that it would have had.
-  const failed = !upgraded.has(res) && (!res.headersSent || res.statusCode >= 400)
+  const failed = !isUpgraded(res) && (!res.headersSent || res.statusCode >= 400)
   try {
     if (native.finished(receipt, failed)) flushSoon()
   } catch (error) {
@@ -81,4 +113,4 @@ function handIn(res, receipt) {
   }
 }
 
-module.exports = { keepReceipt, markUpgraded }
+module.exports = { keepReceipt, watchTaken }

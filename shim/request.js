@@ -98,6 +98,8 @@ class RequestState {
   view = null
   /** Whether it is a handshake that `guard.upgrade` asks about. */
   handshake = false
+  /** Whether every call of `guard.upgrade` so far has let it through. */
+  upgraded = false
   /** A linked list: most requests meet one guard. */
   decisions = null
   /** The nonce of this response, once a policy has asked for one. */
@@ -112,6 +114,8 @@ class RequestState {
   params = undefined
   /** The handler of ./openapi.js that stands in a route for those that it calls. */
   mounted = undefined
+  /** What that one was called with. */
+  mountedNext = undefined
   /** What each validating handler has found. */
   valid = null
   /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */

@@ -1,6 +1,7 @@
 'use strict'
 
-const { isStream } = require('./headers.js')
+const { describeError, warnOnce } = require('./errors.js')
+const { isStream, streamOf } = require('./headers.js')
 const { stateOf } = require('./request.js')
 const { refused } = require('./shared.js')
 
@@ -9,15 +10,22 @@ const { refused } = require('./shared.js')
 const NO_ERROR = 0
 const INTERNAL_ERROR = 2
 
-// Headers that a handler before may have set about the body that it meant to send.
-const OF_ANOTHER_BODY = ['Content-Encoding', 'Content-Range', 'Content-Disposition', 'ETag', 'Last-Modified', 'Location', 'Transfer-Encoding']
+// Headers about the content that a handler before meant to send: what its bytes are.
+const OF_ANOTHER_CONTENT = ['Content-Digest', 'Content-MD5', 'Digest', 'ETag', 'Repr-Digest']
+
+// What a handler before may have set about the answer that it meant to send. With `Trailer`, Node
+// throws where the length is known.
+const OF_ANOTHER_BODY = [
+  ...OF_ANOTHER_CONTENT, 'Content-Disposition', 'Content-Encoding', 'Content-Location', 'Content-Range',
+  'Last-Modified', 'Location', 'Refresh', 'Trailer', 'Transfer-Encoding'
+]
 
 /**
  * Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
  */
 function isOver(req, res) {
   if (res.writableEnded || res.destroyed) return true
-  return req.httpVersionMajor >= 2 ? res.stream?.destroyed === true : req.socket?.destroyed === true
+  return req.httpVersionMajor >= 2 ? streamOf(res)?.destroyed === true : req.socket?.destroyed === true
 }
 
 /**
@@ -25,7 +33,7 @@ function isOver(req, res) {
  * to HEAD does not, unless a handler has ended it; its stream does.
  */
 function closeOf(req, res) {
-  return req.httpVersionMajor >= 2 && res.stream !== undefined ? res.stream : res
+  return (req.httpVersionMajor >= 2 && streamOf(res)) || res
 }
 
 /** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
@@ -33,17 +41,36 @@ function end(res, status, problem) {
   if (res.headersSent) {
     breakOff(res)
   } else {
-    refused.add(res)
-    for (const name of OF_ANOTHER_BODY) res.removeHeader(name)
-    res.statusCode = status
-    if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
-    res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
-    if (isStream(res)) endStream(res, problem)
-    else endMessage(res, problem)
+    try {
+      answer(res, status, problem)
+    } catch (error) {
+      // What a handler before has made of the response lets no answer be written.
+      warnOnce('GUARD_FAULT', `a refusal could not be written, and its connection was closed: ${describeError(error)}`)
+      breakOff(res)
+    }
   }
   // The request is over, whenever its client takes the answer.
   if (res.req !== undefined) stateOf(res.req).handIn?.()
   return false
+}
+
+function answer(res, status, problem) {
+  refused.add(res)
+  for (const name of OF_ANOTHER_BODY) res.removeHeader(name)
+  setStatus(res, status)
+  if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
+  res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
+  // Some servers throw where an answer to HEAD is given a body.
+  const body = res._hasBody === false ? undefined : problem
+  if (isStream(res)) endStream(res, body)
+  else endMessage(res, body)
+}
+
+/** Sets a status with the words that Node has for it: those of a handler before are about another. */
+function setStatus(res, status) {
+  res.statusCode = status
+  // HTTP/2 has no such words, and Node warns of them.
+  if (!isStream(res)) res.statusMessage = ''
 }
 
 /**
@@ -52,7 +79,7 @@ function end(res, status, problem) {
  */
 function breakOff(res) {
   // A stream that is destroyed ends with NO_ERROR, as a complete one does.
-  if (isStream(res)) res.stream.close(INTERNAL_ERROR)
+  if (isStream(res)) streamOf(res).close(INTERNAL_ERROR)
   else res.destroy()
 }
 
@@ -64,7 +91,7 @@ const TAKE_MS = 5000
  * 8.1). Node does so only where nobody has begun to read.
  */
 function endStream(res, problem) {
-  const { stream } = res
+  const stream = streamOf(res)
   const timer = setTimeout(() => stream.destroy(), TAKE_MS).unref()
   stream.once('close', () => clearTimeout(timer))
   if (stream.headRequest) {
@@ -157,4 +184,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { OF_ANOTHER_BODY, closeOf, end, isOver, stripLate }
+module.exports = { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, closeOf, end, isOver, setStatus, stripLate }

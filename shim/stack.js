@@ -6,7 +6,7 @@
 
 const native = require('../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
-const { corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./decisions.js')
+const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./decisions.js')
 const { encode } = require('./encode.js')
 const { inflate, parsedElsewhere, readBody } = require('./body.js')
 const { headOf, pathOf, viewOf } = require('./head.js')
@@ -97,7 +97,8 @@ function buildStack(owner, options, only) {
     // A promise of our own settles once, whatever the function has returned.
     const goOn = (allowed) => {
       x.state.waited = true
-      return decide(x, allowed)
+      // Who it was can't be said of a client that has gone away.
+      return isOver(x.req, x.res) ? false : decide(x, allowed)
     }
     Promise.resolve(verdict).then((allowed) => attempt(x, () => goOn(allowed === true)), (error) => fail(x, error))
     return false
@@ -112,9 +113,10 @@ function buildStack(owner, options, only) {
     if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined || earlier !== undefined) {
       const params = wantsParams ? (state.params ?? req.params) : undefined
       const waited = earlier === undefined ? undefined : state.waited
-      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, params, counted, proofs, earlier, waited })
+      const admitted = (skipsCors && state.handshake && admitsHandshake(x)) || undefined
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited })
     }
-    return go(x, native.decide(handle, headOf(req, state, owner, protect), extras))
+    return go(x, native.decide(handle, headOf(req, state, owner, protect, x.next), extras))
   }
 
   // The earlier handlers that the core asks again where the request waits here. One that does

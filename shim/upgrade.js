@@ -4,9 +4,10 @@
 // WebSocket does. Such a request passes no middleware: without this, no layer would see it.
 
 const { ServerResponse } = require('node:http')
+const { types } = require('node:util')
 const { optional } = require('./arguments.js')
 const { GuardError } = require('./errors.js')
-const { markUpgraded } = require('./receipts.js')
+const { watchTaken } = require('./receipts.js')
 const { stateOf } = require('./request.js')
 const { end } = require('./response.js')
 
@@ -16,7 +17,11 @@ const { end } = require('./response.js')
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
-    const given = () => (rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest)))
+    const given = () => {
+      const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
+      checkHandshake(req, socket, head)
+      return handlers
+    }
     const handlers = handlersFor(socket, given)
     // Nobody else listens until the application has taken the socket over, and an error without a
     // listener ends the process.
@@ -25,11 +30,19 @@ function upgradeOf(owner, wholeStack) {
       socket.destroy()
       return false
     }
-    stateOf(req).handshake = true
+    beginHandshake(stateOf(req))
     const res = responseTo(req, socket)
     return new Promise((resolve) => {
+      let stop = null
+      let settled = false
+      const settle = (passed) => {
+        settled = true
+        stop?.(passed)
+        // What stops listening takes effect in this tick.
+        process.nextTick(resolve, passed)
+      }
       // Refused, or the client went away.
-      const ended = () => resolve(false)
+      const ended = () => settle(false)
       res.once('close', ended)
       // The refusal closes the socket; see `end` in ./response.js.
       res.once('finish', () => {
@@ -38,10 +51,67 @@ function upgradeOf(owner, wholeStack) {
       })
       run(handlers, req, res, () => {
         res.off('close', ended)
-        markUpgraded(res)
+        const state = stateOf(req)
+        state.upgraded = true
         res.detachSocket(socket)
-        resolve(true)
+        watchTaken(socket, state)
+        settle(true)
       })
+      if (!settled) stop = watch(socket)
+    })
+  }
+}
+
+/** How much a client may send before its handshake is answered, in bytes. */
+const MOST_EARLY = 65_536
+
+/**
+ * Closes the socket of a handshake that waits when its client closes its side. Node reads such a
+ * socket no more, so that nobody would see it. Returns what ends the watch; `stop(true)` puts back
+ * what has come, for the application to read.
+ */
+function watch(socket) {
+  let early = []
+  let size = 0
+  const close = () => socket.destroy()
+  const look = () => {
+    for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) {
+      early.push(chunk)
+      size += chunk.length
+    }
+    if (size > MOST_EARLY) close()
+  }
+  socket.on('readable', look)
+  socket.once('end', close)
+  return (passed) => {
+    socket.off('readable', look)
+    socket.off('end', close)
+    if (passed && size > 0 && !socket.destroyed) socket.unshift(Buffer.concat(early, size))
+    early = []
+    size = 0
+  }
+}
+
+/**
+ * Forgets what an earlier call has decided about the same handshake: its answer was never sent.
+ */
+function beginHandshake(state) {
+  state.handshake = true
+  state.upgraded = false
+  state.decisions = null
+}
+
+function checkHandshake(req, socket, head) {
+  const found = [
+    ['req', typeof req?.headers === 'object'],
+    ['socket', typeof socket?.on === 'function' && typeof socket.destroy === 'function'],
+    ['head', types.isUint8Array(head)]
+  ]
+  for (const [name, good] of found) {
+    if (good) continue
+    throw new GuardError(`\`${name}\` must be what the \`upgrade\` event of a server gives; write guard.upgrade(req, socket, head)`, {
+      code: 'ERR_INVALID_ARGUMENT',
+      path: name
     })
   }
 }
@@ -53,7 +123,7 @@ function handlersFor(socket, given) {
   try {
     return given()
   } catch (error) {
-    socket.destroy?.()
+    socket?.destroy?.()
     throw error
   }
 }
@@ -98,7 +168,8 @@ function run(handlers, req, res, passed) {
 }
 
 function handlersOf(owner, stack) {
-  const handlers = Array.isArray(stack) ? stack : [stack]
+  // A list with holes shows them.
+  const handlers = Array.isArray(stack) ? Array.from(stack) : [stack]
   const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin
   // A layer alone would leave out who may open the socket.
   if (handlers.some((handler) => handler?.whole === true) && handlers.every(own)) return handlers

@@ -224,8 +224,11 @@ impl Engine {
             Some(value) => *value == Value::Bool(false),
             None => self.csrf_off,
         };
+        let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
+        let guards = if narrows { self.csrf.clone() } else { None };
+        let default = || ((all && !csrf_off) || narrows).then(Arc::default);
         let stack = Stack {
-            handshake_csrf: csrf.clone().or_else(|| (all && !csrf_off).then(Arc::default)),
+            handshake_csrf: csrf.clone().or(guards).or_else(default),
             csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),
@@ -392,14 +395,15 @@ impl Engine {
         Ok((!schemas.is_empty()).then_some(schemas))
     }
 
-    fn responses(&self, options: &Options<'_>) -> Result<Option<Responses>, ConfigError> {
+    fn responses(&self, options: &Options<'_>) -> Result<Option<Arc<Responses>>, ConfigError> {
         const WAYS: &[(&str, OnResponse)] =
             &[("strip", OnResponse::Strip), ("warn", OnResponse::Warn), ("fail", OnResponse::Fail)];
         let on = options.one_of("onResponse", WAYS)?;
         match (options.get("response"), on) {
             (Some(schemas), on) => {
                 let on = on.unwrap_or(OnResponse::Strip);
-                Responses::parse("response", schemas, on, &self.schema_rules).map(Some)
+                let read = Responses::parse("response", schemas, on, &self.schema_rules)?;
+                Ok(Some(Arc::new(read)))
             }
             (None, Some(_)) => Err(options
                 .invalid(

@@ -45,6 +45,8 @@ pub struct Extras {
     /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one
     /// leaves it at that.
     pub skips_cors: bool,
+    /// With `skips_cors`, for a handshake: whether that decision lets its origin open a socket.
+    pub admitted: bool,
     /// Route parameters, as Express decoded them.
     pub params: Vec<(String, String)>,
     /// Numbers of the limits by which an earlier stack of the same guard has counted this request.

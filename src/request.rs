@@ -98,6 +98,8 @@ pub struct Request {
     client: Option<IpAddr>,
     /// Whether a proxy has said who the client is, in words that are no address.
     client_unreadable: bool,
+    /// Whether a proxy may have said who the client is, and nobody knows whether to believe it.
+    client_in_doubt: bool,
     secure: bool,
     flags: Flags,
 }
@@ -107,6 +109,8 @@ pub struct Request {
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     unix: bool,
+    /// Whether the option is there; an empty list says that there are none.
+    known: bool,
 }
 
 impl TrustedProxies {
@@ -114,7 +118,7 @@ impl TrustedProxies {
     /// without an address, as one on a Unix socket, is a proxy too.
     #[must_use]
     pub fn new(networks: Vec<IpNet>, unix: bool) -> Self {
-        Self { networks, unix }
+        Self { networks, unix, known: true }
     }
 
     fn is_empty(&self) -> bool {
@@ -193,6 +197,7 @@ impl Request {
         let mut request = Self {
             client,
             client_unreadable: client.is_none() && !express.is_empty(),
+            client_in_doubt: false,
             secure: flags.tls,
             flags,
             path_end: memchr::memchr(b'?', text(&target).as_bytes())
@@ -240,7 +245,8 @@ impl Request {
     ///
     /// # Errors
     /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them.
-    /// 400 `malformed_forwarded_for` where a trusted proxy names a client that is no address. 500
+    /// 400 `malformed_forwarded_for` where a trusted proxy names a client that is no address. 400
+    /// `untrusted_proxy` for a handshake that may come from a proxy that nobody has named. 500
     /// `url_rewritten` where method or URL were changed after the request came.
     pub fn check_view(&self) -> Result<(), Refusal> {
         if self.method().bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -253,6 +259,10 @@ impl Request {
             let why = "X-Forwarded-For names a client that is no IP address";
             return Err(Refusal::new(400, "malformed_forwarded_for", why));
         }
+        if self.client_in_doubt {
+            let why = "X-Forwarded-For came with a handshake, and no proxy is known";
+            return Err(Refusal::new(400, "untrusted_proxy", why));
+        }
         if self.flags.rewritten {
             let why = "the request was changed on its way and can't be judged";
             return Err(Refusal::new(500, "url_rewritten", why));
@@ -264,6 +274,11 @@ impl Request {
     /// `X-Forwarded-For` that is no trusted proxy is the client, since everything left of it is the client's own word.
     fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
         if trusted.is_empty() {
+            // A handshake meets no application of Express, whose `trust proxy` may name the proxies.
+            self.client_in_doubt = self.flags.handshake
+                && !trusted.known
+                && self.client.is_none()
+                && self.header("x-forwarded-for").is_some();
             // Express's own `trust proxy` has decided already.
             self.client = self.client.or(peer);
             return;

@@ -40,7 +40,7 @@ use crate::csrf::Csrf;
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
 use crate::limit::{LimitError, LiveLimiter};
-use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Reply, Responses, Schemas};
+use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -85,7 +85,7 @@ pub struct Stack {
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
     /// The schemas of answers.
-    pub(crate) responses: Option<Responses>,
+    pub(crate) responses: Option<Arc<Responses>>,
 }
 
 impl Stack {
@@ -328,12 +328,6 @@ impl Stack {
     #[must_use]
     pub fn wants_response(&self) -> bool {
         self.responses.is_some()
-    }
-
-    /// What becomes of a handler's answer, with its status and JSON text. `None` where no schema is about it.
-    #[must_use]
-    pub fn judge_response(&self, status: u16, bytes: &[u8]) -> Option<Reply> {
-        self.responses.as_ref()?.judge(status, bytes)
     }
 
     /// Whether a limit of it only watches.

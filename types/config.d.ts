@@ -66,7 +66,8 @@ export interface GuardConfig {
    * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
    * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all
    * addresses is refused. With this list, also an empty one, Express's `trust proxy` is not
-   * consulted.
+   * consulted. A network in IPv6 notation that holds IPv4 addresses (`'::ffff:10.0.0.0/104'`) is
+   * that of these. WebSocket handshakes with `X-Forwarded-For` are refused without the list.
    * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
    * client's
    */

@@ -52,11 +52,13 @@ export interface Guard {
    * @param req the request of the handshake.
    * @param socket its socket, as the event gives it.
    * @param head the first bytes of the new protocol, as the event gives them; not read.
+   *   What the client sends while the guard waits, up to 64 kB, is on the socket behind them.
    * @param stack what {@link Guard.securityStack} of this guard has returned, for options of this
    *   route. Default: the plain stack.
    * @returns whether it may go on; false where it was refused or the client went away, and the
    *   socket is closed.
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` where `stack` is of no or another guard, and
+   *   where another argument is not what the event gives; the socket is closed.
    *   A guard that is closed refuses with 503.
    */
   upgrade(req: IncomingMessage, socket: Duplex, head: Uint8Array, stack?: RequestHandler | readonly RequestHandler[]): Promise<boolean>

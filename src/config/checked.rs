@@ -1,11 +1,16 @@
 //! The options of a guard and of a stack, checked. Each layer's own `config.rs` does the work; this file knows which
 //! options there are, and which of them contradict each other.
 
-use ipnet::IpNet;
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
 
 use super::raw::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::request::TrustedProxies;
+
+/// How many bits an IPv6 address has before the IPv4 address that it holds.
+const COAT: u8 = 96;
 
 /// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
 pub(crate) const GUARD_OPTIONS: [&str; 14] = [
@@ -70,16 +75,31 @@ pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<TrustedProxies, C
                 )
                 .suggest("write '10.0.0.0/8' or '10.0.0.1'; 'unix' is the proxy at a Unix socket")
             })?;
-        if network.prefix_len() == 0 {
+        let network = plain(network);
+        if network.is_none_or(|network| network.prefix_len() == 0) {
             let error = ConfigError::invalid(
                 format!("{path}[{i}]"),
                 "would let every client choose its own address",
             );
             return Err(error.suggest("name the networks of your proxies, such as '10.0.0.0/8'"));
         }
-        networks.push(network.trunc());
+        networks.extend(network);
     }
     Ok(TrustedProxies::new(networks, unix))
+}
+
+/// A network as the addresses of requests are read, in which IPv4 wears no IPv6 coat. `None` where
+/// it holds all of IPv4 in that coat.
+fn plain(network: IpNet) -> Option<IpNet> {
+    let network = network.trunc();
+    let IpNet::V6(v6) = network else { return Some(network) };
+    if let (Some(v4), Some(length)) =
+        (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(COAT))
+    {
+        return Ipv4Net::new(v4, length).ok().map(IpNet::V4);
+    }
+    let coats = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+    (!v6.contains(&coats)).then_some(network)
 }
 
 /// `hosts`: names, with a port where it is not to be any port. Lower case.

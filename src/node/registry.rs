@@ -13,6 +13,7 @@ use super::openapi;
 use super::slots::Slots;
 use crate::engine::Engine;
 use crate::limit::Charged;
+use crate::payload::Responses;
 use crate::stack::{Stack, StoreAnswer, Waiting};
 
 /// A guard with the stacks that were built from it.
@@ -41,6 +42,9 @@ thread_local! {
     static WAITING: RefCell<Slots<Ticketed>> = const { RefCell::new(Slots::new()) };
     /// The open guards of this thread, by the environment that built them.
     static OPEN: RefCell<HashMap<usize, HashSet<u64>>> = RefCell::default();
+    /// The schemas of answers of closed guards, by their stacks: requests that these have let in may
+    /// still be answered.
+    static LAST_ANSWERS: RefCell<HashMap<u64, Arc<Responses>>> = RefCell::default();
 }
 
 /// Adds a guard that the environment `owner` has built.
@@ -84,6 +88,13 @@ pub(crate) fn stack(number: u64) -> Option<(Arc<Stack>, Listener)> {
     STACKS.read().get(number).map(|(stack, listener)| (Arc::clone(stack), listener.clone()))
 }
 
+/// The schemas of answers of a stack, also where its guard is closed; `None` where there is no such
+/// stack.
+pub(crate) fn responses(number: u64) -> Option<Arc<Responses>> {
+    let open = stack(number).and_then(|(stack, _)| stack.responses.clone());
+    open.or_else(|| LAST_ANSWERS.with_borrow(|last| last.get(&number).cloned()))
+}
+
 /// Forgets a guard with its stacks and documents.
 pub(crate) fn release(number: u64) {
     let Some(guard) = GUARDS.write().take(number) else { return };
@@ -96,8 +107,11 @@ pub(crate) fn release(number: u64) {
         tokens.close();
     }
     let mut stacks = STACKS.write();
-    for stack in guard.stacks {
-        stacks.take(stack);
+    for number in guard.stacks {
+        let responses = stacks.take(number).and_then(|(stack, _)| stack.responses.clone());
+        if let Some(responses) = responses {
+            LAST_ANSWERS.with_borrow_mut(|last| last.insert(number, responses));
+        }
     }
     openapi::release_of(number);
 }
@@ -112,6 +126,7 @@ pub(crate) fn release_all(owner: usize) {
 
 /// Forgets one stack of a guard, whose handler nobody holds any more.
 pub(crate) fn release_stack(guard: u64, number: u64) {
+    LAST_ANSWERS.with_borrow_mut(|last| last.remove(&number));
     let mut guards = GUARDS.write();
     let Some(owner) = guards.get_mut(guard) else { return };
     if owner.stacks.remove(&number) {

@@ -100,8 +100,8 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
 /// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
 pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
-    let Some((stack, _)) = registry::stack(stack) else { return Some(wrong(&closed())) };
-    match stack.judge_response(u16::try_from(status).unwrap_or_default(), body) {
+    let Some(responses) = registry::responses(stack) else { return Some(wrong(&closed())) };
+    match responses.judge(u16::try_from(status).unwrap_or_default(), body) {
         None | Some(Reply::AsIs) => None,
         Some(Reply::Stripped(text)) => Some(format!("0{text}")),
         Some(Reply::Wrong(refusal)) => Some(wrong(&refusal)),
@@ -191,6 +191,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     };
     let origin = given.get("origin").and_then(Value::as_bool);
     let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
+    let admitted = given.get("admitted").and_then(Value::as_bool).unwrap_or(false);
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
             let read = params.into_iter().map(|(name, value)| Some((name, param(value)?)));
@@ -222,7 +223,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
         _ => Vec::new(),
     };
     let waited = given.get("waited").and_then(Value::as_bool).unwrap_or(false);
-    Ok(Extras { origin, skips_cors, params, counted, proofs, earlier, waited })
+    Ok(Extras { origin, skips_cors, admitted, params, counted, proofs, earlier, waited })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the

@@ -55,7 +55,8 @@ impl Stack {
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
         if let Some(csrf) = csrf {
             // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
-            let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header);
+            let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
+                || self.is_cors_alone() && self.has_token_in_header(request);
             if !by_hand && !self.admits_handshake(request, x) {
                 csrf.check(request)?;
             }
@@ -93,8 +94,25 @@ impl Stack {
         self.ask_revocations(x, candidate)
     }
 
-    /// Whether CORS has given the page that opens a socket leave to use this API as it does.
+    /// Whether it is a layer of CORS alone, which judges handshakes by a decision of its own and
+    /// reads no tokens.
+    fn is_cors_alone(&self) -> bool {
+        self.cors.is_some() && !self.clients
+    }
+
+    fn has_token_in_header(&self, request: &Request) -> bool {
+        self.engine.tokens.as_ref().is_some_and(|tokens| {
+            let found = tokens.verifier.presentation().find(request);
+            matches!(found, Ok(Some(found)) if found.in_header)
+        })
+    }
+
+    /// Whether the CORS decision that is in force has given the page that opens a socket leave to
+    /// use this API as it does.
     fn admits_handshake(&self, request: &Request, x: &Exchange) -> bool {
+        if x.extras.skips_cors {
+            return request.is_handshake() && x.extras.admitted;
+        }
         let cookies = request.header("cookie").is_some();
         let admits =
             |cors: &Cors| cors.admits_handshake(request.header("origin"), cookies, x.extras.origin);

@@ -27,7 +27,11 @@ fn of(schema: &Value) -> Value {
 /// What becomes of an answer, in short.
 fn reply(api: &Api, status: u16, answer: &Value) -> String {
     let stack = engine().stack(&api.schemas(0, None).unwrap(), Layers::Payload).unwrap();
-    match stack.judge_response(status, answer.to_string().as_bytes()) {
+    match stack
+        .responses
+        .as_ref()
+        .and_then(|responses| responses.judge(status, answer.to_string().as_bytes()))
+    {
         None => "unjudged".to_owned(),
         Some(Reply::AsIs) => "as it is".to_owned(),
         Some(Reply::Stripped(text)) => text,
