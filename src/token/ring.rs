@@ -109,7 +109,7 @@ fn rotated(
     header: &Header,
     seconds: u64,
 ) -> Result<Arc<Key>, TokenDenial> {
-    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid, seconds));
+    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid));
     match made {
         Some(key) if key.algorithm.name() == header.alg => Ok(key),
         Some(_) => Err(TokenDenial::Algorithm),
