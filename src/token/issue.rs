@@ -118,7 +118,7 @@ impl Signer {
 
     fn signing_key(&self, now: Now) -> Result<Arc<Key>, IssueError> {
         let keys = &self.config.keys;
-        keys.signing(now.unix_seconds()).ok_or(match keys.rotation() {
+        keys.signing(now).ok_or(match keys.rotation() {
             Some(_) => IssueError::NotLoaded,
             None => IssueError::NoKey,
         })

@@ -32,7 +32,7 @@ impl Lock {
         let failed = |error: std::io::Error| RotationError::File("written", error.kind());
         for _ in 0..TRIES {
             if let Some(file) = open(path).map_err(failed)? {
-                match lock(&file, path).map_err(failed)? {
+                match lock(&file, path) {
                     Tried::Busy => {}
                     tried => {
                         let is_held = matches!(tried, Tried::Taken);
@@ -73,20 +73,20 @@ fn open(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 #[cfg(unix)]
-fn lock(file: &File, path: &Path) -> std::io::Result<Tried> {
+fn lock(file: &File, path: &Path) -> Tried {
     use rustix::fs::{FlockOperation, flock};
     use rustix::io::Errno;
     use std::os::unix::fs::MetadataExt as _;
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(Tried::Busy),
-        Err(_) => return Ok(Tried::NoLocks),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => return Tried::Busy,
+        Err(_) => return Tried::NoLocks,
     }
     // Whoever had it before has removed the file: a lock on that one keeps nobody out.
     let is_there = |found: fs::Metadata| {
         file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
     };
-    Ok(if fs::symlink_metadata(path).is_ok_and(is_there) { Tried::Taken } else { Tried::Busy })
+    if fs::symlink_metadata(path).is_ok_and(is_there) { Tried::Taken } else { Tried::Busy }
 }
 
 /// A file that nobody else may open meanwhile.
@@ -105,6 +105,6 @@ fn open(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 #[cfg(windows)]
-fn lock(_: &File, _: &Path) -> std::io::Result<Tried> {
-    Ok(Tried::Taken)
+fn lock(_: &File, _: &Path) -> Tried {
+    Tried::Taken
 }

@@ -24,7 +24,9 @@
 //! processes have seen pass (`sight.rs`); the rules are in `plan.rs`. As long as one clock is right:
 //!
 //! 1. No token of a process whose clock is right is refused for want of its key before it expires.
-//! 2. A key signs only when it was saved before, so the others verify it after their next look, two minutes later at most.
+//! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which look once a minute,
+//!    verify it. Two processes can do no more than believe the state, and the others verify what they sign at their next look:
+//!    one that has just started and is told to `rotate()`, and one that is the first to go on after all of them were stopped.
 //! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have seen that time pass.
 //! 4. There are never more than a hundred keys.
 //!
@@ -140,7 +142,7 @@ impl Rotation {
         if let Storage::File(path) = &self.config.storage {
             KeyFile::new(path).sweep();
         }
-        match self.tick(&|| now, false) {
+        match self.turn(&mut self.turning.lock(), &|| now, false) {
             // A process that may not write goes on with the keys of others.
             Ok(_) => Ok(()),
             Err(RotationError::File("written", _) | RotationError::Busy) if self.is_loaded() => {
@@ -169,22 +171,31 @@ impl Rotation {
         clock: &dyn Fn() -> Now,
         force: bool,
     ) -> Result<Option<Turn>, RotationError> {
-        let Storage::File(path) = &self.config.storage else { return Ok(None) };
         let mut turning = self.turning.lock();
+        let turn = self.turn(&mut turning, clock, force)?;
+        Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
+    }
+
+    fn turn(
+        &self,
+        turning: &mut Turning,
+        clock: &dyn Fn() -> Now,
+        force: bool,
+    ) -> Result<Option<Turn>, RotationError> {
+        let Storage::File(path) = &self.config.storage else { return Ok(None) };
         let file = KeyFile::new(path);
         let found = file.read()?;
-        let mut turn = self.step(&mut turning, found.as_deref(), clock(), force)?;
+        let mut turn = self.step(turning, found.as_deref(), clock(), force)?;
         if turn.save.is_some() {
             let written = file.update(|found| {
-                turn = self.step(&mut turning, found, clock(), force)?;
+                turn = self.step(turning, found, clock(), force)?;
                 Ok(turn.save.take())
             })?;
             // What counts is what the file has now.
-            let after = self.step(&mut turning, Some(&written), clock(), false)?;
+            let after = self.step(turning, Some(&written), clock(), false)?;
             turn.save = None;
             turn = if force { turn } else { after };
         }
-        turn.notice = turning.notice.take();
         Ok(Some(turn))
     }
 
@@ -208,7 +219,7 @@ impl Rotation {
         let found = found.filter(|text| !text.trim().is_empty());
         let (found, state) = match found {
             Some(text) => {
-                let found = State::read(text, &known)?;
+                let found = State::read(text, &known, now)?;
                 let state = known.joined(found.clone());
                 let sights = &mut turning.sights;
                 let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
@@ -219,7 +230,6 @@ impl Rotation {
             // The file is gone, the keys in use are not: they are written again.
             None => (None, State::clone(&known)),
         };
-        let seconds = now.unix_seconds();
         let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
         let save = match found {
             Some(found) if planned.is_same(&found) => {
@@ -227,9 +237,9 @@ impl Rotation {
                 self.adopt(found);
                 None
             }
-            _ => Some(planned.write(seconds)?),
+            _ => Some(planned.write(now.unix_seconds())?),
         };
-        let (kid, from_s) = planned.newest(seconds, force).unwrap_or_default();
+        let (kid, from_s) = planned.newest(now, force).unwrap_or_default();
         Ok(Turn { save, kid, from_s, notice: None })
     }
 
@@ -251,8 +261,8 @@ impl Rotation {
     }
 
     /// The key that signs.
-    pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
-        self.live.read().signing(seconds)
+    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+        self.live.read().signing(now)
     }
 
     /// What the records of sessions are sealed with; `None` while it is not loaded.

@@ -3,7 +3,8 @@
 //!
 //! 1. A retired key has some running time left; as that was seen to pass, less is left, and then
 //!    the key is deleted. No wall clock deletes a key, however far ahead it is.
-//! 2. A key that signs from now on retires the ones before it, for all processes.
+//! 2. A key signs when its moment has come and this process has seen it for two minutes, as the
+//!    others have by then. It retires the ones before it, for all processes.
 //! 3. There is a next key. One process makes at most one in [`Rules::pace_s`], so two that disagree
 //!    about the time can't fill the state.
 //! 4. A moment that lies too far ahead was written by a clock that was wrong, or this one is.
@@ -76,16 +77,17 @@ pub(super) fn plan(
         let published_s = now_s.saturating_sub(SPREAD.as_secs());
         let next_s = now_s.saturating_add(rules.every_s);
         for from_s in [now_s, next_s] {
-            planned.keys.push(Entry::new(rules.algorithm, published_s, from_s)?);
+            planned.keys.push(Entry::new(rules.algorithm, published_s, from_s, now)?);
         }
     }
     age(&mut planned.keys, rules, sights, now);
     draw_in(&mut planned, rules, sights, now);
     if force {
-        bring_forward(&mut planned, rules, now_s)?;
+        bring_forward(&mut planned, rules, sights, now)?;
     }
-    retire(&mut planned, rules, now_s);
-    make_next(&mut planned, rules, now_s, |current| sights.is_new(current, rules.pace_s(), now))?;
+    let current = planned.current(now).unwrap_or(0);
+    retire(&mut planned, rules, current);
+    make_next(&mut planned, rules, now, |current| sights.is_new(current, rules.pace_s(), now))?;
     Ok(planned)
 }
 
@@ -122,19 +124,31 @@ fn draw_in(planned: &mut State, rules: &Rules, sights: &Sights, now: Now) {
 }
 
 /// Lets the next key sign as soon as all processes know it.
-fn bring_forward(planned: &mut State, rules: &Rules, now_s: u64) -> Result<(), RotationError> {
-    make_next(planned, rules, now_s, |_| false)?;
-    let next = planned.next(now_s).and_then(|i| planned.keys.get_mut(i));
-    let next = next.ok_or(RotationError::Full)?;
-    // A moment in the future is of a clock that is ahead: the key may be as new as can be.
-    let known_s = next.published_s.min(now_s).saturating_add(SPREAD.as_secs());
+fn bring_forward(
+    planned: &mut State,
+    rules: &Rules,
+    sights: &Sights,
+    now: Now,
+) -> Result<(), RotationError> {
+    let now_s = now.unix_seconds();
+    make_next(planned, rules, now, |_| false)?;
+    let i = planned.next(now).ok_or(RotationError::Full)?;
+    let next = planned.keys.get_mut(i).ok_or(RotationError::Full)?;
+    // By what was seen where it was, since the moment may be of a clock that is wrong.
+    let spread_s = SPREAD.as_secs();
+    let mut known_s = next.published_s.min(now_s).saturating_add(spread_s);
+    if known_s <= now_s && sights.is_new(next, spread_s, now) {
+        known_s = now_s.saturating_add(spread_s);
+    }
     next.from_s = next.from_s.min(known_s.max(now_s));
+    if known_s <= now_s {
+        retire(planned, rules, i);
+    }
     Ok(())
 }
 
 /// What signed before the key that signs now does not sign again, by whatever clock.
-fn retire(planned: &mut State, rules: &Rules, now_s: u64) {
-    let current = planned.current(now_s).unwrap_or(0);
+fn retire(planned: &mut State, rules: &Rules, current: usize) {
     for entry in planned.keys.iter_mut().take(current).filter(|entry| entry.may_sign()) {
         entry.left_s = Some(rules.retired_s());
     }
@@ -144,17 +158,18 @@ fn retire(planned: &mut State, rules: &Rules, now_s: u64) {
 fn make_next(
     planned: &mut State,
     rules: &Rules,
-    now_s: u64,
+    now: Now,
     is_new: impl FnOnce(&Entry) -> bool,
 ) -> Result<(), RotationError> {
-    let Some(current) = planned.current(now_s).and_then(|i| planned.keys.get(i)) else {
+    let now_s = now.unix_seconds();
+    let Some(current) = planned.current(now).and_then(|i| planned.keys.get(i)) else {
         return Ok(());
     };
-    if planned.next(now_s).is_some() || planned.keys.len() >= MAX_KEYS || is_new(current) {
+    if planned.next(now).is_some() || planned.keys.len() >= MAX_KEYS || is_new(current) {
         return Ok(());
     }
     let due_s = current.from_s.min(now_s).saturating_add(rules.every_s);
     let from_s = due_s.max(now_s.saturating_add(rules.overlap_s));
-    planned.keys.push(Entry::new(rules.algorithm, now_s, from_s)?);
+    planned.keys.push(Entry::new(rules.algorithm, now_s, from_s, now)?);
     Ok(())
 }

@@ -104,7 +104,7 @@ fn own_clock(last: Now, now: Now) -> Option<String> {
     let passed_s = now.mono_us.saturating_sub(last.mono_us) / 1_000_000;
     let by = distance(now.unix_seconds(), last.unix_seconds().saturating_add(passed_s), 0)?;
     Some(format!(
-        "the clock of this process was set, or the machine slept: it is {by} of where it was"
+        "the clock of this process was set, or the machine slept: it is {by} where it was"
     ))
 }
 
@@ -112,14 +112,16 @@ fn own_clock(last: Now, now: Now) -> Option<String> {
 fn first_clock(at_s: u64, every_s: u64, now_s: u64) -> Option<String> {
     if at_s > now_s.saturating_add(SPREAD.as_secs()) {
         return Some(format!(
-            "the signing keys were last changed at a moment that is {} of the clock of this process: this clock is behind, or another one was ahead",
+            "the signing keys were last changed at a moment that is {} the clock of this process: \
+             this clock is behind, or another one was ahead",
             distance(at_s, now_s, 0)?
         ));
     }
     // Somebody would have changed keys meanwhile.
     (now_s > at_s.saturating_add(every_s + DAY_S)).then(|| {
         format!(
-            "the signing keys were last changed {} ago, which is longer than `jwt.rotation.every`: no process ran, or the clock of this one is ahead",
+            "the signing keys were last changed {} ago, which is longer than `jwt.rotation.every`: \
+             no process ran, or the clock of this one is ahead",
             words(now_s - at_s)
         )
     })
@@ -130,7 +132,7 @@ fn other_clock(at_s: u64, last: Now, now: Now) -> Option<String> {
     let lapse_s = now.mono_us.saturating_sub(last.mono_us) / 1_000_000;
     let by = distance(at_s, now.unix_seconds(), lapse_s)?;
     Some(format!(
-        "the clock of another process that shares the signing keys is {by} of the clock of this one"
+        "the clock of another process that shares the signing keys is {by} the clock of this one"
     ))
 }
 
@@ -139,7 +141,7 @@ fn other_clock(at_s: u64, last: Now, now: Now) -> Option<String> {
 fn distance(moment_s: u64, now_s: u64, slack_s: u64) -> Option<String> {
     let spread_s = SPREAD.as_secs();
     if moment_s > now_s.saturating_add(spread_s) {
-        return Some(format!("{} ahead", words(moment_s - now_s)));
+        return Some(format!("{} ahead of", words(moment_s - now_s)));
     }
     let least_s = now_s.saturating_sub(slack_s).saturating_sub(spread_s);
     (moment_s < least_s).then(|| format!("{} behind", words(now_s - moment_s)))

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::RotationError;
 use super::config::SPREAD;
 use super::make::{new_pem, read_pem};
+use crate::clock::{Now, micros};
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Key;
 use crate::token::seal::SealKey;
@@ -73,6 +74,8 @@ pub(super) struct Entry {
     pub(super) from_s: u64,
     /// Of a retired key, which signs no more: the seconds after which it is deleted.
     pub(super) left_s: Option<u64>,
+    /// When this process saw it first, on its monotonic clock. It is in no text.
+    seen_us: u64,
 }
 
 impl std::fmt::Debug for Entry {
@@ -101,14 +104,30 @@ impl Entry {
         algorithm: Algorithm,
         published_s: u64,
         from_s: u64,
+        now: Now,
     ) -> Result<Self, RotationError> {
         let pem = new_pem(algorithm)?;
         let key = read_pem(&pem, algorithm).map_err(|_| RotationError::Random)?;
-        Ok(Self { key: Arc::new(key), pem: Arc::from(pem), published_s, from_s, left_s: None })
+        Ok(Self {
+            key: Arc::new(key),
+            pem: Arc::from(pem),
+            published_s,
+            from_s,
+            left_s: None,
+            seen_us: now.mono_us,
+        })
     }
 
     pub(super) fn may_sign(&self) -> bool {
         self.left_s.is_none()
+    }
+
+    /// Whether it signs from now on. A process that has seen a key for less than two minutes does
+    /// not know whether the others have.
+    fn is_due(&self, now: Now) -> bool {
+        self.may_sign()
+            && self.from_s <= now.unix_seconds()
+            && self.seen_us.saturating_add(micros(SPREAD)) <= now.mono_us
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -118,7 +137,7 @@ impl Entry {
 
 impl State {
     /// Reads what [`Self::write`] wrote. A key that `known` has stays the very same.
-    pub(super) fn read(text: &str, known: &Self) -> Result<Self, RotationError> {
+    pub(super) fn read(text: &str, known: &Self, now: Now) -> Result<Self, RotationError> {
         let invalid = RotationError::Invalid;
         let value: Value = serde_json::from_str(text).map_err(|_| invalid("it is not JSON"))?;
         if value.get("version").and_then(Value::as_u64) != Some(VERSION) {
@@ -129,7 +148,7 @@ impl State {
         let items = items.ok_or(invalid("its `keys` is no list of 1 to 100"))?;
         let mut keys: Vec<Entry> = Vec::with_capacity(items.len());
         for item in items {
-            let entry = read_entry(item, known)?;
+            let entry = read_entry(item, known, now)?;
             if keys.iter().any(|other| other.kid() == entry.kid()) {
                 return Err(invalid("a key is there twice"));
             }
@@ -201,27 +220,28 @@ impl State {
     }
 
     /// The key that signs at this second.
-    pub(super) fn current(&self, now_s: u64) -> Option<usize> {
-        let due = self.keys.iter().rposition(|entry| entry.may_sign() && entry.from_s <= now_s);
-        // Before all of them, by a clock that is behind: the oldest is the one that others know.
+    pub(super) fn current(&self, now: Now) -> Option<usize> {
+        let due = self.keys.iter().rposition(|entry| entry.is_due(now));
+        // By a clock that is behind, or in a process that has just started: the oldest is the one
+        // that the others know.
         due.or_else(|| self.keys.iter().position(Entry::may_sign))
             .or_else(|| self.keys.len().checked_sub(1))
     }
 
     /// The key that signs after that one.
-    pub(super) fn next(&self, now_s: u64) -> Option<usize> {
-        let current = self.current(now_s)?;
+    pub(super) fn next(&self, now: Now) -> Option<usize> {
+        let current = self.current(now)?;
         let mut later = self.keys.iter().enumerate().skip(current + 1);
         later.find(|(_, entry)| entry.may_sign()).map(|(i, _)| i)
     }
 
     /// The name of the key that signs, or with `next` of the one that signs next where that is soon, and its moment.
-    pub(super) fn newest(&self, now_s: u64, next: bool) -> Option<(String, u64)> {
-        let soon = now_s.saturating_add(SPREAD.as_secs());
-        let next = self.next(now_s).filter(|_| next).and_then(|i| self.keys.get(i));
+    pub(super) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
+        let soon = now.unix_seconds().saturating_add(SPREAD.as_secs());
+        let next = self.next(now).filter(|_| next).and_then(|i| self.keys.get(i));
         let entry = match next.filter(|entry| entry.from_s <= soon) {
             Some(entry) => entry,
-            None => self.keys.get(self.current(now_s)?)?,
+            None => self.keys.get(self.current(now)?)?,
         };
         Some((entry.kid().to_owned(), entry.from_s))
     }
@@ -240,8 +260,8 @@ impl State {
         found.map(|entry| Arc::clone(&entry.key))
     }
 
-    pub(super) fn signing(&self, now_s: u64) -> Option<Arc<Key>> {
-        self.keys.get(self.current(now_s)?).map(|entry| Arc::clone(&entry.key))
+    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+        self.keys.get(self.current(now)?).map(|entry| Arc::clone(&entry.key))
     }
 
     /// What the records of sessions are sealed with.
@@ -274,7 +294,7 @@ impl Written {
     }
 }
 
-fn read_entry(item: &Value, known: &State) -> Result<Entry, RotationError> {
+fn read_entry(item: &Value, known: &State, now: Now) -> Result<Entry, RotationError> {
     let invalid = RotationError::Invalid;
     let text = |name| item.get(name).and_then(Value::as_str);
     let second = |name| item.get(name).and_then(Value::as_u64).filter(|second| *second < YEAR_9999);
@@ -293,11 +313,13 @@ fn read_entry(item: &Value, known: &State) -> Result<Entry, RotationError> {
         .keys
         .iter()
         .find(|known| known.kid() == kid && known.key.algorithm == algorithm && *known.pem == *pem);
-    let key = match same {
-        Some(same) => Arc::clone(&same.key),
-        None => Arc::new(read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?),
+    let (key, seen_us) = if let Some(same) = same {
+        (Arc::clone(&same.key), same.seen_us)
+    } else {
+        let key = read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?;
+        (Arc::new(key), now.mono_us)
     };
-    let entry = Entry { key, pem: Arc::from(pem), published_s, from_s, left_s };
+    let entry = Entry { key, pem: Arc::from(pem), published_s, from_s, left_s, seen_us };
     if entry.kid() != kid {
         return Err(invalid("a `kid` is not the thumbprint of its key"));
     }
