@@ -7,7 +7,7 @@ const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 
 /** How often it is looked at what others have changed, and at what is due. */
 const LOOK_MS = 60_000
-/** Until the first keys are there. */
+/** Until the first keys are there; twice as long after each failure, and at most until the next look. */
 const RETRY_MS = 1_000
 /** How long the application's functions may take. */
 const PATIENCE_MS = 10_000
@@ -19,16 +19,21 @@ const TRIES = 5
  */
 function keepRotating(handle, where, functions) {
   const storage = where === 'callbacks' ? callbacks(functions) : null
-  const turn = storage === null ? (force) => Promise.resolve(unwrap(native.rotationTick(handle, force))) : turnBy(handle, storage)
   let timer = null
   let stopped = false
+  const turn = storage === null ? async (force) => unwrap(native.rotationTick(handle, force)) : turnBy(handle, storage, () => stopped)
   // Keys in a file are there when the guard is.
   let loaded = storage === null
+  let retry = RETRY_MS
   let before = Promise.resolve()
 
   // One after the other: what has been read is not what is there any more once something was saved.
   const next = (force) => {
-    const turned = before.then(() => turn(force))
+    const turned = before.then(async () => {
+      const result = await turn(force)
+      if (result.notice !== null) warnOnce('GUARD_KEY_CLOCK', result.notice)
+      return result
+    })
     before = turned.catch(() => {})
     return turned
   }
@@ -39,7 +44,10 @@ function keepRotating(handle, where, functions) {
       loaded = true
     } catch (error) {
       if (stopped) return
-      if (!loaded) pause = RETRY_MS
+      if (!loaded) {
+        pause = retry
+        retry = Math.min(retry * 2, LOOK_MS)
+      }
       // An application may throw anything.
       warnOnce('GUARD_KEY_ROTATION', `the signing keys can't be looked after: ${describeError(error)}`)
     }
@@ -52,8 +60,7 @@ function keepRotating(handle, where, functions) {
     timer.unref()
   }
 
-  if (storage === null) wait(LOOK_MS)
-  else look()
+  look()
   return {
     rotate: async () => {
       const { kid, from } = await next(true)
@@ -66,14 +73,18 @@ function keepRotating(handle, where, functions) {
   }
 }
 
-function turnBy(handle, { load, save }) {
+function turnBy(handle, { load, save }, isStopped) {
   return async (force) => {
     let forced = null
+    let notice = null
     for (let tries = 0; tries < TRIES; tries += 1) {
       const found = (await inTime('load', load())) ?? null
       if (found !== null && typeof found !== 'string') throw storageError('`load` must give the text that `save` was given, or null')
+      // A guard that was closed meanwhile saves nothing.
+      if (isStopped()) throw storageError('the guard is closed')
       const turn = unwrap(native.rotationTake(handle, found, force && forced === null))
-      if (turn.save === null) return forced ?? turn
+      notice ??= turn.notice
+      if (turn.save === null) return { ...(forced ?? turn), notice }
       // What is not saved is not used, and what another process has saved meanwhile counts: so it is loaded again.
       if ((await inTime('save', save(turn.save, found))) !== false && force) forced ??= turn
     }

@@ -230,7 +230,8 @@ export interface Tokens {
   /**
    * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then revokes. A next key that
    * is younger than two minutes has to be read by other processes first: `from` is the second from which it signs.
-   * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved, and
+   * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved
+   * or there are 100 keys already, and
    * with what the application's `load` or `save` throws.
    */
   rotate(): Promise<{ readonly kid: string; readonly from: number }>

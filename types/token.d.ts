@@ -150,7 +150,8 @@ export interface RefreshOptions {
 /** Signing keys that change by themselves. See docs/sessions.md. */
 export interface RotationOptions {
   /**
-   * How long a key signs; 1 hour to 366 days. What it signed is verified until the last token of it has expired.
+   * How long a key signs; 1 hour to 366 days, and at least a ninetieth of `maxLifetime`. What it signed is verified until
+   * the last token of it has expired.
    * @default '30d'
    */
   readonly every?: Duration

@@ -8,12 +8,12 @@ use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::token::{Rotation, RotationError, Turn};
 
-fn with_rotation(guard: f64, run: impl FnOnce(&Rotation, Now) -> Answer) -> String {
+fn with_rotation(guard: f64, run: impl FnOnce(&Rotation) -> Answer) -> String {
     write((|| {
         let engine = engine(guard)?;
         let error =
             || Failure::new("ERR_MISSING_OPTION", "`jwt.rotation` must be set on the guard");
-        run(tokens_of(&engine)?.rotation().ok_or_else(error)?, Now::read())
+        run(tokens_of(&engine)?.rotation().ok_or_else(error)?)
     })())
 }
 
@@ -24,21 +24,23 @@ impl From<RotationError> for Failure {
 }
 
 fn turned(turn: Turn) -> Value {
-    json!({ "save": turn.save, "kid": turn.kid, "from": turn.from_s })
+    json!({ "save": turn.save, "kid": turn.kid, "from": turn.from_s, "notice": turn.notice })
 }
 
-/// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from}`, or null
-/// where callbacks keep the keys.
+/// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from,
+/// notice}`, or null where callbacks keep the keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: f64, force: bool) -> String {
-    with_rotation(guard, |rotation, now| Ok(rotation.tick(now, force)?.map_or(Value::Null, turned)))
+    with_rotation(guard, |rotation| {
+        Ok(rotation.tick(&Now::read, force)?.map_or(Value::Null, turned))
+    })
 }
 
-/// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from}`: what must be saved, and then be
-/// handed in here again, before it counts.
+/// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from, notice}`: what must be saved, and
+/// then be handed in here again, before it counts.
 #[napi(catch_unwind)]
 pub fn rotation_take(guard: f64, loaded: Option<String>, force: bool) -> String {
-    with_rotation(guard, |rotation, now| {
-        Ok(turned(rotation.take(loaded.as_deref(), now, force)?))
+    with_rotation(guard, |rotation| {
+        Ok(turned(rotation.take(loaded.as_deref(), Now::read(), force)?))
     })
 }

@@ -118,7 +118,7 @@ impl Signer {
 
     fn signing_key(&self, now: Now) -> Result<Arc<Key>, IssueError> {
         let keys = &self.config.keys;
-        keys.signing(now.unix_seconds()).ok_or(match keys.rotation() {
+        keys.signing(now).ok_or(match keys.rotation() {
             Some(_) => IssueError::NotLoaded,
             None => IssueError::NoKey,
         })
@@ -230,7 +230,7 @@ impl Signer {
     pub fn jwks(&self, now: Now) -> Value {
         let seconds = now.unix_seconds();
         let rotating = self.config.keys.rotation();
-        let made = rotating.map(|rotation| rotation.public(seconds)).unwrap_or_default();
+        let made = rotating.map(|rotation| rotation.public()).unwrap_or_default();
         let live = self.config.keys.iter().filter(|key| seconds < key.not_after);
         let keys: Vec<Value> =
             made.into_iter().chain(live.filter_map(Key::public_jwk)).map(Value::Object).collect();

@@ -222,7 +222,9 @@ fn own_keys(
     let config = RotationConfig::parse(&options.path_of("rotation"), value, allowed)?;
     let given = ["secret", "keys", "jwks"].into_iter().any(|key| options.has(key));
     let ring = if given { keys(options, allowed, set)? } else { KeyRing::default() };
-    let rotation = Rotation::new(config, max_lifetime(lifetime)?);
+    let max_lifetime = max_lifetime(lifetime)?;
+    config.check_lifetime(&options.path_of("rotation"), max_lifetime)?;
+    let rotation = Rotation::new(config, max_lifetime);
     Ok(Keys::Rotating(Arc::new(rotation), ring))
 }
 

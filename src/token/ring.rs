@@ -66,18 +66,18 @@ impl Keys {
     pub(super) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
         let signing = match self {
             Self::Rotating(rotation, _) => rotation.seal_key(),
-            _ => self.signing(seconds).and_then(|key| key.seal.clone()),
+            _ => self.fixed().and_then(|ring| ring.signing(seconds)?.seal.clone()),
         };
         let taken = self.iter().filter(|key| key.is_kept_at(seconds));
         signing.into_iter().chain(taken.filter_map(|key| key.seal.clone())).collect()
     }
 
     /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
-    pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
+    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
         if let Self::Rotating(rotation, _) = self {
-            return rotation.signing(seconds);
+            return rotation.signing(now);
         }
-        self.fixed()?.signing(seconds).cloned()
+        self.fixed()?.signing(now.unix_seconds()).cloned()
     }
 
     pub(super) fn can_sign(&self) -> bool {
@@ -109,7 +109,7 @@ fn rotated(
     header: &Header,
     seconds: u64,
 ) -> Result<Arc<Key>, TokenDenial> {
-    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid, seconds));
+    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid));
     match made {
         Some(key) if key.algorithm.name() == header.alg => Ok(key),
         Some(_) => Err(TokenDenial::Algorithm),

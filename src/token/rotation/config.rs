@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::MAX_RETIRED;
 use crate::config::raw::{Options, describe, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::token::MAX_TOLERANCE;
 use crate::token::algorithm::{Algorithm, Family};
 use crate::token::config::algorithm_at;
 
@@ -67,6 +69,23 @@ impl RotationConfig {
             ));
         }
         Ok(Self { every, overlap, algorithm, storage: storage(&options)? })
+    }
+
+    /// Whether the keys of which tokens may be good at one time have room in the state.
+    pub(in crate::token) fn check_lifetime(
+        &self,
+        path: &str,
+        max_lifetime: Duration,
+    ) -> Result<(), ConfigError> {
+        let retired = (max_lifetime + MAX_TOLERANCE).as_secs() / self.every.as_secs().max(1);
+        if retired <= MAX_RETIRED {
+            return Ok(());
+        }
+        let problem = format!(
+            "is so short that tokens of more than {MAX_RETIRED} keys may be good at one time"
+        );
+        Err(ConfigError::new(ConfigCode::ConflictingOptions, format!("{path}.every"), problem)
+            .suggest("write at least a ninetieth of `maxLifetime`"))
     }
 }
 

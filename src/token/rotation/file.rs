@@ -1,23 +1,21 @@
 //! A state in a file that processes of one machine, or of one volume, share.
 //!
-//! Who changes it holds a lock file, writes a second file that only its owner can read, and puts that in the place of the first
-//! one, so that whoever reads finds the old state or the new one. The first state is put there by a
-//! rename that fails where there is one already: two processes that start at once can't each have
-//! keys of their own. `private.rs` says which file is read.
+//! Whoever changes it holds a lock, writes a second file that only its owner can read, and puts
+//! that in the place of the first one, so that whoever reads finds the old state or the new one.
+//! The first state is put there by a rename that fails where there is one already: two processes
+//! that start at once can't each have keys of their own. `private.rs` says which file is read.
+//!
+//! A process may be killed at any step. The system gives its lock back, and the next one that holds
+//! the lock deletes the second file, which has private keys.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::lock::{Lock, PAUSE, TRIES};
 use super::{RotationError, private};
-use crate::clock::Now;
 
 const MAX_BYTES: u64 = 1 << 20;
-/// A lock that is older was left by a process that is gone.
-const LOCK_AGE_S: u64 = 10;
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// A file with keys.
 pub(super) struct KeyFile<'p> {
@@ -31,6 +29,17 @@ impl<'p> KeyFile<'p> {
 
     /// What is in it; `None` where there is no such file.
     pub(super) fn read(&self) -> Result<Option<String>, RotationError> {
+        match self.read_alone() {
+            // Whoever was to take the second name away may have been killed.
+            Err(RotationError::Linked) => {
+                self.sweep();
+                self.read_alone()
+            }
+            read => read,
+        }
+    }
+
+    fn read_alone(&self) -> Result<Option<String>, RotationError> {
         for _ in 0..TRIES {
             let file = match private::open(self.path) {
                 // The first one may have two names for a moment, where another process puts it
@@ -64,11 +73,11 @@ impl<'p> KeyFile<'p> {
     /// returned.
     pub(super) fn update(
         &self,
-        now: Now,
         mut change: impl FnMut(Option<&str>) -> Result<Option<String>, RotationError>,
     ) -> Result<String, RotationError> {
         private::judge_folder(self.path, "written")?;
-        let _lock = Lock::take(&self.beside("lock"), now)?;
+        let lock = Lock::take(&self.beside("lock"))?;
+        self.sweep_alone(&lock);
         for _ in 0..3 {
             let found = self.read()?;
             match (change(found.as_deref())?, found) {
@@ -107,10 +116,52 @@ impl<'p> KeyFile<'p> {
 
     /// So that the name survives a crash of the machine. Where it can't be done, the file is as good as ever.
     fn sync_folder(&self) {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+        if let Ok(folder) = File::open(self.folder()) {
             drop(folder.sync_all());
         }
+    }
+
+    /// Deletes what a process that was killed has left. Where that can't be done, it is tried again
+    /// with the next change.
+    pub(super) fn sweep(&self) {
+        if self.left_behind().is_empty() {
+            return;
+        }
+        if let Ok(lock) = Lock::take(&self.beside("lock")) {
+            self.sweep_alone(&lock);
+        }
+    }
+
+    fn sweep_alone(&self, lock: &Lock) {
+        // Without a lock somebody may be writing just now.
+        if lock.is_held() {
+            for path in self.left_behind() {
+                drop(fs::remove_file(path));
+            }
+        }
+    }
+
+    fn left_behind(&self) -> Vec<PathBuf> {
+        let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else {
+            return Vec::new();
+        };
+        let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
+        let is_ours = |found: &str| {
+            let middle = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            let middle = middle.and_then(|rest| rest.strip_suffix(".new"));
+            middle.is_some_and(|middle| {
+                middle.len() > 8 && middle.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+        };
+        entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
     }
 
     fn beside(&self, ending: &str) -> PathBuf {
@@ -118,38 +169,6 @@ impl<'p> KeyFile<'p> {
         name.push(".");
         name.push(ending);
         PathBuf::from(name)
-    }
-}
-
-/// A file that is there as long as this is.
-struct Lock(PathBuf);
-
-impl Lock {
-    fn take(path: &Path, now: Now) -> Result<Self, RotationError> {
-        for _ in 0..TRIES {
-            match create(path) {
-                Ok(_) => return Ok(Self(path.to_owned())),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(RotationError::File("written", error.kind())),
-            }
-            let made = fs::metadata(path).and_then(|metadata| metadata.modified());
-            let made = made.unwrap_or(SystemTime::UNIX_EPOCH);
-            let made_s = made.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            // Ahead of us it was made by another clock: then its age can't be told, and it counts as old too.
-            if now.unix_seconds().abs_diff(made_s) > LOCK_AGE_S {
-                // Two that take it away at once then both write: that costs a key that is never used.
-                drop(fs::remove_file(path));
-            } else {
-                std::thread::sleep(PAUSE);
-            }
-        }
-        Err(RotationError::Busy)
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
     }
 }
 

@@ -4,27 +4,43 @@
 //! hand logs everybody out, since somebody still verifies with the old key or does not know the new one yet.
 //!
 //! There is always a key that signs and a *next* key, which is published and signs nothing yet. When its time comes the next one
-//! signs, another next one is made, and the old one stays until the last token that it signed has expired: `maxLifetime` and
-//! the largest clock tolerance. The moments are in the state, which all processes read from one place, so they change keys
-//! at the same second without a word, and each knows every key before a token is signed with it.
+//! signs, another next one is made, and the old one is *retired*: it stays until the last token that it signed has expired, which
+//! is `maxLifetime` and the largest clock tolerance later. The moments are in the state, which all processes read from one place,
+//! so they change keys at the same second without a word, and each knows every key before a token is signed with it.
 //!
 //! | moment | what is published | what signs |
 //! |---|---|---|
 //! | first start | A, B | A |
 //! | `every` later | A, B, C | B |
-//! | and `maxLifetime` and a minute later | B, C | B |
+//! | and `maxLifetime` and three minutes of running time later | B, C | B |
 //!
 //! A next key is published for at least `overlap` before it signs, also after the service was down when it was due. `rotate()`
 //! does not wait for that: it is for a key that has leaked.
 //!
-//! The files: `state.rs` decides, with a clock that is handed in and nothing else; `make.rs` makes keys; `file.rs` keeps
-//! the state in a file, which `private.rs` opens. Where the state is kept by callbacks, the edge
-//! calls them, and [`Rotation::take`] says what to save.
+//! # Clocks that are wrong
+//!
+//! Any process may have a wall clock that is ahead, behind, or set while it runs, and can't see that. So a wall clock decides only
+//! what does no harm when it is decided wrongly: which of the published keys signs. A key is deleted after running time that
+//! processes have seen pass (`sight.rs`); the rules are in `plan.rs`. As long as one clock is right:
+//!
+//! 1. No token of a process whose clock is right is refused for want of its key before it expires.
+//! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which look once a minute,
+//!    verify it. Two processes can do no more than believe the state, and the others verify what they sign at their next look:
+//!    one that has just started and is told to `rotate()`, and one that is the first to go on after all of them were stopped.
+//! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have seen that time pass.
+//! 4. There are never more than a hundred keys.
+//!
+//! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else; `state.rs` is the text;
+//! `make.rs` makes keys; `file.rs` keeps the state in a file, which `private.rs` opens and `lock.rs` locks. Where the state is
+//! kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
 
 mod config;
 mod file;
+mod lock;
 mod make;
+mod plan;
 mod private;
+mod sight;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -38,6 +54,8 @@ use thiserror::Error;
 
 pub use config::{RotationConfig, Storage};
 use file::KeyFile;
+use plan::{MAX_RETIRED, Rules};
+use sight::Sights;
 use state::State;
 
 use super::MAX_TOLERANCE;
@@ -72,6 +90,11 @@ pub enum RotationError {
     /// Another process has been writing for too long.
     #[error("another process is writing the key file; try again")]
     Busy,
+    /// Tokens of too many keys are still good.
+    #[error(
+        "there are a hundred keys already, of which tokens may still be good; wait until some are deleted"
+    )]
+    Full,
     /// No key could be made.
     #[error("no key can be made: the system gives no random numbers")]
     Random,
@@ -86,29 +109,40 @@ pub struct Turn {
     pub kid: String,
     /// The second from which it signs.
     pub from_s: u64,
+    /// What the operator should know of the clocks of the processes.
+    pub notice: Option<String>,
 }
 
 /// The keys of an issuer that signs here.
 #[derive(Debug)]
 pub struct Rotation {
     config: RotationConfig,
-    /// For so long after its last token a key stays.
-    keep_s: u64,
+    rules: Rules,
     live: RwLock<Arc<State>>,
-    /// One at a time reads and changes.
-    turning: Mutex<()>,
+    /// What this process has seen. One at a time reads and changes.
+    turning: Mutex<Turning>,
+}
+
+#[derive(Debug, Default)]
+struct Turning {
+    sights: Sights,
+    /// What was not handed out yet.
+    notice: Option<String>,
 }
 
 impl Rotation {
     /// Without keys yet: see [`Self::open`].
     pub(super) fn new(config: RotationConfig, max_lifetime: Duration) -> Self {
-        let keep_s = (max_lifetime + MAX_TOLERANCE).as_secs();
-        Self { config, keep_s, live: RwLock::default(), turning: Mutex::default() }
+        let rules = Rules::new(&config, (max_lifetime + MAX_TOLERANCE).as_secs());
+        Self { config, rules, live: RwLock::default(), turning: Mutex::default() }
     }
 
     /// Reads the keys from their file, or makes the first ones. Where callbacks keep them, nothing is done.
     pub fn open(&self, path: &str, now: Now) -> Result<(), ConfigError> {
-        match self.tick(now, false) {
+        if let Storage::File(path) = &self.config.storage {
+            KeyFile::new(path).sweep();
+        }
+        match self.turn(&mut self.turning.lock(), &|| now, false) {
             // A process that may not write goes on with the keys of others.
             Ok(_) => Ok(()),
             Err(RotationError::File("written", _) | RotationError::Busy) if self.is_loaded() => {
@@ -131,20 +165,34 @@ impl Rotation {
     }
 
     /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all processes know it.
-    /// `None` where callbacks keep the keys.
-    pub fn tick(&self, now: Now, force: bool) -> Result<Option<Turn>, RotationError> {
+    /// `None` where callbacks keep the keys. `clock` is read after the file was.
+    pub fn tick(
+        &self,
+        clock: &dyn Fn() -> Now,
+        force: bool,
+    ) -> Result<Option<Turn>, RotationError> {
+        let mut turning = self.turning.lock();
+        let turn = self.turn(&mut turning, clock, force)?;
+        Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
+    }
+
+    fn turn(
+        &self,
+        turning: &mut Turning,
+        clock: &dyn Fn() -> Now,
+        force: bool,
+    ) -> Result<Option<Turn>, RotationError> {
         let Storage::File(path) = &self.config.storage else { return Ok(None) };
-        let _turning = self.turning.lock();
         let file = KeyFile::new(path);
         let found = file.read()?;
-        let mut turn = self.step(found.as_deref(), now, force)?;
+        let mut turn = self.step(turning, found.as_deref(), clock(), force)?;
         if turn.save.is_some() {
-            let written = file.update(now, |found| {
-                turn = self.step(found, now, force)?;
+            let written = file.update(|found| {
+                turn = self.step(turning, found, clock(), force)?;
                 Ok(turn.save.take())
             })?;
             // What counts is what the file has now.
-            let after = self.step(Some(&written), now, false)?;
+            let after = self.step(turning, Some(&written), clock(), false)?;
             turn.save = None;
             turn = if force { turn } else { after };
         }
@@ -154,27 +202,45 @@ impl Rotation {
     /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved counts when it is handed in
     /// here again, with `force` unset.
     pub fn take(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
-        let _turning = self.turning.lock();
-        self.step(found, now, force)
+        let mut turning = self.turning.lock();
+        let turn = self.step(&mut turning, found, now, force)?;
+        Ok(Turn { notice: turning.notice.take(), ..turn })
     }
 
     /// Adopts what was found where it is whole, and plans.
-    fn step(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
+    fn step(
+        &self,
+        turning: &mut Turning,
+        found: Option<&str>,
+        now: Now,
+        force: bool,
+    ) -> Result<Turn, RotationError> {
         let known = Arc::clone(&self.live.read());
         let found = found.filter(|text| !text.trim().is_empty());
-        let state = match found {
-            Some(text) => State::read(text, &known)?,
+        let (found, state) = match found {
+            Some(text) => {
+                let found = State::read(text, &known, now)?;
+                let state = known.joined(found.clone());
+                let sights = &mut turning.sights;
+                let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
+                turning.notice = notice.or(turning.notice.take());
+                self.adopt(state.clone());
+                (Some(found), state)
+            }
             // The file is gone, the keys in use are not: they are written again.
-            None => State::clone(&known),
+            None => (None, State::clone(&known)),
         };
-        if found.is_some() && !state.is_empty() {
-            self.adopt(state.clone());
-        }
-        let seconds = now.unix_seconds();
-        let planned = state.plan(&self.config, self.keep_s, seconds, force)?;
-        let changed = found.is_none() || planned != state;
-        let (kid, from_s) = planned.newest(seconds, force).unwrap_or_default();
-        Ok(Turn { save: changed.then(|| planned.write()), kid, from_s })
+        let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
+        let save = match found {
+            Some(found) if planned.is_same(&found) => {
+                // Also where it does not come from what this process had.
+                self.adopt(found);
+                None
+            }
+            _ => Some(planned.write(now.unix_seconds())?),
+        };
+        let (kid, from_s) = planned.newest(now, force).unwrap_or_default();
+        Ok(Turn { save, kid, from_s, notice: None })
     }
 
     fn adopt(&self, state: State) {
@@ -189,14 +255,14 @@ impl Rotation {
         !self.live.read().is_empty()
     }
 
-    /// The key of this name, as long as a token of it may be good.
-    pub(super) fn find(&self, kid: &str, seconds: u64) -> Option<Arc<Key>> {
-        self.live.read().find(kid, self.keep_s, seconds)
+    /// The key of this name. It is there as long as a token of it may be good.
+    pub(super) fn find(&self, kid: &str) -> Option<Arc<Key>> {
+        self.live.read().find(kid)
     }
 
     /// The key that signs.
-    pub(super) fn signing(&self, seconds: u64) -> Option<Arc<Key>> {
-        self.live.read().signing(seconds)
+    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+        self.live.read().signing(now)
     }
 
     /// What the records of sessions are sealed with; `None` while it is not loaded.
@@ -205,8 +271,8 @@ impl Rotation {
     }
 
     /// The public keys: the ones that signed what may still be good, the one that signs, and the next.
-    pub(super) fn public(&self, seconds: u64) -> Vec<Map<String, Value>> {
-        self.live.read().public(self.keep_s, seconds)
+    pub(super) fn public(&self) -> Vec<Map<String, Value>> {
+        self.live.read().public()
     }
 
     /// How many keys there are.

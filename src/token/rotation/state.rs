@@ -1,4 +1,4 @@
-//! The keys with their moments, and what is to become of them.
+//! The keys with their moments, as one text. `plan.rs` says what is to become of them.
 
 use std::sync::Arc;
 
@@ -7,24 +7,38 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::RotationError;
-use super::config::{RotationConfig, SPREAD};
+use super::config::SPREAD;
 use super::make::{new_pem, read_pem};
+use crate::clock::{Now, micros};
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Key;
 use crate::token::seal::SealKey;
 
 const VERSION: u64 = 1;
 /// More are none that rotation made.
-const MAX_KEYS: usize = 100;
+pub(super) const MAX_KEYS: usize = 100;
 const YEAR_9999: u64 = 253_370_764_800;
+/// A text names so many of the writes that it comes from.
+const MAX_WRITES: usize = 32;
 
-/// All keys, by the moment from which they sign.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// All keys, in the order in which they sign.
+#[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    keys: Vec<Entry>,
+    pub(super) keys: Vec<Entry>,
     /// What the records of sessions are sealed with. It stays while the keys change: a session
     /// lives longer than they are kept.
     record_secret: Option<Secret>,
+    pub(super) written: Written,
+}
+
+/// The writes that a text comes from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written {
+    /// The second of the last one, by the clock of its process.
+    pub(super) at_s: Option<u64>,
+    /// Their random names, the last one at the end. They tell an older text from a newer one
+    /// without a clock.
+    pub(super) ids: Vec<String>,
 }
 
 /// 32 bytes in base64url.
@@ -51,13 +65,17 @@ impl Secret {
 }
 
 #[derive(Clone)]
-struct Entry {
-    key: Arc<Key>,
+pub(super) struct Entry {
+    pub(super) key: Arc<Key>,
     pem: Arc<str>,
     /// The second since which it is in the set.
-    published_s: u64,
+    pub(super) published_s: u64,
     /// The second from which it signs, until the next one does.
-    from_s: u64,
+    pub(super) from_s: u64,
+    /// Of a retired key, which signs no more: the seconds after which it is deleted.
+    pub(super) left_s: Option<u64>,
+    /// When this process saw it first, on its monotonic clock. It is in no text.
+    seen_us: u64,
 }
 
 impl std::fmt::Debug for Entry {
@@ -65,6 +83,7 @@ impl std::fmt::Debug for Entry {
         f.debug_struct("Entry")
             .field("kid", &self.key.kid)
             .field("from_s", &self.from_s)
+            .field("left_s", &self.left_s)
             .finish_non_exhaustive()
     }
 }
@@ -73,27 +92,52 @@ impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         self.key.kid == other.key.kid
             && self.key.algorithm == other.key.algorithm
-            && (self.published_s, self.from_s) == (other.published_s, other.from_s)
+            && (self.published_s, self.from_s, self.left_s)
+                == (other.published_s, other.from_s, other.left_s)
     }
 }
 
 impl Eq for Entry {}
 
 impl Entry {
-    fn new(algorithm: Algorithm, published_s: u64, from_s: u64) -> Result<Self, RotationError> {
+    pub(super) fn new(
+        algorithm: Algorithm,
+        published_s: u64,
+        from_s: u64,
+        now: Now,
+    ) -> Result<Self, RotationError> {
         let pem = new_pem(algorithm)?;
         let key = read_pem(&pem, algorithm).map_err(|_| RotationError::Random)?;
-        Ok(Self { key: Arc::new(key), pem: Arc::from(pem), published_s, from_s })
+        Ok(Self {
+            key: Arc::new(key),
+            pem: Arc::from(pem),
+            published_s,
+            from_s,
+            left_s: None,
+            seen_us: now.mono_us,
+        })
     }
 
-    fn kid(&self) -> &str {
+    pub(super) fn may_sign(&self) -> bool {
+        self.left_s.is_none()
+    }
+
+    /// Whether it signs from now on. A process that has seen a key for less than two minutes does
+    /// not know whether the others have.
+    fn is_due(&self, now: Now) -> bool {
+        self.may_sign()
+            && self.from_s <= now.unix_seconds()
+            && self.seen_us.saturating_add(micros(SPREAD)) <= now.mono_us
+    }
+
+    pub(super) fn kid(&self) -> &str {
         self.key.kid.as_deref().unwrap_or_default()
     }
 }
 
 impl State {
     /// Reads what [`Self::write`] wrote. A key that `known` has stays the very same.
-    pub(super) fn read(text: &str, known: &Self) -> Result<Self, RotationError> {
+    pub(super) fn read(text: &str, known: &Self, now: Now) -> Result<Self, RotationError> {
         let invalid = RotationError::Invalid;
         let value: Value = serde_json::from_str(text).map_err(|_| invalid("it is not JSON"))?;
         if value.get("version").and_then(Value::as_u64) != Some(VERSION) {
@@ -104,39 +148,12 @@ impl State {
         let items = items.ok_or(invalid("its `keys` is no list of 1 to 100"))?;
         let mut keys: Vec<Entry> = Vec::with_capacity(items.len());
         for item in items {
-            let text = |name| item.get(name).and_then(Value::as_str);
-            let second =
-                |name| item.get(name).and_then(Value::as_u64).filter(|second| *second < YEAR_9999);
-            let algorithm = text("alg").and_then(Algorithm::from_name);
-            let (Some(algorithm), Some(pem), Some(kid)) = (algorithm, text("pem"), text("kid"))
-            else {
-                return Err(invalid("a key lacks its `kid`, `alg` or `pem`"));
-            };
-            let (Some(published_s), Some(from_s)) = (second("published"), second("from")) else {
-                return Err(invalid("a key lacks its `published` or `from`, in seconds"));
-            };
-            let same = known.keys.iter().find(|known| {
-                known.kid() == kid && known.key.algorithm == algorithm && *known.pem == *pem
-            });
-            let key = match same {
-                Some(same) => Arc::clone(&same.key),
-                None => {
-                    Arc::new(read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?)
-                }
-            };
-            let entry = Entry { key, pem: Arc::from(pem), published_s, from_s };
-            if entry.kid() != kid {
-                return Err(invalid("a `kid` is not the thumbprint of its key"));
-            }
-            if !entry.key.can_sign() {
-                return Err(invalid("a key has no private part"));
-            }
-            if keys.iter().any(|other| other.kid() == kid) {
+            let entry = read_entry(item, known, now)?;
+            if keys.iter().any(|other| other.kid() == entry.kid()) {
                 return Err(invalid("a key is there twice"));
             }
             keys.push(entry);
         }
-        keys.sort_by_key(|entry| entry.from_s);
         let record_secret = match value.get("recordSecret") {
             None => None,
             Some(text) => Some(
@@ -145,99 +162,86 @@ impl State {
                     .ok_or(invalid("its `recordSecret` is not 32 bytes in base64url"))?,
             ),
         };
-        Ok(Self { keys, record_secret })
+        Ok(Self { keys, record_secret, written: Written::read(&value) })
     }
 
-    /// The text to keep. It has the private keys.
-    pub(super) fn write(&self) -> String {
-        let keys: Vec<Value> = self
-            .keys
-            .iter()
-            .map(|entry| {
-                json!({
-                    "kid": entry.kid(), "alg": entry.key.algorithm.name(), "published": entry.published_s,
-                    "from": entry.from_s, "pem": &*entry.pem,
-                })
-            })
-            .collect();
-        let mut state = json!({ "version": VERSION, "keys": keys });
+    /// What counts of a text that was `found` by a process that has `self`.
+    ///
+    /// A text that comes from what the process has takes its place, and what is missing in it was
+    /// taken out. One that does not is older: a backup, a storage that lags, or a write that was
+    /// lost. Then nothing that verifies is given up: the keys of both count, and the result is to
+    /// be saved.
+    pub(super) fn joined(&self, found: Self) -> Self {
+        if self.written.ids.last().is_none_or(|last| found.written.ids.contains(last)) {
+            return found;
+        }
+        let mut joined = found;
+        for known in &self.keys {
+            let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
+            if let Some(entry) = found {
+                entry.left_s = entry.left_s.max(known.left_s);
+            } else if joined.keys.len() < MAX_KEYS {
+                joined.keys.push(known.clone());
+            }
+        }
+        joined.record_secret = self.record_secret.clone().or(joined.record_secret);
+        joined.written.ids.extend(self.written.ids.iter().cloned());
+        joined
+    }
+
+    /// Whether nothing but the names of writes differs.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.keys == other.keys && self.record_secret == other.record_secret
+    }
+
+    /// Makes the secret where there is none.
+    pub(super) fn ensure_secret(&mut self) -> Result<(), RotationError> {
+        if self.record_secret.is_none() {
+            self.record_secret = Some(Secret::new()?);
+        }
+        Ok(())
+    }
+
+    /// The text to keep, as a new write. It has the private keys.
+    pub(super) fn write(&self, now_s: u64) -> Result<String, RotationError> {
+        let keys: Vec<Value> = self.keys.iter().map(write_entry).collect();
+        let mut ids = self.written.ids.clone();
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|_| RotationError::Random)?;
+        ids.push(URL_SAFE_NO_PAD.encode(id));
+        let ids = ids.get(ids.len().saturating_sub(MAX_WRITES)..).unwrap_or_default();
+        let mut state = json!({ "version": VERSION, "at": now_s, "writes": ids, "keys": keys });
         if let (Some(secret), Some(state)) = (&self.record_secret, state.as_object_mut()) {
             state.insert("recordSecret".to_owned(), (&*secret.0).into());
         }
         let mut text = format!("{state:#}");
         text.push('\n');
-        text
+        Ok(text)
     }
 
-    /// What is to be at this second: what nobody needs goes, and there is a next key. With `force` it signs as soon as all
-    /// processes know it.
-    pub(super) fn plan(
-        &self,
-        config: &RotationConfig,
-        keep_s: u64,
-        now_s: u64,
-        force: bool,
-    ) -> Result<Self, RotationError> {
-        let (every_s, overlap_s) = (config.every.as_secs(), config.overlap.as_secs());
-        let mut keys = self.keys.clone();
-        if keys.is_empty() {
-            // Who starts now reads both, and nobody has a token yet: nothing has to be waited for.
-            let published_s = now_s.saturating_sub(SPREAD.as_secs());
-            keys.push(Entry::new(config.algorithm, published_s, now_s)?);
-            keys.push(Entry::new(config.algorithm, published_s, now_s.saturating_add(every_s))?);
-        }
-        // A clock that was ahead has left moments that are too far away. Seconds don't count: no two machines agree on them.
-        let bound = |moment: &mut u64, latest: u64| {
-            if *moment > latest.saturating_add(SPREAD.as_secs()) {
-                *moment = latest;
-            }
-        };
-        for entry in &mut keys {
-            bound(&mut entry.published_s, now_s);
-            bound(&mut entry.from_s, now_s.saturating_add(every_s.max(overlap_s)));
-        }
-        if let Some(first) = keys.first_mut() {
-            bound(&mut first.from_s, now_s);
-        }
-        if force && let Some(next) = keys.iter_mut().find(|entry| entry.from_s > now_s) {
-            let known_s = next.published_s.saturating_add(SPREAD.as_secs());
-            next.from_s = next.from_s.min(known_s.max(now_s));
-        }
-        let record_secret = match &self.record_secret {
-            Some(secret) => secret.clone(),
-            None => Secret::new()?,
-        };
-        let mut planned = Self { keys, record_secret: Some(record_secret) };
-        while let Some([_, second]) = planned.keys.first_chunk::<2>()
-            && second.from_s.saturating_add(keep_s) <= now_s
-        {
-            planned.keys.remove(0);
-        }
-        let current = planned.current(now_s);
-        if let Some(current) = current.and_then(|i| planned.keys.get(i))
-            && planned.keys.last().is_some_and(|last| last.from_s <= now_s)
-        {
-            let from_s =
-                current.from_s.saturating_add(every_s).max(now_s.saturating_add(overlap_s));
-            planned.keys.push(Entry::new(config.algorithm, now_s, from_s)?);
-        }
-        Ok(planned)
+    /// The key that signs at this second.
+    pub(super) fn current(&self, now: Now) -> Option<usize> {
+        let due = self.keys.iter().rposition(|entry| entry.is_due(now));
+        // By a clock that is behind, or in a process that has just started: the oldest is the one
+        // that the others know.
+        due.or_else(|| self.keys.iter().position(Entry::may_sign))
+            .or_else(|| self.keys.len().checked_sub(1))
     }
 
-    fn current(&self, now_s: u64) -> Option<usize> {
-        let last = self.keys.iter().rposition(|entry| entry.from_s <= now_s);
-        // Before all of them, by a clock that went back: the oldest is the one that others know.
-        last.or_else(|| (!self.keys.is_empty()).then_some(0))
+    /// The key that signs after that one.
+    pub(super) fn next(&self, now: Now) -> Option<usize> {
+        let current = self.current(now)?;
+        let mut later = self.keys.iter().enumerate().skip(current + 1);
+        later.find(|(_, entry)| entry.may_sign()).map(|(i, _)| i)
     }
 
     /// The name of the key that signs, or with `next` of the one that signs next where that is soon, and its moment.
-    pub(super) fn newest(&self, now_s: u64, next: bool) -> Option<(String, u64)> {
-        let soon = now_s.saturating_add(SPREAD.as_secs());
-        let next = next
-            .then(|| self.keys.iter().find(|entry| entry.from_s > now_s && entry.from_s <= soon));
-        let entry = match next.flatten() {
+    pub(super) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
+        let soon = now.unix_seconds().saturating_add(SPREAD.as_secs());
+        let next = self.next(now).filter(|_| next).and_then(|i| self.keys.get(i));
+        let entry = match next.filter(|entry| entry.from_s <= soon) {
             Some(entry) => entry,
-            None => self.keys.get(self.current(now_s)?)?,
+            None => self.keys.get(self.current(now)?)?,
         };
         Some((entry.kid().to_owned(), entry.from_s))
     }
@@ -251,24 +255,13 @@ impl State {
         }
     }
 
-    /// Those that a token may have been signed with which is still good, or will be signed with.
-    fn live(&self, keep_s: u64, now_s: u64) -> impl Iterator<Item = &Entry> {
-        self.keys.iter().enumerate().filter_map(move |(i, entry)| {
-            let over = self
-                .keys
-                .get(i + 1)
-                .is_some_and(|successor| successor.from_s.saturating_add(keep_s) <= now_s);
-            (!over).then_some(entry)
-        })
+    pub(super) fn find(&self, kid: &str) -> Option<Arc<Key>> {
+        let found = self.keys.iter().find(|entry| entry.kid() == kid);
+        found.map(|entry| Arc::clone(&entry.key))
     }
 
-    pub(super) fn find(&self, kid: &str, keep_s: u64, now_s: u64) -> Option<Arc<Key>> {
-        let mut live = self.live(keep_s, now_s);
-        live.find(|entry| entry.kid() == kid).map(|entry| Arc::clone(&entry.key))
-    }
-
-    pub(super) fn signing(&self, now_s: u64) -> Option<Arc<Key>> {
-        self.keys.get(self.current(now_s)?).map(|entry| Arc::clone(&entry.key))
+    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+        self.keys.get(self.current(now)?).map(|entry| Arc::clone(&entry.key))
     }
 
     /// What the records of sessions are sealed with.
@@ -277,8 +270,8 @@ impl State {
         SealKey::derive(secret.0.as_bytes(), "jwt.rotation")
     }
 
-    pub(super) fn public(&self, keep_s: u64, now_s: u64) -> Vec<Map<String, Value>> {
-        self.live(keep_s, now_s).filter_map(|entry| entry.key.public_jwk()).collect()
+    pub(super) fn public(&self) -> Vec<Map<String, Value>> {
+        self.keys.iter().filter_map(|entry| entry.key.public_jwk()).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -288,4 +281,61 @@ impl State {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+}
+
+impl Written {
+    fn read(value: &Value) -> Self {
+        let ids = value.get("writes").and_then(Value::as_array).into_iter().flatten();
+        let ids = ids.filter_map(Value::as_str).filter(|id| id.len() <= 16);
+        Self {
+            at_s: value.get("at").and_then(Value::as_u64).filter(|second| *second < YEAR_9999),
+            ids: ids.take(MAX_WRITES).map(str::to_owned).collect(),
+        }
+    }
+}
+
+fn read_entry(item: &Value, known: &State, now: Now) -> Result<Entry, RotationError> {
+    let invalid = RotationError::Invalid;
+    let text = |name| item.get(name).and_then(Value::as_str);
+    let second = |name| item.get(name).and_then(Value::as_u64).filter(|second| *second < YEAR_9999);
+    let algorithm = text("alg").and_then(Algorithm::from_name);
+    let (Some(algorithm), Some(pem), Some(kid)) = (algorithm, text("pem"), text("kid")) else {
+        return Err(invalid("a key lacks its `kid`, `alg` or `pem`"));
+    };
+    let (Some(published_s), Some(from_s)) = (second("published"), second("from")) else {
+        return Err(invalid("a key lacks its `published` or `from`, in seconds"));
+    };
+    let left_s = second("left");
+    if left_s.is_none() && item.get("left").is_some() {
+        return Err(invalid("the `left` of a key is no number of seconds"));
+    }
+    let same = known
+        .keys
+        .iter()
+        .find(|known| known.kid() == kid && known.key.algorithm == algorithm && *known.pem == *pem);
+    let (key, seen_us) = if let Some(same) = same {
+        (Arc::clone(&same.key), same.seen_us)
+    } else {
+        let key = read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?;
+        (Arc::new(key), now.mono_us)
+    };
+    let entry = Entry { key, pem: Arc::from(pem), published_s, from_s, left_s, seen_us };
+    if entry.kid() != kid {
+        return Err(invalid("a `kid` is not the thumbprint of its key"));
+    }
+    if !entry.key.can_sign() {
+        return Err(invalid("a key has no private part"));
+    }
+    Ok(entry)
+}
+
+fn write_entry(entry: &Entry) -> Value {
+    let mut value = json!({
+        "kid": entry.kid(), "alg": entry.key.algorithm.name(), "published": entry.published_s,
+        "from": entry.from_s, "pem": &*entry.pem,
+    });
+    if let (Some(left_s), Some(value)) = (entry.left_s, value.as_object_mut()) {
+        value.insert("left".to_owned(), left_s.into());
+    }
+    value
 }

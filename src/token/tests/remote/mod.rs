@@ -402,3 +402,31 @@ fn a_late_answer_of_a_fetch_that_was_given_up_changes_nothing() {
     world.answer(&old);
     assert!(world.verify(&world.token("p256", "a")).is_ok());
 }
+
+#[test]
+fn a_wall_clock_that_is_set_changes_nothing_of_when_an_issuer_is_asked_and_how_long_its_keys_count()
+{
+    const DAY_US: u64 = 86_400_000_000;
+    let mut world = World::ready();
+    let start_us = world.now.unix_us;
+    let walls = [31 * DAY_US, 0, 3_650 * DAY_US, 7].map(|by| start_us.saturating_add(by));
+    let set = |world: &mut World, i: usize| {
+        world.now.unix_us = if i == 3 { walls[i] - start_us } else { walls[i] };
+    };
+    let hour = |world: &mut World| {
+        let before = world.fetches.len();
+        for i in 0..4 {
+            set(world, i);
+            world.run(second(900));
+        }
+        world.fetches.len() - before
+    };
+    // Every five minutes, or a little earlier.
+    assert!((12..=15).contains(&hour(&mut world)));
+    assert_eq!(world.state(), RemoteState::Fresh);
+    world.published = None;
+    // Every minute, or twice, after the first tries.
+    assert!((58..=140).contains(&hour(&mut world)));
+    assert_eq!(world.state(), RemoteState::Stale);
+    assert!(world.codes().contains(&"GUARD_ISSUER_STALE"));
+}
