@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::acknowledged::{Acknowledged, Record};
 use super::connect::{Connector, Link};
+use super::store_error;
 use crate::clock::Now;
 use crate::store::memory::MemoryStore;
 use crate::store::notices::{GONE, Notice};
@@ -103,41 +104,42 @@ impl Session {
 
     /// Publishes what is said here.
     async fn write(&mut self, notice: &Notice) -> Result<(), StoreError> {
-        match self.put(&notice.name, &notice.text, notice.ms, None).await? {
+        let command = self.put_command(&notice.name, &notice.text, notice.ms, None);
+        let (answer, lasts) = if self.connector.config().min_replicas > 0 {
+            let stored = self.connector.write_lasting(&command).await;
+            stored.map_err(|error| store_error(&error))?
+        } else {
+            (self.send(&command).await?, true)
+        };
+        match stored(&answer)? {
             Some(Stored { version, until_us, .. }) => {
                 let text = notice.text.clone();
                 self.record.note(&notice.name, Acknowledged { text, version, until_us });
-                Ok(())
             }
             // Nothing is there to be taken back, and there is no room to say so.
-            None if notice.text == GONE => Ok(()),
-            None => Err(StoreError::Overloaded),
+            None if notice.text == GONE => {}
+            None => return Err(StoreError::Overloaded),
         }
+        if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
     }
 
     /// Writes a notice that holds for `ms`; one that is published `again` has this version, and is
-    /// not written over a later one. Answers what the store has then, or `None` where there is no
-    /// room.
-    async fn put(
-        &mut self,
-        name: &str,
-        text: &str,
-        ms: u64,
-        again: Option<f64>,
-    ) -> Result<Option<Stored>, StoreError> {
-        let mut link = self.link().await?;
+    /// not written over a later one.
+    fn put_command(&self, name: &str, text: &str, ms: u64, again: Option<f64>) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
         command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.highest));
         command.arg(again.map_or_else(String::new, |version| format!("{version:.0}")));
-        match link.command(&command).await {
-            Ok(Value::Int(0)) => Ok(None),
-            Ok(answer) => put_answer(&answer).map(Some).ok_or(StoreError::Refused),
-            Err(_) => {
-                self.link = None;
-                Err(StoreError::Unavailable)
-            }
-        }
+        command
+    }
+
+    async fn send(&mut self, command: &Cmd) -> Result<Value, StoreError> {
+        let mut link = self.link().await?;
+        let answer = link.command(command).await;
+        answer.map_err(|_| {
+            self.link = None;
+            StoreError::Unavailable
+        })
     }
 
     /// Takes in what is new, page by page, and publishes again what the store has lost; whether
@@ -210,10 +212,8 @@ impl Session {
             let Acknowledged { text, version, until_us } = lost.clone();
             let ms = until_us.saturating_sub(now_us).div_ceil(1000);
             lost_any = true;
-            if let Some(stored) = self.put(name, &text, ms, Some(version)).await?
-                && stored.written
-            {
-                let Stored { version, until_us, .. } = stored;
+            let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
+            if let Some(Stored { version, until_us, written: true }) = stored(&answer)? {
                 self.record.note(name, Acknowledged { text, version, until_us });
             }
         }
@@ -272,6 +272,14 @@ struct Stored {
     until_us: u64,
     /// Whether it is what was written, and not a later word of somebody else.
     written: bool,
+}
+
+/// What the store has of a notice now; `None` where it had no room for it.
+fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
+    match answer {
+        Value::Int(0) => Ok(None),
+        answer => put_answer(answer).map(Some).ok_or(StoreError::Refused),
+    }
 }
 
 /// The answer of the script that keeps a notice.
