@@ -168,6 +168,8 @@ pub(crate) struct Survey {
     pub(crate) functions: Vec<(String, bool)>,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
+    /// The pointers to every `patternProperties`.
+    pub(crate) keyed: Vec<String>,
 }
 
 struct Walk<'a> {
@@ -298,6 +300,9 @@ impl Walk<'_> {
                 }
                 (Holds::Schema, _) => self.schema(value, &here, depth + 1, sure)?,
                 (Holds::Schemas, Value::Object(schemas)) => {
+                    if key == "patternProperties" {
+                        self.survey.keyed.push(here.clone());
+                    }
                     for (name, value) in schemas {
                         if key == "properties" && (name.starts_with('$') || name.contains('.')) {
                             self.survey.odd_keys.push(name.as_str().into());

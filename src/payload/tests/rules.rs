@@ -159,7 +159,7 @@ fn a_schema_may_ask_for_backtracking_and_gets_it_within_bounds() {
     assert!(!accepts(&schema, &none, &json!("abcd")));
     // What would take an hour is given up, and refused.
     let slow =
-        json!({ "x-regex": "backtracking", "type": "string", "pattern": "^(?=a)(a|aa)+\\1$" });
+        json!({ "x-regex": "backtracking", "type": "string", "pattern": "^(?=a)(?:(a|aa)\\1?)+$" });
     assert!(!accepts(&slow, &none, &json!(format!("{}!", "a".repeat(5000)))));
 }
 
@@ -359,7 +359,8 @@ fn what_the_matches_of_a_document_may_cost_is_bounded() {
     assert!(!accepts(&text("(?<!b)a*c"), &none, &long));
     assert!(accepts(&text("^(?!.*b)a"), &none, &long), "a long text that takes few steps");
 
-    let words = json!({ "x-regex": "backtracking", "items": { "pattern": "^(\\w+\\s?)+\\1$" } });
+    let words =
+        json!({ "x-regex": "backtracking", "items": { "pattern": "^(?:(a+\\s?)\\1?)+$" } });
     let list = |n: usize| json!(vec!["aaaaaaaaaaaaaaaaaaaaaaaaaaaab"; n]);
     assert!(!accepts(&words, &none, &list(3_000)));
     let easy = json!({ "x-regex": "backtracking", "items": { "pattern": "^(?=.*\\d)\\w+$" } });
