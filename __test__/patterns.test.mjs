@@ -58,7 +58,7 @@ async function judging(payload, use) {
 }
 
 /** Holds what `schemaOf` says against `RegExp`, also the other way about. Returns how many verdicts were compared. */
-async function hold(regexps, schemaOf, { payload, texts = TEXTS } = {}) {
+async function hold(regexps, schemaOf, { payload = {}, texts = TEXTS } = {}) {
   let pairs = 0
   const wrong = []
   await judging(payload, async (refused) => {
@@ -141,4 +141,72 @@ test('a key of patternProperties and a name of propertyNames say what RegExp say
     }
   })
   assert.deepEqual(wrong, [])
+})
+
+test('what is no JavaScript, or means something else in other engines, is refused by name', () => {
+  const guard = createGuard({ rateLimit: false })
+  for (const [pattern, part] of [
+    ['a++', 'a++'], ['a*+b', 'a*+'], ['a{2}{3}', 'a{2}{'], ['(?x) a', '(?x)'], ['(?i)a', '(?i)'], ['\\Aa', '\\A'], ['a\\z', '\\z'], ['a\\Z', '\\Z'], ['\\h', '\\h'], ['\\e', '\\e'], ['\\Qa\\E', '\\Q'], ['(?R)', '(?R)'],
+    ['[[:alpha:]]', '[:alpha:]'], ['(?P<n>a)', '(?P<'], ['(?>a)', '(?>'], ['(?#c)a', '(?#'], ['(*FAIL)', '*'], ['\\x{41}', '\\x{'], ['\\p{greek}', '\\p{greek}'], ['\\p{l}', '\\p{l}'], ['\\pL', '\\p'], ['\\p{L&}', '\\p{L&}'], ['a{,2}', '{,2}'], ['{1}', '{1}'],
+    ['^*', '^*'], ['[z-a]', 'z-a'], ['(', '('], [')', ')'], ['[a', '['], ['a\\', 'backslash'], ['\\ud83d', '\\ud83d'], ['a{2,1}', '{2,1}']
+  ]) {
+    for (const body of [{ pattern }, { 'x-regex': 'backtracking', pattern }, { patternProperties: { [pattern]: {} } }]) {
+      assert.throws(() => guard.validate({ body }), (error) => error.code === 'ERR_INVALID_SCHEMA' && error.message.includes(part), pattern)
+    }
+    assert.throws(() => createGuard({ payload: { formats: { f: pattern } } }), (error) => error.code === 'ERR_INVALID_SCHEMA' || error.code === 'ERR_INVALID_OPTION', pattern)
+  }
+})
+
+test('a pattern of payload.formats with flags that are read in another way is refused', () => {
+  const sets = ['/^[\\w--\\d]$/v', '/^[[a-z]&&[aeiou]]$/v', '/^\\P{Lu}$/iv'].map((text) => regexp(text.slice(1, -2).replace(/\/$/, ''), text.endsWith('iv') ? 'iv' : 'v')).filter(Boolean)
+  class Own extends RegExp {
+    test() {
+      return true
+    }
+  }
+  const changed = /a/
+  changed.test = () => true
+  for (const format of [...sets, /^b/m, /\u{41}/, /\p{L}/, /\bk/iu, new Own('a'), changed]) {
+    assert.throws(() => createGuard({ rateLimit: false, payload: { formats: { f: format } } }), (error) => /formats\.f/.test(error.path), String(format))
+  }
+})
+
+test('a backreference to a group that may be unset or is repeated is refused', () => {
+  const guard = createGuard({ rateLimit: false })
+  for (const pattern of ['^(["\'])?[a-z]+\\1$', '^(?:(a)|b)*\\1$', '^(?:(a)|b)\\1$', '\\1(a)', '(a\\1)', '^(a)+\\1$', '(?!(a)b)\\1a', '(?<=(a))\\1', '\\k<n>(?<n>a)']) {
+    assert.throws(() => guard.validate({ body: { 'x-regex': 'backtracking', pattern } }), /may be unset or is repeated/, pattern)
+  }
+})
+
+const costly = ['^(?:[a-z0-9]{1,63}\\.?){1,127}$', '^(?:[a-z]{1,500}){1,20}$', '[\\p{L}\\p{N}]{8,64}!', '(?:[\\p{L}\\p{N}]{1,30} ){2,5}!', '^(?:\\p{L}{1,40}[ -]?){1,5}$', '[ab]*a[ab]{30}c', '^(?:a{0,1000}){0,1000}b']
+
+test('a pattern whose repetitions overlap in too many ways is refused, in every place that reads one', () => {
+  const guard = createGuard({ rateLimit: false })
+  const document = (schema) => ({ openapi: '3.1.0', info: { title: 'x', version: '1' }, paths: { '/': { post: { requestBody: { content: { 'application/json': { schema } } }, responses: { 200: { description: '' } } } } } })
+  for (const pattern of costly) {
+    for (const make of [
+      () => guard.validate({ body: { pattern } }),
+      () => guard.validate({ body: { 'x-regex': 'backtracking', pattern } }),
+      () => guard.validate({ body: { 'x-regex': 'backtracking', pattern: `(?=${pattern})a` } }),
+      () => guard.validate({ body: { patternProperties: { [pattern]: {} } } }),
+      () => guard.fromOpenApi(document({ type: 'string', pattern })),
+      () => createGuard({ rateLimit: false, payload: { formats: { f: new RegExp(pattern, 'u') } } })
+    ]) assert.throws(make, /too many ways|too large/, pattern)
+  }
+})
+
+test('usual patterns are taken', () => {
+  const guard = createGuard({ rateLimit: false })
+  for (const pattern of [
+    '^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$', '^(?:[a-z0-9]{1,63}\\.)*[a-z0-9]{1,63}$', '^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\\.[a-zA-Z]{2,}$', '^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$', '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}(?:\\.\\d+)?(?:Z|[+-]\\d{2}:\\d{2})$',
+    '^(0|[1-9]\\d*)\\.(0|[1-9]\\d*)\\.(0|[1-9]\\d*)(?:-((?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\\+([0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*))?$',
+    '^[\\p{L}\\p{M} \'.-]{1,200}$', '^\\p{L}+(?:[ \'-]\\p{L}+)*$', '^\\+[1-9]\\d{1,14}$', '^(?:[A-Za-z0-9+/]{4}){4,4096}$', '^[A-Za-z0-9+/]{4,4096}={0,2}$', '^[a-z0-9-]{1,200}$', '^[^<>]{1,1000}$', '^https?:\\/\\/[^\\s\\/$.?#].[^\\s]*$', '^#(?:[0-9a-fA-F]{3}){1,2}$', '[a-z]{1,64}@'
+  ]) guard.validate({ body: { pattern } })
+})
+
+test('a look-around that is repeated and itself repeats is refused', () => {
+  const guard = createGuard({ rateLimit: false })
+  const stepping = (pattern) => guard.validate({ body: { 'x-regex': 'backtracking', pattern } })
+  for (const pattern of ['^(?:(?=(?:(?=a)a)*)a)*$', '^(?:(?=(?:(?=(?:(?=a)a){150})a){150})a){150}$', '^(?:(?!.*b)a)+$', '(?:(?<!a{20})b){2}']) assert.throws(() => stepping(pattern), /repeats a look-around/, pattern)
+  for (const pattern of ['^(?:(?!\\.\\.)[a-z.])+$', '^(?:(?!\\s{2}).)+$', '^(?=.*\\d)(?=.*[a-z]).{8,}$']) stepping(pattern)
 })

@@ -162,6 +162,7 @@ impl Parser {
                 break;
             }
             let item = self.item(from)?;
+            self.refuse_operation(from)?;
             let hyphen = self.at;
             if !self.sees("-]") && self.takes("-") {
                 match (item, self.item(from)?) {
@@ -190,13 +191,7 @@ impl Parser {
 
     fn item(&mut self, class: usize) -> Result<Item, Fault> {
         let from = self.at;
-        if self.flags.sets && (self.sees("--") || self.sees("&&") || self.sees("[")) {
-            let problem = format!(
-                "has the set operation `{}`, which is not supported",
-                self.shown(class, 12)
-            );
-            return Err(Fault::new(problem, "write the characters out, with the flag u"));
-        }
+        self.refuse_operation(class)?;
         for mark in [":", ".", "="] {
             if self.sees(&format!("[{mark}")) && self.is_posix(mark) {
                 let advice = "write `[a-zA-Z]` or `\\p{Alphabetic}`";
@@ -209,6 +204,16 @@ impl Parser {
             Some('\\') => self.escaped(from),
             Some(c) => Ok(Item::One(c)),
         }
+    }
+
+    /// Classes in classes and what combines them, which the flag `v` adds.
+    fn refuse_operation(&self, class: usize) -> Result<(), Fault> {
+        if self.flags.sets && ["--", "&&", "["].iter().any(|operation| self.sees(operation)) {
+            let shown = self.shown(class, 12);
+            let problem = format!("has a set operation in `{shown}`, which is not supported");
+            return Err(Fault::new(problem, "write the characters out, with the flag u"));
+        }
+        Ok(())
     }
 
     /// Whether a class of POSIX such as `[:alpha:]` comes.
