@@ -4,6 +4,7 @@ import test from 'node:test'
 import assert from 'node:assert/strict'
 import { z } from 'zod'
 import Type from 'typebox'
+import { type } from 'arktype'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { expresses, serve } from './helpers/http.mjs'
@@ -156,5 +157,15 @@ test('node:http: an answer is judged however Node lets its status, message and t
       const answer = await send({ path })
       assert.deepEqual([answer.status, answer.text, answer.headers['x-a']], [200, '{"id":1,"name":"ada"}', '1'], path)
     }
+  })
+})
+
+test('a pattern of a library, whose flags JSON Schema does not have, refuses no answer', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const schemas = [z.strictObject({ s: z.string().regex(/^a$/i) }), type({ s: /^a$/i }), z.strictObject({ s: z.string().regex(/^.{2}$/) }), z.strictObject({ s: z.string().regex(/^é\b/) })]
+  const app = express()
+  schemas.forEach((schema, i) => app.get(`/${i}`, guard.validate({ response: { 200: schema } }), (req, res) => res.json({ s: ['A', 'A', '😀', 'éx'][i] })))
+  await serve(app, async (send) => {
+    for (const i of schemas.keys()) assert.equal((await send({ path: `/${i}` })).status, 200, String(i))
   })
 })
