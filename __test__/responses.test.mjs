@@ -8,6 +8,7 @@ import { pipeline, Readable } from 'node:stream'
 import { runInNewContext } from 'node:vm'
 import { z } from 'zod'
 import Type from 'typebox'
+import { type } from 'arktype'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
 import { expresses, serve } from './helpers/http.mjs'
@@ -329,5 +330,15 @@ test('an answer under way when its guard is closed is still judged', async () =>
   }), async (send) => {
     assert.deepEqual((await send({})).json, { id: 1, name: 'ada' })
     assert.equal((await send({})).json.code, 'guard_closed', 'and the next request is refused')
+  })
+})
+
+test('a pattern of a library, whose flags JSON Schema does not have, refuses no answer', async () => {
+  const guard = createGuard({ rateLimit: false })
+  const schemas = [z.strictObject({ s: z.string().regex(/^a$/i) }), type({ s: /^a$/i }), z.strictObject({ s: z.string().regex(/^.{2}$/) }), z.strictObject({ s: z.string().regex(/^é\b/) })]
+  const app = express()
+  schemas.forEach((schema, i) => app.get(`/${i}`, guard.validate({ response: { 200: schema } }), (req, res) => res.json({ s: ['A', 'A', '😀', 'éx'][i] })))
+  await serve(app, async (send) => {
+    for (const i of schemas.keys()) assert.equal((await send({ path: `/${i}` })).status, 200, String(i))
   })
 })

@@ -94,6 +94,7 @@ function readObject(value, path, context, json) {
   }
   if (types.isRegExp(value)) {
     if (json) throw notJson(path, context, 'a regular expression')
+    if (!isPlainRegExp(value)) throw refusal(path, context, 'is a regular expression with methods of its own, which nobody would call', 'write it as a literal, or give a function')
     return value
   }
   above.add(value)
@@ -194,6 +195,12 @@ function isObjectPrototype(prototype) {
 
 function notJson(path, context, what) {
   return refusal(path, context, `is ${what}, which can't be written as JSON`, 'give text, finite numbers, booleans, null, lists or plain objects')
+}
+
+/** Whether a regular expression, of any realm, is matched by its source and flags alone. */
+function isPlainRegExp(value) {
+  const parent = Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {})
+  return Reflect.ownKeys(value).every((key) => key === 'lastIndex') && parent !== null && Object.getPrototypeOf(parent) === null
 }
 
 function nameOf(value) {

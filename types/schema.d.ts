@@ -88,7 +88,8 @@ export interface JsonSchema {
   /**
    * At the top of a schema: `'backtracking'` lets each `pattern` (not the keys of
    * `patternProperties`) use look-around and backreferences. A match that takes too many steps
-   * back, by itself or with the others of the document, is given up, and the document refused.
+   * back, by itself or with the others of the document, is given up, and the document refused. A
+   * look-around under a quantifier may hold no quantifier of its own but small ones.
    */
   readonly 'x-regex'?: 'linear' | 'backtracking' | undefined
 }

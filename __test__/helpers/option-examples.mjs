@@ -40,7 +40,7 @@ const payload = {
 }
 const policy = { policies: { 'a.rego': policyText }, data: { roles: ['a', { b: 1 }] }, query: 'data.httpapi.authz.allow', regoVersion: 'v0', limits: { timeMs: 10, inputBytes: '32kb', depth: 16 } }
 const { server, client } = testCertificates()
-const redis = { username: 'u', password: 'hunter2hunter2', db: 1, prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb' }
+const redis = { username: 'u', password: 'hunter2hunter2', db: 1, prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb', minReplicas: 1 }
 const schemas = { body: schema, query: { type: 'object', properties: {} }, params: { type: 'object' }, headers: { type: 'object' }, cookies: { type: 'object' }, response: { 200: schema }, onResponse: 'warn' }
 
 const CONFIGS = [

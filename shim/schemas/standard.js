@@ -40,15 +40,16 @@ function fromStandard(standard) {
   return { $schema: 'https://json-schema.org/draft/2020-12/schema', ...outline }
 }
 
-/** The schema of an answer: what comes out of the library's check. Nothing follows it, so all of it is kept. */
+/**
+ * The schema of an answer: what comes out of the library's check. Nothing follows it, so all of it is kept but what may
+ * mean something else here: formats of other names, and patterns, which have lost their flags.
+ */
 function ofOutput(standard) {
   const { '~standard': _, ...json } = standard.jsonSchema.output({ target: 'draft-2020-12' })
   return plainFormats(json)
 }
 
 const FORMATS = new Set(['date-time', 'date', 'time', 'duration', 'email', 'hostname', 'ipv4', 'ipv6', 'uri', 'uri-reference', 'uuid', 'json-pointer', 'relative-json-pointer', 'regex'])
-// The core's regex engine is linear: it has no lookaround and no backreference.
-const NEEDS_BACKTRACKING = /\(\?(?:[=!]|<[=!])|\\[1-9]|\\k</
 
 function plainFormats(node) {
   if (node === null || typeof node !== 'object') return node
@@ -56,7 +57,7 @@ function plainFormats(node) {
   const out = {}
   for (const [key, value] of Object.entries(node)) {
     if (key === 'format' && typeof value === 'string' && !FORMATS.has(value)) continue
-    if (key === 'pattern' && typeof value === 'string' && NEEDS_BACKTRACKING.test(value)) continue
+    if (key === 'pattern' && typeof value === 'string') continue
     out[key] = key === 'const' || key === 'enum' || key === 'default' ? value : plainFormats(value)
   }
   return out

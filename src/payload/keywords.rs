@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::fault::{Pointer, shown_key};
+use crate::payload::references::refuse_endless;
 use crate::payload::rules::SchemaRules;
 
 /// What a keyword holds, as far as the walk has to know.
@@ -168,6 +169,8 @@ pub(crate) struct Survey {
     pub(crate) functions: Vec<(String, bool)>,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
+    /// The pointers to every `patternProperties`.
+    pub(crate) keyed: Vec<String>,
 }
 
 struct Walk<'a> {
@@ -202,6 +205,7 @@ pub(crate) fn survey(
     walk.schema(schema, "", 0, true)?;
     walk.behind_references()?;
     walk.outside_references()?;
+    refuse_endless(path, schema, draft)?;
     let Walk { refs, mut survey, .. } = walk;
     for (at, sure) in &mut survey.functions {
         // The shim follows none.
@@ -293,11 +297,19 @@ impl Walk<'_> {
                 && CERTAIN.contains(&key.as_str())
                 && (all_named || key != "additionalProperties");
             match (holds, value) {
+                (Holds::Data, _) if key == "contentSchema" && self.asks_within(value) => {
+                    let problem = "asks a function, and no check reads what is in it";
+                    return Err(error_at(self.path, &here, problem)
+                        .suggest("parse the text and ask the function in the handler"));
+                }
                 (Holds::Data, Value::String(name)) if key == "format" => {
                     self.survey.formats.push((here, name.clone()));
                 }
                 (Holds::Schema, _) => self.schema(value, &here, depth + 1, sure)?,
                 (Holds::Schemas, Value::Object(schemas)) => {
+                    if key == "patternProperties" {
+                        self.survey.keyed.push(here.clone());
+                    }
                     for (name, value) in schemas {
                         if key == "properties" && (name.starts_with('$') || name.contains('.')) {
                             self.survey.odd_keys.push(name.as_str().into());
@@ -320,6 +332,17 @@ impl Walk<'_> {
         format.is_some_and(|name| self.rules.is_function(name))
             || self.rules.keywords().iter().any(|name| map.contains_key(&**name))
             || map.contains_key(REFINE)
+    }
+
+    /// Whether a schema asks a function anywhere in it.
+    fn asks_within(&self, value: &Value) -> bool {
+        match value {
+            Value::Object(map) => {
+                self.asks(map) || map.values().any(|member| self.asks_within(member))
+            }
+            Value::Array(list) => list.iter().any(|item| self.asks_within(item)),
+            _ => false,
+        }
     }
 
     /// Looks over what stands under names of the author's own and only references lead to.

@@ -35,6 +35,8 @@ mod media;
 mod messages;
 mod number;
 mod parser;
+mod pattern;
+mod pattern_keys;
 mod percent;
 mod plan;
 mod references;

@@ -9,7 +9,8 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::payload::keywords::{inner_schemas, is_old, local_pointer};
+use crate::error::ConfigError;
+use crate::payload::keywords::{error_at, escaped, inner_schemas, is_old, local_pointer};
 
 /// The base of a schema that has no URI of its own.
 pub(crate) const NO_BASE: &str = "json-schema:///";
@@ -207,6 +208,66 @@ impl Walk<'_> {
         };
         Some((Target::Inside(pointer), there))
     }
+}
+
+/// Refuses a schema that refers to itself for the same value: it would check nothing. One that refers
+/// to itself for a part of the value, as a tree does, ends with the value.
+pub(crate) fn refuse_endless(path: &str, root: &Value, draft: Draft) -> Result<(), ConfigError> {
+    // Those whose references were followed to the end, and those that are being followed.
+    let (mut done, mut open) = (HashSet::new(), HashSet::new());
+    let mut schemas = vec![String::new()];
+    let mut known: HashSet<String> = schemas.iter().cloned().collect();
+    while let Some(schema) = schemas.pop() {
+        let Some(Value::Object(map)) = root.pointer(&schema) else { continue };
+        let targets = map.get("$ref").and_then(local_pointer);
+        let inner = inner_schemas(map, &schema).into_iter().chain(targets);
+        schemas.extend(inner.filter(|at| known.insert(at.clone())));
+        // Not recursive: a chain may be as long as the schema.
+        let mut steps = vec![(schema, false)];
+        while let Some((at, is_left)) = steps.pop() {
+            if is_left {
+                open.remove(&at);
+                done.insert(at);
+                continue;
+            }
+            if open.contains(&at) {
+                let problem = "refers to itself for the same value, and would check nothing";
+                return Err(error_at(path, &at, problem).suggest(
+                    "write the schema that it stands for, or refer to it for a part of the value",
+                ));
+            }
+            if !done.contains(&at) {
+                let next = same_value(root, &at, draft);
+                steps.push((at.clone(), true));
+                open.insert(at);
+                steps.extend(next.into_iter().map(|at| (at, false)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pointers to the schemas that the one at `at` applies to the very value that it is asked about.
+fn same_value(root: &Value, at: &str, draft: Draft) -> Vec<String> {
+    let Some(Value::Object(map)) = root.pointer(at) else { return Vec::new() };
+    let reference = map.get("$ref").and_then(local_pointer);
+    if is_old(draft) && map.contains_key("$ref") {
+        return reference.into_iter().collect();
+    }
+    let mut found: Vec<String> = reference.into_iter().collect();
+    for (key, value) in map {
+        match (key.as_str(), value) {
+            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
+                found.extend((0..schemas.len()).map(|i| format!("{at}/{key}/{i}")));
+            }
+            ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
+                found.extend(schemas.keys().map(|name| format!("{at}/{key}/{}", escaped(name))));
+            }
+            ("not" | "if" | "then" | "else", _) => found.push(format!("{at}/{key}")),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The keyword that gives a schema its URI.

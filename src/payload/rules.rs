@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::config::raw::{Options, is_function};
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::json::{TapeJson, TapeNode};
 use crate::payload::keywords::{error_at, is_keyword, survey};
 use crate::payload::messages::Messages;
+use crate::payload::pattern::{Flags, Matcher, Pattern};
 use crate::payload::registry::{embed, place_of};
 use crate::payload::schema::draft_of;
 
@@ -29,7 +29,7 @@ pub struct SchemaRules {
 #[derive(Debug, Clone)]
 pub(crate) enum Format {
     /// A pattern, in linear time.
-    Pattern(Arc<Validator<TapeJson>>),
+    Pattern(Arc<Matcher>),
     /// A function, which the shim asks behind the core.
     Function,
 }
@@ -37,7 +37,7 @@ pub(crate) enum Format {
 impl Format {
     pub(crate) fn accepts(&self, text: &str) -> bool {
         match self {
-            Self::Pattern(validator) => validator.is_valid(TapeNode::Key(text)),
+            Self::Pattern(pattern) => pattern.is_match(text),
             Self::Function => true,
         }
     }
@@ -211,7 +211,7 @@ fn format(path: &str, value: &Value) -> Result<Format, ConfigError> {
     }
     let member = |key| value.get(key).and_then(Value::as_str);
     let (source, flags) = match value {
-        Value::String(source) if !source.starts_with('\0') => (source.as_str(), ""),
+        Value::String(source) if !source.starts_with('\0') => (source.as_str(), "u"),
         Value::Object(_) => {
             (member("source").unwrap_or_default(), member("flags").unwrap_or_default())
         }
@@ -223,21 +223,11 @@ fn format(path: &str, value: &Value) -> Result<Format, ConfigError> {
         let problem = format!("has the flag '{flag}', which says nothing about one string");
         return Err(ConfigError::invalid(path, problem).suggest("leave it out"));
     }
-    // `u` and `v` are how patterns are read in any case.
-    let inline: String = flags.chars().filter(|flag| "ims".contains(*flag)).collect();
-    let pattern =
-        if inline.is_empty() { source.to_owned() } else { format!("(?{inline}:{source})") };
-    let schema = serde_json::json!({ "pattern": pattern });
-    let options = jsonschema::options_for::<TapeJson>()
-        .with_draft(Draft::Draft202012)
-        .with_pattern_options(PatternOptions::regex())
-        .offline();
-    let Ok(validator) = options.build(&schema) else {
-        let problem = "is a pattern that can't be checked in linear time";
-        let error = ConfigError::new(ConfigCode::InvalidSchema, path, problem);
-        return Err(
-            error.suggest("write it without look-around and backreferences, or give a function")
-        );
-    };
-    Ok(Format::Pattern(Arc::new(validator)))
+    let pattern = Pattern::read_with(source, Flags::of(flags));
+    let matcher = pattern.and_then(|pattern| Matcher::of(&pattern)).map_err(|fault| {
+        let or = if fault.steps_back { ", or give a function" } else { "" };
+        ConfigError::new(ConfigCode::InvalidSchema, path, fault.problem)
+            .suggest(format!("{}{or}", fault.advice))
+    })?;
+    Ok(Format::Pattern(Arc::new(matcher)))
 }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, PatternOptions, Registry, ValidationError, Validator};
+use jsonschema::{Draft, Registry, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::payload::acceptor::{Acceptor, Builder};
-use crate::payload::backtrack;
+use crate::payload::backtrack::{self, Share};
 use crate::payload::config::PayloadConfig;
 use crate::payload::explain::{Found, words};
 use crate::payload::fault::shown_key;
@@ -20,6 +20,8 @@ use crate::payload::keywords::{
     ENGINE, FOREIGN_FORMAT, Survey, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old,
     local_pointer, survey,
 };
+use crate::payload::pattern;
+use crate::payload::pattern_keys;
 use crate::payload::registry::embed;
 use crate::payload::rules::{DRAFTS, SchemaRules};
 use crate::payload::shape::Shapes;
@@ -135,12 +137,9 @@ impl Schema {
         }
         let shapes = Shapes::of(path, &whole, draft)?;
         let strict = if closed { close(path, &whole, draft)? } else { Cow::Borrowed(&whole) };
-        let validator = options.build(&strict).map_err(|error| match error.kind() {
-            ValidationErrorKind::Format { format } if format == "regex" && backtracks => {
-                error_at(path, error.instance_path().as_str(), "is a pattern that can't be checked in linear time")
-                    .suggest("`x-regex: 'backtracking'` is for `pattern` alone: name keys by a pattern without look-around and backreferences, or by `propertyNames`")
-            }
-            _ => refused(path, &error),
+        let strict = pattern_keys::translated(path, strict, &survey.keyed)?;
+        let validator = options.build(&strict).map_err(|error| {
+            refused_pattern(path, &error, backtracks).unwrap_or_else(|| refused(path, &error))
         })?;
         let theirs = rules.formats().iter().map(|(name, _)| &**name).collect();
         let compile = |keyword: &Value| options.build(keyword).ok();
@@ -192,7 +191,8 @@ impl Schema {
         let documents = documents.prepare().map_err(|error| failed(error.to_string()))?;
         let mut options = jsonschema::options_for::<TapeJson>()
             .with_registry(&documents)
-            .with_pattern_options(PatternOptions::regex())
+            .with_pattern_options(pattern::options())
+            .with_keyword("pattern", |_, value, _| backtrack::keyword(value, false))
             .should_validate_formats(formats)
             .offline();
         if schema.get("$schema").is_none() {
@@ -224,7 +224,7 @@ impl Schema {
         bytes.len() <= config.max_bytes()
             && self.sanitizers.is_none()
             && self.acceptor.as_ref().is_some_and(|acceptor| {
-                self.within_budget(|| acceptor.scans(bytes, config)) == (true, false)
+                self.within_budget(Share::Look, || acceptor.scans(bytes, config)) == (true, false)
             })
     }
 
@@ -242,24 +242,27 @@ impl Schema {
 
     /// Runs `check`, and says whether a match was given up.
     #[inline]
-    fn within_budget<T>(&self, check: impl FnOnce() -> T) -> (T, bool) {
-        if self.backtracks { backtrack::within_budget(check) } else { (check(), false) }
+    fn within_budget<T>(&self, share: Share, check: impl FnOnce() -> T) -> (T, bool) {
+        if self.backtracks { backtrack::within_budget(share, check) } else { (check(), false) }
     }
 
     /// Whether the document matches.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
-        let by_acceptor = || self.acceptor.as_ref().is_some_and(|it| it.accepts(document));
-        let by_validator = || self.validator.is_valid(TapeNode::Value(document, 0));
-        self.within_budget(by_acceptor) == (true, false)
-            || self.within_budget(by_validator) == (true, false)
+        let gave_up = || self.backtracks && backtrack::gave_up();
+        let check = || {
+            self.acceptor.as_ref().is_some_and(|it| it.accepts(document)) && !gave_up()
+                || self.validator.is_valid(TapeNode::Value(document, 0))
+        };
+        self.within_budget(Share::Check, check) == (true, false)
     }
 
     /// What the acceptor says, if there is one, and what the crate says: for holding one against the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.acceptor.as_ref();
-        let quick = quick.map(|it| self.within_budget(|| it.accepts(document)) == (true, false));
+        let quick = quick
+            .map(|it| self.within_budget(Share::Check, || it.accepts(document)) == (true, false));
         let slow = || self.validator.is_valid(TapeNode::Value(document, 0));
-        (quick, self.within_budget(slow) == (true, false))
+        (quick, self.within_budget(Share::Check, slow) == (true, false))
     }
 
     /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.
@@ -273,7 +276,8 @@ impl Schema {
             return;
         }
         let before = found.len();
-        let ((), gave_up) = self.within_budget(|| self.explain(document, location, found));
+        let explain = || self.explain(document, location, found);
+        let ((), gave_up) = self.within_budget(Share::Explain, explain);
         // Refused is refused, also where nobody can say why.
         if found.len() == before && !found.is_full() {
             let (code, detail) = if gave_up {
@@ -309,7 +313,7 @@ impl Schema {
     /// The errors about the member `key` of an object, for judging a default value when the guard is built.
     pub(crate) fn accepts_member(&self, document: &Document<'_>, pointer: &str) -> bool {
         let every = || self.validator.iter_errors(TapeNode::Value(document, 0));
-        let (errors, gave_up) = self.within_budget(every);
+        let (errors, gave_up) = self.within_budget(Share::Explain, every);
         !gave_up
             && !errors.into_iter().any(|error| {
                 let rest = error.instance_path().as_str().strip_prefix(pointer);
@@ -351,11 +355,9 @@ fn strict_options<'i>(
 ) -> jsonschema::ValidationOptions<'i, std::sync::Arc<dyn jsonschema::Retrieve>, TapeJson> {
     let options = jsonschema::options_for::<TapeJson>().with_draft(draft);
     // The default engine backtracks. This one takes linear time, and refuses what it can't when compiling.
-    let mut options = options.with_pattern_options(PatternOptions::regex());
-    if backtracks {
-        options = options.with_keyword("pattern", |_, value, _| backtrack::keyword(value));
-    }
-    options = options
+    let mut options = options
+        .with_pattern_options(pattern::options())
+        .with_keyword("pattern", move |_, value, _| backtrack::keyword(value, backtracks))
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)
         .with_format("regex", formats::is_regex)
@@ -401,18 +403,31 @@ fn refused(path: &str, error: &ValidationError<'_>) -> ConfigError {
                 Value::String(name) => name.as_str(),
                 _ => "",
             };
-            let name = if name.is_empty() { String::new() } else { format!(" ('{}')", shown_key(name)) };
+            let name =
+                if name.is_empty() { String::new() } else { format!(" ('{}')", shown_key(name)) };
             error_at(path, at, &format!("has a reference{name} that can't be resolved within the schema"))
                 .suggest("put the schema into $defs and write { $ref: '#/$defs/Name' }, or register it under its URI in payload.schemas")
-        }
-        ValidationErrorKind::Format { format } if format == "regex" => {
-            error_at(path, at, "is a pattern that can't be checked in linear time").suggest(
-                "write it without look-around and backreferences, or write `x-regex: 'backtracking'` at the top of the schema",
-            )
         }
         ValidationErrorKind::Custom { .. } => error_at(path, at, &error.masked().to_string()),
         kind => error_at(path, at, &words(kind)),
     }
+}
+
+/// What is wrong with a `pattern`, if that is what the error is about.
+fn refused_pattern(
+    path: &str,
+    error: &ValidationError<'_>,
+    backtracks: bool,
+) -> Option<ConfigError> {
+    let ValidationErrorKind::Custom { keyword, .. } = error.kind() else { return None };
+    let source = error.instance().as_str().filter(|_| keyword == "pattern")?.to_owned();
+    let fault = backtrack::compile(&source, backtracks).err()?;
+    let at = error.instance_path().as_str();
+    let mut advice = fault.advice.to_owned();
+    if fault.steps_back {
+        advice += ", or write `x-regex: 'backtracking'` at the top of the schema";
+    }
+    Some(error_at(path, at, &fault.problem).suggest(advice))
 }
 
 /// Keywords whose schemas apply to the same object as the schema they stand in.

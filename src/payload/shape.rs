@@ -2,14 +2,13 @@
 //! judged (`sanitize`) or before it leaves (`respond`) walks this beside the document.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::payload::json::{TapeJson, TapeNode};
 use crate::payload::keywords::{SANITIZERS, error_at, escaped, is_old, local_pointer};
+use crate::payload::pattern::Matcher;
 use crate::payload::sanitize::Ops;
 
 /// One schema.
@@ -19,7 +18,7 @@ pub(crate) struct Shape {
     pub(crate) ops: Ops,
     /// Members by name, sorted.
     pub(crate) properties: Vec<(Box<str>, usize)>,
-    pub(crate) patterns: Vec<(Arc<Validator<TapeJson>>, usize)>,
+    pub(crate) patterns: Vec<(Matcher, usize)>,
     /// What applies to members that are not named, where the schema says so.
     pub(crate) additional: Option<usize>,
     /// Whether it has `properties` or `patternProperties`.
@@ -44,7 +43,7 @@ impl Shape {
 
     /// The schemas of the patterns that `name` matches.
     pub(crate) fn pattern(&self, name: &str) -> impl Iterator<Item = usize> {
-        let fits = |validator: &Validator<TapeJson>| validator.is_valid(TapeNode::Key(name));
+        let fits = |pattern: &Matcher| pattern.is_match(name);
         self.patterns.iter().filter(move |(pattern, _)| fits(pattern)).map(|(_, shape)| *shape)
     }
 }
@@ -200,13 +199,9 @@ impl Build<'_> {
         for (pattern, schema) in object(map.get("patternProperties")) {
             let here = format!("{at}/patternProperties/{}", escaped(pattern));
             let shape_of = self.shape(schema, &here, true)?;
-            let options = jsonschema::options_for::<TapeJson>()
-                .with_draft(Draft::Draft202012)
-                .with_pattern_options(PatternOptions::regex())
-                .offline();
-            // What the validator refused or asks another engine for is left to it.
-            if let Ok(validator) = options.build(&serde_json::json!({ "pattern": pattern })) {
-                shape.patterns.push((Arc::new(validator), shape_of));
+            // What is wrong with it, whoever compiles it says.
+            if let Ok(matcher) = Matcher::new(pattern) {
+                shape.patterns.push((matcher, shape_of));
             } else {
                 shape.open = true;
             }

@@ -15,6 +15,39 @@ fn rules(schemas: &Value) -> SchemaRules {
     SchemaRules::parse("payload", Some(&json!({ "schemas": schemas }))).unwrap()
 }
 
+#[test]
+fn a_schema_that_refers_to_itself_for_the_same_value_is_refused() {
+    let (user, group) = ("https://example.com/user.json", "https://example.com/group.json");
+    let around =
+        json!({ "schemas": { user: { "$ref": group }, group: { "allOf": [{ "$ref": user }] } } });
+    let error = SchemaRules::parse("payload", Some(&around)).unwrap_err().to_string();
+    assert!(error.contains("refers to itself for the same value"), "{error}");
+    let none = SchemaRules::default();
+    for (schema, rules) in [
+        (json!({ "$ref": "#" }), &none),
+        (
+            json!({ "properties": { "u": { "$ref": "#/$defs/U" } }, "$defs": { "U": { "$ref": "#/$defs/U" } } }),
+            &none,
+        ),
+        (
+            json!({ "$ref": "#/$defs/A", "$defs": { "A": { "anyOf": [{ "$ref": "#/$defs/B" }, {}] }, "B": { "not": { "$ref": "#/$defs/A" } } } }),
+            &none,
+        ),
+        (json!({ "$ref": "#me", "$anchor": "me" }), &none),
+        (
+            json!({ "$schema": OLD, "definitions": { "U": { "$ref": "#/definitions/U" } }, "items": { "$ref": "#/definitions/U" } }),
+            &none,
+        ),
+        (json!({ "dependentSchemas": { "a": { "$ref": "#" } } }), &none),
+    ] {
+        let error = Schema::compile_with("body", &schema, true, rules).unwrap_err().to_string();
+        assert!(error.contains("refers to itself for the same value"), "{schema}: {error}");
+    }
+    let tree =
+        json!({ "type": "object", "properties": { "children": { "items": { "$ref": "#" } } } });
+    assert!(Schema::compile("body", &tree, true).is_ok());
+}
+
 fn stripped(schema: &Value, rules: &SchemaRules, answer: &Value) -> Value {
     let responses =
         Responses::parse("response", &json!({ "200": schema }), OnResponse::Strip, rules).unwrap();

@@ -147,3 +147,5 @@ impl Server {
         (self.is_alive, self.hangs) = (true, false);
     }
 }
+
+mod tests;
