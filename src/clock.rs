@@ -17,11 +17,11 @@ impl Now {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
     pub fn read() -> Self {
+        static START: OnceLock<Instant> = OnceLock::new();
         #[cfg(test)]
         if let Some(now) = crate::simulation::now() {
             return now;
         }
-        static START: OnceLock<Instant> = OnceLock::new();
         let start = *START.get_or_init(Instant::now);
         Self {
             unix_us: micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),

@@ -60,7 +60,8 @@ pub(super) fn draw(world: &World, length: usize) -> Vec<(u64, Step)> {
 }
 
 fn draw_step(world: &World) -> Step {
-    let (a, b) = (world.roll(64) as usize, world.roll(64) as usize);
+    let number = || usize::try_from(world.roll(64)).unwrap_or_default();
+    let (a, b) = (number(), number());
     let skew = i64::try_from(world.roll(240_000_000)).unwrap_or(0) - 120_000_000;
     match world.roll(40) {
         0..=4 => Step::Issue(a),
@@ -100,7 +101,7 @@ struct Service {
 pub(super) fn play(seed: u64, steps: &[(u64, Step)]) -> Result<(), Violation> {
     super::simulate(async {
         let (world, _ending) = World::begin(seed, SERVERS);
-        let min_replicas = u64::from(seed % 3 == 0);
+        let min_replicas = u64::from(seed.is_multiple_of(3));
         let config = json!({
             "jwt": {
                 "issuer": "https://id.example", "audience": "api",

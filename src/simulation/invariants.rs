@@ -138,10 +138,10 @@ impl Watch {
         let mut seen = self.seen.lock();
         let revoked = seen.revoked.get(token).cloned();
         match (revoked, outcome) {
-            (None, Outcome::Refused(_, "token_revoked")) => {
+            (None, Outcome::Refused("token_revoked")) => {
                 seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
             }
-            (Some(Revoked { stored: Some((stored_us, by)), excused }), Outcome::Passed(_)) => {
+            (Some(Revoked { stored: Some((stored_us, by)), excused }), Outcome::Passed) => {
                 if by == process && began_us > stored_us {
                     seen.violated(REVOKED_HERE_AT_ONCE, format!("process {process} takes it"));
                 }

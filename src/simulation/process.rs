@@ -13,7 +13,6 @@ use crate::clock::Now;
 use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::engine::{Engine, Layers, RevocationList, Store};
 use crate::exchange::{Extras, StoreAnswer, StoreAsk, Verdict};
-use crate::limit::Charged;
 use crate::stack::Stack;
 use crate::store::ask::Waiter;
 use crate::store::{Notice, Reply, SharedStore, StoreError};
@@ -22,21 +21,21 @@ use crate::token::IssueOptions;
 /// What came of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Its handler ran; what it was charged is kept until it has answered.
-    Passed(Option<Charged>),
-    Refused(u16, &'static str),
+    /// Its handler ran.
+    Passed,
+    Refused(&'static str),
 }
 
 impl Outcome {
     pub(crate) fn is_passed(&self) -> bool {
-        matches!(self, Self::Passed(_))
+        matches!(self, Self::Passed)
     }
 
     /// The code of a refusal, `passed` otherwise.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Passed(_) => "passed",
-            Self::Refused(_, code) => code,
+            Self::Passed => "passed",
+            Self::Refused(code) => code,
         }
     }
 }
@@ -44,7 +43,6 @@ impl Outcome {
 /// A login.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
-    pub(crate) access: String,
     pub(crate) refresh: String,
     pub(crate) session: String,
 }
@@ -116,9 +114,9 @@ impl Process {
             let (mut x, mut verdict) = self.stack.before_body(head, Extras::default(), Now::read());
             loop {
                 verdict = match verdict {
-                    Verdict::Pass { .. } => return Outcome::Passed(x.charged.take()),
+                    Verdict::Pass { .. } => return Outcome::Passed,
                     Verdict::Refuse(refusal) => {
-                        return Outcome::Refused(refusal.status, refusal.code);
+                        return Outcome::Refused(refusal.code);
                     }
                     Verdict::AskStore(ask) => {
                         let answer = self.ask(ask).await;
@@ -149,16 +147,6 @@ impl Process {
             }
             StoreAsk::Keys(_) => panic!("no issuer is asked here"),
         }
-    }
-
-    /// The handler of a request has answered.
-    pub(crate) fn answered(&self, charged: Charged) {
-        self.run(|| {
-            for (store, question) in charged.settle(false, Now::read()) {
-                let ask = store.tell(question);
-                store.submit(vec![ask]);
-            }
-        });
     }
 
     /// A token of `subject`, of a session of its own.
@@ -211,14 +199,16 @@ impl Process {
             let begun = refresh.begin(claims(subject), &issued, None);
             let (token, opening) = begun.expect("there is chance");
             let (tell, stored) = oneshot::channel();
-            let reply: Reply<()> = Box::new(move |done| drop(tell.send(done)));
+            let reply: Reply<()> = Box::new(move |done| {
+                let _ = tell.send(done);
+            });
             match refresh.open(opening, Now::read(), || Some(reply)) {
                 None => stored.await.unwrap_or(Err(StoreError::Unavailable))?,
                 Some(Ok(())) => {}
                 Some(Err(OpenError::Store(error))) => return Err(error),
                 Some(Err(OpenError::Full(_))) => panic!("it is not full"),
             }
-            Ok(Login { access: issued.token, refresh: token, session: issued.session })
+            Ok(Login { refresh: token, session: issued.session })
         })
         .await
     }
@@ -240,11 +230,7 @@ impl Process {
             };
             let signer = tokens.signer.as_ref().expect("it signs");
             let issued = continued.issue(signer, None, Now::read()).map_err(RefreshError::Issue)?;
-            Ok(Login {
-                access: issued.token,
-                refresh: continued.refresh_token.clone(),
-                session: issued.session,
-            })
+            Ok(Login { refresh: continued.refresh_token.clone(), session: issued.session })
         })
         .await
     }
@@ -273,6 +259,8 @@ fn claims(subject: &str) -> Map<String, Value> {
 /// What a call tells later. `Unavailable` where the process died meanwhile.
 async fn told<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
     let (tell, told) = oneshot::channel();
-    call(Box::new(move |answer| drop(tell.send(answer))));
+    call(Box::new(move |answer| {
+        let _ = tell.send(answer);
+    }));
     told.await.unwrap_or(Err(StoreError::Unavailable))
 }

@@ -74,3 +74,11 @@ fn the_promises_hold_in_any_history() {
     }
     assert_eq!(found, 0);
 }
+
+#[test]
+fn every_promise_stands_in_the_documentation_by_its_id() {
+    let scaling = include_str!("../../docs/scaling.md");
+    for (id, promise) in super::invariants::PROMISES {
+        assert!(scaling.contains(&format!("| `{id}` | {promise} |")), "{id}: {promise}");
+    }
+}

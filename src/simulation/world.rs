@@ -72,7 +72,7 @@ impl World {
         micros(self.began.elapsed())
     }
 
-    /// A number below `end`: SplitMix64, by Sebastiano Vigna.
+    /// A number below `end`: `SplitMix64`, by Sebastiano Vigna.
     pub(crate) fn roll(&self, end: u64) -> u64 {
         let mut dice = self.dice.lock();
         *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -22,12 +22,9 @@ pub(super) const BACKOFF: (Duration, Duration) =
 
 /// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
-    #[cfg(test)]
-    let task = match crate::simulation::spawn(task) {
-        Ok(_) => return true,
-        Err(task) => task,
-    };
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
+    #[cfg(test)]
+    let Err(task) = crate::simulation::spawn(task) else { return true };
     let Some(handle) = RUNTIME.get_or_init(start) else { return false };
     handle.spawn(task);
     true

@@ -281,10 +281,9 @@ impl At<'_> {
                 Ok(Value::Array(found.map(|(id, fields)| entry(*id, fields)).collect()))
             }
             (b"XREAD", [b"COUNT", count, options @ ..]) => {
-                let options = match options {
-                    [b"BLOCK", _, rest @ ..] => rest,
-                    rest => rest,
-                };
+                // Whoever sends it has waited by now.
+                let blocks = options.first().is_some_and(|word| *word == b"BLOCK");
+                let options = if blocks { &options[2..] } else { options };
                 let [b"STREAMS", key, after] = options else { return Err(SYNTAX.to_owned()) };
                 let count = usize::try_from(integer(count)?).unwrap_or(0);
                 let after = entry_id(after)?;

@@ -19,6 +19,7 @@ pub(crate) const EPOCH_US: u64 = 1_800_000_000_000_000;
 
 /// One server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so by itself")]
 pub(crate) struct Server {
     keys: Keys,
     scripts: BTreeMap<String, String>,

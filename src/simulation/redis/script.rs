@@ -139,7 +139,7 @@ fn status(lua: &Lua, text: &str) -> mlua::Result<LuaValue> {
 fn from_lua(value: &LuaValue) -> Answer {
     Ok(match value {
         LuaValue::Boolean(true) => Value::Int(1),
-        LuaValue::Integer(number) => Value::Int(i64::from(*number)),
+        LuaValue::Integer(number) => Value::Int(*number),
         #[expect(clippy::cast_possible_truncation, reason = "as Redis does")]
         LuaValue::Number(number) => Value::Int(*number as i64),
         LuaValue::String(text) => Value::BulkString(text.as_bytes().to_vec()),

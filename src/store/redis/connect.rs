@@ -32,6 +32,7 @@ pub enum Link {
     Cluster(ClusterLink),
     /// To servers of a simulation.
     #[cfg(test)]
+    #[expect(private_interfaces, reason = "nobody else sees it")]
     Simulated(crate::simulation::Connection),
 }
 
