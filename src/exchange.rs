@@ -288,12 +288,3 @@ pub struct LimitView {
     /// `None` for a limit that refuses; else whether this one, which only watches, would have.
     pub shadow: Option<bool>,
 }
-
-/// A request that waits for its body or for the application's functions.
-#[derive(Debug)]
-pub struct Waiting {
-    /// The stack it is in.
-    pub stack: Arc<Stack>,
-    /// How far it has come.
-    pub exchange: Exchange,
-}

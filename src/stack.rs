@@ -51,7 +51,7 @@ use limits::not_counted;
 
 pub use crate::exchange::{
     Awaited, Callback, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
-    TokenDemand, Verdict, Waiting,
+    TokenDemand, Verdict,
 };
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].

@@ -14,7 +14,7 @@ use super::slots::Slots;
 use crate::engine::Engine;
 use crate::limit::Charged;
 use crate::payload::Responses;
-use crate::stack::{Stack, StoreAnswer, Waiting};
+use crate::stack::{Exchange, Stack, StoreAnswer};
 
 /// A guard with the stacks that were built from it.
 struct Guard {
@@ -25,13 +25,27 @@ struct Guard {
 }
 
 static GUARDS: RwLock<Slots<Guard>> = RwLock::new(Slots::new());
-static STACKS: RwLock<Slots<(Arc<Stack>, Listener)>> = RwLock::new(Slots::new());
+/// A stack, and who gets the answers that its requests wait for.
+pub(crate) struct Mounted {
+    pub(crate) stack: Arc<Stack>,
+    pub(crate) listener: Listener,
+}
+
+/// A request that waits, in one piece with all that goes on with it: what is counted per request
+/// costs as much as to check a small body.
+pub(crate) struct Waiting {
+    pub(crate) mounted: Arc<Mounted>,
+    /// How far it has come.
+    pub(crate) exchange: Exchange,
+}
+
+static STACKS: RwLock<Slots<Arc<Mounted>>> = RwLock::new(Slots::new());
 
 /// What waits under a ticket.
 pub(crate) enum Ticketed {
     /// A request that waits for its body, its turn, the application's functions, its connection's certificate, an issuer or
-    /// a shared store; and who gets its answers.
-    Request(Box<Waiting>, Listener),
+    /// a shared store.
+    Request(Box<Waiting>),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
     /// What a request was charged, until its response is known.
@@ -79,19 +93,24 @@ pub(crate) fn listener(number: u64) -> Listener {
 pub(crate) fn add_stack(guard: u64, stack: Arc<Stack>) -> Option<u64> {
     let mut guards = GUARDS.write();
     let owner = guards.get_mut(guard)?;
-    let number = STACKS.write().insert((stack, owner.listener.clone()))?;
+    let mounted = Mounted { stack, listener: owner.listener.clone() };
+    let number = STACKS.write().insert(Arc::new(mounted))?;
     owner.stacks.insert(number);
     Some(number)
 }
 
-pub(crate) fn stack(number: u64) -> Option<(Arc<Stack>, Listener)> {
-    STACKS.read().get(number).map(|(stack, listener)| (Arc::clone(stack), listener.clone()))
+pub(crate) fn mounted(number: u64) -> Option<Arc<Mounted>> {
+    STACKS.read().get(number).map(Arc::clone)
+}
+
+pub(crate) fn stack(number: u64) -> Option<Arc<Stack>> {
+    mounted(number).map(|mounted| Arc::clone(&mounted.stack))
 }
 
 /// The schemas of answers of a stack, also where its guard is closed; `None` where there is no such
 /// stack.
 pub(crate) fn responses(number: u64) -> Option<Arc<Responses>> {
-    let open = stack(number).and_then(|(stack, _)| stack.responses.clone());
+    let open = mounted(number).and_then(|mounted| mounted.stack.responses.clone());
     open.or_else(|| LAST_ANSWERS.with_borrow(|last| last.get(&number).cloned()))
 }
 
@@ -108,7 +127,7 @@ pub(crate) fn release(number: u64) {
     }
     let mut stacks = STACKS.write();
     for number in guard.stacks {
-        let responses = stacks.take(number).and_then(|(stack, _)| stack.responses.clone());
+        let responses = stacks.take(number).and_then(|mounted| mounted.stack.responses.clone());
         if let Some(responses) = responses {
             LAST_ANSWERS.with_borrow_mut(|last| last.insert(number, responses));
         }
@@ -145,9 +164,9 @@ pub(crate) fn take(ticket: u64) -> Option<Ticketed> {
 }
 
 /// The request that waits under a ticket.
-pub(crate) fn take_request(ticket: u64) -> Option<(Box<Waiting>, Listener)> {
+pub(crate) fn take_request(ticket: u64) -> Option<Box<Waiting>> {
     match take(ticket)? {
-        Ticketed::Request(waiting, listener) => Some((waiting, listener)),
+        Ticketed::Request(waiting) => Some(waiting),
         Ticketed::Call(_) | Ticketed::Charged(_) => None,
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::answer::{self, Told};
-use super::inbox::{self, Listener};
-use super::registry::{self, Ticketed};
+use super::inbox;
+use super::registry::{self, Ticketed, Waiting};
 use crate::clock::Now;
 use crate::limit::Charged;
 use crate::payload::{BodyFault, Reply};
 use crate::refusal::Refusal;
-use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
+use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict};
 
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
@@ -19,69 +19,67 @@ use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict, Waiting};
 pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Told {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some((stack, listener)) = registry::stack(stack) else { return refused(closed()) };
+    let Some(mounted) = registry::mounted(stack) else { return refused(closed()) };
     let extras = match read_extras(extras.as_deref()) {
         Ok(extras) => extras,
         Err(refusal) => return refused(refusal),
     };
-    let (exchange, verdict) = stack.before_body(head, extras, Now::read());
-    answer_for(Box::new(Waiting { stack, exchange }), listener, verdict)
+    let (exchange, verdict) = mounted.stack.before_body(head, extras, Now::read());
+    answer_for(Box::new(Waiting { mounted, exchange }), verdict)
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
 pub(super) fn resume(ticket: u64, keys: String) -> Told {
-    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+    let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
-    let verdict = waiting.stack.resume(&mut waiting.exchange, &keys, Now::read());
-    answer_for(waiting, listener, verdict)
+    let verdict = waiting.mounted.stack.resume(&mut waiting.exchange, &keys, Now::read());
+    answer_for(waiting, verdict)
 }
 
 /// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
 /// connection's, if it has one.
 pub(super) fn certified(ticket: u64, fingerprint: Option<String>) -> Told {
-    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+    let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
     let shown = fingerprint.as_deref();
-    let verdict = waiting.stack.certified(&mut waiting.exchange, shown, Now::read());
-    answer_for(waiting, listener, verdict)
+    let verdict = waiting.mounted.stack.certified(&mut waiting.exchange, shown, Now::read());
+    answer_for(waiting, verdict)
 }
 
 /// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
 pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<Told> {
     #[cfg(debug_assertions)]
     super::panics::point();
-    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+    let Some(mut waiting) = registry::take_request(ticket) else {
         return Some(refused(unreadable()));
     };
     // To read the clock costs as much as to check a small body.
-    let looks = waiting.stack.looks_again(&waiting.exchange);
+    let looks = waiting.mounted.stack.looks_again(&waiting.exchange);
     let now = if looks { Now::read() } else { waiting.exchange.now };
-    let verdict = waiting.stack.after_body(&mut waiting.exchange, body, now);
-    (!answer::is_plain_pass(&waiting.exchange, &verdict))
-        .then(|| answer_for(waiting, listener, verdict))
+    let verdict = waiting.mounted.stack.after_body(&mut waiting.exchange, body, now);
+    (!answer::is_plain_pass(&waiting.exchange, &verdict)).then(|| answer_for(waiting, verdict))
 }
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
 pub(super) fn refuse_body(ticket: u64, why: String) -> Told {
-    let (Some((waiting, listener)), Some(fault)) =
-        (registry::take_request(ticket), BodyFault::named(&why))
+    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
     else {
         return refused(unreadable());
     };
-    let verdict = waiting.stack.without_body(fault);
-    answer_for(waiting, listener, verdict)
+    let verdict = waiting.mounted.stack.without_body(fault);
+    answer_for(waiting, verdict)
 }
 
 /// Goes on with a request that a limit has held back.
 pub(super) fn wake(ticket: u64) -> Told {
-    let Some((mut waiting, listener)) = registry::take_request(ticket) else {
+    let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
-    let verdict = waiting.stack.wake(&mut waiting.exchange, Now::read());
-    answer_for(waiting, listener, verdict)
+    let verdict = waiting.mounted.stack.wake(&mut waiting.exchange, Now::read());
+    answer_for(waiting, verdict)
 }
 
 /// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
@@ -122,16 +120,16 @@ pub(super) fn settle(ticket: u64) -> Told {
     match waiting {
         Ticketed::Call(finish) => Told::Lines(finish(arrival)),
         Ticketed::Charged(_) => refused(unreadable()),
-        Ticketed::Request(mut waiting, listener) => {
-            let verdict = waiting.stack.settle(&mut waiting.exchange, arrival, Now::read());
-            answer_for(waiting, listener, verdict)
+        Ticketed::Request(mut waiting) => {
+            let verdict = waiting.mounted.stack.settle(&mut waiting.exchange, arrival, Now::read());
+            answer_for(waiting, verdict)
         }
     }
 }
 
-fn answer_for(mut waiting: Box<Waiting>, listener: Listener, verdict: Verdict) -> Told {
+fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
     if let Verdict::AskStore(ask) = verdict {
-        return ask_store(waiting, listener, ask);
+        return ask_store(waiting, ask);
     }
     let opened = answer::open(&waiting.exchange, &verdict);
     let charged = waiting.exchange.charged.take();
@@ -147,7 +145,7 @@ fn answer_for(mut waiting: Box<Waiting>, listener: Listener, verdict: Verdict) -
     }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
-    let Some(ticket) = registry::wait(Ticketed::Request(waiting, listener)) else {
+    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
         // This answer tells of no receipt, so nobody would hand it in: its places would stay taken for ever.
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
@@ -157,11 +155,12 @@ fn answer_for(mut waiting: Box<Waiting>, listener: Listener, verdict: Verdict) -
 
 /// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
 /// costs half.
-fn ask_store(waiting: Box<Waiting>, listener: Listener, ask: StoreAsk) -> Told {
-    let Some(inbox) = listener else { return refused(unreadable()) };
-    let request = Ticketed::Request(waiting, Some(Arc::clone(&inbox)));
-    let Some(ticket) = registry::wait(request) else { return refused(overloaded()) };
-    inbox::ask(ask, &inbox, ticket);
+fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> Told {
+    let mounted = Arc::clone(&waiting.mounted);
+    let Some(inbox) = &mounted.listener else { return refused(unreadable()) };
+    let waiting = registry::wait(Ticketed::Request(waiting));
+    let Some(ticket) = waiting else { return refused(overloaded()) };
+    inbox::ask(ask, inbox, ticket);
     Told::Waits(ticket)
 }
 
@@ -213,8 +212,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
     };
     let earlier = match given.remove("earlier") {
         Some(Value::Array(stacks)) => {
-            let stacks =
-                stacks.iter().map(|stack| registry::stack(stack.as_u64()?).map(|(stack, _)| stack));
+            let stacks = stacks.iter().map(|stack| registry::stack(stack.as_u64()?));
             match stacks.collect::<Option<Vec<_>>>() {
                 Some(stacks) => stacks,
                 None => return Err(closed()),
@@ -265,6 +263,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Engine, Layers};
+    use crate::node::registry::Mounted;
     use crate::stack::Stack;
 
     fn fill() -> u64 {
@@ -280,8 +279,8 @@ mod tests {
         let headers = ["Content-Type", "application/json", "Content-Length", "2"];
         let head = head.chain(headers).collect::<Vec<_>>().join("\n");
         let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());
-        let waiting = Box::new(Waiting { stack: Arc::clone(stack), exchange });
-        match answer_for(waiting, None, verdict) {
+        let mounted = Arc::new(Mounted { stack: Arc::clone(stack), listener: None });
+        match answer_for(Box::new(Waiting { mounted, exchange }), verdict) {
             Told::Lines(lines) => lines,
             Told::Waits(_) => panic!("no store is asked"),
         }
