@@ -185,7 +185,7 @@ pub struct Candidate {
     /// How it was presented.
     pub scheme: Scheme,
     /// The proof that came with it, to be used up.
-    pub proof: Option<Proof>,
+    pub proof: Option<Box<Proof>>,
 }
 
 /// A request on its way, with what the layers have found out about it.
@@ -206,7 +206,7 @@ pub struct Exchange {
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
     /// The proof that came with its token, until it is used up.
-    pub proof: Option<Proof>,
+    pub proof: Option<Box<Proof>>,
     /// What a later layer is to know of the proof that was taken: [`Extras::proofs`] gives it back.
     pub proof_mark: Option<String>,
     /// Whether a list says that it is not limited.

@@ -86,7 +86,7 @@ impl Stack {
         };
         let bound = verified.confirmation;
         let proof = self.check_proof(tokens, request, &found, &verified, x)?;
-        let candidate = Candidate { verified, scheme: found.scheme, proof };
+        let candidate = Candidate { verified, scheme: found.scheme, proof: proof.map(Box::new) };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
             x.awaited = Some(Awaited::Certificate(candidate));
             return Ok(Some(Verdict::AskCertificate));
