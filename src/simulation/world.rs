@@ -62,6 +62,18 @@ impl World {
         (world, Ending)
     }
 
+    /// A world without servers, for chance alone; it needs no runtime.
+    pub(super) fn chance(seed: u64) -> Self {
+        Self {
+            began: Instant::now(),
+            dice: Mutex::new(seed),
+            servers: Mutex::default(),
+            processes: Mutex::default(),
+            changed: Notify::new(),
+            primary: Mutex::new(0),
+        }
+    }
+
     /// The world of this thread.
     pub(super) fn current() -> Option<Arc<Self>> {
         WORLD.with_borrow(Clone::clone)

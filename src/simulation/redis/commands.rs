@@ -273,11 +273,11 @@ impl At<'_> {
                 Ok(int(gone))
             }
             (b"XRANGE", [key, from, to, b"COUNT", count]) => {
-                let from = if *from == b"-" { (0, 0) } else { entry_id(from)? };
-                let to = if *to == b"+" { (u64::MAX, u64::MAX) } else { entry_id(to)? };
+                let (from, to) = (range_bound(from, 0)?, range_bound(to, u64::MAX)?);
                 let count = usize::try_from(integer(count)?).unwrap_or(0);
                 let stream = self.stream(key)?.unwrap_or_default();
-                let found = stream.entries.range(from..=to).take(count);
+                let entries = stream.entries.iter();
+                let found = entries.filter(|(id, _)| (from..=to).contains(*id)).take(count);
                 Ok(Value::Array(found.map(|(id, fields)| entry(*id, fields)).collect()))
             }
             (b"XREAD", [b"COUNT", count, options @ ..]) => {
@@ -404,6 +404,16 @@ fn next_id(last: EntryId, now_ms: u64) -> EntryId {
 
 fn id_text((ms, number): EntryId) -> Vec<u8> {
     format!("{ms}-{number}").into_bytes()
+}
+
+/// A bound of a range: an id, whose number is `number` where it is left out, or one of both ends.
+fn range_bound(text: &[u8], number: u64) -> Result<EntryId, String> {
+    match text {
+        b"-" => Ok((0, 0)),
+        b"+" => Ok((u64::MAX, u64::MAX)),
+        _ if text.contains(&b'-') => entry_id(text),
+        _ => Ok((entry_id(text)?.0, number)),
+    }
 }
 
 fn entry_id(text: &[u8]) -> Result<EntryId, String> {
