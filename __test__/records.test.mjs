@@ -74,6 +74,14 @@ test('who edits the claims in the record of a session gets no token, and the ope
   assert.equal((await guard.tokens.verify(next.accessToken)).role, 'user')
 })
 
+test('something else in the place of a session is no session', async () => {
+  const guard = await guardWith()
+  const login = await guard.tokens.issue({ sub: 'ada' })
+  await redis.command('DEL', keyOf(login))
+  await redis.command('LPUSH', keyOf(login), 'x')
+  await refused(guard.tokens.refresh(login.refreshToken))
+})
+
 test('the record of another session, and of another prefix, is good nowhere else', async () => {
   const guard = await guardWith()
   const [mine, roots] = [await guard.tokens.issue({ sub: 'mallory' }), await guard.tokens.issue({ sub: 'root' })]

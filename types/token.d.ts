@@ -241,7 +241,7 @@ export interface JwtKeys {
 /**
  * Keys that an issuer publishes. They are fetched by Node's `fetch` in the background: about every five minutes, more
  * often if `Cache-Control` says so, and when a token has a `kid` that is not known, at most once in 30 s. A request
- * waits for that only where its own key is not known, for 2 s at most. Without keys, and where they are too old, its
+ * waits for that only where its own key is not known, for 2 s at most, twice. Without keys, and where they are too old, its
  * tokens are refused with 503 `issuer_unavailable`. See docs/issuers.md.
  */
 export interface JwtKeysAtUrl {

@@ -19,12 +19,15 @@ impl Real {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("install redis-server: apt-get install redis-server");
+        let run = |program: &str| {
+            Command::new(program)
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .current_dir(folder.path())
+                .stdout(Stdio::null())
+                .spawn()
+        };
+        let child = run("redis-server").or_else(|_| run("valkey-server"));
+        let child = child.expect("install redis-server: apt-get install redis-server");
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
         let connection = (0..500).find_map(|_| {
             std::thread::sleep(Duration::from_millis(20));

@@ -315,7 +315,7 @@ fn read_said(value: &Value) -> Option<(u64, String)> {
 fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
     let Value::Array(values) = value else { return None };
     let pair = |pair: &[Value]| match pair {
-        [name, score] => Some((text_of(name)?.to_owned(), version_of(score)?)),
+        [name, score] => Some((name_of(name)?, version_of(score)?)),
         _ => None,
     };
     match values.first() {
@@ -325,6 +325,15 @@ fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
             .map(|item| if let Value::Array(item) = item { pair(item) } else { None })
             .collect(),
         _ => values.chunks(2).map(pair).collect(),
+    }
+}
+
+/// The name of a notice. One that is no UTF-8 is not ours: nothing is said by it, and what comes
+/// behind it is read all the same.
+fn name_of(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        other => text_of(other).map(str::to_owned),
     }
 }
 
@@ -340,6 +349,14 @@ fn text_of(value: &Value) -> Option<&str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_is_no_text_hides_none_behind_it() {
+        let bulk = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
+        let page = [bulk(b"\xff"), bulk(b"7"), bulk(b"c:1"), bulk(b"8")];
+        let read = scored(&Value::Array(page.into())).unwrap();
+        assert_eq!(read, [("\u{fffd}".to_owned(), 7.0), ("c:1".to_owned(), 8.0)]);
+    }
 
     #[test]
     fn a_notice_has_an_end_in_digits() {
