@@ -94,6 +94,14 @@ impl Part {
         places.and_then(|places| places.get(self.places.clone())).unwrap_or_default()
     }
 
+    /// Whether something else of its question is judged apart.
+    fn is_some_of(&self, questions: &[Question]) -> bool {
+        questions.get(self.question).is_some_and(|question| {
+            self.subjects.len() < question.subjects.len()
+                || self.places.len() < question.places.len()
+        })
+    }
+
     fn action(&self, questions: &[Question]) -> Action {
         questions.get(self.question).map_or(Action::Look, |question| question.action)
     }
@@ -367,7 +375,14 @@ pub(super) struct Results {
     /// For each question.
     pub(super) answers: Vec<Result<Answer, StoreError>>,
     /// What was charged for questions that something else has refused: only in a cluster, where no script sees all.
-    pub(super) to_refund: Vec<Part>,
+    to_refund: Vec<Charged>,
+}
+
+/// A part of a question that was charged, with how it stood then where that is not all of the question.
+#[derive(Debug)]
+struct Charged {
+    part: Part,
+    standings: Option<Few<Standing>>,
 }
 
 impl Results {
@@ -377,13 +392,10 @@ impl Results {
         &'r self,
         questions: &'r [Question],
     ) -> impl Iterator<Item = Question> + 'r {
-        let subjects = move |part: &Part| {
-            let asked = &questions.get(part.question)?.subjects;
-            let first = asked.get(..part.subjects.start)?.iter().map(|ask| ask.demands.len()).sum();
-            let answer = self.answers.get(part.question)?.as_ref().ok();
-            let mut standings = answer.and_then(|answer| answer.standings.get(first..));
+        let subjects = move |Charged { part, standings }: &Charged| {
+            let mut standings = standings.as_deref();
             let mut back = Vec::new();
-            for ask in asked.get(part.subjects.clone())? {
+            for ask in questions.get(part.question)?.subjects.get(part.subjects.clone())? {
                 back.extend(ask.refund(standings));
                 standings = standings.and_then(|standings| standings.get(ask.demands.len()..));
             }
@@ -432,7 +444,8 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
                 continue;
             };
             if admitted && consumes {
-                charged.push(part.clone());
+                let standings = part.is_some_of(questions).then(|| standings.clone());
+                charged.push(Charged { part: part.clone(), standings });
             }
             if let Ok(answer) = answer {
                 answer.admitted &= admitted;
@@ -444,9 +457,9 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) ->
             }
         }
     }
-    charged.retain(|part| {
+    charged.retain(|charged| {
         !answers
-            .get(part.question)
+            .get(charged.part.question)
             .is_some_and(|answer| answer.as_ref().is_ok_and(|answer| answer.admitted))
     });
     Results { answers, to_refund: charged }
