@@ -137,9 +137,10 @@ fn a_charge_whose_request_another_node_refused_is_given_back_to_no_other_window(
         assert_eq!(given_back(rule, true, start + 30_000_000, refuses(start)), 2);
         let late = start + 59_500_000;
         assert_eq!(given_back(rule, true, late, refuses(late)), 2 * (1 - windows));
-        // Nobody knows how it stood.
+        // The node of the other one says nothing.
         let fails = |_: &Entry| Value::Nil;
-        assert_eq!(given_back(rule, true, start + 30_000_000, fails), 2 * (1 - windows));
+        assert_eq!(given_back(rule, true, start + 30_000_000, fails), 2);
+        assert_eq!(given_back(rule, true, late, fails), 2 * (1 - windows));
         // What only watched and did not fit was not charged.
         let watching = rule.watching();
         assert_eq!(given_back(watching, false, start + 30_000_000, refuses(start)), 0);
