@@ -217,14 +217,14 @@ export declare function revokeSubject(guard: number, subject: string, before?: n
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
- * Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from, notice}`: what must be saved, and
- * then be handed in here again, before it counts.
+ * Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,
+ * notice}`: what must be saved, and then be handed in here again, before it counts.
  */
 export declare function rotationTake(guard: number, loaded: string | undefined | null, force: boolean): string
 
 /**
- * Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from,
- * notice}`, or null where callbacks keep the keys.
+ * Looks at the key file and changes what is due; with `force` the next key is to sign. Answers
+ * `{kid, from, notice}`, or null where callbacks keep the keys.
  */
 export declare function rotationTick(guard: number, force: boolean): string
 

@@ -1,4 +1,5 @@
-// A Redis Cluster of which one primary hangs: nobody notices who does not ask for what that one has.
+// A Redis Cluster of which one primary hangs: nobody notices who does not ask for what that one
+// has.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -251,7 +252,9 @@ test('a node that hangs for longer is replaced, without a word from the others, 
   assert.ok(before - (await left(client)) >= 50)
 })
 
-/** Two processes that take DPoP proofs over a cluster, a token, and `headers()` with a new proof. */
+/**
+ * Two processes that take DPoP proofs over a cluster, a token, and `headers()` with a new proof.
+ */
 async function proving(t, of, prefix) {
   const config = { rateLimit: false, revocation: false, jwt: bound, store: { redis: options(of, prefix) } }
   const peers = await Promise.all([startPeer(config), startPeer(config)])

@@ -1,4 +1,5 @@
-// `limits.block`, `allow`, `unblock` and `set` after a store has acknowledged them and then lost them.
+// `limits.block`, `allow`, `unblock` and `set` after a store has acknowledged them and then lost
+// them.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -20,7 +21,10 @@ const status = async (peer) => (await peer.get()).status
 const answers = (what, peer, wanted, timeout) => waitUntil(what, async () => (await status(peer)) === wanted, timeout)
 const ready = (peers) => waitUntil('the store answers all of them', async () => (await Promise.all(peers.map((peer) => peer.call('health')))).every((health) => health.store.available && health.ready))
 
-/** The ways to lose what the primary had acknowledged: each gives options of `store.redis` and `lose(change)`. */
+/**
+ * The ways to lose what the primary had acknowledged: each gives options of `store.redis` and
+ * `lose(change)`.
+ */
 const ways = {
   async sentinel(t) {
     const sentinels = await forTest(t, startSentinels())

@@ -1,5 +1,5 @@
-// Patterns mean what JavaScript makes of them: every pattern that is taken is held against `RegExp` on many texts, in both
-// engines and in every place that reads one.
+// Patterns mean what JavaScript makes of them: every pattern that is taken is held against `RegExp`
+// on many texts, in both engines and in every place that reads one.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
@@ -42,7 +42,10 @@ function regexp(source, flags) {
   }
 }
 
-/** Asks `use` with a function that sends a body to a schema of its own, and gives the texts that were refused. */
+/**
+ * Asks `use` with a function that sends a body to a schema of its own, and gives the texts that
+ * were refused.
+ */
 async function judging(payload, use) {
   const guard = createGuard({ rateLimit: false, payload })
   const app = express()
@@ -57,7 +60,10 @@ async function judging(payload, use) {
   }))
 }
 
-/** Holds what `schemaOf` says against `RegExp`, also the other way about. Returns how many verdicts were compared. */
+/**
+ * Holds what `schemaOf` says against `RegExp`, also the other way about. Returns how many verdicts
+ * were compared.
+ */
 async function hold(regexps, schemaOf, { payload = {}, texts = TEXTS } = {}) {
   let pairs = 0
   const wrong = []

@@ -1,4 +1,5 @@
-// Signing keys where something is wrong: clocks of real processes, a file system that fails, and functions that lie.
+// Signing keys where something is wrong: clocks of real processes, a file system that fails, and
+// functions that lie.
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -92,7 +93,8 @@ test('a service that has slept for months goes on, changes keys, and says what i
   const [warning] = await warned
   assert.equal(warning.code, 'GUARD_KEY_CLOCK')
   assert.match(warning.message, /last changed 92 days ago/)
-  // The next key, which was due two months ago, signs when all processes have had the time to see it.
+  // The next key, which was due two months ago, signs when all processes have had the time to see
+  // it.
   const since = await late.tokens.issue({ sub: 'ada' })
   assert.equal(kidOf(since), text.keys[0].kid)
   const { kid } = await late.tokens.rotate()
@@ -165,7 +167,8 @@ test('processes that write at once and are killed at any moment leave a whole fi
     assert.equal(JSON.parse(readFileSync(storage, 'utf8')).version, 1)
     await guard.tokens.rotate()
     assert.ok(await isGood(guard, issued))
-    // Whoever starts next takes away what has keys in it; an empty lock file may stay, which no process holds.
+    // Whoever starts next takes away what has keys in it; an empty lock file may stay, which no
+    // process holds.
     await createGuard(options({ storage })).close()
     assert.deepEqual(readdirSync(place).filter((name) => !/\.(copy|lock)$/.test(name)), ['keys.json'])
   }

@@ -1,4 +1,5 @@
-// How a limit is divided among processes that can't reach their store, above all those that start during the outage.
+// How a limit is divided among processes that can't reach their store, above all those that start
+// during the outage.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -257,7 +257,10 @@ test('a layer alone is no stack for a handshake: it would leave out who may open
 
 const HANDSHAKE = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
 
-/** Serves `listener(req, socket, head)` for handshakes while `use(port, open)` runs; `open` has the sockets. */
+/**
+ * Serves `listener(req, socket, head)` for handshakes while `use(port, open)` runs; `open` has the
+ * sockets.
+ */
 async function handshakes(listener, use) {
   const server = http.createServer()
   const open = new Set()

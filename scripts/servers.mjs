@@ -20,7 +20,10 @@ const LIBRARIES = ['/usr/lib64', '/usr/lib', '/opt/homebrew/lib', '/usr/local/li
 
 const POLICY = '/usr/sbin/policy-rc.d'
 
-/** The path of a program in PATH or of a library (`lib...`) where packages put it, or `null` where it is missing. */
+/**
+ * The path of a program in PATH or of a library (`lib...`) where packages put it, or `null` where
+ * it is missing.
+ */
 export function which(name) {
   const isLibrary = name.startsWith('lib')
   const folders = isLibrary ? LIBRARIES.map((folder) => join(folder, 'faketime')) : (process.env.PATH ?? '').split(delimiter)
@@ -36,7 +39,10 @@ export function which(name) {
   return null
 }
 
-/** The path of `'redis'`, `'memcached'`, `'openssl'` or `'faketime'`; throws a text that says what to install where it is missing. */
+/**
+ * The path of `'redis'`, `'memcached'`, `'openssl'` or `'faketime'`; throws a text that says what
+ * to install where it is missing.
+ */
 export function findProgram(program, find = which) {
   const path = PROGRAMS[program].names.map((name) => find(name)).find((found) => found !== null)
   if (path === undefined) throw new Error(howToInstall([program]))

@@ -132,7 +132,8 @@ function judge(res, { handle, on, tell }, body, encoding) {
   // A check around this one has nothing to say about it.
   refused.add(res)
   setStatus(res, 500)
-  // What was said of the answer that is not sent: how long it is, how it is packed, how long to keep it.
+  // What was said of the answer that is not sent: how long it is, how it is packed, how long to
+  // keep it.
   for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
   res.setHeader('Content-Type', 'application/problem+json')
   return FAULT

@@ -66,7 +66,9 @@ function answer(res, status, problem) {
   else endMessage(res, body)
 }
 
-/** Sets a status with the words that Node has for it: those of a handler before are about another. */
+/**
+ * Sets a status with the words that Node has for it: those of a handler before are about another.
+ */
 function setStatus(res, status) {
   res.statusCode = status
   // HTTP/2 has no such words, and Node warns of them.

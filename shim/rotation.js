@@ -7,7 +7,10 @@ const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 
 /** How often it is looked at what others have changed, and at what is due. */
 const LOOK_MS = 60_000
-/** Until the first keys are there; twice as long after each failure, and at most until the next look. */
+/**
+ * Until the first keys are there; twice as long after each failure, and at most until the next
+ * look.
+ */
 const RETRY_MS = 1_000
 /** How long the application's functions may take. */
 const PATIENCE_MS = 10_000

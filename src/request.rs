@@ -274,7 +274,8 @@ impl Request {
     /// `X-Forwarded-For` that is no trusted proxy is the client, since everything left of it is the client's own word.
     fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
         if trusted.is_empty() {
-            // A handshake meets no application of Express, whose `trust proxy` may name the proxies.
+            // A handshake meets no application of Express, whose `trust proxy` may name the
+            // proxies.
             self.client_in_doubt = self.flags.handshake
                 && !trusted.known
                 && self.client.is_none()
@@ -525,7 +526,8 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
 
 /// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    // Most requests have no address from Express, and it takes a while to see that none can be read.
+    // Most requests have no address from Express, and it takes a while to see that none can be
+    // read.
     if text.is_empty() {
         return None;
     }

@@ -217,10 +217,11 @@ export interface RedisStoreOptions {
    */
   readonly timeout?: Duration
   /**
-   * The least number of processes that share the limits while the store is away; a whole number from 1 to 100000. Each
-   * process then admits `limit` divided by this number, or by the number last seen alive where that is larger (at least
-   * 1). With the default, a process that starts while the store is away admits all of each limit, since it has seen no
-   * other: set it to the number that you run at least.
+   * The least number of processes that share the limits while the store is away; a whole number
+   * from 1 to 100000. Each process then admits `limit` divided by this number, or by the number
+   * last seen alive where that is larger (at least 1). With the default, a process that starts
+   * while the store is away admits all of each limit, since it has seen no other: set it to the
+   * number that you run at least.
    * @default 1
    */
   readonly processes?: number
@@ -272,10 +273,11 @@ export interface MemcachedStoreOptions {
    */
   readonly timeout?: Duration
   /**
-   * The least number of processes that share the limits while the store is away; a whole number from 1 to 100000. Each
-   * process then admits `limit` divided by this number, or by the number last seen alive where that is larger (at least
-   * 1). With the default, a process that starts while the store is away admits all of each limit, since it has seen no
-   * other: set it to the number that you run at least.
+   * The least number of processes that share the limits while the store is away; a whole number
+   * from 1 to 100000. Each process then admits `limit` divided by this number, or by the number
+   * last seen alive where that is larger (at least 1). With the default, a process that starts
+   * while the store is away admits all of each limit, since it has seen no other: set it to the
+   * number that you run at least.
    * @default 1
    */
   readonly processes?: number

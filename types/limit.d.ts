@@ -80,9 +80,9 @@ export interface RateLimitPolicy {
   readonly exact?: boolean
   /**
    * What becomes of requests while a shared store gives no answer. `'local'`: this process counts alone, by its part
-   * of the limit (the limit divided by the number of processes that were last seen alive or by the store's `processes`,
-   * whichever is larger; at least 1). `'closed'`: they are refused with 503 `store_unavailable`. `'open'`: they pass,
-   * uncounted.
+   * of the limit (the limit divided by the number of processes that were last seen alive or by the
+   * store's `processes`, whichever is larger; at least 1). `'closed'`: they are refused with 503
+   * `store_unavailable`. `'open'`: they pass, uncounted.
    * @default 'local'; `'closed'` with `exact` and with `count: 'failed'`
    */
   readonly onStoreFailure?: 'local' | 'closed' | 'open'
@@ -160,8 +160,8 @@ export interface ConcurrencyLimit {
   /**
    * What becomes of requests while a shared store gives no answer. `'local'`: this process lets one in while it has
    * itself fewer under way than its part of the places (`concurrent` divided by the number of processes that were last
-   * seen alive or by the store's `processes`, whichever is larger; at least 1). `'closed'`: they are refused with 503
-   * `store_unavailable`. `'open'`: they pass, uncounted.
+   * seen alive or by the store's `processes`, whichever is larger; at least 1). `'closed'`: they
+   * are refused with 503 `store_unavailable`. `'open'`: they pass, uncounted.
    * @default 'local'
    */
   readonly onStoreFailure?: 'local' | 'closed' | 'open'

@@ -230,8 +230,8 @@ export interface Tokens {
   /**
    * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then revokes. A next key that
    * is younger than two minutes has to be read by other processes first: `from` is the second from which it signs.
-   * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved
-   * or there are 100 keys already, and
+   * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it
+   * can't be saved or there are 100 keys already, and
    * with what the application's `load` or `save` throws.
    */
   rotate(): Promise<{ readonly kid: string; readonly from: number }>
@@ -338,8 +338,9 @@ export interface HealthReport {
     /** Whether it answers: of several servers, whether any does. Only of a shared store. */
     readonly available?: boolean
     /**
-     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached. Limits whose keys are
-     * there do as their `onStoreFailure` says, all others are counted as ever. Only of a shared store.
+     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached.
+     * Limits whose keys are there do as their `onStoreFailure` says, all others are counted as
+     * ever. Only of a shared store.
      */
     readonly away?: number
     /** How many processes were last seen to share it, this one among them. Only of a shared store. */

@@ -64,9 +64,10 @@ export interface PayloadOptions {
   readonly schemas?: Readonly<Record<string, JsonSchema>>
   /**
    * Formats by name, for `format`. A regular expression (flags `i`, `m`, `s`, `u`, `v`) or its source is checked in
-   * linear time by the core, and refused where that can't be or where its flags are read in another way; it must be
-   * a plain `RegExp` without methods of its own. A function is asked behind the core, must return `true`, and may stand only where the
-   * schema applies in every case. The built-in format of the same name is replaced.
+   * linear time by the core, and refused where that can't be or where its flags are read in another
+   * way; it must be a plain `RegExp` without methods of its own. A function is asked behind the
+   * core, must return `true`, and may stand only where the schema applies in every case. The
+   * built-in format of the same name is replaced.
    * @default {}
    */
   readonly formats?: Readonly<Record<string, RegExp | string | ((text: string) => boolean)>>

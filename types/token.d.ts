@@ -150,8 +150,8 @@ export interface RefreshOptions {
 /** Signing keys that change by themselves. See docs/sessions.md. */
 export interface RotationOptions {
   /**
-   * How long a key signs; 1 hour to 366 days, and at least a ninetieth of `maxLifetime`. What it signed is verified until
-   * the last token of it has expired.
+   * How long a key signs; 1 hour to 366 days, and at least a ninetieth of `maxLifetime`. What it
+   * signed is verified until the last token of it has expired.
    * @default '30d'
    */
   readonly every?: Duration
@@ -241,8 +241,9 @@ export interface JwtKeys {
 /**
  * Keys that an issuer publishes. They are fetched by Node's `fetch` in the background: about every five minutes, more
  * often if `Cache-Control` says so, and when a token has a `kid` that is not known, at most once in 30 s. A request
- * waits for that only where its own key is not known, for 2 s at most, twice. Without keys, and where they are too old, its
- * tokens are refused with 503 `issuer_unavailable`. See docs/issuers.md.
+ * waits for that only where its own key is not known, for 2 s at most, twice. Without keys, and
+ * where they are too old, its tokens are refused with 503 `issuer_unavailable`. See
+ * docs/issuers.md.
  */
 export interface JwtKeysAtUrl {
   /**

@@ -9,8 +9,9 @@ const MAX_QUEUED = 1 << 20
 const SLICES_PER_SECOND = 50
 
 /**
- * Passes connections on to `firstPort`. Every fault can be set at any time, and holds for open connections and new ones.
- * A target that refuses shows as a connection that is reset: the proxy has accepted it by then.
+ * Passes connections on to `firstPort`. Every fault can be set at any time, and holds for open
+ * connections and new ones. A target that refuses shows as a connection that is reset: the proxy
+ * has accepted it by then.
  */
 export async function startFaultProxy(firstPort) {
   let targetPort = firstPort

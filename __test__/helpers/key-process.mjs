@@ -1,8 +1,9 @@
-// A process that keeps signing keys in a file: it takes the steps of its arguments, one after the other, and writes what
-// came of each as a line of JSON.
+// A process that keeps signing keys in a file: it takes the steps of its arguments, one after the
+// other, and writes what came of each as a line of JSON.
 //
-// `issue` and `rotate` call the guard, `mode:500` changes the folder of the file, and `write:<path>` puts an older text in the
-// place of the file and has it written again until the process is killed.
+// `issue` and `rotate` call the guard, `mode:500` changes the folder of the file, and
+// `write:<path>` puts an older text in the place of the file and has it written again until the
+// process is killed.
 
 import { chmodSync, copyFileSync, renameSync } from 'node:fs'
 import { dirname } from 'node:path'

@@ -53,8 +53,8 @@ export async function startRedis({ port, tls, acl, args = [], dir, clock } = {})
     /** By command: `{ calls, usec, ... }`, those of the helpers too. `command('CONFIG', 'RESETSTAT')` sets them back. */
     commandStats: async () => parseCommandStats(await command('INFO', 'commandstats')),
     /**
-     * Replicas get nothing of what is written from now on: their connections are cut, and new ones are refused. Not
-     * for a server with `acl`.
+     * Replicas get nothing of what is written from now on: their connections are cut, and new ones
+     * are refused. Not for a server with `acl`.
      */
     async holdReplication() {
       await command('ACL', 'SETUSER', 'default', '-psync', '-sync')

@@ -41,8 +41,9 @@ function fromStandard(standard) {
 }
 
 /**
- * The schema of an answer: what comes out of the library's check. Nothing follows it, so all of it is kept but what may
- * mean something else here: formats of other names, and patterns, which have lost their flags.
+ * The schema of an answer: what comes out of the library's check. Nothing follows it, so all of it
+ * is kept but what may mean something else here: formats of other names, and patterns, which have
+ * lost their flags.
  */
 function ofOutput(standard) {
   const { '~standard': _, ...json } = standard.jsonSchema.output({ target: 'draft-2020-12' })

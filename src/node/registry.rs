@@ -56,8 +56,8 @@ thread_local! {
     static WAITING: RefCell<Slots<Ticketed>> = const { RefCell::new(Slots::new()) };
     /// The open guards of this thread, by the environment that built them.
     static OPEN: RefCell<HashMap<usize, HashSet<u64>>> = RefCell::default();
-    /// The schemas of answers of closed guards, by their stacks: requests that these have let in may
-    /// still be answered.
+    /// The schemas of answers of closed guards, by their stacks: requests that these have let in
+    /// may still be answered.
     static LAST_ANSWERS: RefCell<HashMap<u64, Arc<Responses>>> = RefCell::default();
 }
 

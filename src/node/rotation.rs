@@ -27,8 +27,8 @@ fn turned(turn: Turn) -> Value {
     json!({ "save": turn.save, "kid": turn.kid, "from": turn.from_s, "notice": turn.notice })
 }
 
-/// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers `{kid, from,
-/// notice}`, or null where callbacks keep the keys.
+/// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers
+/// `{kid, from, notice}`, or null where callbacks keep the keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: f64, force: bool) -> String {
     with_rotation(guard, |rotation| {
@@ -36,8 +36,8 @@ pub fn rotation_tick(guard: f64, force: bool) -> String {
     })
 }
 
-/// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from, notice}`: what must be saved, and
-/// then be handed in here again, before it counts.
+/// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,
+/// notice}`: what must be saved, and then be handed in here again, before it counts.
 #[napi(catch_unwind)]
 pub fn rotation_take(guard: f64, loaded: Option<String>, force: bool) -> String {
     with_rotation(guard, |rotation| {

@@ -210,8 +210,8 @@ impl Walk<'_> {
     }
 }
 
-/// Refuses a schema that refers to itself for the same value: it would check nothing. One that refers
-/// to itself for a part of the value, as a tree does, ends with the value.
+/// Refuses a schema that refers to itself for the same value: it would check nothing. One that
+/// refers to itself for a part of the value, as a tree does, ends with the value.
 pub(crate) fn refuse_endless(path: &str, root: &Value, draft: Draft) -> Result<(), ConfigError> {
     // Those whose references were followed to the end, and those that are being followed.
     let (mut done, mut open) = (HashSet::new(), HashSet::new());

@@ -315,10 +315,7 @@ impl Feed {
         let lifetimes = self.unannounced(now_minute);
         if !lifetimes.is_empty() {
             let ids = self.add_all(link, &lifetimes).await?;
-            let mut follower = self.follower.lock();
-            for (id, entry) in ids.into_iter().zip(lifetimes) {
-                follower.acknowledged(id, entry);
-            }
+            self.follower.lock().all_acknowledged(ids, lifetimes);
             return Ok(());
         }
         if !self.is_ready() {
@@ -366,9 +363,7 @@ impl Feed {
         match stored {
             Ok(ids) => {
                 // They can be lost again before they are read.
-                for (id, entry) in ids.into_iter().zip(entries) {
-                    follower.acknowledged(id, entry);
-                }
+                follower.all_acknowledged(ids, entries);
                 Ok(())
             }
             Err(error) => {
@@ -409,9 +404,7 @@ impl Feed {
         match stored {
             Ok(ids) => {
                 // They can be lost again before they are read.
-                for (id, entry) in ids.into_iter().zip(entries) {
-                    follower.acknowledged(id, entry);
-                }
+                follower.all_acknowledged(ids, entries);
                 Ok(())
             }
             Err(error) => {

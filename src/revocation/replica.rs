@@ -131,6 +131,13 @@ impl Follower {
         }
     }
 
+    /// The same for several, by the ids that the server gave them.
+    pub(super) fn all_acknowledged(&mut self, ids: Vec<Id>, entries: Vec<Entry>) {
+        for (id, entry) in ids.into_iter().zip(entries) {
+            self.acknowledged(id, entry);
+        }
+    }
+
     /// To be called before a read behind `cursor` is sent: it must find all that was stored until
     /// now.
     pub(super) fn reading(&mut self) {
@@ -159,7 +166,8 @@ impl Follower {
         if read.entries.len() >= READ_PAGE {
             return Ok(Took::Page);
         }
-        // What is not there though it was stored before was stored by a primary that has failed since.
+        // What is not there though it was stored before was stored by a primary that has failed
+        // since.
         self.lost.extend(std::mem::take(&mut self.due).into_values());
         Ok(Took::Tail)
     }
@@ -343,8 +351,8 @@ impl Settling {
     }
 }
 
-/// When this process has read the end of the stream. A primary that took over meanwhile may lack the
-/// last of what was stored, until those who had it stored have published it again.
+/// When this process has read the end of the stream. A primary that took over meanwhile may lack
+/// the last of what was stored, until those who had it stored have published it again.
 #[derive(Debug, Default)]
 struct Contact {
     last_us: Option<u64>,

@@ -267,8 +267,8 @@ impl Revocations {
         self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
-    /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by refresh
-    /// tokens: see [`crate::token::RefreshConfig::lifetime`].
+    /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by
+    /// refresh tokens: see [`crate::token::RefreshConfig::lifetime`].
     pub fn keep_sessions_for(&self, max_session: Duration) {
         self.rules.keep_sessions_for(max_session);
     }

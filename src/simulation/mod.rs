@@ -1,8 +1,9 @@
 //! A deterministic simulation: several processes with the real code of the product, a store and its
-//! replicas, and a network between them, on one thread and in virtual time. A seed repeats a history.
+//! replicas, and a network between them, on one thread and in virtual time. A seed repeats a
+//! history.
 //!
-//! What is real: guards, limits, leases, the list of revocations, sessions, what is said of clients,
-//! the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
+//! What is real: guards, limits, leases, the list of revocations, sessions, what is said of
+//! clients, the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
 //! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
 
 mod history;

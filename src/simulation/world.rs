@@ -148,13 +148,12 @@ impl World {
         promoted.take_over(&servers[old], promoted.has);
         servers[replica] = promoted;
         // The others follow the new one; what they had more than it is gone.
-        let (written, run) = (servers[replica].written(), servers[replica].run_number());
+        let written = servers[replica].written();
         for (number, server) in servers.iter_mut().enumerate() {
             if number != replica {
                 server.has = server.has.min(written);
             }
         }
-        let _ = run;
         drop(servers);
         self.changed.notify_waiters();
     }

@@ -129,8 +129,8 @@ fn an_acknowledged_revocation_that_a_failed_primary_took_along_is_published_agai
     follower.reading();
     take(&mut follower, &sets, &read(true, &[(45, token(6))]));
     assert_eq!((follower.missing(), follower.next_lost()), (0, vec![]));
-    // One that is read where it was acknowledged is there, and so is one whose acknowledgement comes
-    // after it was read.
+    // One that is read where it was acknowledged is there, and so is one whose acknowledgement
+    // comes after it was read.
     follower.acknowledged(id(60), token(7));
     follower.reading();
     take(&mut follower, &sets, &read(true, &[(60, token(7)), (70, token(8))]));

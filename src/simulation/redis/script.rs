@@ -162,8 +162,8 @@ fn from_table(table: &Table) -> Answer {
     Ok(Value::Array(items))
 }
 
-/// One item of a format: unsigned numbers of some bytes (`B`, `I4`), doubles (`d`) and texts (`c16`),
-/// all little-endian.
+/// One item of a format: unsigned numbers of some bytes (`B`, `I4`), doubles (`d`) and texts
+/// (`c16`), all little-endian.
 enum Item {
     Number(usize),
     Double,

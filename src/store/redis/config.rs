@@ -43,8 +43,8 @@ pub struct RedisConfig {
     pub(super) processes: u32,
     /// What is kept in this process: copies of what the store said, and the counts while it is away.
     pub local: MemoryConfig,
-    /// How many replicas must have what is not to be lost in a failover, before it counts as stored:
-    /// revocations, ended sessions and what is said of clients and limits. 0 to 16.
+    /// How many replicas must have what is not to be lost in a failover, before it counts as
+    /// stored: revocations, ended sessions and what is said of clients and limits. 0 to 16.
     pub min_replicas: u8,
     /// Alike for the same options: guards that have them share a connection.
     pub digest: [u8; 32],

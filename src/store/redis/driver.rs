@@ -1,9 +1,10 @@
 //! Carries questions to the servers and answers back, on the store's thread.
 //!
-//! One task for each server keeps a connection and shows by a write, every two seconds, that the server takes writes.
-//! Another takes what was asked since it last looked and sends it as one pipeline. Five failures in a row, or a
-//! connection that breaks, open the server's circuit breaker: nobody asks it until its task has written again. In a
-//! cluster each primary has its own ([`cluster_driver`](super::cluster_driver)).
+//! One task for each server keeps a connection and shows by a write, every two seconds, that the
+//! server takes writes. Another takes what was asked since it last looked and sends it as one
+//! pipeline. Five failures in a row, or a connection that breaks, open the server's circuit
+//! breaker: nobody asks it until its task has written again. In a cluster each primary has its own
+//! ([`cluster_driver`](super::cluster_driver)).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -205,8 +206,8 @@ impl Driver {
 }
 
 impl Driver {
-    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is well,
-    /// and has another one as soon as it is known who owns what.
+    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is
+    /// well, and has another one as soon as it is known who owns what.
     fn is_elsewhere(&self, error: &RedisError) -> bool {
         let Some(cluster) = self.cluster() else { return false };
         let is_elsewhere = matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"));

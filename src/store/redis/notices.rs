@@ -177,7 +177,8 @@ impl Session {
         if self.record.is_later(name, version) {
             return;
         }
-        // Where there is no room, it is not known here: the store has no more room than this process.
+        // Where there is no room, it is not known here: the store has no more room than this
+        // process.
         if let Ok(true) = local.notices().take(name, text, *until_us, now_us) {
             let notice = Acknowledged { text: text.clone(), version, until_us: *until_us };
             self.record.note(name, notice);
@@ -294,7 +295,8 @@ fn put_answer(value: &Value) -> Option<Stored> {
     Some(Stored { version: version_of(version)?, until_us, written })
 }
 
-/// A version: a score of a sorted set, or a number of the script. Whole numbers below 2^53 are exact.
+/// A version: a score of a sorted set, or a number of the script. Whole numbers below 2^53 are
+/// exact.
 fn version_of(value: &Value) -> Option<f64> {
     match value {
         Value::Double(version) => Some(*version),

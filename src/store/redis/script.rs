@@ -378,7 +378,8 @@ pub(super) struct Results {
     to_refund: Vec<Charged>,
 }
 
-/// A part of a question that was charged, with how it stood then where that is not all of the question.
+/// A part of a question that was charged, with how it stood then where that is not all of the
+/// question.
 #[derive(Debug)]
 struct Charged {
     part: Part,

@@ -4,9 +4,10 @@
 //! hand logs everybody out, since somebody still verifies with the old key or does not know the new one yet.
 //!
 //! There is always a key that signs and a *next* key, which is published and signs nothing yet. When its time comes the next one
-//! signs, another next one is made, and the old one is *retired*: it stays until the last token that it signed has expired, which
-//! is `maxLifetime` and the largest clock tolerance later. The moments are in the state, which all processes read from one place,
-//! so they change keys at the same second without a word, and each knows every key before a token is signed with it.
+//! signs, another next one is made, and the old one is *retired*: it stays until the last token
+//! that it signed has expired, which is `maxLifetime` and the largest clock tolerance later. The
+//! moments are in the state, which all processes read from one place, so they change keys at the
+//! same second without a word, and each knows every key before a token is signed with it.
 //!
 //! | moment | what is published | what signs |
 //! |---|---|---|
@@ -19,20 +20,24 @@
 //!
 //! # Clocks that are wrong
 //!
-//! Any process may have a wall clock that is ahead, behind, or set while it runs, and can't see that. So a wall clock decides only
-//! what does no harm when it is decided wrongly: which of the published keys signs. A key is deleted after running time that
-//! processes have seen pass (`sight.rs`); the rules are in `plan.rs`. As long as one clock is right:
+//! Any process may have a wall clock that is ahead, behind, or set while it runs, and can't see
+//! that. So a wall clock decides only what does no harm when it is decided wrongly: which of the
+//! published keys signs. A key is deleted after running time that processes have seen pass
+//! (`sight.rs`); the rules are in `plan.rs`. As long as one clock is right:
 //!
 //! 1. No token of a process whose clock is right is refused for want of its key before it expires.
-//! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which look once a minute,
-//!    verify it. Two processes can do no more than believe the state, and the others verify what they sign at their next look:
-//!    one that has just started and is told to `rotate()`, and one that is the first to go on after all of them were stopped.
-//! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have seen that time pass.
+//! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which
+//!    look once a minute, verify it. Two processes can do no more than believe the state, and the
+//!    others verify what they sign at their next look: one that has just started and is told to
+//!    `rotate()`, and one that is the first to go on after all of them were stopped.
+//! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have
+//!    seen that time pass.
 //! 4. There are never more than a hundred keys.
 //!
-//! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else; `state.rs` is the text;
-//! `make.rs` makes keys; `file.rs` keeps the state in a file, which `private.rs` opens and `lock.rs` locks. Where the state is
-//! kept by callbacks, the edge calls them, and [`Rotation::take`] says what to save.
+//! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else;
+//! `state.rs` is the text; `make.rs` makes keys; `file.rs` keeps the state in a file, which
+//! `private.rs` opens and `lock.rs` locks. Where the state is kept by callbacks, the edge calls
+//! them, and [`Rotation::take`] says what to save.
 
 mod config;
 mod file;

@@ -1,13 +1,16 @@
 -- Keeps a notice for all processes.
 --
 -- KEYS     what was said, by name; the names by when that was; the names by when it is over
--- ARGV     the name, the text ('gone' takes back what was said), for how many milliseconds it holds, how many notices
---          there may be, the newest version that the process has read, and the version of a notice that is published
---          again: nothing is written where the store has that one or a later one
--- answers  the version and the end of what the store has now and whether it was written, or 0 where there is no room
+-- ARGV     the name, the text ('gone' takes back what was said), for how many milliseconds it
+--          holds, how many notices there may be, the newest version that the process has read, and
+--          the version of a notice that is published again: nothing is written where the store has
+--          that one or a later one
+-- answers  the version and the end of what the store has now and whether it was written, or 0 where
+--          there is no room
 --
--- Each change has a version above all others, so that a reader asks for what is above the last that it has seen. It is
--- also above what its writer has read, so that no clock of a new primary puts it before what it answers.
+-- Each change has a version above all others, so that a reader asks for what is above the last that
+-- it has seen. It is also above what its writer has read, so that no clock of a new primary puts it
+-- before what it answers.
 local said, versions, ends = KEYS[1], KEYS[2], KEYS[3]
 local name, text, ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local read, again = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -32,7 +35,8 @@ end
 local known, at = score_of(ends, latest_end), score_of(versions, highest)
 if again and at >= again then return {at, known, 0} end
 local till = now + ms * 1000
--- What takes something back lasts at least as long as that: else a process that has missed it could bring it back.
+-- What takes something back lasts at least as long as that: else a process that has missed it could
+-- bring it back.
 if text == 'gone' then till = math.max(till, known) end
 if not call('ZSCORE', versions, name) and call('HLEN', said) >= most then return 0 end
 
