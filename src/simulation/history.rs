@@ -207,8 +207,10 @@ impl Service {
 
     async fn refresh(&self, process: &Process, number: usize) {
         let Some(login) = Self::one_of(&self.logins, number) else { return };
-        let began_us = self.world.true_us();
-        match process.refresh(&login).await {
+        let (began_us, clock) = (self.world.true_us(), self.world.skew_of(process.number));
+        let outcome = process.refresh(&login).await;
+        let clock_was_set = clock != self.world.skew_of(process.number);
+        match outcome {
             Ok(next) => {
                 self.watch.refreshed(&login.session, began_us);
                 let mut logins = self.logins.lock();
@@ -223,6 +225,9 @@ impl Service {
                     self.watch.session_refused(&login.session);
                 }
             }
+            // The token may be used up, and nobody has the next one: it has to be asked for in time.
+            Err(RefreshError::Store(_)) => self.watch.refresh_unanswered(&login.session),
+            Err(_) if clock_was_set => self.watch.refresh_unanswered(&login.session),
             Err(_) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The promises of the documentation, each by its id, and what clients have seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -61,6 +61,8 @@ struct Revoked {
 struct Seen {
     revoked: BTreeMap<String, Revoked>,
     ended: BTreeMap<String, Revoked>,
+    /// Sessions with a refresh whose answer was lost.
+    unanswered: BTreeSet<String>,
     admitted: BTreeMap<String, Vec<u64>>,
     /// Processes that have died or were cut off.
     unreliable: Vec<usize>,
@@ -170,10 +172,16 @@ impl Watch {
         }
     }
 
+    /// Nobody was told what came of a refresh.
+    pub(super) fn refresh_unanswered(&self, session: &str) {
+        self.seen.lock().unanswered.insert(session.to_owned());
+    }
+
     /// The current token of a session was refused.
     pub(super) fn session_refused(&self, session: &str) {
         let mut seen = self.seen.lock();
-        if !seen.ended.contains_key(session) && seen.lost_us.is_empty() {
+        let is_excused = seen.ended.contains_key(session) || seen.unanswered.contains(session);
+        if !is_excused && seen.lost_us.is_empty() {
             seen.violated(SESSIONS_GO_ON, "it was refused".to_owned());
         }
     }
