@@ -70,6 +70,8 @@ pub struct Continued {
     /// What the client is to come back with.
     pub refresh_token: String,
     kept: Kept,
+    /// The wall clock when the token was presented, in microseconds since 1970.
+    presented_us: u64,
 }
 
 impl Continued {
@@ -90,6 +92,7 @@ impl Continued {
         json!({
             "refreshToken": self.refresh_token, "audience": self.kept.audience, "born": self.kept.born_s,
             "expiresIn": self.kept.expires_in_s, "claims": self.kept.claims,
+            "presented": self.presented_us,
         })
     }
 
@@ -104,6 +107,7 @@ impl Continued {
                 expires_in_s: value.get("expiresIn")?.as_u64(),
                 claims: value.get("claims")?.as_object()?.clone(),
             },
+            presented_us: value.get("presented")?.as_u64()?,
         })
     }
 }
@@ -241,16 +245,16 @@ impl Refresh {
         {
             return Used::Now(Err(RefreshError::Revoke(error)));
         }
-        Used::Now(self.conclude(tokens, &token, outcome))
+        Used::Now(self.conclude(tokens, &token, outcome, now))
     }
 
-    /// Asks the store: what came of it is put into `outcome` before `reply` is called.
+    /// Asks the store at `now`: what came of it is put into `outcome` before `reply` is called.
     ///
     /// Where the token was used before, the session is revoked and the store has said so, and else what was revoked until
     /// now has been read: [`Self::conclude`] says what it comes to.
-    pub fn ask(&self, token: &RefreshToken, outcome: Arc<Slot>, reply: Reply<()>) {
+    pub fn ask(&self, token: &RefreshToken, now: Now, outcome: Arc<Slot>, reply: Reply<()>) {
         let (Families::Shared(families, list), Some(presented), Some(seals)) =
-            (&self.families, self.presentation(token, Now::read()), self.seals(Now::read()))
+            (&self.families, self.presentation(token, now), self.seals(now))
         else {
             return reply(Err(StoreError::Unavailable));
         };
@@ -277,12 +281,13 @@ impl Refresh {
         families.present(presented, self.config, self.remembered, seals, Box::new(answered));
     }
 
-    /// What the store's answer comes to.
+    /// The session that goes on by an answer to a token that was presented at `presented`.
     pub fn conclude(
         &self,
         tokens: &Tokens,
         token: &RefreshToken,
         outcome: Outcome,
+        presented: Now,
     ) -> Result<Continued, RefreshError> {
         let (salt, kept) = match outcome {
             Outcome::Unknown => return Err(RefreshError::Invalid),
@@ -298,7 +303,8 @@ impl Refresh {
         if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > latest {
             return Err(RefreshError::Invalid);
         }
-        let continued = Continued { refresh_token: token.successor(&salt).text(), kept };
+        let refresh_token = token.successor(&salt).text();
+        let continued = Continued { refresh_token, kept, presented_us: presented.unix_us };
         continued.check(tokens).map(|()| continued)
     }
 
@@ -332,7 +338,11 @@ pub enum OpenError {
 }
 
 impl Continued {
-    /// Issues the access token, with `claims` in place of those of the session where some are given. `sub` and `sid` stay.
+    /// Issues the access token, with `claims` in place of those of the session where some are given.
+    /// `sub` and `sid` stay.
+    ///
+    /// A clock that was set back since the refresh token was presented issues it by that instant:
+    /// the token is used up by now.
     pub fn issue(
         &self,
         signer: &Signer,
@@ -354,6 +364,7 @@ impl Continued {
                 .map(|seconds| Duration::from_secs(seconds).min(signer.issuer().max_lifetime())),
             after: self.kept.born_s.checked_sub(1),
         };
+        let now = Now { unix_us: now.unix_us.max(self.presented_us), ..now };
         signer.issue(claims, options, now)
     }
 }

@@ -85,7 +85,7 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
 }
 
 /// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
-/// born, expiresIn, claims}`.
+/// born, expiresIn, claims, presented}`.
 #[napi(catch_unwind)]
 pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     let engine = match engine(guard) {
@@ -123,12 +123,12 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
                 let tokens = tokens_of(&engine)?;
                 let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
                 let outcome = outcome.lock().take().ok_or(StoreError::Refused)?;
-                finish(&engine, refresh.conclude(tokens, &token, outcome))
+                finish(&engine, refresh.conclude(tokens, &token, outcome, now))
             })())
         },
         |inbox, ticket| {
             let refresh = tokens_of(&asking)?.refresh.as_ref().ok_or_else(without_refresh)?;
-            refresh.ask(&asked, slot, inbox.reply(ticket));
+            refresh.ask(&asked, now, slot, inbox.reply(ticket));
             Ok(())
         },
     )

@@ -207,9 +207,8 @@ impl Service {
 
     async fn refresh(&self, process: &Process, number: usize) {
         let Some(login) = Self::one_of(&self.logins, number) else { return };
-        let (began_us, clock) = (self.world.true_us(), self.world.skew_of(process.number));
+        let began_us = self.world.true_us();
         let outcome = process.refresh(&login).await;
-        let clock_was_set = clock != self.world.skew_of(process.number);
         match outcome {
             Ok(next) => {
                 self.watch.refreshed(&login.session, began_us);
@@ -227,7 +226,6 @@ impl Service {
             }
             // The token may be used up, and nobody has the next one: it has to be asked for in time.
             Err(RefreshError::Store(_)) => self.watch.refresh_unanswered(&login.session),
-            Err(_) if clock_was_set => self.watch.refresh_unanswered(&login.session),
             Err(_) => {}
         }
     }

@@ -181,14 +181,18 @@ impl World {
     /// Waits until there is something to read, at most for `span`.
     async fn grows(&self, server: usize, run: u64, command: &[Name], span: Duration) {
         let deadline = Instant::now() + span;
+        let mut seen = None;
         loop {
             let changed = self.changed.notified();
             {
                 let true_us = self.true_us();
                 let mut servers = self.servers.lock();
                 let server: &mut Server = &mut servers[server];
-                let is_gone = !server.is_alive || server.run_number() != run;
-                if is_gone || server.run(true_us, command) != Ok(Value::Nil) {
+                if !server.is_alive || server.run_number() != run {
+                    return;
+                }
+                let is_new = seen.replace(server.written()) != Some(server.written());
+                if is_new && server.run(true_us, command) != Ok(Value::Nil) {
                     return;
                 }
             }

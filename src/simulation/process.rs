@@ -218,14 +218,16 @@ impl Process {
         let tokens = self.engine.tokens.as_ref().expect("there are tokens");
         let refresh = tokens.refresh.as_ref().expect("there are sessions");
         self.within(async {
-            let continued = match refresh.present(tokens, &login.refresh, Now::read()) {
+            let now = Now::read();
+            let continued = match refresh.present(tokens, &login.refresh, now) {
                 Used::Now(continued) => continued?,
                 Used::Ask(token) => {
                     let slot = Arc::new(Slot::default());
-                    let asked = told(|reply| refresh.ask(&token, Arc::clone(&slot), reply)).await;
+                    let asked = told(|reply| refresh.ask(&token, now, Arc::clone(&slot), reply));
+                    let asked = asked.await;
                     asked.map_err(RefreshError::Store)?;
                     let outcome = slot.lock().take().expect("it was answered");
-                    refresh.conclude(tokens, &token, outcome)?
+                    refresh.conclude(tokens, &token, outcome, now)?
                 }
             };
             let signer = tokens.signer.as_ref().expect("it signs");

@@ -46,6 +46,29 @@ fn a_revocation_reaches_the_other_process_and_limits_are_shared() {
     });
 }
 
+#[test]
+fn a_clock_that_is_set_back_in_the_middle_of_a_refresh_costs_no_session() {
+    simulate(async {
+        let (world, _ending) = World::begin(7, 1);
+        let process = Process::start(&world, config());
+        while !process.is_ready() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        let login = process.log_in("ada").await.unwrap();
+        world.change(0, |server| server.hangs = true);
+        let refreshing = tokio::spawn({
+            let (process, login) = (process.clone(), login.clone());
+            async move { process.refresh(&login).await }
+        });
+        sleep(Duration::from_millis(100)).await;
+        world.skew(process.number, -3_600_000_000);
+        world.change(0, |server| server.hangs = false);
+        let next = refreshing.await.unwrap().unwrap();
+        world.skew(process.number, 0);
+        process.refresh(&next).await.unwrap();
+    });
+}
+
 /// How many histories: `KEEPSTONE_HISTORIES` says it, and `KEEPSTONE_SEED` the first seed.
 fn wanted() -> (u64, u64) {
     let number = |name: &str, usual: u64| {

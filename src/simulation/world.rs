@@ -124,10 +124,6 @@ impl World {
         self.processes.lock()[process].skew_us = skew_us;
     }
 
-    pub(crate) fn skew_of(&self, process: usize) -> i64 {
-        self.processes.lock()[process].skew_us
-    }
-
     pub(crate) fn reaches(&self, process: usize, server: usize) -> bool {
         !self.processes.lock()[process].cut_off.contains(&server)
     }

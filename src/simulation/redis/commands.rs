@@ -2,6 +2,7 @@
 //! a real one; see `tests/simulated_redis.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use redis::Value;
 
@@ -97,7 +98,7 @@ impl At<'_> {
     fn get(&mut self, key: &[u8]) -> Answer {
         match self.keys.get(key, self.now_ms) {
             None => Ok(Value::Nil),
-            Some(Stored { data: Data::Text(text), .. }) => Ok(Value::BulkString(text.clone())),
+            Some(Stored { data: Data::Text(text), .. }) => Ok(Value::BulkString(text.to_vec())),
             Some(_) => Err(WRONG_TYPE.to_owned()),
         }
     }
@@ -122,7 +123,7 @@ impl At<'_> {
         if only_new && self.keys.get(key, self.now_ms).is_some() {
             return Ok(Value::Nil);
         }
-        self.keys.put(key, Data::Text(value.to_vec()), until_ms);
+        self.keys.put(key, Data::Text(value.into()), until_ms);
         Ok(Value::Okay)
     }
 
@@ -151,8 +152,8 @@ impl At<'_> {
     fn run_hash(&mut self, name: &[u8], rest: &[&[u8]]) -> Answer {
         let [key, arguments @ ..] = rest else { return Err(SYNTAX.to_owned()) };
         let fields = match self.keys.get(key, self.now_ms) {
-            None => BTreeMap::new(),
-            Some(Stored { data: Data::Hash(fields), .. }) => fields.clone(),
+            None => Arc::default(),
+            Some(Stored { data: Data::Hash(fields), .. }) => Arc::clone(fields),
             Some(_) => return Err(WRONG_TYPE.to_owned()),
         };
         let value = |field: &&[u8]| match fields.get(*field) {
@@ -167,16 +168,17 @@ impl At<'_> {
                 let (mut all, mut new) = (fields, 0);
                 for pair in arguments.chunks(2) {
                     let [field, value] = pair else { return Err(SYNTAX.to_owned()) };
+                    let all = Arc::make_mut(&mut all);
                     new += usize::from(all.insert(field.to_vec(), value.to_vec()).is_none());
                 }
                 self.put_or_remove(key, Data::Hash(all));
                 Ok(int(new))
             }
             (b"HDEL", [_, ..]) => {
-                let mut left = fields;
+                let mut left = BTreeMap::clone(&fields);
                 let gone = arguments.iter().filter(|field| left.remove(**field).is_some()).count();
                 if gone > 0 {
-                    self.put_or_remove(key, Data::Hash(left));
+                    self.put_or_remove(key, Data::Hash(Arc::new(left)));
                 }
                 Ok(int(gone))
             }
@@ -202,8 +204,8 @@ impl At<'_> {
     fn run_sorted(&mut self, name: &[u8], rest: &[&[u8]]) -> Answer {
         let [key, arguments @ ..] = rest else { return Err(SYNTAX.to_owned()) };
         let members = match self.keys.get(key, self.now_ms) {
-            None => BTreeMap::new(),
-            Some(Stored { data: Data::Sorted(members), .. }) => members.clone(),
+            None => Arc::default(),
+            Some(Stored { data: Data::Sorted(members), .. }) => Arc::clone(members),
             Some(_) => return Err(WRONG_TYPE.to_owned()),
         };
         match (name, arguments) {
@@ -216,6 +218,7 @@ impl At<'_> {
                 let (mut all, mut new) = (members, 0);
                 for pair in arguments.chunks(2) {
                     let [score, member] = pair else { return Err(SYNTAX.to_owned()) };
+                    let all = Arc::make_mut(&mut all);
                     new += usize::from(all.insert(member.to_vec(), float(score)?).is_none());
                 }
                 self.put_or_remove(key, Data::Sorted(all));
@@ -243,7 +246,7 @@ impl At<'_> {
         let mut left = members.clone();
         let count = gone.iter().filter(|member| left.remove(**member).is_some()).count();
         if count > 0 {
-            self.put_or_remove(key, Data::Sorted(left));
+            self.put_or_remove(key, Data::Sorted(Arc::new(left)));
         }
         int(count)
     }
@@ -251,19 +254,21 @@ impl At<'_> {
     fn run_stream(&mut self, name: &[u8], rest: &[&[u8]]) -> Answer {
         match (name, rest) {
             (b"XADD", [key, b"*", fields @ ..]) if fields.len() >= 2 => {
-                let mut stream = self.stream(key)?.unwrap_or_default();
+                let mut shared = self.stream(key)?.unwrap_or_default();
+                let stream = Arc::make_mut(&mut shared);
                 let id = next_id(stream.last, self.now_ms);
                 stream.last = id;
                 stream.entries.insert(id, fields.iter().map(|field| field.to_vec()).collect());
                 let until_ms = self.keys.get(key, self.now_ms).and_then(|stored| stored.until_ms);
-                self.keys.put(key, Data::Stream(stream), until_ms);
+                self.keys.put(key, Data::Stream(shared), until_ms);
                 Ok(Value::BulkString(id_text(id)))
             }
             (b"XDEL", [key, ids @ ..]) => {
                 let Some(mut stream) = self.stream(key)? else { return Ok(int(0)) };
                 let mut gone = 0;
                 for id in ids {
-                    gone += usize::from(stream.entries.remove(&entry_id(id)?).is_some());
+                    let entries = &mut Arc::make_mut(&mut stream).entries;
+                    gone += usize::from(entries.remove(&entry_id(id)?).is_some());
                 }
                 if gone > 0 {
                     let until_ms =
@@ -301,10 +306,10 @@ impl At<'_> {
         }
     }
 
-    fn stream(&mut self, key: &[u8]) -> Result<Option<Stream>, String> {
+    fn stream(&mut self, key: &[u8]) -> Result<Option<Arc<Stream>>, String> {
         match self.keys.get(key, self.now_ms) {
             None => Ok(None),
-            Some(Stored { data: Data::Stream(stream), .. }) => Ok(Some(stream.clone())),
+            Some(Stored { data: Data::Stream(stream), .. }) => Ok(Some(Arc::clone(stream))),
             Some(_) => Err(WRONG_TYPE.to_owned()),
         }
     }

@@ -1,6 +1,7 @@
 //! What a Redis keeps: values with their ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The name of a key, a member or a field.
 pub(crate) type Name = Vec<u8>;
@@ -8,13 +9,14 @@ pub(crate) type Name = Vec<u8>;
 /// The id of an entry of a stream.
 pub(super) type EntryId = (u64, u64);
 
-/// A value of one of the types that are used here.
+/// A value of one of the types that are used here. A clone costs nothing: the log of a primary keeps
+/// one for each change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
-    Text(Vec<u8>),
-    Hash(BTreeMap<Name, Vec<u8>>),
-    Sorted(BTreeMap<Name, f64>),
-    Stream(Stream),
+    Text(Arc<[u8]>),
+    Hash(Arc<BTreeMap<Name, Vec<u8>>>),
+    Sorted(Arc<BTreeMap<Name, f64>>),
+    Stream(Arc<Stream>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

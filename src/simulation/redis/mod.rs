@@ -6,6 +6,7 @@ mod keys;
 mod script;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use redis::Value;
 
@@ -22,7 +23,8 @@ pub(crate) const EPOCH_US: u64 = 1_800_000_000_000_000;
 #[expect(clippy::struct_excessive_bools, reason = "each may be so by itself")]
 pub(crate) struct Server {
     keys: Keys,
-    scripts: BTreeMap<String, String>,
+    /// The texts of scripts by their digests.
+    scripts: BTreeMap<Arc<str>, Arc<str>>,
     /// What it has done, one item for each command that changed something.
     log: Vec<Vec<Change>>,
     /// Its name, which a restart changes.
@@ -76,10 +78,9 @@ impl Server {
         let answer = match &name[..] {
             b"EVAL" | b"EVALSHA" => self.eval(true_us, name == b"EVALSHA", &arguments[1..]),
             b"SCRIPT" => {
-                let text = String::from_utf8_lossy(&arguments[2]).into_owned();
-                let digest = redis::Script::new(&text).get_hash().to_owned();
-                self.scripts.insert(digest.clone(), text);
-                Ok(Value::BulkString(digest.into_bytes()))
+                let (digest, text) = script::known(&arguments[2]);
+                self.scripts.insert(Arc::clone(&digest), text);
+                Ok(Value::BulkString(digest.as_bytes().to_vec()))
             }
             b"INFO" => Ok(Value::BulkString(format!("run_id:{:040x}\r\n", self.run).into_bytes())),
             _ => self.call(true_us, arguments),
@@ -100,14 +101,15 @@ impl Server {
     }
 
     fn eval(&mut self, true_us: u64, by_digest: bool, arguments: &[Name]) -> Answer {
-        let script = String::from_utf8_lossy(&arguments[0]).into_owned();
-        let text = if by_digest {
+        let (digest, text) = if by_digest {
+            let digest = std::str::from_utf8(&arguments[0]).unwrap_or_default();
             let unknown = "NOSCRIPT No matching script. Please use EVAL.";
-            self.scripts.get(&script).cloned().ok_or(unknown)?
+            let (digest, text) = self.scripts.get_key_value(digest).ok_or(unknown)?;
+            (Arc::clone(digest), Arc::clone(text))
         } else {
-            let digest = redis::Script::new(&script).get_hash().to_owned();
-            self.scripts.insert(digest, script.clone());
-            script
+            let (digest, text) = script::known(&arguments[0]);
+            self.scripts.insert(Arc::clone(&digest), Arc::clone(&text));
+            (digest, text)
         };
         let count: usize = String::from_utf8_lossy(&arguments[1]).parse().unwrap_or(0);
         let (keys, rest) = arguments[2..].split_at(count);
@@ -117,7 +119,7 @@ impl Server {
             }
             self.call(true_us, arguments)
         };
-        script::run(&text, keys, rest, &mut call)
+        script::run(&digest, &text, keys, rest, &mut call)
     }
 
     /// `FLUSHALL`.

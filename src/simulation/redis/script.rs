@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue, Variadic};
 use redis::Value;
@@ -14,19 +15,42 @@ pub(super) type Call<'c> = &'c mut dyn FnMut(&[Name]) -> Answer;
 
 thread_local! {
     static LUA: RefCell<Option<Interpreter>> = const { RefCell::new(None) };
+    static KNOWN: RefCell<HashMap<Name, Known>> = RefCell::default();
+}
+
+/// The digest of a script, and its text.
+type Known = (Arc<str>, Arc<str>);
+
+/// A script as it is kept: its digest is computed once.
+pub(super) fn known(text: &[u8]) -> Known {
+    KNOWN.with_borrow_mut(|digests| {
+        if let Some(found) = digests.get(text) {
+            return found.clone();
+        }
+        let script = String::from_utf8_lossy(text);
+        let digest = redis::Script::new(&script).get_hash().into();
+        digests.entry(text.to_vec()).insert_entry((digest, script.into())).get().clone()
+    })
 }
 
 /// Scripts are compiled once for a thread, whatever server runs them.
 struct Interpreter {
     lua: Lua,
-    compiled: HashMap<String, Function>,
+    compiled: HashMap<Arc<str>, Function>,
 }
 
 /// Runs a script; what it calls is given to `call`.
-pub(super) fn run(text: &str, keys: &[Name], arguments: &[Name], call: Call<'_>) -> Answer {
+pub(super) fn run(
+    digest: &Arc<str>,
+    text: &str,
+    keys: &[Name],
+    arguments: &[Name],
+    call: Call<'_>,
+) -> Answer {
     LUA.with_borrow_mut(|interpreter| {
         let interpreter = interpreter.get_or_insert_with(Interpreter::new);
-        let answer = interpreter.run(text, keys, arguments, call);
+        let compiled = interpreter.compiled(digest, text);
+        let answer = compiled.and_then(|it| interpreter.run(&it, keys, arguments, call));
         answer.map_err(|error| message(&error))?
     })
 }
@@ -53,17 +77,23 @@ impl Interpreter {
         Self { lua, compiled: HashMap::new() }
     }
 
+    fn compiled(&mut self, digest: &Arc<str>, text: &str) -> mlua::Result<Function> {
+        if let Some(compiled) = self.compiled.get(digest) {
+            return Ok(compiled.clone());
+        }
+        let compiled = self.lua.load(text).into_function()?;
+        self.compiled.insert(Arc::clone(digest), compiled.clone());
+        Ok(compiled)
+    }
+
     fn run(
-        &mut self,
-        text: &str,
+        &self,
+        script: &Function,
         keys: &[Name],
         arguments: &[Name],
         call: Call<'_>,
     ) -> mlua::Result<Answer> {
-        let Self { lua, compiled } = self;
-        if !compiled.contains_key(text) {
-            compiled.insert(text.to_owned(), lua.load(text).into_function()?);
-        }
+        let lua = &self.lua;
         let list = |names: &[Name]| {
             lua.create_sequence_from(
                 names
@@ -97,7 +127,7 @@ impl Interpreter {
             })?;
             redis.set("pcall", pcall)?;
             lua.globals().set("redis", redis)?;
-            compiled[text].call::<LuaValue>(())
+            script.call::<LuaValue>(())
         })?;
         Ok(from_lua(&answer))
     }
