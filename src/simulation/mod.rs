@@ -6,11 +6,13 @@
 //! clients, the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
 //! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
 
+mod faults;
 mod history;
-mod invariants;
 mod network;
 mod process;
 mod redis;
+mod service;
+mod sessions;
 mod world;
 
 pub(crate) use network::{Connection, connect};

@@ -128,6 +128,16 @@ impl Server {
         self.log.push(self.keys.take_changes());
     }
 
+    /// Throws the key at this place away, as a server does that has no memory left.
+    pub(crate) fn evict(&mut self, number: usize) {
+        let count = self.keys.names().count();
+        let name = self.keys.names().nth(number % count.max(1)).cloned();
+        if let Some(name) = name {
+            self.keys.remove(&name);
+            self.log.push(self.keys.take_changes());
+        }
+    }
+
     /// Becomes a copy of `primary` as it was after `written` commands.
     pub(crate) fn take_over(&mut self, primary: &Self, written: usize) {
         self.keys = Keys::default();

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::process::Outcome;
-use super::world::World;
-
-/// A promise: its id in the documentation, and what it says.
-pub(super) type Promise = (&'static str, &'static str);
+use super::super::history::{Promise, Violation};
+use super::super::process::Outcome;
+use super::super::service::Service;
 
 /// docs/scaling.md, docs/sessions.md
 pub(super) const PROMISES: &[Promise] = &[
@@ -41,20 +39,11 @@ const BOUND_US: u64 = 5_000_000;
 /// How long a call may be on its way when it was decided.
 const SLACK_US: u64 = 100_000;
 
-/// What was promised and did not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) promise: &'static str,
-    pub(super) seen: String,
-}
-
 /// A token or a session that was revoked.
 #[derive(Debug, Clone, Default)]
 struct Revoked {
     /// When somebody was first told that it is, and by which process.
     stored: Option<(u64, usize)>,
-    /// Data was lost after that, and the process that could put it back is gone.
-    excused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,45 +53,33 @@ struct Seen {
     /// Sessions with a refresh whose answer was lost.
     unanswered: BTreeSet<String>,
     admitted: BTreeMap<String, Vec<u64>>,
-    /// Processes that have died or were cut off.
-    unreliable: Vec<usize>,
-    lost_us: Vec<u64>,
-    clock_was_set: bool,
     violations: Vec<Violation>,
 }
 
 /// Compares what clients see with what was promised.
 #[derive(Debug)]
 pub(super) struct Watch {
-    world: Arc<World>,
+    service: Arc<Service>,
     seen: Mutex<Seen>,
 }
 
 impl Watch {
-    pub(super) fn new(world: &Arc<World>) -> Self {
-        Self { world: Arc::clone(world), seen: Mutex::default() }
+    pub(super) fn new(service: &Arc<Service>) -> Self {
+        Self { service: Arc::clone(service), seen: Mutex::default() }
     }
 
     pub(super) fn verdict(&self) -> Result<(), Violation> {
         self.seen.lock().violations.first().cloned().map_or(Ok(()), Err)
     }
 
-    /// A process is not relied on any more: it has died, or is cut off.
-    pub(super) fn unreliable(&self, process: usize) {
-        let mut seen = self.seen.lock();
-        seen.unreliable.push(process);
-        seen.excuse();
+    fn now_us(&self) -> u64 {
+        self.service.world.true_us()
     }
 
-    /// The servers may have lost something that was stored.
-    pub(super) fn data_lost(&self) {
-        let mut seen = self.seen.lock();
-        seen.lost_us.push(self.world.true_us());
-        seen.excuse();
-    }
-
-    pub(super) fn server_clock_set(&self) {
-        self.seen.lock().clock_was_set = true;
+    /// The servers may have lost what `process` had stored at `stored_us`, and it can't put it back.
+    fn is_lost(&self, stored_us: u64, process: usize) -> bool {
+        let troubles = self.service.troubles.lock();
+        troubles.is_unreliable(process) && troubles.has_lost(stored_us)
     }
 
     pub(super) fn revoking(&self, token: &str) {
@@ -110,11 +87,10 @@ impl Watch {
     }
 
     pub(super) fn revoked(&self, token: &str, process: usize) {
-        let now_us = self.world.true_us();
+        let now_us = self.now_us();
         let mut seen = self.seen.lock();
         let revoked = seen.revoked.entry(token.to_owned()).or_default();
         revoked.stored.get_or_insert((now_us, process));
-        seen.excuse();
     }
 
     pub(super) fn ending(&self, session: &str) {
@@ -122,11 +98,10 @@ impl Watch {
     }
 
     pub(super) fn ended(&self, session: &str, process: usize) {
-        let now_us = self.world.true_us();
+        let now_us = self.now_us();
         let mut seen = self.seen.lock();
         let ended = seen.ended.entry(session.to_owned()).or_default();
         ended.stored.get_or_insert((now_us, process));
-        seen.excuse();
     }
 
     /// A request with a token that had begun at `began_us`.
@@ -143,12 +118,12 @@ impl Watch {
             (None, Outcome::Refused("token_revoked")) => {
                 seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
             }
-            (Some(Revoked { stored: Some((stored_us, by)), excused }), Outcome::Passed) => {
+            (Some(Revoked { stored: Some((stored_us, by)) }), Outcome::Passed) => {
                 if by == process && began_us > stored_us {
                     seen.violated(REVOKED_HERE_AT_ONCE, format!("process {process} takes it"));
                 }
                 let late_us = began_us.saturating_sub(stored_us);
-                if !excused && late_us > BOUND_US + SLACK_US {
+                if late_us > BOUND_US + SLACK_US && !self.is_lost(stored_us, by) {
                     let what =
                         format!("process {process} takes it {late_us} us after {by} had it stored");
                     seen.violated(REVOKED_WITHIN_BOUND, what);
@@ -161,12 +136,11 @@ impl Watch {
     /// A refresh that had begun at `began_us` gave tokens.
     pub(super) fn refreshed(&self, session: &str, began_us: u64) {
         let mut seen = self.seen.lock();
-        let Some(Revoked { stored: Some((stored_us, _)), excused: false }) =
-            seen.ended.get(session).cloned()
+        let Some(Revoked { stored: Some((stored_us, by)) }) = seen.ended.get(session).cloned()
         else {
             return;
         };
-        if began_us > stored_us + BOUND_US + SLACK_US {
+        if began_us > stored_us + BOUND_US + SLACK_US && !self.is_lost(stored_us, by) {
             let late_us = began_us - stored_us;
             seen.violated(ENDED_SESSIONS_STAY_ENDED, format!("{late_us} us after it had ended"));
         }
@@ -181,20 +155,23 @@ impl Watch {
     pub(super) fn session_refused(&self, session: &str) {
         let mut seen = self.seen.lock();
         let is_excused = seen.ended.contains_key(session) || seen.unanswered.contains(session);
-        if !is_excused && seen.lost_us.is_empty() {
+        if !is_excused && self.service.troubles.lock().lost_us.is_empty() {
             seen.violated(SESSIONS_GO_ON, "it was refused".to_owned());
         }
     }
 
     /// A request by a limit of 5 in a minute.
     pub(super) fn limited(&self, address: &str, outcome: &Outcome) {
-        let now_us = self.world.true_us();
+        let now_us = self.now_us();
         let mut seen = self.seen.lock();
         if !outcome.is_passed() {
             return;
         }
         seen.admitted.entry(address.to_owned()).or_default().push(now_us);
-        let is_certain = seen.lost_us.is_empty() && !seen.clock_was_set;
+        let is_certain = {
+            let troubles = self.service.troubles.lock();
+            troubles.lost_us.is_empty() && troubles.clock_steps.is_empty()
+        };
         let times = &seen.admitted[address];
         let over = times.iter().enumerate().find(|(i, from_us)| {
             let most = 5 + (now_us - **from_us + SLACK_US) * 5 / 60_000_000;
@@ -210,15 +187,5 @@ impl Watch {
 impl Seen {
     fn violated(&mut self, promise: Promise, seen: String) {
         self.violations.push(Violation { promise: promise.0, seen });
-    }
-
-    /// What was stored, and may be lost with the process that knew of it.
-    fn excuse(&mut self) {
-        let Self { revoked, ended, unreliable, lost_us, .. } = self;
-        for revoked in revoked.values_mut().chain(ended.values_mut()) {
-            let Some((stored_us, by)) = revoked.stored else { continue };
-            revoked.excused |=
-                unreliable.contains(&by) && lost_us.iter().any(|lost_us| *lost_us >= stored_us);
-        }
     }
 }

@@ -1,0 +1,185 @@
+//! What goes wrong in histories of any kind.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, sleep};
+
+use super::redis::Server;
+use super::service::{SERVERS, Service};
+use super::world::World;
+
+/// One thing that goes wrong, or is set right. Numbers name a process by its place, modulo how many
+/// there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(dead_code, reason = "some are of kinds that follow")]
+pub(super) enum Fault {
+    /// A process dies, and another one starts in its place.
+    KillProcess(usize),
+    CutOff(usize),
+    Heal(usize),
+    SkewProcess(usize, i64),
+    /// The primary hangs, or goes on.
+    Hang,
+    Wake,
+    /// What the primary writes reaches the replicas late, or not at all.
+    HoldReplicas,
+    ReleaseReplicas,
+    /// The primary dies, and a replica takes over in so many milliseconds.
+    FailOver(u64),
+    /// The primary dies, and is started again in so many milliseconds: with all that it had, or
+    /// without.
+    Restart(u64, bool),
+    /// The primary has lost what it had, and is there at once.
+    Flush,
+    /// The primary has no memory left, and throws a key away: that at this place of all.
+    Evict(usize),
+    SkewServers(i64),
+}
+
+impl Fault {
+    /// One of all, by chance.
+    pub(super) fn draw(world: &World) -> Self {
+        let number = usize::try_from(world.roll(64)).unwrap_or_default();
+        let skew = i64::try_from(world.roll(240_000_000)).unwrap_or(0) - 120_000_000;
+        match world.roll(11) {
+            0 => Self::KillProcess(number),
+            1 => Self::CutOff(number),
+            2..=3 => Self::Heal(number),
+            4 => Self::SkewProcess(number, skew),
+            5 => Self::Hang,
+            6 => Self::Wake,
+            7 => Self::HoldReplicas,
+            8 => Self::ReleaseReplicas,
+            9 => Self::FailOver(world.roll(9_000)),
+            _ if number % 4 == 0 => Self::Flush,
+            _ => Self::SkewServers(skew),
+        }
+    }
+}
+
+/// What has gone wrong so far, for those who judge. Times are microseconds since the beginning.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// Processes that have died or were cut off, and since when.
+    pub(super) unreliable: Vec<(u64, usize)>,
+    /// When the servers may have lost something that was stored.
+    pub(super) lost_us: Vec<u64>,
+    /// When the clocks of all servers were set, and by how much.
+    pub(super) clock_steps: Vec<(u64, i64)>,
+}
+
+impl Troubles {
+    /// Whether a process has died or was cut off.
+    pub(super) fn is_unreliable(&self, process: usize) -> bool {
+        self.unreliable.iter().any(|(_, other)| *other == process)
+    }
+
+    /// Whether the servers may have lost what was stored at `stored_us`.
+    pub(super) fn has_lost(&self, stored_us: u64) -> bool {
+        self.lost_us.iter().any(|lost_us| *lost_us >= stored_us)
+    }
+}
+
+impl Service {
+    pub(super) async fn go_wrong(self: Arc<Self>, fault: Fault) {
+        let (world, now_us) = (&self.world, self.world.true_us());
+        let primary = *world.primary.lock();
+        match fault {
+            Fault::KillProcess(number) => self.replace(number),
+            Fault::CutOff(number) => {
+                let process = self.process(number);
+                self.troubles.lock().unreliable.push((now_us, process.number));
+                for server in 0..SERVERS {
+                    world.cut_off(process.number, server, true);
+                }
+            }
+            Fault::Heal(number) => {
+                let process = self.process(number);
+                for server in 0..SERVERS {
+                    world.cut_off(process.number, server, false);
+                }
+            }
+            Fault::SkewProcess(number, skew_us) => world.skew(self.process(number).number, skew_us),
+            Fault::Hang => world.change(primary, |server| server.hangs = true),
+            Fault::Wake => world.change(primary, |server| server.hangs = false),
+            Fault::HoldReplicas | Fault::ReleaseReplicas => {
+                let holds = fault == Fault::HoldReplicas;
+                for replica in (0..SERVERS).filter(|server| *server != primary) {
+                    world.change(replica, |server| server.is_held = holds);
+                }
+            }
+            Fault::FailOver(ms) => self.fail_over(ms).await,
+            Fault::Restart(ms, keeps) => self.restart(ms, keeps).await,
+            Fault::Flush => {
+                self.data_lost();
+                world.change(primary, Server::flush);
+            }
+            Fault::Evict(number) => {
+                self.data_lost();
+                world.change(primary, |server| server.evict(number));
+            }
+            Fault::SkewServers(skew_us) => self.set_clocks(skew_us),
+        }
+    }
+
+    fn data_lost(&self) {
+        let now_us = self.world.true_us();
+        self.troubles.lock().lost_us.push(now_us);
+    }
+
+    fn set_clocks(&self, skew_us: i64) {
+        let (world, now_us) = (&self.world, self.world.true_us());
+        let before_us = world.servers.lock()[*world.primary.lock()].skew_us;
+        self.troubles.lock().clock_steps.push((now_us, skew_us - before_us));
+        for server in 0..SERVERS {
+            world.change(server, |server| server.skew_us = skew_us);
+        }
+    }
+
+    /// The replica that has most takes over; the old primary comes back as its replica.
+    async fn fail_over(&self, ms: u64) {
+        let world = &self.world;
+        let old = *world.primary.lock();
+        world.change(old, |server| server.is_alive = false);
+        sleep(Duration::from_millis(ms)).await;
+        let next = {
+            let servers = world.servers.lock();
+            if *world.primary.lock() != old {
+                return;
+            }
+            let others = (0..SERVERS).filter(|number| *number != old);
+            let next = others.max_by_key(|number| servers[*number].has);
+            let Some(next) = next else { return };
+            if servers[next].has < servers[old].written() {
+                self.data_lost();
+            }
+            next
+        };
+        world.promote(next);
+        sleep(Duration::from_millis(world.roll(3_000))).await;
+        let run = world.roll(u64::MAX);
+        world.demote(old, run);
+    }
+
+    async fn restart(&self, ms: u64, keeps: bool) {
+        let world = &self.world;
+        let primary = *world.primary.lock();
+        world.change(primary, |server| server.is_alive = false);
+        sleep(Duration::from_millis(ms)).await;
+        let is_primary = |server: &Server| server.is_primary && !server.is_alive;
+        if *world.primary.lock() != primary || !is_primary(&world.servers.lock()[primary]) {
+            return;
+        }
+        if !keeps {
+            self.data_lost();
+        }
+        let run = world.roll(u64::MAX);
+        world.change(primary, |server| {
+            let written = server.written();
+            server.restart(run, written);
+            if !keeps {
+                server.flush();
+            }
+        });
+    }
+}
