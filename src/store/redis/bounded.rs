@@ -281,7 +281,10 @@ mod tests {
         assert_eq!(read(&b"*1\r\n".repeat(9)), Err("the server sent a reply that is too deep"));
         let long = [b"+".as_slice(), &vec![b'a'; 8 << 10], b"\r\n"].concat();
         assert_eq!(read(&long), Err("the server sent a line that is too long"));
-        assert_eq!(read(b":0000000000000000000001"), Err("the server sent a line that is too long"));
+        assert_eq!(
+            read(b":0000000000000000000001"),
+            Err("the server sent a line that is too long")
+        );
         // Each part within its bound, all of them together not.
         let many = [
             b"*5\r\n".as_slice(),
