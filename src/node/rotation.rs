@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
-use std::thread::Builder;
 
 use napi_derive::napi;
 use serde_json::{Value, json};
 
+use super::background;
 use super::manage::{Answer, Failure, engine, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
@@ -33,7 +33,7 @@ fn turned(turn: Turn) -> Value {
 }
 
 /// Looks at the key file and changes what is due; with `force` the next key is to sign. It is done
-/// on a thread of its own, since a file system may be slow and another process may have the lock.
+/// on another thread, since a file system may be slow and another process may have the lock.
 /// Answers `{"later": ticket}`, and then `{kid, from, notice}`, or null where callbacks keep the
 /// keys.
 #[napi(catch_unwind)]
@@ -64,8 +64,7 @@ pub fn rotation_tick(guard: f64, force: bool) -> String {
                 }
                 reply(Ok(()));
             };
-            let thread = Builder::new().name("keepstone-keys".to_owned());
-            thread.spawn(work).map(drop).map_err(|_| no_thread())
+            if background::run(work) { Ok(()) } else { Err(no_thread()) }
         },
     )
 }
