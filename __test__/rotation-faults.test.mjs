@@ -235,6 +235,9 @@ test('a key file whose place is taken while a process runs holds nobody up and t
   assert.ok(await isGood(guardWith({ storage }), issued))
 })
 
+/** What takes itself for a promise. */
+const promiseLike = (then) => new Proxy({}, { get: (_, name) => (name === 'then' ? then : undefined) })
+
 /** A storage in this process, whose functions a test replaces. */
 function memory() {
   const kept = { text: null, load: () => kept.text, save: (text) => void (kept.text = text) }
@@ -257,9 +260,9 @@ test('functions that give an older text, save nothing, or throw take no key away
     'no text': { load: () => 42 },
     'a text without an end': { load: () => `${newest}${' '.repeat(2 << 20)}` },
     'another text than was saved': { load: () => newest.replaceAll(/[0-9]/g, '1') },
-    'a promise that settles twice': { load: () => ({ then: (resolve, reject) => (resolve('x'), resolve(newest), reject(new Error('x'))) }) },
-    'a promise that throws': { load: () => ({ then: () => { throw new Error('x') } }) },
-    'save answers a promise that throws': { load: () => old, save: () => ({ then: () => { throw new Error('x') } }) },
+    'a promise that settles twice': { load: () => promiseLike((resolve, reject) => (resolve('x'), resolve(newest), reject(new Error('x')))) },
+    'a promise that throws': { load: () => promiseLike(() => { throw new Error('x') }) },
+    'save answers a promise that throws': { load: () => old, save: () => promiseLike(() => { throw new Error('x') }) },
     'a text that was refused': { save: () => false, load: () => old },
     'load throws': { load: () => { throw new Error('x') } },
     'save throws': { load: () => old, save: () => { throw new Error('x') } },

@@ -33,18 +33,15 @@ pub(super) async fn connect(
 
 fn client(certificates: Option<&TlsCertificates>) -> io::Result<ClientConfig> {
     let mut authorities = RootCertStore::empty();
-    match certificates.and_then(|given| given.root_cert.as_deref()) {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(io::Error::other)?;
-                authorities.add(certificate).map_err(io::Error::other)?;
-            }
+    if let Some(pem) = certificates.and_then(|given| given.root_cert.as_deref()) {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(io::Error::other)?;
+            authorities.add(certificate).map_err(io::Error::other)?;
         }
+    } else {
         // One that can't be read is no reason to believe none of the others.
-        None => {
-            let found = rustls_native_certs::load_native_certs().certs;
-            authorities.add_parsable_certificates(found);
-        }
+        let found = rustls_native_certs::load_native_certs().certs;
+        authorities.add_parsable_certificates(found);
     }
     with_identity(authorities, certificates)
 }
