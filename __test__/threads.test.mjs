@@ -6,6 +6,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import test, { after } from 'node:test'
+import { Worker } from 'node:worker_threads'
+import { createGuard } from 'keepstone'
+import { jwt } from './helpers/articles.mjs'
 import { startRedis } from './helpers/servers.mjs'
 
 const redis = await startRedis()
@@ -44,3 +47,38 @@ for (const [kind, store] of Object.entries(stores)) {
     assert.ok(report.rss.after < report.rss.before + 96, JSON.stringify(report.rss))
   })
 }
+
+test('threads share the memory store of one name: counts, blocks, revocations and sessions, and nothing with another name', { timeout: 60_000 }, async (t) => {
+  const config = (shared) => ({ jwt: { ...jwt, optional: true, refresh: true }, store: { memory: shared }, rateLimit: { name: 'api', limit: 100, window: '300d', algorithm: 'fixed-window' } })
+  const guards = [{ shared: 'some' }, { shared: 'others' }, {}].map((shared) => createGuard(config(shared)))
+  t.after(() => Promise.all(guards.map((guard) => guard.close())))
+  const worker = new Worker(
+    `const { parentPort, workerData } = require('node:worker_threads')
+     const guard = require(workerData.entry).createGuard(workerData.config)
+     parentPort.on('message', async ([owner, call, ...args]) => {
+       const answer = await guard[owner][call](...args).then((value) => ({ value }), ({ code }) => ({ code }))
+       parentPort.postMessage(answer)
+     })`,
+    { eval: true, workerData: { config: config({ shared: 'some' }), entry: fileURLToPath(new URL('../index.js', import.meta.url)) } }
+  )
+  t.after(() => worker.terminate())
+  const there = async (...call) => {
+    worker.postMessage(call)
+    return (await once(worker, 'message'))[0]
+  }
+  const [guard, ...others] = guards
+  await there('limits', 'consume', 'api', '192.0.2.1')
+  assert.equal((await guard.limits.get('api', '192.0.2.1')).remaining, 99)
+  for (const other of others) assert.equal((await other.limits.get('api', '192.0.2.1')).remaining, 100)
+
+  const { accessToken, refreshToken } = (await there('tokens', 'issue', { sub: 'ada' })).value
+  const next = await guard.tokens.refresh(refreshToken)
+  for (const other of others) await assert.rejects(other.tokens.refresh(next.refreshToken), { code: 'ERR_REFRESH_INVALID' })
+  await guard.revoke.token(accessToken)
+  assert.deepEqual(await there('tokens', 'verify', accessToken), { code: 'token_revoked' })
+  for (const other of others) assert.equal((await other.tokens.verify(accessToken)).sub, 'ada')
+
+  await guard.limits.block('api', '192.0.2.2', '1h')
+  assert.equal((await there('limits', 'get', 'api', '192.0.2.2')).value.remaining, 0)
+  for (const other of others) assert.equal((await other.limits.get('api', '192.0.2.2')).remaining, 100)
+})
