@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
 import { Worker } from 'node:worker_threads'
 import { createGuard } from 'keepstone'
 import { bearer, expresses, serve } from './helpers/http.mjs'
@@ -236,6 +237,10 @@ const endless = (req, res) => {
   res.write('{"keys":[')
   write()
 }
+function again(res, pause, write) {
+  const timer = setInterval(write, pause)
+  res.on('close', () => clearInterval(timer))
+}
 for (const [what, answer, error] of [
   ['a redirect', (req, res) => res.writeHead(302, { location: '/elsewhere' }).end(), 'redirect'],
   ['an error', (req, res) => res.writeHead(500).end('{"keys":[]}'), 'status'],
@@ -246,6 +251,9 @@ for (const [what, answer, error] of [
   ['no keys', { keys: [] }, 'set'],
   ['a secret', { keys: [{ kty: 'oct', k: 'AAAA', kid: 'x' }] }, 'set'],
   ['half an answer', (req, res) => res.writeHead(200, { 'content-length': 100 }).write('{', () => res.destroy()), 'network'],
+  ['too much, once it is unpacked', (req, res) => res.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(Buffer.alloc(64 << 20, ' '))), 'too-large'],
+  ['a header without an end', (req, res) => again(res, 1, () => res.socket.write('x-more: x\r\n'.repeat(1000))), 'network'],
+  ['a byte now and then', (req, res) => again(res, 100, () => res.write(' ')), 'timeout'],
   ['nothing for five seconds', () => {}, 'timeout']
 ]) {
   test(`an issuer that answers with ${what} is told of, and no token of it is taken`, async () => {

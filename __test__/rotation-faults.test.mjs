@@ -2,11 +2,11 @@
 // functions that lie.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -87,7 +87,9 @@ test('a service that has slept for months goes on, changes keys, and says what i
   const text = JSON.parse(readFileSync(storage, 'utf8'))
   text.at -= 92 * 86_400
   for (const key of text.keys) for (const name of ['published', 'from']) key[name] -= 92 * 86_400
-  writeFileSync(storage, JSON.stringify(text))
+  // Put there when it is whole: the first guard may be looking.
+  writeFileSync(`${storage}.copy`, JSON.stringify(text), { mode: 0o600 })
+  renameSync(`${storage}.copy`, storage)
   const warned = once(process, 'warning')
   const late = guardWith({ storage })
   const [warning] = await warned
@@ -175,6 +177,67 @@ test('processes that write at once and are killed at any moment leave a whole fi
   assert.ok(await isGood(guardWith({ storage }), issued))
 })
 
+test('while another process holds the lock of the key file, requests are answered, and a rotation says what it waits for', { skip: isWindows }, async (t) => {
+  const storage = join(newFolder(), 'keys.json')
+  const guard = guardWith({ storage })
+  const issued = await guard.tokens.issue({ sub: 'ada' })
+  const holder = spawn('flock', ['-x', '--no-fork', `${storage}.lock`, 'sh', '-c', 'echo held; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  t.after(() => holder.kill())
+  await once(holder.stdout, 'data')
+  // It has what it needs, and nothing is due.
+  const other = guardWith({ storage })
+  assert.ok(await isGood(other, issued))
+  let turns = 0
+  const turning = setInterval(() => (turns += 1), 1)
+  await assert.rejects(guard.tokens.rotate(), { code: 'ERR_KEY_STORAGE', message: /another process is writing the key file/ })
+  clearInterval(turning)
+  assert.ok(turns > 10, `the event loop went round ${turns} times while the lock was waited for`)
+  assert.ok(await isGood(guard, issued))
+  holder.kill()
+  await once(holder, 'close')
+  assert.ok(await guard.tokens.rotate())
+})
+
+test('a key file whose place is taken while a process runs holds nobody up and takes no key away', { skip: isWindows }, async () => {
+  const storage = join(newFolder(), 'keys.json')
+  const guard = guardWith({ storage })
+  const issued = await guard.tokens.issue({ sub: 'ada' })
+  // Behind the look of its start.
+  await guard.tokens.rotate()
+  const text = readFileSync(storage)
+  const restore = () => {
+    rmSync(dirname(storage), { recursive: true, force: true })
+    mkdirSync(dirname(storage))
+    writeFileSync(storage, text, { mode: 0o600 })
+  }
+  const places = {
+    'a pipe': () => execFileSync('mkfifo', ['-m', '600', storage]),
+    'a folder': () => mkdirSync(storage),
+    'a link to the file itself': () => symlinkSync(storage, storage),
+    'an endless file': () => symlinkSync('/dev/zero', storage),
+    'an empty file': () => writeFileSync(storage, '', { mode: 0o600 }),
+    'a file of two megabytes': () => writeFileSync(storage, 'x'.repeat(2 << 20), { mode: 0o600 }),
+    'a pipe in the place of its lock': () => (writeFileSync(storage, text, { mode: 0o600 }), execFileSync('mkfifo', [`${storage}.lock`])),
+    'a folder in the place of its lock': () => (writeFileSync(storage, text, { mode: 0o600 }), mkdirSync(`${storage}.lock`))
+  }
+  for (const [what, take] of Object.entries(places)) {
+    rmSync(storage)
+    take()
+    await assert.rejects(guard.tokens.rotate(), { code: 'ERR_KEY_STORAGE' }, what)
+    assert.ok(await isGood(guard, issued), what)
+    assert.ok(await isGood(guard, await guard.tokens.issue({ sub: 'ada' })), what)
+    restore()
+  }
+  rmSync(dirname(storage), { recursive: true })
+  await assert.rejects(guard.tokens.rotate(), { code: 'ERR_KEY_STORAGE' })
+  restore()
+  assert.ok(await guard.tokens.rotate())
+  assert.ok(await isGood(guardWith({ storage }), issued))
+})
+
+/** What takes itself for a promise. */
+const promiseLike = (then) => new Proxy({}, { get: (_, name) => (name === 'then' ? then : undefined) })
+
 /** A storage in this process, whose functions a test replaces. */
 function memory() {
   const kept = { text: null, load: () => kept.text, save: (text) => void (kept.text = text) }
@@ -195,6 +258,11 @@ test('functions that give an older text, save nothing, or throw take no key away
     'nothing at all': { load: () => null, save: () => true },
     'half of the text': { load: () => newest.slice(0, 300) },
     'no text': { load: () => 42 },
+    'a text without an end': { load: () => `${newest}${' '.repeat(2 << 20)}` },
+    'another text than was saved': { load: () => newest.replaceAll(/[0-9]/g, '1') },
+    'a promise that settles twice': { load: () => promiseLike((resolve, reject) => (resolve('x'), resolve(newest), reject(new Error('x')))) },
+    'a promise that throws': { load: () => promiseLike(() => { throw new Error('x') }) },
+    'save answers a promise that throws': { load: () => old, save: () => promiseLike(() => { throw new Error('x') }) },
     'a text that was refused': { save: () => false, load: () => old },
     'load throws': { load: () => { throw new Error('x') } },
     'save throws': { load: () => old, save: () => { throw new Error('x') } },

@@ -4,6 +4,7 @@
 
 const native = require('../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
+const { hold, later, letGo } = require('./store.js')
 
 /** How often it is looked at what others have changed, and at what is due. */
 const LOOK_MS = 60_000
@@ -12,7 +13,7 @@ const LOOK_MS = 60_000
  * look.
  */
 const RETRY_MS = 1_000
-/** How long the application's functions may take. */
+/** How long a storage may take: the application's functions, or a file system. */
 const PATIENCE_MS = 10_000
 const TRIES = 5
 
@@ -24,7 +25,7 @@ function keepRotating(handle, where, functions) {
   const storage = where === 'callbacks' ? callbacks(functions) : null
   let timer = null
   let stopped = false
-  const turn = storage === null ? async (force) => unwrap(native.rotationTick(handle, force)) : turnBy(handle, storage, () => stopped)
+  const turn = storage === null ? turnOfFile(handle) : turnBy(handle, storage, () => stopped)
   // Keys in a file are there when the guard is.
   let loaded = storage === null
   let retry = RETRY_MS
@@ -76,12 +77,27 @@ function keepRotating(handle, where, functions) {
   }
 }
 
+/**
+ * Another thread looks at the file: a file system may be slow, and another process may write. The
+ * process does not end before it has looked, or was too late.
+ */
+function turnOfFile(handle) {
+  return async (force) => {
+    hold()
+    try {
+      return await inTime('the key file', later(native.rotationTick(handle, force), false))
+    } finally {
+      letGo()
+    }
+  }
+}
+
 function turnBy(handle, { load, save }, isStopped) {
   return async (force) => {
     let forced = null
     let notice = null
     for (let tries = 0; tries < TRIES; tries += 1) {
-      const found = (await inTime('load', load())) ?? null
+      const found = (await inTime('`load`', load())) ?? null
       if (found !== null && typeof found !== 'string') throw storageError('`load` must give the text that `save` was given, or null')
       // A guard that was closed meanwhile saves nothing.
       if (isStopped()) throw storageError('the guard is closed')
@@ -89,17 +105,19 @@ function turnBy(handle, { load, save }, isStopped) {
       notice ??= turn.notice
       if (turn.save === null) return { ...(forced ?? turn), notice }
       // What is not saved is not used, and what another process has saved meanwhile counts: so it is loaded again.
-      if ((await inTime('save', save(turn.save, found))) !== false && force) forced ??= turn
+      if ((await inTime('`save`', save(turn.save, found))) !== false && force) forced ??= turn
     }
     throw storageError('`load` does not give what was saved, or other processes save again and again')
   }
 }
 
-/** What a function of the application comes to, or an error where it never does: the next turn must not wait for ever. */
+/**
+ * What a storage answers, or an error where it never does: the next turn must not wait for ever.
+ */
 async function inTime(name, promise) {
   let timer
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(storageError(`\`${name}\` has not answered within ${PATIENCE_MS / 1000} seconds`)), PATIENCE_MS)
+    timer = setTimeout(() => reject(storageError(`${name} has not answered within ${PATIENCE_MS / 1000} seconds`)), PATIENCE_MS)
     timer.unref()
   })
   try {

@@ -100,14 +100,17 @@ function letGo() {
   if (--calls === 0) clearInterval(holding)
 }
 
-/** What a call of the core answers: at once, or later from a shared store or an issuer. */
-function later(answer) {
+/**
+ * What a call of the core answers: at once, or later from a shared store, an issuer or another
+ * thread. The process does not end before, unless `holds` is false.
+ */
+function later(answer, holds = true) {
   const { later: ticket } = JSON.parse(answer)
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
-  hold()
+  if (holds) hold()
   return new Promise((resolve, reject) => {
     wait(ticket, () => {
-      letGo()
+      if (holds) letGo()
       try {
         // It may have to wait once more: for an issuer first, then for the store.
         resolve(later(native.settle(ticket)))
@@ -127,4 +130,4 @@ function internal() {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL' })
 }
 
-module.exports = { flushSoon, internal, later, listen, onFlush, wait }
+module.exports = { flushSoon, hold, internal, later, letGo, listen, onFlush, wait }

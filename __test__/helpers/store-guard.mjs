@@ -26,8 +26,8 @@ const policy = (onStoreFailure, exact) => ({
 export const POLICIES = [policy('local', false), policy('closed', true), policy('open', false)]
 
 /** Serves an API behind a guard over `redis` (options of the store) until the test ends. */
-export async function serveGuard(t, redis, { rateLimit = POLICIES, listener = (req, res) => res.end('ok') } = {}) {
-  const guard = createGuard({ rateLimit, store: { redis } })
+export async function serveGuard(t, redis, { rateLimit = POLICIES, store = { redis }, listener = (req, res) => res.end('ok') } = {}) {
+  const guard = createGuard({ rateLimit, store })
   const [protect] = guard.securityStack()
   const server = http.createServer((req, res) => protect(req, res, () => listener(req, res)))
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -39,13 +39,13 @@ export async function serveGuard(t, redis, { rateLimit = POLICIES, listener = (r
   }
   t.after(close)
   const get = (path, options) => send(port, { path, ...options })
-  const store = () => guard.health().store
+  const health = () => guard.health().store
   return {
     guard,
     port,
     get,
     close,
-    store,
+    store: health,
     /** What a request leaves of its limit. */
     remaining: async (path) => remainingOf(await get(path)),
     /** Waits until the store judges requests, and answers how many milliseconds that took. */
@@ -55,7 +55,7 @@ export async function serveGuard(t, redis, { rateLimit = POLICIES, listener = (r
       return performance.now() - start
     },
     /** Waits until no request waits for the store any more. */
-    lost: () => waitUntil('the store is taken as lost', async () => (await get('/closed')) && !store().available)
+    lost: () => waitUntil('the store is taken as lost', async () => (await get('/closed')) && !health().available)
   }
 }
 

@@ -13,6 +13,7 @@
 )]
 
 mod answer;
+mod background;
 pub mod call;
 pub mod clients;
 pub mod conformance;

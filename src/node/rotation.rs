@@ -1,18 +1,23 @@
 //! Signing keys that change by themselves: the shim has the timer and the application's functions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use super::manage::{Answer, Failure, engine, write};
+use super::background;
+use super::manage::{Answer, Failure, engine, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::token::{Rotation, RotationError, Turn};
 
+const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
+
 fn with_rotation(guard: f64, run: impl FnOnce(&Rotation) -> Answer) -> String {
     write((|| {
         let engine = engine(guard)?;
-        let error =
-            || Failure::new("ERR_MISSING_OPTION", "`jwt.rotation` must be set on the guard");
+        let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
         run(tokens_of(&engine)?.rotation().ok_or_else(error)?)
     })())
 }
@@ -27,13 +32,45 @@ fn turned(turn: Turn) -> Value {
     json!({ "save": turn.save, "kid": turn.kid, "from": turn.from_s, "notice": turn.notice })
 }
 
-/// Looks at the key file and changes what is due; with `force` the next key is to sign. Answers
-/// `{kid, from, notice}`, or null where callbacks keep the keys.
+/// Looks at the key file and changes what is due; with `force` the next key is to sign. It is done
+/// on another thread, since a file system may be slow and another process may have the lock.
+/// Answers `{"later": ticket}`, and then `{kid, from, notice}`, or null where callbacks keep the
+/// keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: f64, force: bool) -> String {
-    with_rotation(guard, |rotation| {
-        Ok(rotation.tick(&Now::read, force)?.map_or(Value::Null, turned))
-    })
+    let engine = match engine(guard) {
+        Ok(engine) => engine,
+        Err(error) => return write(Err(error)),
+    };
+    let (send, receive) = channel();
+    let look = move || {
+        let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
+        let rotation = tokens_of(&engine)?.rotation().ok_or_else(error)?;
+        Ok(rotation.tick(&Now::read, force)?)
+    };
+    later(
+        guard,
+        move |_| {
+            let turn: Result<Option<Turn>, Failure> =
+                receive.try_recv().unwrap_or_else(|_| Err(no_thread()));
+            write(turn.map(|turn| turn.map_or(Value::Null, turned)))
+        },
+        |inbox, ticket| {
+            let reply = inbox.reply(ticket);
+            let work = move || {
+                // A panic answers, too: nothing was sent then.
+                if let Ok(turn) = catch_unwind(AssertUnwindSafe(look)) {
+                    let _ = send.send(turn);
+                }
+                reply(Ok(()));
+            };
+            if background::run(work) { Ok(()) } else { Err(no_thread()) }
+        },
+    )
+}
+
+fn no_thread() -> Failure {
+    Failure::new("ERR_INTERNAL", "no thread could look at the key file")
 }
 
 /// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisError, TlsCertificates, Value,
+    Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates, Value,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::open::Connection;
 use super::slots::{Address, Redirect, SlotMap, slot_of_command};
 use crate::store::runtime::CONNECT_TIMEOUT;
 
@@ -38,10 +37,7 @@ pub(super) struct Opener {
 
 impl Opener {
     /// A connection to the node at `address`.
-    pub(super) async fn open(
-        &self,
-        address: &Address,
-    ) -> Result<MultiplexedConnection, RedisError> {
+    pub(super) async fn open(&self, address: &Address) -> Result<Connection, RedisError> {
         let (host, port) = (address.host.clone(), address.port);
         let at = match self.template.addr() {
             ConnectionAddr::TcpTls { .. } => {
@@ -50,14 +46,8 @@ impl Opener {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let info = self.template.clone().set_addr(at);
-        let client = match &self.certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
-            None => Client::open(info)?,
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(self.patience);
-        client.get_multiplexed_async_connection_with_config(&config).await
+        let opening = Connection::open(&info, self.certificates.as_ref(), self.patience);
+        timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Who owns which slots, as nodes say that are connected to for this.
@@ -77,13 +67,10 @@ impl Opener {
 }
 
 /// Who owns which slots, as one node says.
-pub(super) async fn ask_slots(
-    mut link: MultiplexedConnection,
-    address: &Address,
-) -> Option<SlotMap> {
+pub(super) async fn ask_slots(mut link: Connection, address: &Address) -> Option<SlotMap> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
-    SlotMap::read(&link.req_packed_command(&command).await.ok()?, &address.host)
+    SlotMap::read(&link.command(&command).await.ok()?, &address.host)
 }
 
 /// What most servers say, of those that answer soon after the first one: one that hangs keeps
@@ -120,7 +107,7 @@ pub(super) trait Reach: Sync {
     fn reach(
         &self,
         address: &Address,
-    ) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send;
+    ) -> impl Future<Output = Result<Connection, RedisError>> + Send;
 
     /// A slot has moved: who owns what has to be asked again.
     fn moved(&self);
@@ -133,8 +120,7 @@ pub(super) async fn exchange(
     commands: &Pipeline,
 ) -> Result<Vec<Value>, RedisError> {
     let mut link = nodes.reach(address).await?;
-    let count = commands.len();
-    let mut values = link.req_packed_commands(commands, 0, count).await?;
+    let mut values = link.send(commands).await?;
     for _ in 0..MAX_REDIRECTS {
         let mut again: BTreeMap<Redirect, Vec<usize>> = BTreeMap::new();
         for (place, value) in values.iter().enumerate() {
@@ -182,7 +168,7 @@ async fn send_on<'c>(
         Redirect::Later => sleep(LATER).await,
     }
     let mut link = nodes.reach(to).await?;
-    let answers = link.req_packed_commands(&pipeline, 0, pipeline.len()).await?;
+    let answers = link.send(&pipeline).await?;
     let step = if is_asking { 2 } else { 1 };
     Ok(answers.into_iter().skip(step - 1).step_by(step).collect())
 }
@@ -198,7 +184,7 @@ impl std::fmt::Debug for ClusterLink {
 }
 
 /// A connection that is made when it is first needed. It is held while it is made.
-type Kept = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
+type Kept = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
 struct Links {
     opener: Opener,
@@ -260,7 +246,7 @@ impl Links {
 }
 
 impl Reach for Links {
-    async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
+    async fn reach(&self, address: &Address) -> Result<Connection, RedisError> {
         let node = Arc::clone(self.nodes.lock().entry(address.clone()).or_default());
         let mut kept = node.lock().await;
         match &*kept {
@@ -272,6 +258,11 @@ impl Reach for Links {
     fn moved(&self) {
         self.is_stale.store(true, Ordering::Release);
     }
+}
+
+/// Took too long.
+pub(super) fn timed_out() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 /// No node answers, or none has the slot.

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisError, TlsMode, Value,
-};
+use redis::{Cmd, ConnectionAddr, Pipeline, RedisError, Value};
 
-use super::cluster::{ClusterLink, Opener, most_say, unreachable_nodes};
-use super::config::{RedisConfig, Topology, is_tls};
+use super::cluster::{ClusterLink, Opener, timed_out, unreachable_nodes};
+use super::config::{RedisConfig, Topology};
+use super::open::Connection;
+use super::sentinel;
 use super::slots::Address;
+use super::tls;
 use crate::error::ConfigError;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
@@ -27,7 +25,7 @@ pub struct Connector {
 #[derive(Clone)]
 pub enum Link {
     /// To one server, the primary.
-    Single(MultiplexedConnection),
+    Single(Connection),
     /// To the nodes of a cluster.
     Cluster(ClusterLink),
     /// To servers of a simulation.
@@ -52,19 +50,11 @@ impl Connector {
     /// configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
         let connector = Self { config, lasting: tokio::sync::Mutex::default() };
-        let unreadable = |_| {
-            ConfigError::invalid(format!("{path}.tls"), "has a certificate or key that can't be read")
-                .suggest("give PEM: the authority as `ca`, the client's certificate as `cert` and its key as `key`")
-        };
-        match &connector.config.topology {
-            Topology::Single(node) | Topology::Sentinel { primary: node, .. } => {
-                connector.client(node).map(drop).map_err(unreadable)?;
-            }
-            Topology::Cluster(nodes) => {
-                for node in nodes {
-                    connector.client(node).map(drop).map_err(unreadable)?;
-                }
-            }
+        if let Some(certificates) = &connector.config.certificates {
+            tls::check(certificates).map_err(|_| {
+                ConfigError::invalid(format!("{path}.tls"), "has a certificate or key that can't be read")
+                    .suggest("give PEM: the authority as `ca`, the client's certificate as `cert` and its key as `key`")
+            })?;
         }
         Ok(connector)
     }
@@ -89,15 +79,19 @@ impl Connector {
             if let Some(connecting) = crate::simulation::connect(patience) {
                 return connecting.await.map(Link::Simulated);
             }
+            let certificates = self.config.certificates.as_ref();
             match &self.config.topology {
-                Topology::Single(node) => self.single(&self.client(node)?, patience).await,
+                Topology::Single(node) => {
+                    Connection::open(node, certificates, patience).await.map(Link::Single)
+                }
                 Topology::Cluster(_) => {
                     let (opener, seeds) = self.cluster(patience).ok_or_else(unreachable_nodes)?;
                     ClusterLink::connect(opener, seeds).await.map(Link::Cluster)
                 }
                 Topology::Sentinel { nodes, name, primary } => {
-                    let client = self.find_primary(nodes, name, primary).await?;
-                    self.single(&client, patience).await
+                    let primary =
+                        sentinel::find_primary(nodes, name, primary, certificates).await?;
+                    Connection::open(&primary, certificates, patience).await.map(Link::Single)
                 }
             }
         };
@@ -135,24 +129,6 @@ impl Connector {
         }
     }
 
-    async fn single(
-        &self,
-        client: &Client,
-        patience: Option<Duration>,
-    ) -> Result<Link, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(patience);
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
-    }
-
-    fn client(&self, node: &ConnectionInfo) -> Result<Client, RedisError> {
-        match &self.config.certificates {
-            Some(certificates) => Client::build_with_tls(node.clone(), certificates.clone()),
-            None => Client::open(node.clone()),
-        }
-    }
-
     /// How to connect to the nodes of a cluster, and where some of them are.
     pub(super) fn cluster(&self, patience: Option<Duration>) -> Option<(Opener, Vec<Address>)> {
         let Topology::Cluster(nodes) = &self.config.topology else { return None };
@@ -166,61 +142,6 @@ impl Connector {
         let certificates = self.config.certificates.clone();
         Some((Opener { template, certificates, patience }, seeds.collect()))
     }
-
-    /// Asks the sentinels who is primary now, all at once, and checks that it thinks so too.
-    async fn find_primary(
-        &self,
-        nodes: &[ConnectionInfo],
-        name: &str,
-        primary: &ConnectionInfo,
-    ) -> Result<Client, RedisError> {
-        let mut asked = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let mut sentinel = self.sentinel(node, nodes, name, primary)?;
-            asked.push(async move { sentinel.async_get_client().await.ok().map(Primary) });
-        }
-        let most = most_say(asked.into_iter()).await;
-        most.map(|Primary(client)| client).ok_or_else(no_primary)
-    }
-
-    /// How to ask one of the sentinels in `nodes` for the primary.
-    fn sentinel(
-        &self,
-        node: &ConnectionInfo,
-        nodes: &[ConnectionInfo],
-        name: &str,
-        primary: &ConnectionInfo,
-    ) -> Result<SentinelClient, RedisError> {
-        let addresses = [node.addr().clone()];
-        let mut builder = SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?;
-        if nodes.iter().any(is_tls) {
-            builder = builder
-                .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-                .set_client_to_redis_tls_mode(TlsMode::Secure);
-        }
-        if let Some(certificates) = &self.config.certificates {
-            builder = builder
-                .set_client_to_sentinel_certificates(certificates.clone())
-                .set_client_to_redis_certificates(certificates.clone());
-        }
-        let settings = primary.redis_settings();
-        builder = builder.set_client_to_redis_db(settings.db());
-        if let Some(username) = settings.username() {
-            builder = builder.set_client_to_redis_username(username);
-        }
-        if let Some(password) = settings.password() {
-            builder = builder.set_client_to_redis_password(password);
-        }
-        if let Some(first) = nodes.first().map(ConnectionInfo::redis_settings) {
-            if let Some(username) = first.username() {
-                builder = builder.set_client_to_sentinel_username(username);
-            }
-            if let Some(password) = first.password() {
-                builder = builder.set_client_to_sentinel_password(password);
-            }
-        }
-        builder.build()
-    }
 }
 
 /// How long a server waits for its replicas. Whoever revokes waits a second in all.
@@ -228,26 +149,12 @@ const REPLICATION_MS: u64 = 700;
 /// The longest that an answer may take on a connection where commands wait for replicas.
 const LASTING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A primary that a sentinel names. Two are alike where they are at one address.
-struct Primary(Client);
-
-impl PartialEq for Primary {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.get_connection_info().addr() == other.0.get_connection_info().addr()
-    }
-}
-
-fn no_primary() -> RedisError {
-    (ErrorKind::MasterNameNotFoundBySentinel, "no sentinel names a primary that answers").into()
-}
-
 impl Link {
     /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
     /// [`Value::ServerError`] in its place.
     pub async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        let count = pipeline.len();
         match self {
-            Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
+            Self::Single(link) => link.send(pipeline).await,
             Self::Cluster(link) => link.send(pipeline).await,
             #[cfg(test)]
             Self::Simulated(link) => link.send(pipeline.cmd_iter()).await,
@@ -257,7 +164,7 @@ impl Link {
     /// Sends one command.
     pub async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         let value = match self {
-            Self::Single(link) => link.req_packed_command(command).await,
+            Self::Single(link) => link.command(command).await,
             Self::Cluster(link) => {
                 let mut one = Pipeline::with_capacity(1);
                 one.add_command(command.clone());
@@ -272,8 +179,4 @@ impl Link {
 
 fn unreadable() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::InvalidData).into()
-}
-
-fn timed_out() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

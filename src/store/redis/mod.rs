@@ -5,6 +5,7 @@
 //! key without an expiry. `lua/judge.lua` has the arithmetic of `src/limit/algorithm.rs`, exact on doubles.
 
 mod acknowledged;
+mod bounded;
 mod cluster;
 mod cluster_driver;
 pub mod config;
@@ -13,8 +14,11 @@ mod driver;
 mod families;
 mod nodes;
 pub(super) mod notices;
+mod open;
 mod script;
+mod sentinel;
 mod slots;
+mod tls;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -23,6 +27,7 @@ use super::error::StoreError;
 pub use config::{RedisConfig, Topology};
 pub use connect::{Connector, Link};
 pub use families::RedisFamilies;
+pub use open::Connection;
 
 /// What an answer that is an error says of the store.
 pub(crate) fn store_error(error: &RedisError) -> StoreError {

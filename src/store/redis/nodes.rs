@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 
 use super::cluster::{Opener, Reach, ask_slots, most_say, unreachable_nodes};
 use super::connect::Link;
+use super::open::Connection;
 use super::slots::{Address, SlotMap, slot_of};
 use crate::clock::Now;
 use crate::store::runtime::PROBE;
@@ -205,7 +205,7 @@ impl Cluster {
 }
 
 impl Reach for Cluster {
-    async fn reach(&self, address: &Address) -> Result<MultiplexedConnection, RedisError> {
+    async fn reach(&self, address: &Address) -> Result<Connection, RedisError> {
         let node = self.node(address).await.ok_or_else(unreachable_nodes)?;
         match node.linked().await {
             Some(Link::Single(link)) => Ok(link),

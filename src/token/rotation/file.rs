@@ -13,9 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::lock::{Lock, PAUSE, TRIES};
-use super::{RotationError, private};
-
-const MAX_BYTES: u64 = 1 << 20;
+use super::{MAX_BYTES, RotationError, private};
 
 /// A file with keys.
 pub(super) struct KeyFile<'p> {
@@ -53,8 +51,9 @@ impl<'p> KeyFile<'p> {
             let Some(file) = file else { return Ok(None) };
             let mut text = String::new();
             let failed = |error: std::io::Error| RotationError::File("read", error.kind());
-            file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-            if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+            let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+            file.take(most).read_to_string(&mut text).map_err(failed)?;
+            if text.len() > MAX_BYTES {
                 return Err(RotationError::Invalid("it is larger than 1 MB"));
             }
             // Nobody writes one here: a file is put in its place when it is whole. Keys were lost,
@@ -127,7 +126,7 @@ impl<'p> KeyFile<'p> {
         if self.left_behind().is_empty() {
             return;
         }
-        if let Ok(lock) = Lock::take(&self.beside("lock")) {
+        if let Ok(Some(lock)) = Lock::try_take(&self.beside("lock")) {
             self.sweep_alone(&lock);
         }
     }

@@ -29,20 +29,25 @@ enum Tried {
 impl Lock {
     /// Waits for half a second.
     pub(super) fn take(path: &Path) -> Result<Self, RotationError> {
-        let failed = |error: std::io::Error| RotationError::File("written", error.kind());
         for _ in 0..TRIES {
-            if let Some(file) = open(path).map_err(failed)? {
-                match lock(&file, path) {
-                    Tried::Busy => {}
-                    tried => {
-                        let is_held = matches!(tried, Tried::Taken);
-                        return Ok(Self { path: path.to_owned(), file: Some(file), is_held });
-                    }
-                }
+            if let Some(lock) = Self::try_take(path)? {
+                return Ok(lock);
             }
             std::thread::sleep(PAUSE);
         }
         Err(RotationError::Busy)
+    }
+
+    /// `None` where somebody else has it.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, RotationError> {
+        let failed = |error: std::io::Error| RotationError::File("written", error.kind());
+        let Some(file) = open(path).map_err(failed)? else { return Ok(None) };
+        let is_held = match lock(&file, path) {
+            Tried::Taken => true,
+            Tried::NoLocks => false,
+            Tried::Busy => return Ok(None),
+        };
+        Ok(Some(Self { path: path.to_owned(), file: Some(file), is_held }))
     }
 
     /// Whether nobody else can have it.

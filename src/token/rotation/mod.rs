@@ -69,6 +69,11 @@ use super::seal::SealKey;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 
+/// The longest text of a state: a hundred keys have a tenth of it.
+const MAX_BYTES: usize = 1 << 20;
+/// How long a look waits for another one of this process.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why keys were not read, or not changed. The texts name no key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -170,13 +175,15 @@ impl Rotation {
     }
 
     /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all processes know it.
-    /// `None` where callbacks keep the keys. `clock` is read after the file was.
+    /// `None` where callbacks keep the keys. `clock` is read after the file was. It waits for the
+    /// file system and for other processes: not for a thread of JavaScript.
     pub fn tick(
         &self,
         clock: &dyn Fn() -> Now,
         force: bool,
     ) -> Result<Option<Turn>, RotationError> {
-        let mut turning = self.turning.lock();
+        // A look that hangs in a dead file system must not gather others behind it.
+        let mut turning = self.turning.try_lock_for(PATIENCE).ok_or(RotationError::Busy)?;
         let turn = self.turn(&mut turning, clock, force)?;
         Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
     }
@@ -207,6 +214,9 @@ impl Rotation {
     /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved counts when it is handed in
     /// here again, with `force` unset.
     pub fn take(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
+        if found.is_some_and(|text| text.len() > MAX_BYTES) {
+            return Err(RotationError::Invalid("it is larger than 1 MB"));
+        }
         let mut turning = self.turning.lock();
         let turn = self.step(&mut turning, found, now, force)?;
         Ok(Turn { notice: turning.notice.take(), ..turn })

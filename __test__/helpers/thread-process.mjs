@@ -1,0 +1,204 @@
+// A process whose worker threads are terminated at each point of a decision. It reports, as JSON,
+// what is left when they are gone.
+
+import { readdirSync } from 'node:fs'
+import http from 'node:http'
+import net from 'node:net'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { createGuard } from '../../index.js'
+import { AUDIENCE, ISSUER, jwt } from './articles.mjs'
+import { bearer, send } from './http.mjs'
+import { waitUntil } from './processes.mjs'
+
+const KEY = '127.0.0.1'
+const Body = { type: 'object', required: ['a'], properties: { a: { type: 'string' } } }
+
+/** The guard of the process and of its threads: one store. */
+const options = (store, more) => ({
+  store,
+  jwt: { ...jwt, optional: true, refresh: true },
+  rateLimit: [
+    { name: 'counted', limit: 1_000_000, window: '300d', algorithm: 'fixed-window', exact: true, paths: ['/counted'] },
+    { name: 'inside', concurrent: 1_000 },
+    { name: 'slow', limit: 1, window: '10s', onExceed: 'delay', maxDelay: '60s', paths: ['/slow'] },
+    { name: 'priced', limit: 1_000_000, window: '300d', paths: ['/priced'], ...more?.priced }
+  ]
+})
+
+/** Brings a thread to a point, again and again, and tells when it is there. */
+const POINTS = {
+  'createGuard': async ({ build, there }) => {
+    for (let i = 0; ; i += 1) {
+      if (i === 1) there()
+      await build().close()
+    }
+  },
+  'close': async ({ build, there }) => {
+    there()
+    for (;;) await Promise.all([build(), build()].map((guard) => guard.close()))
+  },
+  'a store is asked': async ({ guard, there, counts }) => {
+    const ask = async () => {
+      Atomics.add(counts, 0, 1)
+      const answer = guard.limits.consume('counted', KEY)
+      there()
+      await answer
+      Atomics.add(counts, 1, 1)
+      setImmediate(ask)
+    }
+    for (let i = 0; i < 20; i += 1) ask()
+  },
+  'requests are inside': async ({ serve, there }) => {
+    const port = await serve((req, res) => (there(), setTimeout(() => res.end(), 3)))
+    for (;;) await Promise.all(Array.from({ length: 10 }, () => send(port)))
+  },
+  'a request holds its place': async ({ serve, there }) => {
+    const port = await serve(there)
+    for (let i = 0; i < 5; i += 1) send(port).catch(() => {})
+  },
+  'a request waits for its turn': async ({ serve, there }) => {
+    const port = await serve(() => {})
+    for (let i = 0; i < 5; i += 1) send(port, { path: '/slow' }).catch(() => {})
+    setTimeout(there, 30)
+  },
+  'a body is read': async ({ serve, there }) => {
+    const port = await serve(() => {}, { body: Body })
+    const socket = net.connect(port, KEY).on('error', () => {})
+    socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"a":"')
+    setInterval(() => (socket.write('x'), there()), 1)
+  },
+  'a function of the application runs': async ({ build, there }) => {
+    const guard = build({ priced: { cost: () => (there(), busy(2), 1) } })
+    const port = await listen(guard)
+    for (;;) await send(port, { path: '/priced' })
+  },
+  'keys are loaded': async ({ store, there }) => {
+    const storage = { load: () => (there(), sleep(5).then(() => null)), save: () => sleep(5) }
+    for (;;) {
+      const guard = createGuard({ store, rateLimit: false, jwt: { issuer: ISSUER, audience: AUDIENCE, rotation: { storage } } })
+      guard.ready().catch(() => {})
+      await sleep(10)
+    }
+  },
+  'a session is refreshed': async ({ guard, there }) => {
+    let { refreshToken } = await guard.tokens.issue({ sub: 'ada' })
+    for (;;) {
+      const answer = guard.tokens.refresh(refreshToken)
+      there()
+      refreshToken = (await answer).refreshToken
+    }
+  },
+  'a token is revoked': async ({ guard, there }) => {
+    for (let i = 0; ; i += 1) {
+      const answer = guard.revoke.session(`session ${i}`)
+      there()
+      await answer
+    }
+  }
+}
+
+function busy(ms) {
+  const end = performance.now() + ms
+  while (performance.now() < end);
+}
+
+const listen = async (...args) => (await serve(...args)).address().port
+
+async function serve(guard, inside = (req, res) => res.end(), ...schemas) {
+  const stack = guard.securityStack(...schemas)
+  const server = http.createServer((req, res) => {
+    const step = (i) => (i < stack.length ? stack[i](req, res, () => step(i + 1)) : inside(req, res))
+    step(0)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
+
+async function beWorker() {
+  const { point, store, counts } = workerData
+  const build = (more) => createGuard(options(store, more))
+  let told = false
+  const there = () => {
+    if (!told) parentPort.postMessage('there')
+    told = true
+  }
+  const own = point === 'createGuard' || point === 'close' || point === 'keys are loaded'
+  const guard = own ? undefined : build()
+  if (!own) await guard.ready()
+  const inside = (handler, ...schemas) => listen(guard, handler, ...schemas)
+  await POINTS[point]({ build, guard, there, serve: inside, store, counts: new Int32Array(counts) })
+}
+
+async function terminate(point, store, counts) {
+  const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { point, store, counts }, stderr: false })
+  const failed = once(worker, 'error').then(([error]) => Promise.reject(error))
+  failed.catch(() => {})
+  await Promise.race([once(worker, 'message'), failed])
+  await sleep(Math.random() * 12)
+  await worker.terminate()
+}
+
+async function beMain({ store, rounds }) {
+  const counts = new SharedArrayBuffer(8)
+  const guard = createGuard(options(store))
+  await guard.ready()
+  const measure = () => ({
+    threads: readdirSync('/proc/self/task').length,
+    files: readdirSync('/proc/self/fd').length,
+    rss: Math.round(process.memoryUsage().rss / 1e6)
+  })
+  const points = Object.fromEntries(Object.keys(POINTS).map((point) => [point, { reached: 0 }]))
+  let before
+  for (let round = 0; round < rounds; round += 1) {
+    const waiting = Object.keys(POINTS)
+    const next = async () => {
+      for (let point = waiting.pop(); point !== undefined; point = waiting.pop()) {
+        await terminate(point, store, counts)
+        points[point].reached += 1
+      }
+    }
+    await Promise.all([next(), next(), next()])
+    // What is made once is there by then.
+    if (round === 1) before = await settled(measure)
+  }
+  const taken = async () => (await guard.limits.get('inside', KEY)).taken
+  await waitUntil('the places are free', async () => (await taken()) === 0, 60_000)
+  const after = await settled(measure, before)
+  const [asked, acknowledged] = new Int32Array(counts)
+  const { limit, remaining } = await guard.limits.get('counted', KEY)
+  const server = await serve(guard)
+  const { port } = server.address()
+  const { accessToken } = await guard.tokens.issue({ sub: 'ada' })
+  const answers = [await send(port), await send(port, { headers: bearer(accessToken) }), await send(port, { headers: bearer('x') })]
+  process.stdout.write(JSON.stringify({
+    points,
+    terminated: rounds * Object.keys(POINTS).length,
+    asked,
+    acknowledged,
+    counted: limit - remaining,
+    taken: await taken(),
+    statuses: answers.map(({ status }) => status),
+    ...Object.fromEntries(Object.keys(after).map((what) => [what, { before: before[what], after: after[what] }]))
+  }))
+  server.close()
+  await guard.close()
+  // It ends by itself.
+  setTimeout(() => process.exit(3), 20_000).unref()
+}
+
+/** What is measured when it is no more than `before`, or after some seconds. */
+async function settled(measure, before) {
+  for (let i = 0; i < 20; i += 1) {
+    await sleep(100)
+    const now = measure()
+    if (before !== undefined && now.threads <= before.threads && now.files <= before.files) return now
+  }
+  return measure()
+}
+
+if (isMainThread) await beMain(JSON.parse(process.argv[2]))
+else await beWorker()

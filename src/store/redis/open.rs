@@ -1,0 +1,114 @@
+//! Opens a connection to one server, with bounds on what it may send.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError,
+    TlsCertificates, Value,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::bounded::Bounded;
+use super::tls;
+
+/// The most addresses of one name that are tried at once.
+const MAX_ADDRESSES: usize = 16;
+
+/// A connection to one server that many tasks use at once; a clone is the same connection. It is
+/// closed when the last clone is gone, also where the server owes answers.
+#[derive(Clone)]
+pub struct Connection {
+    link: MultiplexedConnection,
+    _task: Arc<Task>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    /// Connects. `patience` is the longest that an answer may take; `None` for ever.
+    pub(super) async fn open(
+        info: &ConnectionInfo,
+        certificates: Option<&TlsCertificates>,
+        patience: Option<Duration>,
+    ) -> Result<Self, RedisError> {
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = tcp(host, *port).await?;
+                Self::begin(stream, info, patience).await
+            }
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                let stream = tcp(host, *port).await?;
+                let stream = tls::connect(host, stream, certificates).await?;
+                Self::begin(stream, info, patience).await
+            }
+            _ => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+        }
+    }
+
+    /// Logs in.
+    async fn begin<S>(
+        stream: S,
+        info: &ConnectionInfo,
+        patience: Option<Duration>,
+    ) -> Result<Self, RedisError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let config = AsyncConnectionConfig::new().set_response_timeout(patience);
+        let settings = info.redis_settings();
+        let stream = Bounded::new(stream);
+        let opening = MultiplexedConnection::new_with_config(settings, stream, config);
+        let (link, work) = opening.await?;
+        let task = Arc::new(Task(tokio::spawn(work).abort_handle()));
+        Ok(Self { link, _task: task })
+    }
+
+    /// Sends commands as one; one value for each.
+    pub(super) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        self.link.req_packed_commands(pipeline, 0, pipeline.len()).await
+    }
+
+    /// Sends one command.
+    pub(super) async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.link.req_packed_command(command).await
+    }
+}
+
+/// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut trying = JoinSet::new();
+    for address in lookup_host((host, port)).await?.take(MAX_ADDRESSES) {
+        trying.spawn(TcpStream::connect(address));
+    }
+    let mut failure = io::ErrorKind::NotFound.into();
+    while let Some(tried) = trying.join_next().await {
+        match tried {
+            Ok(Ok(stream)) => {
+                // A question must not wait until the answer to the one before is acknowledged.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = error,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}

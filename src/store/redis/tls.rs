@@ -1,0 +1,66 @@
+//! Encrypted connections: which authorities a server's certificate may be of, and who we are.
+
+use std::io;
+use std::sync::Arc;
+
+use redis::TlsCertificates;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Checks what can be checked without a server.
+pub(super) fn check(certificates: &TlsCertificates) -> io::Result<()> {
+    if certificates.root_cert.is_some() {
+        return client(Some(certificates)).map(drop);
+    }
+    // Those of the system are read when they are needed.
+    let authority = RootCertStore::empty();
+    with_identity(authority, Some(certificates)).map(drop)
+}
+
+/// Encrypts a connection to the server of that name.
+pub(super) async fn connect(
+    host: &str,
+    stream: TcpStream,
+    certificates: Option<&TlsCertificates>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(client(certificates)?)).connect(name, stream).await
+}
+
+fn client(certificates: Option<&TlsCertificates>) -> io::Result<ClientConfig> {
+    let mut authorities = RootCertStore::empty();
+    if let Some(pem) = certificates.and_then(|given| given.root_cert.as_deref()) {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(io::Error::other)?;
+            authorities.add(certificate).map_err(io::Error::other)?;
+        }
+    } else {
+        // One that can't be read is no reason to believe none of the others.
+        let found = rustls_native_certs::load_native_certs().certs;
+        authorities.add_parsable_certificates(found);
+    }
+    with_identity(authorities, certificates)
+}
+
+fn with_identity(
+    authorities: RootCertStore,
+    certificates: Option<&TlsCertificates>,
+) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(authorities);
+    let Some(identity) = certificates.and_then(|given| given.client_tls.as_ref()) else {
+        return Ok(config.with_no_client_auth());
+    };
+    let chain = CertificateDer::pem_slice_iter(&identity.client_cert)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.client_key).map_err(io::Error::other)?;
+    config.with_client_auth_cert(chain, key).map_err(io::Error::other)
+}
