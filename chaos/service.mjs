@@ -36,8 +36,8 @@ const calls = {
   'revoke/token': ({ token }) => guard.revoke.token(token),
   'revoke/session': ({ sid }) => guard.revoke.session(sid),
   'revoke/subject': ({ sub }) => guard.revoke.subject(sub),
-  block: ({ ip }) => guard.limits.block({ ip }, '6h'),
-  unblock: ({ ip }) => guard.limits.unblock({ ip })
+  block: ({ ip }) => guard.limits.block(ip, '6h'),
+  unblock: ({ ip }) => guard.limits.unblock(ip)
 }
 
 async function call(name, req, res) {

@@ -75,9 +75,9 @@ pub(super) fn gate(config: &RevocationConfig, freshness: Freshness, wants_fresh:
 /// One answer of the server.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// Whether the entry at the cursor is still there, thus all before it.
+    /// Whether the entry at the cursor was still there after the read, thus all before it.
     pub(super) is_whole: bool,
-    /// What follows; `None` where an entry can't be read.
+    /// What follows, if it was; `None` where an entry can't be read.
     pub(super) entries: Vec<(Id, Option<Entry>)>,
 }
 
@@ -147,12 +147,14 @@ impl Follower {
     /// Takes the answer to that read.
     pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
         if self.cursor != Id::START && !read.is_whole {
+            // What came with the answer may be lost by now, too.
+            let applied = apply(&read.entries, sets, now_minute);
             // Nothing that we hold is forgotten, and what turns out not to be in the stream is published again.
             self.cursor = Id::START;
             self.due.append(&mut self.acknowledged);
             self.lost.extend(std::mem::take(&mut self.due).into_values());
             self.missing = Some(Missing::all_of(sets, now_minute));
-            return Ok(Took::Loss);
+            return applied.map(|()| Took::Loss);
         }
         apply(&read.entries, sets, now_minute)?;
         for (id, entry) in &read.entries {

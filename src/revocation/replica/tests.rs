@@ -97,6 +97,16 @@ fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
 }
 
 #[test]
+fn what_is_read_together_with_a_loss_is_kept_and_published_again() {
+    let (mut follower, sets) = follower();
+    assert_eq!(take(&mut follower, &sets, &read(false, &[(40, token(4))])), Took::Loss);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Tail);
+    let mut missing = follower.next_missing();
+    missing.sort_by_key(Entry::encode);
+    assert_eq!(missing, [token(1), token(2), token(3), token(4)]);
+}
+
+#[test]
 fn subjects_sessions_and_keys_are_published_again_unless_the_stream_says_as_much() {
     let (mut follower, sets) = follower();
     let subject = |before_s| Entry::Subject { name: 1, before_s, until: MINUTE + 10 };
