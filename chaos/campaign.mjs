@@ -9,7 +9,7 @@ import { useProofs } from './clients/proofs.mjs'
 import { useSessions } from './clients/tokens.mjs'
 import { settle } from './faults.mjs'
 import { startHistory } from './history.mjs'
-import { MAX_STALENESS, PROCESSES } from './limits.mjs'
+import { PROCESSES } from './limits.mjs'
 import { findHomes, startProber } from './prober.mjs'
 import { randomBy } from './random.mjs'
 import { drawFaults } from './schedule.mjs'
@@ -18,14 +18,19 @@ import { STORES } from './stores.mjs'
 import { now, watchStalls } from './time.mjs'
 import { RECONSIDERED, startWatch } from './watch.mjs'
 
+/** Of `store.recovery`. */
 const RECOVERY = 2_000
 const SESSIONS = 5
 
-/** Runs for `ms`, with the faults that the seed draws, and answers what was seen. */
-export async function runCampaign({ kind, seed, ms, say = () => {} }) {
+/**
+ * Runs for `ms`, with the faults that the seed draws, and answers what was seen. `recovery` is how
+ * long a process may take to give normal answers again.
+ */
+export async function runCampaign({ kind, seed, ms, recovery = RECOVERY, say = () => {} }) {
   const random = randomBy(seed)
   const history = startHistory()
-  const watch = startWatch(history)
+  // Memcached tells its time in seconds.
+  const watch = startWatch(history, { clocksDiffer: kind === 'memcached' ? 2_000 : 0 })
   const answers = countAnswers()
   const recoveries = []
   const store = { kind, ...(await STORES[kind]()) }
@@ -53,7 +58,7 @@ export async function runCampaign({ kind, seed, ms, say = () => {} }) {
     const load = startLoad(context)
     await prober.recovered(now())
     say(`${kind}: ${PROCESSES} processes are under load`)
-    await strike({ ...context, prober, recoveries, say }, seed, ms)
+    await strike({ ...context, prober, recoveries, recovery, say }, seed, ms)
     over = true
     await Promise.all(load)
     await sleep(RECONSIDERED)
@@ -144,12 +149,12 @@ async function carryOut(context, draw, name) {
   return { endedAt: Math.max(...results.map(({ endedAt }) => endedAt)), comeBacks: results.map(({ comeBack }) => comeBack).filter(Boolean) }
 }
 
-async function judgeRecovery({ prober, history, watch, recoveries }, name, endedAt) {
+async function judgeRecovery({ prober, history, watch, recoveries, recovery }, name, endedAt) {
   const times = await prober.recovered(endedAt)
   const late = (time) => (time === undefined ? Infinity : time - endedAt)
   const taken = Math.max(...times.map(late))
   recoveries.push({ name, ms: taken })
-  const within = () => taken - history.stalled(endedAt, endedAt + Math.min(taken, MAX_STALENESS)) <= RECOVERY
+  const within = () => taken - history.stalled(endedAt, endedAt + Math.min(taken, 20_000)) <= recovery
   const each = times.map((time, i) => `process ${i} ${Math.round(late(time))} ms`).join(', ')
   watch.check('store.recovery', within, () => `after ${name}: ${each}`)
 }

@@ -37,7 +37,8 @@ const REUSE_CERTAIN = REUSE_WINDOW - 1_000
 /** What need not be looked at. */
 const holds = () => true
 
-export function startWatch(history) {
+/** `clocksDiffer` is by how many milliseconds processes may differ in reading the store's clock. */
+export function startWatch(history, { clocksDiffer = 0 } = {}) {
   const checked = Object.fromEntries(Object.keys(PROMISES).map((id) => [id, 0]))
   const violations = []
   const violated = (id, what, at, events) => {
@@ -54,7 +55,7 @@ export function startWatch(history) {
     const [at, text, events] = [now(), what(), history.events()]
     setTimeout(() => holds() || violated(id, text, at, events), RECONSIDERED)
   }
-  return { checked, violations, check, ...tokens(history, check), ...limits(history, check), ...lists(history, check) }
+  return { checked, violations, check, ...tokens(history, check), ...limits(history, check, clocksDiffer), ...lists(history, check) }
 }
 
 function tokens(history, check) {
@@ -108,30 +109,33 @@ function tokens(history, check) {
   }
 }
 
-function limits(history, check) {
+function limits(history, check, clocksDiffer) {
   const outageShare = (from, to) => (history.isDisturbed(from - 2_000, to) ? 1 : 0)
   const lossesBefore = (from, to) => history.lossesIn(from, to) + history.clockStepsIn(from, to)
-  /** Whether the newest of the requests that were admitted is one too many in any span. */
-  const withinRate = (id, { name, limit, burst = limit, window }, lease, admitted) => {
+  /**
+   * Whether the newest of the requests that were admitted is one too many in any span. `ahead` is
+   * for how long more may be debited, `share` what processes admit by themselves in an outage.
+   */
+  const withinRate = (id, { name, limit, burst = limit, window }, ahead, share, admitted) => {
     const rate = rateOf({ limit, window })
     const most = (from, to) => {
-      const local = lease === 0 ? 0 : outageShare(from, to) * (2 * burst + rate * (to - from))
-      return burst * (1 + lossesBefore(from, to)) + rate * (to - from + lease) + local + 1e-6
+      const local = share * outageShare(from, to) * (2 * burst + rate * (to - from))
+      return burst * (1 + lossesBefore(from, to)) + rate * (to - from + ahead) + local + 1e-6
     }
     let [from, to] = [Infinity, 0]
     for (let i = admitted.length - 1; i >= 0; i--) {
       from = Math.min(from, admitted[i].began)
       to = Math.max(to, admitted[i].ended)
       const [count, first, last] = [admitted.length - i, from, to]
-      if (count <= burst + rate * (last - first + lease)) continue
+      if (count <= burst + rate * (last - first + ahead)) continue
       return check(id, () => count <= most(first, last), () => `${count} of ${name} within ${Math.round(last - first)} ms, at most ${most(first, last).toFixed(1)}`)
     }
     check(id, holds)
   }
   return {
     /** The requests of one key that were admitted, `[{ began, ended }]` in the order of their answers. */
-    pacedAdmitted: (admitted) => withinRate('limit.exact', PACED, 0, admitted),
-    leasedAdmitted: (admitted) => withinRate('limit.leased', LEASED, LEASE, admitted),
+    pacedAdmitted: (admitted) => withinRate('limit.exact', PACED, clocksDiffer, 0, admitted),
+    leasedAdmitted: (admitted) => withinRate('limit.leased', LEASED, LEASE + clocksDiffer, 1, admitted),
     exactAdmitted(key, { count, began, ended }) {
       const most = () => EXACT.limit * (1 + history.lossesIn(began, ended))
       check('limit.exact', () => count <= most(), () => `${count} of ${key} were admitted, at most ${most()}`)
