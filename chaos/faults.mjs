@@ -10,6 +10,9 @@ const isAlone = ({ kind }) => kind === 'redis'
 const hasProxies = ({ proxies }) => proxies !== undefined
 const failsOver = ({ kind }) => kind === 'sentinel' || kind === 'cluster'
 
+/** Within so many milliseconds a process knows who is primary now. */
+const HEARD_OF = 2_000
+
 /** A command that may get no answer, since its server hangs or dies. */
 const ask = (node, ...args) => Promise.race([node.command(...args).catch(() => {}), sleep(5_000, undefined, { ref: false })])
 
@@ -148,7 +151,12 @@ export const STORE_FAULTS = {
       const how = random.pick([[], ['FORCE'], ['TAKEOVER']])
       const { promoted } = await store.failover(old, how)
       await promoted()
+      const endedAt = now()
       lose(`failover ${how}`)
+      // The old one lives, and takes writes from those who have not heard of it yet.
+      await sleep(HEARD_OF)
+      lose('all have heard of it')
+      return { endedAt }
     }
   },
   'the primary is killed': {

@@ -60,11 +60,12 @@ async function refresh({ watch }, session, service, since) {
 
 /** Ends the session, or revokes its token alone, and keeps what was acknowledged. */
 async function end({ services, random, history }, session) {
-  const kind = random.pick(['token', 'session', 'subject'])
-  const body = { token: { token: session.access }, session: { sid: session.sid }, subject: { sub: session.sub } }[kind]
-  session.ending = true
   const service = random.pick(services)
   session.touched ||= session.isWrong(service)
+  // A subject's tokens are revoked up to a moment, and moments of wrong clocks are none.
+  const kind = random.pick(session.touched ? ['token', 'session'] : ['token', 'session', 'subject'])
+  const body = { token: { token: session.access }, session: { sid: session.sid }, subject: { sub: session.sub } }[kind]
+  session.ending = true
   const answer = await service.ask({ path: `/revoke/${kind}`, body })
   if (answer.status !== 200) return
   session.ended = { kind, stored: answer.ended, by: answer.process, generation: answer.generation }

@@ -189,6 +189,11 @@ impl Follower {
         self.contact.proves(asked)
     }
 
+    /// Whether it has heard nothing for a while, and does not decide again yet: it is to look often.
+    pub(super) fn is_returning(&self, now: Now) -> bool {
+        self.contact.is_returning(now)
+    }
+
     /// Whether there is anything to publish again, by one process at a time.
     pub(super) fn is_missing(&mut self) -> bool {
         if self.missing.as_ref().is_some_and(|missing| missing.len() == 0) {
@@ -363,6 +368,11 @@ struct Contact {
 }
 
 impl Contact {
+    fn is_returning(&self, now: Now) -> bool {
+        let is_silent = |last: u64| now.mono_us.saturating_sub(last) > micros(SILENCE);
+        self.back_us.is_some() || self.last_us.is_some_and(is_silent)
+    }
+
     fn proves(&mut self, asked: Now) -> bool {
         let last_us = self.last_us.replace(asked.mono_us);
         let since = |us: u64| asked.mono_us.saturating_sub(us);

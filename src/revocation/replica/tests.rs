@@ -184,6 +184,21 @@ fn after_a_silence_the_end_of_the_stream_proves_nothing_until_the_others_are_bac
 }
 
 #[test]
+fn who_does_not_decide_again_yet_looks_often() {
+    let mut follower = Follower::default();
+    let at = |ms| now_at(0).plus(Duration::from_millis(ms));
+    assert!(!follower.is_returning(at(0)));
+    follower.proves(at(0));
+    assert_eq!([at(1_000), at(1_001)].map(|now| follower.is_returning(now)), [false, true]);
+    follower.proves(at(5_000));
+    assert!(follower.is_returning(at(5_000)), "back, and waiting for the others");
+    follower.proves(at(5_900));
+    assert!(follower.is_returning(at(5_900)));
+    assert!(follower.proves(at(6_000)));
+    assert!(!follower.is_returning(at(6_000)));
+}
+
+#[test]
 fn what_can_not_be_read_is_a_gap() {
     let (mut follower, sets) = follower();
     let read = Read { is_whole: true, entries: vec![(id(40), None)] };

@@ -1,16 +1,19 @@
 //! Connections to the servers of a [`RedisConfig`], whatever their arrangement.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisError, TlsMode, Value,
+    RedisConnectionInfo, RedisError, TlsMode, Value,
 };
 
 use super::cluster::{ClusterLink, Opener, most_say, unreachable_nodes};
 use super::config::{RedisConfig, Topology, is_tls};
+use super::sentinels::{Primaries, Replaced};
 use super::slots::Address;
 use crate::error::ConfigError;
 use crate::store::runtime::CONNECT_TIMEOUT;
@@ -21,6 +24,8 @@ pub struct Connector {
     config: RedisConfig,
     /// For [`Connector::store`] alone: `WAIT` holds up what is sent behind it.
     lasting: tokio::sync::Mutex<Option<Link>>,
+    /// Those that sentinels have named.
+    primaries: Arc<Primaries>,
 }
 
 /// A connection that many tasks use at once; a clone is the same connection.
@@ -28,6 +33,8 @@ pub struct Connector {
 pub enum Link {
     /// To one server, the primary.
     Single(MultiplexedConnection),
+    /// To the primary that sentinels have named, until they name another one.
+    Named(MultiplexedConnection, Replaced),
     /// To the nodes of a cluster.
     Cluster(ClusterLink),
     /// To servers of a simulation.
@@ -40,6 +47,7 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Single(_) => "Single",
+            Self::Named(..) => "Named",
             Self::Cluster(_) => "Cluster",
             #[cfg(test)]
             Self::Simulated(_) => "Simulated",
@@ -51,7 +59,8 @@ impl Connector {
     /// Checks what can be checked without a server: certificates and keys that can't be read are errors of the
     /// configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
-        let connector = Self { config, lasting: tokio::sync::Mutex::default() };
+        let lasting = tokio::sync::Mutex::default();
+        let connector = Self { config, lasting, primaries: Arc::default() };
         let unreadable = |_| {
             ConfigError::invalid(format!("{path}.tls"), "has a certificate or key that can't be read")
                 .suggest("give PEM: the authority as `ca`, the client's certificate as `cert` and its key as `key`")
@@ -90,14 +99,19 @@ impl Connector {
                 return connecting.await.map(Link::Simulated);
             }
             match &self.config.topology {
-                Topology::Single(node) => self.single(&self.client(node)?, patience).await,
+                Topology::Single(node) => {
+                    self.single(&self.client(node)?, patience).await.map(Link::Single)
+                }
                 Topology::Cluster(_) => {
                     let (opener, seeds) = self.cluster(patience).ok_or_else(unreachable_nodes)?;
                     ClusterLink::connect(opener, seeds).await.map(Link::Cluster)
                 }
                 Topology::Sentinel { nodes, name, primary } => {
+                    self.primaries.watch(|| self.sentinels(nodes), name);
                     let client = self.find_primary(nodes, name, primary).await?;
-                    self.single(&client, patience).await
+                    let replaced = self.primaries.reach(client.get_connection_info().addr());
+                    let link = self.single(&client, patience).await?;
+                    Ok(Link::Named(link, replaced))
                 }
             }
         };
@@ -130,8 +144,8 @@ impl Connector {
     async fn lasting_link(&self) -> Result<Link, RedisError> {
         let mut kept = self.lasting.lock().await;
         match &*kept {
-            Some(link) => Ok(link.clone()),
-            None => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
+            Some(link) if !link.is_replaced() => Ok(link.clone()),
+            _ => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
         }
     }
 
@@ -139,11 +153,11 @@ impl Connector {
         &self,
         client: &Client,
         patience: Option<Duration>,
-    ) -> Result<Link, RedisError> {
+    ) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(patience);
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     fn client(&self, node: &ConnectionInfo) -> Result<Client, RedisError> {
@@ -181,6 +195,21 @@ impl Connector {
         }
         let most = most_say(asked.into_iter()).await;
         most.map(|Primary(client)| client).ok_or_else(no_primary)
+    }
+
+    /// How to connect to the sentinels themselves.
+    fn sentinels(&self, nodes: &[ConnectionInfo]) -> Vec<Client> {
+        let mut login = RedisConnectionInfo::default();
+        if let Some(first) = nodes.first().map(ConnectionInfo::redis_settings) {
+            if let Some(username) = first.username() {
+                login = login.set_username(username);
+            }
+            if let Some(password) = first.password() {
+                login = login.set_password(password);
+            }
+        }
+        let with_login = |node: &ConnectionInfo| node.clone().set_redis_settings(login.clone());
+        nodes.iter().filter_map(|node| self.client(&with_login(node)).ok()).collect()
     }
 
     /// How to ask one of the sentinels in `nodes` for the primary.
@@ -242,12 +271,22 @@ fn no_primary() -> RedisError {
 }
 
 impl Link {
+    /// Whether it leads to a server that another one has replaced, and fails from now on.
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(self, Self::Named(_, replaced) if replaced.load(Ordering::Acquire))
+    }
+
     /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
     /// [`Value::ServerError`] in its place.
     pub async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        if self.is_replaced() {
+            return Err(given_up());
+        }
         let count = pipeline.len();
         match self {
-            Self::Single(link) => link.req_packed_commands(pipeline, 0, count).await,
+            Self::Single(link) | Self::Named(link, _) => {
+                link.req_packed_commands(pipeline, 0, count).await
+            }
             Self::Cluster(link) => link.send(pipeline).await,
             #[cfg(test)]
             Self::Simulated(link) => link.send(pipeline.cmd_iter()).await,
@@ -256,8 +295,11 @@ impl Link {
 
     /// Sends one command.
     pub async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        if self.is_replaced() {
+            return Err(given_up());
+        }
         let value = match self {
-            Self::Single(link) => link.req_packed_command(command).await,
+            Self::Single(link) | Self::Named(link, _) => link.req_packed_command(command).await,
             Self::Cluster(link) => {
                 let mut one = Pipeline::with_capacity(1);
                 one.add_command(command.clone());
@@ -268,6 +310,10 @@ impl Link {
         }?;
         value.extract_error()
     }
+}
+
+fn given_up() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
 }
 
 fn unreadable() -> RedisError {

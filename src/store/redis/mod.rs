@@ -14,6 +14,7 @@ mod families;
 mod nodes;
 pub(super) mod notices;
 mod script;
+mod sentinels;
 mod slots;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
