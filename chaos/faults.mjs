@@ -151,12 +151,8 @@ export const STORE_FAULTS = {
       const how = random.pick([[], ['FORCE'], ['TAKEOVER']])
       const { promoted } = await store.failover(old, how)
       await promoted()
-      const endedAt = now()
-      lose(`failover ${how}`)
       // The old one lives, and takes writes from those who have not heard of it yet.
-      await sleep(HEARD_OF)
-      lose('all have heard of it')
-      return { endedAt }
+      lose(`failover ${how}`, HEARD_OF)
     }
   },
   'the primary is killed': {
@@ -198,7 +194,7 @@ async function failover({ store, random, lose }, strike) {
   lose('failover')
   const comeBack = async () => {
     if (!old.resume()) await old.restart()
-    lose('the old primary comes back')
+    lose('the old primary comes back', HEARD_OF)
   }
   return { endedAt, comeBack }
 }

@@ -15,6 +15,7 @@ export function startHistory() {
   const gone = []
   const stalls = []
   const slow = []
+  const divided = []
   const at = (time) => `${((time - start) / 1_000).toFixed(3)} s`
 
   const inSpan = (times, from, to) => times.filter((time) => from <= time && time <= to).length
@@ -76,6 +77,8 @@ export function startHistory() {
       const outages = faults.filter(({ outage }) => outage).map(({ from, to }) => [from, to])
       return touches(outages, from, to) || touches(stalls, from, to) || touches(slow, from, to)
     },
+    /** Whether two servers may have taken writes then. */
+    wasDivided: (time) => touches(divided, time, time),
     /** How long the machine was too busy to be judged. */
     stalled: (from, to) => overlap(stalls, from, to),
     /**

@@ -11,7 +11,10 @@ export async function useLists(context) {
     for (const isBlocked of [true, false]) {
       const service = random.pick(services)
       const answer = await service.ask({ path: isBlocked ? '/block' : '/unblock', body: { ip } })
-      if (answer.status !== 200) break
+      if (answer.status !== 200) {
+        await sleep(200)
+        break
+      }
       const said = { ip, isBlocked, stored: answer.ended, by: answer.process }
       const until = now() + random.between(4_000, 10_000)
       while (now() < until && !context.isOver()) {

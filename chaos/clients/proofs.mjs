@@ -9,7 +9,7 @@ const URL_ = `http://${HOST}/me`
 const KEPT = 300
 
 export async function useProofs(context) {
-  const { services, random, watch, history } = context
+  const { services, random, watch } = context
   const client = dpopClient()
   const used = []
   let token
@@ -17,8 +17,8 @@ export async function useProofs(context) {
   const send = async (proof) => {
     const { status, process, began } = await random.pick(services).ask({ path: '/me', headers: { host: HOST, ...dpop(proof.token, proof.text) } })
     if (status !== 200) return
-    proof.taken.push(`${history.at(began)} by process ${process}`)
-    watch.proofUsed(proof.taken.length, () => proof.taken.join(', '))
+    proof.uses.push({ process, began })
+    watch.proofUsed([...proof.uses])
   }
   while (!context.isOver()) {
     if (token === undefined || now() - issued > 60_000) {
@@ -27,7 +27,7 @@ export async function useProofs(context) {
     }
     await sleep(random.between(50, 250))
     if (token === undefined) continue
-    const proof = { token, text: client.proof({ url: URL_, token }), taken: [] }
+    const proof = { token, text: client.proof({ url: URL_, token }), uses: [] }
     await Promise.all(random.chance(0.5) ? [send(proof), send(proof)] : [send(proof)])
     used.push(proof)
     if (used.length > KEPT) used.shift()

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a read waits for the next entry while tokens are refused.
 const SHORT_BLOCK_MS: u64 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 /// After something was read that this process can't have a whole list with.
 const GAP_PAUSE: Duration = Duration::from_secs(5);
 /// So long a process that publishes lost entries has the say, after each of its steps.
