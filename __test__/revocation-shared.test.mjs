@@ -109,6 +109,24 @@ test('the store loses everything: nothing that was revoked is taken, and a new p
   for (const peer of [one, two, late]) assert.equal(await status(peer, token), 401)
 })
 
+test('the store loses everything and is written to at once: all that was revoked is put back', async () => {
+  const [one, two] = await service(2)
+  const tokens = await Promise.all([1, 2, 3].map(() => issue(one)))
+  for (const token of tokens) await one.call('revoke.token', token)
+  await waitUntil('both know', async () => (await status(two, tokens.at(-1))) === 401)
+  // The newest entry alone is there again while every process still waits for what comes next.
+  const stream = `t${prefix}:{rev}`
+  const script = `
+    local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][2]
+    redis.call('DEL', KEYS[1])
+    return redis.call('XADD', KEYS[1], '*', newest[1], newest[2])`
+  await redis.command('EVAL', script, 1, stream)
+  await waitUntil('the others are put back', async () => (await redis.command('XLEN', stream)) >= tokens.length)
+  const late = await peerWith()
+  await late.call('ready')
+  for (const token of tokens) assert.equal(await status(late, token), 401)
+})
+
 test('a route that wants it fresh, and a strict guard, know what another process did a moment ago', async () => {
   const [one, two] = await service(2)
   const strict = await peerWith({ mode: 'strict' })

@@ -6,7 +6,7 @@ import test from 'node:test'
 import { inspect } from 'node:util'
 import { createGuard } from 'keepstone'
 import { startCluster, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
-import { KEY, LIMIT, assertCallsFail, assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
+import { KEY, LIMIT, POLICIES, assertCallsFail, assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
 import { selfSigned } from './helpers/tls.mjs'
 
 const PASSWORD = 'hunter2-hunter2'
@@ -248,6 +248,42 @@ test('Sentinel: the primary is found by its name, and the next one when it is go
   const remaining = await api.remaining('/closed')
   assert.ok(remaining < known && remaining > LIMIT - 100, `${known} ${remaining}`)
   assertSecret(api, PASSWORD)
+})
+
+test('Sentinel: nobody writes to a primary that was replaced and lives on, though it takes writes', async (t) => {
+  const sentinels = await forTest(t, startSentinels())
+  const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
+  const jwt = { issuer: 'https://id.example', audience: 'api', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV', refresh: true }
+  const redis = { sentinel: { nodes, name: sentinels.masterName }, timeout: '2s' }
+  const guard = createGuard({ rateLimit: POLICIES, jwt, store: { redis } })
+  t.after(() => guard.close())
+  await guard.ready()
+  const use = async () => {
+    await guard.limits.consume('closed', KEY)
+    await guard.revoke.token((await guard.tokens.issue({ sub: 'ada' })).accessToken)
+    await guard.limits.block('198.51.100.1', '1h')
+  }
+  await use()
+  const old = await sentinels.primary()
+  // Else the sentinels make it a replica after a while, which ends its connections.
+  await old.command('ACL', 'SETUSER', 'default', '-replicaof', '-slaveof')
+  await sentinels.sentinels[0].command('SENTINEL', 'FAILOVER', sentinels.masterName)
+  const primary = await sentinels.promoted(old)
+  const written = async (node) => {
+    const keys = (await node.keys('keepstone:*')).filter((key) => /^keepstone:[lr]:/.test(key))
+    return JSON.stringify([await node.command('XLEN', 'keepstone:{rev}'), await node.command('ZRANGE', 'keepstone:{notices}:versions', 0, -1, 'WITHSCORES'), keys])
+  }
+  await waitUntil('the guard writes to the other one', async () => {
+    const [before, then] = [await written(old), await written(primary)]
+    await use()
+    return (await written(old)) === before && (await written(primary)) !== then
+  })
+  assert.equal((await old.info('replication')).role, 'master')
+  for (let i = 0; i < 10; i++) {
+    const before = await written(old)
+    await use()
+    assert.equal(await written(old), before)
+  }
 })
 
 test('Sentinel: one that hangs keeps nobody from the primary, wherever it stands in the list', async (t) => {

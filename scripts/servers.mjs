@@ -41,9 +41,11 @@ export function which(name) {
 
 /**
  * The path of `'redis'`, `'memcached'`, `'openssl'` or `'faketime'`; throws a text that says what
- * to install where it is missing.
+ * to install where it is missing. `KEEPSTONE_REDIS` is the path of another `redis-server` or
+ * `valkey-server` than the one in PATH.
  */
 export function findProgram(program, find = which) {
+  if (program === 'redis' && process.env.KEEPSTONE_REDIS) return process.env.KEEPSTONE_REDIS
   const path = PROGRAMS[program].names.map((name) => find(name)).find((found) => found !== null)
   if (path === undefined) throw new Error(howToInstall([program]))
   return path

@@ -118,6 +118,8 @@ export async function startServer({ program, args, env, isReady, port, folder })
     },
     /** The last that the program printed. */
     tail: () => running.tail(),
+    /** Why it has ended; `null` while it runs. */
+    whyEnded: () => running.whyEnded(),
     /** Ends it as a crash does, or with another signal, and answers when it is gone. */
     kill: (signal = 'SIGKILL') => running.end(signal),
     /** It keeps its connections and answers nothing. */
@@ -171,6 +173,7 @@ function spawnServer(program, args, env, folder) {
   return {
     pid: child.pid,
     tail: () => tail,
+    whyEnded: () => failure?.message ?? null,
     assertAlive() {
       if (failure !== null) throw failure
     },

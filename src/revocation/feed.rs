@@ -26,8 +26,10 @@ use crate::store::{Reply, StoreError, runtime};
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer than it was asked to an answer may take, before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a read waits for the next entry while tokens are refused.
+const SHORT_BLOCK_MS: u64 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 /// After something was read that this process can't have a whole list with.
 const GAP_PAUSE: Duration = Duration::from_secs(5);
 /// So long a process that publishes lost entries has the say, after each of its steps.
@@ -233,8 +235,8 @@ impl Feed {
     async fn commands(&self) -> Result<Link, StoreError> {
         let known = self.commands.lock().clone();
         match known {
-            Some(link) => Ok(link),
-            None => self.connect_commands().await,
+            Some(link) if !link.is_replaced() => Ok(link),
+            _ => self.connect_commands().await,
         }
     }
 
@@ -295,11 +297,13 @@ impl Feed {
         // Eight reads within the bound, so that one slow answer does no harm.
         self.publish_lost(link).await?;
         let block = (self.bound_us.load(Ordering::Acquire) / 8).clamp(100_000, 500_000) / 1_000;
-        let cursor = {
+        let (cursor, is_returning) = {
             let mut follower = self.follower.lock();
             follower.reading();
-            follower.cursor()
+            (follower.cursor(), follower.is_returning(Now::read()))
         };
+        // Who can't decide yet waits for a moment to pass, and not for an entry.
+        let block = if is_returning || !self.is_ready() { SHORT_BLOCK_MS } else { block };
         // What is read was there at the earliest when it was asked for, so this moment is what an answer proves: on our
         // own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();

@@ -45,7 +45,7 @@
 //! nobody knows. In this process it holds at once.
 //!
 //! **Freshness.** Each turn of the feed sends three commands together: a write that changes nothing (`XDEL` of an id that
-//! never was), a look whether the last entry that was read is still there, and a read that waits for the next one. An
+//! never was), a read that waits for the next entry, and then a look whether the last entry that was read is still there. An
 //! answer that reaches the end of the stream proves that at the moment when it was *asked for*, on this process's
 //! monotonic clock, this server took writes and nothing that it held is missing here. Past `maxStaleness` since the last
 //! such moment there is no decision: 503, see [`stale_refusal`]. No other clock has a part in it, so a clock that is off

@@ -75,9 +75,9 @@ pub(super) fn gate(config: &RevocationConfig, freshness: Freshness, wants_fresh:
 /// One answer of the server.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// Whether the entry at the cursor is still there, thus all before it.
+    /// Whether the entry at the cursor was still there after the read, thus all before it.
     pub(super) is_whole: bool,
-    /// What follows; `None` where an entry can't be read.
+    /// What follows, if it was; `None` where an entry can't be read.
     pub(super) entries: Vec<(Id, Option<Entry>)>,
 }
 
@@ -147,12 +147,14 @@ impl Follower {
     /// Takes the answer to that read.
     pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
         if self.cursor != Id::START && !read.is_whole {
+            // What came with the answer may be lost by now, too.
+            let applied = apply(&read.entries, sets, now_minute);
             // Nothing that we hold is forgotten, and what turns out not to be in the stream is published again.
             self.cursor = Id::START;
             self.due.append(&mut self.acknowledged);
             self.lost.extend(std::mem::take(&mut self.due).into_values());
             self.missing = Some(Missing::all_of(sets, now_minute));
-            return Ok(Took::Loss);
+            return applied.map(|()| Took::Loss);
         }
         apply(&read.entries, sets, now_minute)?;
         for (id, entry) in &read.entries {
@@ -185,6 +187,11 @@ impl Follower {
     /// Whether the end of the stream, asked for at `asked`, shows all that was revoked before.
     pub(super) fn proves(&mut self, asked: Now) -> bool {
         self.contact.proves(asked)
+    }
+
+    /// Whether it has heard nothing for a while, and does not decide again yet: it is to look often.
+    pub(super) fn is_returning(&self, now: Now) -> bool {
+        self.contact.is_returning(now)
     }
 
     /// Whether there is anything to publish again, by one process at a time.
@@ -361,6 +368,11 @@ struct Contact {
 }
 
 impl Contact {
+    fn is_returning(&self, now: Now) -> bool {
+        let is_silent = |last: u64| now.mono_us.saturating_sub(last) > micros(SILENCE);
+        self.back_us.is_some() || self.last_us.is_some_and(is_silent)
+    }
+
     fn proves(&mut self, asked: Now) -> bool {
         let last_us = self.last_us.replace(asked.mono_us);
         let since = |us: u64| asked.mono_us.saturating_sub(us);

@@ -39,16 +39,19 @@ impl Keys {
     ///
     /// The first command is a write that changes nothing. Only a primary takes it, and only one that may take writes: a
     /// replica answers reads as well, from a past that it does not tell.
+    ///
+    /// The last one looks for the entry at `cursor`: after the wait, since the stream may be lost
+    /// and begun anew meanwhile, and what was read is then no sequel.
     pub(super) fn read(&self, cursor: Id, block_ms: Option<u64>) -> Pipeline {
         let mut ask = Pipeline::new();
         ask.cmd("XDEL").arg(&self.stream).arg("0-1");
         let at = cursor.to_string();
-        ask.cmd("XRANGE").arg(&self.stream).arg(&at).arg(&at).arg("COUNT").arg(1);
         ask.cmd("XREAD").arg("COUNT").arg(READ_PAGE);
         if let Some(block_ms) = block_ms {
             ask.arg("BLOCK").arg(block_ms);
         }
         ask.arg("STREAMS").arg(&self.stream).arg(&at);
+        ask.cmd("XRANGE").arg(&self.stream).arg(&at).arg(&at).arg("COUNT").arg(1);
         ask
     }
 
@@ -105,7 +108,7 @@ pub(super) struct Head {
 
 /// The answers to [`Keys::read`].
 pub(super) fn read_answer(answers: Vec<Value>) -> Result<Read, StoreError> {
-    let [deleted, at_cursor, read] = three(answers)?;
+    let [deleted, read, at_cursor] = three(answers)?;
     if !matches!(deleted, Value::Int(_)) {
         return Err(StoreError::Refused);
     }
@@ -207,12 +210,12 @@ mod tests {
         let resp2 = Value::Array(vec![Value::Array(vec![bulk("k"), list()])]);
         let resp3 = Value::Map(vec![(bulk("k"), list())]);
         for answer in [resp2, resp3] {
-            let read = read_answer(vec![Value::Int(0), Value::Array(vec![]), answer]).unwrap();
+            let read = read_answer(vec![Value::Int(0), answer, Value::Array(vec![])]).unwrap();
             let id = Id { ms: 5, number: 0 };
             assert_eq!(read.entries, [(id, Some(Entry::Key { name: 7 }))]);
             assert!(!read.is_whole);
         }
-        let nothing = vec![Value::Int(0), Value::Array(vec![entry("1-1", b"\0")]), Value::Nil];
+        let nothing = vec![Value::Int(0), Value::Nil, Value::Array(vec![entry("1-1", b"\0")])];
         let read = read_answer(nothing).unwrap();
         assert!(read.is_whole && read.entries.is_empty());
     }

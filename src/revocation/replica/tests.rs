@@ -97,6 +97,16 @@ fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
 }
 
 #[test]
+fn what_is_read_together_with_a_loss_is_kept_and_published_again() {
+    let (mut follower, sets) = follower();
+    assert_eq!(take(&mut follower, &sets, &read(false, &[(40, token(4))])), Took::Loss);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Tail);
+    let mut missing = follower.next_missing();
+    missing.sort_by_key(Entry::encode);
+    assert_eq!(missing, [token(1), token(2), token(3), token(4)]);
+}
+
+#[test]
 fn subjects_sessions_and_keys_are_published_again_unless_the_stream_says_as_much() {
     let (mut follower, sets) = follower();
     let subject = |before_s| Entry::Subject { name: 1, before_s, until: MINUTE + 10 };
@@ -171,6 +181,21 @@ fn after_a_silence_the_end_of_the_stream_proves_nothing_until_the_others_are_bac
     assert!(!follower.proves(at(10_001)), "silent again");
     assert!(!follower.proves(at(10_500)));
     assert!(follower.proves(at(11_001)));
+}
+
+#[test]
+fn who_does_not_decide_again_yet_looks_often() {
+    let mut follower = Follower::default();
+    let at = |ms| now_at(0).plus(Duration::from_millis(ms));
+    assert!(!follower.is_returning(at(0)));
+    follower.proves(at(0));
+    assert_eq!([at(1_000), at(1_001)].map(|now| follower.is_returning(now)), [false, true]);
+    follower.proves(at(5_000));
+    assert!(follower.is_returning(at(5_000)), "back, and waiting for the others");
+    follower.proves(at(5_900));
+    assert!(follower.is_returning(at(5_900)));
+    assert!(follower.proves(at(6_000)));
+    assert!(!follower.is_returning(at(6_000)));
 }
 
 #[test]

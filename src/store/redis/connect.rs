@@ -1,5 +1,7 @@
 //! Connections to the servers of a [`RedisConfig`], whatever their arrangement.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::{Cmd, ConnectionAddr, Pipeline, RedisError, Value};
@@ -7,7 +9,7 @@ use redis::{Cmd, ConnectionAddr, Pipeline, RedisError, Value};
 use super::cluster::{ClusterLink, Opener, timed_out, unreachable_nodes};
 use super::config::{RedisConfig, Topology};
 use super::open::Connection;
-use super::sentinel;
+use super::sentinel::{self, Primaries, Replaced};
 use super::slots::Address;
 use super::tls;
 use crate::error::ConfigError;
@@ -19,6 +21,8 @@ pub struct Connector {
     config: RedisConfig,
     /// For [`Connector::store`] alone: `WAIT` holds up what is sent behind it.
     lasting: tokio::sync::Mutex<Option<Link>>,
+    /// Those that sentinels have named.
+    primaries: Arc<Primaries>,
 }
 
 /// A connection that many tasks use at once; a clone is the same connection.
@@ -26,6 +30,8 @@ pub struct Connector {
 pub enum Link {
     /// To one server, the primary.
     Single(Connection),
+    /// To the primary that sentinels have named, until they name another one.
+    Named(Connection, Replaced),
     /// To the nodes of a cluster.
     Cluster(ClusterLink),
     /// To servers of a simulation.
@@ -38,6 +44,7 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Single(_) => "Single",
+            Self::Named(..) => "Named",
             Self::Cluster(_) => "Cluster",
             #[cfg(test)]
             Self::Simulated(_) => "Simulated",
@@ -49,7 +56,8 @@ impl Connector {
     /// Checks what can be checked without a server: certificates and keys that can't be read are errors of the
     /// configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
-        let connector = Self { config, lasting: tokio::sync::Mutex::default() };
+        let lasting = tokio::sync::Mutex::default();
+        let connector = Self { config, lasting, primaries: Arc::default() };
         if let Some(certificates) = &connector.config.certificates {
             tls::check(certificates).map_err(|_| {
                 ConfigError::invalid(format!("{path}.tls"), "has a certificate or key that can't be read")
@@ -89,9 +97,12 @@ impl Connector {
                     ClusterLink::connect(opener, seeds).await.map(Link::Cluster)
                 }
                 Topology::Sentinel { nodes, name, primary } => {
+                    self.primaries.watch(nodes, name, certificates);
                     let primary =
                         sentinel::find_primary(nodes, name, primary, certificates).await?;
-                    Connection::open(&primary, certificates, patience).await.map(Link::Single)
+                    let replaced = self.primaries.reach(primary.addr());
+                    let link = Connection::open(&primary, certificates, patience).await?;
+                    Ok(Link::Named(link, replaced))
                 }
             }
         };
@@ -124,8 +135,8 @@ impl Connector {
     async fn lasting_link(&self) -> Result<Link, RedisError> {
         let mut kept = self.lasting.lock().await;
         match &*kept {
-            Some(link) => Ok(link.clone()),
-            None => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
+            Some(link) if !link.is_replaced() => Ok(link.clone()),
+            _ => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
         }
     }
 
@@ -150,11 +161,19 @@ const REPLICATION_MS: u64 = 700;
 const LASTING_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Link {
+    /// Whether it leads to a server that another one has replaced, and fails from now on.
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(self, Self::Named(_, replaced) if replaced.load(Ordering::Acquire))
+    }
+
     /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
     /// [`Value::ServerError`] in its place.
     pub async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        if self.is_replaced() {
+            return Err(given_up());
+        }
         match self {
-            Self::Single(link) => link.send(pipeline).await,
+            Self::Single(link) | Self::Named(link, _) => link.send(pipeline).await,
             Self::Cluster(link) => link.send(pipeline).await,
             #[cfg(test)]
             Self::Simulated(link) => link.send(pipeline.cmd_iter()).await,
@@ -163,8 +182,11 @@ impl Link {
 
     /// Sends one command.
     pub async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        if self.is_replaced() {
+            return Err(given_up());
+        }
         let value = match self {
-            Self::Single(link) => link.command(command).await,
+            Self::Single(link) | Self::Named(link, _) => link.command(command).await,
             Self::Cluster(link) => {
                 let mut one = Pipeline::with_capacity(1);
                 one.add_command(command.clone());
@@ -175,6 +197,10 @@ impl Link {
         }?;
         value.extract_error()
     }
+}
+
+fn given_up() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
 }
 
 fn unreadable() -> RedisError {

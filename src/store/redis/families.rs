@@ -196,8 +196,8 @@ impl RedisFamilies {
         let connecting = runtime::spawn_beside(async move {
             let mut kept = families.link.lock().await;
             match &*kept {
-                Some(link) => Ok(link.clone()),
-                None => Ok(kept.insert(families.connector.connect(Some(ANSWER)).await?).clone()),
+                Some(link) if !link.is_replaced() => Ok(link.clone()),
+                _ => Ok(kept.insert(families.connector.connect(Some(ANSWER)).await?).clone()),
             }
         });
         connecting.await.unwrap_or_else(|_| {
@@ -238,7 +238,7 @@ impl RedisFamilies {
                 || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         });
         // Of a cluster one node may be away: the others are asked by the same connections.
-        if is_broken && matches!(link, Link::Single(_)) {
+        if is_broken && !matches!(link, Link::Cluster(_)) {
             *self.link.lock().await = None;
         }
         answer

@@ -87,7 +87,7 @@ pub(in crate::store) async fn run(
 
 impl Session {
     async fn link(&mut self) -> Result<Link, StoreError> {
-        if let Some(link) = &self.link {
+        if let Some(link) = self.link.as_ref().filter(|link| !link.is_replaced()) {
             return Ok(link.clone());
         }
         if Instant::now() < self.retry {
