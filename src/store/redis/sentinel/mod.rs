@@ -39,12 +39,11 @@ fn sentinels<'n>(
 impl Sentinel {
     /// Where it says that the primary is; `None` where it gives no answer.
     async fn primary(&mut self, of: &str, patience: Duration) -> Option<Name> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let certificates = self.certificates.as_ref();
-                Connection::open(&self.info, certificates, Some(patience)).await.ok()?
-            }
+        let mut link = if let Some(link) = self.link.take() {
+            link
+        } else {
+            let certificates = self.certificates.as_ref();
+            Connection::open(&self.info, certificates, Some(patience)).await.ok()?
         };
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(of);
