@@ -46,10 +46,10 @@ const POINTS = {
   'a store is asked': async ({ guard, there, counts }) => {
     const ask = async () => {
       Atomics.add(counts, 0, 1)
-      const answer = guard.limits.consume('counted', KEY)
-      there()
-      await answer
+      await guard.limits.consume('counted', KEY)
       Atomics.add(counts, 1, 1)
+      // The others are asked meanwhile.
+      there()
       setImmediate(ask)
     }
     for (let i = 0; i < 20; i += 1) ask()
@@ -165,6 +165,8 @@ async function beWorker() {
   const { point, counts, ...given } = workerData
   const { store } = given
   const build = (more) => createGuard(options(store, more))
+  // A server would hold the thread open: no guard does.
+  setInterval(() => {}, 1_000)
   let told = false
   const there = () => {
     if (!told) parentPort.postMessage('there')
@@ -181,7 +183,9 @@ async function terminate(point, given, counts) {
   const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { ...given, point, counts }, stderr: false })
   const failed = once(worker, 'error').then(([error]) => Promise.reject(error))
   failed.catch(() => {})
-  await Promise.race([once(worker, 'message'), failed])
+  const left = once(worker, 'exit').then(() => Promise.reject(new Error(`the thread has ended by itself: ${point}`)))
+  left.catch(() => {})
+  await Promise.race([once(worker, 'message'), failed, left])
   await sleep(Math.random() * 12)
   await worker.terminate()
 }
