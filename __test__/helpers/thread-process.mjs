@@ -133,8 +133,8 @@ const through = (stack, req, res, inside) => {
 }
 
 /**
- * Sends requests to the stack of a guard past a socket: a thread that is terminated while Node's
- * parser of HTTP calls it ends the process, whatever it has loaded.
+ * Sends requests to the stack of a guard past a socket: what is tested is the guard. Node's parser
+ * of HTTP may end the process where its thread is terminated (seen once, with Node 20).
  */
 function requestsTo(guard, inside = (req, res) => res.end(), ...schemas) {
   const stack = guard.securityStack(...schemas)
