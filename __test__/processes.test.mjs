@@ -78,16 +78,16 @@ async function run(script, config) {
 const REVOKES = `
 const { writeSync } = require('node:fs')
 const guard = require('keepstone').createGuard(JSON.parse(process.env.CONFIG))
-let session = 0
+let [session, acknowledged] = [0, 0]
 const revoke = async () => {
   const name = 'session ' + (session += 1)
   await guard.revoke.session(name)
   writeSync(1, name + '\\n')
+  if ((acknowledged += 1) === 40) setTimeout(END, Math.random() * 40)
   setImmediate(revoke)
 }
 guard.ready().then(() => {
   for (let i = 0; i < 20; i += 1) revoke()
-  setTimeout(END, 30 + Math.random() * 60)
 })
 `
 const ENDS = {
@@ -104,7 +104,7 @@ for (const [what, [end, code, signal]] of Object.entries(ENDS)) {
     const ended = await run(REVOKES.replace('END', end), config)
     assert.deepEqual([ended.code, ended.signal], [code, signal], ended.errors)
     const sessions = ended.out.trim().split('\n')
-    assert.ok(sessions.length > 20, `${sessions.length} were acknowledged`)
+    assert.ok(sessions.length >= 40, `${sessions.length} were acknowledged`)
     const guard = createGuard(config)
     t.after(() => guard.close())
     await guard.ready()
@@ -206,6 +206,7 @@ for (const [what, options] of Object.entries(MANY_CONFIGS)) {
     assert.ok(report.open.rss - report.before.rss < 200_000, 'a guard takes less than 200 kB')
     assert.ok(report.after.files <= report.before.files + 1, 'no connection is left')
     assert.ok(report.after.threads <= report.before.threads, 'no thread is left')
-    assert.ok(report.after.rss - report.middle.rss < 16_000, 'no memory is left')
+    // The allocator keeps some: 3,000 guards would take 100 MB and more.
+    assert.ok(report.after.rss - report.middle.rss < 40_000, 'no memory is left')
   })
 }

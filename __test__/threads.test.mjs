@@ -4,6 +4,9 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { after } from 'node:test'
 import { Worker } from 'node:worker_threads'
@@ -12,7 +15,11 @@ import { jwt } from './helpers/articles.mjs'
 import { startRedis } from './helpers/servers.mjs'
 
 const redis = await startRedis()
-after(() => redis.stop())
+const folder = mkdtempSync(join(tmpdir(), 'keepstone-threads-'))
+after(async () => {
+  await redis.stop()
+  rmSync(folder, { recursive: true })
+})
 const program = fileURLToPath(new URL('./helpers/thread-process.mjs', import.meta.url))
 
 /** Runs the program to its end, and gives what it has reported. */
@@ -33,9 +40,9 @@ const stores = {
 
 for (const [kind, store] of Object.entries(stores)) {
   test(`${kind}: worker threads that are terminated at any point of a decision take nothing with them`, { timeout: 300_000 }, async (t) => {
-    const report = await run({ store: store(), rounds: 5 })
+    const report = await run({ store: store(), folder: mkdtempSync(join(folder, kind)), rounds: 5 })
     t.diagnostic(JSON.stringify(report))
-    assert.equal(report.terminated, 55)
+    assert.equal(report.terminated, 65)
     for (const [point, { reached }] of Object.entries(report.points)) assert.equal(reached, 5, `a worker was there: ${point}`)
     // Each that was acknowledged is counted, and none that nobody has asked for.
     assert.ok(report.acknowledged <= report.counted && report.counted <= report.asked, JSON.stringify(report))
