@@ -80,14 +80,13 @@ struct Sentinel {
 impl Sentinel {
     /// Whom it names; `None` where it gives no answer.
     async fn primary(&mut self, of: &str) -> Option<Name> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PROBE))
-                    .set_response_timeout(Some(PROBE));
-                self.client.get_multiplexed_async_connection_with_config(&config).await.ok()?
-            }
+        let mut link = if let Some(link) = self.link.take() {
+            link
+        } else {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(PROBE))
+                .set_response_timeout(Some(PROBE));
+            self.client.get_multiplexed_async_connection_with_config(&config).await.ok()?
         };
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(of);
