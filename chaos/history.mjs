@@ -5,6 +5,8 @@ import { now, overlap } from './time.mjs'
 const KEPT_EVENTS = 60
 /** An answer of the store that takes this long may come too late for the limits. */
 const SLOW = 300
+/** A loss is noted by so much later than it has happened. */
+const NOTED = 1_000
 
 export function startHistory() {
   const start = now()
@@ -49,14 +51,17 @@ export function startHistory() {
     },
     /**
      * For one fault: `lose(what)` says that the servers may have lost what was stored before. All
-     * that one fault loses counts once.
+     * that one fault loses counts once. With `twoTakeWrites`, a primary that was replaced may take
+     * writes for so long, and those are lost.
      */
     loss() {
       const loss = { from: Infinity, to: -Infinity }
-      return (what) => {
+      return (what, twoTakeWrites = 0) => {
         if (loss.from === Infinity) losses.push(loss)
         loss.from = Math.min(loss.from, now())
-        loss.to = now()
+        loss.to = now() + twoTakeWrites
+        // The new one may have taken its place a moment before that was seen.
+        if (twoTakeWrites > 0) divided.push([now() - 1_000, loss.to])
         history.note(`data may be lost: ${what}`)
       }
     },
@@ -70,7 +75,7 @@ export function startHistory() {
       if (ended - began > SLOW && status !== 0) slow.push([began, ended])
     },
 
-    lossesIn: (from, to) => losses.filter((loss) => loss.from <= to && from <= loss.to).length,
+    lossesIn: (from, to) => losses.filter((loss) => loss.from - NOTED <= to && from <= loss.to).length,
     clockStepsIn: (from, to) => inSpan(clockSteps, from, to),
     /** Whether somebody may not have reached the store in the span, or waited for it in vain. */
     isDisturbed(from, to) {

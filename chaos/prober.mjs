@@ -7,7 +7,7 @@ const EVERY = 40
 const LONGEST = 20_000
 const CANDIDATES = 40
 
-/** Asks for the keys in `homes` and, where there are tokens, with a token, until the run is over. */
+/** Asks for the keys in `homes`, and with a token where there are some, until the run is over. */
 export function startProber(context, homes) {
   const { services, watch, history, hasTokens } = context
   const good = []

@@ -1,4 +1,5 @@
-// One process of the service that is under load. Usage: node chaos/service.mjs <port> <config as JSON>
+// One process of the service that is under load.
+// Usage: node chaos/service.mjs <port> <config as JSON>
 
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'

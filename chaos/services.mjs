@@ -28,11 +28,14 @@ export async function startService(index, config, answers) {
     up: true,
     /** How far its clock is off, in milliseconds. */
     shift: 0,
+    clockWrongUntil: 0,
+    hasWrongClock: () => service.shift !== 0 || service.clockWrongUntil > now(),
     async ask(options) {
       const { generation } = service
+      const hadWrongClock = service.hasWrongClock()
       const answer = await ask(server.port, options)
       answers.count(options, answer)
-      return Object.assign(answer, { process: index, generation, isSame: generation === service.generation })
+      return Object.assign(answer, { process: index, generation, hasWrongClock: hadWrongClock || service.hasWrongClock() })
     }
   })
   return service

@@ -1,4 +1,5 @@
-// A process of the service that is soaked. Usage: node --expose-gc chaos/soak-service.mjs <port> <store as JSON>
+// A process of the service that is soaked.
+// Usage: node --expose-gc chaos/soak-service.mjs <port> <store as JSON>
 
 import { readdirSync } from 'node:fs'
 import http from 'node:http'

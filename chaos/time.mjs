@@ -1,4 +1,4 @@
-// The time that all parts of the run agree on, and when the machine was too busy to be judged by it.
+// The time that all parts of the run agree on, and when the machine was too busy to be judged.
 
 /** Milliseconds by the clock of the machine that nobody sets: the same one in every process. */
 export const now = () => Number(process.hrtime.bigint() / 1_000n) / 1_000

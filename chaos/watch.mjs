@@ -66,11 +66,10 @@ function tokens(history, check) {
      * somebody began to end it, `session.ended` is `{ stored, by, generation }` once that was
      * acknowledged.
      */
-    tokenAnswered(session, { status, code, began, process, generation }) {
-      const { ending, ended, hasWrongClock } = session
+    tokenAnswered({ ending, ended, hasWrongTimes }, { status, code, began, process, generation, hasWrongClock }) {
       if (status === 0 || status === 503) return
       if (status !== 200) {
-        if (ending || hasWrongClock(process)) return
+        if (ending || hasWrongTimes || hasWrongClock) return
         const id = code === 'token_revoked' ? 'revocation.good' : 'token.good'
         return check(id, () => false, () => `process ${process} answers ${status} ${code} to a good token`)
       }
@@ -97,14 +96,14 @@ function tokens(history, check) {
       check('session.ended', () => status !== 200 || isExcused(ended), what)
     },
     /** A refresh with the current token; `since` is when the first one without an answer began. */
-    currentRefreshed(session, { status, code, ended, process }, since) {
+    currentRefreshed(session, { status, code, ended, process, hasWrongClock }, since) {
       if (status === 200) return check('session.current', holds)
       if (status === 0 || status === 503) return
       const isLate = since !== undefined && ended - since > REUSE_CERTAIN
       const hasUnclearTime = since !== undefined && history.clockStepsIn(since - 1_000, ended) > 0
-      const isLost = history.lossesIn(session.began, ended) > 0
-      if (session.ending || isLate || hasUnclearTime || isLost || session.hasWrongClock(process)) return
-      check('session.current', () => false, () => `process ${process} answers ${status} ${code} to the current token of a session`)
+      if (session.ending || isLate || hasUnclearTime || session.hasWrongTimes || hasWrongClock) return
+      const isLost = () => history.lossesIn(session.began, ended) > 0
+      check('session.current', isLost, () => `process ${process} answers ${status} ${code} to the current token of a session`)
     }
   }
 }
@@ -133,7 +132,7 @@ function limits(history, check, clocksDiffer) {
     check(id, holds)
   }
   return {
-    /** The requests of one key that were admitted, `[{ began, ended }]` in the order of their answers. */
+    /** The requests of one key that were admitted, `[{ began, ended }]` as they were answered. */
     pacedAdmitted: (admitted) => withinRate('limit.exact', PACED, clocksDiffer, 0, admitted),
     leasedAdmitted: (admitted) => withinRate('limit.leased', LEASED, LEASE + clocksDiffer, 1, admitted),
     exactAdmitted(key, { count, began, ended }) {
@@ -172,7 +171,7 @@ function lists(history, check) {
     /** A client that was blocked, or is no more, since `stored`. */
     listed({ isBlocked, stored, by, ip }, { status, code, began, process }) {
       if (began - stored < KNOWN_WITHIN || (status !== 200 && status !== 403)) return
-      // A store that could not be reached, or lost it, is excused for as long as it takes to publish again.
+      // Where the store was away or lost it, it takes as long to be published again.
       const from = Math.max(stored - 500, began - KNOWN_WITHIN - 3_000)
       const isExcused = () => history.isDisturbed(from, began) || history.mayBeLost({ stored, by })
       check('list.known', () => (status === 403) === isBlocked || isExcused(), () => `process ${process} answers ${status} ${code ?? ''} to ${ip}, ${isBlocked ? 'blocked' : 'unblocked'} ${Math.round(began - stored)} ms ago`)

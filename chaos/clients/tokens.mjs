@@ -1,4 +1,4 @@
-// Clients with sessions: they log in, use and refresh their tokens, log out, and then try all the same.
+// Clients with sessions: they log in, use and refresh their tokens, log out, and then go on.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { now } from '../time.mjs'
@@ -17,19 +17,14 @@ export async function useSessions(context) {
   }
 }
 
-async function login({ services, random, history, numbers }) {
-  const service = random.pick(services)
+async function login({ services, random, numbers }) {
   const sub = `user-${numbers.next()}`
   const began = now()
-  const isWrong = ({ index }) => services[index].shift !== 0 || (services[index].clockWrongUntil ?? 0) > now()
-  const touched = isWrong(service)
-  const { status, json } = await service.ask({ path: '/login', body: { sub } })
+  const { status, json, hasWrongClock } = await random.pick(services).ask({ path: '/login', body: { sub } })
   if (status !== 200) return void (await sleep(200))
-  const session = { sub, began, access: json.accessToken, refresh: json.refreshToken, sid: claimsOf(json.accessToken).sid, touched: touched || isWrong(service), history }
-  // Whose clock was wrong when it made or judged the tokens.
-  session.hasWrongClock = (process) => session.touched || isWrong({ index: process })
-  session.isWrong = isWrong
-  return session
+  const { accessToken: access, refreshToken: refresh } = json
+  // `hasWrongTimes`: a process whose clock was wrong has made a token of it.
+  return { sub, began, access, refresh, sid: claimsOf(access).sid, hasWrongTimes: hasWrongClock }
 }
 
 async function use(context, session) {
@@ -45,10 +40,9 @@ async function use(context, session) {
 
 /** The time of the first try that got no answer, until one has. */
 async function refresh({ watch }, session, service, since) {
-  const isWrong = session.isWrong(service)
   const answer = await service.ask({ path: '/refresh', body: { token: session.refresh } })
   watch.currentRefreshed(session, answer, since)
-  session.touched ||= isWrong || session.isWrong(service)
+  session.hasWrongTimes ||= answer.hasWrongClock
   if (answer.status === 200) {
     session.access = answer.json.accessToken
     session.refresh = answer.json.refreshToken
@@ -61,13 +55,13 @@ async function refresh({ watch }, session, service, since) {
 /** Ends the session, or revokes its token alone, and keeps what was acknowledged. */
 async function end({ services, random, history }, session) {
   const service = random.pick(services)
-  session.touched ||= session.isWrong(service)
-  // A subject's tokens are revoked up to a moment, and moments of wrong clocks are none.
-  const kind = random.pick(session.touched ? ['token', 'session'] : ['token', 'session', 'subject'])
+  // A subject's tokens are revoked up to a moment, and one of a wrong clock is another.
+  const isSure = !session.hasWrongTimes && !service.hasWrongClock()
+  const kind = random.pick(isSure ? ['token', 'session', 'subject'] : ['token', 'session'])
   const body = { token: { token: session.access }, session: { sid: session.sid }, subject: { sub: session.sub } }[kind]
   session.ending = true
   const answer = await service.ask({ path: `/revoke/${kind}`, body })
-  if (answer.status !== 200) return
+  if (answer.status !== 200 || (kind === 'subject' && answer.hasWrongClock)) return
   session.ended = { kind, stored: answer.ended, by: answer.process, generation: answer.generation }
   history.revocations = (history.revocations ?? 0) + 1
 }
