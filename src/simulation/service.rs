@@ -67,7 +67,7 @@ impl Service {
     }
 
     /// Sets everything right, and gives it some time: what has begun ends, and every bound of seconds
-    /// passes.
+    /// passes. One more process starts: it knows nothing but what the servers have.
     pub(super) async fn heal(&self, begun: &[JoinHandle<()>]) {
         let world = &self.world;
         for process in self.processes() {
@@ -86,6 +86,8 @@ impl Service {
         }
         let primary = *world.primary.lock();
         world.change(primary, |server| server.is_alive = true);
+        let late = Process::start(world, self.config.clone());
+        self.processes.lock().push(late);
         sleep(Duration::from_secs(7)).await;
     }
 }
