@@ -223,8 +223,10 @@ export declare function revokeToken(guard: number, tokenOrJti: string, exp?: num
 export declare function rotationTake(guard: number, loaded: string | undefined | null, force: boolean): string
 
 /**
- * Looks at the key file and changes what is due; with `force` the next key is to sign. Answers
- * `{kid, from, notice}`, or null where callbacks keep the keys.
+ * Looks at the key file and changes what is due; with `force` the next key is to sign. It is done
+ * on another thread, since a file system may be slow and another process may have the lock.
+ * Answers `{"later": ticket}`, and then `{kid, from, notice}`, or null where callbacks keep the
+ * keys.
  */
 export declare function rotationTick(guard: number, force: boolean): string
 
@@ -251,7 +253,7 @@ export declare function tokenJwks(guard: number): string
 
 /**
  * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
- * born, expiresIn, claims}`.
+ * born, expiresIn, claims, presented}`.
  */
 export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
