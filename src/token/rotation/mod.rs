@@ -27,11 +27,12 @@
 //!
 //! 1. No token of a process whose clock is right is refused for want of its key before it expires.
 //! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which
-//!    look once a minute, verify it. Two processes can do no more than believe the state, and the
+//!    look once a minute, verify it. Three processes can do no more than believe the state, and the
 //!    others verify what they sign at their next look: one that has just started and is told to
-//!    `rotate()`, and one that is the first to go on after all of them were stopped.
+//!    `rotate()`, the first to go on after all of them were stopped, and one that has started from
+//!    an older text.
 //! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have
-//!    seen that time pass.
+//!    seen that time pass, and were able to look meanwhile.
 //! 4. There are never more than a hundred keys.
 //!
 //! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else;
@@ -225,7 +226,7 @@ impl Rotation {
         let (found, state) = match found {
             Some(text) => {
                 let found = State::read(text, &known, now)?;
-                let state = known.joined(found.clone());
+                let state = known.joined(found.clone(), self.rules.keep_s(), now);
                 let sights = &mut turning.sights;
                 let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
                 turning.notice = notice.or(turning.notice.take());
@@ -233,7 +234,10 @@ impl Rotation {
                 (Some(found), state)
             }
             // The file is gone, the keys in use are not: they are written again.
-            None => (None, State::clone(&known)),
+            None => {
+                turning.sights.found_nothing(now);
+                (None, State::clone(&known))
+            }
         };
         let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
         let save = match found {
