@@ -223,21 +223,18 @@ impl Rotation {
     ) -> Result<Turn, RotationError> {
         let known = Arc::clone(&self.live.read());
         let found = found.filter(|text| !text.trim().is_empty());
-        let (found, state) = match found {
-            Some(text) => {
-                let found = State::read(text, &known, now)?;
-                let state = known.joined(found.clone(), self.rules.keep_s(), now);
-                let sights = &mut turning.sights;
-                let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
-                turning.notice = notice.or(turning.notice.take());
-                self.adopt(state.clone());
-                (Some(found), state)
-            }
+        let found = found.map(|text| State::read(text, &known, now)).transpose()?;
+        let sights = &mut turning.sights;
+        let state = if let Some(found) = &found {
+            let state = known.joined(found, self.rules.keep_s(), now);
+            let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
+            turning.notice = notice.or(turning.notice.take());
+            self.adopt(state.clone());
+            state
+        } else {
             // The file is gone, the keys in use are not: they are written again.
-            None => {
-                turning.sights.found_nothing(now);
-                (None, State::clone(&known))
-            }
+            sights.found_nothing(now);
+            State::clone(&known)
         };
         let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
         let save = match found {

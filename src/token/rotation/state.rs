@@ -78,32 +78,32 @@ pub(super) struct Entry {
     seen: Seen,
 }
 
-/// When this process saw a key in the storage, on its monotonic clock: first, from when on, and
+/// When this process saw a key in the storage, in microseconds of its monotonic clock: first, from when on, and
 /// last.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    first_us: u64,
-    from_us: u64,
-    last_us: u64,
+    first: u64,
+    from: u64,
+    last: u64,
     /// When another text was there without it.
-    missed_us: Option<u64>,
+    missed: Option<u64>,
 }
 
 impl Seen {
     fn at(now: Now) -> Self {
         let now_us = now.mono_us;
-        Self { first_us: now_us, from_us: now_us, last_us: now_us, missed_us: None }
+        Self { first: now_us, from: now_us, last: now_us, missed: None }
     }
 
     /// Whether it was there for as long as the others need to look once.
     fn is_spread(self) -> bool {
-        self.from_us.saturating_add(micros(LOOK)) <= self.last_us
+        self.from.saturating_add(micros(LOOK)) <= self.last
     }
 
     /// Found there again. Where nobody could look for a while, the others may not know it yet.
     fn again(self, now: Now) -> Self {
-        if self.is_spread() || self.last_us.saturating_add(micros(GAP)) >= now.mono_us {
-            return Self { last_us: now.mono_us, ..self };
+        if self.is_spread() || self.last.saturating_add(micros(GAP)) >= now.mono_us {
+            return Self { last: now.mono_us, ..self };
         }
         self.anew(now)
     }
@@ -111,11 +111,11 @@ impl Seen {
     /// Not found there. Processes that have read the same as this one know it, the others do not.
     fn missed(self, now: Now) -> Self {
         let seen = if self.is_spread() { self } else { self.anew(now) };
-        Self { missed_us: Some(now.mono_us), ..seen }
+        Self { missed: Some(now.mono_us), ..seen }
     }
 
     fn anew(self, now: Now) -> Self {
-        Self { first_us: self.first_us, missed_us: self.missed_us, ..Self::at(now) }
+        Self { first: self.first, missed: self.missed, ..Self::at(now) }
     }
 }
 
@@ -170,7 +170,7 @@ impl Entry {
 
     /// Whether all processes know it, whichever text they had read.
     pub(super) fn is_settled(&self, now: Now) -> bool {
-        let missed_us = self.seen.missed_us;
+        let missed_us = self.seen.missed;
         missed_us.is_none_or(|missed_us| missed_us.saturating_add(micros(SPREAD)) <= now.mono_us)
     }
 
@@ -181,7 +181,7 @@ impl Entry {
         self.may_sign()
             && self.from_s <= now.unix_seconds()
             && self.is_spread()
-            && self.seen.from_us.saturating_add(micros(SPREAD)) <= now.mono_us
+            && self.seen.from.saturating_add(micros(SPREAD)) <= now.mono_us
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -225,7 +225,7 @@ impl State {
     /// taken out. One that does not is older: a backup, a storage that lags, or a write that was
     /// lost. Then nothing that verifies is given up: the keys of both count, and the result is to
     /// be saved.
-    pub(super) fn joined(&self, found: Self, keep_s: u64, now: Now) -> Self {
+    pub(super) fn joined(&self, found: &Self, keep_s: u64, now: Now) -> Self {
         let comes_from_it = |last: &String| found.written.ids.contains(last);
         let mut joined = found.clone();
         if self.written.ids.last().is_none_or(comes_from_it) {
@@ -296,7 +296,7 @@ impl State {
         // that the others know. What came with an older text is not.
         let may_sign = || self.keys.iter().enumerate().filter(|(_, entry)| entry.may_sign());
         self.due(now)
-            .or_else(|| may_sign().min_by_key(|(_, entry)| entry.seen.first_us).map(|(i, _)| i))
+            .or_else(|| may_sign().min_by_key(|(_, entry)| entry.seen.first).map(|(i, _)| i))
             .or_else(|| self.keys.len().checked_sub(1))
     }
 

@@ -147,15 +147,14 @@ impl World {
         self.real_us / 1_000_000
     }
 
-    /// Loads; gives what is to be saved. `None` where the text is refused.
-    fn load(&self, who: usize, force: bool) -> Option<Option<String>> {
+    /// Loads; gives what is to be saved. `Err` where the text is refused.
+    fn load(&self, who: usize, force: bool) -> Result<Option<String>, RotationError> {
         let process = &self.processes[who];
         let now = process.now(self.real_us);
         match process.rotation.take(self.stored.text.as_deref(), now, force) {
-            Ok(turn) => Some(turn.save),
-            Err(RotationError::Full) => Some(None),
-            Err(RotationError::Invalid(_)) => None,
-            Err(error) => panic!("{error}"),
+            Ok(turn) => Ok(turn.save),
+            Err(RotationError::Full) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -168,7 +167,7 @@ impl World {
     fn look(&mut self, who: usize, force: bool) {
         self.real_us += 1_000;
         let is_young = self.is_young(who);
-        let Some(mut save) = self.load(who, force) else { return };
+        let Ok(mut save) = self.load(who, force) else { return };
         for _ in 0..3 {
             let Some(text) = save else {
                 let process = &mut self.processes[who];
@@ -192,7 +191,7 @@ impl World {
     }
 
     fn crash(&mut self, who: usize, saved: bool, force: bool) {
-        if let Some(Some(text)) = self.load(who, force)
+        if let Ok(Some(text)) = self.load(who, force)
             && saved
         {
             self.save(who, text);
@@ -267,10 +266,10 @@ impl World {
 
     /// Everybody signs, and everybody verifies what it has to know.
     fn issue(&mut self) {
-        let (real_us, real_s) = (self.real_us, self.real_s());
+        let real_s = self.real_s();
         for who in 0..3 {
             let process = &mut self.processes[who];
-            let key = process.rotation.signing(process.now(real_us));
+            let key = process.rotation.signing(process.now(self.real_us));
             // It has started over a text that is refused.
             let Some(key) = key else { continue };
             let kid = key.kid.as_deref().unwrap().to_owned();

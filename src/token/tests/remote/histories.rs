@@ -163,7 +163,7 @@ impl History {
             self.second += 1;
             self.world.now = self.world.now.plus(second(1));
             self.edge();
-            if self.second % 20 == 0 {
+            if self.second.is_multiple_of(20) {
                 self.judge();
             }
         }
