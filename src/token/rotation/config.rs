@@ -16,6 +16,10 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5 minutes.
 const LEAST_OVERLAP: Duration = Duration::from_secs(600);
+/// A process looks once in that time.
+pub(super) const LOOK: Duration = Duration::from_secs(60);
+/// Between two looks that are further apart, the storage was away, or the process stood still.
+pub(super) const GAP: Duration = Duration::from_secs(90);
 /// All processes have read a new state by then: they look once a minute.
 pub(super) const SPREAD: Duration = Duration::from_secs(120);
 

@@ -27,11 +27,12 @@
 //!
 //! 1. No token of a process whose clock is right is refused for want of its key before it expires.
 //! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which
-//!    look once a minute, verify it. Two processes can do no more than believe the state, and the
+//!    look once a minute, verify it. Three processes can do no more than believe the state, and the
 //!    others verify what they sign at their next look: one that has just started and is told to
-//!    `rotate()`, and one that is the first to go on after all of them were stopped.
+//!    `rotate()`, the first to go on after all of them were stopped, and one that has started from
+//!    an older text.
 //! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have
-//!    seen that time pass.
+//!    seen that time pass, and were able to look meanwhile.
 //! 4. There are never more than a hundred keys.
 //!
 //! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else;
@@ -232,18 +233,18 @@ impl Rotation {
     ) -> Result<Turn, RotationError> {
         let known = Arc::clone(&self.live.read());
         let found = found.filter(|text| !text.trim().is_empty());
-        let (found, state) = match found {
-            Some(text) => {
-                let found = State::read(text, &known, now)?;
-                let state = known.joined(found.clone());
-                let sights = &mut turning.sights;
-                let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
-                turning.notice = notice.or(turning.notice.take());
-                self.adopt(state.clone());
-                (Some(found), state)
-            }
+        let found = found.map(|text| State::read(text, &known, now)).transpose()?;
+        let sights = &mut turning.sights;
+        let state = if let Some(found) = &found {
+            let state = known.joined(found, self.rules.keep_s(), now);
+            let notice = sights.look(&state, &found.written, self.rules.every_s(), now);
+            turning.notice = notice.or(turning.notice.take());
+            self.adopt(state.clone());
+            state
+        } else {
             // The file is gone, the keys in use are not: they are written again.
-            None => (None, State::clone(&known)),
+            sights.found_nothing(now);
+            State::clone(&known)
         };
         let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
         let save = match found {

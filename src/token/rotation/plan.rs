@@ -42,6 +42,10 @@ impl Rules {
         self.every_s
     }
 
+    pub(super) const fn keep_s(&self) -> u64 {
+        self.keep_s
+    }
+
     /// What a retired key has left: others may sign with it until they have looked.
     fn retired_s(&self) -> u64 {
         self.keep_s.saturating_add(SPREAD.as_secs())
@@ -85,8 +89,11 @@ pub(super) fn plan(
     if force {
         bring_forward(&mut planned, rules, sights, now)?;
     }
-    let current = planned.current(now).unwrap_or(0);
-    retire(&mut planned, rules, current);
+    if let Some(due) = planned.due(now)
+        && planned.keys.get(due).is_some_and(|entry| entry.is_settled(now))
+    {
+        retire(&mut planned, rules, due);
+    }
     make_next(&mut planned, rules, now, |current| sights.is_new(current, rules.pace_s(), now))?;
     Ok(planned)
 }
@@ -137,7 +144,8 @@ fn bring_forward(
     // By what was seen where it was, since the moment may be of a clock that is wrong.
     let spread_s = SPREAD.as_secs();
     let mut known_s = next.published_s.min(now_s).saturating_add(spread_s);
-    if known_s <= now_s && sights.is_new(next, spread_s, now) {
+    let is_new = sights.is_new(next, spread_s, now) || (sights.saw_come(next) && !next.is_spread());
+    if known_s <= now_s && is_new {
         known_s = now_s.saturating_add(spread_s);
     }
     next.from_s = next.from_s.min(known_s.max(now_s));

@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::config::SPREAD;
+use super::config::{GAP, SPREAD};
 use super::state::{Entry, State, Written};
-use crate::clock::Now;
+use crate::clock::{Now, micros};
 
 const DAY_S: u64 = 86_400;
 
@@ -47,11 +47,19 @@ impl Sights {
         now: Now,
     ) -> Option<String> {
         let is_first = self.last.is_none();
+        // The others may have missed as much, and have signed with a key that is retired.
+        let is_late = self
+            .last
+            .as_ref()
+            .is_some_and(|last| now.mono_us.saturating_sub(last.now.mono_us) > micros(GAP));
         self.by_kid.retain(|kid, _| state.keys.iter().any(|entry| entry.kid() == kid));
         for entry in &state.keys {
             let known = self.by_kid.get(entry.kid());
             // After a clock that was set back it is counted anew.
-            if known.is_some_and(|sight| sight.is_of(entry) && sight.since.unix_us <= now.unix_us) {
+            let is_counted =
+                |sight: &Sight| sight.is_of(entry) && sight.since.unix_us <= now.unix_us;
+            let is_late = is_late && entry.left_s.is_some();
+            if !is_late && known.is_some_and(is_counted) {
                 continue;
             }
             let appeared = known.map_or((!is_first).then_some(now), |sight: &Sight| sight.appeared);
@@ -71,10 +79,22 @@ impl Sights {
         })
     }
 
+    /// Nothing is stored: what others have read last may be older than what this process has.
+    pub(super) fn found_nothing(&mut self, now: Now) {
+        for sight in self.by_kid.values_mut().filter(|sight| sight.left_s.is_some()) {
+            sight.since = now;
+        }
+    }
+
     /// For how many seconds the moments of this key have been seen unchanged.
     pub(super) fn unchanged_s(&self, entry: &Entry, now: Now) -> u64 {
         let sight = self.by_kid.get(entry.kid()).filter(|sight| sight.is_of(entry));
         sight.map_or(0, |sight| passed_s(sight.since, now))
+    }
+
+    /// Whether this process saw the key come.
+    pub(super) fn saw_come(&self, entry: &Entry) -> bool {
+        self.by_kid.get(entry.kid()).is_some_and(|sight| sight.appeared.is_some())
     }
 
     /// Whether this process saw the key come, and that is less than `seconds` ago.

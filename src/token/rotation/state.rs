@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::RotationError;
-use super::config::SPREAD;
+use super::config::{GAP, LOOK, SPREAD};
 use super::make::{new_pem, read_pem};
 use crate::clock::{Now, micros};
 use crate::token::algorithm::Algorithm;
@@ -74,8 +74,49 @@ pub(super) struct Entry {
     pub(super) from_s: u64,
     /// Of a retired key, which signs no more: the seconds after which it is deleted.
     pub(super) left_s: Option<u64>,
-    /// When this process saw it first, on its monotonic clock. It is in no text.
-    seen_us: u64,
+    /// It is in no text.
+    seen: Seen,
+}
+
+/// When this process saw a key in the storage, in microseconds of its monotonic clock: first, from when on, and
+/// last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    first: u64,
+    from: u64,
+    last: u64,
+    /// When another text was there without it.
+    missed: Option<u64>,
+}
+
+impl Seen {
+    fn at(now: Now) -> Self {
+        let now_us = now.mono_us;
+        Self { first: now_us, from: now_us, last: now_us, missed: None }
+    }
+
+    /// Whether it was there for as long as the others need to look once.
+    fn is_spread(self) -> bool {
+        self.from.saturating_add(micros(LOOK)) <= self.last
+    }
+
+    /// Found there again. Where nobody could look for a while, the others may not know it yet.
+    fn again(self, now: Now) -> Self {
+        if self.is_spread() || self.last.saturating_add(micros(GAP)) >= now.mono_us {
+            return Self { last: now.mono_us, ..self };
+        }
+        self.anew(now)
+    }
+
+    /// Not found there. Processes that have read the same as this one know it, the others do not.
+    fn missed(self, now: Now) -> Self {
+        let seen = if self.is_spread() { self } else { self.anew(now) };
+        Self { missed: Some(now.mono_us), ..seen }
+    }
+
+    fn anew(self, now: Now) -> Self {
+        Self { first: self.first, missed: self.missed, ..Self::at(now) }
+    }
 }
 
 impl std::fmt::Debug for Entry {
@@ -114,7 +155,7 @@ impl Entry {
             published_s,
             from_s,
             left_s: None,
-            seen_us: now.mono_us,
+            seen: Seen::at(now),
         })
     }
 
@@ -122,12 +163,25 @@ impl Entry {
         self.left_s.is_none()
     }
 
+    /// Whether the others have found it in the storage, too.
+    pub(super) fn is_spread(&self) -> bool {
+        self.seen.is_spread()
+    }
+
+    /// Whether all processes know it, whichever text they had read.
+    pub(super) fn is_settled(&self, now: Now) -> bool {
+        let missed_us = self.seen.missed;
+        missed_us.is_none_or(|missed_us| missed_us.saturating_add(micros(SPREAD)) <= now.mono_us)
+    }
+
     /// Whether it signs from now on. A process that has seen a key for less than two minutes does
-    /// not know whether the others have.
+    /// not know whether the others have, nor does one that has not found it there again: what it
+    /// has written may be gone.
     fn is_due(&self, now: Now) -> bool {
         self.may_sign()
             && self.from_s <= now.unix_seconds()
-            && self.seen_us.saturating_add(micros(SPREAD)) <= now.mono_us
+            && self.is_spread()
+            && self.seen.from.saturating_add(micros(SPREAD)) <= now.mono_us
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -171,17 +225,29 @@ impl State {
     /// taken out. One that does not is older: a backup, a storage that lags, or a write that was
     /// lost. Then nothing that verifies is given up: the keys of both count, and the result is to
     /// be saved.
-    pub(super) fn joined(&self, found: Self) -> Self {
-        if self.written.ids.last().is_none_or(|last| found.written.ids.contains(last)) {
-            return found;
+    pub(super) fn joined(&self, found: &Self, keep_s: u64, now: Now) -> Self {
+        let comes_from_it = |last: &String| found.written.ids.contains(last);
+        let mut joined = found.clone();
+        if self.written.ids.last().is_none_or(comes_from_it) {
+            // This process may just have signed with a key that was retired long ago, where it has
+            // started from an older text.
+            for known in self.keys.iter().filter(|known| known.may_sign()) {
+                let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
+                if let Some(left_s) = found.and_then(|entry| entry.left_s.as_mut()) {
+                    *left_s = keep_s.max(*left_s);
+                }
+            }
+            return joined;
         }
-        let mut joined = found;
         for known in &self.keys {
             let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
             if let Some(entry) = found {
-                entry.left_s = entry.left_s.max(known.left_s);
+                // Where it is retired for one of both, somebody may just have signed with it.
+                let differs = entry.may_sign() != known.may_sign();
+                entry.left_s =
+                    if differs { Some(u64::MAX) } else { entry.left_s.max(known.left_s) };
             } else if joined.keys.len() < MAX_KEYS {
-                joined.keys.push(known.clone());
+                joined.keys.push(Entry { seen: known.seen.missed(now), ..known.clone() });
             }
         }
         joined.record_secret = self.record_secret.clone().or(joined.record_secret);
@@ -219,12 +285,18 @@ impl State {
         Ok(text)
     }
 
+    /// The key whose moment has come, and which the others know.
+    pub(super) fn due(&self, now: Now) -> Option<usize> {
+        self.keys.iter().rposition(|entry| entry.is_due(now))
+    }
+
     /// The key that signs at this second.
     pub(super) fn current(&self, now: Now) -> Option<usize> {
-        let due = self.keys.iter().rposition(|entry| entry.is_due(now));
         // By a clock that is behind, or in a process that has just started: the oldest is the one
-        // that the others know.
-        due.or_else(|| self.keys.iter().position(Entry::may_sign))
+        // that the others know. What came with an older text is not.
+        let may_sign = || self.keys.iter().enumerate().filter(|(_, entry)| entry.may_sign());
+        self.due(now)
+            .or_else(|| may_sign().min_by_key(|(_, entry)| entry.seen.first).map(|(i, _)| i))
             .or_else(|| self.keys.len().checked_sub(1))
     }
 
@@ -313,13 +385,13 @@ fn read_entry(item: &Value, known: &State, now: Now) -> Result<Entry, RotationEr
         .keys
         .iter()
         .find(|known| known.kid() == kid && known.key.algorithm == algorithm && *known.pem == *pem);
-    let (key, seen_us) = if let Some(same) = same {
-        (Arc::clone(&same.key), same.seen_us)
+    let (key, seen) = if let Some(same) = same {
+        (Arc::clone(&same.key), same.seen.again(now))
     } else {
         let key = read_pem(pem, algorithm).map_err(|_| invalid("a key can't be read"))?;
-        (Arc::new(key), now.mono_us)
+        (Arc::new(key), Seen::at(now))
     };
-    let entry = Entry { key, pem: Arc::from(pem), published_s, from_s, left_s, seen_us };
+    let entry = Entry { key, pem: Arc::from(pem), published_s, from_s, left_s, seen };
     if entry.kid() != kid {
         return Err(invalid("a `kid` is not the thumbprint of its key"));
     }

@@ -65,6 +65,7 @@ fn a_folder_that_goes_and_comes_back_takes_no_key_away() {
     };
     let running = process();
     running.open("s", at(START)).unwrap();
+    running.tick(&|| at(START + 60), false).unwrap();
     let before = kids(&running);
     let aside = folder.0.path().join("aside");
     fs::rename(&inner, &aside).unwrap();
@@ -91,8 +92,9 @@ fn a_folder_that_goes_and_comes_back_takes_no_key_away() {
 fn with_backup(service: &mut Service) -> Option<String> {
     service.look(START, false);
     let backup = service.stored.clone();
-    service.look(START + 300, true);
-    service.look(START + 600, true);
+    for minute in 1..=10 {
+        service.look(START + minute * 60, minute % 5 == 0);
+    }
     backup
 }
 
@@ -163,7 +165,14 @@ fn two_sets_of_keys_in_one_place_become_one_and_the_tokens_of_both_stay_good() {
     for service in [&one, &two] {
         assert!(all.iter().all(|kid| service.published().contains(kid)));
     }
-    assert_eq!(one.signs(START + 90), two.signs(START + 90));
+    // They sign with one of them when each has had the time to read the keys of the other.
+    for seconds in [120, 180, 240] {
+        one.stored = two.stored.clone();
+        one.look(START + seconds, false);
+        two.stored = one.stored.clone();
+        two.look(START + seconds + 1, false);
+    }
+    assert_eq!(one.signs(START + 241), two.signs(START + 241));
 }
 
 #[test]
@@ -191,7 +200,9 @@ fn a_text_of_a_version_without_writes_is_taken_and_a_strange_one_is_refused_by_n
     let mut stored = Some(state.to_string());
     look(&fresh, &mut stored, START, false);
     assert!(fresh.signing(at(START)).is_some());
-    look(&fresh, &mut stored, START + KEEP + 121, false);
+    for seconds in (60..=KEEP + 180).step_by(60) {
+        look(&fresh, &mut stored, START + seconds, false);
+    }
     assert!(fresh.find(&service.published()[0]).is_none());
 }
 
@@ -201,8 +212,8 @@ fn there_are_never_more_than_a_hundred_keys_and_rotating_once_more_says_why() {
     let rotating = || Rotation::new(config(), Duration::from_secs(90 * DAY));
     let (rotation, mut stored) = (rotating(), None);
     let mut refused = 0;
-    for i in 0..300 {
-        match rotation.take(stored.as_deref(), at(START + i * 121), true) {
+    for i in 0..600 {
+        match rotation.take(stored.as_deref(), at(START + i * 61), i % 2 == 0) {
             Ok(turn) => stored = turn.save.or(stored),
             Err(error) => {
                 assert_eq!(error, RotationError::Full);

@@ -1,5 +1,6 @@
 //! Keys at a URL, with an edge and a clock made by hand: hours pass in no time.
 
+mod histories;
 mod published;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
