@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, sleep};
 
 use super::faults::Fault;
+use super::limits::Limits;
 use super::service::{SERVERS, Service};
 use super::sessions::Sessions;
 use super::world::World;
@@ -46,6 +47,10 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
 
     /// The options of its processes, and how many of them are there.
     fn config(seed: u64) -> (serde_json::Value, usize);
+    /// How long nothing happens before the next step, in milliseconds.
+    fn pause(world: &World) -> u64 {
+        world.roll(if world.once_in(8) { LONGEST_PAUSE_MS * 4 } else { LONGEST_PAUSE_MS })
+    }
     /// One step, by chance.
     fn draw(world: &World) -> Step<Self::Act>;
     /// Begins with a service whose processes are ready.
@@ -58,12 +63,7 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
 
 /// Draws a history of a kind.
 pub(super) fn draw<K: Kind>(world: &World) -> Steps<K> {
-    (0..K::STEPS)
-        .map(|_| {
-            let pause = if world.once_in(8) { LONGEST_PAUSE_MS * 4 } else { LONGEST_PAUSE_MS };
-            (world.roll(pause), K::draw(world))
-        })
-        .collect()
+    (0..K::STEPS).map(|_| (K::pause(world), K::draw(world))).collect()
 }
 
 /// Plays a history; `seed` draws what the network does.
@@ -124,7 +124,7 @@ pub(super) struct AnyKind {
 }
 
 /// Every kind; the history of a seed is of the kind `seed % KINDS.len()`.
-pub(super) const KINDS: &[AnyKind] = &[any::<Sessions>()];
+pub(super) const KINDS: &[AnyKind] = &[any::<Sessions>(), any::<Limits>()];
 
 const fn any<K: Kind>() -> AnyKind {
     AnyKind { name: K::NAME, promises: K::PROMISES, find: find::<K> }

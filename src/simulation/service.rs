@@ -47,6 +47,17 @@ impl Service {
         self.processes.lock().clone()
     }
 
+    /// Whether the primary answers, and every process reaches every server.
+    pub(super) fn is_well(&self) -> bool {
+        let primary = *self.world.primary.lock();
+        let answers = {
+            let servers = self.world.servers.lock();
+            servers[primary].is_alive && !servers[primary].hangs
+        };
+        let reaches = |process: &Process| self.world.reaches(process.number, primary);
+        answers && self.processes().iter().all(reaches)
+    }
+
     /// The process at a place, modulo how many there are.
     pub(super) fn process(&self, number: usize) -> Process {
         let processes = self.processes.lock();
@@ -62,12 +73,15 @@ impl Service {
         drop(processes);
         killed.kill();
         let now_us = self.world.true_us();
-        self.troubles.lock().unreliable.push((now_us, killed.number));
+        let mut troubles = self.troubles.lock();
+        troubles.unreliable.push((now_us, killed.number));
+        troubles.died.push((now_us, killed.number));
     }
 
     /// Everything is well again, and has some time.
     pub(super) async fn heal(&self) {
         let world = &self.world;
+        self.changed();
         for process in self.processes() {
             for server in 0..SERVERS {
                 world.cut_off(process.number, server, false);
@@ -79,6 +93,7 @@ impl Service {
         sleep(Duration::from_secs(15)).await;
         let primary = *world.primary.lock();
         world.change(primary, |server| server.is_alive = true);
+        self.changed();
         sleep(Duration::from_secs(5)).await;
     }
 }
