@@ -109,10 +109,7 @@ impl Service {
     pub(super) async fn go_wrong(self: Arc<Self>, fault: Fault) {
         let (world, now_us) = (&self.world, self.world.true_us());
         let primary = *world.primary.lock();
-        if !matches!(fault, Fault::KillProcess(_) | Fault::SkewProcess(..) | Fault::SkewServers(_))
-        {
-            self.changed();
-        }
+        let was_well = self.is_well();
         match fault {
             Fault::KillProcess(number) => self.replace(number),
             Fault::CutOff(number) => {
@@ -150,6 +147,9 @@ impl Service {
             }
             Fault::SkewServers(skew_us) => self.set_clocks(skew_us),
         }
+        if !was_well || !self.is_well() {
+            self.changed();
+        }
     }
 
     /// A server, or a way to one, is not as it was.
@@ -177,6 +177,7 @@ impl Service {
         let world = &self.world;
         let old = *world.primary.lock();
         world.change(old, |server| server.is_alive = false);
+        self.changed();
         sleep(Duration::from_millis(ms)).await;
         let next = {
             let servers = world.servers.lock();
@@ -204,6 +205,7 @@ impl Service {
         let world = &self.world;
         let primary = *world.primary.lock();
         world.change(primary, |server| server.is_alive = false);
+        self.changed();
         sleep(Duration::from_millis(ms)).await;
         let is_primary = |server: &Server| server.is_primary && !server.is_alive;
         if *world.primary.lock() != primary || !is_primary(&world.servers.lock()[primary]) {

@@ -49,7 +49,11 @@ fn a_revocation_reaches_the_other_process_and_limits_are_shared() {
 }
 
 /// Processes of a service, once they may decide about tokens.
-async fn started(world: &std::sync::Arc<World>, count: usize, config: &Value) -> Vec<Process> {
+pub(super) async fn started(
+    world: &std::sync::Arc<World>,
+    count: usize,
+    config: &Value,
+) -> Vec<Process> {
     let processes: Vec<_> = (0..count).map(|_| Process::start(world, config.clone())).collect();
     while !processes.iter().all(Process::is_ready) {
         sleep(Duration::from_millis(100)).await;

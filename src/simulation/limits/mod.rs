@@ -2,6 +2,7 @@
 //! service runs, and what happens while the store is away.
 
 mod client;
+mod tests;
 mod watch;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use watch::{Asked, Watch};
 /// How many processes a service has, and says that it has.
 const PROCESSES: u32 = 3;
 /// A limit by leases: so many in so many milliseconds.
-const LEASED: (u64, u64) = (40, 4_000);
+const LEASED: (u64, u64) = (100, 10_000);
 /// Places of requests under way, and for how many milliseconds one is held that nobody renews.
 const PLACES: (u64, u64) = (3, 8_000);
 /// What `limits.set` may say; no share of one is another one.
@@ -36,7 +37,7 @@ pub(super) enum Act {
     Flood(usize, u64, Option<usize>),
     /// One request of a client, under a limit that the store has to count.
     Closed(usize, usize),
-    /// A request that is under way for so many milliseconds.
+    /// Two requests of a client, at two processes, that are under way for so many milliseconds.
     Hold(usize, u64),
     /// A request with a new proof, and one with a proof that was used before.
     Prove(usize),
@@ -104,9 +105,9 @@ impl Kind for Limits {
         let number = || usize::try_from(world.roll(64)).unwrap_or_default();
         let (a, b) = (number(), number());
         Step::Act(match world.roll(60) {
-            0..=4 => Act::Flood(a, world.roll(30), (b % 2 == 0).then_some(b / 2)),
-            5..=6 => Act::Closed(a, b),
-            7..=14 => Act::Hold(a, world.roll(20_000)),
+            0..=2 => Act::Flood(a, world.roll(20), (b % 2 == 0).then_some(b / 2)),
+            3..=4 => Act::Closed(a, b),
+            5..=14 => Act::Hold(a, world.roll(20_000)),
             15..=18 => Act::Prove(a),
             19..=24 => Act::Replay(a, b),
             25..=27 => Act::Block(a, b),
@@ -131,7 +132,16 @@ impl Kind for Limits {
                 let process = self.service.process(process);
                 self.ask(&process, "/closed", &address(client)).await;
             }
-            Act::Hold(process, ms) => self.hold(&self.service.process(process), ms).await,
+            Act::Hold(process, ms) => {
+                let processes = [self.service.process(process), self.service.process(process + 1)];
+                let [one, other] = &processes;
+                let also = tokio::spawn({
+                    let (this, other) = (Arc::clone(&self), other.clone());
+                    async move { this.hold(&other, ms).await }
+                });
+                self.hold(one, ms).await;
+                also.await.expect("no step panics");
+            }
             Act::Prove(process) => self.prove(&self.service.process(process)).await,
             Act::Replay(process, proof) => {
                 if let Some(proof) = one_of(&self.proofs, proof) {
@@ -139,10 +149,10 @@ impl Kind for Limits {
                 }
             }
             Act::Block(process, client) => {
-                self.list(process, client, Some(Standing::Blocked)).await
+                self.list(process, client, Some(Standing::Blocked)).await;
             }
             Act::Allow(process, client) => {
-                self.list(process, client, Some(Standing::Allowed)).await
+                self.list(process, client, Some(Standing::Allowed)).await;
             }
             Act::Unlist(process, client) => self.list(process, client, None).await,
             Act::SetLimit(process, figure) => self.set_limit(process, figure).await,
@@ -181,12 +191,14 @@ impl Kind for Limits {
 fn draw_fault(world: &World) -> Fault {
     let number = usize::try_from(world.roll(64)).unwrap_or_default();
     let skew = i64::try_from(world.roll(400_000_000)).unwrap_or(0) - 200_000_000;
-    match world.roll(10) {
-        0 => Fault::SkewServers(skew),
-        1 => Fault::Restart(world.roll(9_000), number % 2 == 0),
-        2 => Fault::Evict(number),
-        3 => Fault::KillProcess(number),
-        4 => Fault::Wake,
+    match world.roll(12) {
+        0..=1 => Fault::SkewServers(skew),
+        2 => Fault::Restart(world.roll(9_000), number % 2 == 0),
+        3 if number % 4 == 0 => Fault::Evict(number / 4),
+        4 => Fault::KillProcess(number),
+        5 => Fault::Wake,
+        6 => Fault::HoldReplicas,
+        7 => Fault::FailOver(world.roll(3_000)),
         _ => Fault::draw(world),
     }
 }
@@ -202,7 +214,7 @@ impl Limits {
     }
 
     async fn flood(&self, client: usize, ms: u64, at: Option<usize>) {
-        for number in 0..60 {
+        for number in 0..200 {
             let process = self.service.process(at.unwrap_or(number));
             self.ask(&process, "/leased", &address(client)).await;
             sleep(Duration::from_millis(ms)).await;
@@ -323,13 +335,13 @@ impl Limits {
         process.end(exchange);
         sleep(Duration::from_millis(PLACES.1)).await;
         let mut held = Vec::new();
-        // What a message that is late makes this process decide alone is asked again.
-        for _ in 0..20 {
+        // What this process has to decide alone for a while, it is asked again.
+        for _ in 0..40 {
             let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
             if outcome.is_passed() {
                 held.push(exchange);
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(500)).await;
         }
         self.watch.had_places(held.len() as u64);
         for exchange in held {

@@ -171,7 +171,7 @@ impl Watch {
             let clock_us = (EPOCH_US + now_us).saturating_add_signed(skew_us);
             let from_us = now_us.saturating_sub(clock_us % window_us);
             // Just behind its beginning, an answer may be about the window before.
-            let within = times.partition_point(|us| *us < from_us + SLACK_US);
+            let within = times.partition_point(|us| *us < from_us + TIMEOUT_US);
             let most = limit + 1 + more(from_us);
             exceeds(&times[within..], |_| most)
         } else {

@@ -73,7 +73,7 @@ pub(in crate::store) async fn run(
     loop {
         match timeout_at(next, said.recv()).await {
             Ok(Some(Publication { notice, reply })) => {
-                session.hear_again(&local, &status, &notice);
+                hear_again(&local, &status, &notice);
                 reply(session.write(&notice).await);
             }
             Ok(None) => return,
@@ -85,6 +85,15 @@ pub(in crate::store) async fn run(
                 next = Instant::now() + if lost { Duration::ZERO } else { jittered(POLL) };
             }
         }
+    }
+}
+
+/// Takes in once more what is said here: what others had said before may have been read in the
+/// meantime, and is older.
+fn hear_again(local: &Weak<MemoryStore>, status: &Status, notice: &Notice) {
+    if let Some(local) = local.upgrade() {
+        // Who says it has been told whether there is room.
+        let _ = local.notices().hear(notice, status.clock(Now::read()).unix_us);
     }
 }
 
@@ -103,15 +112,6 @@ impl Session {
         // It may be another server, which has not all that the one before had.
         self.seen = 0.0;
         Ok(link)
-    }
-
-    /// Takes in once more what is said here: what others had said before may have been read in the
-    /// meantime, and is older.
-    fn hear_again(&self, local: &Weak<MemoryStore>, status: &Status, notice: &Notice) {
-        if let Some(local) = local.upgrade() {
-            // Who says it has been told whether there is room.
-            let _ = local.notices().hear(notice, status.clock(Now::read()).unix_us);
-        }
     }
 
     /// Publishes what is said here.
