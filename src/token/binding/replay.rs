@@ -81,11 +81,11 @@ impl SetBack {
     /// That of this process: a proof is for all its guards.
     #[must_use]
     pub fn here() -> &'static Self {
+        static HERE: SetBack = SetBack { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
         #[cfg(test)]
         if let Some(own) = crate::simulation::set_back() {
             return own;
         }
-        static HERE: SetBack = SetBack { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
         &HERE
     }
 }
