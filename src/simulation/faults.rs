@@ -11,7 +11,6 @@ use super::world::World;
 /// One thing that goes wrong, or is set right. Numbers name a process by its place, modulo how many
 /// there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "some are of kinds that follow")]
 pub(super) enum Fault {
     /// A process dies, and another one starts in its place.
     KillProcess(usize),
@@ -66,12 +65,38 @@ pub(super) struct Troubles {
     pub(super) lost_us: Vec<u64>,
     /// When the clocks of all servers were set, and by how much.
     pub(super) clock_steps: Vec<(u64, i64)>,
+    /// When a server threw a key away that was not over.
+    pub(super) evicted_us: Vec<u64>,
+    /// When processes died.
+    pub(super) died: Vec<(u64, usize)>,
+    /// When any server or way to it changed, for the worse or the better.
+    pub(super) changed_us: Vec<u64>,
 }
 
 impl Troubles {
     /// Whether a process has died or was cut off.
     pub(super) fn is_unreliable(&self, process: usize) -> bool {
         self.unreliable.iter().any(|(_, other)| *other == process)
+    }
+
+    /// Whether a process has died.
+    pub(super) fn has_died(&self, process: usize) -> bool {
+        self.died.iter().any(|(_, other)| *other == process)
+    }
+
+    /// How often servers have changed since, or the ways to them.
+    pub(super) fn changes_since(&self, since_us: u64) -> u64 {
+        self.changed_us.iter().filter(|us| **us >= since_us).count() as u64
+    }
+
+    /// How often the servers may have lost something since.
+    pub(super) fn losses_since(&self, since_us: u64) -> u64 {
+        self.lost_us.iter().filter(|us| **us >= since_us).count() as u64
+    }
+
+    /// How often the clocks of servers were set since.
+    pub(super) fn steps_since(&self, since_us: u64) -> u64 {
+        self.clock_steps.iter().filter(|(us, _)| *us >= since_us).count() as u64
     }
 
     /// Whether the servers may have lost what was stored at `stored_us`.
@@ -84,6 +109,7 @@ impl Service {
     pub(super) async fn go_wrong(self: Arc<Self>, fault: Fault) {
         let (world, now_us) = (&self.world, self.world.true_us());
         let primary = *world.primary.lock();
+        let was_well = self.is_well();
         match fault {
             Fault::KillProcess(number) => self.replace(number),
             Fault::CutOff(number) => {
@@ -116,10 +142,20 @@ impl Service {
             }
             Fault::Evict(number) => {
                 self.data_lost();
+                self.troubles.lock().evicted_us.push(now_us);
                 world.change(primary, |server| server.evict(number));
             }
             Fault::SkewServers(skew_us) => self.set_clocks(skew_us),
         }
+        if !was_well || !self.is_well() {
+            self.changed();
+        }
+    }
+
+    /// A server, or a way to one, is not as it was.
+    pub(super) fn changed(&self) {
+        let now_us = self.world.true_us();
+        self.troubles.lock().changed_us.push(now_us);
     }
 
     fn data_lost(&self) {
@@ -141,6 +177,7 @@ impl Service {
         let world = &self.world;
         let old = *world.primary.lock();
         world.change(old, |server| server.is_alive = false);
+        self.changed();
         sleep(Duration::from_millis(ms)).await;
         let next = {
             let servers = world.servers.lock();
@@ -155,7 +192,10 @@ impl Service {
             }
             next
         };
+        // It may have been started again meanwhile: it is no primary beside the next one.
+        world.change(old, |server| server.is_alive = false);
         world.promote(next);
+        self.changed();
         sleep(Duration::from_millis(world.roll(3_000))).await;
         let run = world.roll(u64::MAX);
         world.demote(old, run);
@@ -165,6 +205,7 @@ impl Service {
         let world = &self.world;
         let primary = *world.primary.lock();
         world.change(primary, |server| server.is_alive = false);
+        self.changed();
         sleep(Duration::from_millis(ms)).await;
         let is_primary = |server: &Server| server.is_primary && !server.is_alive;
         if *world.primary.lock() != primary || !is_primary(&world.servers.lock()[primary]) {
@@ -173,6 +214,7 @@ impl Service {
         if !keeps {
             self.data_lost();
         }
+        self.changed();
         let run = world.roll(u64::MAX);
         world.change(primary, |server| {
             let written = server.written();

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use tokio::time::{Duration, sleep};
 
 use super::faults::Fault;
+use super::limits::Limits;
 use super::service::{SERVERS, Service};
 use super::sessions::Sessions;
 use super::world::World;
 
-/// Milliseconds until the next step, at most: some histories are in a hurry.
-const LONGEST_PAUSES_MS: [u64; 3] = [150, 500, 1_500];
+/// What happens after a step, before the next one: up to so many milliseconds.
+const LONGEST_PAUSE_MS: u64 = 1_500;
+/// Some histories are in a hurry: their pauses are shorter by this.
+const HASTES: [u64; 3] = [1, 3, 10];
 
 /// A promise: its id in the documentation, and what it says.
 pub(super) type Promise = (&'static str, &'static str);
@@ -46,6 +49,10 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
 
     /// The options of its processes, and how many of them are there.
     fn config(seed: u64) -> (serde_json::Value, usize);
+    /// How long nothing happens before the next step, in milliseconds.
+    fn pause(world: &World) -> u64 {
+        world.roll(if world.once_in(8) { LONGEST_PAUSE_MS * 4 } else { LONGEST_PAUSE_MS })
+    }
     /// One step, by chance.
     fn draw(world: &World) -> Step<Self::Act>;
     /// Begins with a service whose processes are ready.
@@ -58,13 +65,8 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
 
 /// Draws a history of a kind.
 pub(super) fn draw<K: Kind>(world: &World) -> Steps<K> {
-    let longest_ms = LONGEST_PAUSES_MS[usize::try_from(world.roll(3)).unwrap_or_default()];
-    (0..K::STEPS)
-        .map(|_| {
-            let pause = if world.once_in(8) { longest_ms * 4 } else { longest_ms };
-            (world.roll(pause), K::draw(world))
-        })
-        .collect()
+    let haste = HASTES[usize::try_from(world.roll(3)).unwrap_or_default()];
+    (0..K::STEPS).map(|_| (K::pause(world) / haste, K::draw(world))).collect()
 }
 
 /// Plays a history; `seed` draws what the network does.
@@ -125,7 +127,7 @@ pub(super) struct AnyKind {
 }
 
 /// Every kind; the history of a seed is of the kind `seed % KINDS.len()`.
-pub(super) const KINDS: &[AnyKind] = &[any::<Sessions>()];
+pub(super) const KINDS: &[AnyKind] = &[any::<Sessions>(), any::<Limits>()];
 
 const fn any<K: Kind>() -> AnyKind {
     AnyKind { name: K::NAME, promises: K::PROMISES, find: find::<K> }

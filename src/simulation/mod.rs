@@ -8,6 +8,7 @@
 
 mod faults;
 mod history;
+mod limits;
 mod network;
 mod process;
 mod redis;
@@ -16,7 +17,7 @@ mod sessions;
 mod world;
 
 pub(crate) use network::{Connection, connect};
-pub(crate) use world::{fill_random, now, spawn};
+pub(crate) use world::{fill_random, now, set_back, spawn};
 
 /// Runs a history in virtual time.
 fn simulate<T>(history: impl Future<Output = T>) -> T {

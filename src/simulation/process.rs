@@ -12,7 +12,7 @@ use crate::clients::{Prefix, Standing, Who};
 use crate::clock::Now;
 use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::engine::{Engine, Layers, RevocationList, Store};
-use crate::exchange::{Extras, StoreAnswer, StoreAsk, Verdict};
+use crate::exchange::{Exchange, Extras, StoreAnswer, StoreAsk, Verdict};
 use crate::stack::Stack;
 use crate::store::ask::Waiter;
 use crate::store::{Notice, Reply, SharedStore, StoreError};
@@ -102,11 +102,22 @@ impl Process {
 
     /// A request with this token from this address, until its handler runs or it is refused.
     pub(crate) async fn request(&self, token: Option<&str>, address: &str) -> Outcome {
-        let mut lines = vec!["", "GET", "/", address, "", "", "", "", "Host", "api.example"];
         let authorization = token.map(|token| format!("Bearer {token}"));
-        if let Some(authorization) = &authorization {
-            lines.extend(["Authorization", authorization]);
-        }
+        let authorization = authorization.as_deref();
+        let headers: Vec<_> =
+            authorization.map(|text| ("Authorization", text)).into_iter().collect();
+        self.ask_for("/", address, &headers).await.0
+    }
+
+    /// A request for a path, until its handler runs or it is refused, and what it holds then.
+    pub(crate) async fn ask_for(
+        &self,
+        path: &str,
+        address: &str,
+        headers: &[(&str, &str)],
+    ) -> (Outcome, Exchange) {
+        let mut lines = vec!["", "GET", path, address, "", "", "", "", "Host", "api.example"];
+        lines.extend(headers.iter().flat_map(|(name, value)| [*name, *value]));
         let count = lines.len().to_string();
         lines[0] = &count;
         let head = lines.join("\n");
@@ -114,10 +125,8 @@ impl Process {
             let (mut x, mut verdict) = self.stack.before_body(head, Extras::default(), Now::read());
             loop {
                 verdict = match verdict {
-                    Verdict::Pass { .. } => return Outcome::Passed,
-                    Verdict::Refuse(refusal) => {
-                        return Outcome::Refused(refusal.code);
-                    }
+                    Verdict::Pass { .. } => return (Outcome::Passed, x),
+                    Verdict::Refuse(refusal) => return (Outcome::Refused(refusal.code), x),
                     Verdict::AskStore(ask) => {
                         let answer = self.ask(ask).await;
                         self.stack.settle(&mut x, answer, Now::read())
@@ -131,6 +140,17 @@ impl Process {
             }
         })
         .await
+    }
+
+    /// The response to a request is over: what it held is given back.
+    pub(crate) fn end(&self, mut exchange: Exchange) {
+        self.run(|| {
+            let charged = exchange.charged.take();
+            let questions = charged.map(|charged| charged.settle(false, Now::read()));
+            for (store, question) in questions.into_iter().flatten() {
+                store.submit(vec![store.tell(question)]);
+            }
+        });
     }
 
     async fn ask(&self, ask: StoreAsk) -> StoreAnswer {
@@ -151,10 +171,15 @@ impl Process {
 
     /// A token of `subject`, of a session of its own.
     pub(crate) fn issue(&self, subject: &str) -> String {
+        self.issue_with(claims(subject))
+    }
+
+    /// A token with these claims.
+    pub(crate) fn issue_with(&self, claims: Map<String, Value>) -> String {
         self.run(|| {
             let tokens = self.engine.tokens.as_ref().expect("there are tokens");
             let signer = tokens.signer.as_ref().expect("it signs");
-            let issued = signer.issue(claims(subject), IssueOptions::default(), Now::read());
+            let issued = signer.issue(claims, IssueOptions::default(), Now::read());
             issued.expect("it can be issued").token
         })
     }
@@ -239,18 +264,38 @@ impl Process {
 
     /// Blocks an address, or takes that back; `Ok` says that the store has it.
     pub(crate) async fn block(&self, address: &str, blocks: bool) -> Result<(), StoreError> {
+        self.list(address, blocks.then_some(Standing::Blocked)).await
+    }
+
+    /// Puts an address on a list, or takes it off; `Ok` says that the store has it.
+    pub(crate) async fn list(
+        &self,
+        address: &str,
+        standing: Option<Standing>,
+    ) -> Result<(), StoreError> {
         let who = Who::Network(Prefix::parse(address).expect("it is an address"));
         self.within(async {
             let now_us = self.engine.store().clock_us(Now::read());
-            let notice = if blocks {
-                Notice::listed(who, Standing::Blocked, "", 3_600_000)
-            } else {
-                self.engine.store().notices().unlisted(who, now_us)
-            };
-            self.engine.store().notices().hear(&notice, now_us).expect("there is room");
-            told(|reply| self.shared().say(notice, reply)).await
+            self.say(match standing {
+                Some(standing) => Notice::listed(who, standing, "", 3_600_000),
+                None => self.engine.store().notices().unlisted(who, now_us),
+            })
+            .await
         })
         .await
+    }
+
+    /// Gives a limit other figures, as `guard.limits.set` does.
+    pub(crate) async fn set_limit(&self, name: &str, limit: u64) -> Result<(), StoreError> {
+        let change = json!({ "name": name, "limit": limit });
+        let notice = self.engine.change_limit(name, &change).expect("they are right");
+        self.within(self.say(notice.expect("there is such a limit"))).await
+    }
+
+    async fn say(&self, notice: Notice) -> Result<(), StoreError> {
+        let now_us = self.engine.store().clock_us(Now::read());
+        self.engine.store().notices().hear(&notice, now_us).expect("there is room");
+        told(|reply| self.shared().say(notice, reply)).await
     }
 }
 

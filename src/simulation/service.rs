@@ -48,6 +48,17 @@ impl Service {
         self.processes.lock().clone()
     }
 
+    /// Whether the primary answers, and every process reaches every server.
+    pub(super) fn is_well(&self) -> bool {
+        let primary = *self.world.primary.lock();
+        let answers = {
+            let servers = self.world.servers.lock();
+            servers[primary].is_alive && !servers[primary].hangs
+        };
+        let reaches = |process: &Process| self.world.reaches(process.number, primary);
+        answers && self.processes().iter().all(reaches)
+    }
+
     /// The process at a place, modulo how many there are.
     pub(super) fn process(&self, number: usize) -> Process {
         let processes = self.processes.lock();
@@ -63,13 +74,23 @@ impl Service {
         drop(processes);
         killed.kill();
         let now_us = self.world.true_us();
-        self.troubles.lock().unreliable.push((now_us, killed.number));
+        let mut troubles = self.troubles.lock();
+        troubles.unreliable.push((now_us, killed.number));
+        troubles.died.push((now_us, killed.number));
+    }
+
+    /// One more process starts: it knows nothing but what the servers have.
+    pub(super) async fn add_process(&self) {
+        let late = Process::start(&self.world, self.config.clone());
+        self.processes.lock().push(late);
+        self.be_ready().await;
     }
 
     /// Sets everything right, and gives it some time: what has begun ends, and every bound of seconds
-    /// passes. One more process starts: it knows nothing but what the servers have.
+    /// passes.
     pub(super) async fn heal(&self, begun: &[JoinHandle<()>]) {
         let world = &self.world;
+        self.changed();
         for process in self.processes() {
             for server in 0..SERVERS {
                 world.cut_off(process.number, server, false);
@@ -86,8 +107,7 @@ impl Service {
         }
         let primary = *world.primary.lock();
         world.change(primary, |server| server.is_alive = true);
-        let late = Process::start(world, self.config.clone());
-        self.processes.lock().push(late);
+        self.changed();
         sleep(Duration::from_secs(7)).await;
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
 use super::history::{AnyKind, KINDS};
+use super::limits::Client;
 use super::process::Process;
 use super::simulate;
 use super::world::World;
@@ -67,6 +68,66 @@ fn a_clock_that_is_set_back_in_the_middle_of_a_refresh_costs_no_session() {
         let next = refreshing.await.unwrap().unwrap();
         world.skew(process.number, 0);
         process.refresh(&next).await.unwrap();
+    });
+}
+
+/// Processes of a service, once they may decide about tokens.
+pub(super) async fn started(
+    world: &std::sync::Arc<World>,
+    count: usize,
+    config: &Value,
+) -> Vec<Process> {
+    let processes: Vec<_> = (0..count).map(|_| Process::start(world, config.clone())).collect();
+    while !processes.iter().all(Process::is_ready) {
+        sleep(Duration::from_millis(100)).await;
+    }
+    processes
+}
+
+#[test]
+fn what_a_process_says_of_a_client_holds_there_at_once_whatever_it_reads_meanwhile() {
+    for after_ms in (0..40).map(|step| 100 * step) {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let processes = started(&world, 2, &config()).await;
+            let [one, other] = &processes[..] else { panic!("there are two") };
+            let token = one.issue("eve");
+            // The other process can't hear of it yet, and has something to say itself.
+            world.cut_off(other.number, 0, true);
+            one.block("192.0.2.7", false).await.unwrap();
+            sleep(Duration::from_millis(after_ms)).await;
+            let said = tokio::spawn({
+                let other = other.clone();
+                async move { other.block("192.0.2.7", true).await }
+            });
+            sleep(Duration::from_millis(50)).await;
+            world.cut_off(other.number, 0, false);
+            if said.await.unwrap().is_ok() {
+                let seen = other.request(Some(&token), "192.0.2.7").await;
+                assert_eq!(seen.code(), "client_blocked", "after {after_ms} ms");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_used_proof_is_not_taken_by_a_process_whose_clock_was_set_back_before_its_first_proof() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let processes = started(&world, 2, &config()).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        let client = Client::new(one);
+        let show = async |process: &Process, proof: &str| {
+            let headers = [("Authorization", client.authorization.as_str()), ("DPoP", proof)];
+            process.ask_for("/proof", "192.0.2.1", &headers).await.0.code()
+        };
+        let proof = client.proof(world.true_us() + 1_000_000, None);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(show(one, &proof).await, "passed");
+        world.skew(other.number, -100_000_000);
+        // Redis remembers it for 130 s, and by that clock it is 40 s old.
+        sleep(Duration::from_secs(140)).await;
+        assert_eq!(show(other, &proof).await, "dpop_proof");
     });
 }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::redis::{EPOCH_US, Server};
 use crate::clock::{Now, micros};
+use crate::token::binding::SetBack;
 
 thread_local! {
     static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
@@ -40,6 +41,8 @@ struct Host {
     tasks: Vec<AbortHandle>,
     /// The servers that it can't reach.
     cut_off: Vec<usize>,
+    /// What it has noticed of its clock. It outlives the history, as it does its process elsewhere.
+    set_back: OnceLock<&'static SetBack>,
 }
 
 impl World {
@@ -228,6 +231,13 @@ pub(crate) fn now() -> Option<Now> {
         unix_us: EPOCH_US.saturating_add(true_us).saturating_add_signed(skew_us),
         mono_us: true_us + 1,
     })
+}
+
+/// What the running process has noticed of its clock; `None` outside of a simulation.
+pub(crate) fn set_back() -> Option<&'static SetBack> {
+    let (world, process) = (World::current()?, PROCESS.get()?);
+    let processes = world.processes.lock();
+    Some(processes[process].set_back.get_or_init(|| Box::leak(Box::default())))
 }
 
 /// Fills `bytes` by the seed of the history; `false` outside of a simulation.

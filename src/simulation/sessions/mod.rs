@@ -120,6 +120,7 @@ impl Kind for Sessions {
     }
 
     async fn settle(&self) {
+        self.service.add_process().await;
         let (processes, tokens) = (self.service.processes(), self.tokens.lock().clone());
         for process in &processes {
             for token in &tokens {

@@ -72,7 +72,10 @@ pub(in crate::store) async fn run(
     let mut next = retry;
     loop {
         match timeout_at(next, said.recv()).await {
-            Ok(Some(Publication { notice, reply })) => reply(session.write(&notice).await),
+            Ok(Some(Publication { notice, reply })) => {
+                hear_again(&local, &status, &notice);
+                reply(session.write(&notice).await);
+            }
             Ok(None) => return,
             Err(_) => {
                 let Some(local) = local.upgrade() else { return };
@@ -82,6 +85,15 @@ pub(in crate::store) async fn run(
                 next = Instant::now() + if lost { Duration::ZERO } else { jittered(POLL) };
             }
         }
+    }
+}
+
+/// Takes in once more what is said here: what others had said before may have been read in the
+/// meantime, and is older.
+fn hear_again(local: &Weak<MemoryStore>, status: &Status, notice: &Notice) {
+    if let Some(local) = local.upgrade() {
+        // Who says it has been told whether there is room.
+        let _ = local.notices().hear(notice, status.clock(Now::read()).unix_us);
     }
 }
 

@@ -82,6 +82,10 @@ impl SetBack {
     #[must_use]
     pub fn here() -> &'static Self {
         static HERE: SetBack = SetBack { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
+        #[cfg(test)]
+        if let Some(own) = crate::simulation::set_back() {
+            return own;
+        }
         &HERE
     }
 }
@@ -134,12 +138,15 @@ impl UsedProofs {
     /// was used.
     #[must_use]
     pub fn local() -> Self {
+        SetBack::here().until_us(Now::read());
         Self::Local(Remembered::here())
     }
 
     /// The list in a store.
     #[must_use]
     pub fn shared(store: &Arc<SharedStore>) -> Self {
+        // A clock that is set back before the first proof comes is noticed, too.
+        SetBack::here().until_us(Now::read());
         store.status().keep_proofs();
         let known = Remembered::new(Arc::clone(store.used_proofs()), Now::read());
         let name = match store.connector() {

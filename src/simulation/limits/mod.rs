@@ -1,0 +1,360 @@
+//! Histories of limits: leases, places of requests under way, used proofs, what is said while the
+//! service runs, and what happens while the store is away.
+
+mod client;
+mod tests;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::{Duration, sleep};
+
+use super::faults::Fault;
+use super::history::{Kind, Promise, Step, Violation};
+use super::process::Process;
+use super::service::{Service, one_of};
+use super::world::World;
+use crate::clients::Standing;
+use crate::token::binding::Nonces;
+pub(super) use client::Client;
+use watch::{Asked, Watch};
+
+/// How many processes a service has, and says that it has.
+const PROCESSES: u32 = 3;
+/// A limit by leases: so many in so many milliseconds.
+const LEASED: (u64, u64) = (100, 10_000);
+/// Places of requests under way, and for how many milliseconds one is held that nobody renews.
+const PLACES: (u64, u64) = (3, 8_000);
+/// What `limits.set` may say; no share of one is another one.
+const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Act {
+    /// Many requests of a client, with so many milliseconds between them, at one process or at all.
+    Flood(usize, u64, Option<usize>),
+    /// One request of a client, under a limit that the store has to count.
+    Closed(usize, usize),
+    /// Two requests of a client, at two processes, that are under way for so many milliseconds.
+    Hold(usize, u64),
+    /// A request with a new proof, and one with a proof that was used before.
+    Prove(usize),
+    Replay(usize, usize),
+    Block(usize, usize),
+    Allow(usize, usize),
+    Unlist(usize, usize),
+    SetLimit(usize, usize),
+    /// A request that shows what was said of a client, and of the limit.
+    Look(usize, usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Limits {
+    service: Arc<Service>,
+    client: Client,
+    proofs: Mutex<Vec<String>>,
+    /// Addresses that nobody has used yet.
+    next: AtomicU64,
+    watch: Watch,
+}
+
+/// How the limit by leases counts in the history of a seed.
+fn is_aligned(seed: u64) -> bool {
+    seed / 2 % 2 == 1
+}
+
+impl Kind for Limits {
+    type Act = Act;
+    const NAME: &'static str = "limits";
+    const PROMISES: &'static [Promise] = watch::PROMISES;
+
+    fn config(seed: u64) -> (serde_json::Value, usize) {
+        // Drawn once for all histories: it must not change what a seed draws.
+        let _ = Nonces::here();
+        let window = |ms: u64| format!("{ms}ms");
+        let algorithm = if is_aligned(seed) { "fixed-window" } else { "gcra" };
+        let config = json!({
+            "jwt": {
+                "issuer": "https://id.example", "audience": "api",
+                "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV", "optional": true,
+            },
+            "rateLimit": [
+                { "name": "leased", "limit": LEASED.0, "window": window(LEASED.1), "paths": ["/leased"],
+                  "algorithm": algorithm },
+                { "name": "places", "concurrent": PLACES.0, "timeout": window(PLACES.1), "paths": ["/places"] },
+                { "name": "closed", "limit": 5, "window": "1m", "exact": true, "onStoreFailure": "closed",
+                  "paths": ["/closed"] },
+                { "name": "changed", "limit": 100, "window": "1h", "paths": ["/changed"] },
+            ],
+            "store": { "redis": { "processes": PROCESSES } },
+        });
+        (config, PROCESSES as usize)
+    }
+
+    fn pause(world: &World) -> u64 {
+        match world.roll(40) {
+            0 => world.roll(80_000),
+            1..=4 => world.roll(8_000),
+            _ => world.roll(1_200),
+        }
+    }
+
+    fn draw(world: &World) -> Step<Act> {
+        let number = || usize::try_from(world.roll(64)).unwrap_or_default();
+        let (a, b) = (number(), number());
+        Step::Act(match world.roll(60) {
+            0..=2 => Act::Flood(a, world.roll(20), (b % 2 == 0).then_some(b / 2)),
+            3..=4 => Act::Closed(a, b),
+            5..=14 => Act::Hold(a, world.roll(20_000)),
+            15..=18 => Act::Prove(a),
+            19..=24 => Act::Replay(a, b),
+            25..=27 => Act::Block(a, b),
+            28..=29 => Act::Allow(a, b),
+            30..=31 => Act::Unlist(a, b),
+            32..=34 => Act::SetLimit(a, b),
+            35..=37 => Act::Look(a, b),
+            _ => return Step::Fault(draw_fault(world)),
+        })
+    }
+
+    fn begin(service: Arc<Service>, seed: u64) -> Self {
+        let client = Client::new(&service.process(0));
+        let watch = Watch::new(&service, is_aligned(seed));
+        Self { service, client, proofs: Mutex::default(), next: AtomicU64::new(1), watch }
+    }
+
+    async fn act(self: Arc<Self>, act: Act) {
+        match act {
+            Act::Flood(client, ms, process) => self.flood(client, ms, process).await,
+            Act::Closed(process, client) => {
+                let process = self.service.process(process);
+                self.ask(&process, "/closed", &address(client)).await;
+            }
+            Act::Hold(process, ms) => {
+                let processes = [self.service.process(process), self.service.process(process + 1)];
+                let [one, other] = &processes;
+                let also = tokio::spawn({
+                    let (this, other) = (Arc::clone(&self), other.clone());
+                    async move { this.hold(&other, ms).await }
+                });
+                self.hold(one, ms).await;
+                also.await.expect("no step panics");
+            }
+            Act::Prove(process) => self.prove(&self.service.process(process)).await,
+            Act::Replay(process, proof) => {
+                if let Some(proof) = one_of(&self.proofs, proof) {
+                    self.replay(&self.service.process(process), &proof).await;
+                }
+            }
+            Act::Block(process, client) => {
+                self.list(process, client, Some(Standing::Blocked)).await;
+            }
+            Act::Allow(process, client) => {
+                self.list(process, client, Some(Standing::Allowed)).await;
+            }
+            Act::Unlist(process, client) => self.list(process, client, None).await,
+            Act::SetLimit(process, figure) => self.set_limit(process, figure).await,
+            Act::Look(process, client) => {
+                let process = self.service.process(process);
+                self.look(&process, &listed(client)).await;
+                self.look_at_limit(&process).await;
+            }
+        }
+    }
+
+    async fn settle(&self) {
+        let processes = self.service.processes();
+        self.comes_back(&processes).await;
+        self.all_places(&processes[0]).await;
+        let proofs = self.proofs.lock().clone();
+        for process in &processes {
+            for proof in &proofs {
+                self.replay(process, proof).await;
+            }
+            for address in (0..4).map(listed) {
+                let seen = self.look(process, &address).await;
+                self.watch.settled(&address, process.number, seen);
+            }
+            let figure = self.look_at_limit(process).await;
+            self.watch.settled("limit", process.number, figure);
+        }
+    }
+
+    fn verdict(&self) -> Result<(), Violation> {
+        self.watch.verdict()
+    }
+}
+
+/// Clocks are set by more than the time for which anything is kept, and the rest as elsewhere.
+fn draw_fault(world: &World) -> Fault {
+    let number = usize::try_from(world.roll(64)).unwrap_or_default();
+    let skew = i64::try_from(world.roll(400_000_000)).unwrap_or(0) - 200_000_000;
+    match world.roll(12) {
+        0..=1 => Fault::SkewServers(skew),
+        2 => Fault::Restart(world.roll(9_000), number % 2 == 0),
+        3 if number % 4 == 0 => Fault::Evict(number / 4),
+        4 => Fault::KillProcess(number),
+        5 => Fault::Wake,
+        6 => Fault::HoldReplicas,
+        7 => Fault::FailOver(world.roll(3_000)),
+        _ => Fault::draw(world),
+    }
+}
+
+impl Limits {
+    /// One request of this kind: what came of it, noted.
+    async fn ask(&self, process: &Process, path: &'static str, address: &str) -> bool {
+        let asked = Asked { path, process: process.number, began_us: self.watch.now_us() };
+        let (outcome, exchange) = process.ask_for(path, address, &[]).await;
+        self.watch.answered(&asked, address, &outcome, exchange.limits.first());
+        process.end(exchange);
+        outcome.is_passed()
+    }
+
+    async fn flood(&self, client: usize, ms: u64, at: Option<usize>) {
+        for number in 0..200 {
+            let process = self.service.process(at.unwrap_or(number));
+            self.ask(&process, "/leased", &address(client)).await;
+            sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    async fn hold(&self, process: &Process, ms: u64) {
+        let asked =
+            Asked { path: "/places", process: process.number, began_us: self.watch.now_us() };
+        let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+        let began = self.watch.holds(&asked, &outcome, exchange.limits.first());
+        if outcome.is_passed() {
+            sleep(Duration::from_millis(ms)).await;
+        }
+        self.watch.ended(began);
+        process.end(exchange);
+    }
+
+    async fn prove(&self, process: &Process) {
+        let proof = self.client.proof(self.watch.now_us(), None);
+        let code = self.show(process, &proof).await;
+        self.watch.proved(process.number, &proof, code, true);
+        self.proofs.lock().push(proof);
+    }
+
+    async fn replay(&self, process: &Process, proof: &str) {
+        let code = self.show(process, proof).await;
+        self.watch.proved(process.number, proof, code, false);
+    }
+
+    async fn show(&self, process: &Process, proof: &str) -> &'static str {
+        let asked =
+            Asked { path: "/proof", process: process.number, began_us: self.watch.now_us() };
+        let headers = [("Authorization", self.client.authorization.as_str()), ("DPoP", proof)];
+        let (outcome, exchange) = process.ask_for("/proof", &self.unused(), &headers).await;
+        self.watch.answered(&asked, "", &outcome, None);
+        process.end(exchange);
+        outcome.code()
+    }
+
+    async fn list(&self, process: usize, client: usize, standing: Option<Standing>) {
+        let (process, address) = (self.service.process(process), listed(client));
+        let what = match standing {
+            None => 0,
+            Some(Standing::Blocked) => 1,
+            Some(Standing::Allowed) => 2,
+        };
+        let call = self.watch.says(&address, process.number, what);
+        let stored = process.list(&address, standing).await.is_ok();
+        self.watch.said(&address, call, stored);
+        let seen = self.look(&process, &address).await;
+        self.watch.holds_here(&address, call, seen);
+    }
+
+    async fn set_limit(&self, process: usize, figure: usize) {
+        let (process, figure) = (self.service.process(process), FIGURES[figure % FIGURES.len()]);
+        let call = self.watch.says("limit", process.number, figure);
+        let stored = process.set_limit("changed", figure).await.is_ok();
+        self.watch.said("limit", call, stored);
+        let seen = self.look_at_limit(&process).await;
+        self.watch.holds_here("limit", call, seen);
+    }
+
+    /// What a process knows of a client: 1 where it is blocked, 2 where it is not limited.
+    async fn look(&self, process: &Process, address: &str) -> Option<u64> {
+        let began_us = self.watch.now_us();
+        let (outcome, exchange) = process.ask_for("/changed", address, &[]).await;
+        let seen = match outcome.code() {
+            "client_blocked" => 1,
+            "passed" if exchange.unlimited => 2,
+            "passed" | "rate_limited" => 0,
+            other => panic!("nothing else is said of a client: {other}"),
+        };
+        self.watch.looked(address, process.number, began_us, seen);
+        Some(seen)
+    }
+
+    /// The figure of the limit in a process, where the store was asked.
+    async fn look_at_limit(&self, process: &Process) -> Option<u64> {
+        for _ in 0..5 {
+            let began_us = self.watch.now_us();
+            let (_, exchange) = process.ask_for("/changed", &self.unused(), &[]).await;
+            let seen = exchange.limits.first().map(|limit| limit.limit);
+            let seen = seen.filter(|seen| *seen == 100 || FIGURES.contains(seen));
+            if let Some(seen) = seen {
+                self.watch.looked("limit", process.number, began_us, seen);
+                return Some(seen);
+            }
+        }
+        None
+    }
+
+    fn unused(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("2001:db8:{number:x}::1")
+    }
+
+    /// Keys that are used up come back in the time of a whole quota.
+    async fn comes_back(&self, processes: &[Process]) {
+        for client in 0..2 {
+            self.ask(&processes[0], "/leased", &address(client)).await;
+        }
+        sleep(Duration::from_millis(LEASED.1 + 1_500)).await;
+        for process in processes {
+            for client in 0..2 {
+                let passes = self.ask(process, "/leased", &address(client)).await;
+                self.watch.came_back(process.number, passes);
+            }
+        }
+    }
+
+    /// No place is lost for ever: all of them can be had at once.
+    async fn all_places(&self, process: &Process) {
+        sleep(Duration::from_millis(3 * PLACES.1)).await;
+        // Where nobody has asked for the key, places of processes that are gone come free half of
+        // the timeout after somebody does.
+        let (_, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+        process.end(exchange);
+        sleep(Duration::from_millis(PLACES.1)).await;
+        let mut held = Vec::new();
+        // What this process has to decide alone for a while, it is asked again.
+        for _ in 0..40 {
+            let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+            if outcome.is_passed() {
+                held.push(exchange);
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        self.watch.had_places(held.len() as u64);
+        for exchange in held {
+            process.end(exchange);
+        }
+    }
+}
+
+fn address(client: usize) -> String {
+    format!("192.0.2.{}", client % 2 + 1)
+}
+
+/// Clients that somebody says something of.
+fn listed(client: usize) -> String {
+    format!("198.51.100.{}", client % 4 + 1)
+}

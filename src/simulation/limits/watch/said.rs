@@ -1,0 +1,110 @@
+//! What is said while the service runs: who is listed, and the figures of a limit.
+
+use std::collections::BTreeMap;
+
+use super::{SLACK_US, Watch};
+use crate::simulation::history::Promise;
+
+pub(super) const REACHES: Promise = (
+    "override.reaches",
+    "what block, allow, unblock or set says is in force in every other process within 3 s",
+);
+pub(super) const HERE: Promise = (
+    "override.here",
+    "what block, allow, unblock or set says is in force where it is called at once",
+);
+pub(super) const KEPT: Promise = (
+    "override.kept",
+    "what block, allow, unblock or set has acknowledged is in force in the end, whatever is lost",
+);
+
+/// Within which the others know what is said.
+const BOUND_US: u64 = 3_000_000;
+
+/// A call.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    by: usize,
+    what: u64,
+    began_us: u64,
+    /// When it was answered, and whether the store has it.
+    ended: Option<(u64, bool)>,
+}
+
+/// By name, all calls.
+#[derive(Debug, Default)]
+pub(super) struct Said(BTreeMap<String, Vec<Call>>);
+
+impl Said {
+    /// The last call about a name, where it followed all others, and when it was acknowledged. `None`
+    /// where a call was not: nobody knows then whether the store has it, or will.
+    fn last(&self, name: &str) -> Option<(Call, u64)> {
+        let (last, others) = self.0.get(name)?.split_last()?;
+        let (ended_us, true) = last.ended? else { return None };
+        let precedes =
+            |call: &Call| call.ended.is_some_and(|(us, stored)| stored && us < last.began_us);
+        others.iter().all(precedes).then_some((*last, ended_us))
+    }
+}
+
+impl Watch {
+    /// A process says something of a name: the number of the call.
+    pub(in super::super) fn says(&self, name: &str, by: usize, what: u64) -> usize {
+        let call = Call { by, what, began_us: self.now_us(), ended: None };
+        let mut seen = self.seen.lock();
+        let calls = seen.said.0.entry(name.to_owned()).or_default();
+        calls.push(call);
+        calls.len() - 1
+    }
+
+    pub(in super::super) fn said(&self, name: &str, call: usize, stored: bool) {
+        let now_us = self.now_us();
+        let mut seen = self.seen.lock();
+        if let Some(call) = seen.said.0.get_mut(name).and_then(|calls| calls.get_mut(call)) {
+            call.ended = Some((now_us, stored));
+        }
+    }
+
+    /// What a process knows of a name, right after it has said something itself.
+    pub(in super::super) fn holds_here(&self, name: &str, number: usize, seen: Option<u64>) {
+        let last = self.seen.lock().said.last(name);
+        let calls = self.seen.lock().said.0.get(name).map_or(0, Vec::len);
+        let Some((call, _)) = last.filter(|_| calls == number + 1) else { return };
+        let is_alive = !self.service.troubles.lock().has_died(call.by);
+        if is_alive && seen.is_some_and(|seen| seen != call.what) {
+            self.violated(HERE, format!("{name} at process {}: {seen:?}", call.by));
+        }
+    }
+
+    /// What a process knew of a name when a request began there.
+    pub(in super::super) fn looked(&self, name: &str, process: usize, began_us: u64, seen: u64) {
+        let Some((call, stored_us)) = self.seen.lock().said.last(name) else { return };
+        let is_late = began_us > stored_us + BOUND_US + SLACK_US;
+        let is_calm = {
+            let troubles = self.service.troubles.lock();
+            let since_us = stored_us.saturating_sub(BOUND_US);
+            troubles.changes_since(since_us) == 0
+                && troubles.died.iter().all(|(us, _)| *us < since_us)
+        };
+        if is_late && is_calm && self.service.is_well() && seen != call.what {
+            let late_us = began_us - stored_us;
+            let what = format!("{name} at process {process}: {seen} after {late_us} us");
+            self.violated(REACHES, what);
+        }
+    }
+
+    /// What a process knows of a name in the end.
+    pub(in super::super) fn settled(&self, name: &str, process: usize, seen: Option<u64>) {
+        let Some((call, stored_us)) = self.seen.lock().said.last(name) else { return };
+        let is_lost = {
+            let troubles = self.service.troubles.lock();
+            // Of three keys that belong together, a server that evicts takes any.
+            !troubles.evicted_us.is_empty()
+                || troubles.has_died(call.by) && troubles.has_lost(stored_us)
+        };
+        if !is_lost && seen.is_some_and(|seen| seen != call.what) {
+            let what = format!("{name} at process {process}: {seen:?} instead of {}", call.what);
+            self.violated(KEPT, what);
+        }
+    }
+}
