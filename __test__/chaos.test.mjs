@@ -15,6 +15,7 @@ for (const [kind, seed] of [['redis', 3], ['cluster', 3]]) {
   test(`${kind}: the promises hold for clients while servers and processes fail`, { timeout: 300_000 }, async (t) => {
     const result = await runCampaign({ kind, seed, ms: 11_000, recovery: RECOVERY, say: (text) => t.diagnostic(text) })
     assert.equal(result.violations.map((violation) => violationText(violation, result, PROMISES)).join('\n'), '')
+    assert.equal(result.stuck, undefined)
     assert.ok(result.faults.length > 0)
     for (const id of ['token.good', 'limit.exact', 'limit.good', 'places.bound', 'proof.once', 'store.recovery']) {
       assert.ok(result.checked[id] > 0, `${id} was looked at`)

@@ -39,6 +39,7 @@ export async function runCampaign({ kind, seed, ms, recovery = RECOVERY, say = (
   const services = []
   let over = false
   let last = 0
+  let stuck
   const context = {
     store,
     services,
@@ -60,7 +61,8 @@ export async function runCampaign({ kind, seed, ms, recovery = RECOVERY, say = (
     const load = startLoad(context)
     await prober.recovered(now())
     say(`${kind}: ${PROCESSES} processes are under load`)
-    await strike({ ...context, prober, recoveries, recovery, say }, seed, ms)
+    // What was seen until the servers got stuck counts all the same.
+    stuck = await strike({ ...context, prober, recoveries, recovery, say }, seed, ms).catch((error) => error)
     over = true
     await Promise.all(load)
     await sleep(RECONSIDERED)
@@ -68,7 +70,7 @@ export async function runCampaign({ kind, seed, ms, recovery = RECOVERY, say = (
     over = true
     await Promise.all([...services, store].map((part) => part.stop()))
   }
-  return { kind, seed, answers: answers.counts, faults: history.faults, recoveries, checked: watch.checked, violations: watch.violations, stalls: history.stalls.length, revocations: history.revocations ?? 0 }
+  return { kind, seed, stuck, answers: answers.counts, faults: history.faults, recoveries, checked: watch.checked, violations: watch.violations, stalls: history.stalls.length, revocations: history.revocations ?? 0 }
 }
 
 async function areReady({ services }) {

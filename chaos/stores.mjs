@@ -71,8 +71,14 @@ async function sentinel() {
     /** Asks for a failover that nothing has made necessary. */
     async failover() {
       const old = await primary()
-      await waitUntil('a sentinel begins', () => set.sentinels[0].command('SENTINEL', 'FAILOVER', set.masterName), 30_000)
-      return { old, promoted: () => set.promoted(old) }
+      const begin = () => waitUntil('a sentinel begins', () => set.sentinels[0].command('SENTINEL', 'FAILOVER', set.masterName), 30_000)
+      await begin()
+      // A sentinel gives up where it finds no good replica: it is asked once more.
+      const again = async () => {
+        await begin()
+        return set.promoted(old)
+      }
+      return { old, promoted: () => set.promoted(old).catch(again) }
     },
     promoted: (old) => set.promoted(old),
     /** Until each replica follows the primary that the sentinels have. */
