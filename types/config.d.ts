@@ -212,7 +212,9 @@ export interface RedisStoreOptions {
    */
   readonly prefix?: string
   /**
-   * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says.
+   * The longest that an answer of the store is waited for; 1 ms to 5 s. Then the limits of the
+   * request do as their `onStoreFailure` says. A request asks once for a stack, and once more for
+   * each further layer with limits, for a DPoP proof and for `fresh`.
    * @default '25ms'
    */
   readonly timeout?: Duration
