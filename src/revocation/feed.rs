@@ -217,7 +217,7 @@ impl Feed {
         }
     }
 
-    async fn add(&self, entry: Entry) -> Result<(), StoreError> {
+    async fn add(self: &Arc<Self>, entry: Entry) -> Result<(), StoreError> {
         let add = self.keys.add(&entry);
         let (answer, lasts) = if self.connector.config().min_replicas > 0 {
             let stored = self.connector.write_lasting(&add).await;
@@ -232,19 +232,23 @@ impl Feed {
         if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
     }
 
-    async fn commands(&self) -> Result<Link, StoreError> {
+    /// The connection for commands. Where it has to be made, that goes on though whoever asked has no
+    /// patience left.
+    async fn commands(self: &Arc<Self>) -> Result<Link, StoreError> {
         let known = self.commands.lock().clone();
-        match known {
-            Some(link) if !link.is_replaced() => Ok(link),
-            _ => self.connect_commands().await,
+        if let Some(link) = known.filter(|link| !link.is_over()) {
+            return Ok(link);
         }
+        let feed = Arc::clone(self);
+        let connecting = runtime::spawn_beside(async move { feed.connect_commands().await });
+        connecting.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
-    async fn catch_up(&self) -> Result<(), StoreError> {
+    async fn catch_up(self: &Arc<Self>) -> Result<(), StoreError> {
         if !self.is_ready() {
             return Err(StoreError::Unavailable);
         }
-        let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
+        let mut link = self.commands().await?;
         let mut cursor = self.follower.lock().cursor();
         loop {
             let is_start = cursor == Id::START;

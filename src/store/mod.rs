@@ -36,6 +36,7 @@ pub mod runtime;
 mod shared;
 mod status;
 mod table;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod under_way;

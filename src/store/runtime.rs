@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 /// How often a process says that it is alive.
 pub(super) const BEAT: Duration = Duration::from_secs(2);
@@ -20,6 +20,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How many threads at most ask for the addresses of names at once.
+const MAX_NAME_LOOKUPS: usize = 8;
+
 /// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
@@ -31,7 +34,7 @@ pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
 }
 
 /// Runs `task` beside the one that runs, which is on that thread.
-pub(super) fn spawn_beside<T: Send + 'static>(
+pub(crate) fn spawn_beside<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     #[cfg(test)]
@@ -44,11 +47,34 @@ pub(super) fn spawn_beside<T: Send + 'static>(
 
 fn start() -> Option<Handle> {
     // One thread: it waits for sockets nearly all of the time, and a second one would cost each answer a hand-over.
-    let runtime = Builder::new_current_thread().enable_all().build().ok()?;
+    let mut builder = Builder::new_current_thread();
+    builder.max_blocking_threads(MAX_NAME_LOOKUPS);
+    let runtime = builder.enable_all().build().ok()?;
     let handle = runtime.handle().clone();
     let run = move || runtime.block_on(std::future::pending::<()>());
     std::thread::Builder::new().name("keepstone-store".to_owned()).spawn(run).ok()?;
     Some(handle)
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub(super) struct Task(AbortHandle);
+
+impl Task {
+    pub(super) fn of<T>(task: &JoinHandle<T>) -> Self {
+        Self(task.abort_handle())
+    }
+
+    /// Whether it has come to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Up to a quarter more or less, so that processes which start or fail together do not go on together.

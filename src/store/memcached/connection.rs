@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::super::tcp;
 use super::wire::{Command, Expect, Reply, read};
 
 /// What a read takes at most.
@@ -47,8 +48,7 @@ type Queue = Mutex<VecDeque<Waiting>>;
 impl Connection {
     /// Connects. The connection lives until it breaks, is given up, or nobody has it any more.
     pub(super) async fn open(host: &str, port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = tcp::connect(host, port).await?;
         let (commands, receiver) = unbounded_channel();
         let given_up = Arc::new(Notify::new());
         let (closing, open) = watch::channel(());

@@ -238,6 +238,7 @@ impl Links {
         nodes.sort();
         nodes.dedup();
         if let Some(map) = self.opener.discover(&nodes).await {
+            self.nodes.lock().retain(|address, _| map.has(address));
             *self.map.lock() = Arc::new(map);
         } else {
             self.moved();
@@ -250,8 +251,8 @@ impl Reach for Links {
         let node = Arc::clone(self.nodes.lock().entry(address.clone()).or_default());
         let mut kept = node.lock().await;
         match &*kept {
-            Some(link) => Ok(link.clone()),
-            None => Ok(kept.insert(self.opener.open(address).await?).clone()),
+            Some(link) if !link.is_closed() => Ok(link.clone()),
+            _ => Ok(kept.insert(self.opener.open(address).await?).clone()),
         }
     }
 

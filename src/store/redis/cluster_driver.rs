@@ -18,7 +18,7 @@ use super::store_error;
 use crate::clock::Now;
 use crate::store::ask::{Ask, Question, Waiter};
 use crate::store::error::StoreError;
-use crate::store::runtime::{BACKOFF, jittered, spawn_beside};
+use crate::store::runtime::{BACKOFF, Task, jittered, spawn_beside};
 
 /// How often it is asked who owns which slots, and how often while a node is away.
 const LOOK: Duration = Duration::from_secs(10);
@@ -34,9 +34,8 @@ pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
     let mut pause = BACKOFF.0;
     let mut was_stale = false;
     loop {
-        let keep = |node: Arc<Node>| {
-            spawn_beside(keep_connected(Arc::clone(&driver), node)).abort_handle()
-        };
+        let keep =
+            |node: Arc<Node>| Task::of(&spawn_beside(keep_connected(Arc::clone(&driver), node)));
         if let Some(map) = cluster.discover().await {
             pause = BACKOFF.0;
             let is_new = cluster.known().is_none_or(|view| view.map != map);

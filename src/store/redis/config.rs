@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use redis::{
+    ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
+    TlsCertificates,
+};
 use serde_json::Value;
 
 use crate::config::raw::{Options, bytes, describe, string_at};
@@ -29,6 +32,7 @@ const OPTIONS: &[&str] = &[
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 const MOST_NODES: usize = 64;
 const MOST_REPLICAS: u64 = 16;
+const MOST_DB: i64 = 65_535;
 
 /// A Redis or Valkey store that all processes share.
 #[derive(Clone)]
@@ -275,10 +279,26 @@ fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
         )
         .suggest("give the authority that signed it as `tls.ca`"));
     }
-    url.into_connection_info().map_err(|_| {
+    let node = url.into_connection_info().map_err(|_| {
         ConfigError::invalid(path, "can't be read as a URL of a Redis server")
             .suggest("write 'redis://user:password@host:6379/0', with special characters in the password percent-encoded")
-    })
+    })?;
+    let (ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. }) = node.addr() else {
+        return Err(ConfigError::invalid(path, "must be a host and a port"));
+    };
+    if *port == 0 {
+        return Err(ConfigError::invalid(path, "must have a port from 1 to 65535"));
+    }
+    let settings = node.redis_settings();
+    if !(0..=MOST_DB).contains(&settings.db()) {
+        let problem = format!("must have a database from 0 to {MOST_DB}");
+        return Err(ConfigError::invalid(path, problem));
+    }
+    if settings.protocol() != ProtocolVersion::RESP2 {
+        return Err(ConfigError::invalid(path, "must not ask for another protocol than RESP2")
+            .suggest("leave `protocol` out"));
+    }
+    Ok(node)
 }
 
 /// Adds `username`, `password` and `db`, which go before those of the URL.
@@ -302,7 +322,7 @@ fn credentials(options: &Options<'_>, node: ConnectionInfo) -> Result<Connection
         }
         settings = settings.set_password(password);
     }
-    if let Some(db) = options.integer("db", 0..=65_535)? {
+    if let Some(db) = options.integer("db", 0..=MOST_DB.unsigned_abs())? {
         settings = settings.set_db(i64::try_from(db).unwrap_or_default());
     }
     Ok(node.set_redis_settings(settings))

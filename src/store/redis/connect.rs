@@ -135,7 +135,7 @@ impl Connector {
     async fn lasting_link(&self) -> Result<Link, RedisError> {
         let mut kept = self.lasting.lock().await;
         match &*kept {
-            Some(link) if !link.is_replaced() => Ok(link.clone()),
+            Some(link) if !link.is_over() => Ok(link.clone()),
             _ => Ok(kept.insert(self.connect(Some(LASTING_PATIENCE)).await?).clone()),
         }
     }
@@ -161,15 +161,22 @@ const REPLICATION_MS: u64 = 700;
 const LASTING_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Whether it leads to a server that another one has replaced, and fails from now on.
-    pub(crate) fn is_replaced(&self) -> bool {
-        matches!(self, Self::Named(_, replaced) if replaced.load(Ordering::Acquire))
+    /// Whether it fails from now on: it was closed, or leads to a server that another one has
+    /// replaced. The connections of a cluster are made again one by one.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Single(link) => link.is_closed(),
+            Self::Named(link, replaced) => link.is_closed() || replaced.load(Ordering::Acquire),
+            Self::Cluster(_) => false,
+            #[cfg(test)]
+            Self::Simulated(_) => false,
+        }
     }
 
     /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
     /// [`Value::ServerError`] in its place.
     pub async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        if self.is_replaced() {
+        if self.is_over() {
             return Err(given_up());
         }
         match self {
@@ -182,7 +189,7 @@ impl Link {
 
     /// Sends one command.
     pub async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        if self.is_replaced() {
+        if self.is_over() {
             return Err(given_up());
         }
         let value = match self {

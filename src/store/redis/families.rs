@@ -196,7 +196,7 @@ impl RedisFamilies {
         let connecting = runtime::spawn_beside(async move {
             let mut kept = families.link.lock().await;
             match &*kept {
-                Some(link) if !link.is_replaced() => Ok(link.clone()),
+                Some(link) if !link.is_over() => Ok(link.clone()),
                 _ => Ok(kept.insert(families.connector.connect(Some(ANSWER)).await?).clone()),
             }
         });

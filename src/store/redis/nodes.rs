@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use redis::{RedisError, Value};
 use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::cluster::{Opener, Reach, ask_slots, most_say, unreachable_nodes};
@@ -14,7 +13,7 @@ use super::connect::Link;
 use super::open::Connection;
 use super::slots::{Address, SlotMap, slot_of};
 use crate::clock::Now;
-use crate::store::runtime::PROBE;
+use crate::store::runtime::{PROBE, Task};
 use crate::store::status::Status;
 
 /// A server: the only one, the primary that sentinels know, or a primary of a cluster.
@@ -170,16 +169,10 @@ impl Cluster {
     pub(super) fn install(
         &self,
         map: SlotMap,
-        tasks: &mut HashMap<Address, (Arc<Node>, AbortHandle)>,
-        keep: impl Fn(Arc<Node>) -> AbortHandle,
+        tasks: &mut HashMap<Address, (Arc<Node>, Task)>,
+        keep: impl Fn(Arc<Node>) -> Task,
     ) {
-        tasks.retain(|address, (_, task)| {
-            let stays = map.nodes.contains(address);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
+        tasks.retain(|address, _| map.has(address));
         let node = |address: &Address| {
             let (node, _) = tasks.entry(address.clone()).or_insert_with(|| {
                 let node = Node::new(Some(address.clone()), Arc::default());

@@ -99,7 +99,7 @@ fn hear_again(local: &Weak<MemoryStore>, status: &Status, notice: &Notice) {
 
 impl Session {
     async fn link(&mut self) -> Result<Link, StoreError> {
-        if let Some(link) = self.link.as_ref().filter(|link| !link.is_replaced()) {
+        if let Some(link) = self.link.as_ref().filter(|link| !link.is_over()) {
             return Ok(link.clone());
         }
         if Instant::now() < self.retry {

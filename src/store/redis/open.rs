@@ -11,34 +11,23 @@ use redis::{
     TlsCertificates, Value,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::task::{AbortHandle, JoinSet};
 
 use super::bounded::Bounded;
 use super::tls;
-
-/// The most addresses of one name that are tried at once.
-const MAX_ADDRESSES: usize = 16;
+use crate::store::runtime::Task;
+use crate::store::tcp;
 
 /// A connection to one server that many tasks use at once; a clone is the same connection. It is
 /// closed when the last clone is gone, also where the server owes answers.
 #[derive(Clone)]
 pub struct Connection {
     link: MultiplexedConnection,
-    _task: Arc<Task>,
+    task: Arc<Task>,
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connection")
-    }
-}
-
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -51,11 +40,11 @@ impl Connection {
     ) -> Result<Self, RedisError> {
         match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
-                let stream = tcp(host, *port).await?;
+                let stream = tcp::connect(host, *port).await?;
                 Self::begin(stream, info, patience).await
             }
             ConnectionAddr::TcpTls { host, port, .. } => {
-                let stream = tcp(host, *port).await?;
+                let stream = tcp::connect(host, *port).await?;
                 let stream = tls::connect(host, stream, certificates).await?;
                 Self::begin(stream, info, patience).await
             }
@@ -77,8 +66,13 @@ impl Connection {
         let stream = Bounded::new(stream);
         let opening = MultiplexedConnection::new_with_config(settings, stream, config);
         let (link, work) = opening.await?;
-        let task = Arc::new(Task(tokio::spawn(work).abort_handle()));
-        Ok(Self { link, _task: task })
+        let task = Arc::new(Task::of(&tokio::spawn(work)));
+        Ok(Self { link, task })
+    }
+
+    /// Whether it has ended: the server has closed it, or it has failed. Nothing can be sent on it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.task.is_over()
     }
 
     /// Sends commands as one; one value for each.
@@ -90,25 +84,4 @@ impl Connection {
     pub(super) async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         self.link.req_packed_command(command).await
     }
-}
-
-/// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut trying = JoinSet::new();
-    for address in lookup_host((host, port)).await?.take(MAX_ADDRESSES) {
-        trying.spawn(TcpStream::connect(address));
-    }
-    let mut failure = io::ErrorKind::NotFound.into();
-    while let Some(tried) = trying.join_next().await {
-        match tried {
-            Ok(Ok(stream)) => {
-                // A question must not wait until the answer to the one before is acknowledged.
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Ok(Err(error)) => failure = error,
-            Err(_) => {}
-        }
-    }
-    Err(failure)
 }

@@ -4,6 +4,8 @@
 use redis::{Arg, Cmd, Value};
 
 const SLOTS: u16 = 16_384;
+/// A cluster has a thousand nodes at most, by its specification.
+const MAX_NODES: usize = 1_000;
 /// Numbers that are tried to find one whose slot a node owns: nodes own hundreds of slots or more.
 const MAX_TAG: u32 = 200_000;
 
@@ -24,7 +26,8 @@ pub(super) struct SlotMap {
 }
 
 impl SlotMap {
-    /// Reads the answer to `CLUSTER SLOTS` of the node at `host`; `None` where it names no primary.
+    /// Reads the answer to `CLUSTER SLOTS` of the node at `host`; `None` where it names no primary,
+    /// more than a cluster can have, or two for one slot.
     pub(super) fn read(answer: &Value, host: &str) -> Option<Self> {
         let Value::Array(items) = answer else { return None };
         let mut owners = Vec::with_capacity(items.len());
@@ -45,13 +48,23 @@ impl SlotMap {
             owners.iter().map(|(_, _, address)| address.clone()).collect();
         nodes.sort();
         nodes.dedup();
+        if nodes.len() > MAX_NODES {
+            return None;
+        }
         let place = |address: &Address| nodes.binary_search(address).ok();
         let mut ranges: Vec<_> = owners
             .iter()
             .filter_map(|(first, last, address)| Some((*first, *last, place(address)?)))
             .collect();
         ranges.sort_unstable();
-        (!nodes.is_empty()).then_some(Self { nodes, ranges })
+        let is_split = ranges.is_sorted_by(|(_, last, _), (first, _, _)| last < first)
+            && ranges.iter().all(|(first, last, _)| first <= last);
+        (!nodes.is_empty() && is_split).then_some(Self { nodes, ranges })
+    }
+
+    /// Whether a node is one of the primaries.
+    pub(super) fn has(&self, node: &Address) -> bool {
+        self.nodes.binary_search(node).is_ok()
     }
 
     /// The place of the node that owns a slot.
@@ -196,6 +209,16 @@ mod tests {
             let tag = map.tag(node).unwrap();
             assert_eq!(map.owner(slot_of(format!("live:{{{tag}}}").as_bytes())), Some(node));
         }
+    }
+
+    #[test]
+    fn a_map_that_no_cluster_can_have_is_refused() {
+        let read = |ranges: Vec<Value>| SlotMap::read(&Value::Array(ranges), "seed").is_some();
+        let each = |count: i64| (0..count).map(|i| range(i, i, "a", i + 1)).collect::<Vec<_>>();
+        assert!(read(each(1_000)));
+        assert!(!read(each(1_001)), "more nodes than a cluster has");
+        assert!(!read(vec![range(0, 100, "a", 1), range(100, 200, "b", 2)]), "two for one slot");
+        assert!(!read(vec![range(100, 0, "a", 1)]), "a range that ends before it begins");
     }
 
     #[test]

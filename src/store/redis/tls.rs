@@ -38,6 +38,9 @@ fn client(certificates: Option<&TlsCertificates>) -> io::Result<ClientConfig> {
             let certificate = certificate.map_err(io::Error::other)?;
             authorities.add(certificate).map_err(io::Error::other)?;
         }
+        if authorities.is_empty() {
+            return Err(io::Error::other("no certificate is there"));
+        }
     } else {
         // One that can't be read is no reason to believe none of the others.
         let found = rustls_native_certs::load_native_certs().certs;

@@ -1,0 +1,37 @@
+//! Connections to servers of stores.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+
+/// The most addresses of one name that are tried at once.
+const MAX_ADDRESSES: usize = 16;
+
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+
+/// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
+pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut trying = JoinSet::new();
+    for address in lookup_host((host, port)).await?.take(MAX_ADDRESSES) {
+        trying.spawn(TcpStream::connect(address));
+    }
+    let mut failure = io::ErrorKind::NotFound.into();
+    while let Some(tried) = trying.join_next().await {
+        match tried {
+            Ok(Ok(stream)) => {
+                // A question must not wait until the answer to the one before is acknowledged.
+                stream.set_nodelay(true)?;
+                // What forwards the connection may forget it while nothing is sent.
+                SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = error,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
