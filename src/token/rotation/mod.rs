@@ -101,6 +101,9 @@ pub enum RotationError {
     /// Another process has been writing for too long.
     #[error("another process is writing the key file; try again")]
     Busy,
+    /// This process looks at the file, and its file system does not answer.
+    #[error("this process still looks at the key file, whose file system does not answer")]
+    Looking,
     /// Tokens of too many keys are still good.
     #[error(
         "there are a hundred keys already, of which tokens may still be good; wait until some are deleted"
@@ -184,7 +187,7 @@ impl Rotation {
         force: bool,
     ) -> Result<Option<Turn>, RotationError> {
         // A look that hangs in a dead file system must not gather others behind it.
-        let mut turning = self.turning.try_lock_for(PATIENCE).ok_or(RotationError::Busy)?;
+        let mut turning = self.turning.try_lock_for(PATIENCE).ok_or(RotationError::Looking)?;
         let turn = self.turn(&mut turning, clock, force)?;
         Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
     }
