@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio::time::{Duration, sleep};
 
 use super::super::process::Process;
+use super::super::redis::Server;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
@@ -102,35 +103,91 @@ fn what_a_failover_loses_of_what_was_acknowledged_is_published_again() {
 }
 
 #[test]
+fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_as_well() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let processes = started(&world, 3, &config()).await;
+        let [one, other, third] = &processes[..] else { panic!("there are three") };
+        one.block(CLIENT, true).await.expect("the store has it");
+        sleep(Duration::from_secs(3)).await;
+        // The first one never reads that its word was taken back, and is the first to find that the
+        // store has lost everything.
+        world.cut_off(one.number, 0, true);
+        other.block(CLIENT, false).await.expect("the store has it");
+        third.set_limit("changed", 1009).await.expect("the store has it");
+        for process in [other, third] {
+            world.cut_off(process.number, 0, true);
+        }
+        world.change(0, Server::flush);
+        world.cut_off(one.number, 0, false);
+        sleep(Duration::from_secs(4)).await;
+        for process in [other, third] {
+            world.cut_off(process.number, 0, false);
+        }
+        sleep(Duration::from_secs(5)).await;
+        for process in &processes {
+            assert_eq!(code(process, "/changed").await, "passed", "at {}", process.number);
+        }
+        let late = Process::start(&world, config());
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(code(&late, "/changed").await, "passed");
+    });
+}
+
+#[test]
 fn an_unspent_lease_is_given_back_to_no_later_window() {
     simulate(async {
         let (world, _ending) = World::begin(1, 1);
         let processes = started(&world, 3, &config()).await;
-        let ahead = |until_us: u64| Duration::from_micros(until_us - world.true_us());
-        for window in 2..6_u64 {
-            // Each process has a lease as the window ends, and spends no more of it.
-            sleep(ahead(window * 10_000_000 - 180_000)).await;
-            let leasing = processes.iter().map(|process| {
-                let process = process.clone();
-                tokio::spawn(async move {
-                    for _ in 0..25 {
-                        code(&process, "/leased").await;
-                    }
-                })
-            });
-            for task in leasing.collect::<Vec<_>>() {
-                task.await.expect("it ends");
-            }
-            sleep(ahead(window * 10_000_000 + 30_000)).await;
+        let until = async |us: u64| {
+            sleep(Duration::from_micros(us.saturating_sub(world.true_us()))).await;
+        };
+        // How many requests a process lets in, but for those that it lets in by its share.
+        let ask = async |process: &Process, count: usize| {
             let mut passed = 0;
-            for number in 0..200 {
-                let (outcome, exchange) =
-                    processes[number % 3].ask_for("/leased", CLIENT, &[]).await;
-                // What a process admits by its share is no matter of leases.
-                let by_lease = exchange.limits.first().is_some_and(|limit| limit.limit == 100);
-                passed += usize::from(outcome.is_passed() && by_lease);
+            for _ in 0..count {
+                let (outcome, exchange) = process.ask_for("/leased", CLIENT, &[]).await;
+                let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == 100);
+                passed += usize::from(outcome.is_passed() && by_store);
             }
-            assert!(passed <= 102, "{passed} in window {window}");
+            passed
+        };
+        for window in 2..8_u64 {
+            // The first process has a lease as the window ends, and does not spend all of it. What
+            // it gives back later may be nobody's but the others' of the next window.
+            until(window * 10_000_000 - 300_000).await;
+            ask(&processes[0], 50).await;
+            until(window * 10_000_000 + 30_000).await;
+            let mut passed = ask(&processes[1], 120).await;
+            passed += ask(&processes[0], 40).await;
+            passed += ask(&processes[2], 40).await;
+            assert!(passed <= 101, "{passed} in window {window}");
         }
     });
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_renew() {
+    for (held_ms, jump_ms, ask_ms) in (0..4_u64)
+        .flat_map(|held| (0..4_u64).map(move |jump| (800 * held, 800 * jump)))
+        .flat_map(|(held, jump)| [700, 1_400, 2_800].map(move |ask| (held, jump, ask)))
+    {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let processes = started(&world, 3, &config()).await;
+            let mut held = Vec::new();
+            for number in [0, 1, 1] {
+                let (outcome, exchange) =
+                    processes[number].ask_for("/places", CLIENT, &[]).await;
+                assert_eq!(outcome.code(), "passed");
+                held.push(exchange);
+                sleep(Duration::from_millis(held_ms)).await;
+            }
+            sleep(Duration::from_millis(jump_ms)).await;
+            world.change(0, |server| server.skew_us = 61_000_000);
+            sleep(Duration::from_millis(ask_ms)).await;
+            let told = format!("{held_ms} {jump_ms} {ask_ms}");
+            assert_eq!(code(&processes[2], "/places").await, "rate_limited", "{told}");
+        });
+    }
 }
