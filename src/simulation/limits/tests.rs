@@ -8,7 +8,7 @@ use super::super::redis::Server;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
-use super::{Client, Kind, Limits};
+use super::{Client, Kind, Limits, PLACES};
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -20,6 +20,19 @@ async fn code(process: &Process, path: &str) -> &'static str {
     let (outcome, exchange) = process.ask_for(path, CLIENT, &[]).await;
     process.end(exchange);
     outcome.code()
+}
+
+/// Asks for a place, and once more where no answer of the store came in time.
+async fn place(process: &Process) -> &'static str {
+    loop {
+        let (outcome, exchange) = process.ask_for("/places", CLIENT, &[]).await;
+        let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == PLACES.0);
+        process.end(exchange);
+        if by_store {
+            return outcome.code();
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
@@ -78,9 +91,9 @@ fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
         }
         for skew_us in [61_000_000, 192_000_000] {
             world.change(0, |server| server.skew_us = skew_us);
-            assert_eq!(code(other, "/places").await, "rate_limited");
+            assert_eq!(place(other).await, "rate_limited");
             sleep(Duration::from_secs(10)).await;
-            assert_eq!(code(other, "/places").await, "rate_limited");
+            assert_eq!(place(other).await, "rate_limited");
         }
         assert_ne!(show(other, &proof).await, "passed");
     });
@@ -177,8 +190,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
             let processes = started(&world, 3, &config()).await;
             let mut held = Vec::new();
             for number in [0, 1, 1] {
-                let (outcome, exchange) =
-                    processes[number].ask_for("/places", CLIENT, &[]).await;
+                let (outcome, exchange) = processes[number].ask_for("/places", CLIENT, &[]).await;
                 assert_eq!(outcome.code(), "passed");
                 held.push(exchange);
                 sleep(Duration::from_millis(held_ms)).await;
@@ -187,7 +199,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
             world.change(0, |server| server.skew_us = 61_000_000);
             sleep(Duration::from_millis(ask_ms)).await;
             let told = format!("{held_ms} {jump_ms} {ask_ms}");
-            assert_eq!(code(&processes[2], "/places").await, "rate_limited", "{told}");
+            assert_eq!(place(&processes[2]).await, "rate_limited", "{told}");
         });
     }
 }
