@@ -35,8 +35,8 @@ const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
 pub(super) enum Act {
     /// Many requests of a client, with so many milliseconds between them, at one process or at all.
     Flood(usize, u64, Option<usize>),
-    /// Many requests of a client, at one process up to the end of a window, and at two behind it.
-    Turn(usize, usize),
+    /// Many requests of somebody new, at one process up to the end of a window, and at two behind it.
+    Turn(usize),
     /// One request of a client, under a limit that the store has to count.
     Closed(usize, usize),
     /// Two requests of a client, at two processes, that are under way for so many milliseconds.
@@ -108,7 +108,7 @@ impl Kind for Limits {
         let (a, b) = (number(), number());
         Step::Act(match world.roll(60) {
             0..=1 => Act::Flood(a, world.roll(20), (b % 2 == 0).then_some(b / 2)),
-            2 => Act::Turn(a, b),
+            2 => Act::Turn(a),
             3..=4 => Act::Closed(a, b),
             5..=14 => Act::Hold(a, world.roll(20_000)),
             15..=18 => Act::Prove(a),
@@ -143,7 +143,7 @@ impl Kind for Limits {
     async fn act(self: Arc<Self>, act: Act) {
         match act {
             Act::Flood(client, ms, process) => self.flood(client, ms, process).await,
-            Act::Turn(client, process) => self.turn(client, process).await,
+            Act::Turn(process) => self.turn(process).await,
             Act::Closed(process, client) => {
                 let process = self.service.process(process);
                 self.ask(&process, "/closed", &address(client)).await;
@@ -264,20 +264,22 @@ impl Limits {
         }
     }
 
-    async fn turn(&self, client: usize, process: usize) {
-        let (window_us, address) = (LEASED.1 * 1000, address(client));
+    async fn turn(&self, process: usize) {
+        let (window_us, address) = (LEASED.1 * 1000, self.unused());
         let end_us = self.watch.now_us() / window_us * window_us + window_us;
         let until = async |us: u64| {
             sleep(Duration::from_micros(us.saturating_sub(self.watch.now_us()))).await;
         };
+        let (one, other) = (self.service.process(process), self.service.process(process + 1));
         until(end_us - 300_000).await;
-        for (number, count) in [(0, 50), (1, 120), (0, 40), (1, 40)] {
-            if number == 1 {
-                until(end_us + 30_000).await;
-            }
-            let process = self.service.process(process + number);
+        for _ in 0..50 {
+            self.ask(&one, "/leased", &address).await;
+            sleep(Duration::from_millis(4)).await;
+        }
+        until(end_us + 30_000).await;
+        for (process, count) in [(&other, 120), (&one, 40), (&other, 40)] {
             for _ in 0..count {
-                self.ask(&process, "/leased", &address).await;
+                self.ask(process, "/leased", &address).await;
             }
         }
     }
