@@ -211,7 +211,7 @@ impl Service {
                 return;
             }
             let others = (0..SERVERS).filter(|number| *number != old);
-            let next = others.max_by_key(|number| servers[*number].has);
+            let next = others.max_by_key(|i| (servers[*i].is_alive, servers[*i].has));
             let Some(next) = next else { return };
             if servers[next].has < servers[old].written() {
                 self.data_lost();
@@ -224,7 +224,10 @@ impl Service {
         self.changed();
         sleep(Duration::from_millis(world.roll(3_000))).await;
         let run = world.roll(u64::MAX);
-        world.demote(old, run);
+        // It may be the primary once more: another failover has come in between.
+        if *world.primary.lock() != old {
+            world.demote(old, run);
+        }
     }
 
     async fn restart(&self, ms: u64, keeps: bool) {
