@@ -287,14 +287,14 @@ impl Watch {
         }
     }
 
-    /// So many places could be had at once, in the end.
-    pub(super) fn had_places(&self, count: u64) {
+    /// So many places could be had at once, in the end, and so many of them of the store.
+    pub(super) fn had_places(&self, count: u64, counted: u64) {
         let is_excused = !self.service.troubles.lock().clock_steps.is_empty();
         if count < PLACES.0 && !is_excused {
             self.violated(NO_PLACE_LOST, format!("only {count} are free"));
         }
-        if count > PLACES.0 {
-            self.violated(MOST_PLACES, format!("{count} in the end"));
+        if counted > PLACES.0 {
+            self.violated(MOST_PLACES, format!("{counted} in the end"));
         }
     }
 
