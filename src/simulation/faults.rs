@@ -33,6 +33,9 @@ pub(super) enum Fault {
     /// The primary has no memory left, and throws a key away: that at this place of all.
     Evict(usize),
     SkewServers(i64),
+    /// The wall clock of a process, or of all servers, goes too fast by so many parts of a million.
+    DriftProcess(usize, i64),
+    DriftServers(i64),
 }
 
 impl Fault {
@@ -171,6 +174,13 @@ impl Service {
                 world.change(primary, |server| server.evict(number));
             }
             Fault::SkewServers(skew_us) => self.set_clocks(skew_us),
+            Fault::DriftProcess(number, ppm) => world.drift(self.process(number).number, ppm),
+            Fault::DriftServers(ppm) => {
+                self.troubles.lock().clock_steps.push((now_us, 0));
+                for server in 0..SERVERS {
+                    world.change(server, |server| server.drift.change(ppm, now_us));
+                }
+            }
         }
         if !was_well || !self.is_well() {
             self.changed();

@@ -43,6 +43,7 @@ impl Outcome {
 /// A login.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
+    pub(crate) access: String,
     pub(crate) refresh: String,
     pub(crate) session: String,
 }
@@ -233,7 +234,7 @@ impl Process {
                 Some(Err(OpenError::Store(error))) => return Err(error),
                 Some(Err(OpenError::Full(_))) => panic!("it is not full"),
             }
-            Ok(Login { refresh: token, session: issued.session })
+            Ok(Login { access: issued.token, refresh: token, session: issued.session })
         })
         .await
     }
@@ -257,7 +258,8 @@ impl Process {
             };
             let signer = tokens.signer.as_ref().expect("it signs");
             let issued = continued.issue(signer, None, Now::read()).map_err(RefreshError::Issue)?;
-            Ok(Login { refresh: continued.refresh_token.clone(), session: issued.session })
+            let refresh = continued.refresh_token.clone();
+            Ok(Login { access: issued.token, refresh, session: issued.session })
         })
         .await
     }

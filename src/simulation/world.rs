@@ -34,10 +34,31 @@ pub(crate) struct World {
     pub(crate) primary: Mutex<usize>,
 }
 
+/// By how much a clock is wrong that goes too fast or too slow.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Drift {
+    ppm: i64,
+    since_us: u64,
+    before_us: i64,
+}
+
+impl Drift {
+    pub(crate) fn at(&self, true_us: u64) -> i64 {
+        let went_us = i64::try_from(true_us.saturating_sub(self.since_us)).unwrap_or(0);
+        self.before_us + went_us.saturating_mul(self.ppm) / 1_000_000
+    }
+
+    /// From now on it goes too fast by so many parts of a million.
+    pub(crate) fn change(&mut self, ppm: i64, true_us: u64) {
+        *self = Self { ppm, since_us: true_us, before_us: self.at(true_us) };
+    }
+}
+
 /// What surrounds one process.
 #[derive(Debug, Default)]
 struct Host {
     skew_us: i64,
+    drift: Drift,
     tasks: Vec<AbortHandle>,
     /// The servers that it can't reach.
     cut_off: Vec<usize>,
@@ -125,6 +146,12 @@ impl World {
     /// Sets the wall clock of a process.
     pub(crate) fn skew(&self, process: usize, skew_us: i64) {
         self.processes.lock()[process].skew_us = skew_us;
+    }
+
+    /// Lets the wall clock of a process go too fast by so many parts of a million.
+    pub(crate) fn drift(&self, process: usize, ppm: i64) {
+        let true_us = self.true_us();
+        self.processes.lock()[process].drift.change(ppm, true_us);
     }
 
     pub(crate) fn reaches(&self, process: usize, server: usize) -> bool {
@@ -226,9 +253,12 @@ impl Drop for Ending {
 pub(crate) fn now() -> Option<Now> {
     let world = World::current()?;
     let true_us = world.true_us();
-    let skew_us = PROCESS.get().map_or(0, |process| world.processes.lock()[process].skew_us);
+    let wrong_us = PROCESS.get().map_or(0, |process| {
+        let host = &world.processes.lock()[process];
+        host.skew_us + host.drift.at(true_us)
+    });
     Some(Now {
-        unix_us: EPOCH_US.saturating_add(true_us).saturating_add_signed(skew_us),
+        unix_us: EPOCH_US.saturating_add(true_us).saturating_add_signed(wrong_us),
         mono_us: true_us + 1,
     })
 }

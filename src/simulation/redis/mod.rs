@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
+use super::world::Drift;
 use commands::Answer;
 use keys::{Change, Keys};
 
@@ -35,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) hangs: bool,
     /// By how much its wall clock is wrong.
     pub(crate) skew_us: i64,
+    pub(crate) drift: Drift,
     /// How many of the primary's commands it has, where it is a replica.
     pub(crate) has: usize,
     /// Nothing reaches it from the primary.
@@ -52,6 +54,7 @@ impl Server {
             is_alive: true,
             hangs: false,
             skew_us: 0,
+            drift: Drift::default(),
             has: 0,
             is_held: false,
         }
@@ -59,7 +62,8 @@ impl Server {
 
     /// Its wall clock, `true_us` after the beginning.
     pub(crate) fn now_us(&self, true_us: u64) -> u64 {
-        EPOCH_US.saturating_add(true_us).saturating_add_signed(self.skew_us)
+        let wrong_us = self.skew_us + self.drift.at(true_us);
+        EPOCH_US.saturating_add(true_us).saturating_add_signed(wrong_us)
     }
 
     /// Which run of the server it is: a restart begins another one.

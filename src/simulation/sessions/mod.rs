@@ -1,11 +1,13 @@
 //! Histories of sessions and revocations, with an exact limit.
 
+mod tests;
 mod watch;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::time::{Duration, sleep};
 
 use super::faults::Fault;
 use super::history::{Kind, Promise, Step, Violation};
@@ -23,17 +25,41 @@ pub(super) enum Act {
     LogIn(usize),
     Refresh(usize, usize),
     LogOut(usize, usize),
+    /// A refresh token that was used is presented.
+    Replay(usize, usize),
     /// Requests of one client, at once, at all processes.
     Burst(usize),
     Block(usize, usize),
     Unblock(usize, usize),
 }
 
+/// What differs by the seed.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    reuse_window: Duration,
+    /// Access tokens live for a minute, and refresh tokens are asked for again long after that.
+    is_long: bool,
+}
+
+impl Plan {
+    fn of(seed: u64) -> Self {
+        let reuse_window =
+            Duration::from_secs([0, 0, 2, 10][usize::from(seed.to_le_bytes()[0]) % 4]);
+        Self { reuse_window, is_long: seed % 16 >= 14 }
+    }
+}
+
+/// Longer than anything is kept that belongs to access tokens alone.
+const LONG: Duration = Duration::from_secs(600);
+
 #[derive(Debug)]
 pub(super) struct Sessions {
     service: Arc<Service>,
     tokens: Mutex<Vec<String>>,
     logins: Mutex<Vec<Login>>,
+    /// Refresh tokens that were used, each with the login that it was of.
+    used: Mutex<Vec<Login>>,
+    plan: Plan,
     watch: Watch,
 }
 
@@ -44,23 +70,28 @@ impl Kind for Sessions {
 
     fn config(seed: u64) -> (serde_json::Value, usize) {
         let min_replicas = u64::from(seed.is_multiple_of(3));
-        let config = json!({
+        let plan = Plan::of(seed);
+        let mut config = json!({
             "jwt": {
                 "issuer": "https://id.example", "audience": "api",
-                "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV", "refresh": true,
+                "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV",
+                "refresh": { "reuseWindow": format!("{}s", plan.reuse_window.as_secs()) },
             },
             "rateLimit": {
                 "name": "api", "limit": 5, "window": "1m", "exact": true, "onStoreFailure": "closed",
             },
             "store": { "redis": { "minReplicas": min_replicas } },
         });
+        if plan.is_long {
+            config["jwt"]["maxLifetime"] = "1m".into();
+        }
         (config, 3)
     }
 
     fn draw(world: &World) -> Step<Act> {
         let number = || usize::try_from(world.roll(64)).unwrap_or_default();
         let (a, b) = (number(), number());
-        Step::Act(match world.roll(40) {
+        Step::Act(match world.roll(43) {
             0..=4 => Act::Issue(a),
             5..=13 => Act::Request(a, b),
             14..=18 => Act::Revoke(a, b),
@@ -70,13 +101,22 @@ impl Kind for Sessions {
             25..=26 => Act::Burst(b),
             27 => Act::Block(a, b),
             28 => Act::Unblock(a, b),
-            _ => return Step::Fault(Fault::draw(world)),
+            29..=30 => Act::Replay(a, b),
+            _ => return Step::Fault(draw_fault(world)),
         })
     }
 
-    fn begin(service: Arc<Service>, _seed: u64) -> Self {
-        let watch = Watch::new(&service);
-        Self { service, tokens: Mutex::default(), logins: Mutex::default(), watch }
+    fn begin(service: Arc<Service>, seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        let watch = Watch::new(&service, plan.reuse_window);
+        Self {
+            service,
+            tokens: Mutex::default(),
+            logins: Mutex::default(),
+            used: Mutex::default(),
+            plan,
+            watch,
+        }
     }
 
     async fn act(self: Arc<Self>, act: Act) {
@@ -97,6 +137,7 @@ impl Kind for Sessions {
             }
             Act::LogIn(process) => {
                 if let Ok(login) = self.process(process).log_in("ada").await {
+                    self.keep(&login);
                     self.logins.lock().push(login);
                 }
             }
@@ -110,6 +151,7 @@ impl Kind for Sessions {
                     }
                 }
             }
+            Act::Replay(process, used) => self.replay(&self.process(process), used).await,
             Act::Burst(client) => self.burst(client).await,
             Act::Block(process, client) | Act::Unblock(process, client) => {
                 let blocks = matches!(act, Act::Block(..));
@@ -127,7 +169,14 @@ impl Kind for Sessions {
                 self.request(process, token).await;
             }
         }
-        let logins = self.logins.lock().len();
+        if self.plan.is_long {
+            sleep(LONG).await;
+        }
+        let (logins, used) = (self.logins.lock().len(), self.used.lock().len());
+        // Every other one, so that some sessions go on.
+        for number in (0..used).step_by(2) {
+            self.replay(&processes[number % processes.len()], number).await;
+        }
         for number in 0..logins {
             self.refresh(&processes[0], number).await;
         }
@@ -161,26 +210,56 @@ impl Sessions {
 
     async fn refresh(&self, process: &Process, number: usize) {
         let Some(login) = one_of(&self.logins, number) else { return };
-        let world = &self.service.world;
-        let began_us = world.true_us();
+        let began_us = self.service.world.true_us();
+        self.watch.presenting(&login);
         let outcome = process.refresh(&login).await;
         match outcome {
             Ok(next) => {
                 self.watch.refreshed(&login.session, began_us);
+                if self.watch.used(&login, began_us) {
+                    self.used.lock().push(login.clone());
+                }
+                self.keep(&next);
                 let mut logins = self.logins.lock();
                 if let Some(kept) = logins.iter_mut().find(|kept| kept.refresh == login.refresh) {
                     *kept = next;
                 }
             }
-            Err(RefreshError::Invalid | RefreshError::Reused | RefreshError::Unsealed) => {
+            Err(
+                error @ (RefreshError::Invalid | RefreshError::Reused | RefreshError::Unsealed),
+            ) => {
                 let is_current =
                     self.logins.lock().iter().any(|kept| kept.refresh == login.refresh);
                 if is_current {
-                    self.watch.session_refused(&login.session);
+                    self.watch.session_refused(&login);
+                }
+                if error == RefreshError::Reused {
+                    self.watch.ending(&login.session);
+                    self.watch.ended(&login.session, process.number);
                 }
             }
             // The token may be used up, and nobody has the next one: it has to be asked for in time.
             Err(RefreshError::Store(_)) => self.watch.refresh_unanswered(&login.session),
+            Err(_) => {}
+        }
+    }
+
+    /// An access token of a session is out.
+    fn keep(&self, login: &Login) {
+        self.watch.issued(login);
+        self.tokens.lock().push(login.access.clone());
+    }
+
+    async fn replay(&self, process: &Process, number: usize) {
+        let Some(used) = one_of(&self.used, number) else { return };
+        let began_us = self.service.world.true_us();
+        self.watch.ending(&used.session);
+        match process.refresh(&used).await {
+            Ok(next) => {
+                self.watch.replayed(&used, began_us);
+                self.keep(&next);
+            }
+            Err(RefreshError::Reused) => self.watch.ended(&used.session, process.number),
             Err(_) => {}
         }
     }
@@ -199,6 +278,20 @@ impl Sessions {
         for number in 0..10 {
             ask(number).await;
         }
+    }
+}
+
+/// What goes wrong here besides what does elsewhere: servers start again and throw keys away, and
+/// clocks drift.
+fn draw_fault(world: &World) -> Fault {
+    let number = usize::try_from(world.roll(64)).unwrap_or_default();
+    let ppm = i64::try_from(world.roll(400_000)).unwrap_or(0) - 200_000;
+    match world.roll(14) {
+        0 => Fault::Restart(world.roll(9_000), number % 2 == 0),
+        1 if number % 2 == 0 => Fault::Evict(number / 2),
+        2 => Fault::DriftProcess(number, ppm),
+        3 if number % 2 == 0 => Fault::DriftServers(ppm),
+        _ => Fault::draw(world),
     }
 }
 

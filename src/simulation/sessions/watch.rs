@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::time::Duration;
 
 use super::super::history::{Promise, Violation};
-use super::super::process::Outcome;
+use super::super::process::{Login, Outcome};
 use super::super::service::Service;
+use crate::clock::micros;
 
 /// docs/scaling.md, docs/sessions.md
 pub(super) const PROMISES: &[Promise] = &[
@@ -16,6 +18,7 @@ pub(super) const PROMISES: &[Promise] = &[
     GOOD_TOKENS_PASS,
     ENDED_SESSIONS_STAY_ENDED,
     SESSIONS_GO_ON,
+    USED_TOKENS_END_SESSIONS,
     EXACT_LIMIT,
 ];
 
@@ -29,6 +32,10 @@ const ENDED_SESSIONS_STAY_ENDED: Promise =
     ("session.ended", "a session that was ended gives no tokens");
 const SESSIONS_GO_ON: Promise =
     ("session.current", "the current token of a session is never taken for a used one");
+const USED_TOKENS_END_SESSIONS: Promise = (
+    "session.replay",
+    "a used refresh token presented after reuseWindow ends the session and gives nothing",
+);
 const EXACT_LIMIT: Promise = (
     "limit.exact",
     "a key is admitted at most burst + rate x W in any span W by the store's clock",
@@ -46,12 +53,26 @@ struct Revoked {
     stored: Option<(u64, usize)>,
 }
 
+/// A refresh token that was used: when somebody asked for that first, and was told so.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    asked_us: u64,
+    told_us: u64,
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     revoked: BTreeMap<String, Revoked>,
     ended: BTreeMap<String, Revoked>,
+    /// The sessions of access tokens.
+    session_of: BTreeMap<String, String>,
+    /// How often refresh tokens were presented.
+    presented: BTreeMap<String, usize>,
+    used: BTreeMap<String, Use>,
     /// Sessions with a refresh whose answer was lost.
-    unanswered: BTreeSet<String>,
+    uncertain: BTreeSet<String>,
+    /// Sessions whose tokens were refused as revoked though nobody had ended them, and by whom.
+    refused: Vec<(String, usize)>,
     admitted: BTreeMap<String, Vec<u64>>,
     violations: Vec<Violation>,
 }
@@ -60,16 +81,25 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Watch {
     service: Arc<Service>,
+    reuse_window_us: u64,
     seen: Mutex<Seen>,
 }
 
 impl Watch {
-    pub(super) fn new(service: &Arc<Service>) -> Self {
-        Self { service: Arc::clone(service), seen: Mutex::default() }
+    pub(super) fn new(service: &Arc<Service>, reuse_window: Duration) -> Self {
+        let reuse_window_us = micros(reuse_window);
+        Self { service: Arc::clone(service), reuse_window_us, seen: Mutex::default() }
     }
 
     pub(super) fn verdict(&self) -> Result<(), Violation> {
-        self.seen.lock().violations.first().cloned().map_or(Ok(()), Err)
+        let mut seen = self.seen.lock();
+        let refused = std::mem::take(&mut seen.refused);
+        for (session, process) in refused {
+            if !seen.ended.contains_key(&session) && !seen.uncertain.contains(&session) {
+                seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses its session"));
+            }
+        }
+        seen.violations.first().cloned().map_or(Ok(()), Err)
     }
 
     fn now_us(&self) -> u64 {
@@ -113,10 +143,17 @@ impl Watch {
         outcome: &Outcome,
     ) {
         let mut seen = self.seen.lock();
-        let revoked = seen.revoked.get(token).cloned();
+        let of_session = || seen.ended.get(seen.session_of.get(token)?);
+        let revoked = seen.revoked.get(token).or_else(of_session).cloned();
         match (revoked, outcome) {
             (None, Outcome::Refused("token_revoked")) => {
-                seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
+                match seen.session_of.get(token).cloned() {
+                    // A refresh may have ended it, and not be answered yet.
+                    Some(session) => seen.refused.push((session, process)),
+                    None => {
+                        seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"))
+                    }
+                }
             }
             (Some(Revoked { stored: Some((stored_us, by)) }), Outcome::Passed) => {
                 if by == process && began_us > stored_us {
@@ -146,16 +183,57 @@ impl Watch {
         }
     }
 
+    /// An access token of a session.
+    pub(super) fn issued(&self, login: &Login) {
+        self.seen.lock().session_of.insert(login.access.clone(), login.session.clone());
+    }
+
+    /// A refresh token is presented.
+    pub(super) fn presenting(&self, login: &Login) {
+        *self.seen.lock().presented.entry(login.refresh.clone()).or_default() += 1;
+    }
+
+    /// It gave the next one: whether for the first time.
+    pub(super) fn used(&self, login: &Login, asked_us: u64) -> bool {
+        let told_us = self.now_us();
+        let mut seen = self.seen.lock();
+        let is_new = !seen.used.contains_key(&login.refresh);
+        seen.used.entry(login.refresh.clone()).or_insert(Use { asked_us, told_us });
+        is_new
+    }
+
+    /// A used token that was presented at `began_us` gave the next one.
+    pub(super) fn replayed(&self, login: &Login, began_us: u64) {
+        let mut seen = self.seen.lock();
+        let Some(Use { asked_us, told_us }) = seen.used.get(&login.refresh).copied() else {
+            return;
+        };
+        let troubles = self.service.troubles.lock();
+        let is_window_certain = self.reuse_window_us == 0 || troubles.clock_steps.is_empty();
+        let is_over = began_us > told_us + self.reuse_window_us;
+        if is_over && is_window_certain && !troubles.has_lost(asked_us) {
+            drop(troubles);
+            let what = format!("it gives tokens {} us after its use", began_us - told_us);
+            seen.violated(USED_TOKENS_END_SESSIONS, what);
+        }
+    }
+
     /// Nobody was told what came of a refresh.
     pub(super) fn refresh_unanswered(&self, session: &str) {
-        self.seen.lock().unanswered.insert(session.to_owned());
+        self.seen.lock().uncertain.insert(session.to_owned());
     }
 
     /// The current token of a session was refused.
-    pub(super) fn session_refused(&self, session: &str) {
+    pub(super) fn session_refused(&self, Login { session, refresh, .. }: &Login) {
         let mut seen = self.seen.lock();
-        let is_excused = seen.ended.contains_key(session) || seen.unanswered.contains(session);
-        if !is_excused && self.service.troubles.lock().lost_us.is_empty() {
+        let troubles = self.service.troubles.lock();
+        // Of two at once, one comes after the window.
+        let is_twice = seen.presented.get(refresh).is_some_and(|count| *count > 1)
+            && (self.reuse_window_us == 0 || !troubles.clock_steps.is_empty());
+        let is_excused =
+            is_twice || seen.ended.contains_key(session) || seen.uncertain.contains(session);
+        if !is_excused && troubles.lost_us.is_empty() {
+            drop(troubles);
             seen.violated(SESSIONS_GO_ON, "it was refused".to_owned());
         }
     }
