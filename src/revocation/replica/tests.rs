@@ -22,7 +22,7 @@ fn token(name: u64) -> Entry {
 fn read(is_whole: bool, entries: &[(u64, Entry)]) -> Read {
     let end = entries.last().map(|(ms, entry)| Cursor { id: id(*ms), written: entry.encode() });
     let entries = entries.iter().map(|(ms, entry)| (id(*ms), Some(*entry))).collect();
-    Read { is_whole, entries, end }
+    Read { is_whole, end, entries }
 }
 
 fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> Took {
@@ -313,7 +313,7 @@ impl Stream {
         let behind = self.entries.iter().filter(|(id, ..)| *id > cursor.id).take(READ_PAGE);
         let end = behind.clone().last().map(place);
         let entries = behind.map(|(id, entry, _)| (*id, Some(*entry))).collect();
-        Read { is_whole, entries, end }
+        Read { is_whole, end, entries }
     }
 }
 

@@ -151,7 +151,7 @@ impl Watch {
                     // A refresh may have ended it, and not be answered yet.
                     Some(session) => seen.refused.push((session, process)),
                     None => {
-                        seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"))
+                        seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
                     }
                 }
             }
