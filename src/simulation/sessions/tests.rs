@@ -7,6 +7,7 @@ use super::super::process::Process;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
+use crate::engine::refresh::RefreshError;
 
 fn config() -> Value {
     json!({
@@ -46,4 +47,25 @@ fn a_revocation_that_has_the_id_of_a_lost_one_reaches_who_has_read_the_lost_one(
         assert_eq!(code(other, &kept).await, "token_revoked");
         assert_eq!(code(one, &lost).await, "token_revoked");
     });
+}
+
+#[test]
+fn a_used_refresh_token_ends_the_session_whatever_the_clock_of_the_servers_says_meanwhile() {
+    for skew_us in [0, 3_600_000_000, -3_600_000_000] {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let mut config = config();
+            config["jwt"]["refresh"] = json!({ "reuseWindow": "0s" });
+            let processes = started(&world, 2, &config).await;
+            let [one, other] = &processes[..] else { panic!("there are two") };
+            let login = one.log_in("ada").await.unwrap();
+            let next = one.refresh(&login).await.unwrap();
+            world.change(0, |server| server.skew_us = skew_us);
+            let replayed = other.refresh(&login).await;
+            assert!(matches!(replayed, Err(RefreshError::Reused)), "{skew_us} {replayed:?}");
+            assert!(one.refresh(&next).await.is_err(), "{skew_us}");
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(code(one, &next.access).await, "token_revoked", "{skew_us}");
+        });
+    }
 }

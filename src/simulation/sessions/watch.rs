@@ -71,6 +71,8 @@ struct Seen {
     used: BTreeMap<String, Use>,
     /// Sessions with a refresh whose answer was lost.
     uncertain: BTreeSet<String>,
+    /// Sessions whose tokens were refused as revoked though nobody had ended them, and by whom.
+    refused: Vec<(String, usize)>,
     admitted: BTreeMap<String, Vec<u64>>,
     violations: Vec<Violation>,
 }
@@ -90,7 +92,14 @@ impl Watch {
     }
 
     pub(super) fn verdict(&self) -> Result<(), Violation> {
-        self.seen.lock().violations.first().cloned().map_or(Ok(()), Err)
+        let mut seen = self.seen.lock();
+        let refused = std::mem::take(&mut seen.refused);
+        for (session, process) in refused {
+            if !seen.ended.contains_key(&session) && !seen.uncertain.contains(&session) {
+                seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses its session"));
+            }
+        }
+        seen.violations.first().cloned().map_or(Ok(()), Err)
     }
 
     fn now_us(&self) -> u64 {
@@ -138,7 +147,13 @@ impl Watch {
         let revoked = seen.revoked.get(token).or_else(of_session).cloned();
         match (revoked, outcome) {
             (None, Outcome::Refused("token_revoked")) => {
-                seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
+                match seen.session_of.get(token).cloned() {
+                    // A refresh may have ended it, and not be answered yet.
+                    Some(session) => seen.refused.push((session, process)),
+                    None => {
+                        seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"))
+                    }
+                }
             }
             (Some(Revoked { stored: Some((stored_us, by)) }), Outcome::Passed) => {
                 if by == process && began_us > stored_us {

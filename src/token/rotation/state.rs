@@ -237,8 +237,12 @@ impl State {
                     *left_s = keep_s.max(*left_s);
                 }
             }
+            if found.written.comes_from_others(&self.written) {
+                self.look_anew(&mut joined, now);
+            }
             return joined;
         }
+        self.look_anew(&mut joined, now);
         for known in &self.keys {
             let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
             if let Some(entry) = found {
@@ -253,6 +257,17 @@ impl State {
         joined.record_secret = self.record_secret.clone().or(joined.record_secret);
         joined.written.ids.extend(self.written.ids.iter().cloned());
         joined
+    }
+
+    /// Another text was there since the last look: others may have found that one, and may not know
+    /// a key that this process had not found again before.
+    fn look_anew(&self, joined: &mut Self, now: Now) {
+        for known in self.keys.iter().filter(|known| !known.is_spread()) {
+            let same = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
+            if let Some(entry) = same {
+                entry.seen = known.seen.anew(now);
+            }
+        }
     }
 
     /// Whether nothing but the names of writes differs.
@@ -356,6 +371,14 @@ impl State {
 }
 
 impl Written {
+    /// Whether it comes from `known` and from writes beside it: the texts of two were joined.
+    fn comes_from_others(&self, known: &Self) -> bool {
+        let place = known.ids.last().and_then(|last| self.ids.iter().rposition(|id| id == last));
+        let Some(place) = place else { return false };
+        let is_known = |id: &String| known.ids.contains(id);
+        !self.ids.iter().take(place).all(is_known) || self.ids.iter().skip(place + 1).any(is_known)
+    }
+
     fn read(value: &Value) -> Self {
         let ids = value.get("writes").and_then(Value::as_array).into_iter().flatten();
         let ids = ids.filter_map(Value::as_str).filter(|id| id.len() <= 16);

@@ -319,3 +319,16 @@ proptest! {
         play(&history);
     }
 }
+
+#[test]
+fn a_key_that_was_found_again_in_a_text_of_two_is_not_known_to_who_read_the_other_one() {
+    // The storage is lost and then put back to what it was without the key, between the looks of
+    // the process that has made it.
+    play(&[
+        (0, Event::Sleep(1)),
+        (0, Event::Rotate(2)),
+        (0, Event::Rotate(1)),
+        (0, Event::Lose),
+        (1, Event::Restore(3)),
+    ]);
+}
