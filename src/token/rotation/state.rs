@@ -255,7 +255,12 @@ impl State {
             }
         }
         joined.record_secret = self.record_secret.clone().or(joined.record_secret);
-        joined.written.ids.extend(self.written.ids.iter().cloned());
+        // Of both some are kept, each once, so that whoever has read either sees that they were
+        // joined.
+        let theirs = found.written.ids.iter().filter(|id| !self.written.ids.contains(id)).cloned();
+        let theirs = last_of(&theirs.collect::<Vec<_>>(), MAX_WRITES / 2 - 1);
+        joined.written.ids = theirs;
+        joined.written.ids.extend(last_of(&self.written.ids, MAX_WRITES / 2));
         joined
     }
 
@@ -368,6 +373,11 @@ impl State {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+}
+
+/// The last of `ids`, `count` at most.
+fn last_of(ids: &[String], count: usize) -> Vec<String> {
+    ids.get(ids.len().saturating_sub(count)..).unwrap_or_default().to_vec()
 }
 
 impl Written {
