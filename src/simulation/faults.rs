@@ -71,6 +71,8 @@ pub(super) struct Troubles {
     pub(super) died: Vec<(u64, usize)>,
     /// When any server or way to it changed, for the worse or the better.
     pub(super) changed_us: Vec<u64>,
+    /// From when to when any of them was away; the last one may not be over.
+    pub(super) away_us: Vec<(u64, Option<u64>)>,
 }
 
 impl Troubles {
@@ -87,6 +89,23 @@ impl Troubles {
     /// How often servers have changed since, or the ways to them.
     pub(super) fn changes_since(&self, since_us: u64) -> u64 {
         self.changed_us.iter().filter(|us| **us >= since_us).count() as u64
+    }
+
+    /// How often a process may have been away from the servers since, and for `least_us` at least.
+    /// What comes in quick succession is one time: connecting again takes a moment, too.
+    pub(super) fn outages_since(&self, since_us: u64, least_us: u64, now_us: u64) -> u64 {
+        let mut spells: Vec<(u64, u64)> = Vec::new();
+        for (from_us, to_us) in &self.away_us {
+            let to_us = to_us.unwrap_or(now_us);
+            match spells.last_mut() {
+                Some((_, end_us)) if *from_us <= *end_us + least_us => *end_us = to_us,
+                _ => spells.push((*from_us, to_us)),
+            }
+        }
+        let counts = |(from_us, to_us): &&(u64, u64)| {
+            *to_us >= since_us && to_us.saturating_sub(*from_us) >= least_us
+        };
+        spells.iter().filter(counts).count() as u64
     }
 
     /// How often the servers may have lost something since.
@@ -154,8 +173,15 @@ impl Service {
 
     /// A server, or a way to one, is not as it was.
     pub(super) fn changed(&self) {
-        let now_us = self.world.true_us();
-        self.troubles.lock().changed_us.push(now_us);
+        let (now_us, is_well) = (self.world.true_us(), self.is_well());
+        let mut troubles = self.troubles.lock();
+        troubles.changed_us.push(now_us);
+        match troubles.away_us.last_mut() {
+            Some((_, end @ None)) if is_well => *end = Some(now_us),
+            Some((_, None)) => {}
+            _ if is_well => {}
+            _ => troubles.away_us.push((now_us, None)),
+        }
     }
 
     fn data_lost(&self) {
@@ -185,7 +211,7 @@ impl Service {
                 return;
             }
             let others = (0..SERVERS).filter(|number| *number != old);
-            let next = others.max_by_key(|number| servers[*number].has);
+            let next = others.max_by_key(|i| (servers[*i].is_alive, servers[*i].has));
             let Some(next) = next else { return };
             if servers[next].has < servers[old].written() {
                 self.data_lost();
@@ -198,7 +224,10 @@ impl Service {
         self.changed();
         sleep(Duration::from_millis(world.roll(3_000))).await;
         let run = world.roll(u64::MAX);
-        world.demote(old, run);
+        // It may be the primary once more: another failover has come in between.
+        if *world.primary.lock() != old {
+            world.demote(old, run);
+        }
     }
 
     async fn restart(&self, ms: u64, keeps: bool) {
@@ -223,5 +252,6 @@ impl Service {
                 server.flush();
             }
         });
+        self.changed();
     }
 }

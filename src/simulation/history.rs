@@ -55,6 +55,11 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     }
     /// One step, by chance.
     fn draw(world: &World) -> Step<Self::Act>;
+    /// All steps, by chance.
+    fn draw_all(world: &World) -> Steps<Self> {
+        let haste = haste(world);
+        (0..Self::STEPS).map(|_| (Self::pause(world) / haste, Self::draw(world))).collect()
+    }
     /// Begins with a service whose processes are ready.
     fn begin(service: Arc<Service>, seed: u64) -> Self;
     fn act(self: Arc<Self>, act: Self::Act) -> impl Future<Output = ()> + Send;
@@ -63,10 +68,9 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn verdict(&self) -> Result<(), Violation>;
 }
 
-/// Draws a history of a kind.
-pub(super) fn draw<K: Kind>(world: &World) -> Steps<K> {
-    let haste = HASTES[usize::try_from(world.roll(3)).unwrap_or_default()];
-    (0..K::STEPS).map(|_| (K::pause(world) / haste, K::draw(world))).collect()
+/// By how much the pauses of a history are shorter.
+pub(super) fn haste(world: &World) -> u64 {
+    HASTES[usize::try_from(world.roll(3)).unwrap_or_default()]
 }
 
 /// Plays a history; `seed` draws what the network does.
@@ -134,9 +138,10 @@ const fn any<K: Kind>() -> AnyKind {
 }
 
 fn find<K: Kind>(seed: u64) -> Option<(Violation, Vec<String>)> {
-    let steps = draw::<K>(&World::chance(seed));
+    let steps = K::draw_all(&World::chance(seed));
     let violation = play::<K>(seed, &steps).err()?;
     let shortest = shrink::<K>(seed, &steps, &violation);
+    let violation = play::<K>(seed, &shortest).err().unwrap_or(violation);
     let told = shortest.iter().map(|(pause, step)| match step {
         Step::Act(act) => format!("after {pause} ms {act:?}"),
         Step::Fault(fault) => format!("after {pause} ms {fault:?}"),

@@ -90,6 +90,8 @@ impl Service {
     /// passes.
     pub(super) async fn heal(&self, begun: &[JoinHandle<()>]) {
         let world = &self.world;
+        // What was begun last goes wrong before it is set right.
+        sleep(Duration::from_millis(1)).await;
         self.changed();
         for process in self.processes() {
             for server in 0..SERVERS {

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::{Duration, sleep};
 
 use super::faults::Fault;
-use super::history::{Kind, Promise, Step, Violation};
+use super::history::{Kind, Promise, Step, Steps, Violation, haste};
 use super::process::Process;
 use super::service::{Service, one_of};
 use super::world::World;
@@ -35,6 +35,8 @@ const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
 pub(super) enum Act {
     /// Many requests of a client, with so many milliseconds between them, at one process or at all.
     Flood(usize, u64, Option<usize>),
+    /// Many requests of somebody new, at one process up to the end of a window, and at two behind it.
+    Turn(usize),
     /// One request of a client, under a limit that the store has to count.
     Closed(usize, usize),
     /// Two requests of a client, at two processes, that are under way for so many milliseconds.
@@ -105,7 +107,8 @@ impl Kind for Limits {
         let number = || usize::try_from(world.roll(64)).unwrap_or_default();
         let (a, b) = (number(), number());
         Step::Act(match world.roll(60) {
-            0..=2 => Act::Flood(a, world.roll(20), (b % 2 == 0).then_some(b / 2)),
+            0..=1 => Act::Flood(a, world.roll(20), (b % 2 == 0).then_some(b / 2)),
+            2 => Act::Turn(a),
             3..=4 => Act::Closed(a, b),
             5..=14 => Act::Hold(a, world.roll(20_000)),
             15..=18 => Act::Prove(a),
@@ -119,6 +122,18 @@ impl Kind for Limits {
         })
     }
 
+    fn draw_all(world: &World) -> Steps<Self> {
+        let haste = haste(world);
+        // In some histories clocks alone go wrong, or servers alone: nothing else excuses anything.
+        let trouble = world.roll(3);
+        let step = || match (Self::draw(world), trouble) {
+            (Step::Fault(_), 1) => Step::Fault(draw_step_of_clocks(world)),
+            (Step::Fault(_), 2) => Step::Fault(draw_loss(world)),
+            (step, _) => step,
+        };
+        (0..Self::STEPS).map(|_| (Self::pause(world) / haste, step())).collect()
+    }
+
     fn begin(service: Arc<Service>, seed: u64) -> Self {
         let client = Client::new(&service.process(0));
         let watch = Watch::new(&service, is_aligned(seed));
@@ -128,6 +143,7 @@ impl Kind for Limits {
     async fn act(self: Arc<Self>, act: Act) {
         match act {
             Act::Flood(client, ms, process) => self.flood(client, ms, process).await,
+            Act::Turn(process) => self.turn(process).await,
             Act::Closed(process, client) => {
                 let process = self.service.process(process);
                 self.ask(&process, "/closed", &address(client)).await;
@@ -203,6 +219,33 @@ fn draw_fault(world: &World) -> Fault {
     }
 }
 
+/// Clocks are set, and processes die.
+fn draw_step_of_clocks(world: &World) -> Fault {
+    let number = usize::try_from(world.roll(64)).unwrap_or_default();
+    let skew = i64::try_from(world.roll(400_000_000)).unwrap_or(0) - 200_000_000;
+    match world.roll(8) {
+        0..=1 => Fault::SkewServers(skew),
+        2 => Fault::SkewProcess(number, skew),
+        3 => Fault::KillProcess(number),
+        // Nothing is to be woken: this step does nothing, and gives time.
+        _ => Fault::Wake,
+    }
+}
+
+/// Servers lose what they had, and processes die.
+fn draw_loss(world: &World) -> Fault {
+    let number = usize::try_from(world.roll(64)).unwrap_or_default();
+    match world.roll(16) {
+        0 => Fault::Flush,
+        1..=2 => Fault::FailOver(world.roll(3_000)),
+        3 => Fault::Restart(world.roll(3_000), false),
+        4..=5 => Fault::HoldReplicas,
+        6 => Fault::ReleaseReplicas,
+        7 => Fault::KillProcess(number),
+        _ => Fault::Wake,
+    }
+}
+
 impl Limits {
     /// One request of this kind: what came of it, noted.
     async fn ask(&self, process: &Process, path: &'static str, address: &str) -> bool {
@@ -218,6 +261,26 @@ impl Limits {
             let process = self.service.process(at.unwrap_or(number));
             self.ask(&process, "/leased", &address(client)).await;
             sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    async fn turn(&self, process: usize) {
+        let (window_us, address) = (LEASED.1 * 1000, self.unused());
+        let end_us = self.watch.now_us() / window_us * window_us + window_us;
+        let until = async |us: u64| {
+            sleep(Duration::from_micros(us.saturating_sub(self.watch.now_us()))).await;
+        };
+        let (one, other) = (self.service.process(process), self.service.process(process + 1));
+        until(end_us - 300_000).await;
+        for _ in 0..50 {
+            self.ask(&one, "/leased", &address).await;
+            sleep(Duration::from_millis(4)).await;
+        }
+        until(end_us + 30_000).await;
+        for (process, count) in [(&other, 120), (&one, 40), (&other, 40)] {
+            for _ in 0..count {
+                self.ask(process, "/leased", &address).await;
+            }
         }
     }
 
@@ -334,16 +397,18 @@ impl Limits {
         let (_, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
         process.end(exchange);
         sleep(Duration::from_millis(PLACES.1)).await;
-        let mut held = Vec::new();
+        let (mut held, mut counted) = (Vec::new(), 0);
         // What this process has to decide alone for a while, it is asked again.
         for _ in 0..40 {
             let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
             if outcome.is_passed() {
+                let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == PLACES.0);
+                counted += u64::from(by_store);
                 held.push(exchange);
             }
             sleep(Duration::from_millis(500)).await;
         }
-        self.watch.had_places(held.len() as u64);
+        self.watch.had_places(held.len() as u64, counted);
         for exchange in held {
             process.end(exchange);
         }

@@ -4,10 +4,11 @@ use serde_json::Value;
 use tokio::time::{Duration, sleep};
 
 use super::super::process::Process;
+use super::super::redis::Server;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
-use super::{Client, Kind, Limits};
+use super::{Client, Kind, Limits, PLACES};
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -19,6 +20,19 @@ async fn code(process: &Process, path: &str) -> &'static str {
     let (outcome, exchange) = process.ask_for(path, CLIENT, &[]).await;
     process.end(exchange);
     outcome.code()
+}
+
+/// Asks for a place, and once more where no answer of the store came in time.
+async fn place(process: &Process) -> &'static str {
+    loop {
+        let (outcome, exchange) = process.ask_for("/places", CLIENT, &[]).await;
+        let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == PLACES.0);
+        process.end(exchange);
+        if by_store {
+            return outcome.code();
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
@@ -77,9 +91,9 @@ fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
         }
         for skew_us in [61_000_000, 192_000_000] {
             world.change(0, |server| server.skew_us = skew_us);
-            assert_eq!(code(other, "/places").await, "rate_limited");
+            assert_eq!(place(other).await, "rate_limited");
             sleep(Duration::from_secs(10)).await;
-            assert_eq!(code(other, "/places").await, "rate_limited");
+            assert_eq!(place(other).await, "rate_limited");
         }
         assert_ne!(show(other, &proof).await, "passed");
     });
@@ -102,35 +116,94 @@ fn what_a_failover_loses_of_what_was_acknowledged_is_published_again() {
 }
 
 #[test]
+fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_as_well() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let processes = started(&world, 3, &config()).await;
+        let [one, other, third] = &processes[..] else { panic!("there are three") };
+        one.block(CLIENT, true).await.expect("the store has it");
+        sleep(Duration::from_secs(3)).await;
+        // The first one never reads that its word was taken back, and is the first to find that the
+        // store has lost everything.
+        world.cut_off(one.number, 0, true);
+        other.block(CLIENT, false).await.expect("the store has it");
+        third.set_limit("changed", 1009).await.expect("the store has it");
+        for process in [other, third] {
+            world.cut_off(process.number, 0, true);
+        }
+        world.change(0, Server::flush);
+        world.cut_off(one.number, 0, false);
+        sleep(Duration::from_secs(4)).await;
+        for process in [other, third] {
+            world.cut_off(process.number, 0, false);
+        }
+        sleep(Duration::from_secs(5)).await;
+        for process in &processes {
+            assert_eq!(code(process, "/changed").await, "passed", "at {}", process.number);
+        }
+        let late = Process::start(&world, config());
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(code(&late, "/changed").await, "passed");
+    });
+}
+
+#[test]
 fn an_unspent_lease_is_given_back_to_no_later_window() {
     simulate(async {
         let (world, _ending) = World::begin(1, 1);
         let processes = started(&world, 3, &config()).await;
-        let ahead = |until_us: u64| Duration::from_micros(until_us - world.true_us());
-        for window in 2..6_u64 {
-            // Each process has a lease as the window ends, and spends no more of it.
-            sleep(ahead(window * 10_000_000 - 180_000)).await;
-            let leasing = processes.iter().map(|process| {
-                let process = process.clone();
-                tokio::spawn(async move {
-                    for _ in 0..25 {
-                        code(&process, "/leased").await;
-                    }
-                })
-            });
-            for task in leasing.collect::<Vec<_>>() {
-                task.await.expect("it ends");
-            }
-            sleep(ahead(window * 10_000_000 + 30_000)).await;
+        let until = async |us: u64| {
+            sleep(Duration::from_micros(us.saturating_sub(world.true_us()))).await;
+        };
+        // How many requests a process lets in, but for those that it lets in by its share.
+        let ask = async |process: &Process, count: usize| {
             let mut passed = 0;
-            for number in 0..200 {
-                let (outcome, exchange) =
-                    processes[number % 3].ask_for("/leased", CLIENT, &[]).await;
-                // What a process admits by its share is no matter of leases.
-                let by_lease = exchange.limits.first().is_some_and(|limit| limit.limit == 100);
-                passed += usize::from(outcome.is_passed() && by_lease);
+            for _ in 0..count {
+                let (outcome, exchange) = process.ask_for("/leased", CLIENT, &[]).await;
+                let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == 100);
+                passed += usize::from(outcome.is_passed() && by_store);
             }
-            assert!(passed <= 102, "{passed} in window {window}");
+            passed
+        };
+        for window in (2..22_u64).step_by(2) {
+            // The first process has a lease as the window ends, and does not spend all of it. The
+            // next window is used up when it gives that back.
+            until(window * 10_000_000 - 300_000).await;
+            for _ in 0..50 {
+                ask(&processes[0], 1).await;
+                sleep(Duration::from_millis(4)).await;
+            }
+            until(window * 10_000_000 + 30_000).await;
+            let mut passed = ask(&processes[1], 120).await;
+            passed += ask(&processes[0], 40).await;
+            sleep(Duration::from_millis(100)).await;
+            passed += ask(&processes[2], 40).await;
+            assert!(passed <= 101, "{passed} in window {window}");
         }
     });
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_renew() {
+    for (held_ms, jump_ms, ask_ms) in (0..4_u64)
+        .flat_map(|held| (0..4_u64).map(move |jump| (800 * held, 800 * jump)))
+        .flat_map(|(held, jump)| [700, 1_400, 2_800].map(move |ask| (held, jump, ask)))
+    {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let processes = started(&world, 3, &config()).await;
+            let mut held = Vec::new();
+            for number in [0, 1, 1] {
+                let (outcome, exchange) = processes[number].ask_for("/places", CLIENT, &[]).await;
+                assert_eq!(outcome.code(), "passed");
+                held.push(exchange);
+                sleep(Duration::from_millis(held_ms)).await;
+            }
+            sleep(Duration::from_millis(jump_ms)).await;
+            world.change(0, |server| server.skew_us = 61_000_000);
+            sleep(Duration::from_millis(ask_ms)).await;
+            let told = format!("{held_ms} {jump_ms} {ask_ms}");
+            assert_eq!(place(&processes[2]).await, "rate_limited", "{told}");
+        });
+    }
 }

@@ -58,6 +58,8 @@ const NOTHING_UNCOUNTED: Promise =
 const LEASE_US: u64 = LEASED.1 * 1000 / 50;
 /// How long an answer may be on its way when it was decided.
 const SLACK_US: u64 = 100_000;
+/// A process that is away for less renews its places in time.
+const MISSED_US: u64 = 2_000_000;
 /// `timeout` of the store.
 const TIMEOUT_US: u64 = 25_000;
 
@@ -265,7 +267,9 @@ impl Watch {
         let oldest_us = counted.iter().map(|place| place.since_us).min().unwrap_or(now_us);
         // A process that could not renew in time is known again within half of the timeout.
         let since_us = oldest_us.saturating_sub(PLACES.1 * 1000);
-        let excuses = troubles.changes_since(since_us) + troubles.losses_since(since_us);
+        let excuses = troubles.outages_since(since_us, MISSED_US, now_us)
+            + troubles.losses_since(since_us)
+            + troubles.steps_since(since_us).saturating_sub(1);
         let count = counted.len() as u64;
         if !alone && count > PLACES.0 * (1 + excuses) {
             found = Some((MOST_PLACES, format!("{count} since {oldest_us} us")));
@@ -283,14 +287,14 @@ impl Watch {
         }
     }
 
-    /// So many places could be had at once, in the end.
-    pub(super) fn had_places(&self, count: u64) {
+    /// So many places could be had at once, in the end, and so many of them of the store.
+    pub(super) fn had_places(&self, count: u64, counted: u64) {
         let is_excused = !self.service.troubles.lock().clock_steps.is_empty();
         if count < PLACES.0 && !is_excused {
             self.violated(NO_PLACE_LOST, format!("only {count} are free"));
         }
-        if count > PLACES.0 {
-            self.violated(MOST_PLACES, format!("{count} in the end"));
+        if counted > PLACES.0 {
+            self.violated(MOST_PLACES, format!("{counted} in the end"));
         }
     }
 

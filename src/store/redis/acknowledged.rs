@@ -5,7 +5,8 @@
 //! Versions decide. A notice is lost where the store has no version of its name, or an earlier one.
 //! A later version is somebody's later word and wins, also one that takes the notice back: such a
 //! version lasts a day at least, and a process that was cut off for longer than 12 hours publishes
-//! nothing of before.
+//! nothing of before. What is published again keeps its version, so that it never wins over a later
+//! word that was lost, too.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,7 +20,9 @@ const MOST: usize = 100_000;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Acknowledged {
     pub(super) text: String,
-    /// A time of the server's clock in microseconds.
+    /// Where readers find it.
+    pub(super) place: f64,
+    /// When it was said: a time of the server's clock in microseconds.
     pub(super) version: f64,
     /// When it is over, on the clock of the store.
     pub(super) until_us: u64,
@@ -36,19 +39,26 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The store has this notice. An earlier version of a name never replaces a later one.
-    pub(super) fn note(&mut self, name: &str, notice: Acknowledged) {
+    /// The store has this notice, and none of its name that is later.
+    pub(super) fn put(&mut self, name: &str, notice: Acknowledged) {
         let has_room = self.notices.len() < MOST;
         match self.notices.get_mut(name) {
-            Some(known) if known.version <= notice.version => *known = notice,
+            Some(known) => *known = notice,
             None if has_room => drop(self.notices.insert(name.to_owned(), notice)),
-            _ => {}
+            None => {}
         }
     }
 
-    /// Whether a later version of this name is known.
-    pub(super) fn is_later(&self, name: &str, version: f64) -> bool {
-        self.notices.get(name).is_some_and(|notice| notice.version > version)
+    /// The store has a later notice of this name.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.notices.remove(name);
+    }
+
+    /// Whether a later version of this name is known. None is later than `latest_us`: where one
+    /// seems to be, the clock that gave it was set back.
+    pub(super) fn is_later(&self, name: &str, version: f64, latest_us: u64) -> bool {
+        let known = self.notices.get(name).map(|notice| notice.version);
+        known.is_some_and(|known| known > version && known <= in_us(latest_us))
     }
 
     /// The store answers again, at `mono_us`: what is too old to be published again is dropped.
@@ -77,11 +87,17 @@ impl Record {
         names
     }
 
-    /// The notice of a name, where the store has lost it: it has only this version, or none.
+    /// The notice of a name, where the store has lost it: it has none in this place. It may have a
+    /// later one in another place.
     pub(super) fn lost(&self, name: &str, in_store: Option<f64>) -> Option<&Acknowledged> {
         let notice = self.notices.get(name)?;
-        in_store.is_none_or(|version| version < notice.version).then_some(notice)
+        in_store.is_none_or(|place| place < notice.place || place > notice.place).then_some(notice)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times are below 2^53 microseconds")]
+fn in_us(us: u64) -> f64 {
+    us as f64
 }
 
 #[cfg(test)]
@@ -89,42 +105,63 @@ mod tests {
     use super::*;
 
     fn notice(version: f64, until_us: u64) -> Acknowledged {
-        Acknowledged { text: format!("block v{version}"), version, until_us }
+        Acknowledged { text: format!("block v{version}"), place: version, version, until_us }
     }
 
     fn lost(record: &Record, name: &str, in_store: Option<f64>) -> Option<String> {
         record.lost(name, in_store).map(|notice| notice.text.clone())
     }
 
+    /// Takes in what was read, unless it is older than what is known.
+    fn read(record: &mut Record, name: &str, notice: Acknowledged) {
+        if !record.is_later(name, notice.version, 1000) {
+            record.put(name, notice);
+        }
+    }
+
     #[test]
-    fn a_notice_is_lost_where_the_store_has_none_or_an_earlier_one() {
+    fn a_notice_is_lost_where_the_store_has_none_or_another_one() {
         let mut record = Record::default();
-        record.note("a", notice(5.0, 100));
+        record.put("a", notice(5.0, 100));
         for (in_store, is_lost) in
-            [(None, true), (Some(4.0), true), (Some(5.0), false), (Some(6.0), false)]
+            [(None, true), (Some(4.0), true), (Some(5.0), false), (Some(6.0), true)]
         {
             assert_eq!(record.lost("a", in_store).is_some(), is_lost, "{in_store:?}");
         }
         assert_eq!(lost(&record, "b", None), None);
+        record.forget("a");
+        assert_eq!(lost(&record, "a", None), None);
     }
 
     #[test]
     fn the_latest_version_of_a_name_is_kept_in_whichever_order_they_come() {
         let mut record = Record::default();
         for version in [5.0, 7.0, 6.0] {
-            record.note("a", notice(version, 100));
+            read(&mut record, "a", notice(version, 100));
         }
         assert_eq!(lost(&record, "a", None).as_deref(), Some("block v7"));
+        // What somebody who knew no better has published again is the older word, wherever it is.
+        read(&mut record, "a", Acknowledged { place: 9.0, ..notice(5.0, 100) });
+        assert_eq!(lost(&record, "a", Some(9.0)).as_deref(), Some("block v7"));
         // Somebody took it back: that is what is published again.
-        record.note("a", Acknowledged { text: "gone".into(), version: 8.0, until_us: 100 });
+        let gone = Acknowledged { text: "gone".into(), ..notice(8.0, 100) };
+        read(&mut record, "a", gone);
         assert_eq!(lost(&record, "a", Some(7.0)).as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn a_version_that_lies_ahead_is_no_later_one() {
+        let mut record = Record::default();
+        record.put("a", notice(2000.0, 5000));
+        assert!(!record.is_later("a", 5.0, 1000));
+        assert!(record.is_later("a", 5.0, 2000));
     }
 
     #[test]
     fn all_names_are_looked_at_in_turn_and_those_that_are_over_are_dropped() {
         let mut record = Record::default();
         for (name, until_us) in [("a", 100), ("b", 10), ("c", 100), ("d", 100), ("e", 10)] {
-            record.note(name, notice(1.0, until_us));
+            record.put(name, notice(1.0, until_us));
         }
         let rounds: Vec<Vec<String>> = (0..4).map(|_| record.next(2, 50)).collect();
         assert_eq!(rounds, [vec!["a"], vec!["c", "d"], vec![], vec!["a", "c"]]);
@@ -135,7 +172,7 @@ mod tests {
     fn a_process_that_was_cut_off_for_long_publishes_nothing_of_before() {
         let mut record = Record::default();
         record.begin_read(1);
-        record.note("a", notice(1.0, u64::MAX));
+        record.put("a", notice(1.0, u64::MAX));
         record.begin_read(1 + TRUSTED_US);
         assert!(record.lost("a", None).is_some());
         record.begin_read(2 + 2 * TRUSTED_US);

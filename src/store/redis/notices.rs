@@ -1,5 +1,5 @@
 //! Carries notices between the processes: what is said here is written at once, and what others say
-//! is read once a second, by its version. What the store has lost is published again
+//! is read once a second, by its place. What the store has lost is published again
 //! ([`acknowledged`](super::acknowledged)). This has a connection of its own, so that a long list
 //! never stands before a request.
 
@@ -29,9 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
 /// Notices that a store keeps at most.
 const MOST: usize = 100_000;
-/// A version is a time of the server's clock in microseconds. One that is further ahead is none:
-/// whoever reads up to it hears nothing that is said after it. The script that gives versions
-/// passes over it, too.
+/// A place is a time of the server's clock in microseconds, and so is a version. One that is further
+/// ahead is none: whoever reads up to it hears nothing that is said after it. The script that gives
+/// places passes over it, too.
 const AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// A notice that waits to be written, with who waits for that.
@@ -43,14 +43,14 @@ pub(in crate::store) struct Publication {
 /// What is kept from turn to turn.
 struct Session {
     connector: Arc<Connector>,
-    /// What was said, the names by version, and the names by their end. They are in one slot of a cluster.
+    /// What was said, the names by place, and the names by their end. They are in one slot of a cluster.
     keys: [String; 3],
     link: Option<Link>,
     /// Not before then is a connection tried again.
     retry: Instant,
-    /// The newest version that was read.
+    /// The last place that was read.
     seen: f64,
-    /// As `seen`, but for ever: what is written here follows what was read here.
+    /// As `seen`, but for ever: what is written here follows what was read and written here.
     highest: f64,
     /// What the store has, to be published again where it loses that.
     record: Record,
@@ -124,15 +124,19 @@ impl Session {
             (self.send(&command).await?, true)
         };
         match stored(&answer)? {
-            Some(Stored { version, until_us, .. }) => {
-                let text = notice.text.clone();
-                self.record.note(&notice.name, Acknowledged { text, version, until_us });
-            }
+            Some(Stored { notice: stored, .. }) => self.note(&notice.name, &notice.text, stored),
             // Nothing is there to be taken back, and there is no room to say so.
             None if notice.text == GONE => {}
             None => return Err(StoreError::Overloaded),
         }
         if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
+    }
+
+    /// The store has this notice.
+    fn note(&mut self, name: &str, text: &str, stored: Said) {
+        self.highest = self.highest.max(stored.place);
+        let Said { place, version, until_us, .. } = stored;
+        self.record.put(name, Acknowledged { text: text.to_owned(), place, version, until_us });
     }
 
     /// Writes a notice that holds for `ms`; one that is published `again` has this version, and is
@@ -165,8 +169,8 @@ impl Session {
                 return Err(StoreError::Unavailable);
             };
             self.record.begin_read(Now::read().mono_us);
-            for (name, said, version) in &page {
-                self.take(local, name, said.as_ref(), *version, now_us);
+            for (name, place, said) in &page {
+                self.take(local, name, *place, said.as_ref(), now_us);
             }
             if page.len() < PAGE {
                 return self.publish_lost(&mut link, now_us).await;
@@ -178,22 +182,21 @@ impl Session {
         &mut self,
         local: &MemoryStore,
         name: &str,
-        said: Option<&(u64, String)>,
-        version: f64,
+        place: f64,
+        said: Option<&(Said, String)>,
         now_us: u64,
     ) {
-        self.seen = self.seen.max(version);
-        self.highest = self.highest.max(version);
-        let Some((until_us, text)) = said else { return };
+        self.seen = self.seen.max(place);
+        self.highest = self.highest.max(place);
+        let Some((said, text)) = said else { return };
         // What this process said a moment ago, or has read before, is not undone by an older word.
-        if self.record.is_later(name, version) {
+        if self.record.is_later(name, said.version, now_us.saturating_add(AHEAD_US)) {
             return;
         }
         // Where there is no room, it is not known here: the store has no more room than this
         // process.
-        if let Ok(true) = local.notices().take(name, text, *until_us, now_us) {
-            let notice = Acknowledged { text: text.clone(), version, until_us: *until_us };
-            self.record.note(name, notice);
+        if let Ok(true) = local.notices().take(name, text, said.until_us, now_us) {
+            self.note(name, text, Said { place, ..*said });
         }
     }
 
@@ -203,10 +206,10 @@ impl Session {
         if names.is_empty() {
             return Ok(false);
         }
-        let [_, versions, _] = &self.keys;
+        let [_, places, _] = &self.keys;
         let mut ask = Pipeline::new();
         for name in &names {
-            ask.cmd("ZSCORE").arg(versions).arg(name);
+            ask.cmd("ZSCORE").arg(places).arg(name);
         }
         let scores = match link.send(&ask).await {
             Ok(answers) if answers.len() == names.len() => answers,
@@ -219,18 +222,23 @@ impl Session {
         for (name, score) in names.iter().zip(&scores) {
             let in_store = match score {
                 Value::Nil => None,
-                score => Some(version_of(score).ok_or(StoreError::Refused)?),
+                score => Some(number_of(score).ok_or(StoreError::Refused)?),
             };
             let Some(lost) = self.record.lost(name, in_store) else { continue };
-            let Acknowledged { text, version, until_us } = lost.clone();
+            let Acknowledged { text, version, until_us, .. } = lost.clone();
             let ms = until_us.saturating_sub(now_us).div_ceil(1000);
-            lost_any = true;
             let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
-            if let Some(Stored { version, until_us, written: true }) = stored(&answer)? {
-                self.record.note(name, Acknowledged { text, version, until_us });
+            match stored(&answer)? {
+                Some(Stored { notice, is_written: true }) => {
+                    self.note(name, &text, notice);
+                    lost_any = true;
+                }
+                // Somebody has said something later, which was read or will be.
+                Some(_) => self.record.forget(name),
+                None => {}
             }
         }
-        // What else was written meanwhile may have versions below those that were read.
+        // What else was written meanwhile may have places before those that were read.
         if lost_any {
             self.seen = 0.0;
         }
@@ -239,16 +247,16 @@ impl Session {
 
     /// The next notices. `None` where they can't be read.
     async fn page(&mut self, link: &mut Link, now_us: u64) -> Option<Vec<Read>> {
-        let [said, versions, _] = &self.keys;
+        let [said, places, _] = &self.keys;
         let highest = now_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
-        ask.cmd("ZREVRANGEBYSCORE").arg(versions).arg(highest).arg("-inf");
+        ask.cmd("ZREVRANGEBYSCORE").arg(places).arg(highest).arg("-inf");
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
-        ask.cmd("ZRANGEBYSCORE").arg(versions).arg(format!("({:.0}", self.seen)).arg(highest);
+        ask.cmd("ZRANGEBYSCORE").arg(places).arg(format!("({:.0}", self.seen)).arg(highest);
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answers = link.send(&ask).await.ok()?;
         let [newest, page] = answers.as_slice() else { return None };
-        let newest = scored(newest)?.first().map_or(0.0, |(_, version)| *version);
+        let newest = scored(newest)?.first().map_or(0.0, |(_, place)| *place);
         if newest < self.seen {
             // The store has lost what it had, and begins anew.
             self.seen = 0.0;
@@ -270,21 +278,31 @@ impl Session {
         let read = page
             .into_iter()
             .zip(&texts)
-            .map(|((name, version), text)| (name, read_said(text), version));
+            .map(|((name, place), text)| (name, place, read_said(text)));
         Some(read.collect())
     }
 }
 
-/// A notice that was read: its name, when it is over and what it says, and its version. Nothing is
-/// said where it was taken away in between, or can't be read.
-type Read = (String, Option<(u64, String)>, f64);
+/// A notice that was read: its name, its place, and what it says. Nothing is said where it was taken
+/// away in between, or can't be read.
+type Read = (String, f64, Option<(Said, String)>);
+
+/// When something was said, and until when it holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Said {
+    /// In the order in which notices are read.
+    place: f64,
+    /// The later one of a name wins.
+    version: f64,
+    /// In microseconds of the server's clock.
+    until_us: u64,
+}
 
 /// What the store has of a name after a write.
 struct Stored {
-    version: f64,
-    until_us: u64,
+    notice: Said,
     /// Whether it is what was written, and not a later word of somebody else.
-    written: bool,
+    is_written: bool,
 }
 
 /// What the store has of a notice now; `None` where it had no room for it.
@@ -298,38 +316,41 @@ fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
 /// The answer of the script that keeps a notice.
 fn put_answer(value: &Value) -> Option<Stored> {
     let Value::Array(parts) = value else { return None };
-    let [version, until_us, written] = parts.as_slice() else { return None };
+    let [place, version, until_us, written] = parts.as_slice() else { return None };
     let until_us = match until_us {
         Value::Int(until_us) => u64::try_from(*until_us).ok()?,
         _ => return None,
     };
-    let written = matches!(written, Value::Int(1));
-    Some(Stored { version: version_of(version)?, until_us, written })
+    let is_written = matches!(written, Value::Int(1));
+    let (place, version) = (number_of(place)?, number_of(version)?);
+    Some(Stored { notice: Said { place, version, until_us }, is_written })
 }
 
-/// A version: a score of a sorted set, or a number of the script. Whole numbers below 2^53 are
-/// exact.
-fn version_of(value: &Value) -> Option<f64> {
+/// A place or a version: a score of a sorted set, or a number of the script. Whole numbers below
+/// 2^53 are exact.
+fn number_of(value: &Value) -> Option<f64> {
     match value {
-        Value::Double(version) => Some(*version),
-        Value::Int(version) => version.to_string().parse().ok(),
+        Value::Double(number) => Some(*number),
+        Value::Int(number) => number.to_string().parse().ok(),
         text => text_of(text)?.parse().ok(),
     }
 }
 
-/// When a notice is over, in microseconds of the server's clock, and its text.
-fn read_said(value: &Value) -> Option<(u64, String)> {
-    let (until, text) = text_of(value)?.split_once(' ')?;
-    let is_number = !until.is_empty() && until.bytes().all(|byte| byte.is_ascii_digit());
-    let until_us = is_number.then(|| until.parse().ok())??;
-    Some((until_us, text.to_owned()))
+/// When a notice is over, its version, and its text. Its place stands elsewhere.
+fn read_said(value: &Value) -> Option<(Said, String)> {
+    let (until, rest) = text_of(value)?.split_once(' ')?;
+    let (version, text) = rest.split_once(' ')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let until_us = is_number(until).then(|| until.parse().ok())??;
+    let version = is_number(version).then(|| version.parse().ok())??;
+    Some((Said { place: 0.0, version, until_us }, text.to_owned()))
 }
 
 /// Members of a sorted set with their scores.
 fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
     let Value::Array(values) = value else { return None };
     let pair = |pair: &[Value]| match pair {
-        [name, score] => Some((name_of(name)?, version_of(score)?)),
+        [name, score] => Some((name_of(name)?, number_of(score)?)),
         _ => None,
     };
     match values.first() {
@@ -373,18 +394,24 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_has_an_end_in_digits() {
+    fn a_notice_has_an_end_and_a_version_in_digits() {
         let read = |text: &str| read_said(&Value::BulkString(text.as_bytes().to_vec()));
-        assert_eq!(read("5 block why not"), Some((5, "block why not".to_owned())));
+        let said = Said { place: 0.0, version: 7.0, until_us: 5 };
+        assert_eq!(read("5 7 block why not"), Some((said, "block why not".to_owned())));
         for text in [
             "",
             "5",
-            " block x",
-            "+5 block x",
-            "-5 allow",
-            "5.0 allow",
-            "1e9 allow",
-            "99999999999999999999 allow",
+            "5 block x",
+            "5 7",
+            " 7 block x",
+            "+5 7 block x",
+            "-5 7 allow",
+            "5.0 7 allow",
+            "5 7.0 allow",
+            "5 -7 allow",
+            "5 inf allow",
+            "1e9 7 allow",
+            "99999999999999999999 7 allow",
         ] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -13,9 +13,13 @@ use crate::store::ask::{
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 
-const JUDGE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge.lua"));
+const JUDGE: &str = concat!(
+    include_str!("lua/record.lua"),
+    include_str!("lua/places.lua"),
+    include_str!("lua/judge.lua")
+);
 const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
-const RENEW: &str = include_str!("lua/renew.lua");
+const RENEW: &str = concat!(include_str!("lua/places.lua"), include_str!("lua/renew.lua"));
 const PROVE: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/prove.lua"));
 const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
 

@@ -12,8 +12,6 @@
 -- Nearly always a record has just the entries that are asked for, in that order: then no table is made of it.
 local call, unpack, pack, sub, ceil, floor = redis.call, struct.unpack, struct.pack, string.sub, math.ceil, math.floor
 local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
--- For how many milliseconds the key of places is kept beyond their end. renew.lua has it too.
-local KEPT = 7200000
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
 -- The entries of a record that are not over, by tag: state, end, and the entry itself. And those of
@@ -88,12 +86,7 @@ local function windowed(kind, p, q, s, a, b, c)
   return fits, window, b, c + q, (window + 2) * p
 end
 
--- How many places of a key are taken, and whether there are others to sweep away. A place has the
--- instant at which it comes free.
---
--- Processes renew their places before 3/8 of the span are over. So if no place has half of it left,
--- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
--- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
+-- How many places of a key are taken, and whether there are others to sweep away.
 local function taken_of(key, span)
   local now_ms = floor(now / 1000)
   local all = redis.pcall('ZCARD', key)
@@ -104,15 +97,7 @@ local function taken_of(key, span)
     return 0, true
   end
   if all == 0 then return 0, false end
-  local half = now_ms + floor(span / 2)
-  local renewed = call('ZCOUNT', key, half, '+inf')
-  if renewed == all then return all, false end
-  if renewed == 0 then
-    local places = call('ZRANGEBYSCORE', key, '-inf', half, 'WITHSCORES')
-    for i = 1, #places, 2 do
-      if tonumber(places[i + 1]) % 1 == 0 then call('ZADD', key, half + 0.5, places[i]) end
-    end
-  end
+  if renewed_of(key, now_ms + floor(span / 2)) == all then return all, false end
   local taken = call('ZCOUNT', key, '(' .. now_ms, '+inf')
   return taken, taken < all
 end

@@ -1,0 +1,22 @@
+-- Places of requests under way, for judge.lua and renew.lua. The places of a key are a sorted set, by
+-- the instants in milliseconds at which they come free.
+
+-- For how many milliseconds the key is kept beyond their end.
+local KEPT = 7200000
+
+-- How many places have half of the span left, which ends at `half`. It is asked before any place is
+-- taken or renewed.
+--
+-- Processes renew their places before 3/8 of the span are over. So if no place has half of it left,
+-- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
+-- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
+local function renewed_of(key, half)
+  local renewed = redis.call('ZCOUNT', key, half, '+inf')
+  if renewed == 0 then
+    local places = redis.call('ZRANGEBYSCORE', key, '-inf', half, 'WITHSCORES')
+    for i = 1, #places, 2 do
+      if tonumber(places[i + 1]) % 1 == 0 then redis.call('ZADD', key, half + 0.5, places[i]) end
+    end
+  end
+  return renewed
+end
