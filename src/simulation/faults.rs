@@ -65,6 +65,8 @@ pub(super) struct Troubles {
     pub(super) lost_us: Vec<u64>,
     /// When the clocks of all servers were set, and by how much.
     pub(super) clock_steps: Vec<(u64, i64)>,
+    /// When the clocks of processes were set.
+    pub(super) set_us: Vec<(u64, usize)>,
     /// When a server threw a key away that was not over.
     pub(super) evicted_us: Vec<u64>,
     /// When processes died.
@@ -144,7 +146,11 @@ impl Service {
                     world.cut_off(process.number, server, false);
                 }
             }
-            Fault::SkewProcess(number, skew_us) => world.skew(self.process(number).number, skew_us),
+            Fault::SkewProcess(number, skew_us) => {
+                let process = self.process(number).number;
+                self.troubles.lock().set_us.push((now_us, process));
+                world.skew(process, skew_us);
+            }
             Fault::Hang => world.change(primary, |server| server.hangs = true),
             Fault::Wake => world.change(primary, |server| server.hangs = false),
             Fault::HoldReplicas | Fault::ReleaseReplicas => {

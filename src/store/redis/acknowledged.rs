@@ -100,7 +100,7 @@ impl Record {
     /// later one in another place.
     pub(super) fn lost(&self, name: &str, in_store: Option<f64>) -> Option<&Acknowledged> {
         let notice = self.notices.get(name)?;
-        in_store.is_none_or(|place| place < notice.place || place > notice.place).then_some(notice)
+        in_store.is_none_or(|place| place.total_cmp(&notice.place).is_ne()).then_some(notice)
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) const KEPT: Promise = (
 /// Within which the others know what is said.
 const BOUND_US: u64 = 3_000_000;
 
+/// What was said so long ago has been read by all.
+const UNREAD_US: u64 = 10_000_000;
+
 /// A call.
 #[derive(Debug, Clone, Copy)]
 struct Call {
@@ -36,6 +39,17 @@ struct Call {
 pub(super) struct Said(BTreeMap<String, Vec<Call>>);
 
 impl Said {
+    /// Whether others spoke of a name shortly before the last call, so that its process may not have
+    /// read it, and the servers have lost that since.
+    fn follows_unread(&self, name: &str, last: &Call, has_lost: impl Fn(u64) -> bool) -> bool {
+        let unread = |call: &Call| {
+            call.by != last.by
+                && call.began_us + UNREAD_US >= last.began_us
+                && has_lost(call.began_us)
+        };
+        self.0.get(name).is_some_and(|calls| calls.iter().any(unread))
+    }
+
     /// The last call about a name, where it followed all others, and when it was acknowledged. `None`
     /// where a call was not: nobody knows then whether the store has it, or will.
     fn last(&self, name: &str) -> Option<(Call, u64)> {
@@ -101,6 +115,9 @@ impl Watch {
             // Of three keys that belong together, a server that evicts takes any.
             !troubles.evicted_us.is_empty()
                 || troubles.has_died(call.by) && troubles.has_lost(stored_us)
+                // Where the clock is behind by then, its version may be the earlier one.
+                || !troubles.clock_steps.is_empty()
+                    && self.seen.lock().said.follows_unread(name, &call, |us| troubles.has_lost(us))
         };
         if !is_lost && seen.is_some_and(|seen| seen != call.what) {
             let what = format!("{name} at process {process}: {seen:?} instead of {}", call.what);
