@@ -344,3 +344,8 @@ const { once } = require('node:events')
   const left = [...out.matchAll(/counted "ends";r=(\d+)/g)].map(([, remaining]) => Number(remaining))
   assert.deepEqual(left.sort((a, b) => b - a), [9, 8, 7, 6, 5, 4, 3, 2], out)
 })
+
+test('a store that has not answered yet is not said to be available', async () => {
+  const guard = createGuard({ rateLimit: { name: 'api', limit: 10, window: '1m' }, store: { redis: { url: 'redis://127.0.0.1:1' } } })
+  assert.equal(guard.health().store.available, false)
+})

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import net from 'node:net'
 import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { createGuard } from 'keepstone'
 import { startCluster, startRedis, startSentinels, waitUntil } from './helpers/servers.mjs'
@@ -304,3 +306,49 @@ test('Sentinel: a name that no sentinel knows is a store that is away', async (t
   const nodes = sentinels.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
   await assertUnusable(await serveGuard(t, useless({ sentinel: { nodes, name: 'nobody' } })))
 })
+
+for (const count of [2, 4]) {
+  test(`Sentinel: what one says alone counts for nothing, while the primary that ${count} others name hangs`, async (t) => {
+    const primary = await forTest(t, startRedis())
+    const stale = await forTest(t, startRedis())
+    const named = [stale, ...Array.from({ length: count }, () => primary)]
+    const nodes = await Promise.all(named.map((server) => sentinelThatNames(t, server.port)))
+    const api = await serveGuard(t, useless({ sentinel: { nodes, name: 'm' } }))
+    await api.judged()
+    primary.pause()
+    t.after(() => primary.resume())
+    await waitUntil('it is seen that the primary hangs', () => !api.guard.health().store.available)
+    for (let i = 0; i < 20; i++) {
+      assertUnavailable(await api.get('/closed'))
+      await sleep(100)
+    }
+    assert.deepEqual(await stale.keys('keepstone:*'), [])
+    primary.resume()
+    await api.judged()
+  })
+}
+
+/** Answers as a sentinel that takes the server at `port` for the primary. */
+async function sentinelThatNames(t, port) {
+  const address = `*2\r\n$9\r\n127.0.0.1\r\n$${String(port).length}\r\n${port}\r\n`
+  const sockets = new Set()
+  const server = net.createServer((socket) => {
+    sockets.add(socket.on('error', () => {}))
+    let text = ''
+    socket.on('data', (bytes) => {
+      text += bytes
+      for (let command; (command = /^\*(\d+)\r\n/.exec(text)); ) {
+        const parts = text.slice(command[0].length).match(new RegExp(`^(?:\\$\\d+\\r\\n[^\\r]*\\r\\n){${command[1]}}`))
+        if (!parts) return
+        text = text.slice(command[0].length + parts[0].length)
+        socket.write(/sentinel/i.test(parts[0]) ? address : /hello/i.test(parts[0]) ? '-ERR unknown command\r\n' : '+OK\r\n')
+      }
+    })
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  return `redis://127.0.0.1:${server.address().port}`
+}

@@ -89,15 +89,6 @@ impl Store {
             Self::Shared(store) => store.local().notices(),
         }
     }
-
-    /// The clock that ends what is said.
-    #[must_use]
-    pub fn clock_us(&self, now: Now) -> u64 {
-        match self {
-            Self::Memory(_) => now.mono_us,
-            Self::Shared(store) => store.status().clock(now).unix_us,
-        }
-    }
 }
 
 /// Which layers a stack has: all of them, or one that is mounted alone.
@@ -305,12 +296,12 @@ impl Engine {
     /// What the lists say of a client. Who has no address is on none.
     pub(crate) fn listed_client(&self, request: &Request, now: Now) -> Listed {
         let Some(address) = request.client() else { return Listed::No };
-        self.store.notices().lists.client(&self.clients, address, self.store.clock_us(now))
+        self.store.notices().lists.client(&self.clients, address, now.mono_us)
     }
 
     /// What the lists say of a user.
     pub(crate) fn listed_user(&self, user: &str, now: Now) -> Listed {
-        self.store.notices().lists.user(|| user_key(user), self.store.clock_us(now))
+        self.store.notices().lists.user(|| user_key(user), now.mono_us)
     }
 
     /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an attacker's page can reach

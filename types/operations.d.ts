@@ -338,10 +338,14 @@ export interface HealthReport {
     readonly maxBytes: number
     /** How many keys it counts here; with a shared store, of how many something is known here. */
     readonly keys: number
-    /** Whether it answers: of several servers, whether any does. Only of a shared store. */
+    /**
+     * Whether it answers: of several servers, whether any does; `false` until one has. Only of a
+     * shared store.
+     */
     readonly available?: boolean
     /**
-     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached.
+     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached. Slots
+     * of a cluster that nobody serves count as one more.
      * Limits whose keys are there do as their `onStoreFailure` says, all others are counted as
      * ever. Only of a shared store.
      */

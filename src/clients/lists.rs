@@ -37,7 +37,7 @@ pub enum Who {
 pub struct Entry {
     /// What it says.
     pub standing: Standing,
-    /// On the clock of the store.
+    /// On the monotonic clock: no step of a wall clock ends it early or late.
     pub until_us: u64,
     /// In the words of whoever listed it; for the log alone.
     pub reason: Arc<str>,
@@ -116,7 +116,7 @@ impl Lists {
         self.count.store(entries.len(), Ordering::Release);
     }
 
-    /// Until when somebody is listed, on the clock of the store; `None` where he is not.
+    /// Until when somebody is listed, on the monotonic clock; `None` where he is not.
     #[must_use]
     pub fn until(&self, who: Who) -> Option<u64> {
         let entries = self.entries.read();

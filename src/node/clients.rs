@@ -45,8 +45,7 @@ pub fn list_client(
             "block" => Standing::Blocked,
             "allow" => Standing::Allowed,
             _ => {
-                let now_us = engine.store().clock_us(Now::read());
-                let notice = engine.store().notices().unlisted(who, now_us);
+                let notice = engine.store().notices().unlisted(who, Now::read().mono_us);
                 return Ok((engine, notice));
             }
         };
@@ -77,8 +76,7 @@ pub fn limit_set(guard: f64, policy: String) -> String {
 
 /// Says something to this process at once, and to the others where a store is shared.
 pub(super) fn say(guard: f64, engine: &Engine, notice: Notice) -> String {
-    let now_us = engine.store().clock_us(Now::read());
-    let Ok(()) = engine.store().notices().hear(&notice, now_us) else {
+    let Ok(()) = engine.store().notices().hear(&notice, Now::read().mono_us) else {
         let full = "there is no room for another entry; take some off the lists";
         return write(Err(Failure::new("ERR_INVALID_ARGUMENT", full)));
     };

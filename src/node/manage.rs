@@ -312,7 +312,7 @@ fn store_health(store: &Store, now: Now) -> Value {
             json!({
                 "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
                 "keys": local.len(now.mono_us),
-                "available": status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
+                "available": status.has_answered() && status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
             })
         }
     }

@@ -277,14 +277,24 @@ impl Process {
     ) -> Result<(), StoreError> {
         let who = Who::Network(Prefix::parse(address).expect("it is an address"));
         self.within(async {
-            let now_us = self.engine.store().clock_us(Now::read());
             self.say(match standing {
                 Some(standing) => Notice::listed(who, standing, "", 3_600_000),
-                None => self.engine.store().notices().unlisted(who, now_us),
+                None => self.engine.store().notices().unlisted(who, Now::read().mono_us),
             })
             .await
         })
         .await
+    }
+
+    /// Puts an address on a list for some milliseconds.
+    pub(crate) async fn list_for(
+        &self,
+        address: &str,
+        standing: Standing,
+        ms: u64,
+    ) -> Result<(), StoreError> {
+        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        self.within(self.say(Notice::listed(who, standing, "", ms))).await
     }
 
     /// Gives a limit other figures, as `guard.limits.set` does.
@@ -295,8 +305,7 @@ impl Process {
     }
 
     async fn say(&self, notice: Notice) -> Result<(), StoreError> {
-        let now_us = self.engine.store().clock_us(Now::read());
-        self.engine.store().notices().hear(&notice, now_us).expect("there is room");
+        self.engine.store().notices().hear(&notice, Now::read().mono_us).expect("there is room");
         told(|reply| self.shared().say(notice, reply)).await
     }
 }

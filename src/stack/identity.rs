@@ -172,7 +172,7 @@ impl Stack {
         }
         let given = proof.nonce.as_deref().zip(nonces_of(tokens));
         if let Some(given_us) = given.and_then(|(nonce, nonces)| nonces.given_us(nonce)) {
-            proof.made_us = proof.made_us.max(given_us);
+            proof.made_us = made_after(proof.made_us, given_us, x.now);
         }
         if tokens.proofs.is_older(&proof, x.now) {
             return Err(give_nonce(tokens, x));
@@ -328,4 +328,21 @@ enum Asking {
     First,
     Again,
     Never,
+}
+
+/// When a proof was made, where its nonce was given at `given_us`: not before. A nonce that lies
+/// ahead is of a process whose clock is, and says nothing of how old the proof is.
+fn made_after(made_us: u64, given_us: u64, now: Now) -> u64 {
+    if given_us > now.unix_us { made_us } else { made_us.max(given_us) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_that_lies_ahead_makes_no_proof_younger() {
+        let now = Now::at_unix_us(100);
+        assert_eq!([40, 60, 100, 101].map(|given| made_after(50, given, now)), [50, 60, 100, 50]);
+    }
 }

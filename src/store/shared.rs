@@ -85,9 +85,9 @@ impl SharedStore {
         let connector = backend.connector();
         let said = connector.as_ref().map(|connector| {
             let (said, publications) = unbounded_channel();
-            let (clock, copy) = (Arc::clone(&status), Arc::downgrade(&local));
+            let copy = Arc::downgrade(&local);
             // Without a thread, whoever says something is told that nobody hears it.
-            let _ = runtime::spawn(notices::run(Arc::clone(connector), clock, copy, publications));
+            let _ = runtime::spawn(notices::run(Arc::clone(connector), copy, publications));
             said
         });
         if !runtime::spawn(backend.run(Arc::clone(&status), receiver)) {

@@ -9,6 +9,7 @@ use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
 use super::{Client, Kind, Limits, PLACES};
+use crate::clients::Standing;
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -144,6 +145,59 @@ fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_
         let late = Process::start(&world, config());
         sleep(Duration::from_secs(3)).await;
         assert_eq!(code(&late, "/changed").await, "passed");
+    });
+}
+
+#[test]
+fn a_block_ends_in_its_time_wherever_the_clock_of_the_store_is_set() {
+    for skew_us in [-3_600_000_000, 7_200_000_000] {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let processes = started(&world, 2, &config()).await;
+            processes[0].list_for(CLIENT, Standing::Blocked, 20_000).await.expect("it is kept");
+            sleep(Duration::from_secs(2)).await;
+            world.change(0, |server| server.skew_us = skew_us);
+            for (after_s, wanted) in [(15, "client_blocked"), (5, "passed")] {
+                sleep(Duration::from_secs(after_s)).await;
+                for process in &processes {
+                    assert_eq!(code(process, "/changed").await, wanted, "{skew_us}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_process_that_starts_with_a_clock_that_is_ahead_learns_who_is_blocked() {
+    for seed in 1..20 {
+        simulate(async {
+            let (world, _ending) = World::begin(seed, 1);
+            let processes = started(&world, 1, &config()).await;
+            processes[0].block(CLIENT, true).await.expect("it is kept");
+            let late = Process::start(&world, config());
+            world.skew(late.number, 7_200_000_000);
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(code(&late, "/changed").await, "client_blocked", "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn what_was_said_is_published_again_where_its_text_alone_was_lost() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let processes = started(&world, 2, &config()).await;
+        processes[0].block(CLIENT, true).await.expect("it is kept");
+        sleep(Duration::from_secs(2)).await;
+        let now_us = world.true_us();
+        world.change(0, |server| {
+            let command = ["DEL", "keepstone:{notices}"].map(|word| word.as_bytes().to_vec());
+            assert_eq!(server.run(now_us, &command), Ok(redis::Value::Int(1)));
+        });
+        sleep(Duration::from_secs(4)).await;
+        let late = Process::start(&world, config());
+        sleep(Duration::from_secs(4)).await;
+        assert_eq!(code(&late, "/changed").await, "client_blocked");
     });
 }
 

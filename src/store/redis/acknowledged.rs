@@ -24,7 +24,7 @@ pub(super) struct Acknowledged {
     pub(super) place: f64,
     /// When it was said: a time of the server's clock in microseconds.
     pub(super) version: f64,
-    /// When it is over, on the clock of the store.
+    /// When it is over, on the monotonic clock.
     pub(super) until_us: u64,
 }
 
@@ -52,6 +52,15 @@ impl Record {
     /// The store has a later notice of this name.
     pub(super) fn forget(&mut self, name: &str) {
         self.notices.remove(name);
+    }
+
+    /// Whether this very notice is known. It is in this place now.
+    pub(super) fn meet(&mut self, name: &str, version: f64, text: &str, place: f64) -> bool {
+        let is_it = |known: &&mut Acknowledged| {
+            known.version.total_cmp(&version).is_eq() && known.text == text
+        };
+        let known = self.notices.get_mut(name).filter(is_it);
+        known.map(|known| known.place = place).is_some()
     }
 
     /// Whether a later version of this name is known. None is later than `latest_us`: where one

@@ -78,6 +78,15 @@ pub(super) async fn ask_slots(mut link: Connection, address: &Address) -> Option
 pub(super) async fn most_say<T: PartialEq + Send + 'static>(
     asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
 ) -> Option<T> {
+    let votes = votes(asked).await;
+    let most = votes.iter().map(|(_, count)| *count).max()?;
+    votes.into_iter().find(|(_, count)| *count == most).map(|(said, _)| said)
+}
+
+/// What servers say that answer soon after the first one, and how many say each of it.
+pub(super) async fn votes<T: PartialEq + Send + 'static>(
+    asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
+) -> Vec<(T, usize)> {
     let mut asking = JoinSet::new();
     for question in asked {
         asking.spawn(question);
@@ -89,7 +98,7 @@ pub(super) async fn most_say<T: PartialEq + Send + 'static>(
             None => asking.join_next().await,
             Some(until) => timeout_at(until, asking.join_next()).await.ok().flatten(),
         };
-        let Some(answer) = answer else { break };
+        let Some(answer) = answer else { return votes };
         let Ok(Some(said)) = answer else { continue };
         match votes.iter_mut().find(|(known, _)| *known == said) {
             Some((_, count)) => *count += 1,
@@ -97,8 +106,6 @@ pub(super) async fn most_say<T: PartialEq + Send + 'static>(
         }
         until.get_or_insert_with(|| Instant::now() + SECOND_OPINION);
     }
-    let most = votes.iter().map(|(_, count)| *count).max()?;
-    votes.into_iter().find(|(_, count)| *count == most).map(|(said, _)| said)
 }
 
 /// Who has connections to nodes.

@@ -63,7 +63,9 @@ impl Driver {
     pub(super) fn look_around(&self) {
         let Some(cluster) = self.cluster() else { return };
         match cluster.known() {
-            Some(view) => look_around(&view.nodes, &self.status, Now::read()),
+            Some(view) => {
+                look_around(&view.nodes, view.map.is_whole(), &self.status, Now::read());
+            }
             None => self.status.lost(),
         }
     }

@@ -102,15 +102,17 @@ impl View {
     }
 }
 
-/// What the nodes are like, all together, for those who ask from other threads.
-pub(super) fn look_around(nodes: &[Arc<Node>], all: &Status, now: Now) {
+/// What the nodes are like, all together, for those who ask from other threads. Where they are not
+/// the `whole` cluster, somebody is away who had the other slots.
+pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: Now) {
     let statuses = || nodes.iter().map(|node| &node.status);
     if statuses().any(|status| status.is_available()) {
         all.recovered();
     } else {
         all.lost();
     }
-    all.count_away(statuses().filter(|status| !status.is_available()).count());
+    let away = statuses().filter(|status| !status.is_available()).count();
+    all.count_away(away + usize::from(!whole));
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
     // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
     // early, not too late.
@@ -231,20 +233,40 @@ mod tests {
     fn a_node_that_is_away_takes_the_others_not_along() {
         let all = Status::default();
         let now = Now::at_unix_us(1_000_000);
-        look_around(&[node(1, false, None), node(3, true, None)], &all, now);
+        look_around(&[node(1, false, None), node(3, true, None)], true, &all, now);
         assert_eq!((all.is_available(), all.away(), all.instances()), (true, 1, 3));
-        look_around(&[node(1, false, None), node(1, false, None)], &all, now);
+        look_around(&[node(1, false, None), node(1, false, None)], true, &all, now);
         assert!(!all.is_available());
+    }
+
+    #[test]
+    fn whoever_had_the_slots_that_nobody_serves_is_away() {
+        let range = |first, last| {
+            let primary = vec![Value::BulkString(b"10.0.0.1".to_vec()), Value::Int(7000)];
+            Value::Array(vec![Value::Int(first), Value::Int(last), Value::Array(primary)])
+        };
+        let (all, now) = (Status::default(), Now::at_unix_us(1_000_000));
+        for (ranges, away) in [
+            (vec![range(0, 16_383)], 0),
+            (vec![range(0, 9_000), range(9_001, 16_383)], 0),
+            (vec![range(0, 9_000), range(9_002, 16_383)], 1),
+            (vec![range(1, 16_383)], 1),
+            (vec![range(0, 16_382)], 1),
+        ] {
+            let map = SlotMap::read(&Value::Array(ranges), "10.0.0.1").unwrap();
+            look_around(&[node(1, true, None)], map.is_whole(), &all, now);
+            assert_eq!(all.away(), away);
+        }
     }
 
     #[test]
     fn of_several_clocks_the_one_that_is_ahead_counts() {
         let all = Status::default();
         let now = Now { unix_us: 5, mono_us: 1_000_000 };
-        look_around(&[node(1, true, None)], &all, now);
+        look_around(&[node(1, true, None)], true, &all, now);
         assert!(!all.has_answered());
         let nodes = [node(1, true, Some((7_000_000, now))), node(1, true, Some((9_000_000, now)))];
-        look_around(&nodes, &all, now);
+        look_around(&nodes, true, &all, now);
         assert_eq!(all.clock(now).unix_us, 9_000_000);
     }
 

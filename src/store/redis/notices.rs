@@ -17,10 +17,14 @@ use crate::clock::Now;
 use crate::store::memory::MemoryStore;
 use crate::store::notices::{GONE, Notice};
 use crate::store::runtime::jittered;
-use crate::store::status::Status;
 use crate::store::{Reply, StoreError};
 
 const SCRIPT: &str = include_str!("lua/notice.lua");
+/// The clock of the very server that has the notices: in a cluster each has its own.
+const TIME: &str = "local time = redis.call('TIME') return time[1] * 1000000 + time[2]";
+/// Which of the names still have a text: keys of a server with an eviction policy go one by one.
+const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
+    for i = 1, #ARGV do there[i] = there[i] and 1 or 0 end return there";
 /// How often others are listened to, and how soon again after a failure.
 const POLL: Duration = Duration::from_secs(1);
 /// How long the servers may take for one answer.
@@ -59,7 +63,6 @@ struct Session {
 /// Writes and reads until nobody can say anything any more.
 pub(in crate::store) async fn run(
     connector: Arc<Connector>,
-    status: Arc<Status>,
     local: Weak<MemoryStore>,
     mut said: UnboundedReceiver<Publication>,
 ) {
@@ -73,14 +76,14 @@ pub(in crate::store) async fn run(
     loop {
         match timeout_at(next, said.recv()).await {
             Ok(Some(Publication { notice, reply })) => {
-                hear_again(&local, &status, &notice);
+                hear_again(&local, &notice);
                 reply(session.write(&notice).await);
             }
             Ok(None) => return,
             Err(_) => {
                 let Some(local) = local.upgrade() else { return };
                 // What can't be read now is read the next time.
-                let lost = session.read(&local, &status).await.unwrap_or(false);
+                let lost = session.read(&local).await.unwrap_or(false);
                 // Where something was lost, there may be more.
                 next = Instant::now() + if lost { Duration::ZERO } else { jittered(POLL) };
             }
@@ -90,10 +93,10 @@ pub(in crate::store) async fn run(
 
 /// Takes in once more what is said here: what others had said before may have been read in the
 /// meantime, and is older.
-fn hear_again(local: &Weak<MemoryStore>, status: &Status, notice: &Notice) {
+fn hear_again(local: &Weak<MemoryStore>, notice: &Notice) {
     if let Some(local) = local.upgrade() {
         // Who says it has been told whether there is room.
-        let _ = local.notices().hear(notice, status.clock(Now::read()).unix_us);
+        let _ = local.notices().hear(notice, Now::read().mono_us);
     }
 }
 
@@ -117,6 +120,7 @@ impl Session {
     /// Publishes what is said here.
     async fn write(&mut self, notice: &Notice) -> Result<(), StoreError> {
         let command = self.put_command(&notice.name, &notice.text, notice.ms, None);
+        let now_us = Now::read().mono_us;
         let (answer, lasts) = if self.connector.config().min_replicas > 0 {
             let stored = self.connector.write_lasting(&command).await;
             stored.map_err(|error| store_error(&error))?
@@ -124,7 +128,10 @@ impl Session {
             (self.send(&command).await?, true)
         };
         match stored(&answer)? {
-            Some(Stored { notice: stored, .. }) => self.note(&notice.name, &notice.text, stored),
+            Some(Stored { place, version, left_us, .. }) => {
+                let (text, until_us) = (notice.text.clone(), now_us.saturating_add(left_us));
+                self.note(&notice.name, Acknowledged { text, place, version, until_us });
+            }
             // Nothing is there to be taken back, and there is no room to say so.
             None if notice.text == GONE => {}
             None => return Err(StoreError::Overloaded),
@@ -133,10 +140,9 @@ impl Session {
     }
 
     /// The store has this notice.
-    fn note(&mut self, name: &str, text: &str, stored: Said) {
-        self.highest = self.highest.max(stored.place);
-        let Said { place, version, until_us, .. } = stored;
-        self.record.put(name, Acknowledged { text: text.to_owned(), place, version, until_us });
+    fn note(&mut self, name: &str, notice: Acknowledged) {
+        self.highest = self.highest.max(notice.place);
+        self.record.put(name, notice);
     }
 
     /// Writes a notice that holds for `ms`; one that is published `again` has this version, and is
@@ -160,20 +166,19 @@ impl Session {
 
     /// Takes in what is new, page by page, and publishes again what the store has lost; whether
     /// that was anything.
-    async fn read(&mut self, local: &MemoryStore, status: &Status) -> Result<bool, StoreError> {
+    async fn read(&mut self, local: &MemoryStore) -> Result<bool, StoreError> {
         loop {
             let mut link = self.link().await?;
-            let now_us = status.clock(Now::read()).unix_us;
-            let Some(page) = self.page(&mut link, now_us).await else {
+            let Some((page, clock)) = self.page(&mut link).await else {
                 self.link = None;
                 return Err(StoreError::Unavailable);
             };
             self.record.begin_read(Now::read().mono_us);
             for (name, place, said) in &page {
-                self.take(local, name, *place, said.as_ref(), now_us);
+                self.take(local, name, *place, said.as_ref(), clock);
             }
             if page.len() < PAGE {
-                return self.publish_lost(&mut link, now_us).await;
+                return self.publish_lost(&mut link).await;
             }
         }
     }
@@ -184,53 +189,49 @@ impl Session {
         name: &str,
         place: f64,
         said: Option<&(Said, String)>,
-        now_us: u64,
+        clock: Now,
     ) {
         self.seen = self.seen.max(place);
         self.highest = self.highest.max(place);
         let Some((said, text)) = said else { return };
         // What this process said a moment ago, or has read before, is not undone by an older word.
-        if self.record.is_later(name, said.version, now_us.saturating_add(AHEAD_US)) {
+        let latest_us = clock.unix_us.saturating_add(AHEAD_US);
+        // And what is known keeps its end: where that in the store is another now, a clock was set.
+        if self.record.is_later(name, said.version, latest_us)
+            || self.record.meet(name, said.version, text, place)
+        {
             return;
         }
+        let left_us = said.until_us.saturating_sub(clock.unix_us);
+        let until_us = clock.mono_us.saturating_add(left_us);
         // Where there is no room, it is not known here: the store has no more room than this
         // process.
-        if let Ok(true) = local.notices().take(name, text, said.until_us, now_us) {
-            self.note(name, text, Said { place, ..*said });
+        if let Ok(true) = local.notices().take(name, text, until_us, clock.mono_us) {
+            let (text, version) = (text.clone(), said.version);
+            self.note(name, Acknowledged { text, place, version, until_us });
         }
     }
 
     /// Looks for some of what the store had, and publishes again what it has lost.
-    async fn publish_lost(&mut self, link: &mut Link, now_us: u64) -> Result<bool, StoreError> {
+    async fn publish_lost(&mut self, link: &mut Link) -> Result<bool, StoreError> {
+        let now_us = Now::read().mono_us;
         let names = self.record.next(PAGE, now_us);
         if names.is_empty() {
             return Ok(false);
         }
-        let [_, places, _] = &self.keys;
-        let mut ask = Pipeline::new();
-        for name in &names {
-            ask.cmd("ZSCORE").arg(places).arg(name);
-        }
-        let scores = match link.send(&ask).await {
-            Ok(answers) if answers.len() == names.len() => answers,
-            _ => {
-                self.link = None;
-                return Err(StoreError::Unavailable);
-            }
+        let Some(in_store) = self.places(link, &names).await else {
+            self.link = None;
+            return Err(StoreError::Unavailable);
         };
         let mut lost_any = false;
-        for (name, score) in names.iter().zip(&scores) {
-            let in_store = match score {
-                Value::Nil => None,
-                score => Some(number_of(score).ok_or(StoreError::Refused)?),
-            };
+        for (name, in_store) in names.iter().zip(in_store) {
             let Some(lost) = self.record.lost(name, in_store) else { continue };
             let Acknowledged { text, version, until_us, .. } = lost.clone();
             let ms = until_us.saturating_sub(now_us).div_ceil(1000);
             let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
             match stored(&answer)? {
-                Some(Stored { notice, is_written: true }) => {
-                    self.note(name, &text, notice);
+                Some(Stored { place, version, is_written: true, .. }) => {
+                    self.note(name, Acknowledged { text, place, version, until_us });
                     lost_any = true;
                 }
                 // Somebody has said something later, which was read or will be.
@@ -245,10 +246,37 @@ impl Session {
         Ok(lost_any)
     }
 
-    /// The next notices. `None` where they can't be read.
-    async fn page(&mut self, link: &mut Link, now_us: u64) -> Option<Vec<Read>> {
+    /// Where the store has these names: `None` for each of which it has not all.
+    async fn places(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<f64>>> {
         let [said, places, _] = &self.keys;
-        let highest = now_us.saturating_add(AHEAD_US);
+        let mut ask = Pipeline::new();
+        ask.cmd("EVAL").arg(TEXTS).arg(1).arg(said).arg(names);
+        for name in names {
+            ask.cmd("ZSCORE").arg(places).arg(name);
+        }
+        let answers = link.send(&ask).await.ok()?;
+        let (Value::Array(texts), scores) = answers.split_first()? else { return None };
+        if texts.len() != names.len() || scores.len() != names.len() {
+            return None;
+        }
+        let place = |(text, score): (&Value, &Value)| match (text, score) {
+            (Value::Int(0), _) | (_, Value::Nil) => Some(None),
+            (_, score) => number_of(score).map(Some),
+        };
+        texts.iter().zip(scores).map(place).collect()
+    }
+
+    /// The next notices, and when they were read: by the clock of the server that has them, and by
+    /// our monotonic one. `None` where they can't be read.
+    async fn page(&mut self, link: &mut Link) -> Option<(Vec<Read>, Now)> {
+        let [said, places, _] = &self.keys;
+        let mut ask = redis::cmd("EVAL");
+        let mono_us = Now::read().mono_us;
+        let Value::Int(unix_us) = link.command(ask.arg(TIME).arg(1).arg(said)).await.ok()? else {
+            return None;
+        };
+        let clock = Now { unix_us: u64::try_from(unix_us).ok()?, mono_us };
+        let highest = clock.unix_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
         ask.cmd("ZREVRANGEBYSCORE").arg(places).arg(highest).arg("-inf");
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
@@ -260,11 +288,11 @@ impl Session {
         if newest < self.seen {
             // The store has lost what it had, and begins anew.
             self.seen = 0.0;
-            return Some(Vec::new());
+            return Some((Vec::new(), clock));
         }
         let page = scored(page)?;
         if page.is_empty() {
-            return Some(Vec::new());
+            return Some((Vec::new(), clock));
         }
         let mut fetch = Cmd::new();
         fetch.arg("HMGET").arg(said);
@@ -279,7 +307,7 @@ impl Session {
             .into_iter()
             .zip(&texts)
             .map(|((name, place), text)| (name, place, read_said(text)));
-        Some(read.collect())
+        Some((read.collect(), clock))
     }
 }
 
@@ -300,7 +328,10 @@ struct Said {
 
 /// What the store has of a name after a write.
 struct Stored {
-    notice: Said,
+    place: f64,
+    version: f64,
+    /// For how long it holds.
+    left_us: u64,
     /// Whether it is what was written, and not a later word of somebody else.
     is_written: bool,
 }
@@ -316,14 +347,14 @@ fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
 /// The answer of the script that keeps a notice.
 fn put_answer(value: &Value) -> Option<Stored> {
     let Value::Array(parts) = value else { return None };
-    let [place, version, until_us, written] = parts.as_slice() else { return None };
-    let until_us = match until_us {
-        Value::Int(until_us) => u64::try_from(*until_us).ok()?,
+    let [place, version, left_us, written] = parts.as_slice() else { return None };
+    let left_us = match left_us {
+        Value::Int(left_us) => u64::try_from(*left_us).ok()?,
         _ => return None,
     };
     let is_written = matches!(written, Value::Int(1));
     let (place, version) = (number_of(place)?, number_of(version)?);
-    Some(Stored { notice: Said { place, version, until_us }, is_written })
+    Some(Stored { place, version, left_us, is_written })
 }
 
 /// A place or a version: a score of a sorted set, or a number of the script. Whole numbers below

@@ -74,6 +74,18 @@ impl SlotMap {
         (*last >= slot).then_some(*node)
     }
 
+    /// Whether each slot has a node.
+    pub(super) fn is_whole(&self) -> bool {
+        let mut next = 0;
+        for (first, last, _) in &self.ranges {
+            if *first > next {
+                return false;
+            }
+            next = next.max(last.saturating_add(1));
+        }
+        next >= SLOTS
+    }
+
     /// A hash tag that leads to a node: the same in all processes.
     pub(super) fn tag(&self, node: usize) -> Option<String> {
         let tags = (0..MAX_TAG).map(|number| number.to_string());

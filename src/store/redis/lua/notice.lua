@@ -5,8 +5,8 @@
 --          holds, how many notices there may be, the last place that the process has read, and
 --          the version of a notice that is published again: nothing is written where the store has
 --          that one or a later one
--- answers  the place, the version and the end of what the store has now and whether it was written,
---          or 0 where there is no room
+-- answers  the place and the version of what the store has now, for how many microseconds it holds
+--          and whether it was written, or 0 where there is no room
 --
 -- Each change has a place behind all others, so that a reader asks for what is behind the last that
 -- it has seen. It is also behind what its writer has read, so that no clock of a new primary puts it
@@ -39,7 +39,7 @@ local kept = call('HMGET', said, name)[1] or ''
 local version = at > 0 and tonumber(string.match(kept, '^%d+ (%d+) ') or 0) or 0
 -- A version that lies so far ahead says nothing of what is later.
 local is_ahead = again and again > highest
-if again and (version >= again or is_ahead and version > 0) then return {at, version, known, 0} end
+if again and (version >= again or is_ahead and version > 0) then return {at, version, math.max(known - now, 0), 0} end
 local till = now + ms * 1000
 -- What takes something back lasts at least as long as that: else a process that has missed it could
 -- bring it back.
@@ -59,4 +59,4 @@ local last = tonumber(latest[2] or till)
 for _, key in ipairs(KEYS) do
   call('PEXPIRE', key, format('%.0f', math.ceil((last - now) / 1000)))
 end
-return {place, version, till, 1}
+return {place, version, till - now, 1}

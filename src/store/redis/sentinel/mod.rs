@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, TlsCertificates, Value};
 
-use super::cluster::most_say;
+use super::cluster::votes;
 use super::config::is_tls;
 use super::open::Connection;
 use crate::store::runtime::CONNECT_TIMEOUT;
@@ -54,8 +54,9 @@ impl Sentinel {
     }
 }
 
-/// Asks the sentinels in `nodes` who is primary now, all at once, and checks that it thinks so too.
-/// `primary` says how to speak to it, but for its address.
+/// Asks the sentinels in `nodes` who is primary now, all at once, and checks that the server that
+/// most of them name thinks so too. What one says alone never counts against the others, also while
+/// the server that they name hangs. `primary` says how to speak to it, but for its address.
 pub(super) async fn find_primary(
     nodes: &[ConnectionInfo],
     name: &str,
@@ -64,20 +65,28 @@ pub(super) async fn find_primary(
 ) -> Result<ConnectionInfo, RedisError> {
     let with_tls = nodes.iter().any(is_tls);
     let asked = sentinels(nodes, certificates).map(|mut sentinel| {
-        let (name, primary) = (name.to_owned(), primary.clone());
-        async move {
-            let (host, port) = sentinel.primary(&name, CONNECT_TIMEOUT).await?;
-            let address = if with_tls {
-                ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-            } else {
-                ConnectionAddr::Tcp(host, port)
-            };
-            let primary = primary.set_addr(address);
-            is_primary(&primary, sentinel.certificates.as_ref()).await.then_some(Primary(primary))
-        }
+        let name = name.to_owned();
+        async move { sentinel.primary(&name, CONNECT_TIMEOUT).await }
     });
-    let most = most_say(asked.collect::<Vec<_>>().into_iter()).await;
-    most.map(|Primary(primary)| primary).ok_or_else(no_primary)
+    let votes = votes(asked.collect::<Vec<_>>().into_iter()).await;
+    for (host, port) in most_named(votes) {
+        let address = if with_tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let primary = primary.clone().set_addr(address);
+        if is_primary(&primary, certificates).await {
+            return Ok(primary);
+        }
+    }
+    Err(no_primary())
+}
+
+/// The server that most sentinels name, or those that are named by equally many.
+fn most_named(votes: Vec<(Name, usize)>) -> impl Iterator<Item = Name> {
+    let most = votes.iter().map(|(_, count)| *count).max();
+    votes.into_iter().filter(move |(_, count)| Some(*count) == most).map(|(name, _)| name)
 }
 
 /// Whether a server takes itself for a primary: a sentinel may not know yet that it is none.
@@ -90,15 +99,22 @@ async fn is_primary(server: &ConnectionInfo, certificates: Option<&TlsCertificat
     matches!(role.first(), Some(Value::BulkString(role)) if role == b"master")
 }
 
-/// A primary that a sentinel names. Two are alike where they are at one address.
-struct Primary(ConnectionInfo);
-
-impl PartialEq for Primary {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.addr() == other.0.addr()
-    }
-}
-
 fn no_primary() -> RedisError {
     (ErrorKind::MasterNameNotFoundBySentinel, "no sentinel names a primary that answers").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentinel_alone_never_counts_against_the_others() {
+        let named = |ports: &[(u16, usize)]| -> Vec<u16> {
+            let votes = ports.iter().map(|(port, count)| (("h".to_owned(), *port), *count));
+            most_named(votes.collect()).map(|(_, port)| port).collect()
+        };
+        assert_eq!(named(&[(1, 1), (2, 2)]), [2]);
+        assert_eq!(named(&[(1, 1), (2, 1)]), [1, 2]);
+        assert_eq!(named(&[]), [0; 0]);
+    }
 }
