@@ -12,6 +12,10 @@
 //! refused. A guard also writes how long its tokens and sessions may live, so that whoever revokes
 //! knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a
 //! hundred of them into one node.
+//!
+//! Four random bytes follow. A server that has lost its last entries may give their ids again, where
+//! its clock is behind them, and one that was lost may be written once more: by its id and these
+//! bytes, a reader knows whether it is still the entry that it has read.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -20,7 +24,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME};
 
 /// One revocation, as every process knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entry {
     /// Revokes nothing: a stream that exists shows its age, and its loss.
     Mark,
@@ -60,9 +64,22 @@ const KEY: u8 = 4;
 const LIFETIME: u8 = 5;
 /// No option takes a longer one; a second more is added where it is rounded up.
 const LONGEST_S: u64 = MAX_MAX_LIFETIME.as_secs() + 1;
+/// How many random bytes follow an entry in the stream.
+const NONCE: usize = 4;
 
 impl Entry {
-    /// The bytes for the stream.
+    /// What is written into the stream.
+    pub(super) fn written(&self, nonce: [u8; NONCE]) -> Vec<u8> {
+        [&self.encode()[..], &nonce].concat()
+    }
+
+    /// Reads what [`Self::written`] gave, or [`Self::encode`].
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let without_nonce = || Self::decode(bytes.split_last_chunk::<NONCE>()?.0);
+        Self::decode(bytes).or_else(without_nonce)
+    }
+
+    /// The bytes that say what it is.
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Mark => vec![MARK],
@@ -268,6 +285,8 @@ mod tests {
         #[test]
         fn what_was_written_is_read(entry in entries()) {
             prop_assert_eq!(Entry::decode(&entry.encode()), Some(entry));
+            prop_assert_eq!(Entry::read(&entry.encode()), Some(entry));
+            prop_assert_eq!(Entry::read(&entry.written([1, 2, 3, 4])), Some(entry));
         }
 
         #[test]
@@ -275,7 +294,7 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
             if let Some(entry) = Entry::decode(&bytes) {
-                prop_assert_eq!(entry.encode(), bytes);
+                prop_assert_eq!(entry.encode(), &bytes[..]);
             }
         }
 
@@ -284,6 +303,7 @@ mod tests {
             let mut bytes = entry.encode();
             bytes.push(more);
             prop_assert_eq!(Entry::decode(&bytes), None);
+            prop_assert_eq!(Entry::read(&bytes), None);
             bytes.truncate(bytes.len() - 2);
             prop_assert_eq!(Entry::decode(&bytes), None);
         }

@@ -247,17 +247,17 @@ impl Feed {
         let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
         let mut cursor = self.follower.lock().cursor();
         loop {
-            let is_start = cursor == Id::START;
-            let answers = link.send(&self.keys.read(cursor, None)).await;
-            let read = read_answer(answers.map_err(|error| self.failed(&error))?)
-                .inspect_err(|_| self.forget_commands())?;
+            let is_start = cursor.id == Id::START;
+            let answers = link.send(&self.keys.read(&cursor, None)).await;
+            let answers = answers.map_err(|error| self.failed(&error))?;
+            let read = read_answer(answers, &cursor).inspect_err(|_| self.forget_commands())?;
             if !read.is_whole && !is_start {
                 return Err(StoreError::Unavailable);
             }
             replica::apply(&read.entries, &self.sets, self.sets.minute(Now::read()))
                 .map_err(|_| StoreError::Refused)?;
-            match read.entries.last() {
-                Some((last, _)) if read.entries.len() >= replica::READ_PAGE => cursor = *last,
+            match read.end {
+                Some(end) if read.entries.len() >= replica::READ_PAGE => cursor = end,
                 _ => return Ok(()),
             }
         }
@@ -308,8 +308,8 @@ impl Feed {
         // own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();
         let patience = PATIENCE + Duration::from_millis(block);
-        let read = ask(link, &self.keys.read(cursor, Some(block)), patience).await?;
-        let read = read_answer(read)?;
+        let read = ask(link, &self.keys.read(&cursor, Some(block)), patience).await?;
+        let read = read_answer(read, &cursor)?;
         let now = Now::read();
         let now_minute = self.sets.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;

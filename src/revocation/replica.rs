@@ -1,7 +1,7 @@
 //! Where this process stands in the stream of revocations: what it has read, what the servers have lost, and whether
 //! it may decide. Nothing in here waits or asks anybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::config::{Mode, OnStale, RevocationConfig};
@@ -72,11 +72,21 @@ pub(super) fn gate(config: &RevocationConfig, freshness: Freshness, wants_fresh:
     }
 }
 
+/// The last entry that was read. Its bytes belong to it, since a server that has lost it may give
+/// its id to another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) id: Id,
+    pub(super) written: Vec<u8>,
+}
+
 /// One answer of the server.
 #[derive(Debug)]
 pub(super) struct Read {
     /// Whether the entry at the cursor was still there after the read, thus all before it.
     pub(super) is_whole: bool,
+    /// The last one that follows, if any.
+    pub(super) end: Option<Cursor>,
     /// What follows, if it was; `None` where an entry can't be read.
     pub(super) entries: Vec<(Id, Option<Entry>)>,
 }
@@ -104,13 +114,13 @@ pub(super) enum Gap {
 /// The way of this process through the stream.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
-    /// The last entry that was read.
-    cursor: Id,
-    /// What this process wrote and has not read yet. A primary may fail in between.
-    acknowledged: BTreeMap<Id, Entry>,
+    cursor: Cursor,
+    /// What this process wrote and has not read yet. A primary may fail in between, and the next one
+    /// give the same id again.
+    acknowledged: BTreeSet<(Id, Entry)>,
     /// What of it was stored before the reading that goes on began: at its end, all of it must have
     /// been read.
-    due: BTreeMap<Id, Entry>,
+    due: BTreeSet<(Id, Entry)>,
     /// What this process had stored, nobody may have read, and the servers have lost.
     lost: Vec<Entry>,
     /// What it holds and the servers may have lost, whoever stored it.
@@ -120,14 +130,14 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn cursor(&self) -> Id {
-        self.cursor
+    pub(super) fn cursor(&self) -> Cursor {
+        self.cursor.clone()
     }
 
     /// The server has stored what this process wrote.
     pub(super) fn acknowledged(&mut self, id: Id, entry: Entry) {
-        if id > self.cursor {
-            self.acknowledged.insert(id, entry);
+        if id > self.cursor.id {
+            self.acknowledged.insert((id, entry));
         }
     }
 
@@ -146,31 +156,34 @@ impl Follower {
 
     /// Takes the answer to that read.
     pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
-        if self.cursor != Id::START && !read.is_whole {
+        if self.cursor.id != Id::START && !read.is_whole {
             // What came with the answer may be lost by now, too.
             let applied = apply(&read.entries, sets, now_minute);
             // Nothing that we hold is forgotten, and what turns out not to be in the stream is published again.
-            self.cursor = Id::START;
+            self.cursor = Cursor::default();
             self.due.append(&mut self.acknowledged);
-            self.lost.extend(std::mem::take(&mut self.due).into_values());
+            self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
             self.missing = Some(Missing::all_of(sets, now_minute));
             return applied.map(|()| Took::Loss);
         }
         apply(&read.entries, sets, now_minute)?;
         for (id, entry) in &read.entries {
-            self.cursor = self.cursor.max(*id);
-            self.acknowledged.remove(id);
-            self.due.remove(id);
-            if let (Some(missing), Some(entry)) = (&mut self.missing, entry) {
+            let Some(entry) = entry else { continue };
+            self.acknowledged.remove(&(*id, *entry));
+            self.due.remove(&(*id, *entry));
+            if let Some(missing) = &mut self.missing {
                 missing.found(entry);
             }
+        }
+        if let Some(end) = &read.end {
+            self.cursor = end.clone();
         }
         if read.entries.len() >= READ_PAGE {
             return Ok(Took::Page);
         }
         // What is not there though it was stored before was stored by a primary that has failed
         // since.
-        self.lost.extend(std::mem::take(&mut self.due).into_values());
+        self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
         Ok(Took::Tail)
     }
 
@@ -223,7 +236,7 @@ impl Follower {
 
     /// Forgets where it stood, not what it holds: everything is read again.
     pub(super) fn restart(&mut self) {
-        self.cursor = Id::START;
+        self.cursor = Cursor::default();
         self.settling = Settling::default();
     }
 }

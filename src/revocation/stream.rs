@@ -3,7 +3,7 @@
 use redis::{Cmd, Pipeline, Value};
 
 use super::entry::{Entry, Id};
-use super::replica::{COMPACT_PAGE, READ_PAGE, Read};
+use super::replica::{COMPACT_PAGE, Cursor, READ_PAGE, Read};
 use crate::store::StoreError;
 
 /// The name of the one field of an entry.
@@ -31,7 +31,9 @@ impl Keys {
 
     pub(super) fn add(&self, entry: &Entry) -> Cmd {
         let mut add = Cmd::new();
-        add.arg("XADD").arg(&self.stream).arg("*").arg(FIELD).arg(entry.encode());
+        // Without chance, two entries with one id may not be told apart.
+        let nonce = crate::random::number().unwrap_or_default().to_be_bytes();
+        add.arg("XADD").arg(&self.stream).arg("*").arg(FIELD).arg(entry.written(nonce));
         add
     }
 
@@ -42,10 +44,10 @@ impl Keys {
     ///
     /// The last one looks for the entry at `cursor`: after the wait, since the stream may be lost
     /// and begun anew meanwhile, and what was read is then no sequel.
-    pub(super) fn read(&self, cursor: Id, block_ms: Option<u64>) -> Pipeline {
+    pub(super) fn read(&self, cursor: &Cursor, block_ms: Option<u64>) -> Pipeline {
         let mut ask = Pipeline::new();
         ask.cmd("XDEL").arg(&self.stream).arg("0-1");
-        let at = cursor.to_string();
+        let at = cursor.id.to_string();
         ask.cmd("XREAD").arg("COUNT").arg(READ_PAGE);
         if let Some(block_ms) = block_ms {
             ask.arg("BLOCK").arg(block_ms);
@@ -106,30 +108,38 @@ pub(super) struct Head {
     pub(super) restoring: bool,
 }
 
-/// The answers to [`Keys::read`].
-pub(super) fn read_answer(answers: Vec<Value>) -> Result<Read, StoreError> {
+/// The answers to [`Keys::read`] behind `cursor`.
+pub(super) fn read_answer(answers: Vec<Value>, cursor: &Cursor) -> Result<Read, StoreError> {
     let [deleted, read, at_cursor] = three(answers)?;
     if !matches!(deleted, Value::Int(_)) {
         return Err(StoreError::Refused);
     }
-    let is_whole = !entries(at_cursor)?.is_empty();
-    let entries = match read {
+    let at_cursor = listed(at_cursor)?;
+    let is_same = |(id, fields): &(Id, Value)| {
+        *id == cursor.id && value_of(fields) == Some(&cursor.written[..])
+    };
+    let is_whole = at_cursor.first().is_some_and(is_same);
+    let listed = match read {
         Value::Nil => Vec::new(),
         // One stream was asked for: RESP2 has a list of pairs, RESP3 a map.
         Value::Array(streams) => match <[Value; 1]>::try_from(streams) {
             Ok([Value::Array(stream)]) => match <[Value; 2]>::try_from(stream) {
-                Ok([_, list]) => entries(list)?,
+                Ok([_, list]) => listed(list)?,
                 Err(_) => return Err(StoreError::Refused),
             },
             _ => return Err(StoreError::Refused),
         },
         Value::Map(streams) => match <[(Value, Value); 1]>::try_from(streams) {
-            Ok([(_, list)]) => entries(list)?,
+            Ok([(_, list)]) => listed(list)?,
             Err(_) => return Err(StoreError::Refused),
         },
         _ => return Err(StoreError::Refused),
     };
-    Ok(Read { is_whole, entries })
+    let end = listed.last().map(|(id, fields)| Cursor {
+        id: *id,
+        written: value_of(fields).unwrap_or_default().to_vec(),
+    });
+    Ok(Read { is_whole, entries: said_by(&listed), end })
 }
 
 /// The answers to [`Keys::head`].
@@ -146,7 +156,7 @@ pub(super) fn head_answer(answers: Vec<Value>) -> Result<Head, StoreError> {
         return Err(StoreError::Refused);
     };
     Ok(Head {
-        entries: entries(first)?,
+        entries: said_by(&listed(first)?),
         server_ms: seconds.saturating_mul(1_000).saturating_add(micros / 1_000),
         restoring: restoring != Value::Nil,
     })
@@ -168,24 +178,30 @@ fn three(answers: Vec<Value>) -> Result<[Value; 3], StoreError> {
     <[Value; 3]>::try_from(answers).map_err(|_| StoreError::Refused)
 }
 
-/// A list of entries. One without an id is no such list; one that says something else than we write is `None`.
-fn entries(list: Value) -> Result<Vec<(Id, Option<Entry>)>, StoreError> {
+/// A list of entries, each with its fields. One without an id is no such list.
+fn listed(list: Value) -> Result<Vec<(Id, Value)>, StoreError> {
     let Value::Array(list) = list else { return Err(StoreError::Refused) };
     let entry = |value| {
         let Value::Array(parts) = value else { return None };
         let [Value::BulkString(id), fields] = <[Value; 2]>::try_from(parts).ok()? else {
             return None;
         };
-        Some((Id::parse(&id)?, fields_of(&fields)))
+        Some((Id::parse(&id)?, fields))
     };
     list.into_iter().map(entry).collect::<Option<_>>().ok_or(StoreError::Refused)
 }
 
-fn fields_of(fields: &Value) -> Option<Entry> {
+/// What they say; one that says something else than we write is `None`.
+fn said_by(listed: &[(Id, Value)]) -> Vec<(Id, Option<Entry>)> {
+    listed.iter().map(|(id, fields)| (*id, value_of(fields).and_then(Entry::read))).collect()
+}
+
+/// The bytes of an entry in the form that we write.
+fn value_of(fields: &Value) -> Option<&[u8]> {
     let Value::Array(fields) = fields else { return None };
     match fields.as_slice() {
         [Value::BulkString(name), Value::BulkString(value)] if name == FIELD.as_bytes() => {
-            Entry::decode(value)
+            Some(value)
         }
         _ => None,
     }
@@ -210,14 +226,24 @@ mod tests {
         let resp2 = Value::Array(vec![Value::Array(vec![bulk("k"), list()])]);
         let resp3 = Value::Map(vec![(bulk("k"), list())]);
         for answer in [resp2, resp3] {
-            let read = read_answer(vec![Value::Int(0), answer, Value::Array(vec![])]).unwrap();
+            let answers = vec![Value::Int(0), answer, Value::Array(vec![])];
+            let read = read_answer(answers, &Cursor::default()).unwrap();
             let id = Id { ms: 5, number: 0 };
             assert_eq!(read.entries, [(id, Some(Entry::Key { name: 7 }))]);
             assert!(!read.is_whole);
         }
-        let nothing = vec![Value::Int(0), Value::Nil, Value::Array(vec![entry("1-1", b"\0")])];
-        let read = read_answer(nothing).unwrap();
-        assert!(read.is_whole && read.entries.is_empty());
+    }
+
+    #[test]
+    fn an_entry_with_the_id_of_the_last_one_that_was_read_and_other_bytes_is_another_one() {
+        let mark = |nonce| Entry::Mark.written([0, 0, 0, nonce]);
+        let cursor = Cursor { id: Id { ms: 1, number: 1 }, written: mark(7) };
+        for (id, nonce, is_same) in [("1-1", 7, true), ("1-1", 8, false), ("1-2", 7, false)] {
+            let at_cursor = Value::Array(vec![entry(id, &mark(nonce))]);
+            let read = read_answer(vec![Value::Int(0), Value::Nil, at_cursor], &cursor).unwrap();
+            assert!(read.entries.is_empty());
+            assert_eq!(read.is_whole, is_same, "{id} {nonce}");
+        }
     }
 
     #[test]
@@ -230,7 +256,7 @@ mod tests {
         ];
         for fields in fields {
             let list = Value::Array(vec![Value::Array(vec![bulk("1-1"), fields])]);
-            assert_eq!(entries(list).unwrap(), [(Id { ms: 1, number: 1 }, None)]);
+            assert_eq!(said_by(&listed(list).unwrap()), [(Id { ms: 1, number: 1 }, None)]);
         }
     }
 
@@ -254,7 +280,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(answers in proptest::collection::vec(values(), 0..5)) {
-            let _ = read_answer(answers.clone());
+            let _ = read_answer(answers.clone(), &Cursor::default());
             let _ = head_answer(answers);
         }
     }

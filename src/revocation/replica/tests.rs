@@ -20,8 +20,9 @@ fn token(name: u64) -> Entry {
 }
 
 fn read(is_whole: bool, entries: &[(u64, Entry)]) -> Read {
+    let end = entries.last().map(|(ms, entry)| Cursor { id: id(*ms), written: entry.encode() });
     let entries = entries.iter().map(|(ms, entry)| (id(*ms), Some(*entry))).collect();
-    Read { is_whole, entries }
+    Read { is_whole, entries, end }
 }
 
 fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> Took {
@@ -34,7 +35,7 @@ fn follower() -> (Follower, Sets) {
     let entries = [(10, token(1)), (20, token(2)), (30, token(3))];
     let took = take(&mut follower, &sets, &read(false, &entries));
     assert_eq!(took, Took::Tail);
-    assert_eq!((follower.cursor(), follower.is_missing()), (id(30), false));
+    assert_eq!((follower.cursor().id, follower.is_missing()), (id(30), false));
     (follower, sets)
 }
 
@@ -80,7 +81,7 @@ fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
     let (mut follower, sets) = follower();
     // The stream begins anew, perhaps with ids that are higher than ours.
     let took = take(&mut follower, &sets, &read(false, &[(40, token(4))]));
-    assert_eq!((took, follower.cursor()), (Took::Loss, Id::START));
+    assert_eq!((took, follower.cursor().id), (Took::Loss, Id::START));
     // Another process has published 2 already, and 3 for too short a time.
     let short = Entry::Token { name: 3, until: MINUTE + 9 };
     let entries = [(40, token(4)), (50, token(2)), (60, short)];
@@ -151,6 +152,23 @@ fn an_acknowledged_revocation_that_a_failed_primary_took_along_is_published_agai
 }
 
 #[test]
+fn an_entry_of_another_process_in_the_place_of_one_that_was_lost_does_not_stand_for_it() {
+    for place in [40, 50] {
+        let (mut follower, sets) = follower();
+        sets.apply(&token(5), MINUTE).unwrap();
+        follower.acknowledged(id(40), token(5));
+        follower.reading();
+        // The next primary is behind, and gives the id again: to somebody else, or to us.
+        follower.acknowledged(id(place), token(6));
+        follower.reading();
+        take(&mut follower, &sets, &read(true, &[(40, token(7)), (50, token(6))]));
+        let lost = follower.next_lost();
+        assert!(lost.contains(&token(5)), "{place}");
+        assert_eq!(lost.contains(&token(6)), place == 40);
+    }
+}
+
+#[test]
 fn what_was_stored_here_last_is_published_first_when_all_is_lost() {
     let (mut follower, sets) = follower();
     sets.apply(&token(5), MINUTE).unwrap();
@@ -201,10 +219,10 @@ fn who_does_not_decide_again_yet_looks_often() {
 #[test]
 fn what_can_not_be_read_is_a_gap() {
     let (mut follower, sets) = follower();
-    let read = Read { is_whole: true, entries: vec![(id(40), None)] };
+    let read = Read { is_whole: true, entries: vec![(id(40), None)], end: None };
     assert_eq!(follower.take(&read, &sets, MINUTE), Err(Gap::Unreadable));
     follower.restart();
-    assert_eq!(follower.cursor(), Id::START);
+    assert_eq!(follower.cursor().id, Id::START);
     assert_eq!(sets.counts().tokens, 3);
 }
 
@@ -273,20 +291,29 @@ fn a_page_is_taken_away_where_half_of_it_is_over_and_the_rest_moves() {
 /// A server, or what is left of one.
 #[derive(Debug, Clone, Default)]
 struct Stream {
-    entries: Vec<(Id, Entry)>,
+    /// Each with how many were written before it.
+    entries: Vec<(Id, Entry, u32)>,
+    written: u32,
 }
 
 impl Stream {
     fn add(&mut self, entry: Entry) -> Id {
-        let next = self.entries.last().map_or(1, |(id, _)| id.ms + 1);
-        self.entries.push((id(next), entry));
+        let next = self.entries.last().map_or(1, |(id, ..)| id.ms + 1);
+        self.written += 1;
+        self.entries.push((id(next), entry, self.written));
         id(next)
     }
 
-    fn read(&self, cursor: Id) -> Read {
-        let is_whole = self.entries.iter().any(|(id, _)| *id == cursor);
-        let behind = self.entries.iter().filter(|(id, _)| *id > cursor).take(READ_PAGE);
-        Read { is_whole, entries: behind.map(|(id, entry)| (*id, Some(*entry))).collect() }
+    fn read(&self, cursor: &Cursor) -> Read {
+        let place = |(id, entry, number): &(Id, Entry, u32)| Cursor {
+            id: *id,
+            written: entry.written(number.to_be_bytes()),
+        };
+        let is_whole = self.entries.iter().any(|item| place(item) == *cursor);
+        let behind = self.entries.iter().filter(|(id, ..)| *id > cursor.id).take(READ_PAGE);
+        let end = behind.clone().last().map(place);
+        let entries = behind.map(|(id, entry, _)| (*id, Some(*entry))).collect();
+        Read { is_whole, entries, end }
     }
 }
 
@@ -307,7 +334,7 @@ proptest! {
                 follower.acknowledged(id, entry);
             }
             follower.reading();
-            let read = stream.read(follower.cursor());
+            let read = stream.read(&follower.cursor());
             if follower.take(&read, sets, MINUTE) == Ok(Took::Loss) {
                 return;
             }
@@ -328,12 +355,10 @@ proptest! {
                     process.0.acknowledged(id, token(names));
                 }
                 2 | 3 => turn(process, &mut stream),
-                // A new primary begins with higher ids than any that were lost.
+                // A new primary whose clock is behind gives the ids of those that were lost again.
                 _ => {
-                    let next = stream.entries.last().map_or(1, |(id, _)| id.ms + 1);
                     let kept = stream.entries.len() / (number + 1) * number;
                     stream.entries.truncate(kept);
-                    stream.entries.push((id(next), Entry::Mark));
                 }
             }
         }
@@ -343,7 +368,7 @@ proptest! {
             }
         }
         for name in 1..=names {
-            prop_assert!(stream.entries.iter().any(|(_, entry)| *entry == token(name)));
+            prop_assert!(stream.entries.iter().any(|(_, entry, _)| *entry == token(name)));
         }
         for (_, sets) in &all {
             prop_assert_eq!(sets.counts().tokens, usize::try_from(names).unwrap());

@@ -1,5 +1,6 @@
 //! Histories of sessions and revocations, with an exact limit.
 
+mod tests;
 mod watch;
 
 use std::sync::Arc;
