@@ -14,6 +14,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Id, Lifetime, Lived};
+use super::forgetting::{Forgetting, ServerClock};
 use super::replica::{self, Birth, Follower, Gap, Took};
 use super::sets::Sets;
 use super::stream::{Keys, head_answer, id_answer, read_answer};
@@ -52,6 +53,7 @@ pub(super) struct Feed {
     connector: Arc<Connector>,
     keys: Keys,
     pub(super) sets: Sets,
+    pub(super) clock: ServerClock,
     /// How long tokens and sessions live at the guards that use it.
     lifetimes: Mutex<BTreeSet<Lifetime>>,
     follower: Mutex<Follower>,
@@ -115,7 +117,8 @@ impl Feed {
         let feed = Arc::new(Self {
             keys: Keys::new(&connector.config().prefix),
             connector: Arc::clone(connector),
-            sets: Sets::new(),
+            sets: Sets::new(Forgetting::new(Now::read())),
+            clock: ServerClock::default(),
             lifetimes: Mutex::default(),
             follower: Mutex::new(Follower::default()),
             ready: AtomicBool::new(false),
@@ -147,6 +150,11 @@ impl Feed {
         let same = lifetimes.iter().filter(|lived| lived.issuer == issuer && lived.of == of);
         let here = same.map(|lifetime| u64::from(lifetime.seconds)).max().unwrap_or(0);
         here.max(self.sets.longest(issuer, of))
+    }
+
+    /// The minute in which what ended before it may be forgotten: by our clock and by the server's.
+    pub(super) fn minute(&self, now: Now) -> u32 {
+        self.sets.minute(now).min(self.clock.minute(now))
     }
 
     /// What the others are still to be told, or to be told again.
@@ -254,7 +262,7 @@ impl Feed {
             if !read.is_whole && !is_start {
                 return Err(StoreError::Unavailable);
             }
-            replica::apply(&read.entries, &self.sets, self.sets.minute(Now::read()))
+            replica::apply(&read.entries, &self.sets, self.minute(Now::read()))
                 .map_err(|_| StoreError::Refused)?;
             match read.end {
                 Some(end) if read.entries.len() >= replica::READ_PAGE => cursor = end,
@@ -271,9 +279,17 @@ impl Feed {
 
     async fn connect_commands(&self) -> Result<Link, StoreError> {
         let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
-        let link = connecting.await.map_err(|error| store_error(&error))?;
+        let mut link = connecting.await.map_err(|error| store_error(&error))?;
+        self.read_clock(&mut link).await?;
         *self.commands.lock() = Some(link.clone());
         Ok(link)
+    }
+
+    /// Asks the server for the time.
+    async fn read_clock(&self, link: &mut Link) -> Result<(), StoreError> {
+        let head = head_answer(ask(link, &self.keys.head(1), PATIENCE).await?)?;
+        self.clock.showed(head.server_ms.saturating_mul(1_000), Now::read());
+        Ok(())
     }
 
     fn forget_commands(&self) {
@@ -311,7 +327,7 @@ impl Feed {
         let read = ask(link, &self.keys.read(&cursor, Some(block)), patience).await?;
         let read = read_answer(read, &cursor)?;
         let now = Now::read();
-        let now_minute = self.sets.minute(now);
+        let now_minute = self.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
         // What others revoke from now on is kept for as long as a token may live here: so before
@@ -333,7 +349,8 @@ impl Feed {
         }
         if session.next_minute_us <= now.mono_us {
             session.next_minute_us = now.mono_us.saturating_add(jittered(MINUTE_US));
-            self.sets.sweep(now_minute);
+            self.read_clock(link).await?;
+            self.sets.sweep(self.minute(now));
             session.compacting = self.lock(link, &self.keys.compacting, COMPACT_LOCK_MS).await?;
         }
         self.restore(link, session, now).await?;

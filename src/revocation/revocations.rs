@@ -219,7 +219,8 @@ impl Revocations {
     /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::Issuer::max_lifetime`].
     #[must_use]
     pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
-        Self { rules: Rules::new(Namer::private(), max_lifetime), sets: Sets::new() }
+        let sets = Sets::new(Forgetting::unconfirmed());
+        Self { rules: Rules::new(Namer::private(), max_lifetime), sets }
     }
 
     /// Revokes the token with this `jti`.

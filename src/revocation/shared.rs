@@ -214,7 +214,7 @@ impl SharedRevocations {
             reply(Ok(()));
             return Ok(());
         };
-        self.feed.sets.apply(&entry, self.feed.sets.minute(now))?;
+        self.feed.sets.apply(&entry, self.feed.minute(now))?;
         self.feed.publish(entry, reply);
         Ok(())
     }

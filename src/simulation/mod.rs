@@ -6,6 +6,7 @@
 //! clients, the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
 //! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
 
+mod clocks;
 mod faults;
 mod history;
 mod limits;

@@ -1,6 +1,7 @@
 //! What is decided without a server, also after any loss.
 
 use super::super::entry::Lived;
+use super::super::forgetting::Forgetting;
 use super::*;
 use proptest::prelude::*;
 
@@ -25,13 +26,17 @@ fn read(is_whole: bool, entries: &[(u64, Entry)]) -> Read {
     Read { is_whole, entries, end }
 }
 
+fn sets() -> Sets {
+    Sets::new(Forgetting::new(now_at(0)))
+}
+
 fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> Took {
     follower.take(read, sets, MINUTE).unwrap()
 }
 
 /// A process that has read tokens 1 to 3, the last at 30.
 fn follower() -> (Follower, Sets) {
-    let (mut follower, sets) = (Follower::default(), Sets::new());
+    let (mut follower, sets) = (Follower::default(), sets());
     let entries = [(10, token(1)), (20, token(2)), (30, token(3))];
     let took = take(&mut follower, &sets, &read(false, &entries));
     assert_eq!(took, Took::Tail);
@@ -325,7 +330,7 @@ proptest! {
         steps in proptest::collection::vec((0_usize..5, 0_usize..3), 1..60),
     ) {
         let mut stream = Stream::default();
-        let mut all: Vec<_> = (0..3).map(|_| (Follower::default(), Sets::new())).collect();
+        let mut all: Vec<_> = (0..3).map(|_| (Follower::default(), sets())).collect();
         let mut names = 0;
         let turn = |process: &mut (Follower, Sets), stream: &mut Stream| {
             let (follower, sets) = process;
@@ -405,7 +410,7 @@ fn state(sets: &Sets) -> Vec<Vec<u8>> {
 }
 
 fn sets_of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Sets {
-    let sets = Sets::new();
+    let sets = sets();
     for entry in entries {
         sets.apply(entry, MINUTE).unwrap();
     }
@@ -455,7 +460,7 @@ proptest! {
         }),
     ) {
         let numbered = |entries: &[Entry]| -> Vec<(u64, Entry)> { (1..).zip(entries.iter().copied()).collect() };
-        let (mut follower, sets) = (Follower::default(), Sets::new());
+        let (mut follower, sets) = (Follower::default(), sets());
         take(&mut follower, &sets, &read(false, &numbered(&entries)));
         take(&mut follower, &sets, &read(false, &[]));
         take(&mut follower, &sets, &read(true, &numbered(&left)));
