@@ -173,6 +173,12 @@ impl Feed {
         replica::freshness(ready, self.proven_us.load(Ordering::Acquire), now, bound)
     }
 
+    /// Whether reading on shows all that was revoked. Whoever has proven nothing for longer than a
+    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`].
+    pub(super) fn can_prove(&self, now: Now) -> bool {
+        self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
@@ -249,7 +255,7 @@ impl Feed {
     }
 
     async fn catch_up(&self) -> Result<(), StoreError> {
-        if !self.is_ready() {
+        if !self.can_prove(Now::read()) {
             return Err(StoreError::Unavailable);
         }
         let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
@@ -330,6 +336,7 @@ impl Feed {
         let now_minute = self.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
+        let is_proven = self.follower.lock().proves(asked);
         // What others revoke from now on is kept for as long as a token may live here: so before
         // one is taken.
         let lifetimes = self.unannounced(now_minute);
@@ -344,7 +351,7 @@ impl Feed {
             }
             self.ready.store(true, Ordering::Release);
         }
-        if self.follower.lock().proves(asked) {
+        if is_proven {
             self.proven_us.store(asked.mono_us, Ordering::Release);
         }
         if session.next_minute_us <= now.mono_us {

@@ -105,7 +105,10 @@ impl SharedRevocations {
     /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the store.
     #[must_use]
     pub fn gate(&self, wants_fresh: bool, now: Now) -> Gate {
-        replica::gate(&self.config, self.freshness(now), wants_fresh)
+        match replica::gate(&self.config, self.freshness(now), wants_fresh) {
+            Gate::RefreshFirst if !self.feed.can_prove(now) => Gate::Refuse,
+            gate => gate,
+        }
     }
 
     /// Whether the copy may be decided by.

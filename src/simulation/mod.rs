@@ -13,6 +13,7 @@ mod limits;
 mod network;
 mod process;
 mod redis;
+mod returning;
 mod service;
 mod sessions;
 mod world;
