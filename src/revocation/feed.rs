@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Id, Lifetime, Lived};
 use super::forgetting::{Forgetting, ServerClock};
-use super::replica::{self, Birth, Follower, Gap, Took};
+use super::replica::{self, Birth, Cursor, Follower, Gap, Took};
+use super::revocations::behind;
 use super::sets::Sets;
 use super::stream::{Keys, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
@@ -207,6 +208,54 @@ impl Feed {
         });
     }
 
+    /// Up to when a subject is revoked, as far as was read until this place of the stream.
+    pub(super) fn known_subject(&self, name: u128) -> (Cursor, Option<u64>) {
+        let cursor = self.follower.lock().cursor();
+        (cursor, self.sets.subject_before(name))
+    }
+
+    /// As [`Self::publish`], for a subject up to now. What others have said of it behind `cursor`
+    /// may have been followed by a login, which has a second that is later than that.
+    pub(super) fn publish_subject(
+        self: &Arc<Self>,
+        cursor: Cursor,
+        entry: Entry,
+        reply: Reply<()>,
+    ) {
+        let (feed, answer) = (Arc::clone(self), Replying::new(reply));
+        runtime::spawn(async move {
+            let adding = async {
+                let entry = feed.behind_others(cursor, entry).await?;
+                feed.add(entry).await
+            };
+            let done = timeout(REVOKE_TIMEOUT, adding).await;
+            answer.give(done.unwrap_or(Err(StoreError::Timeout)));
+        });
+    }
+
+    async fn behind_others(&self, cursor: Cursor, entry: Entry) -> Result<Entry, StoreError> {
+        let Entry::Subject { name, before_s, until } = entry else { return Ok(entry) };
+        let mut latest_s = None;
+        let mut see = |read: &Entry| {
+            if let Entry::Subject { name: other, before_s, .. } = read
+                && *other == name
+            {
+                latest_s = latest_s.max(Some(*before_s));
+            }
+        };
+        let mut link = self.commands().await?;
+        if !self.read_on(&mut link, cursor, &mut see).await?
+            && !self.read_on(&mut link, Cursor::default(), &mut see).await?
+        {
+            return Err(StoreError::Unavailable);
+        }
+        let behind_s = behind(latest_s, before_s);
+        let more = u32::try_from((behind_s - before_s).div_ceil(60)).unwrap_or(u32::MAX);
+        let entry = Entry::Subject { name, before_s: behind_s, until: until.saturating_add(more) };
+        let applied = self.sets.apply(&entry, self.minute(Now::read()));
+        applied.map(|()| entry).map_err(|_| StoreError::Refused)
+    }
+
     /// Reads what is new at the primary, so that what was stored before this call is in the sets when it answers. All
     /// who ask before the store's thread gets to it share one round trip.
     pub(super) fn refresh(self: &Arc<Self>, reply: Reply<()>) {
@@ -259,20 +308,32 @@ impl Feed {
             return Err(StoreError::Unavailable);
         }
         let mut link = self.commands.lock().clone().ok_or(StoreError::Unavailable)?;
-        let mut cursor = self.follower.lock().cursor();
+        let cursor = self.follower.lock().cursor();
+        let is_whole = self.read_on(&mut link, cursor, &mut |_| {}).await?;
+        if is_whole { Ok(()) } else { Err(StoreError::Unavailable) }
+    }
+
+    /// Reads on from `cursor` to the end; `false` where the servers have lost what was before it.
+    async fn read_on(
+        &self,
+        link: &mut Link,
+        mut cursor: Cursor,
+        see: &mut (dyn FnMut(&Entry) + Send),
+    ) -> Result<bool, StoreError> {
         loop {
             let is_start = cursor.id == Id::START;
             let answers = link.send(&self.keys.read(&cursor, None)).await;
             let answers = answers.map_err(|error| self.failed(&error))?;
             let read = read_answer(answers, &cursor).inspect_err(|_| self.forget_commands())?;
             if !read.is_whole && !is_start {
-                return Err(StoreError::Unavailable);
+                return Ok(false);
             }
             replica::apply(&read.entries, &self.sets, self.minute(Now::read()))
                 .map_err(|_| StoreError::Refused)?;
+            read.entries.iter().filter_map(|(_, entry)| entry.as_ref()).for_each(&mut *see);
             match read.end {
                 Some(end) if read.entries.len() >= replica::READ_PAGE => cursor = end,
-                _ => return Ok(()),
+                _ => return Ok(true),
             }
         }
     }

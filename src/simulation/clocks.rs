@@ -8,6 +8,9 @@ use tokio::time::{Duration, sleep};
 use super::process::Process;
 use super::simulate;
 use super::world::World;
+use crate::engine::refresh::RefreshError;
+use crate::revocation::RevokeError;
+use crate::token::IssueError;
 
 const MINUTE_US: i64 = 60_000_000;
 
@@ -51,4 +54,69 @@ fn a_process_that_starts_with_a_clock_that_is_ahead_knows_what_is_revoked_when_i
             assert_eq!(code(&late, &of_subject).await, "token_revoked", "{ahead}");
         });
     }
+}
+
+#[test]
+fn what_a_process_revokes_whose_clock_is_wrong_is_refused_by_the_others() {
+    for wrong in [120, 20, -20, -120] {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let right = started(&world, 0).await;
+            let wrong = started(&world, wrong * MINUTE_US).await;
+            let token = right.issue("ada");
+            let login = right.log_in("bob").await.unwrap();
+            wrong.revoke_token(&token).await.unwrap();
+            wrong.log_out(&login.session).await.unwrap();
+            assert_eq!(wrong.revoke_subject("eve").await, Err(RevokeError::Clock));
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(code(&right, &token).await, "token_revoked");
+            // The others go on without trouble.
+            let token = right.issue_after("eve").unwrap();
+            assert_eq!(code(&right, &token).await, "passed");
+        });
+    }
+}
+
+#[test]
+fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
+    for seconds in [-50, 50] {
+        simulate(async {
+            let (world, _ending) = World::begin(1, 1);
+            let right = started(&world, 0).await;
+            let wrong = started(&world, seconds * 1_000_000).await;
+            let (token, login) = (right.issue("ada"), right.log_in("ada").await.unwrap());
+            wrong.revoke_subject("ada").await.unwrap().unwrap();
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(code(&right, &token).await, "token_revoked", "{seconds}");
+            assert_eq!(right.refresh(&login).await.unwrap_err(), RefreshError::Revoked);
+            // A login is good, or it is said which clock is in its way.
+            match right.issue_after("ada") {
+                Ok(token) => assert_eq!(code(&right, &token).await, "passed"),
+                Err(error) => assert_eq!((error, seconds), (IssueError::Ahead, 50)),
+            }
+            sleep(Duration::from_secs(60)).await;
+            let token = right.issue_after("ada").unwrap();
+            assert_eq!(code(&right, &token).await, "passed", "{seconds}");
+        });
+    }
+}
+
+#[test]
+fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let (one, other) = (started(&world, 0).await, started(&world, 0).await);
+        // The first process hears of nothing in time, so it has to ask.
+        for revokes in [&other, &one] {
+            sleep(Duration::from_millis(1_010 - world.true_us() / 1_000 % 1_000)).await;
+            other.revoke_subject("ada").await.unwrap().unwrap();
+            let between = other.issue_after("ada").unwrap();
+            revokes.revoke_subject("ada").await.unwrap().unwrap();
+            sleep(Duration::from_secs(3)).await;
+            assert_eq!(code(&one, &between).await, "token_revoked");
+            assert_eq!(code(&other, &between).await, "token_revoked");
+            let token = other.issue_after("ada").unwrap();
+            assert_eq!(code(&other, &token).await, "passed");
+        }
+    });
 }
