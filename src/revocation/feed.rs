@@ -18,7 +18,7 @@ use super::forgetting::{Forgetting, ServerClock};
 use super::replica::{self, Birth, Cursor, Follower, Gap, Took};
 use super::revocations::behind;
 use super::sets::Sets;
-use super::stream::{Keys, head_answer, id_answer, read_answer};
+use super::stream::{Keys, Lock, RESTORE_LOCK_MS, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
 use crate::store::error::Replying;
 use crate::store::redis::{Connector, Link, store_error};
@@ -34,8 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 /// After something was read that this process can't have a whole list with.
 const GAP_PAUSE: Duration = Duration::from_secs(5);
-/// So long a process that publishes lost entries has the say, after each of its steps.
-const RESTORE_LOCK_MS: u64 = 3_000;
 /// How often the others look whether it is their turn.
 const RESTORE_RETRY_US: u64 = 300_000;
 /// The stream is shortened by one process, once in so long.
@@ -526,7 +524,12 @@ impl Feed {
     }
 
     async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {
-        Ok(ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil)
+        let is_taken = ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil;
+        if !is_taken && Lock::read(&ask_one(link, &Keys::held(key)).await?, ms) == Lock::Stuck {
+            // Whoever comes next takes it.
+            ask_one(link, &Keys::unlock(key)).await?;
+        }
+        Ok(is_taken)
     }
 }
 

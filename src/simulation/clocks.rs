@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
+use super::network::connect;
 use super::process::Process;
 use super::simulate;
-use super::world::World;
+use super::world::{World, inside};
 use crate::engine::refresh::RefreshError;
 use crate::revocation::RevokeError;
 use crate::token::IssueError;
@@ -118,5 +119,51 @@ fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
             let token = other.issue_after("ada").unwrap();
             assert_eq!(code(&other, &token).await, "passed");
         }
+    });
+}
+
+#[test]
+fn a_lock_of_a_process_that_died_before_the_clock_was_set_back_holds_nobody_up() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let one = started(&world, 0).await;
+        let token = one.issue("ada");
+        one.revoke_token(&token).await.unwrap();
+        let send = async |command: redis::Cmd| {
+            let sent = async {
+                let link = connect(None).unwrap().await.unwrap();
+                link.send_one(&command).await.unwrap();
+            };
+            inside(one.number, sent).await;
+        };
+        let lock = format!("keepstone:{{rev}}:restoring");
+        let mut set = redis::cmd("SET");
+        set.arg(&lock).arg("1").arg("PX").arg(3_600_000);
+        send(set.clone()).await;
+        let began_us = world.true_us();
+        let late = started(&world, 0).await;
+        assert!(world.true_us() - began_us < 10_000_000);
+        assert_eq!(code(&late, &token).await, "token_revoked");
+        // And whoever has something to put back puts it back.
+        let mut delete = redis::cmd("DEL");
+        delete.arg(format!("keepstone:{{rev}}"));
+        send(delete).await;
+        send(set).await;
+        sleep(Duration::from_secs(10)).await;
+        let later = started(&world, 0).await;
+        assert_eq!(code(&later, &token).await, "token_revoked");
+    });
+}
+
+#[test]
+fn a_process_by_whose_clock_a_session_is_long_over_uses_up_no_token_of_it() {
+    simulate(async {
+        let (world, _ending) = World::begin(1, 1);
+        let right = started(&world, 0).await;
+        let ahead = started(&world, 31 * 24 * 60 * MINUTE_US).await;
+        let login = right.log_in("ada").await.unwrap();
+        assert_eq!(ahead.refresh(&login).await.unwrap_err(), RefreshError::Clock);
+        sleep(Duration::from_secs(15)).await;
+        assert!(right.refresh(&login).await.is_ok());
     });
 }
