@@ -327,7 +327,8 @@ export interface RevocationOptions {
   readonly maxStaleness?: Duration
   /**
    * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
-   * as `'strict'` does, and refuses where it does not answer.
+   * as `'strict'` does, and refuses where it does not answer, and for a second after it was away: another process may have
+   * to put back what a failover has lost.
    * @default 'deny'
    */
   readonly onStale?: 'deny' | 'probe'

@@ -13,7 +13,7 @@ use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
     Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome,
-    Place, Presented, RefreshConfig, RefreshToken, Seals, Signer, audience_mark,
+    Place, Presented, RefreshConfig, RefreshToken, Seals, Signer, audience_mark, longest_s,
 };
 
 /// So long a refresh waits for what was revoked.
@@ -54,7 +54,8 @@ pub enum RefreshError {
     Revoked,
     /// What is revoked is not known at the moment.
     Stale,
-    /// Its session began in the future of this process, whose clock is behind. Nothing was used.
+    /// Its session began in the future of this process, whose clock is behind, or is over by it and
+    /// not by that of the store. Nothing was used.
     Clock,
     /// A store gave no answer. Nothing is lost: within the window the same token may be presented again.
     Store(StoreError),
@@ -216,7 +217,11 @@ impl Refresh {
     fn presentation(&self, token: &RefreshToken, now: Now) -> Option<Presented> {
         let tolerance = self.signer.issuer().tolerance();
         let latest_born_s = now.plus(tolerance).unix_seconds();
-        Some(token.presentation(self.audience)?.by_clock(latest_born_s))
+        let longest_s = longest_s(&self.config);
+        // What is kept in this process ends by the monotonic clock.
+        let earliest_born_s =
+            if self.is_shared() { now.unix_seconds().saturating_sub(longest_s) } else { 0 };
+        Some(token.presentation(self.audience)?.by_clock(earliest_born_s, latest_born_s))
     }
 
     /// Uses a token.
@@ -299,8 +304,8 @@ impl Refresh {
         let kept = Kept::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
         // The store tells the time that its own ends are judged by; a session does not go on for
         // ever by that.
-        let latest = (self.config.lifetime + 2 * MAX_TOLERANCE).as_secs();
-        if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > latest {
+        let longest_s = longest_s(&self.config);
+        if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > longest_s {
             return Err(RefreshError::Invalid);
         }
         let refresh_token = token.successor(&salt).text();

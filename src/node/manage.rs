@@ -67,8 +67,16 @@ impl From<StoreError> for Failure {
 
 impl From<RevokeError> for Failure {
     fn from(error: RevokeError) -> Self {
-        Self::new("ERR_INVALID_ARGUMENT", &error.to_string())
+        match error {
+            RevokeError::Clock => clock(&error.to_string()),
+            _ => Self::new("ERR_INVALID_ARGUMENT", &error.to_string()),
+        }
     }
+}
+
+/// A clock is wrong. Nothing was done.
+pub(super) fn clock(message: &str) -> Failure {
+    Failure(json!({ "code": "ERR_CLOCK", "status": 503, "message": message }))
 }
 
 impl From<TokenDenial> for Failure {

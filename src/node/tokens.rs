@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
 use super::inbox;
-use super::manage::{Answer, Failure, engine, later, parse, write};
+use super::manage::{Answer, Failure, clock, engine, later, parse, write};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
 use crate::engine::refresh::{Continued, OpenError, RefreshError, Slot, Used};
@@ -196,6 +196,9 @@ fn issue_failure(error: IssueError) -> Failure {
             json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }),
         );
     }
+    if error == IssueError::Ahead {
+        return clock(&error.to_string());
+    }
     Failure::new(issue_code(&error), &error.to_string())
 }
 
@@ -221,10 +224,9 @@ fn refresh_failure(error: RefreshError) -> Failure {
             "ERR_REFRESH_REUSED",
             "the refresh token was used before, so its session has ended; log in again",
         ),
-        RefreshError::Clock => Failure(json!({
-            "code": "ERR_CLOCK", "status": 503,
-            "message": "the session began later than it is by the clock of this process; set the clock, nothing was used",
-        })),
+        RefreshError::Clock => clock(
+            "the session did not begin at a time that can be by the clock of this process; set the clock, nothing was used",
+        ),
         RefreshError::Revoked => TokenDenial::Revoked.into(),
         RefreshError::Stale => stale(),
         RefreshError::Store(error) => error.into(),

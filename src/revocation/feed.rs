@@ -14,9 +14,11 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Id, Lifetime, Lived};
-use super::replica::{self, Birth, Follower, Gap, Took};
+use super::forgetting::{Forgetting, ServerClock};
+use super::replica::{self, Birth, Cursor, Follower, Gap, Took};
+use super::revocations::behind;
 use super::sets::Sets;
-use super::stream::{Keys, head_answer, id_answer, read_answer};
+use super::stream::{Keys, Lock, RESTORE_LOCK_MS, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
 use crate::store::error::Replying;
 use crate::store::redis::{Connector, Link, store_error};
@@ -32,8 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 /// After something was read that this process can't have a whole list with.
 const GAP_PAUSE: Duration = Duration::from_secs(5);
-/// So long a process that publishes lost entries has the say, after each of its steps.
-const RESTORE_LOCK_MS: u64 = 3_000;
 /// How often the others look whether it is their turn.
 const RESTORE_RETRY_US: u64 = 300_000;
 /// The stream is shortened by one process, once in so long.
@@ -52,6 +52,7 @@ pub(super) struct Feed {
     connector: Arc<Connector>,
     keys: Keys,
     pub(super) sets: Sets,
+    pub(super) clock: ServerClock,
     /// How long tokens and sessions live at the guards that use it.
     lifetimes: Mutex<BTreeSet<Lifetime>>,
     follower: Mutex<Follower>,
@@ -115,7 +116,8 @@ impl Feed {
         let feed = Arc::new(Self {
             keys: Keys::new(&connector.config().prefix),
             connector: Arc::clone(connector),
-            sets: Sets::new(),
+            sets: Sets::new(Forgetting::new(Now::read())),
+            clock: ServerClock::default(),
             lifetimes: Mutex::default(),
             follower: Mutex::new(Follower::default()),
             ready: AtomicBool::new(false),
@@ -149,6 +151,11 @@ impl Feed {
         here.max(self.sets.longest(issuer, of))
     }
 
+    /// The minute in which what ended before it may be forgotten: by our clock and by the server's.
+    pub(super) fn minute(&self, now: Now) -> u32 {
+        self.sets.minute(now).min(self.clock.minute(now))
+    }
+
     /// What the others are still to be told, or to be told again.
     fn unannounced(&self, now_minute: u32) -> Vec<Entry> {
         let soon = now_minute.saturating_add(LIFETIME_RENEWED);
@@ -163,6 +170,12 @@ impl Feed {
     pub(super) fn freshness(&self, now: Now, bound: Duration) -> replica::Freshness {
         let ready = self.ready.load(Ordering::Acquire);
         replica::freshness(ready, self.proven_us.load(Ordering::Acquire), now, bound)
+    }
+
+    /// Whether reading on shows all that was revoked. Whoever has proven nothing for longer than a
+    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`].
+    pub(super) fn can_prove(&self, now: Now) -> bool {
+        self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE)
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -191,6 +204,58 @@ impl Feed {
             let adding = timeout(REVOKE_TIMEOUT, feed.add(entry));
             answer.give(adding.await.unwrap_or(Err(StoreError::Timeout)));
         });
+    }
+
+    /// Up to when a subject is revoked, as far as was read until this place of the stream.
+    pub(super) fn known_subject(&self, name: u128) -> (Cursor, Option<u64>) {
+        let cursor = self.follower.lock().cursor();
+        (cursor, self.sets.subject_before(name))
+    }
+
+    /// As [`Self::publish`], for a subject up to now. What others have said of it behind `cursor`
+    /// may have been followed by a login, which has a second that is later than that.
+    pub(super) fn publish_subject(
+        self: &Arc<Self>,
+        cursor: Cursor,
+        entry: Entry,
+        reply: Reply<()>,
+    ) {
+        let (feed, answer) = (Arc::clone(self), Replying::new(reply));
+        runtime::spawn(async move {
+            let adding = async {
+                let entry = feed.behind_others(cursor, entry).await?;
+                feed.add(entry).await
+            };
+            let done = timeout(REVOKE_TIMEOUT, adding).await;
+            answer.give(done.unwrap_or(Err(StoreError::Timeout)));
+        });
+    }
+
+    async fn behind_others(
+        self: &Arc<Self>,
+        cursor: Cursor,
+        entry: Entry,
+    ) -> Result<Entry, StoreError> {
+        let Entry::Subject { name, before_s, until } = entry else { return Ok(entry) };
+        let mut latest_s = None;
+        let mut see = |read: &Entry| {
+            if let Entry::Subject { name: other, before_s, .. } = read
+                && *other == name
+            {
+                latest_s = latest_s.max(Some(*before_s));
+            }
+        };
+        let mut link = self.commands().await?;
+        if !self.read_on(&mut link, cursor, &mut see).await?
+            && !self.read_on(&mut link, Cursor::default(), &mut see).await?
+        {
+            return Err(StoreError::Unavailable);
+        }
+        let behind_s = behind(latest_s, before_s);
+        let more = u32::try_from((behind_s - before_s).div_ceil(60)).unwrap_or(u32::MAX);
+        let entry = Entry::Subject { name, before_s: behind_s, until: until.saturating_add(more) };
+        let applied = self.sets.apply(&entry, self.minute(Now::read()));
+        applied.map(|()| entry).map_err(|_| StoreError::Refused)
     }
 
     /// Reads what is new at the primary, so that what was stored before this call is in the sets when it answers. All
@@ -245,24 +310,36 @@ impl Feed {
     }
 
     async fn catch_up(self: &Arc<Self>) -> Result<(), StoreError> {
-        if !self.is_ready() {
+        if !self.can_prove(Now::read()) {
             return Err(StoreError::Unavailable);
         }
         let mut link = self.commands().await?;
-        let mut cursor = self.follower.lock().cursor();
+        let cursor = self.follower.lock().cursor();
+        let is_whole = self.read_on(&mut link, cursor, &mut |_| {}).await?;
+        if is_whole { Ok(()) } else { Err(StoreError::Unavailable) }
+    }
+
+    /// Reads on from `cursor` to the end; `false` where the servers have lost what was before it.
+    async fn read_on(
+        &self,
+        link: &mut Link,
+        mut cursor: Cursor,
+        see: &mut (dyn FnMut(&Entry) + Send),
+    ) -> Result<bool, StoreError> {
         loop {
             let is_start = cursor.id == Id::START;
             let answers = link.send(&self.keys.read(&cursor, None)).await;
             let answers = answers.map_err(|error| self.failed(&error))?;
             let read = read_answer(answers, &cursor).inspect_err(|_| self.forget_commands())?;
             if !read.is_whole && !is_start {
-                return Err(StoreError::Unavailable);
+                return Ok(false);
             }
-            replica::apply(&read.entries, &self.sets, self.sets.minute(Now::read()))
+            replica::apply(&read.entries, &self.sets, self.minute(Now::read()))
                 .map_err(|_| StoreError::Refused)?;
+            read.entries.iter().filter_map(|(_, entry)| entry.as_ref()).for_each(&mut *see);
             match read.end {
                 Some(end) if read.entries.len() >= replica::READ_PAGE => cursor = end,
-                _ => return Ok(()),
+                _ => return Ok(true),
             }
         }
     }
@@ -275,9 +352,17 @@ impl Feed {
 
     async fn connect_commands(&self) -> Result<Link, StoreError> {
         let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
-        let link = connecting.await.map_err(|error| store_error(&error))?;
+        let mut link = connecting.await.map_err(|error| store_error(&error))?;
+        self.read_clock(&mut link).await?;
         *self.commands.lock() = Some(link.clone());
         Ok(link)
+    }
+
+    /// Asks the server for the time.
+    async fn read_clock(&self, link: &mut Link) -> Result<(), StoreError> {
+        let head = head_answer(ask(link, &self.keys.head(1), PATIENCE).await?)?;
+        self.clock.showed(head.server_ms.saturating_mul(1_000), Now::read());
+        Ok(())
     }
 
     fn forget_commands(&self) {
@@ -315,9 +400,10 @@ impl Feed {
         let read = ask(link, &self.keys.read(&cursor, Some(block)), patience).await?;
         let read = read_answer(read, &cursor)?;
         let now = Now::read();
-        let now_minute = self.sets.minute(now);
+        let now_minute = self.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
+        let is_proven = self.follower.lock().proves(asked);
         // What others revoke from now on is kept for as long as a token may live here: so before
         // one is taken.
         let lifetimes = self.unannounced(now_minute);
@@ -332,12 +418,13 @@ impl Feed {
             }
             self.ready.store(true, Ordering::Release);
         }
-        if self.follower.lock().proves(asked) {
+        if is_proven {
             self.proven_us.store(asked.mono_us, Ordering::Release);
         }
         if session.next_minute_us <= now.mono_us {
             session.next_minute_us = now.mono_us.saturating_add(jittered(MINUTE_US));
-            self.sets.sweep(now_minute);
+            self.read_clock(link).await?;
+            self.sets.sweep(self.minute(now));
             session.compacting = self.lock(link, &self.keys.compacting, COMPACT_LOCK_MS).await?;
         }
         self.restore(link, session, now).await?;
@@ -445,7 +532,12 @@ impl Feed {
     }
 
     async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {
-        Ok(ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil)
+        let is_taken = ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil;
+        if !is_taken && Lock::read(&ask_one(link, &Keys::held(key)).await?, ms) == Lock::Stuck {
+            // Whoever comes next takes it.
+            ask_one(link, &Keys::unlock(key)).await?;
+        }
+        Ok(is_taken)
     }
 }
 

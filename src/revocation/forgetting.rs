@@ -4,6 +4,11 @@
 //! forgotten. Set right again, it would make the tokens good again. So a step ahead counts only
 //! when it has stood for an hour; a step back counts at once, since it only keeps entries for
 //! longer.
+//!
+//! A clock can be wrong from the start. A list that processes share forgets what is over by the
+//! server's clock too; one of this process forgets nothing in its first hour.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,20 +21,32 @@ const CONFIRMED_US: u64 = 3_600_000_000;
 const DRIFT_US: u64 = 60_000_000;
 
 #[derive(Debug)]
-pub(super) struct Forgetting(Mutex<Lead>);
+pub(super) struct Forgetting(Mutex<Trusted>);
 
 /// How far the wall clock is ahead of the monotonic one.
 #[derive(Debug, Clone, Copy)]
-struct Lead {
-    trusted_us: u64,
-    /// Since when it is further ahead, on the monotonic clock.
-    ahead_since_us: Option<u64>,
+struct Trusted {
+    lead_us: u64,
+    ahead: Option<Ahead>,
+}
+
+/// A step ahead that has not stood for long enough.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    lead_us: u64,
+    /// On the monotonic clock.
+    since_us: u64,
 }
 
 impl Forgetting {
-    /// The clock is right now, as far as anybody knows.
+    /// The clock is right now. A second one must bear it out, as [`ServerClock`] does.
     pub(super) fn new(now: Now) -> Self {
-        Self(Mutex::new(Lead { trusted_us: lead_of(now), ahead_since_us: None }))
+        Self(Mutex::new(Trusted { lead_us: lead_of(now), ahead: None }))
+    }
+
+    /// Nobody knows whether the clock is right: nothing is forgotten until it has stood for an hour.
+    pub(super) fn unconfirmed() -> Self {
+        Self(Mutex::new(Trusted { lead_us: 0, ahead: None }))
     }
 
     /// The minute in which what ended before it may be forgotten.
@@ -40,18 +57,43 @@ impl Forgetting {
     }
 }
 
-impl Lead {
+impl Trusted {
     fn follow(&mut self, now: Now) -> u64 {
         let lead_us = lead_of(now);
-        if lead_us <= self.trusted_us.saturating_add(DRIFT_US) {
-            *self = Self { trusted_us: lead_us, ahead_since_us: None };
+        let is_no_further = |known_us: u64| lead_us <= known_us.saturating_add(DRIFT_US);
+        let stood_since = self.ahead.filter(|ahead| is_no_further(ahead.lead_us));
+        let since_us = stood_since.map_or(now.mono_us, |ahead| ahead.since_us);
+        if is_no_further(self.lead_us) || now.mono_us.saturating_sub(since_us) >= CONFIRMED_US {
+            *self = Self { lead_us, ahead: None };
         } else {
-            let since_us = *self.ahead_since_us.get_or_insert(now.mono_us);
-            if now.mono_us.saturating_sub(since_us) >= CONFIRMED_US {
-                *self = Self { trusted_us: lead_us, ahead_since_us: None };
-            }
+            self.ahead = Some(Ahead { lead_us, since_us });
         }
-        self.trusted_us
+        self.lead_us
+    }
+}
+
+/// The wall clock of the server that has a shared list, as far as it has said.
+#[derive(Debug, Default)]
+pub(super) struct ServerClock {
+    /// How far it is ahead of our monotonic one; 0 for unknown.
+    lead_us: AtomicU64,
+}
+
+impl ServerClock {
+    /// It showed `unix_us`, a moment before `now` at the most.
+    pub(super) fn showed(&self, unix_us: u64, now: Now) {
+        self.lead_us.store(unix_us.saturating_sub(now.mono_us), Ordering::Release);
+    }
+
+    /// What it shows now; `None` where nobody knows.
+    pub(super) fn unix_us(&self, now: Now) -> Option<u64> {
+        let lead_us = self.lead_us.load(Ordering::Acquire);
+        (lead_us > 0).then(|| now.mono_us.saturating_add(lead_us))
+    }
+
+    /// The minute before which it says that all is over: none where nobody knows.
+    pub(super) fn minute(&self, now: Now) -> u32 {
+        self.unix_us(now).map_or(0, |unix_us| minute(unix_us / 1_000_000))
     }
 }
 
@@ -83,5 +125,30 @@ mod tests {
         assert_eq!(seen(3_840, 86_400), START_S + 3_840);
         assert_eq!(seen(7_200, 0), START_S + 7_200);
         assert_eq!(seen(7_440, 86_400), START_S + 7_440);
+        // And so does one that goes on.
+        assert_eq!(seen(10_980, 172_800), START_S + 10_980);
+        assert_eq!(seen(11_100, 172_800), START_S + 11_100);
+        assert_eq!(seen(14_580, 172_800), START_S + 14_580 + 172_800);
+    }
+
+    #[test]
+    fn nothing_is_forgotten_before_the_first_clock_has_stood_for_an_hour() {
+        let forgetting = Forgetting::unconfirmed();
+        let seen = |mono_s, step_s| u64::from(forgetting.minute(at(mono_s, step_s))) * 60;
+        assert_eq!(seen(60, 7_200), 60);
+        assert_eq!(seen(1_200, 7_200), 1_200);
+        // It is set right, and goes wrong again.
+        assert_eq!(seen(1_260, 0), 1_260);
+        assert_eq!(seen(3_600, 7_200), 3_600);
+        assert_eq!(seen(7_140, 0), 7_140);
+        assert_eq!(seen(7_200, 0), START_S + 7_200);
+    }
+
+    #[test]
+    fn a_server_that_has_not_told_the_time_lets_nothing_be_forgotten() {
+        let clock = ServerClock::default();
+        assert_eq!((clock.unix_us(at(60, 0)), clock.minute(at(60, 0))), (None, 0));
+        clock.showed(START_S * 1_000_000, at(60, 7_200));
+        assert_eq!(u64::from(clock.minute(at(120, 7_200))) * 60, START_S + 60);
     }
 }

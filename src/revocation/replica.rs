@@ -21,8 +21,8 @@ const COMPACT_AGE_MS: u64 = 60_000;
 const YOUNG: Duration = Duration::from_secs(2);
 /// For so long nobody must have been publishing lost entries.
 const QUIET: Duration = Duration::from_secs(1);
-/// Whoever has read nothing for longer may have missed a failover.
-const SILENCE: Duration = Duration::from_secs(1);
+/// Whoever has read nothing for longer may have missed a failover, and has when it starts.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 /// So long the others have then to publish again what they had stored and the new primary lacks.
 const RETURN: Duration = Duration::from_secs(1);
 
@@ -389,7 +389,8 @@ impl Contact {
     fn proves(&mut self, asked: Now) -> bool {
         let last_us = self.last_us.replace(asked.mono_us);
         let since = |us: u64| asked.mono_us.saturating_sub(us);
-        if last_us.is_some_and(|last| since(last) > micros(SILENCE)) {
+        // Who has just started has heard nothing either.
+        if last_us.is_none_or(|last| since(last) > micros(SILENCE)) {
             self.back_us = Some(asked.mono_us);
         }
         if self.back_us.is_some_and(|back| since(back) < micros(RETURN)) {

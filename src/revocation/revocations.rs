@@ -55,6 +55,11 @@ pub enum RevokeError {
     /// A moment that lies ahead: tokens that are not issued yet can't be revoked.
     #[error("the time must not lie ahead")]
     Future,
+    /// Two clocks of which one is wrong: nobody knows up to when.
+    #[error(
+        "the clocks of this process and of the store differ by more than a minute, so nobody knows which tokens were issued until now; set the clock that is wrong, nothing was revoked"
+    )]
+    Clock,
     /// An empty name would stand for nothing, or for all.
     #[error("the name of what is revoked must not be empty")]
     Empty,
@@ -89,18 +94,13 @@ pub(super) struct Rules {
     max_lifetime_s: AtomicU64,
     /// How long a session may go on, where that is longer.
     max_session_s: AtomicU64,
-    forgetting: Forgetting,
 }
 
 impl Rules {
     /// For tokens that live at most `max_lifetime`.
     pub(super) fn new(namer: Namer, max_lifetime: Duration) -> Self {
-        let rules = Self {
-            namer,
-            max_lifetime_s: AtomicU64::new(0),
-            max_session_s: AtomicU64::new(0),
-            forgetting: Forgetting::new(Now::read()),
-        };
+        let rules =
+            Self { namer, max_lifetime_s: AtomicU64::new(0), max_session_s: AtomicU64::new(0) };
         rules.keep_for(max_lifetime);
         rules
     }
@@ -115,33 +115,34 @@ impl Rules {
         self.max_session_s.fetch_max(max_session.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
-    /// `None` where no such token would be taken any more, by [`Forgetting`].
     pub(super) fn token(
         &self,
         fingerprint: Fingerprint,
         expires_at: Option<u64>,
-        now: Now,
-    ) -> Result<Option<Entry>, RevokeError> {
-        let latest = self.latest_expiry(now);
+        clocks: Clocks,
+    ) -> Result<Entry, RevokeError> {
+        let latest = self.latest_expiry(clocks);
         let expires_at = match expires_at {
             None => latest,
-            Some(at) => seconds(at)?.min(self.latest_anywhere(latest, now)),
+            Some(at) => seconds(at)?.min(self.latest_anywhere(latest, clocks)),
         };
-        let entry =
-            Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) };
-        Ok(Some(entry).filter(|entry| entry.is_needed(self.forgetting.minute(now))))
+        Ok(Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) })
     }
 
-    /// `None` where no such token would be taken any more, by [`Forgetting`].
+    /// `known` is up to when it is revoked already.
     pub(super) fn subject(
         &self,
         subject: &str,
         before: Option<u64>,
-        now: Now,
-    ) -> Result<Option<Entry>, RevokeError> {
+        known: Option<u64>,
+        clocks: Clocks,
+    ) -> Result<Entry, RevokeError> {
         not_empty(subject)?;
-        let before_s = before.map_or(Ok(now.unix_seconds()), seconds)?;
-        if before_s > now.unix_seconds() {
+        let before_s = match before {
+            None => behind(known, clocks.agreed_s()?),
+            Some(before) => seconds(before)?,
+        };
+        if before.is_some_and(|before| before > clocks.now_s()) {
             return Err(RevokeError::Future);
         }
         let longest = self
@@ -150,22 +151,21 @@ impl Rules {
             .max(self.max_session_s.load(Ordering::Acquire));
         let until = until_minute(before_s.saturating_add(longest));
         let name = self.namer.name(Kind::Subject, subject);
-        let entry = Entry::Subject { name, before_s, until };
-        Ok(Some(entry).filter(|entry| entry.is_needed(self.forgetting.minute(now))))
+        Ok(Entry::Subject { name, before_s, until })
     }
 
     pub(super) fn session(
         &self,
         sid: &str,
         until: Option<u64>,
-        now: Now,
+        clocks: Clocks,
     ) -> Result<Entry, RevokeError> {
         not_empty(sid)?;
         let session_s = self.max_session_s.load(Ordering::Acquire);
         // A store that fails over may have its record again, as it was: nothing but this entry ends
         // the session then.
-        let going_on = now.unix_seconds().saturating_add(session_s);
-        let latest = self.latest_expiry(now).max(going_on);
+        let going_on = clocks.latest_s().saturating_add(session_s);
+        let latest = self.latest_expiry(clocks).max(going_on);
         let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
         Ok(Entry::Session { name: self.namer.name(Kind::Session, sid), until })
     }
@@ -176,20 +176,68 @@ impl Rules {
     }
 
     /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by the tolerance.
-    fn latest_expiry(&self, now: Now) -> u64 {
-        now.unix_seconds()
+    fn latest_expiry(&self, clocks: Clocks) -> u64 {
+        clocks
+            .latest_s()
             .saturating_add(self.max_lifetime_s.load(Ordering::Acquire))
             .saturating_add(MAX_TOLERANCE.as_secs())
     }
 
     /// The same for every guard that may use the list. One in another process may let tokens live
     /// as long as any may.
-    fn latest_anywhere(&self, latest: u64, now: Now) -> u64 {
+    fn latest_anywhere(&self, latest: u64, clocks: Clocks) -> u64 {
         match self.namer {
             Namer::Private(_) => latest,
-            Namer::Agreed(_) => now.unix_seconds() + (MAX_MAX_LIFETIME + MAX_TOLERANCE).as_secs(),
+            Namer::Agreed(_) => clocks.latest_s() + (MAX_MAX_LIFETIME + MAX_TOLERANCE).as_secs(),
         }
     }
+}
+
+/// The time by our own clock and, where processes share the list, by the server's. Either may be
+/// wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Clocks {
+    Own(u64),
+    /// The server's is `None` where it has never answered.
+    Both(u64, Option<u64>),
+}
+
+impl Clocks {
+    fn now_s(self) -> u64 {
+        match self {
+            Self::Own(own_s) => own_s,
+            Self::Both(own_s, server_s) => own_s.max(server_s.unwrap_or(0)),
+        }
+    }
+
+    /// It is not later by the clock that is right: an entry may be kept too long, never too short.
+    fn latest_s(self) -> u64 {
+        match self {
+            Self::Both(own_s, None) => own_s.saturating_add(MAX_MAX_LIFETIME.as_secs()),
+            _ => self.now_s(),
+        }
+    }
+
+    /// The same for the moment up to which tokens are refused: too late a one refuses logins.
+    fn agreed_s(self) -> Result<u64, RevokeError> {
+        match self {
+            Self::Both(own_s, Some(server_s))
+                if own_s.abs_diff(server_s) > MAX_TOLERANCE.as_secs() =>
+            {
+                Err(RevokeError::Clock)
+            }
+            _ => Ok(self.now_s()),
+        }
+    }
+}
+
+/// The second up to which tokens are refused that were issued until `now_s`, where those until
+/// `known` are refused already: a login after that has the `iat` behind it, which may lie ahead.
+/// What lies further ahead than clocks may differ nobody has issued.
+pub(super) fn behind(known: Option<u64>, now_s: u64) -> u64 {
+    let furthest_s = now_s.saturating_add(2 * MAX_TOLERANCE.as_secs());
+    let is_issued = |known: &u64| (now_s..=furthest_s).contains(known);
+    known.filter(is_issued).map_or(now_s, |known| known.saturating_add(1))
 }
 
 impl Revocations {
@@ -219,13 +267,14 @@ impl Revocations {
     /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::Issuer::max_lifetime`].
     #[must_use]
     pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
-        Self { rules: Rules::new(Namer::private(), max_lifetime), sets: Sets::new() }
+        let sets = Sets::new(Forgetting::unconfirmed());
+        Self { rules: Rules::new(Namer::private(), max_lifetime), sets }
     }
 
     /// Revokes the token with this `jti`.
     ///
     /// `expires_at`, in seconds since 1970, is when the token expires or later; without it the longest lifetime there
-    /// is. A time that is over already stores nothing, since no such token would be taken.
+    /// is. A time that is long over stores nothing, since no such token would be taken.
     pub fn revoke_token(
         &self,
         jti: &str,
@@ -243,7 +292,7 @@ impl Revocations {
         expires_at: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        self.apply(self.rules.token(fingerprint, expires_at, now)?, now)
+        self.apply(self.rules.token(fingerprint, expires_at, clock(now))?, now)
     }
 
     /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since 1970; `None` is now.
@@ -258,7 +307,8 @@ impl Revocations {
         before: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        self.apply(self.rules.subject(subject, before, now)?, now)
+        let known = self.subject_before(subject);
+        self.apply(self.rules.subject(subject, before, known, clock(now))?, now)
     }
 
     /// The second up to which the tokens of `subject` are revoked: one that is to be taken must have a later `iat`.
@@ -287,7 +337,7 @@ impl Revocations {
         until: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        self.apply(Some(self.rules.session(sid, until, now)?), now)
+        self.apply(self.rules.session(sid, until, clock(now))?, now)
     }
 
     /// Revokes every token that the key `kid` signed or will sign, for the life of this list.
@@ -312,9 +362,13 @@ impl Revocations {
         self.sets.counts()
     }
 
-    fn apply(&self, entry: Option<Entry>, now: Now) -> Result<(), RevokeError> {
-        entry.map_or(Ok(()), |entry| self.sets.apply(&entry, self.sets.minute(now)))
+    fn apply(&self, entry: Entry, now: Now) -> Result<(), RevokeError> {
+        self.sets.apply(&entry, self.sets.minute(now))
     }
+}
+
+const fn clock(now: Now) -> Clocks {
+    Clocks::Own(now.unix_seconds())
 }
 
 pub(super) fn not_empty(name: &str) -> Result<(), RevokeError> {

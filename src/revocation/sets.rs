@@ -98,9 +98,9 @@ impl<T: Copy> Names<T> {
 }
 
 impl Sets {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(forgetting: Forgetting) -> Self {
         Self {
-            forgetting: Forgetting::new(Now::read()),
+            forgetting,
             tokens: Table::new(),
             subjects: Names::new(),
             sessions: Names::new(),

@@ -8,7 +8,7 @@ use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Lifetime, Lived, Namer};
 use super::feed::Feed;
 use super::replica::{self, Freshness, Gate};
-use super::revocations::{Counts, RevokeError, Revoked, Rules, not_empty};
+use super::revocations::{Clocks, Counts, RevokeError, Revoked, Rules, not_empty};
 use crate::clock::Now;
 use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
@@ -105,7 +105,10 @@ impl SharedRevocations {
     /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the store.
     #[must_use]
     pub fn gate(&self, wants_fresh: bool, now: Now) -> Gate {
-        replica::gate(&self.config, self.freshness(now), wants_fresh)
+        match replica::gate(&self.config, self.freshness(now), wants_fresh) {
+            Gate::RefreshFirst if !self.feed.can_prove(now) => Gate::Refuse,
+            gate => gate,
+        }
     }
 
     /// Whether the copy may be decided by.
@@ -149,7 +152,7 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(self.rules().token(fingerprint, expires_at, now)?, now, reply)
+        self.publish(self.rules().token(fingerprint, expires_at, self.clocks(now))?, now, reply)
     }
 
     /// Revokes the tokens of `subject` up to a second; see [`super::Revocations::revoke_subject`].
@@ -160,7 +163,20 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(self.rules().subject(subject, before, now)?, now, reply)
+        let name = self.rules.namer.name(Kind::Subject, subject);
+        let (cursor, known) = self.feed.known_subject(name);
+        let clocks = self.clocks(now);
+        let entry = self.rules().subject(subject, before, known, clocks)?;
+        if before.is_some() {
+            return self.publish(entry, now, reply);
+        }
+        self.feed.sets.apply(&entry, self.feed.minute(now))?;
+        match clocks {
+            // By our clock alone nobody knows up to when.
+            Clocks::Both(_, None) => reply(Err(StoreError::Unavailable)),
+            _ => self.feed.publish_subject(cursor, entry, reply),
+        }
+        Ok(())
     }
 
     /// The second up to which the tokens of `subject` are revoked, as far as this process knows.
@@ -189,12 +205,12 @@ impl SharedRevocations {
         now: Now,
         reply: Reply<()>,
     ) -> Result<(), RevokeError> {
-        self.publish(Some(self.rules().session(sid, until, now)?), now, reply)
+        self.publish(self.rules().session(sid, until, self.clocks(now))?, now, reply)
     }
 
     /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists anywhere.
     pub fn revoke_key(&self, kid: &str, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
-        self.publish(Some(self.rules.key(kid)?), now, reply)
+        self.publish(self.rules.key(kid)?, now, reply)
     }
 
     /// How it stands.
@@ -209,12 +225,13 @@ impl SharedRevocations {
         }
     }
 
-    fn publish(&self, entry: Option<Entry>, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
-        let Some(entry) = entry else {
-            reply(Ok(()));
-            return Ok(());
-        };
-        self.feed.sets.apply(&entry, self.feed.sets.minute(now))?;
+    fn clocks(&self, now: Now) -> Clocks {
+        let server_s = self.feed.clock.unix_us(now).map(|unix_us| unix_us / 1_000_000);
+        Clocks::Both(now.unix_seconds(), server_s)
+    }
+
+    fn publish(&self, entry: Entry, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
+        self.feed.sets.apply(&entry, self.feed.minute(now))?;
         self.feed.publish(entry, reply);
         Ok(())
     }

@@ -9,6 +9,9 @@ use crate::store::StoreError;
 /// The name of the one field of an entry.
 const FIELD: &str = "v";
 
+/// So long a process that publishes lost entries has the say, after each of its steps.
+pub(super) const RESTORE_LOCK_MS: u64 = 3_000;
+
 /// The keys that a service keeps its revocations under. They are in one slot of a cluster.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -62,7 +65,7 @@ impl Keys {
         let mut ask = Pipeline::new();
         ask.cmd("XRANGE").arg(&self.stream).arg("-").arg("+").arg("COUNT").arg(count);
         ask.cmd("TIME");
-        ask.cmd("GET").arg(&self.restoring);
+        ask.cmd("PTTL").arg(&self.restoring);
         ask
     }
 
@@ -93,10 +96,42 @@ impl Keys {
         set
     }
 
+    /// For how long a lock is held; see [`Lock::read`].
+    pub(super) fn held(lock: &str) -> Cmd {
+        let mut held = Cmd::new();
+        held.arg("PTTL").arg(lock);
+        held
+    }
+
     pub(super) fn unlock(lock: &str) -> Cmd {
         let mut delete = Cmd::new();
         delete.arg("DEL").arg(lock);
         delete
+    }
+}
+
+/// How a lock stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    Free,
+    Held,
+    /// It has longer to go than anybody takes it for: the clock was set back, and its holder may be
+    /// gone.
+    Stuck,
+}
+
+impl Lock {
+    /// By the answer to [`Keys::held`], for one that is taken for `most_ms`.
+    pub(super) fn read(left: &Value, most_ms: u64) -> Self {
+        match left {
+            Value::Int(-1) => Self::Stuck,
+            Value::Int(ms) => match u64::try_from(*ms) {
+                Ok(ms) if ms > most_ms => Self::Stuck,
+                Ok(_) => Self::Held,
+                Err(_) => Self::Free,
+            },
+            _ => Self::Free,
+        }
     }
 }
 
@@ -158,7 +193,7 @@ pub(super) fn head_answer(answers: Vec<Value>) -> Result<Head, StoreError> {
     Ok(Head {
         entries: said_by(&listed(first)?),
         server_ms: seconds.saturating_mul(1_000).saturating_add(micros / 1_000),
-        restoring: restoring != Value::Nil,
+        restoring: Lock::read(&restoring, RESTORE_LOCK_MS) == Lock::Held,
     })
 }
 
@@ -258,6 +293,13 @@ mod tests {
             let list = Value::Array(vec![Value::Array(vec![bulk("1-1"), fields])]);
             assert_eq!(said_by(&listed(list).unwrap()), [(Id { ms: 1, number: 1 }, None)]);
         }
+    }
+
+    #[test]
+    fn a_lock_that_has_longer_to_go_than_anybody_takes_it_for_is_held_by_nobody() {
+        let lock = |left| Lock::read(&Value::Int(left), 3_000);
+        assert_eq!([-2, 0, 3_000].map(lock), [Lock::Free, Lock::Held, Lock::Held]);
+        assert_eq!([-1, 3_001, i64::MAX].map(lock), [Lock::Stuck; 3]);
     }
 
     fn values() -> impl Strategy<Value = Value> {

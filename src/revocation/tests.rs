@@ -157,6 +157,24 @@ fn who_changes_a_password_is_logged_out_everywhere_and_logged_in_within_the_same
 }
 
 #[test]
+fn a_login_between_two_logouts_everywhere_of_one_second_is_refused() {
+    let list = list();
+    let issued = |issued_at| Verified { issued_at, ..token("a") };
+    let login = || issued(NOW_S.max(list.subject_before("42").unwrap() + 1));
+    for _ in 0..3 {
+        list.revoke_subject("42", None, now()).unwrap();
+        let login = login();
+        assert_eq!(list.check(&login), Ok(()));
+        list.revoke_subject("42", None, now()).unwrap();
+        assert!(list.check(&login).is_err());
+    }
+    // What a clock has said that was far ahead grows no further by that.
+    list.revoke_subject("43", None, at(NOW_S + 7_200)).unwrap();
+    list.revoke_subject("43", None, now()).unwrap();
+    assert_eq!(list.subject_before("43"), Some(NOW_S + 7_200));
+}
+
+#[test]
 fn a_token_is_revoked_by_its_text_after_it_was_verified() {
     let options =
         json!({ "issuer": "i", "audience": "a", "secret": "q83vEjRWeJCrze8SNFZ4kFo7mRzV0yGf" });

@@ -6,12 +6,14 @@
 //! clients, the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
 //! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
 
+mod clocks;
 mod faults;
 mod history;
 mod limits;
 mod network;
 mod process;
 mod redis;
+mod returning;
 mod service;
 mod sessions;
 mod world;

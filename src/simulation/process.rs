@@ -13,10 +13,11 @@ use crate::clock::Now;
 use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::engine::{Engine, Layers, RevocationList, Store};
 use crate::exchange::{Exchange, Extras, StoreAnswer, StoreAsk, Verdict};
+use crate::revocation::RevokeError;
 use crate::stack::Stack;
 use crate::store::ask::Waiter;
 use crate::store::{Notice, Reply, SharedStore, StoreError};
-use crate::token::IssueOptions;
+use crate::token::{IssueError, IssueOptions};
 
 /// What came of a request.
 #[derive(Debug)]
@@ -59,13 +60,19 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a process of a service with the options `config`, which names no store.
-    pub(crate) fn start(world: &Arc<World>, mut config: Value) -> Self {
+    pub(crate) fn start(world: &Arc<World>, config: Value) -> Self {
+        Self::start_at(world, config, 0)
+    }
+
+    /// The same, with a wall clock that is wrong by so much.
+    pub(crate) fn start_at(world: &Arc<World>, mut config: Value, skew_us: i64) -> Self {
         // Guards of one process that name the same store share it, and these are of several.
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let started = STARTED.fetch_add(1, Ordering::Relaxed);
         let url = format!("redis://process-{started}.example:6379");
         config["store"]["redis"]["url"] = url.into();
         let number = world.add_process();
+        world.skew(number, skew_us);
         let (engine, stack) = as_process(number, || {
             let engine = Arc::new(Engine::new(&config).expect("the options are right"));
             let stack = engine.stack(&json!({}), Layers::All).expect("the options are right");
@@ -196,6 +203,35 @@ impl Process {
             list.revoke_fingerprint(revocable.fingerprint, until, now, reply).expect("it can be");
         };
         self.within(async { told(revoke).await }).await
+    }
+
+    /// Revokes the tokens of a subject that were issued until now. An outer error says that nothing was done.
+    pub(crate) async fn revoke_subject(
+        &self,
+        subject: &str,
+    ) -> Result<Result<(), StoreError>, RevokeError> {
+        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
+        self.within(async {
+            let (tell, stored) = oneshot::channel();
+            let reply: Reply<()> = Box::new(move |done| {
+                let _ = tell.send(done);
+            });
+            list.revoke_subject(subject, None, Now::read(), reply)?;
+            Ok(stored.await.unwrap_or(Err(StoreError::Unavailable)))
+        })
+        .await
+    }
+
+    /// A token of `subject` that follows what was revoked of it, as `guard.tokens.issue` gives it.
+    pub(crate) fn issue_after(&self, subject: &str) -> Result<String, IssueError> {
+        self.run(|| {
+            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let after = tokens.subject_before(subject);
+            let options = IssueOptions { after, ..IssueOptions::default() };
+            let signer = tokens.signer.as_ref().expect("it signs");
+            Ok(signer.issue(claims(subject), options, Now::read())?.token)
+        })
     }
 
     /// Ends a session, as `guard.revoke.session` does.

@@ -77,6 +77,11 @@ pub enum IssueError {
     /// Claims that the verifier would refuse.
     #[error("the claims can't be issued: {0}")]
     Claims(String),
+    /// The token would be of a second that the verifier does not take yet.
+    #[error(
+        "the subject is revoked up to a second that lies ahead of the clock of this process; try again later, or set the clock that is wrong: this one or that of the process that revoked it"
+    )]
+    Ahead,
     /// The token would be longer than the verifier reads.
     #[error("the token would be longer than {MAX_TOKEN_BYTES} bytes; put fewer claims into it")]
     TooLong,
@@ -188,6 +193,9 @@ impl Signer {
         let read = json::read_members(&payload).map_err(|_| unreadable())?;
         let begin = now
             .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
+        if issued_at.saturating_mul(1_000_000) > begin.unix_us.saturating_add(config.tolerance_us) {
+            return Err(IssueError::Ahead);
+        }
         claims::check(config, &read)
             .and_then(|read| claims::check_time(config, &read.times, begin))
             .map_err(|denial| IssueError::Claims(denial.to_refusal().detail.to_string()))?;

@@ -69,6 +69,7 @@ pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
+pub(crate) use refresh::longest_s;
 pub use refresh::{
     Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening,
     Outcome, Place, Presented, RefreshConfig, RefreshToken, Where, audience_mark,

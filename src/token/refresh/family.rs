@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::config::RefreshConfig;
 use super::secret::Place;
 use crate::clock::micros;
+use crate::token::MAX_TOLERANCE;
 
 /// A family that begins.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,13 +39,15 @@ pub struct Presented {
     pub successor: [u8; 32],
     /// By the clock of whoever uses it, no session can have begun later than this second.
     pub latest_born_s: u64,
+    /// By the same clock, one that began before this second is over.
+    pub earliest_born_s: u64,
 }
 
 impl Presented {
-    /// The same, by a clock that says which second is the latest.
+    /// The same, by a clock that says which seconds are the earliest and the latest.
     #[must_use]
-    pub fn by_clock(self, latest_born_s: u64) -> Self {
-        Self { latest_born_s, ..self }
+    pub fn by_clock(self, earliest_born_s: u64, latest_born_s: u64) -> Self {
+        Self { latest_born_s, earliest_born_s, ..self }
     }
 }
 
@@ -67,8 +70,8 @@ pub enum Outcome {
     },
     /// There is a record, and no key of the servers has sealed it.
     Unsealed,
-    /// The session began in the future of whoever asks, who could issue no access token for it.
-    /// Nothing was used.
+    /// The session began in the future of whoever asks, who could issue no access token for it, or
+    /// is over by their clock and not by that of the store. Nothing was used.
     Ahead,
 }
 
@@ -162,8 +165,13 @@ impl Family {
             if !kept.starts_with(&presented.audience) {
                 return Outcome::Unknown;
             }
-            if born_s(kept).is_some_and(|born_s| born_s > presented.latest_born_s) {
+            let born_s = born_s(kept).unwrap_or(0);
+            if born_s > presented.latest_born_s {
                 return Outcome::Ahead;
+            }
+            if born_s < presented.earliest_born_s {
+                let is_over = now_us / 1_000_000 > born_s.saturating_add(longest_s(config));
+                return if is_over { Outcome::Unknown } else { Outcome::Ahead };
             }
             if presented.presented == self.current {
                 self.current = presented.successor;
@@ -194,6 +202,11 @@ impl Family {
         let entry = size_of::<Place>() + size_of::<Self>();
         entry * 3 / 2 + self.session.len() + self.kept.as_ref().map_or(0, Vec::len)
     }
+}
+
+/// After so many seconds a session is over by any clock.
+pub(crate) fn longest_s(config: &RefreshConfig) -> u64 {
+    (config.lifetime + 2 * MAX_TOLERANCE).as_secs()
 }
 
 /// The second of the login, which [`Kept::encode`] has written behind the audience.

@@ -42,6 +42,7 @@ mod tests;
 
 pub use config::RefreshConfig;
 pub(super) use config::secrets;
+pub(crate) use family::longest_s;
 pub use family::{Family, Kept, Opening, Outcome, Presented};
 pub use memory::{Full, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
 pub use record::{MAX_RECORD_BYTES, Where};

@@ -116,6 +116,7 @@ impl RefreshToken {
             salt,
             successor: self.successor(&salt).hash(),
             latest_born_s: u64::MAX,
+            earliest_born_s: 0,
         })
     }
 

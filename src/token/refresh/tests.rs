@@ -256,7 +256,7 @@ fn a_token_is_not_used_up_where_the_clock_is_behind_its_session() {
     let kept = Kept { audience: AUDIENCE, born_s: 1_000, expires_in_s: None, claims: Map::new() };
     families.open(token.opening("s1", kept.encode()), &config(), at(0)).unwrap();
     let present = |latest_born_s: u64| {
-        let presented = token.presentation(AUDIENCE).unwrap().by_clock(latest_born_s);
+        let presented = token.presentation(AUDIENCE).unwrap().by_clock(0, latest_born_s);
         families.present(&presented, &config(), REMEMBERED, at(100))
     };
     assert!(matches!(present(999), Outcome::Ahead));
