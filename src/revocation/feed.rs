@@ -28,6 +28,8 @@ use crate::store::{Reply, StoreError, runtime};
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer than it was asked to an answer may take, before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a read waits for the next entry at most.
+const LONGEST_BLOCK: Duration = Duration::from_millis(500);
 /// How long a read waits for the next entry while tokens are refused.
 const SHORT_BLOCK_MS: u64 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -173,9 +175,10 @@ impl Feed {
     }
 
     /// Whether reading on shows all that was revoked. Whoever has proven nothing for longer than a
-    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`].
+    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`]. A proof is
+    /// as old as the read before the one that is under way, and each waits for half a second.
     pub(super) fn can_prove(&self, now: Now) -> bool {
-        self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE)
+        self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE + LONGEST_BLOCK)
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -385,7 +388,9 @@ impl Feed {
     async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), Fault> {
         // Eight reads within the bound, so that one slow answer does no harm.
         self.publish_lost(link).await?;
-        let block = (self.bound_us.load(Ordering::Acquire) / 8).clamp(100_000, 500_000) / 1_000;
+        let block = (self.bound_us.load(Ordering::Acquire) / 8)
+            .clamp(100_000, micros(LONGEST_BLOCK))
+            / 1_000;
         let (cursor, is_returning) = {
             let mut follower = self.follower.lock();
             follower.reading();

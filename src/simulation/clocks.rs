@@ -41,7 +41,7 @@ async fn code(process: &Process, token: &str) -> &'static str {
 fn a_process_that_starts_with_a_clock_that_is_ahead_knows_what_is_revoked_when_it_is_set_right() {
     for ahead in [20, 120] {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let one = started(&world, 0).await;
             let (token, of_subject) = (one.issue("ada"), one.issue("eve"));
             let login = one.log_in("bob").await.unwrap();
@@ -61,7 +61,7 @@ fn a_process_that_starts_with_a_clock_that_is_ahead_knows_what_is_revoked_when_i
 fn what_a_process_revokes_whose_clock_is_wrong_is_refused_by_the_others() {
     for wrong in [120, 20, -20, -120] {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let right = started(&world, 0).await;
             let wrong = started(&world, wrong * MINUTE_US).await;
             let token = right.issue("ada");
@@ -82,7 +82,7 @@ fn what_a_process_revokes_whose_clock_is_wrong_is_refused_by_the_others() {
 fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
     for seconds in [-50, 50] {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let right = started(&world, 0).await;
             let wrong = started(&world, seconds * 1_000_000).await;
             let (token, login) = (right.issue("ada"), right.log_in("ada").await.unwrap());
@@ -105,7 +105,7 @@ fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
 #[test]
 fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let (one, other) = (started(&world, 0).await, started(&world, 0).await);
         // The first process hears of nothing in time, so it has to ask.
         for revokes in [&other, &one] {
@@ -125,7 +125,7 @@ fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
 #[test]
 fn a_lock_of_a_process_that_died_before_the_clock_was_set_back_holds_nobody_up() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let one = started(&world, 0).await;
         let token = one.issue("ada");
         one.revoke_token(&token).await.unwrap();
@@ -158,7 +158,7 @@ fn a_lock_of_a_process_that_died_before_the_clock_was_set_back_holds_nobody_up()
 #[test]
 fn a_process_by_whose_clock_a_session_is_long_over_uses_up_no_token_of_it() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let right = started(&world, 0).await;
         let ahead = started(&world, 31 * 24 * 60 * MINUTE_US).await;
         let login = right.log_in("ada").await.unwrap();

@@ -96,7 +96,7 @@ async fn serve(
     while let Some(Request { commands, answer }) = requests.recv().await {
         sleep(world.delay()).await;
         world.reachable(process, server).await;
-        if world.once_in(2_000) {
+        if world.resets() {
             return;
         }
         let mut values = Vec::with_capacity(commands.len());
@@ -106,7 +106,7 @@ async fn serve(
             };
             values.push(value);
         }
-        if world.once_in(2_000) {
+        if world.resets() {
             return;
         }
         let world = Arc::clone(&world);

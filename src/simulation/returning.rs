@@ -27,7 +27,7 @@ async fn one(world: &Arc<World>, revocation: &Value) -> Process {
 #[test]
 fn nobody_takes_what_the_next_primary_lacks_before_the_one_who_revoked_it_is_back() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 2);
+        let (world, _ending) = World::begin_calm(1, 2);
         let revoker = one(&world, &json!({})).await;
         let mut others = Vec::new();
         for revocation in [json!({}), json!({ "mode": "strict" }), json!({ "onStale": "probe" })] {

@@ -22,7 +22,7 @@ fn config() -> Value {
 #[test]
 fn a_revocation_reaches_the_other_process_and_limits_are_shared() {
     simulate(async {
-        let (world, _ending) = World::begin(7, 2);
+        let (world, _ending) = World::begin_calm(7, 2);
         let (one, other) = (Process::start(&world, config()), Process::start(&world, config()));
         while !(one.is_ready() && other.is_ready()) {
             sleep(Duration::from_millis(100)).await;
@@ -51,7 +51,7 @@ fn a_revocation_reaches_the_other_process_and_limits_are_shared() {
 #[test]
 fn a_clock_that_is_set_back_in_the_middle_of_a_refresh_costs_no_session() {
     simulate(async {
-        let (world, _ending) = World::begin(7, 1);
+        let (world, _ending) = World::begin_calm(7, 1);
         let process = Process::start(&world, config());
         while !process.is_ready() {
             sleep(Duration::from_millis(100)).await;
@@ -88,7 +88,7 @@ pub(super) async fn started(
 fn what_a_process_says_of_a_client_holds_there_at_once_whatever_it_reads_meanwhile() {
     for after_ms in (0..40).map(|step| 100 * step) {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let processes = started(&world, 2, &config()).await;
             let [one, other] = &processes[..] else { panic!("there are two") };
             let token = one.issue("eve");
@@ -113,7 +113,7 @@ fn what_a_process_says_of_a_client_holds_there_at_once_whatever_it_reads_meanwhi
 #[test]
 fn a_used_proof_is_not_taken_by_a_process_whose_clock_was_set_back_before_its_first_proof() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let client = Client::new(one);

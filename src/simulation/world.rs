@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,6 +27,8 @@ thread_local! {
 pub(crate) struct World {
     began: Instant,
     dice: Mutex<u64>,
+    /// No message is late, and no connection is reset.
+    is_calm: AtomicBool,
     pub(crate) servers: Mutex<Vec<Server>>,
     processes: Mutex<Vec<Host>>,
     /// Something was written, healed, woken or promoted.
@@ -74,6 +77,7 @@ impl World {
         let world = Arc::new(Self {
             began: Instant::now(),
             dice: Mutex::new(seed),
+            is_calm: AtomicBool::new(false),
             servers: Mutex::new(servers),
             processes: Mutex::default(),
             changed: Notify::new(),
@@ -86,11 +90,24 @@ impl World {
         (world, Ending)
     }
 
+    /// A world in which nothing goes wrong but what a history tells of.
+    pub(crate) fn begin_calm(seed: u64, servers: usize) -> (Arc<Self>, Ending) {
+        let (world, ending) = Self::begin(seed, servers);
+        world.is_calm.store(true, Ordering::Relaxed);
+        (world, ending)
+    }
+
+    /// Whether a connection is reset now.
+    pub(super) fn resets(&self) -> bool {
+        !self.is_calm.load(Ordering::Relaxed) && self.once_in(2_000)
+    }
+
     /// A world without servers, for chance alone; it needs no runtime.
     pub(super) fn chance(seed: u64) -> Self {
         Self {
             began: Instant::now(),
             dice: Mutex::new(seed),
+            is_calm: AtomicBool::new(false),
             servers: Mutex::default(),
             processes: Mutex::default(),
             changed: Notify::new(),
@@ -125,7 +142,8 @@ impl World {
 
     /// How long a message is on its way: mostly below 3 ms, now and then far longer.
     pub(super) fn delay(&self) -> Duration {
-        let ms = if self.once_in(100) { self.roll(200) } else { self.roll(3) };
+        let is_late = !self.is_calm.load(Ordering::Relaxed) && self.once_in(100);
+        let ms = if is_late { self.roll(200) } else { self.roll(3) };
         Duration::from_millis(ms)
     }
 

@@ -39,7 +39,7 @@ async fn place(process: &Process) -> &'static str {
 #[test]
 fn processes_that_start_while_the_store_is_away_divide_a_limit_by_the_number_that_was_told() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         world.change(0, |server| server.is_alive = false);
         let mut passed = 0;
         for _ in 0..3 {
@@ -56,7 +56,7 @@ fn processes_that_start_while_the_store_is_away_divide_a_limit_by_the_number_tha
 #[test]
 fn a_key_that_is_used_up_is_not_locked_while_the_clock_of_the_store_is_behind() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 2, &config()).await;
         for _ in 0..60 {
             code(&processes[0], "/closed").await;
@@ -72,7 +72,7 @@ fn a_key_that_is_used_up_is_not_locked_while_the_clock_of_the_store_is_behind() 
 #[test]
 fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let client = Client::new(one);
@@ -103,7 +103,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
 #[test]
 fn what_a_failover_loses_of_what_was_acknowledged_is_published_again() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 2);
+        let (world, _ending) = World::begin_calm(1, 2);
         let processes = started(&world, 2, &config()).await;
         world.change(1, |server| server.is_held = true);
         processes[0].block(CLIENT, true).await.expect("the store has it");
@@ -119,7 +119,7 @@ fn what_a_failover_loses_of_what_was_acknowledged_is_published_again() {
 #[test]
 fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_as_well() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 3, &config()).await;
         let [one, other, third] = &processes[..] else { panic!("there are three") };
         one.block(CLIENT, true).await.expect("the store has it");
@@ -152,7 +152,7 @@ fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_
 fn a_block_ends_in_its_time_wherever_the_clock_of_the_store_is_set() {
     for skew_us in [-3_600_000_000, 7_200_000_000] {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let processes = started(&world, 2, &config()).await;
             processes[0].list_for(CLIENT, Standing::Blocked, 20_000).await.expect("it is kept");
             sleep(Duration::from_secs(2)).await;
@@ -171,7 +171,7 @@ fn a_block_ends_in_its_time_wherever_the_clock_of_the_store_is_set() {
 fn a_process_that_starts_with_a_clock_that_is_ahead_learns_who_is_blocked() {
     for seed in 1..20 {
         simulate(async {
-            let (world, _ending) = World::begin(seed, 1);
+            let (world, _ending) = World::begin_calm(seed, 1);
             let processes = started(&world, 1, &config()).await;
             processes[0].block(CLIENT, true).await.expect("it is kept");
             let late = Process::start(&world, config());
@@ -185,7 +185,7 @@ fn a_process_that_starts_with_a_clock_that_is_ahead_learns_who_is_blocked() {
 #[test]
 fn what_was_said_is_published_again_where_its_text_alone_was_lost() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 2, &config()).await;
         processes[0].block(CLIENT, true).await.expect("it is kept");
         sleep(Duration::from_secs(2)).await;
@@ -204,7 +204,7 @@ fn what_was_said_is_published_again_where_its_text_alone_was_lost() {
 #[test]
 fn an_unspent_lease_is_given_back_to_no_later_window() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 1);
+        let (world, _ending) = World::begin_calm(1, 1);
         let processes = started(&world, 3, &config()).await;
         let until = async |us: u64| {
             sleep(Duration::from_micros(us.saturating_sub(world.true_us()))).await;
@@ -244,7 +244,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
         .flat_map(|(held, jump)| [700, 1_400, 2_800].map(move |ask| (held, jump, ask)))
     {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let processes = started(&world, 3, &config()).await;
             let mut held = Vec::new();
             for number in [0, 1, 1] {

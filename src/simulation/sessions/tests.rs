@@ -25,7 +25,7 @@ async fn code(process: &Process, token: &str) -> &'static str {
 #[test]
 fn a_revocation_that_has_the_id_of_a_lost_one_reaches_who_has_read_the_lost_one() {
     simulate(async {
-        let (world, _ending) = World::begin(1, 2);
+        let (world, _ending) = World::begin_calm(1, 2);
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let (lost, kept) = (one.issue("ada"), one.issue("eve"));
@@ -53,7 +53,7 @@ fn a_revocation_that_has_the_id_of_a_lost_one_reaches_who_has_read_the_lost_one(
 fn a_used_refresh_token_ends_the_session_whatever_the_clock_of_the_servers_says_meanwhile() {
     for skew_us in [0, 3_600_000_000, -3_600_000_000] {
         simulate(async {
-            let (world, _ending) = World::begin(1, 1);
+            let (world, _ending) = World::begin_calm(1, 1);
             let mut config = config();
             config["jwt"]["refresh"] = json!({ "reuseWindow": "0s" });
             let processes = started(&world, 2, &config).await;
