@@ -184,7 +184,7 @@ test('Memcached: a limit of requests under way is refused when the guard is buil
 })
 
 test('a user of Redis with the documented rights holds, renews and gives back places', async (t) => {
-  const rules = '~keepstone:* +eval +evalsha +time +get +set +del +zadd +zrem +zremrangebyscore +zcard +zcount +pexpire +pttl'
+  const rules = '~keepstone:* +eval +evalsha +time +get +set +del +zadd +zrem +zremrangebyscore +zcard +zcount +zrangebyscore +pexpire +pttl'
   const redis = await forTest(t, startRedis({ acl: [{ user: 'limits', password: 'hunter2', rules }] }))
   const url = redis.url.replace('://', '://limits:hunter2@')
   const [one, two] = await peers(t, 2, config({ url }, { name: 'reports', concurrent: 2, timeout: '1s', onStoreFailure: 'closed' }))
