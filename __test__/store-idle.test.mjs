@@ -1,4 +1,5 @@
-// Connections to a store that somebody closes while nothing is sent, and those of guards that are closed.
+// Connections to a store that somebody closes while nothing is sent, and those of guards that are
+// closed.
 
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'

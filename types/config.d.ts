@@ -327,8 +327,9 @@ export interface RevocationOptions {
   readonly maxStaleness?: Duration
   /**
    * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
-   * as `'strict'` does, where it was heard of within one and a half seconds; after a longer silence both refuse until a second after it
-   * is back, since another process may have to put back what a failover has lost.
+   * as `'strict'` does, where it was heard of within one and a half seconds; after a longer silence
+   * both refuse until a second after it is back, since another process may have to put back what a
+   * failover has lost.
    * @default 'deny'
    */
   readonly onStale?: 'deny' | 'probe'

@@ -79,11 +79,11 @@ export interface RateLimitPolicy {
    */
   readonly exact?: boolean
   /**
-   * What becomes of requests while a shared store gives no answer; the calls of `guard.limits` reject then. `'local'`:
-   * this process counts alone, by its part
-   * of the limit (the limit divided by the number of processes that were last seen alive or by the
-   * store's `processes`, whichever is larger; at least 1). `'closed'`: they are refused with 503
-   * `store_unavailable`. `'open'`: they pass, uncounted.
+   * What becomes of requests while a shared store gives no answer; the calls of `guard.limits`
+   * reject then. `'local'`: this process counts alone, by its part of the limit (the limit divided
+   * by the number of processes that were last seen alive or by the store's `processes`, whichever
+   * is larger; at least 1). `'closed'`: they are refused with 503 `store_unavailable`. `'open'`:
+   * they pass, uncounted.
    * @default 'local'; `'closed'` with `exact` and with `count: 'failed'`
    */
   readonly onStoreFailure?: 'local' | 'closed' | 'open'

@@ -323,8 +323,9 @@ export interface PolicyDecision {
 /** What {@link Guard.health} says. */
 export interface HealthReport {
   /**
-   * Whether the guard has started: the store has answered, and every issuer has given keys, at some time. It stays so:
-   * look at `store.available`, `revocation.state` and `issuers` for how it is now.
+   * Whether the guard has started: the store has answered, and every issuer has given keys, at some
+   * time. It stays so: look at `store.available`, `revocation.state` and `issuers` for how it is
+   * now.
    */
   readonly ready: boolean
   /** The issuers of `jwt`, in their order; empty without it. */

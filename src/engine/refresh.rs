@@ -343,8 +343,8 @@ pub enum OpenError {
 }
 
 impl Continued {
-    /// Issues the access token, with `claims` in place of those of the session where some are given.
-    /// `sub` and `sid` stay.
+    /// Issues the access token, with `claims` in place of those of the session where some are
+    /// given. `sub` and `sid` stay.
     ///
     /// A clock that was set back since the refresh token was presented issues it by that instant:
     /// the token is used up by now.

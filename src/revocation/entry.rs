@@ -13,9 +13,9 @@
 //! knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a
 //! hundred of them into one node.
 //!
-//! Four random bytes follow. A server that has lost its last entries may give their ids again, where
-//! its clock is behind them, and one that was lost may be written once more: by its id and these
-//! bytes, a reader knows whether it is still the entry that it has read.
+//! Four random bytes follow. A server that has lost its last entries may give their ids again,
+//! where its clock is behind them, and one that was lost may be written once more: by its id and
+//! these bytes, a reader knows whether it is still the entry that it has read.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -175,8 +175,9 @@ impl Feed {
     }
 
     /// Whether reading on shows all that was revoked. Whoever has proven nothing for longer than a
-    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`]. A proof is
-    /// as old as the read before the one that is under way, and each waits for half a second.
+    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`]. A
+    /// proof is as old as the read before the one that is under way, and each waits for half a
+    /// second.
     pub(super) fn can_prove(&self, now: Now) -> bool {
         self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE + LONGEST_BLOCK)
     }
@@ -300,8 +301,8 @@ impl Feed {
         if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
     }
 
-    /// The connection for commands. Where it has to be made, that goes on though whoever asked has no
-    /// patience left.
+    /// The connection for commands. Where it has to be made, that goes on though whoever asked has
+    /// no patience left.
     async fn commands(self: &Arc<Self>) -> Result<Link, StoreError> {
         let known = self.commands.lock().clone();
         if let Some(link) = known.filter(|link| !link.is_over()) {

@@ -44,7 +44,8 @@ impl Forgetting {
         Self(Mutex::new(Trusted { lead_us: lead_of(now), ahead: None }))
     }
 
-    /// Nobody knows whether the clock is right: nothing is forgotten until it has stood for an hour.
+    /// Nobody knows whether the clock is right: nothing is forgotten until it has stood for an
+    /// hour.
     pub(super) fn unconfirmed() -> Self {
         Self(Mutex::new(Trusted { lead_us: 0, ahead: None }))
     }

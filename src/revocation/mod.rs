@@ -45,12 +45,14 @@
 //! nobody knows. In this process it holds at once.
 //!
 //! **Freshness.** Each turn of the feed sends three commands together: a write that changes nothing (`XDEL` of an id that
-//! never was), a read that waits for the next entry, and then a look whether the last entry that was read is still there. An
-//! answer that reaches the end of the stream proves that at the moment when it was *asked for*, on this process's
-//! monotonic clock, this server took writes and nothing that it held is missing here. Past `maxStaleness` since the last
-//! such moment there is no decision: 503, see [`stale_refusal`]. No other clock has a part in it, so a clock that is off
-//! or steps, here or at the server, changes nothing. Heartbeats in the stream were considered: they prove the same, but
-//! their age is a matter of the server's clock, a replica that lags shows young ones late, and they fill the stream.
+//! never was), a read that waits for the next entry, and then a look whether the last entry that
+//! was read is still there. An answer that reaches the end of the stream proves that at the moment
+//! when it was *asked for*, on this process's monotonic clock, this server took writes and nothing
+//! that it held is missing here. Past `maxStaleness` since the last such moment there is no
+//! decision: 503, see [`stale_refusal`]. No other clock has a part in it, so a clock that is off or
+//! steps, here or at the server, changes nothing. Heartbeats in the stream were considered: they
+//! prove the same, but their age is a matter of the server's clock, a replica that lags shows young
+//! ones late, and they fill the stream.
 //!
 //! **Start.** Nothing is decided before the stream was read to its end. A stream that has just begun may be what is left
 //! after a loss; it is waited for two seconds, and for as long as somebody puts lost entries back. So the very first

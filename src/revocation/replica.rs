@@ -115,8 +115,8 @@ pub(super) enum Gap {
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     cursor: Cursor,
-    /// What this process wrote and has not read yet. A primary may fail in between, and the next one
-    /// give the same id again.
+    /// What this process wrote and has not read yet. A primary may fail in between, and the next
+    /// one give the same id again.
     acknowledged: BTreeSet<(Id, Entry)>,
     /// What of it was stored before the reading that goes on began: at its end, all of it must have
     /// been read.
@@ -202,7 +202,8 @@ impl Follower {
         self.contact.proves(asked)
     }
 
-    /// Whether it has heard nothing for a while, and does not decide again yet: it is to look often.
+    /// Whether it has heard nothing for a while, and does not decide again yet: it is to look
+    /// often.
     pub(super) fn is_returning(&self, now: Now) -> bool {
         self.contact.is_returning(now)
     }

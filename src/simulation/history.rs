@@ -1,5 +1,5 @@
-//! Histories: what clients do and what goes wrong, drawn by a seed, played, and made short. They are
-//! of several kinds, each with its own options, clients and promises; a seed picks one of them.
+//! Histories: what clients do and what goes wrong, drawn by a seed, played, and made short. They
+//! are of several kinds, each with its own options, clients and promises; a seed picks one of them.
 
 use std::fmt::Debug;
 use std::sync::Arc;

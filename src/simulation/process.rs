@@ -205,7 +205,8 @@ impl Process {
         self.within(async { told(revoke).await }).await
     }
 
-    /// Revokes the tokens of a subject that were issued until now. An outer error says that nothing was done.
+    /// Revokes the tokens of a subject that were issued until now. An outer error says that nothing
+    /// was done.
     pub(crate) async fn revoke_subject(
         &self,
         subject: &str,

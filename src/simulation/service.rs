@@ -86,8 +86,8 @@ impl Service {
         self.be_ready().await;
     }
 
-    /// Sets everything right, and gives it some time: what has begun ends, and every bound of seconds
-    /// passes.
+    /// Sets everything right, and gives it some time: what has begun ends, and every bound of
+    /// seconds passes.
     pub(super) async fn heal(&self, begun: &[JoinHandle<()>]) {
         let world = &self.world;
         // What was begun last goes wrong before it is set right.

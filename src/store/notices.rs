@@ -89,8 +89,8 @@ impl Notices {
         self.take(&notice.name, &notice.text, until_us, now_us).map(drop)
     }
 
-    /// Takes a notice in that holds until `until_us`, on the monotonic clock as `now_us` is. `false`
-    /// where it can't be read, since it is of a later version: it is left alone.
+    /// Takes a notice in that holds until `until_us`, on the monotonic clock as `now_us` is.
+    /// `false` where it can't be read, since it is of a later version: it is left alone.
     ///
     /// # Errors
     /// There is no room for it.

@@ -35,7 +35,8 @@ const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
 pub(super) enum Act {
     /// Many requests of a client, with so many milliseconds between them, at one process or at all.
     Flood(usize, u64, Option<usize>),
-    /// Many requests of somebody new, at one process up to the end of a window, and at two behind it.
+    /// Many requests of somebody new, at one process up to the end of a window, and at two behind
+    /// it.
     Turn(usize),
     /// One request of a client, under a limit that the store has to count.
     Closed(usize, usize),

@@ -102,7 +102,8 @@ pub(super) struct Watch {
     seen: Mutex<Seen>,
 }
 
-/// How often something at one of `times` until the last of them may have been at most, and was more.
+/// How often something at one of `times` until the last of them may have been at most, and was
+/// more.
 fn exceeds(times: &[u64], most: impl Fn(u64) -> u64) -> Option<String> {
     let now_us = *times.last()?;
     let over = times

@@ -9,8 +9,8 @@ pub(crate) type Name = Vec<u8>;
 /// The id of an entry of a stream.
 pub(super) type EntryId = (u64, u64);
 
-/// A value of one of the types that are used here. A clone costs nothing: the log of a primary keeps
-/// one for each change.
+/// A value of one of the types that are used here. A clone costs nothing: the log of a primary
+/// keeps one for each change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     Text(Arc<[u8]>),

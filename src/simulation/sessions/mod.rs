@@ -238,7 +238,8 @@ impl Sessions {
                     self.watch.ended(&login.session, process.number);
                 }
             }
-            // The token may be used up, and nobody has the next one: it has to be asked for in time.
+            // The token may be used up, and nobody has the next one: it has to be asked for in
+            // time.
             Err(RefreshError::Store(_)) => self.watch.refresh_unanswered(&login.session),
             Err(_) => {}
         }

@@ -106,7 +106,8 @@ impl Watch {
         self.service.world.true_us()
     }
 
-    /// The servers may have lost what `process` had stored at `stored_us`, and it can't put it back.
+    /// The servers may have lost what `process` had stored at `stored_us`, and it can't put it
+    /// back.
     fn is_lost(&self, stored_us: u64, process: usize) -> bool {
         let troubles = self.service.troubles.lock();
         troubles.is_unreliable(process) && troubles.has_lost(stored_us)

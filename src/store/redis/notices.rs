@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
 /// Notices that a store keeps at most.
 const MOST: usize = 100_000;
-/// A place is a time of the server's clock in microseconds, and so is a version. One that is further
-/// ahead is none: whoever reads up to it hears nothing that is said after it. The script that gives
-/// places passes over it, too.
+/// A place is a time of the server's clock in microseconds, and so is a version. One that is
+/// further ahead is none: whoever reads up to it hears nothing that is said after it. The script
+/// that gives places passes over it, too.
 const AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// A notice that waits to be written, with who waits for that.
@@ -47,7 +47,8 @@ pub(in crate::store) struct Publication {
 /// What is kept from turn to turn.
 struct Session {
     connector: Arc<Connector>,
-    /// What was said, the names by place, and the names by their end. They are in one slot of a cluster.
+    /// What was said, the names by place, and the names by their end. They are in one slot of a
+    /// cluster.
     keys: [String; 3],
     link: Option<Link>,
     /// Not before then is a connection tried again.
@@ -311,8 +312,8 @@ impl Session {
     }
 }
 
-/// A notice that was read: its name, its place, and what it says. Nothing is said where it was taken
-/// away in between, or can't be read.
+/// A notice that was read: its name, its place, and what it says. Nothing is said where it was
+/// taken away in between, or can't be read.
 type Read = (String, f64, Option<(Said, String)>);
 
 /// When something was said, and until when it holds.

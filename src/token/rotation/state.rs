@@ -78,8 +78,8 @@ pub(super) struct Entry {
     seen: Seen,
 }
 
-/// When this process saw a key in the storage, in microseconds of its monotonic clock: first, from when on, and
-/// last.
+/// When this process saw a key in the storage, in microseconds of its monotonic clock: first, from
+/// when on, and last.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     first: u64,

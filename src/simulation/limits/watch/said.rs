@@ -39,8 +39,8 @@ struct Call {
 pub(super) struct Said(BTreeMap<String, Vec<Call>>);
 
 impl Said {
-    /// Whether others spoke of a name shortly before the last call, so that its process may not have
-    /// read it, and the servers have lost that since.
+    /// Whether others spoke of a name shortly before the last call, so that its process may not
+    /// have read it, and the servers have lost that since.
     fn follows_unread(&self, name: &str, last: &Call, has_lost: impl Fn(u64) -> bool) -> bool {
         let unread = |call: &Call| {
             call.by != last.by
@@ -50,8 +50,8 @@ impl Said {
         self.0.get(name).is_some_and(|calls| calls.iter().any(unread))
     }
 
-    /// The last call about a name, where it followed all others, and when it was acknowledged. `None`
-    /// where a call was not: nobody knows then whether the store has it, or will.
+    /// The last call about a name, where it followed all others, and when it was acknowledged.
+    /// `None` where a call was not: nobody knows then whether the store has it, or will.
     fn last(&self, name: &str) -> Option<(Call, u64)> {
         let (last, others) = self.0.get(name)?.split_last()?;
         let (ended_us, true) = last.ended? else { return None };

@@ -9,10 +9,10 @@
 --          and whether it was written, or 0 where there is no room
 --
 -- Each change has a place behind all others, so that a reader asks for what is behind the last that
--- it has seen. It is also behind what its writer has read, so that no clock of a new primary puts it
--- before what it answers. What is said anew has its place for its version, too: the later version of
--- a name wins. What is published again gets another place and keeps its version, since it was said
--- no later.
+-- it has seen. It is also behind what its writer has read, so that no clock of a new primary puts
+-- it before what it answers. What is said anew has its place for its version, too: the later
+-- version of a name wins. What is published again gets another place and keeps its version, since
+-- it was said no later.
 local said, places, ends = KEYS[1], KEYS[2], KEYS[3]
 local name, text, ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local read, again = tonumber(ARGV[5]), tonumber(ARGV[6])
