@@ -34,6 +34,12 @@ impl Client {
         Self { pair, authorization: format!("DPoP {token}"), token }
     }
 
+    /// Shows a proof to a process: the code of its answer.
+    pub(crate) async fn show(&self, process: &Process, proof: &str) -> &'static str {
+        let headers = [("Authorization", self.authorization.as_str()), ("DPoP", proof)];
+        process.ask_for("/proof", "192.0.2.1", &headers).await.0.code()
+    }
+
     /// A proof that is made at `true_us`, for a request that a process may see as `GET /proof`.
     pub(crate) fn proof(&self, true_us: u64, nonce: Option<&str>) -> String {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(self.pair.public_key()) });

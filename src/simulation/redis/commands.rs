@@ -1,5 +1,5 @@
 //! The commands that the product sends, as Redis 7 answers them. A property test holds them against
-//! a real one; see `tests/simulated_redis.rs`.
+//! a real one; see `tests.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

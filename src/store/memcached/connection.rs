@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::super::tcp;
 use super::wire::{Command, Expect, Reply, read};
+use crate::store::tcp;
 
 /// What a read takes at most.
 const CHUNK: usize = 16 * 1024;

@@ -13,6 +13,17 @@ mod storage;
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 86_400;
+
+/// By how many seconds a wall clock is wrong.
+fn offsets() -> impl Strategy<Value = i64> + Clone {
+    let day = i64::try_from(DAY).unwrap();
+    prop_oneof![
+        -600..600i64,
+        (-40..40i64).prop_map(move |days| days * day),
+        Just(3_650 * day),
+        Just(-10_000 * day),
+    ]
+}
 const START: u64 = 1_800_000_000;
 /// A token lives an hour at most, and the tolerance is a minute.
 const KEEP: u64 = HOUR + 60;

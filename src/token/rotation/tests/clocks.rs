@@ -184,15 +184,8 @@ enum Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
-    let day = i64::try_from(DAY).unwrap();
-    let offset = prop_oneof![
-        -600..600i64,
-        (-40..40i64).prop_map(move |days| days * day),
-        Just(3_650 * day),
-        Just(-10_000 * day),
-    ];
     let event = prop_oneof![
-        4 => (0..3usize, offset).prop_map(|(who, offset)| Event::Set(who, offset)),
+        4 => (0..3usize, offsets()).prop_map(|(who, offset)| Event::Set(who, offset)),
         2 => (0..3usize).prop_map(Event::Restart),
         2 => (0..3usize).prop_map(Event::Rotate),
         1 => (1..300u64).prop_map(Event::Sleep),

@@ -44,18 +44,11 @@ enum Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
-    let day = i64::try_from(DAY).unwrap();
-    let offset = prop_oneof![
-        -600..600i64,
-        (-40..40i64).prop_map(move |days| days * day),
-        Just(3_650 * day),
-        Just(-10_000 * day),
-    ];
     let who = 0..3usize;
     let event = prop_oneof![
         2 => who.clone().prop_map(Event::Look),
         3 => who.clone().prop_map(Event::Rotate),
-        2 => (who.clone(), offset).prop_map(|(who, offset)| Event::Set(who, offset)),
+        2 => (who.clone(), offsets()).prop_map(|(who, offset)| Event::Set(who, offset)),
         3 => who.clone().prop_map(Event::Restart),
         2 => (who, proptest::bool::ANY, proptest::bool::ANY)
             .prop_map(|(who, saved, force)| Event::Crash { who, saved, force }),
