@@ -257,3 +257,24 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
         });
     }
 }
+
+#[test]
+fn a_place_of_a_dead_process_does_not_pass_for_a_renewed_one_after_the_clock_was_set_back() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 1);
+        let processes = started(&world, 3, &config()).await;
+        let mut held = Vec::new();
+        world.change(0, |server| server.skew_us = 90_000_000);
+        for number in [0, 1, 1] {
+            let (outcome, exchange) = processes[number].ask_for("/places", CLIENT, &[]).await;
+            assert_eq!(outcome.code(), "passed");
+            held.push(exchange);
+        }
+        processes[0].kill();
+        world.change(0, |server| server.skew_us = -95_000_000);
+        // By now process 1 has renewed its two.
+        sleep(Duration::from_secs(40)).await;
+        world.change(0, |server| server.skew_us = -34_000_000);
+        assert_eq!(place(&processes[2]).await, "rate_limited");
+    });
+}

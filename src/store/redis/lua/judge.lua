@@ -97,7 +97,7 @@ local function taken_of(key, span)
     return 0, true
   end
   if all == 0 then return 0, false end
-  if renewed_of(key, now_ms + floor(span / 2)) == all then return all, false end
+  if renewed_of(key, now_ms, span) == all then return all, false end
   local taken = call('ZCOUNT', key, '(' .. now_ms, '+inf')
   return taken, taken < all
 end

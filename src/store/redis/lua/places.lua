@@ -4,14 +4,15 @@
 -- For how many milliseconds the key is kept beyond their end.
 local KEPT = 7200000
 
--- How many places have half of the span left, which ends at `half`. It is asked before any place is
--- taken or renewed.
+-- How many places have between half of the span and all of it left. It is asked before any place is
+-- taken or renewed. One that has more left was not renewed since the clock was set back.
 --
 -- Processes renew their places before 3/8 of the span are over. So if no place has half of it left,
 -- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
 -- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
-local function renewed_of(key, half)
-  local renewed = redis.call('ZCOUNT', key, half, '+inf')
+local function renewed_of(key, now_ms, span)
+  local half = now_ms + math.floor(span / 2)
+  local renewed = redis.call('ZCOUNT', key, half, now_ms + span)
   if renewed == 0 then
     local places = redis.call('ZRANGEBYSCORE', key, '-inf', half, 'WITHSCORES')
     for i = 1, #places, 2 do

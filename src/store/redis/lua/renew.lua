@@ -9,7 +9,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 -- What something else has put in its place is none.
 if type(redis.pcall('ZCARD', key)) == 'table' then call('DEL', key) end
 -- Those of others are held while they are behind, too: from now on some are not.
-renewed_of(key, now_ms + math.floor(span / 2))
+renewed_of(key, now_ms, span)
 for from = 1, #names, 16 do call('ZADD', key, now_ms + span, string.sub(names, from, from + 15)) end
 if call('PTTL', key) < span + KEPT / 2 then call('PEXPIRE', key, span + KEPT) end
 return 1
