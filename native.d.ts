@@ -194,6 +194,12 @@ export declare function openApiScopes(claims: string): string
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
+/**
+ * The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
+ * `docs/errors.md`, `detail` one sentence without a final period.
+ */
+export declare function problem(status: number, code: string, detail?: string | undefined | null): string
+
 /** Forgets a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): void
 

@@ -866,6 +866,7 @@ module.exports.openApiRelease = nativeBinding.openApiRelease
 module.exports.openApiSchemas = nativeBinding.openApiSchemas
 module.exports.openApiScopes = nativeBinding.openApiScopes
 module.exports.policyEvaluate = nativeBinding.policyEvaluate
+module.exports.problem = nativeBinding.problem
 module.exports.release = nativeBinding.release
 module.exports.releaseStack = nativeBinding.releaseStack
 module.exports.revokeKey = nativeBinding.revokeKey

@@ -44,7 +44,8 @@ test('the packed tarball holds what it needs and nothing of the workshop', () =>
   const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] }))
   const names = files.map((file) => file.path)
   const types = readdirSync(`${root}/types`).map((file) => `types/${file}`)
-  for (const file of ['index.js', 'index.d.ts', ...types, 'conformance.js', 'conformance.d.ts', 'native.js', 'shim/stack.js', 'shim/guard.js', 'shim/schema.js', 'shim/body.js', 'shim/encode.js', 'shim/errors.js', 'README.md', 'LICENSE', 'package.json']) {
+  const shim = readdirSync(`${root}/shim`, { recursive: true }).filter((file) => file.endsWith('.js')).map((file) => `shim/${file}`)
+  for (const file of ['index.js', 'index.d.ts', ...types, 'conformance.js', 'conformance.d.ts', 'native.js', ...shim, 'README.md', 'LICENSE', 'package.json']) {
     assert.ok(names.includes(file), file)
   }
   assert.deepEqual(names.filter((name) => /^(src|__test__|bench|target|fuzz|examples|scripts|\.ci)\/|\.node$|^Cargo/.test(name)), [])

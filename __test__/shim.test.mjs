@@ -9,7 +9,8 @@ import { createGuard } from 'keepstone'
 import { expresses, serve } from './helpers/http.mjs'
 
 const require = createRequire(import.meta.url)
-const { prepareHeaders, putHeaders } = require('../shim/headers.js')
+const { prepareHeaders } = require('../shim/headers.js')
+const { putHeaders } = require('../shim/hosts/node-http/headers.js')
 const { read } = require('../shim/answer.js')
 
 const response = () => new http.ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} })

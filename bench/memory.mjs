@@ -57,7 +57,7 @@ const { ok } = JSON.parse(native.createGuard(JSON.stringify({ rateLimit: false }
 const { stack } = JSON.parse(native.stack(ok.guard, JSON.stringify({ body: signup() }), 'payload')).ok
 const body = Buffer.from('{"username":"ada99","email":"ada@example.com","password":"correct horse battery"}')
 const bad = Buffer.from('{"username":"a!","email":"Ada@EXAMPLE.com","password":"short"}')
-const { headOf } = require('../shim/head.js')
+const { headOf } = require('../shim/hosts/node-http/head.js')
 const head = headOf({ method: 'POST', url: '/', originalUrl: '/', headers: { 'content-type': 'application/json', 'content-length': '85' }, rawHeaders: ['Content-Type', 'application/json', 'Content-Length', '85'], socket: { remoteAddress: '127.0.0.1' } }, { view: null }, { trustsProxies: false })
 const checked = await watched(checks, (i) => {
   const ticket = Number(native.decide(stack, head).split('\n')[15])

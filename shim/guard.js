@@ -5,19 +5,19 @@ const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { count, exactly, last, optional, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
-const { captureRaw } = require('./body.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
+const { captureRaw } = require('./hosts/node-http/body.js')
+const { buildHandler } = require('./hosts/node-http/handler.js')
+const { fromOpenApi } = require('./hosts/node-http/openapi.js')
+const { upgradeOf } = require('./hosts/node-http/upgrade.js')
 const { followIssuers } = require('./issuers.js')
-const { fromOpenApi } = require('./openapi.js')
 const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
-const { whenCollected } = require('./shared.js')
-const { buildStack } = require('./stack.js')
+const { kConversation, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
-const { upgradeOf } = require('./upgrade.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MOST_PATIENCE = 10_000
@@ -62,7 +62,7 @@ function createGuard(...rest) {
     if (options === false) {
       throw new GuardError(`\`${option}\` can't be false where its layer is mounted alone: leave the handler out`, { code: 'ERR_INVALID_OPTION', path: option })
     }
-    return buildStack(owner, options === undefined ? undefined : readOptions(option, { [option]: options }), name)
+    return buildHandler(owner, options === undefined ? undefined : readOptions(option, { [option]: options }), name)
   }
   // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
@@ -76,10 +76,10 @@ function createGuard(...rest) {
     third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
 
   let handshakes = null
-  const wholeStack = () => (handshakes ??= [buildStack(owner, undefined, null)])
+  const wholeStack = () => (handshakes ??= [buildHandler(owner, undefined, null)])
 
   Object.assign(guard, {
-    securityStack: (...given) => [buildStack(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
+    securityStack: (...given) => [buildHandler(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
     upgrade: upgradeOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
@@ -87,14 +87,14 @@ function createGuard(...rest) {
     rateLimit: layer('rateLimit', 'rateLimit'),
     authenticate: layer('jwt', 'jwt'),
     authorize: layer('policy', 'policy'),
-    require: (...given) => buildStack(owner, given.length === 0 ? {} : demandsOf(optional('demands', given)), 'require'),
+    require: (...given) => buildHandler(owner, given.length === 0 ? {} : demandsOf(optional('demands', given)), 'require'),
     captureRaw,
     validate(...given) {
-      const handler = buildStack(owner, checked(route('schemas', optional('schemas', given))), 'payload')
-      handler.valid = (req) => validOf(req, handler)
+      const handler = buildHandler(owner, checked(route('schemas', optional('schemas', given))), 'payload')
+      handler.valid = (req) => validOf(req, handler[kConversation])
       return handler
     },
-    fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildStack, doc, optional('options', given, {})),
+    fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildHandler, doc, optional('options', given, {})),
     limits: Object.freeze({
       consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
       get: exactly('limits.get', (name, key) => limit(native.limitGet, name, key)),

@@ -125,8 +125,8 @@ class RequestState {
   /** Hands them in; see ./receipts.js. */
   handIn = null
   /**
-   * The handlers that know who asks, and have let this request pass: where it waits later on, they
-   * are asked again.
+   * The conversations that know who asks, and have let this request pass: where it waits later on,
+   * their stacks are asked again.
    */
   passed = null
   /** Whether it has waited since they were asked. */
@@ -150,10 +150,10 @@ class RequestState {
     return ids.length === 0 ? undefined : ids
   }
 
-  /** This handler has let the request pass. */
-  pass(handler) {
-    if (this.passed === null) this.passed = [handler]
-    else this.passed.push(handler)
+  /** This conversation has let the request pass. */
+  pass(conversation) {
+    if (this.passed === null) this.passed = [conversation]
+    else this.passed.push(conversation)
   }
 
   /** Takes a token's line of an answer. */
@@ -168,35 +168,9 @@ class RequestState {
   }
 }
 
-// Whether V8 gives every object a hidden class of its own whose prototype was changed before a property was added. Express
-// does that to each request and response, so that no cache ever knows them: every property that anybody reads or adds
-// after that is looked up the long way. Measured: 11.3 and 12.4 (Node 20 and 22) do, 13.6 (Node 24) does not.
-const LOSES_SHAPES = Number.parseFloat(process.versions.v8) < 12.5
-
-/**
- * Makes request and response of Express hash tables, which share one class: V8 does that to an object that loses a
- * property which is not its last one. Each gets back what it has lost.
- */
-function shareShapes(req) {
-  const { res } = req
-  if (res?.req !== req) return
-  delete req.res
-  req.res = res
-  delete res.req
-  res.req = req
-}
-
-/** The state of a request; made on first sight. */
-function stateOf(req) {
-  const known = req[kState]
-  if (known !== undefined) return known
-  if (LOSES_SHAPES) shareShapes(req)
-  return (req[kState] = new RequestState())
-}
-
-/** What the handler of `guard.validate(...)` found valid on this request: `{ body, query, params, headers }`. */
-function validOf(req, handler) {
-  const valid = req[kState]?.valid?.get(handler)
+/** What the conversation of `guard.validate(...)` found valid on this request: `{ body, query, params, headers }`. */
+function validOf(req, conversation) {
+  const valid = req[kState]?.valid?.get(conversation)
   if (valid === undefined) {
     throw new GuardError('this request was not validated by this handler; mount it on the route', {
       code: 'ERR_INVALID_ARGUMENT'
@@ -205,4 +179,4 @@ function validOf(req, handler) {
   return valid
 }
 
-module.exports = { guardOf, stateOf, takeAnswer, validOf }
+module.exports = { RequestState, guardOf, takeAnswer, validOf }

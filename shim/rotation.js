@@ -4,7 +4,7 @@
 
 const native = require('../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
-const { hold, later, letGo } = require('./store.js')
+const { refLoop, later, unrefLoop } = require('./store.js')
 
 /** How often it is looked at what others have changed, and at what is due. */
 const LOOK_MS = 60_000
@@ -83,11 +83,11 @@ function keepRotating(handle, where, functions) {
  */
 function turnOfFile(handle) {
   return async (force) => {
-    hold()
+    refLoop()
     try {
       return await inTime('the key file', later(native.rotationTick(handle, force), false))
     } finally {
-      letGo()
+      unrefLoop()
     }
   }
 }

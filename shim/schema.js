@@ -7,6 +7,7 @@
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
 const { readOptions } = require('./plain.js')
+const { problemOf } = require('./problem.js')
 const { functionsOf } = require('./schemas/functions.js')
 const { fromStandard, ofOutput } = require('./schemas/standard.js')
 const { fromValibot } = require('./schemas/valibot.js')
@@ -183,16 +184,8 @@ function checkSecondStage(second, valid) {
     })
   }
   if (!wrong) return null
-  const problem = {
-    type: 'about:blank',
-    title: 'Unprocessable Content',
-    status: 422,
-    code: 'validation_failed',
-    detail: 'the request does not match the schema',
-    errors,
-    truncated
-  }
-  return JSON.stringify(problem)
+  const problem = JSON.parse(problemOf(422, 'validation_failed', 'the request does not match the schema'))
+  return JSON.stringify({ ...problem, errors, truncated })
 }
 
 function describe(part, path, code, detail) {

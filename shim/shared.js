@@ -42,6 +42,8 @@ module.exports = {
   refused,
   /** On a request: its state. */
   kState: named('state'),
+  /** On a handler: the conversation of its stack. */
+  kConversation: named('conversation'),
   /** On `req.guard`, in every version: its format. */
   kFormat: Symbol.for('keepstone.format'),
   /** On `req.guard`: the method that takes an answer of the core. */

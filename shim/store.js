@@ -92,11 +92,11 @@ function goOnWith(ticket) {
 let calls = 0
 let holding = null
 
-function hold() {
+function refLoop() {
   if (calls++ === 0) holding = setInterval(() => {}, 0x7fffffff)
 }
 
-function letGo() {
+function unrefLoop() {
   if (--calls === 0) clearInterval(holding)
 }
 
@@ -107,10 +107,10 @@ function letGo() {
 function later(answer, holds = true) {
   const { later: ticket } = JSON.parse(answer)
   if (ticket === undefined) return Promise.resolve(unwrap(answer))
-  if (holds) hold()
+  if (holds) refLoop()
   return new Promise((resolve, reject) => {
     wait(ticket, () => {
-      if (holds) letGo()
+      if (holds) unrefLoop()
       try {
         // It may have to wait once more: for an issuer first, then for the store.
         resolve(later(native.settle(ticket)))
@@ -130,4 +130,4 @@ function internal() {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL' })
 }
 
-module.exports = { flushSoon, hold, internal, later, letGo, listen, onFlush, wait }
+module.exports = { flushSoon, refLoop, internal, later, unrefLoop, listen, onFlush, wait }

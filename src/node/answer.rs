@@ -313,15 +313,7 @@ const MOST_PROBLEM: usize = 8192;
 /// A refusal as RFC 9457 problem+json, of at most 8 kB: errors beyond that are left out.
 pub(crate) fn problem(refusal: &Refusal) -> String {
     const END: &str = "],\"truncated\":false}";
-    let mut out = String::with_capacity(256);
-    out.push_str("{\"type\":\"about:blank\",\"title\":");
-    push_string(&mut out, title(refusal.status));
-    out.push_str(",\"status\":");
-    push_number(&mut out, u64::from(refusal.status));
-    out.push_str(",\"code\":");
-    push_string(&mut out, refusal.code);
-    out.push_str(",\"detail\":");
-    push_string(&mut out, &refusal.detail);
+    let mut out = open_problem(refusal.status, refusal.code, Some(&refusal.detail));
     if !refusal.errors.is_empty() {
         out.push_str(",\"errors\":[");
         let mut truncated = refusal.truncated;
@@ -346,6 +338,29 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
         out.push_str(if truncated { "true" } else { "false" });
     }
     out.push('}');
+    out
+}
+
+/// The problem document of a refusal that the host makes itself, such as a fault of the application's functions.
+pub(crate) fn plain_problem(status: u16, code: &str, detail: Option<&str>) -> String {
+    let mut out = open_problem(status, code, detail);
+    out.push('}');
+    out
+}
+
+/// The members that every problem document has, without the brace that ends it.
+fn open_problem(status: u16, code: &str, detail: Option<&str>) -> String {
+    let mut out = String::with_capacity(256);
+    out.push_str("{\"type\":\"about:blank\",\"title\":");
+    push_string(&mut out, title(status));
+    out.push_str(",\"status\":");
+    push_number(&mut out, u64::from(status));
+    out.push_str(",\"code\":");
+    push_string(&mut out, code);
+    if let Some(detail) = detail {
+        out.push_str(",\"detail\":");
+        push_string(&mut out, detail);
+    }
     out
 }
 

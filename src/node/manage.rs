@@ -7,6 +7,7 @@ use napi::Env;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
+use super::answer;
 use super::inbox::Inbox;
 use super::issuers::issuer_health;
 use super::registry::{self, Ticketed};
@@ -235,6 +236,13 @@ pub fn release(guard: f64) {
     if let Some(guard) = slots::from_js(guard) {
         registry::release(guard);
     }
+}
+
+/// The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
+/// `docs/errors.md`, `detail` one sentence without a final period.
+#[napi(catch_unwind)]
+pub fn problem(status: u16, code: String, detail: Option<String>) -> String {
+    answer::plain_problem(status, &code, detail.as_deref())
 }
 
 /// Forgets one stack of a guard, whose handler nobody holds any more.

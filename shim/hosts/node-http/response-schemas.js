@@ -5,15 +5,16 @@
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
-const native = require('../native.js')
+const native = require('../../../native.js')
+const { problemOf } = require('../../problem.js')
+const { refused } = require('../../shared.js')
 const { holdStream } = require('./headers.js')
 const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.js')
-const { refused } = require('./shared.js')
 
 // A response whose head is sent: it throws what Node throws where a head is written twice.
 const SENT = new ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} }).writeHead(200)
 
-const FAULT = '{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_mismatch"}'
+const FAULT = problemOf(500, 'response_mismatch')
 // A script as `res.jsonp` of Express writes it: what stands before its JSON, and the JSON.
 const PADDED = /^(\/\*\*\/ typeof (\S*) === 'function' && \2\()([^]*)\);$/
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
@@ -22,7 +23,7 @@ const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
  * Puts the check of the stack `handle` before what `res` sends. `on` is 'strip', 'warn' or 'fail'; `tell(problem)` is told
  * what is wrong with an answer, as a problem document's text.
  */
-function guardResponse(res, handle, on, tell) {
+function checkResponse(res, handle, on, tell) {
   // `released`: the head is on its way, or judged, and what follows is none of our business.
   const check = { handle, on, tell, released: false }
   guardHead(res, check)
@@ -176,4 +177,4 @@ function setAll(res, headers) {
   }
 }
 
-module.exports = { guardResponse }
+module.exports = { checkResponse }

@@ -8,10 +8,8 @@
 // other names, are left alone.
 
 const { randomBytes } = require('node:crypto')
-const { viewOf } = require('./head.js')
-const { prepareHeaders, putHeaders } = require('./headers.js')
+const { prepareHeaders } = require('./headers.js')
 const { guardOf } = require('./request.js')
-const { stripLate } = require('./response.js')
 
 const NOTHING = []
 
@@ -41,7 +39,8 @@ function corsPart(plan, only, options) {
  * Puts the fixed response headers of `part` on, unless a decision is in force that `part` does not
  * replace.
  */
-function decideHeaders(part, { req, res, state, decisions }) {
+function decideHeaders(part, ctx) {
+  const { req, res, state, decisions } = ctx
   if (res.headersSent) return
   res.removeHeader('x-powered-by') // Express has set it already
   const outer = decisions.headers
@@ -55,10 +54,10 @@ function decideHeaders(part, { req, res, state, decisions }) {
     }
   }
   decisions.headers = part
-  putHeaders(res, part.always)
+  ctx.putHeaders(part.always)
   if (part.strip.length > 0 && !decisions.stripsLate) {
     decisions.stripsLate = true
-    stripLate(res, decisions)
+    ctx.stripLate(decisions)
   }
   if (part.nonce !== null) {
     // One for the whole response: a handler may have used it before an inner decision.
@@ -86,9 +85,9 @@ function decidesCors(part, { res, decisions }) {
  * Whether the CORS decision in force lets the origin of a handshake open a socket: it may read
  * answers, also with the cookies that the browser has added.
  */
-function admitsHandshake({ req, state, decisions }) {
-  const view = viewOf(req, state)
-  const has = (name) => decisions.cors.some((field, i) => i % 3 === 0 && field === `access-control-${name}`)
+function admitsHandshake(ctx) {
+  const view = ctx.view()
+  const has = (name) => ctx.decisions.cors.some((field, i) => i % 3 === 0 && field === `access-control-${name}`)
   return view.get('origin') !== undefined && has('allow-origin') && (has('allow-credentials') || view.get('cookie') === undefined)
 }
 

@@ -1,9 +1,9 @@
 'use strict'
 
-const { describeError, warnOnce } = require('./errors.js')
+const { describeError, warnOnce } = require('../../errors.js')
 const { isStream, streamOf } = require('./headers.js')
-const { stateOf } = require('./request.js')
-const { refused } = require('./shared.js')
+const { stateOf } = require('./state.js')
+const { refused } = require('../../shared.js')
 
 // Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for
 // them alone.

@@ -5,10 +5,11 @@
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
-const { optional } = require('./arguments.js')
-const { GuardError } = require('./errors.js')
+const { optional } = require('../../arguments.js')
+const { GuardError } = require('../../errors.js')
+const { problemOf } = require('../../problem.js')
 const { watchTaken } = require('./receipts.js')
-const { stateOf } = require('./request.js')
+const { stateOf } = require('./state.js')
 const { end } = require('./response.js')
 
 /**
@@ -116,8 +117,6 @@ function checkHandshake(req, socket, head) {
   }
 }
 
-const CLOSED = '{"type":"about:blank","title":"Service Unavailable","status":503,"code":"guard_closed","detail":"the guard of this API is closed"}'
-
 /** The handlers that `given` names. Where it throws, nobody else will answer on the socket. */
 function handlersFor(socket, given) {
   try {
@@ -142,7 +141,7 @@ function plainStack(wholeStack) {
 
 function refuseClosed(req, res) {
   res.setHeader('Retry-After', '1')
-  end(res, 503, CLOSED)
+  end(res, 503, problemOf(503, 'guard_closed', 'the guard of this API is closed'))
 }
 
 /**

@@ -3,12 +3,12 @@
 // What a request was charged and may be given back once its response is known, and its places among those that are under
 // way: the core keeps it under a receipt.
 
-const native = require('../native.js')
-const { describeError, warnOnce } = require('./errors.js')
+const native = require('../../../native.js')
+const { describeError, warnOnce } = require('../../errors.js')
 const { streamOf } = require('./headers.js')
 const { closeOf } = require('./response.js')
-const { kState } = require('./shared.js')
-const { flushSoon } = require('./store.js')
+const { kState } = require('../../shared.js')
+const { flushSoon } = require('../../store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
 const kDue = Symbol('keepstone.due')

@@ -1,9 +1,8 @@
 'use strict'
 
 const { types } = require('node:util')
-const zlib = require('node:zlib')
-const { GuardError, warnOnce } = require('./errors.js')
-const { stateOf } = require('./request.js')
+const { GuardError, warnOnce } = require('../../errors.js')
+const { stateOf } = require('./state.js')
 
 /**
  * Reads the body of a request, at most a little more than `limit` bytes: the core refuses what is over.
@@ -57,30 +56,6 @@ function readBody(req, limit, ms, done, gone, late) {
   }
 }
 
-const INFLATE = { gzip: zlib.gunzip, deflate: zlib.inflate, br: zlib.brotliDecompress }
-
-/**
- * Decompresses a body, in a thread of its own. `done(bytes, fault)`: the bytes; or why not: `'swells'` where they are
- * more than `ratio` times as many, `'large'` where they are more than `limit`, `'garbled'` where they are not what they
- * should be.
- */
-function inflate(bytes, coding, ratio, limit, done) {
-  // Nothing is nothing in every coding.
-  if (bytes.length === 0) return done(bytes, null)
-  const swollen = bytes.length * ratio
-  const options = { maxOutputLength: Math.min(limit, swollen), info: true }
-  INFLATE[coding](bytes, options, (error, result) => {
-    if (error !== null) {
-      // What zlib has against the data is an Error; that there is too much of it, a RangeError.
-      const over = error instanceof RangeError
-      return done(null, !over ? 'garbled' : swollen < limit ? 'swells' : 'large')
-    }
-    // What lies behind the end of the data has another meaning to another reader.
-    if (result.engine.bytesWritten !== bytes.length) return done(null, 'garbled')
-    done(result.buffer, null)
-  })
-}
-
 /** Keeps the bytes that a parser of the application has read: the `verify` hook of `express.json` and its like. */
 function captureRaw(req, res, buffer) {
   if (!types.isUint8Array(buffer)) {
@@ -93,7 +68,7 @@ function captureRaw(req, res, buffer) {
 }
 
 /** The body as bytes, where another parser has read it already; null if all of it is still to be read. */
-function parsedElsewhere(req, isForm) {
+function bodyReadBefore(req, isForm) {
   if (!req.readableDidRead) return req.readableEnded ? Buffer.alloc(0) : null
   if (req.body === undefined) {
     throw new GuardError('another handler has read the body and left no `req.body` to check; mount the guard first', {
@@ -120,4 +95,4 @@ function formOf(body) {
   return pairs.join('&')
 }
 
-module.exports = { captureRaw, inflate, parsedElsewhere, readBody }
+module.exports = { captureRaw, bodyReadBefore, readBody }

@@ -1,57 +1,25 @@
 'use strict'
 
-// One view of a request: method, target, headers and body presence are read here, once, and every
-// layer of every guard uses them. What the parser has read counts (`rawHeaders`), not what a
+// Reads a request of node:http, node:http2, Express or Connect. What the parser has read counts (`rawHeaders`), not what a
 // handler before has made of it (`headers`).
 
-const { warnOnce } = require('./errors.js')
+const { warnOnce } = require('../../errors.js')
+const { RequestView } = require('../../view.js')
 const { placeOf } = require('./route.js')
 
 /** How many names and values Node's parser keeps where `server.maxHeadersCount` is not set. */
 const MAX_HEADER_PAIRS = 2000
 
-/** A request as the guards of this process read it. */
-class RequestView {
-  /** As sent: case matters. */
-  method
-  /** The target as sent, query included. */
-  target
-  /** Names and values in turn, in the order they came; HTTP/2's `:authority` is `host`. */
-  fields
-  /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
-  hasBody
-  /** The letters of `Flags` in src/request.rs that are the same for every guard. */
-  flags
-  /** `fields` as lines. */
-  #lines
-
-  constructor(req) {
-    this.method = req.method
-    this.target = targetOf(req)
-    const isHttp2 = req.httpVersionMajor >= 2
-    this.fields = fieldsOf(req, isHttp2)
-    this.hasBody = isHttp2 ? !req.stream.endAfterHeaders : announcesBody(this.fields)
-    this.flags = `${this.hasBody ? 'b' : ''}${isCut(req, isHttp2) ? 'c' : ''}${isOld(req) ? 'o' : ''}`
-    this.#lines = this.fields.length === 0 ? '' : `\n${this.fields.join('\n')}`
-  }
-
-  get lines() {
-    return this.#lines
-  }
-
-  /** The first header of that name, which is in lower case; undefined where there is none. */
-  get(name) {
-    const { fields } = this
-    for (let i = 0; i < fields.length; i += 2) {
-      if (fields[i].length === name.length && fields[i].toLowerCase() === name) return fields[i + 1].trim()
-    }
-    return undefined
-  }
-}
-
 /** The view of a request, made on first sight; `state` is what is kept on it. */
 function viewOf(req, state) {
-  return (state.view ??= new RequestView(req))
+  return (state.view ??= readView(req))
+}
+
+function readView(req) {
+  const isHttp2 = req.httpVersionMajor >= 2
+  const fields = fieldsOf(req, isHttp2)
+  const hasBody = isHttp2 ? !req.stream.endAfterHeaders : announcesBody(fields)
+  return new RequestView(req.method, targetOf(req), fields, hasBody, `${isCut(req, isHttp2) ? 'c' : ''}${isOld(req) ? 'o' : ''}`)
 }
 
 /**
@@ -82,8 +50,7 @@ function headOf(req, state, owner, handler, next) {
   const route = routeOf(req, state, handler, next)
   const place = route === '' ? '' : placeOf(req)
   const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}`
-  const count = 8 + view.fields.length
-  return `${count}\n${view.method}\n${view.target}\n${address}\n${client}\n${flags}\n${route}\n${place}${view.lines}`
+  return view.head(address, client, flags, route, place)
 }
 
 const targetOf = (req) => req.originalUrl ?? req.url
@@ -231,10 +198,4 @@ function isOld(req) {
   return req.httpVersionMajor < 1 || (req.httpVersionMajor === 1 && req.httpVersionMinor < 1)
 }
 
-/** The path for a log: the target of a request may also hold a password (`http://user:password@host/`) or a fragment. */
-function pathOf(req) {
-  const target = String(targetOf(req) ?? '')
-  return target.startsWith('/') ? target.split(/[?#]/, 1)[0] : target === '*' ? '*' : ''
-}
-
-module.exports = { headOf, pathOf, viewOf }
+module.exports = { headOf, viewOf }

@@ -4,30 +4,22 @@
 // operation a request is about, and gives the schemas of each; this file runs what the operation asks for: who may call
 // it, and what may be sent. Handlers of an operation are built when it is first asked for.
 
-const native = require('../native.js')
-const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
-const { encode } = require('./encode.js')
-const { pathOf, viewOf } = require('./head.js')
-const { readDocument, readOptions } = require('./plain.js')
-const { guardOf, stateOf, validOf } = require('./request.js')
+const native = require('../../../native.js')
+const { GuardError, describeError, unwrap, warnOnce } = require('../../errors.js')
+const { encode } = require('../../encode.js')
+const { emitDecision } = require('../../decision-event.js')
+const { viewOf } = require('./head.js')
 const { end, isOver } = require('./response.js')
-const { whenCollected } = require('./shared.js')
-
-const TITLES = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  405: 'Method Not Allowed',
-  415: 'Unsupported Media Type',
-  500: 'Internal Server Error',
-  503: 'Service Unavailable'
-}
+const { stateOf } = require('./state.js')
+const { readDocument, readOptions } = require('../../plain.js')
+const { problemOf } = require('../../problem.js')
+const { validOf } = require('../../request.js')
+const { kConversation, whenCollected } = require('../../shared.js')
 
 /**
- * Reads a document and builds its guard. `owner` is the inside of the guard, `buildStack` that of ./stack.js.
+ * Reads a document and builds its guard. `owner` is the inside of the guard, `buildHandler` that of ./handler.js.
  */
-function fromOpenApi(owner, buildStack, doc, options) {
+function fromOpenApi(owner, buildHandler, doc, options) {
   if (typeof doc === 'string' || Buffer.isBuffer(doc)) {
     throw new GuardError('`doc` must be an OpenAPI document as an object, not its text; parse it first, with JSON.parse or a YAML parser', {
       code: 'ERR_INVALID_OPENAPI',
@@ -42,7 +34,7 @@ function fromOpenApi(owner, buildStack, doc, options) {
   // Whoever needs the document holds this.
   const document = { number: plan.api }
   whenCollected(document, releaserOf(plan.api))
-  const operations = plan.operations.map((described, number) => new Operation(owner, buildStack, document, number, described, schemeOf))
+  const operations = plan.operations.map((described, number) => new Operation(owner, buildHandler, document, number, described, schemeOf))
   // What each request was found to be about: the operation, and the handler that has checked it.
   const seen = new WeakMap()
 
@@ -128,7 +120,7 @@ function fromOpenApi(owner, buildStack, doc, options) {
         })
       }
       const [operation, validate] = known
-      return { operation: operation.shown, ...validOf(req, validate) }
+      return { operation: operation.shown, ...validOf(req, validate[kConversation]) }
     },
     operations: Object.freeze(operations.map((operation) => operation.shown))
   }
@@ -145,7 +137,7 @@ function releaserOf(number) {
 /** One operation of a document. */
 class Operation {
   #owner
-  #buildStack
+  #buildHandler
   #document
   #number
   #media
@@ -157,9 +149,9 @@ class Operation {
   #validators = new Map()
   #token = null
 
-  constructor(owner, buildStack, document, number, described, schemeOf) {
+  constructor(owner, buildHandler, document, number, described, schemeOf) {
     this.#owner = owner
-    this.#buildStack = buildStack
+    this.#buildHandler = buildHandler
     this.#document = document
     this.#number = number
     this.#media = described.media
@@ -194,7 +186,7 @@ class Operation {
     let handler = this.#validators.get(body)
     if (handler === undefined) {
       const schemas = unwrap(native.openApiSchemas(this.#document.number, this.#number, body === -1 ? undefined : body))
-      handler = this.#buildStack(this.#owner, schemas, 'payload')
+      handler = this.#buildHandler(this.#owner, schemas, 'payload')
       this.#validators.set(body, handler)
     }
     return handler
@@ -235,7 +227,7 @@ class Operation {
 
   /** The handler that verifies tokens; undefined where the request was refused, since it could not be built. */
   #tokenHandler(req, res, options, layer) {
-    this.#token ??= built(this.#owner, req, res, () => this.#buildStack(this.#owner, options, layer)) ?? null
+    this.#token ??= built(this.#owner, req, res, () => this.#buildHandler(this.#owner, options, layer)) ?? null
     return this.#token ?? undefined
   }
 
@@ -354,22 +346,10 @@ function setOn(res, name, value) {
   if (!res.headersSent) res.setHeader(name, value)
 }
 
-/** Answers with a problem document as the core writes it, and tells the log. */
+/** Answers with a problem document, and emits the decision. */
 function refuse(owner, req, res, status, code, detail) {
-  if (owner.log !== undefined) tell(owner, req, status, code)
-  end(res, status, JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }))
-}
-
-function tell(owner, req, status, code) {
-  const { id, client, reasons } = guardOf(req)
-  const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
-  try {
-    const event = { time: new Date().toISOString(), id, client, method: req.method, path: pathOf(req), outcome: 'refuse', status, code, user: req.user?.sub, reasons }
-    const logged = owner.log(event)
-    if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)
-  } catch (error) {
-    failed(error)
-  }
+  if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), 'refuse', status, code, false)
+  end(res, status, problemOf(status, code, detail))
 }
 
 module.exports = { fromOpenApi }

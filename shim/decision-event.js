@@ -1,0 +1,42 @@
+'use strict'
+
+// The one event of each decision, for the `log` function of a guard.
+
+const { describeError, warnOnce } = require('./errors.js')
+const { guardOf } = require('./request.js')
+
+/**
+ * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `hasShadow` whether a limit
+ * of the stack only watches. What the function throws or rejects with becomes a warning.
+ */
+function emitDecision(owner, req, view, outcome, status, code, hasShadow) {
+  const guard = guardOf(req)
+  const event = {
+    time: new Date().toISOString(),
+    id: guard.id,
+    client: guard.client,
+    method: view.method,
+    path: pathOf(view.target),
+    outcome,
+    status,
+    code,
+    user: req.user?.sub,
+    reasons: guard.reasons,
+    shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
+  }
+  const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
+  try {
+    const logged = owner.log(event)
+    if (typeof logged?.then === 'function') Promise.resolve(logged).then(undefined, failed)
+  } catch (error) {
+    failed(error)
+  }
+}
+
+/** The path for a log: a target may also hold a password (`http://user:password@host/`) or a fragment. */
+function pathOf(target) {
+  const text = String(target ?? '')
+  return text.startsWith('/') ? text.split(/[?#]/, 1)[0] : text === '*' ? '*' : ''
+}
+
+module.exports = { emitDecision }

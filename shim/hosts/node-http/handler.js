@@ -1,0 +1,117 @@
+'use strict'
+
+// The host of node:http, node:http2, Express and Connect: carries out what ../../conversation.js says, on a request and
+// response of Node.
+
+const { buildConversation } = require('../../conversation.js')
+const { bodyReadBefore, readBody } = require('./body.js')
+const { headOf, viewOf } = require('./head.js')
+const { putHeaders } = require('./headers.js')
+const { keepReceipt } = require('./receipts.js')
+const { closeOf, end, isOver, stripLate } = require('./response.js')
+const { checkResponse } = require('./response-schemas.js')
+const { kConversation } = require('../../shared.js')
+const { stateOf } = require('./state.js')
+
+/** One request in one handler; ../../conversation.js says what each member is. */
+class NodeHttpContext {
+  decisions = null
+  skipsCors = false
+  ticket = null
+  #next
+  #handler
+
+  constructor(req, res, next, handler) {
+    this.req = req
+    this.res = res
+    this.state = stateOf(req)
+    this.#next = next
+    this.#handler = handler
+  }
+
+  view() {
+    return viewOf(this.req, this.state)
+  }
+
+  head(owner) {
+    return headOf(this.req, this.state, owner, this.#handler, this.#next)
+  }
+
+  routeParams() {
+    return this.req.params
+  }
+
+  putHeaders(fields) {
+    putHeaders(this.res, fields)
+  }
+
+  stripLate(decisions) {
+    stripLate(this.res, decisions)
+  }
+
+  isOver() {
+    return isOver(this.req, this.res)
+  }
+
+  isEnded() {
+    return this.res.writableEnded
+  }
+
+  onceClosed(run) {
+    const emitter = closeOf(this.req, this.res)
+    emitter.once('close', run)
+    return () => emitter.off('close', run)
+  }
+
+  bodyReadBefore(isForm) {
+    return bodyReadBefore(this.req, isForm)
+  }
+
+  readBody(limit, timeout, done, gone, late) {
+    readBody(this.req, limit, timeout, done, gone, late)
+  }
+
+  keepBody(bytes) {
+    this.state.raw = bytes
+    this.req._body = true // other body parsers leave the request alone
+  }
+
+  /**
+   * What TLS has proved, and nothing that a header says. `authorized` is no help: where a session is
+   * resumed, Node says so of clients without a certificate, too.
+   */
+  fingerprint() {
+    return this.req.socket.getPeerX509Certificate?.()?.fingerprint256
+  }
+
+  keepReceipt(receipt) {
+    keepReceipt(this.state, this.req, this.res, receipt)
+  }
+
+  checkResponse(stack, mode, report) {
+    checkResponse(this.res, stack, mode, report)
+  }
+
+  end(status, problem) {
+    return end(this.res, status, problem)
+  }
+
+  next() {
+    this.#next()
+  }
+}
+
+/** Builds the handler `(req, res, next)` of one stack: the arguments are those of `buildConversation`. */
+function buildHandler(owner, options, only) {
+  const conversation = buildConversation(owner, options, only)
+  function protect(req, res, next) {
+    conversation.start(new NodeHttpContext(req, res, next, protect))
+  }
+  // It holds the guard, so that it is not collected while a handler of it is in use.
+  protect.guard = owner.pin
+  protect.whole = only === null
+  protect[kConversation] = conversation
+  return protect
+}
+
+module.exports = { buildHandler }

@@ -1,0 +1,15 @@
+'use strict'
+
+const { RequestState } = require('../../request.js')
+const { kState } = require('../../shared.js')
+const { LOSES_SHAPES, shareShapes } = require('./workarounds.js')
+
+/** The state of a request; made on first sight. */
+function stateOf(req) {
+  const known = req[kState]
+  if (known !== undefined) return known
+  if (LOSES_SHAPES) shareShapes(req)
+  return (req[kState] = new RequestState())
+}
+
+module.exports = { stateOf }

@@ -1,0 +1,47 @@
+'use strict'
+
+/** A request as the guards of this process read it: once, and every layer of every guard uses it. */
+class RequestView {
+  /** As sent: case matters. */
+  method
+  /** The target as sent, query included. */
+  target
+  /** Names and values in turn, in the order they came; HTTP/2's `:authority` is `host`. */
+  fields
+  /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
+  hasBody
+  /** The letters of `Flags` in src/request.rs that are the same for every guard. */
+  flags
+  /** `fields` as lines. */
+  #lines
+
+  /** `flags` are those besides the body's. */
+  constructor(method, target, fields, hasBody, flags) {
+    this.method = method
+    this.target = target
+    this.fields = fields
+    this.hasBody = hasBody
+    this.flags = `${hasBody ? 'b' : ''}${flags}`
+    this.#lines = fields.length === 0 ? '' : `\n${fields.join('\n')}`
+  }
+
+  /** The first header of that name, which is in lower case; undefined where there is none. */
+  get(name) {
+    const { fields } = this
+    for (let i = 0; i < fields.length; i += 2) {
+      if (fields[i].length === name.length && fields[i].toLowerCase() === name) return fields[i + 1].trim()
+    }
+    return undefined
+  }
+
+  /**
+   * The head as src/request.rs reads it: `address` is the connection's, `client` what the host's framework takes for
+   * the client's, `flags` the letters that differ between guards, `route` the pattern and `place` where the route stands.
+   */
+  head(address, client, flags, route, place) {
+    const count = 8 + this.fields.length
+    return `${count}\n${this.method}\n${this.target}\n${address}\n${client}\n${flags}\n${route}\n${place}${this.#lines}`
+  }
+}
+
+module.exports = { RequestView }
