@@ -1,5 +1,6 @@
 // What the package exports. The types are in types/, one file for each layer.
 
+import * as check from './types/check'
 import * as clients from './types/clients'
 import * as config from './types/config'
 import * as cors from './types/cors'
@@ -72,6 +73,12 @@ declare namespace guard {
   export import Guard = guards.Guard
   export import RouteDemands = guards.RouteDemands
   export import ClaimValue = guards.ClaimValue
+
+  export import CheckRequest = check.CheckRequest
+  export import CheckResult = check.CheckResult
+  export import CheckPass = check.CheckPass
+  export import CheckRefusal = check.CheckRefusal
+  export import CheckedResponse = check.CheckedResponse
 
   export import Duration = config.Duration
   export import Size = config.Size

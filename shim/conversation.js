@@ -11,6 +11,7 @@
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
 // - `decisions`, `skipsCors`, `ticket`: null, false and null at first; this file keeps them
+// - `subject()`: the request that the application's functions get
 // - `view()`: the RequestView (./view.js)
 // - `head(owner, conversation)`: the view as text, with what the host knows of the client
 // - `routeParams()`: the path parameters that the router found
@@ -234,7 +235,7 @@ function buildConversation(owner, options, only) {
   }
 
   function runCallbacks(ctx) {
-    const results = askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.req))])
+    const results = askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.subject()))])
     return go(ctx, native.resume(takeTicket(ctx), JSON.stringify(results)))
   }
 

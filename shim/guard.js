@@ -6,6 +6,7 @@ const native = require('../native.js')
 const { count, exactly, last, optional, text } = require('./arguments.js')
 const { GuardError, unwrap, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
+const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
 const { buildHandler } = require('./hosts/node-http/handler.js')
 const { fromOpenApi } = require('./hosts/node-http/openapi.js')
@@ -81,6 +82,7 @@ function createGuard(...rest) {
   Object.assign(guard, {
     securityStack: (...given) => [buildHandler(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
     upgrade: upgradeOf(owner, wholeStack),
+    check: checkOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
     cors: layer('cors', 'cors'),
     csrf: layer('csrf', 'csrf'),

@@ -53,6 +53,7 @@ export type TokenErrorCode =
 
 /** Why an operation of a guard fails. */
 export type OperationErrorCode =
+  | 'ERR_ABORTED'
   | 'ERR_CLOCK'
   | 'ERR_CLOSED'
   | 'ERR_INTERNAL'

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { CheckRequest, CheckResult } from './check'
 import type { Duration, RouteOptions } from './config'
 import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
@@ -62,6 +63,28 @@ export interface Guard {
    *   A guard that is closed refuses with 503.
    */
   upgrade(req: IncomingMessage, socket: Duplex, head: Uint8Array, stack?: RequestHandler | readonly RequestHandler[]): Promise<boolean>
+
+  /**
+   * Runs the whole stack on a request of any framework, whose facts are given as data, and answers
+   * with what to do. `keepstone/fastify` and `keepstone/hono` are built on it.
+   *
+   * ```ts
+   * const result = await guard.check({ method, target, headers, address, body })
+   * if (!result.allowed) return answer(result.status, result.headers, result.body)
+   * ```
+   *
+   * @param request the facts. What is left out counts as absent: without `address`, no list of clients is about the
+   *   request.
+   * @param stack what {@link Guard.securityStack} or a layer of this guard has returned, one or a
+   *   list, for options of this route. Default: the plain stack.
+   * @returns a promise: the request passes, with its user, body and the headers to set; or it is
+   *   refused, with the answer.
+   * @throws {@link GuardError} (the promise rejects) `ERR_INVALID_ARGUMENT` for facts of another
+   *   shape and a stack of another guard, `ERR_UNKNOWN_OPTION` for a fact that is none,
+   *   `ERR_ABORTED` where the body ends before its end; the `reason` of `signal` where that aborts.
+   *   A guard that is closed refuses with 503.
+   */
+  check(request: CheckRequest, stack?: RequestHandler | readonly RequestHandler[]): Promise<CheckResult>
 
   /**
    * The response headers layer alone.

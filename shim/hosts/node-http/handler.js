@@ -29,6 +29,10 @@ class NodeHttpContext {
     this.#handler = handler
   }
 
+  subject() {
+    return this.req
+  }
+
   view() {
     return viewOf(this.req, this.state)
   }

@@ -5,6 +5,7 @@
 
 const { warnOnce } = require('../../errors.js')
 const { RequestView } = require('../../view.js')
+const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
 const { placeOf } = require('./route.js')
 
 /** How many names and values Node's parser keeps where `server.maxHeadersCount` is not set. */
@@ -40,12 +41,12 @@ function headOf(req, state, owner, handler, next) {
     client = hasEmptyHop(view) ? '?' : (req.ip ?? '')
     secure = req.secure
   } else if (!owner.trustsProxies && req.headers['x-forwarded-for'] !== undefined) {
-    warnOnce('GUARD_UNTRUSTED_PROXY', '`X-Forwarded-For` arrives, but no proxy is trusted: all clients of a proxy count as one, and their handshakes are refused; set `trustedProxies`')
+    warnUntrustedProxy()
   }
   const address = socket.remoteAddress ?? ''
   const gone = address === '' && hasGone(socket)
   if (address === '' && client === '' && !owner.trustsUnix && !gone) {
-    warnOnce('GUARD_NO_CLIENT_ADDRESS', "a request has come without a client address, as over a Unix socket: such clients count as one, and no list of clients is about them; add 'unix' to `trustedProxies` where a proxy sends them")
+    warnNoAddress()
   }
   const route = routeOf(req, state, handler, next)
   const place = route === '' ? '' : placeOf(req)
@@ -129,10 +130,6 @@ function isRewritten(req, view) {
 
 /** Whether the path is `/` alone, which a router adds where a mount has taken all of it. */
 const isRoot = (url) => url === '/' || url.startsWith('/?')
-
-function warnRewritten() {
-  warnOnce('GUARD_URL_REWRITTEN', 'the method or URL of a request was changed before a layer of the guard, so that the router would run another handler than the one that is judged; mount the guard behind what rewrites, and let that set `req.originalUrl` too')
-}
 
 /** The header fields of a request, names and values in turn. */
 function fieldsOf(req, isHttp2) {

@@ -3,12 +3,10 @@
 // What a request was charged and may be given back once its response is known, and its places among those that are under
 // way: the core keeps it under a receipt.
 
-const native = require('../../../native.js')
-const { describeError, warnOnce } = require('../../errors.js')
+const { finish } = require('../../receipt.js')
 const { streamOf } = require('./headers.js')
 const { closeOf } = require('./response.js')
 const { kState } = require('../../shared.js')
-const { flushSoon } = require('../../store.js')
 
 // On a socket, what is to be called for each response that is still due on it when it closes.
 const kDue = Symbol('keepstone.due')
@@ -105,12 +103,7 @@ function isUpgraded({ req }) {
 function handIn(res, receipt) {
   // Without an answer the request has failed, whatever the status that it would have had.
   const failed = !isUpgraded(res) && (!res.headersSent || res.statusCode >= 400)
-  try {
-    if (native.finished(receipt, failed)) flushSoon()
-  } catch (error) {
-    // No cost is given back: the request counts.
-    warnOnce('GUARD_FAULT', `what a request was charged could not be given back: ${describeError(error)}`)
-  }
+  finish(receipt, failed)
 }
 
 module.exports = { keepReceipt, watchTaken }

@@ -5,8 +5,7 @@
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
-const native = require('../../../native.js')
-const { problemOf } = require('../../problem.js')
+const { checkAnswer } = require('../../response-check.js')
 const { refused } = require('../../shared.js')
 const { holdStream } = require('./headers.js')
 const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.js')
@@ -14,18 +13,14 @@ const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.j
 // A response whose head is sent: it throws what Node throws where a head is written twice.
 const SENT = new ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} }).writeHead(200)
 
-const FAULT = problemOf(500, 'response_mismatch')
 // A script as `res.jsonp` of Express writes it: what stands before its JSON, and the JSON.
 const PADDED = /^(\/\*\*\/ typeof (\S*) === 'function' && \2\()([^]*)\);$/
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 
-/**
- * Puts the check of the stack `handle` before what `res` sends. `on` is 'strip', 'warn' or 'fail'; `tell(problem)` is told
- * what is wrong with an answer, as a problem document's text.
- */
-function checkResponse(res, handle, on, tell) {
+/** Puts the check of a stack before what `res` sends. The arguments are those of ../../response-check.js. */
+function checkResponse(res, stack, mode, report) {
   // `released`: the head is on its way, or judged, and what follows is none of our business.
-  const check = { handle, on, tell, released: false }
+  const check = { stack, mode, report, released: false }
   guardHead(res, check)
   guardBody(res, check)
   if (typeof res.send === 'function') guardSend(res, check)
@@ -111,25 +106,21 @@ function judgeScript(res, check, body) {
   const text = judge(res, check, json)
   check.released = true
   if (text === null) return body
-  if (text === FAULT) return text
+  if (refused.has(res)) return text
   return `${before}${text.replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')});`
 }
 
 /** What is to be sent instead of `body`; null where it goes out as it is. */
-function judge(res, { handle, on, tell }, body, encoding) {
+function judge(res, check, body, encoding) {
   if (refused.has(res)) return null
-  const bytes = typeof body === 'string' ? Buffer.from(body, encoding) : body
-  const answer = native.judgeResponse(handle, Number(res.statusCode) >>> 0, bytes)
-  if (answer === undefined) return null
-  const stripped = answer[0] === '0' ? answer.slice(1) : null
-  if (stripped !== null && on === 'strip') {
+  const instead = checkAnswer(check, res.statusCode, typeof body === 'string' ? Buffer.from(body, encoding) : body)
+  if (instead === null) return null
+  if (!instead.isFault) {
     for (const name of OF_ANOTHER_CONTENT) res.removeHeader(name)
     // Which of its bytes these are; `items` and the like count no bytes.
     if (/^bytes\b/i.test(String(res.getHeader('Content-Range') ?? ''))) res.removeHeader('Content-Range')
-    return stripped
+    return instead.text
   }
-  tell(res.statusCode, stripped === null ? answer.slice(1) : null)
-  if (on === 'warn') return null
   // A check around this one has nothing to say about it.
   refused.add(res)
   setStatus(res, 500)
@@ -137,7 +128,7 @@ function judge(res, { handle, on, tell }, body, encoding) {
   // keep it.
   for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
   res.setHeader('Content-Type', 'application/problem+json')
-  return FAULT
+  return instead.text
 }
 
 /**

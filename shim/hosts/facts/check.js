@@ -1,0 +1,160 @@
+'use strict'
+
+// `guard.check`: a request as facts in, a result as data out, for frameworks that are no node:http.
+
+const { optional } = require('../../arguments.js')
+const { GuardError } = require('../../errors.js')
+const { problemOf } = require('../../problem.js')
+const { finish } = require('../../receipt.js')
+const { RequestState } = require('../../request.js')
+const { checkAnswer } = require('../../response-check.js')
+const { kConversation, whenCollected } = require('../../shared.js')
+const { FactsContext } = require('./context.js')
+const { readFacts } = require('./read.js')
+const { ResponseHeaders } = require('./response-headers.js')
+
+const CLOSED = problemOf(503, 'guard_closed', 'the guard of this API is closed')
+
+/**
+ * Builds `guard.check` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of its plain stack.
+ */
+function checkOf(owner, wholeStack) {
+  return async function check(request, ...rest) {
+    const facts = readFacts(request)
+    const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
+    if (handlers === null) return refused(503, CLOSED, new ResponseHeaders())
+    const kept = keptOf(facts)
+    if (facts.upgrade) kept.state.handshake = true
+    return await run(handlers, facts, kept)
+  }
+}
+
+/** The result of the stacks of `handlers`, one after the other. */
+function run(handlers, facts, kept) {
+  const { signal } = facts
+  return new Promise((resolve, reject) => {
+    let settled = false
+    const settle = (conclude, result) => {
+      if (settled) return
+      settled = true
+      signal?.removeEventListener('abort', aborted)
+      conclude(result)
+    }
+    const aborted = () => {
+      kept.end(undefined)
+      settle(reject, signal.reason)
+    }
+    const headers = new ResponseHeaders()
+    const start = (i) => {
+      if (i === handlers.length) return settle(resolve, passed(kept, headers))
+      handlers[i][kConversation].start(new FactsContext(facts, kept, headers, {
+        isSettled: () => settled,
+        pass: () => start(i + 1),
+        refuse: (status, problem) => {
+          kept.end(status)
+          settle(resolve, refused(status, problem, headers))
+        },
+        fail: (error) => {
+          kept.end(undefined)
+          settle(reject, error)
+        }
+      }))
+    }
+    if (signal?.aborted === true) return aborted()
+    signal?.addEventListener('abort', aborted, { once: true })
+    start(0)
+  })
+}
+
+/** What all checks of one request share. */
+class Kept {
+  state = new RequestState()
+  /** What gets `user`, `guard` and `body`. */
+  seen = {}
+  /** The decisions whose headers are taken off when the response is sent. */
+  strips = null
+  receipts
+  /** The stacks that judge its answer, and how. */
+  responses = []
+
+  constructor(receipts) {
+    this.receipts = receipts
+  }
+
+  /** The request is over. `status` is that of its answer; undefined where there was none. */
+  end(status) {
+    finishAll(this.receipts, !(status < 400))
+  }
+}
+
+// By what the checks of one request have in common.
+const known = new WeakMap()
+
+function keptOf({ source }) {
+  let kept = source === undefined ? undefined : known.get(source)
+  if (kept === undefined) {
+    const receipts = []
+    kept = new Kept(receipts)
+    // A host that forgets to call `end` keeps no slot for ever.
+    whenCollected(kept, () => finishAll(receipts, true))
+    if (source !== undefined) known.set(source, kept)
+  }
+  return kept
+}
+
+function finishAll(receipts, failed) {
+  for (const receipt of receipts.splice(0)) finish(receipt, failed)
+}
+
+function passed(kept, headers) {
+  const { seen, state } = kept
+  return {
+    allowed: true,
+    user: seen.user,
+    guard: seen.guard,
+    body: seen.body,
+    raw: state.raw ?? undefined,
+    headers: headers.entries(),
+    remove: [...new Set([...headers.removed(), ...(kept.strips?.headers.strip ?? [])])],
+    checkResponse: (status, json) => judge(kept, status, json),
+    end: (status) => kept.end(status)
+  }
+}
+
+function refused(status, problem, headers) {
+  if (problem !== undefined) headers.setHeader('Content-Type', 'application/problem+json')
+  headers.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
+  const code = problem === undefined ? undefined : JSON.parse(problem).code
+  return { allowed: false, status, code, headers: headers.entries(), remove: headers.removed(), body: problem ?? null }
+}
+
+/** The answer that is sent instead: the innermost stack judges first. Null where it goes out as it is. */
+function judge({ responses }, status, json) {
+  let instead = null
+  for (const check of responses.toReversed()) {
+    const answer = checkAnswer(check, status, Buffer.from(instead?.body ?? json))
+    if (answer === null) continue
+    if (answer.isFault) return { status: 500, type: 'application/problem+json', body: answer.text }
+    instead = { status, type: 'application/json', body: answer.text }
+  }
+  return instead
+}
+
+/** The plain stack; null where the guard was closed before its first check. */
+function plainStack(wholeStack) {
+  try {
+    return wholeStack()
+  } catch (error) {
+    if (error.code === 'ERR_CLOSED') return null
+    throw error
+  }
+}
+
+function handlersOf(owner, stack) {
+  const handlers = Array.isArray(stack) ? Array.from(stack) : [stack]
+  const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin && handler[kConversation] !== undefined
+  if (handlers.length > 0 && handlers.every(own)) return handlers
+  throw new GuardError('`stack` must be what `securityStack` or a layer of the same guard has returned', { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
+}
+
+module.exports = { checkOf }

@@ -1,0 +1,111 @@
+'use strict'
+
+const { GuardError } = require('../../errors.js')
+const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
+const { readAny } = require('./body.js')
+
+/** One check of a request by one stack; ../../conversation.js says what each member is. */
+class FactsContext {
+  decisions = null
+  skipsCors = false
+  ticket = null
+  #facts
+  #kept
+  #outcome
+
+  /**
+   * `kept` is what all checks of the request share (./check.js), `outcome` has the functions `pass()`,
+   * `refuse(status, problem)` and `fail(error)`.
+   */
+  constructor(facts, kept, headers, outcome) {
+    this.req = kept.seen
+    this.res = headers
+    this.state = kept.state
+    this.#facts = facts
+    this.#kept = kept
+    this.#outcome = outcome
+  }
+
+  subject() {
+    return this.#facts.source ?? this.#kept.seen
+  }
+
+  view() {
+    return (this.state.view ??= this.#facts.view)
+  }
+
+  head(owner) {
+    const { address, isSecure, route } = this.#facts
+    const view = this.view()
+    if (!owner.trustsProxies && view.get('x-forwarded-for') !== undefined) warnUntrustedProxy()
+    if (address === '' && !owner.trustsUnix) warnNoAddress()
+    const isOther = view.method !== this.#facts.view.method || view.target !== this.#facts.view.target
+    if (isOther) warnRewritten()
+    return view.head(address, '', `${isSecure ? 's' : ''}${view.flags}${isOther ? 'r' : ''}${this.state.handshake ? 'u' : ''}`, route, '')
+  }
+
+  routeParams() {
+    return this.#facts.params
+  }
+
+  putHeaders(fields) {
+    for (let i = 0; i < fields.length; i += 3) this.res.setHeader(fields[i + 1], fields[i + 2])
+  }
+
+  stripLate(decisions) {
+    this.#kept.strips = decisions
+  }
+
+  isOver() {
+    return this.#facts.signal?.aborted === true || this.#outcome.isSettled()
+  }
+
+  isEnded() {
+    return this.#outcome.isSettled()
+  }
+
+  onceClosed(run) {
+    const { signal } = this.#facts
+    signal?.addEventListener('abort', run, { once: true })
+    return () => signal?.removeEventListener('abort', run)
+  }
+
+  bodyReadBefore() {
+    return this.#facts.body === null ? Buffer.alloc(0) : null
+  }
+
+  readBody(limit, timeout, done, gone, late) {
+    const failed = (error) => {
+      gone()
+      this.#outcome.fail(new GuardError('the client went away before the end of its body', { code: 'ERR_ABORTED', cause: error }))
+    }
+    readAny(this.#facts.body, limit, timeout, done, failed, late)
+  }
+
+  keepBody(bytes) {
+    this.state.raw = bytes
+  }
+
+  fingerprint() {
+    return this.#facts.fingerprint
+  }
+
+  keepReceipt(receipt) {
+    this.#kept.receipts.push(receipt)
+  }
+
+  checkResponse(stack, mode, report) {
+    this.#kept.responses.push({ stack, mode, report })
+  }
+
+  end(status, problem) {
+    this.#outcome.refuse(status, problem)
+    return false
+  }
+
+  next() {
+    this.#outcome.pass()
+  }
+}
+
+module.exports = { FactsContext }
