@@ -30,6 +30,16 @@ export interface CheckRequest {
    * asks for a body. Left out or null: none.
    */
   readonly body?: Uint8Array | ReadableStream<Uint8Array> | Readable | null
+  /**
+   * The version of HTTP: `'1.0'`, `'1.1'`, `'2'` or `'3'`.
+   * @default '1.1'
+   */
+  readonly httpVersion?: string
+  /**
+   * Whether the server may have dropped headers, since there were too many: then the request is refused with 431.
+   * @default false
+   */
+  readonly truncated?: boolean
   /** The pattern of the route, such as `/v1/orders/:id`, for policies and limits. Left out: none. */
   readonly route?: string
   /** The path parameters that the router found, decoded; for schemas and policies. */
@@ -67,6 +77,8 @@ export interface CheckPass {
   readonly headers: readonly (readonly [string, string])[]
   /** Response headers to take off when the response is sent, in lower case. */
   readonly remove: readonly string[]
+  /** Whether the stack has `response` schemas. */
+  readonly checksResponse: boolean
   /**
    * Judges a JSON answer by the `response` schemas of the stack.
    *

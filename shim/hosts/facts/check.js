@@ -116,6 +116,7 @@ function passed(kept, headers) {
     raw: state.raw ?? undefined,
     headers: headers.entries(),
     remove: [...new Set([...headers.removed(), ...(kept.strips?.headers.strip ?? [])])],
+    checksResponse: kept.responses.length > 0,
     checkResponse: (status, json) => judge(kept, status, json),
     end: (status) => kept.end(status)
   }

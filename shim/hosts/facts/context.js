@@ -87,7 +87,9 @@ class FactsContext {
   }
 
   fingerprint() {
-    return this.#facts.fingerprint
+    const fingerprint = this.#facts.tls?.fingerprint256
+    if (fingerprint === undefined || typeof fingerprint === 'string') return fingerprint
+    throw new GuardError('`request.tls.fingerprint256` must be a string', { code: 'ERR_INVALID_ARGUMENT', path: 'request.tls.fingerprint256' })
   }
 
   keepReceipt(receipt) {

@@ -6,7 +6,7 @@ const { types } = require('node:util')
 const { GuardError } = require('../../errors.js')
 const { RequestView } = require('../../view.js')
 
-const NAMES = new Set(['method', 'target', 'headers', 'address', 'tls', 'body', 'route', 'params', 'upgrade', 'signal', 'source'])
+const NAMES = new Set(['method', 'target', 'headers', 'address', 'tls', 'body', 'httpVersion', 'truncated', 'route', 'params', 'upgrade', 'signal', 'source'])
 const BREAKS = /[\r\n\0]/
 
 /** The facts, read once: a getter can't show two readers two values. */
@@ -15,21 +15,23 @@ function readFacts(given) {
   for (const name of Object.keys(given)) {
     if (!NAMES.has(name)) throw refusal(`request.${name.slice(0, 80)}`, `is not a fact; the facts are ${[...NAMES].join(', ')}`, 'ERR_UNKNOWN_OPTION')
   }
-  const { method, target, headers, address = '', tls = false, body = null, route = '', params, upgrade = false, signal, source } = given
+  const { method, target, headers, address = '', tls = false, body = null, httpVersion = '1.1', truncated = false, route = '', params, upgrade = false, signal, source } = given
   line('method', method)
   line('target', target)
   line('address', address)
   line('route', route)
   if (method === '' || target === '') throw refusal(`request.${method === '' ? 'method' : 'target'}`, 'must not be empty')
+  if (typeof truncated !== 'boolean') throw refusal('request.truncated', 'must be a boolean')
+  if (!/^[0-3](?:\.[0-9])?$/.test(httpVersion)) throw refusal('request.httpVersion', "must be a version such as '1.1' or '2'")
   if (typeof upgrade !== 'boolean') throw refusal('request.upgrade', 'must be a boolean')
   if (signal !== undefined && typeof signal?.addEventListener !== 'function') throw refusal('request.signal', 'must be an AbortSignal')
   if (source !== undefined && (source === null || typeof source !== 'object')) throw refusal('request.source', 'must be an object')
   const fields = fieldsOf(headers)
   return {
-    view: new RequestView(method, target, fields, body !== null, ''),
+    view: new RequestView(method, target, fields, body !== null, `${truncated ? 'c' : ''}${httpVersion < '1.1' && httpVersion !== '1' ? 'o' : ''}`),
     address,
     isSecure: tls !== false,
-    fingerprint: fingerprintOf(tls),
+    tls: tlsOf(tls),
     body: bodyOf(body),
     route,
     params: paramsOf(params),
@@ -60,10 +62,10 @@ function fieldsOf(headers) {
   return fields
 }
 
-function fingerprintOf(tls) {
+/** What it says of the certificate is read when it is asked for: to read one takes long. */
+function tlsOf(tls) {
   if (typeof tls === 'boolean') return undefined
-  const fingerprint = tls?.fingerprint256
-  if (tls !== null && typeof tls === 'object' && (fingerprint === undefined || typeof fingerprint === 'string')) return fingerprint
+  if (tls !== null && typeof tls === 'object') return tls
   throw refusal('request.tls', 'must be true, false or { fingerprint256 }, that of the client certificate')
 }
 

@@ -95,4 +95,16 @@ function formOf(body) {
   return pairs.join('&')
 }
 
-module.exports = { captureRaw, bodyReadBefore, readBody }
+/**
+ * Fastify reads the body after its bridges to Connect and Express (@fastify/middie, @fastify/express) have run: it would
+ * wait for ever for one that is read here.
+ */
+function refuseBridge(req, res) {
+  const isBridged = ['ips', 'hostname', 'log'].every((name) => Object.hasOwn(req, name)) && Object.hasOwn(res, 'log')
+  if (!isBridged) return
+  throw new GuardError('under Fastify a stack that checks bodies is a plugin: write app.register(keepstone, { guard }) with `keepstone/fastify`, in place of app.use', {
+    code: 'ERR_INVALID_ARGUMENT'
+  })
+}
+
+module.exports = { captureRaw, bodyReadBefore, readBody, refuseBridge }

@@ -4,7 +4,7 @@
 // response of Node.
 
 const { buildConversation } = require('../../conversation.js')
-const { bodyReadBefore, readBody } = require('./body.js')
+const { bodyReadBefore, readBody, refuseBridge } = require('./body.js')
 const { headOf, viewOf } = require('./head.js')
 const { putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
@@ -72,6 +72,7 @@ class NodeHttpContext {
   }
 
   readBody(limit, timeout, done, gone, late) {
+    refuseBridge(this.req, this.res)
     readBody(this.req, limit, timeout, done, gone, late)
   }
 

@@ -1,0 +1,110 @@
+'use strict'
+
+// `keepstone/fastify`: the whole stack on every route, by `guard.check`.
+
+const { Readable } = require('node:stream')
+const { GuardError } = require('../errors.js')
+const { factsOf } = require('./node-http/facts.js')
+const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
+
+const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
+
+/** What Fastify's error handlers get of a refused request. */
+class RequestRefused extends Error {
+  constructor({ status, code, body }) {
+    super(JSON.parse(body).detail ?? code)
+    this.name = 'RequestRefused'
+    this.statusCode = status
+    this.code = code
+    this.problem = body
+  }
+}
+
+/** The plugin: `app.register(keepstone, { guard })`. */
+async function keepstone(fastify, { guard }) {
+  if (typeof guard?.check !== 'function') {
+    throw new GuardError('`guard` must be what createGuard returns; write app.register(keepstone, { guard })', { code: 'ERR_MISSING_OPTION', path: 'guard' })
+  }
+  const kStack = Symbol('keepstone stack')
+  const results = new WeakMap()
+  for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
+
+  fastify.addHook('onRoute', (route) => {
+    const options = route.config?.keepstone
+    if (options !== undefined) route.config = { ...route.config, [kStack]: options === false ? null : guard.securityStack(options) }
+  })
+
+  fastify.addHook('onRequest', async (request, reply) => {
+    const { config, url } = request.routeOptions
+    const stack = config?.[kStack]
+    if (stack === null) return undefined
+    const gone = new AbortController()
+    reply.raw.once('close', () => gone.abort())
+    const facts = { ...factsOf(request.raw, request.raw.url), route: url ?? '', params: request.params, signal: gone.signal, source: request }
+    const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
+    for (const name of result.remove) reply.removeHeader(name)
+    // Whoever answers, those of the body are its own.
+    setHeaders(reply, result.allowed ? result.headers : result.headers.filter(([name]) => !/^content-(?:type|length)$/i.test(name)))
+    if (!result.allowed && result.body !== null) throw new RequestRefused(result)
+    if (!result.allowed) return reply.code(result.status).send()
+    results.set(request, result)
+    reply.raw.once('close', () => result.end(reply.raw.writableFinished ? reply.raw.statusCode : undefined))
+    if (result.user !== undefined) request.user = result.user
+    request.guard = result.guard
+    return undefined
+  })
+
+  // The check has read the body: Fastify gets its bytes again.
+  fastify.addHook('preParsing', async (request, _reply, payload) => {
+    const raw = results.get(request)?.raw
+    if (raw === undefined) return payload
+    const stream = Readable.from(raw.length === 0 ? [] : [raw])
+    // What Fastify compares with `Content-Length`, which a compressed body has of its own.
+    stream.receivedEncodedLength = Number(request.headers['content-length'] ?? raw.length)
+    return stream
+  })
+
+  fastify.addHook('preValidation', async (request) => {
+    const result = results.get(request)
+    if (result?.raw !== undefined) request.body = result.body
+  })
+
+  fastify.addHook('onSend', async (request, reply, payload) => {
+    const result = results.get(request)
+    if (result === undefined) return payload
+    for (const name of result.remove) reply.removeHeader(name)
+    const isText = typeof payload === 'string' || Buffer.isBuffer(payload)
+    if (!isText || !JSON_TYPE.test(String(reply.getHeader('content-type') ?? ''))) return payload
+    const instead = result.checkResponse(reply.statusCode, payload)
+    if (instead === null) return payload
+    for (const name of [...OF_ANOTHER_CONTENT, 'Content-Length']) reply.removeHeader(name)
+    reply.code(instead.status).header('content-type', instead.type)
+    return instead.body
+  })
+
+  // A handler of the application's own gets refusals as it gets other errors.
+  const { errorHandler } = fastify
+  if (errorHandler.name !== 'defaultErrorHandler') return
+  fastify.setErrorHandler(function (error, request, reply) {
+    if (!(error instanceof RequestRefused)) return errorHandler.call(this, error, request, reply)
+    return reply.code(error.statusCode).type('application/problem+json').send(Buffer.from(error.problem))
+  })
+}
+
+/** `Vary` is added to what is there; the rest replaces it. */
+function setHeaders(reply, headers) {
+  for (const [name, value] of headers) {
+    const old = name.toLowerCase() === 'vary' ? reply.getHeader(name) : undefined
+    reply.header(name, old === undefined ? value : `${old}, ${value}`)
+  }
+}
+
+// Its hooks are for all routes, also outside of the scope that registers it.
+keepstone[Symbol.for('skip-override')] = true
+keepstone[Symbol.for('fastify.display-name')] = 'keepstone'
+keepstone[Symbol.for('plugin-meta')] = { name: 'keepstone', fastify: '>=4.10' }
+
+module.exports = keepstone
+module.exports.default = keepstone
+module.exports.keepstone = keepstone
+module.exports.RequestRefused = RequestRefused

@@ -1,0 +1,114 @@
+'use strict'
+
+// `keepstone/hono`: the whole stack as a middleware of Hono, by `guard.check`.
+
+const { GuardError } = require('../errors.js')
+const { factsOf } = require('./node-http/facts.js')
+const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
+
+const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
+// Where an answer may hold no body (Fetch standard, "null body status").
+const BODYLESS = new Set([101, 103, 204, 205, 304])
+
+/**
+ * The middleware: `app.use(keepstone(guard))`, or `app.post('/orders', keepstone(guard, { body: schema }), handler)`.
+ * `options.address(c)` gives the address of the connection on servers that this file does not know.
+ */
+function keepstone(guard, route, options = {}) {
+  if (typeof guard?.check !== 'function') {
+    throw new GuardError('`guard` must be what createGuard returns; write app.use(keepstone(guard))', { code: 'ERR_MISSING_OPTION', path: 'guard' })
+  }
+  const stack = route === undefined ? undefined : guard.securityStack(route)
+  const addressOf = options.address ?? knownAddress
+
+  return async function keepstone(c, next) {
+    const facts = factsOfContext(c, addressOf)
+    const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
+    if (!result.allowed) return new Response(result.body, { status: result.status, headers: [...result.headers] })
+    if (result.user !== undefined) c.set('user', result.user)
+    c.set('guard', result.guard)
+    if (result.raw !== undefined) {
+      c.set('body', result.body)
+      restoreBody(c, result.raw)
+    }
+    const isWatched = endWithAnswer(c, result)
+    try {
+      await next()
+      await finishResponse(c, result)
+    } finally {
+      if (!isWatched) result.end(c.res?.status)
+    }
+    return undefined
+  }
+}
+
+function factsOfContext(c, addressOf) {
+  const { raw } = c.req
+  const { incoming } = c.env ?? {}
+  const target = targetOf(raw.url)
+  const facts = incoming?.rawHeaders === undefined
+    ? { method: raw.method, target, headers: raw.headers, tls: raw.url.startsWith('https:'), body: raw.body }
+    : { ...factsOf(incoming, target), method: raw.method }
+  // The bytes are those that the framework gives: another middleware may have read the request itself.
+  return { ...facts, body: facts.body === null ? null : raw.body, address: addressOf(c), route: routeOf(c), params: c.req.param(), signal: raw.signal, source: c }
+}
+
+/** Path and query, as Hono's router reads them. */
+function targetOf(url) {
+  const { pathname, search } = new URL(url)
+  return pathname + search
+}
+
+/** The pattern of the route that answers; '' where only a wildcard is there. */
+function routeOf(c) {
+  const path = c.req.matchedRoutes?.at(-1)?.path ?? ''
+  return path.endsWith('*') ? '' : path
+}
+
+/** The address on @hono/node-server, Bun and Deno. */
+function knownAddress({ env, req }) {
+  return env?.incoming?.socket?.remoteAddress ?? (env?.server ?? env)?.requestIP?.(req.raw)?.address ?? env?.remoteAddr?.hostname ?? ''
+}
+
+/** The stream is used up: whoever reads the request behind gets the same bytes, decompressed. */
+function restoreBody(c, raw) {
+  const headers = new Headers(c.req.raw.headers)
+  headers.delete('content-encoding')
+  headers.delete('content-length')
+  const { url, method } = c.req.raw
+  if (raw.length > 0) c.req.raw = new Request(url, { method, headers, body: raw })
+}
+
+/** Headers that a handler has set itself stay; `Vary` is added to. */
+async function finishResponse(c, result) {
+  for (const [name, value] of result.headers) {
+    const isVary = name === 'Vary'
+    if (isVary || !c.res.headers.has(name)) c.header(name, value, { append: isVary })
+  }
+  for (const name of result.remove) if (c.res.headers.has(name)) c.header(name, undefined)
+  const { status, headers, body } = c.res
+  if (body === null || BODYLESS.has(status) || !JSON_TYPE.test(headers.get('content-type') ?? '')) return
+  if (!result.checksResponse) return
+  const text = await c.res.text()
+  const instead = result.checkResponse(status, text)
+  const sent = new Headers(headers)
+  if (instead !== null) {
+    for (const name of [...OF_ANOTHER_CONTENT, 'Content-Length']) sent.delete(name)
+    sent.set('content-type', instead.type)
+  }
+  c.res = undefined
+  c.res = new Response(instead?.body ?? text, { status: instead?.status ?? status, headers: sent })
+}
+
+/**
+ * Whether somebody says when the answer is over: Node's response does, also where its client goes away. Elsewhere it is
+ * over once the handlers have made it.
+ */
+function endWithAnswer({ env }, result) {
+  const { outgoing } = env ?? {}
+  if (typeof outgoing?.once !== 'function') return false
+  outgoing.once('close', () => result.end(outgoing.writableFinished ? outgoing.statusCode : undefined))
+  return true
+}
+
+module.exports = { keepstone }
