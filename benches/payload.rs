@@ -9,7 +9,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use keepstone::payload::{PayloadConfig, Schema};
+use keepstone::json::Limits;
+use keepstone::schema::Schema;
 use serde_json::{Value, json};
 
 fn text(max: u32) -> Value {
@@ -76,7 +77,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     for (name, (schema, value)) in
         [("signup", signup()), ("order, 7 lines", order(7)), ("order, 60 lines", order(60))]
     {

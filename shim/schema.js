@@ -17,7 +17,7 @@ const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 // Where schemas stand in the options of a route.
 const SCHEMA_PATH = /^(?:body|query|params|headers|cookies|response\.[^.]*)$/
 const MAX_ERRORS = 20
-// The most bytes of the errors of a problem document, which has at most 8192: as in src/payload/explain.rs.
+// The most bytes of the errors of a problem document, which has at most 8192: as in src/schema/explain.rs.
 const MAX_BYTES = 7 * 1024
 // A path is cut to this many steps.
 const MAX_STEPS = 8

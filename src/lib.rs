@@ -20,13 +20,16 @@ pub mod engine;
 pub mod exchange;
 pub mod few;
 pub mod headers;
+pub mod json;
 pub mod limit;
+mod net;
 pub mod openapi;
 pub mod payload;
 pub mod policy;
 mod query;
 mod random;
 pub mod revocation;
+pub mod schema;
 #[cfg(test)]
 mod simulation;
 pub mod stack;

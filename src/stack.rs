@@ -39,6 +39,7 @@ use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
 use crate::engine::Engine;
 use crate::headers::HeaderSet;
+use crate::json::Limits;
 use crate::limit::{LimitError, LiveLimiter};
 use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
@@ -258,9 +259,9 @@ impl Stack {
             let reading = payload
                 .accepts(request.header("content-type"), request.header("content-encoding"))?;
             x.format = reading.format;
-            let max_bytes = u64::try_from(payload.max_bytes()).unwrap_or(u64::MAX);
+            let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
             if request.content_length().is_some_and(|length| length > max_bytes) {
-                return Err(PayloadConfig::too_large());
+                return Err(Limits::too_large());
             }
             return Ok(Verdict::ReadBody { max_bytes, reading });
         }
@@ -422,7 +423,7 @@ impl Stack {
             }
         };
         // The usual case, on its shortest way.
-        let settles = |body| schemas.is_settled_by(body, x.format, config);
+        let settles = |body| schemas.passes_fast_path(body, x.format, config.limits());
         if !keep_body && body.is_some_and(settles) {
             return Ok(None);
         }
@@ -432,7 +433,7 @@ impl Stack {
             if schemas.wants_headers() { request.headers().collect() } else { Vec::new() };
         schemas
             .check(&Parts {
-                config,
+                limits: config.limits(),
                 body,
                 format: x.format,
                 query: request.query(),

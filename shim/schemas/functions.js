@@ -3,7 +3,7 @@
 // Formats and keywords that are functions of the application, and TypeBox's refinements. The core has no JavaScript to
 // run, so they are asked behind it, on what it let through. That is sound only where the schema applies in every case:
 // under `anyOf` the core would have to know their answer to choose. Anywhere else the core refuses them when the schema is
-// compiled (src/payload/keywords.rs), so that here only the other places are looked at.
+// compiled (src/schema/keywords.rs), so that here only the other places are looked at.
 
 const { GuardError } = require('../errors.js')
 

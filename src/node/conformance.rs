@@ -10,8 +10,10 @@ use super::manage::{Answer, Failure, parse, write};
 use crate::clock::Now;
 use crate::config::raw::{Options, describe};
 use crate::error::ConfigError;
-use crate::payload::{Format, Parts, PayloadConfig, Schema, Schemas};
+use crate::json::Limits;
+use crate::payload::{Format, Parts, PayloadConfig, Schemas};
 use crate::refusal::Refusal;
+use crate::schema::Schema;
 use crate::token::{CompactError, verify_compact};
 
 impl From<CompactError> for Failure {
@@ -35,7 +37,7 @@ pub fn conformance_verify_compact(token: String, jwk: String) -> String {
 /// Whether bytes are JSON that the payload layer takes with its defaults.
 #[napi(catch_unwind)]
 pub fn conformance_parse_json(bytes: &[u8]) -> String {
-    write(match PayloadConfig::default().with_document(bytes, None, |_| ()) {
+    write(match Limits::default().with_document(bytes, None, |_| ()) {
         Ok(()) => Ok(Value::Null),
         Err(refusal) => Err(refusal.into()),
     })
@@ -46,7 +48,7 @@ pub fn conformance_parse_json(bytes: &[u8]) -> String {
 #[napi(catch_unwind)]
 pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
     let parts = Parts {
-        config: &PayloadConfig::default(),
+        limits: &Limits::default(),
         body: Some(bytes),
         format: if form { Format::Form } else { Format::Json },
         query: "",
@@ -67,7 +69,7 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
 pub fn conformance_validate_json(schema: String, bytes: &[u8], options: String) -> String {
     let verdict = || -> Answer {
         let (schema, config) = compiled(&parse(&schema)?, &parse(&options)?)?;
-        Ok(match schema.validate(bytes, &config) {
+        Ok(match schema.validate(bytes, config.limits()) {
             Ok(()) => json!({ "valid": true, "errors": [] }),
             Err(refusal) => json!({ "valid": false, "errors": errors(&refusal) }),
         })

@@ -5,72 +5,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::payload::config::PayloadConfig;
-use crate::payload::explain::Found;
-use crate::payload::fault::Fault;
+use crate::json::write;
+use crate::json::{Document, Limits};
 use crate::payload::media::Format;
-use crate::payload::messages::Messages;
-use crate::payload::parser::parse;
-use crate::payload::rules::SchemaRules;
-use crate::payload::sanitize::sanitize;
-use crate::payload::schema::Schema;
-use crate::payload::tape::{Document, Tape};
 use crate::payload::text::{TextSchema, read_form};
-use crate::payload::write;
 use crate::refusal::{FieldError, Refusal};
-
-impl PayloadConfig {
-    /// Parses `bytes` strictly and hands the document to `run`. What is not clean JSON is a refusal: 413 if it is larger
-    /// than `maxBytes`, 400 otherwise. `declared` is the schema whose own keys may look like operators.
-    ///
-    /// The document lives in buffers of this thread, so a small body costs no allocation.
-    pub fn with_document<T>(
-        &self,
-        bytes: &[u8],
-        declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>) -> T,
-    ) -> Result<T, Refusal> {
-        if bytes.len() > self.max_bytes() {
-            return Err(Self::too_large());
-        }
-        self.parsed(bytes, declared, |document, _| run(document))
-            .map_err(|fault| fault.refusal("body"))
-    }
-
-    /// The refusal of a body over `maxBytes`. It ends the connection, so that the rest need not be read.
-    #[must_use]
-    pub fn too_large() -> Refusal {
-        Refusal::new(413, "body_too_large", "the body is larger than is accepted")
-            .header("Connection", "close")
-    }
-
-    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the client. `run` is also
-    /// told whether a sanitizer of the schema has changed the document.
-    pub(crate) fn with_text<T>(
-        &self,
-        text: &str,
-        declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>, bool) -> T,
-    ) -> Result<T, Fault> {
-        let fault = |fault| Fault { offset: None, ..fault };
-        self.parsed(text.as_bytes(), declared, run).map_err(fault)
-    }
-
-    fn parsed<T>(
-        &self,
-        bytes: &[u8],
-        declared: Option<&Schema>,
-        run: impl FnOnce(&Document<'_>, bool) -> T,
-    ) -> Result<T, Fault> {
-        Tape::with(|tape| {
-            let keys = declared.map(Schema::odd_keys).unwrap_or_default();
-            let source = parse(bytes, self, keys, tape)?;
-            let sanitizers = declared.and_then(Schema::sanitizers);
-            let changed = sanitizers.is_some_and(|shapes| sanitize(shapes, tape, source));
-            Ok(run(&tape.document(source), changed))
-        })
-    }
-}
+use crate::schema::SchemaRules;
+use crate::schema::explain::Found;
+use crate::schema::messages::Messages;
 
 /// The schemas of one route.
 #[derive(Debug, Default)]
@@ -87,7 +29,7 @@ pub struct Schemas {
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
     /// The limits.
-    pub config: &'a PayloadConfig,
+    pub limits: &'a Limits,
     /// The bytes of the body; `None` or empty if none was sent.
     pub body: Option<&'a [u8]>,
     /// What the body is.
@@ -187,10 +129,10 @@ impl Schemas {
     /// Whether nothing but the body has a schema, and this one matches for certain: then [`Self::check`] has nothing to say.
     /// It does not look for that again.
     #[must_use]
-    pub fn is_settled_by(&self, body: &[u8], format: Format, config: &PayloadConfig) -> bool {
+    pub fn passes_fast_path(&self, body: &[u8], format: Format, limits: &Limits) -> bool {
         format == Format::Json
             && self.is_only_body()
-            && self.body.as_ref().is_some_and(|schema| schema.schema().scans(body, config))
+            && self.body.as_ref().is_some_and(|schema| schema.schema().accepts_bytes(body, limits))
     }
 
     /// Whether there is no schema but the body's.
@@ -204,13 +146,13 @@ impl Schemas {
     /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if too large); otherwise
     /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
-        let config = parts.config;
+        let limits = parts.limits;
         let mut found = Found::told_in(self.messages.choose(parts.language));
         let mut checked = Checked::default();
         let keep = |document: &Document<'_>| parts.keep_body.then(|| document.to_value());
         match (parts.body.filter(|body| !body.is_empty()), &self.body) {
             (Some(bytes), schema) if parts.format == Format::Form => {
-                let (form, body) = read_form(bytes, config, schema.as_ref(), |document| {
+                let (form, body) = read_form(bytes, limits, schema.as_ref(), |document| {
                     if let Some(schema) = schema {
                         schema.schema().check(document, "body", &mut found);
                     }
@@ -222,13 +164,13 @@ impl Schemas {
             (Some(bytes), Some(schema))
                 if !parts.keep_body
                     && !self.is_only_body()
-                    && schema.schema().scans(bytes, config) => {}
+                    && schema.schema().accepts_bytes(bytes, limits) => {}
             (Some(bytes), schema) => {
-                if bytes.len() > config.max_bytes() {
-                    return Err(PayloadConfig::too_large());
+                if bytes.len() > limits.max_bytes {
+                    return Err(Limits::too_large());
                 }
                 let schema = schema.as_ref().map(TextSchema::schema);
-                let judged = config.parsed(bytes, schema, |document, changed| {
+                let judged = limits.parsed(bytes, schema, |document, changed| {
                     if let Some(schema) = schema {
                         schema.check(document, "body", &mut found);
                     }
@@ -246,17 +188,17 @@ impl Schemas {
             (None, None) => {}
         }
         if let Some(schema) = &self.query {
-            checked.query = Some(schema.read_query(parts.query, config, &mut found)?);
+            checked.query = Some(schema.read_query(parts.query, limits, &mut found)?);
         }
         if let Some(schema) = &self.params {
-            checked.params = Some(schema.read_members(parts.params, config, &mut found)?);
+            checked.params = Some(schema.read_members(parts.params, limits, &mut found)?);
         }
         if let Some(schema) = &self.headers {
-            checked.headers = Some(schema.read_members(parts.headers, config, &mut found)?);
+            checked.headers = Some(schema.read_members(parts.headers, limits, &mut found)?);
         }
         if let Some(schema) = &self.cookies {
             let cookies = cookies(parts.headers);
-            checked.cookies = Some(schema.read_members(&cookies, config, &mut found)?);
+            checked.cookies = Some(schema.read_members(&cookies, limits, &mut found)?);
         }
         if found.is_empty() { Ok(checked) } else { Err(found.into_refusal()) }
     }

@@ -6,16 +6,8 @@ use serde_json::Value;
 
 use crate::config::raw::{Options, describe, did_you_mean, quoted};
 use crate::error::ConfigError;
-use crate::payload::rules::SchemaRules;
-
-/// What to do with keys that begin with `$` or contain `.`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operators {
-    /// Refuse them, unless the schema itself declares the key.
-    Refuse,
-    /// Let them through: for APIs that take such documents and never hand them to a database as they are.
-    Allow,
-}
+use crate::json::{Limits, Operators};
+use crate::schema::SchemaRules;
 
 /// What kinds of bodies are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +24,7 @@ const RATIO: u32 = 20;
 /// How large and how odd a payload may be. The defaults fit an API; [`PayloadConfig::parse`] checks every field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadConfig {
-    max_bytes: usize,
-    max_depth: u32,
-    max_nodes: u32,
-    max_keys: u32,
-    operators: Operators,
+    limits: Limits,
     types: BodyTypes,
     /// The most that a compressed body may grow; `None` reads no compressed body.
     inflate: Option<u32>,
@@ -46,11 +34,7 @@ pub struct PayloadConfig {
 impl Default for PayloadConfig {
     fn default() -> Self {
         Self {
-            max_bytes: 100 << 10,
-            max_depth: 32,
-            max_nodes: 10_000,
-            max_keys: 1000,
-            operators: Operators::Refuse,
+            limits: Limits::default(),
             types: BodyTypes { json: true, form: false },
             inflate: None,
             timeout: Duration::from_secs(30),
@@ -96,48 +80,28 @@ impl PayloadConfig {
         };
         let max_bytes = options.size("maxBytes", 1..=64 << 20)?;
         let timeout = Duration::from_millis(10)..=Duration::from_secs(3600);
+        let before = self.limits;
+        let operators = [("refuse", Operators::Refuse), ("allow", Operators::Allow)];
         Ok(Self {
-            max_bytes: max_bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(self.max_bytes),
-            max_depth: number("maxDepth", 128, self.max_depth)?,
-            max_nodes: number("maxNodes", 10_000_000, self.max_nodes)?,
-            max_keys: number("maxKeys", 1_000_000, self.max_keys)?,
-            operators: options
-                .one_of("operators", &[("refuse", Operators::Refuse), ("allow", Operators::Allow)])?
-                .unwrap_or(self.operators),
+            limits: Limits {
+                max_bytes: max_bytes
+                    .and_then(|n| usize::try_from(n).ok())
+                    .unwrap_or(before.max_bytes),
+                max_depth: number("maxDepth", 128, before.max_depth)?,
+                max_nodes: number("maxNodes", 10_000_000, before.max_nodes)?,
+                max_keys: number("maxKeys", 1_000_000, before.max_keys)?,
+                operators: options.one_of("operators", &operators)?.unwrap_or(before.operators),
+            },
             types: body_types(&options)?.unwrap_or(self.types),
             inflate: inflate(&options, self.inflate)?,
             timeout: options.duration("timeout", timeout)?.unwrap_or(self.timeout),
         })
     }
 
-    /// The most bytes of a body, for whoever reads it.
+    /// How large and how odd a body may be.
     #[must_use]
-    pub fn max_bytes(&self) -> usize {
-        self.max_bytes
-    }
-
-    /// The most containers in one another.
-    #[must_use]
-    pub fn max_depth(&self) -> u32 {
-        self.max_depth
-    }
-
-    /// The most values.
-    #[must_use]
-    pub fn max_nodes(&self) -> u32 {
-        self.max_nodes
-    }
-
-    /// The most keys in one object.
-    #[must_use]
-    pub fn max_keys(&self) -> u32 {
-        self.max_keys
-    }
-
-    /// What to do with keys that begin with `$` or contain `.`.
-    #[must_use]
-    pub fn operators(&self) -> Operators {
-        self.operators
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The kinds of bodies that are read.
@@ -209,16 +173,19 @@ mod tests {
     fn without_options_the_limits_fit_an_api() {
         let config = PayloadConfig::parse("payload", None).unwrap();
         assert_eq!(config, PayloadConfig::default());
-        assert_eq!((config.max_bytes(), config.max_depth()), (102_400, 32));
+        assert_eq!((config.limits().max_bytes, config.limits().max_depth), (102_400, 32));
     }
 
     #[test]
     fn every_option_is_read() {
         let value = json!({ "maxBytes": "1mb", "maxDepth": 8, "maxNodes": 5, "maxKeys": 3, "operators": "allow" });
         let config = PayloadConfig::parse("payload", Some(&value)).unwrap();
-        assert_eq!(config.max_bytes(), 1 << 20);
-        assert_eq!((config.max_depth(), config.max_nodes(), config.max_keys()), (8, 5, 3));
-        assert_eq!(config.operators(), Operators::Allow);
+        assert_eq!(config.limits().max_bytes, 1 << 20);
+        assert_eq!(
+            (config.limits().max_depth, config.limits().max_nodes, config.limits().max_keys),
+            (8, 5, 3)
+        );
+        assert_eq!(config.limits().operators, Operators::Allow);
         let value = json!({ "types": ["form"], "inflate": { "ratio": 5 }, "timeout": "2s" });
         let config = PayloadConfig::parse("payload", Some(&value)).unwrap();
         assert_eq!(config.types(), BodyTypes { json: false, form: true });
@@ -241,7 +208,7 @@ mod tests {
         let guard = json!({ "maxDepth": 4, "operators": "allow", "inflate": true });
         let guard = PayloadConfig::parse("payload", Some(&guard)).unwrap();
         let route = guard.narrowed("payload", Some(&json!({ "types": ["form"] }))).unwrap();
-        assert_eq!((route.max_depth(), route.operators()), (4, Operators::Allow));
+        assert_eq!((route.limits().max_depth, route.limits().operators), (4, Operators::Allow));
         assert_eq!((route.inflate(), route.types().json), (Some(20), false));
     }
 

@@ -13,14 +13,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::payload::config::PayloadConfig;
-use crate::payload::fault::{Fault, FaultCode, Pointer};
-use crate::payload::number::is_number;
-use crate::payload::percent;
+use crate::json::Limits;
+use crate::json::fault::{Fault, FaultCode, Pointer};
+use crate::json::number::is_number;
+use crate::json::tape::Document;
+use crate::json::write;
+use crate::net::percent;
 use crate::payload::plan::{Plan, Types};
-use crate::payload::schema::Schema;
-use crate::payload::tape::Document;
-use crate::payload::write;
+use crate::schema::Schema;
 
 /// Members on their way to one JSON object.
 pub(crate) struct Form<'s, 'q> {
@@ -48,13 +48,13 @@ struct List<'q> {
 }
 
 impl<'s, 'q> Form<'s, 'q> {
-    /// No members yet, and no more of them and of their values than `config` has it: the document would be refused anyway,
+    /// No members yet, and no more of them and of their values than `limits` has it: the document would be refused anyway,
     /// and this bounds the work until then.
-    pub(crate) fn new(plan: Option<&'s Plan>, size: usize, config: &PayloadConfig) -> Self {
+    pub(crate) fn new(plan: Option<&'s Plan>, size: usize, limits: &Limits) -> Self {
         Self {
             plan,
-            left: config.max_keys(),
-            max_nodes: config.max_nodes(),
+            left: limits.max_keys,
+            max_nodes: limits.max_nodes,
             object: Writer::new(size),
             lists: Vec::new(),
             loose: BTreeMap::new(),
@@ -175,13 +175,13 @@ fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str
 /// Returns that document as JSON text, too, as sanitizers have left it. Offsets of faults are those of the pair in `text`.
 pub(crate) fn read_pairs<T>(
     text: &str,
-    config: &PayloadConfig,
+    limits: &Limits,
     plan: Option<&Plan>,
     declared: Option<&Schema>,
     run: impl FnOnce(&Document<'_>) -> T,
 ) -> Result<(String, T), Fault> {
-    let mut form = Form::new(plan, text.len(), config);
-    let mut left = config.max_nodes();
+    let mut form = Form::new(plan, text.len(), limits);
+    let mut left = limits.max_nodes;
     for (at, pair) in pairs(text) {
         let fault =
             |code, pointer: Pointer| Fault { code, offset: Some(at), pointer: pointer.finish() };
@@ -198,7 +198,7 @@ pub(crate) fn read_pairs<T>(
         form.pair(&key, value).map_err(|code| fault(code, pointer_of(pair)))?;
     }
     let json = form.finish();
-    let judged = config.with_text(&json, declared, |document, changed| {
+    let judged = limits.with_text(&json, declared, |document, changed| {
         (changed.then(|| write::document(document)), run(document))
     });
     match judged {

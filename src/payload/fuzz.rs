@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::payload::config::PayloadConfig;
-use crate::payload::schema::Schema;
-use crate::payload::tape::Document;
+use crate::json::Limits;
+use crate::json::tape::Document;
+use crate::schema::Schema;
 
 /// Feeds `data` to the parser. Nothing may panic, and what is accepted must be what every other parser reads: valid by
 /// `serde_json`, with the same value, and the same again when written out and read once more.
@@ -13,8 +13,8 @@ use crate::payload::tape::Document;
 ///
 /// If one of these does not hold; that is what it is for.
 pub fn fuzz_json(data: &[u8]) {
-    let config = PayloadConfig::default();
-    let Ok(value) = config.with_document(data, None, |document| {
+    let limits = Limits::default();
+    let Ok(value) = limits.with_document(data, None, |document| {
         assert_eq!(document.text().as_bytes(), data, "the document is not the text");
         document.to_value()
     }) else {
@@ -26,10 +26,10 @@ pub fn fuzz_json(data: &[u8]) {
         "accepted, but read differently elsewhere"
     );
     let written = value.to_string();
-    let again = config.with_document(written.as_bytes(), None, value_of);
+    let again = limits.with_document(written.as_bytes(), None, value_of);
     // Longer than it was, it may pass the size limit.
     assert!(
-        written.len() > config.max_bytes() || again.is_ok_and(|again| again == value),
+        written.len() > limits.max_bytes || again.is_ok_and(|again| again == value),
         "read differently when written out"
     );
 }
@@ -43,12 +43,13 @@ pub fn fuzz_json(data: &[u8]) {
 pub fn fuzz_schema(schema: &[u8], data: &[u8]) {
     let Ok(schema) = serde_json::from_slice::<Value>(schema) else { return };
     let Ok(schema) = Schema::compile("body", &schema, true) else { return };
-    let config = PayloadConfig::default();
-    let said = config.with_document(data, Some(&schema), |document| schema.both_say(document));
+    let limits = Limits::default();
+    let said = limits.with_document(data, Some(&schema), |document| schema.both_say(document));
     let matches = said.as_ref().is_ok_and(|(_, matches)| *matches);
-    let is_quick = schema.scans(data, &config) || said.is_ok_and(|(quick, _)| quick == Some(true));
+    let is_quick =
+        schema.accepts_bytes(data, &limits) || said.is_ok_and(|(quick, _)| quick == Some(true));
     assert!(matches || !is_quick, "accepted in haste");
-    if let Err(refusal) = schema.validate(data, &config) {
+    if let Err(refusal) = schema.validate(data, &limits) {
         assert!(matches!(refusal.status, 400 | 413 | 422), "a status of another layer");
         assert!(refusal.status != 422 || !refusal.errors.is_empty(), "refused without a reason");
         assert!(refusal.errors.len() <= crate::refusal::MAX_ERRORS, "too many errors");

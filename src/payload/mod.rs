@@ -15,50 +15,23 @@
 //! - mass assignment: keys that a schema does not declare are refused (OWASP API3:2023)
 //!
 //! [`PayloadConfig`] holds the limits and judges what a body says it is; [`Schemas`] holds the schemas of a route and
-//! checks one request with [`Schemas::check`]. Inside, `parser` turns bytes into a [`Document`], `json` shows that to the
-//! validator, `keywords` and `schema` compile, `form`, `text` and `plan` give types to text, `explain` finds the words.
-//! `acceptor` says a quick yes to most of what matches, before all of them.
+//! checks one request with [`Schemas::check`]. Inside, `form`, `text` and `plan` give types to text, and `respond` judges
+//! answers. The parser is in [`crate::json`], the compiled schemas in [`crate::schema`].
 
-mod acceptor;
-mod backtrack;
 mod check;
 mod config;
-mod explain;
-mod fault;
-mod foreign;
 mod form;
-mod formats;
 pub mod fuzz;
-mod json;
-mod keywords;
 mod media;
-mod messages;
-mod number;
-mod parser;
-mod pattern;
-mod pattern_keys;
-mod percent;
 mod plan;
-mod references;
-mod registry;
 mod respond;
-mod rules;
-mod sanitize;
-mod schema;
-mod shape;
-mod tape;
 #[cfg(test)]
 mod tests;
 mod text;
-mod write;
 
 pub use check::{Checked, Parts, Schemas};
-pub use config::{BodyTypes, Operators, PayloadConfig};
-pub use fault::FaultCode;
+pub use config::{BodyTypes, PayloadConfig};
 pub(crate) use form::decoded as form_decoded;
 pub use media::{BodyFault, Coding, Format, Reading};
 pub use respond::{OnResponse, Reply, Responses};
-pub use rules::SchemaRules;
-pub use schema::Schema;
-pub use tape::Document;
 pub use text::TextSchema;

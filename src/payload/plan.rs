@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::payload::schema::{IN_PLACE, in_place_schemas};
+use crate::schema::{IN_PLACE, in_place_schemas};
 
 /// A set of JSON types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,7 +79,7 @@ impl Field {
 pub(crate) struct Plan {
     pub(crate) fields: Vec<Field>,
     /// Names that are read by somebody else, and are no members: those of tokens in a query.
-    pub(crate) foreign: Vec<Box<str>>,
+    pub(crate) reserved: Vec<Box<str>>,
 }
 
 /// References and compositions are followed this deep; what lies deeper is read as a string and judged as one.
@@ -100,7 +100,7 @@ impl Plan {
 
     /// Whether a name is somebody else's to read.
     pub(crate) fn passes_over(&self, name: &str) -> bool {
-        self.foreign.iter().any(|foreign| **foreign == *name)
+        self.reserved.iter().any(|reserved| **reserved == *name)
     }
 
     fn collect(&mut self, root: &Value, schema: &Value, depth: u32) {

@@ -4,15 +4,15 @@
 use serde_json::Value;
 
 use crate::error::ConfigError;
-use crate::payload::config::PayloadConfig;
-use crate::payload::explain::Found;
-use crate::payload::fault::Pointer;
-use crate::payload::rules::SchemaRules;
-use crate::payload::schema::Schema;
-use crate::payload::shape::Shapes;
-use crate::payload::tape::{Document, Item};
-use crate::payload::write;
+use crate::json::fault::Pointer;
+use crate::json::tape::{Document, Item};
+use crate::json::write;
+use crate::json::{Limits, Operators};
 use crate::refusal::{FieldError, Refusal};
+use crate::schema::Schema;
+use crate::schema::SchemaRules;
+use crate::schema::explain::Found;
+use crate::schema::shape::Shapes;
 
 /// What to do with an answer that is not as its schema says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum OnResponse {
 /// The schemas of a route's answers, by status.
 #[derive(Debug)]
 pub struct Responses {
-    config: PayloadConfig,
+    limits: Limits,
     exact: Vec<(u16, Response)>,
     /// By first digit: `2xx`.
     classes: Vec<(u16, Response)>,
@@ -73,7 +73,7 @@ impl Responses {
                 .suggest("write { 200: { ... }, default: { ... } }, or leave it out"));
         }
         let mut responses =
-            Self { config: lenient(), exact: Vec::new(), classes: Vec::new(), default: None, on };
+            Self { limits: lenient(), exact: Vec::new(), classes: Vec::new(), default: None, on };
         for (status, schema) in map {
             let path = format!("{path}.{status}");
             let response = Response::compile(&path, schema, rules)?;
@@ -106,7 +106,7 @@ impl Responses {
             .or_else(|| find(&self.classes, status / 100).and_then(|at| self.classes.get(at)))
             .map(|(_, response)| response)
             .or(self.default.as_ref())?;
-        Some(response.judge(bytes, &self.config, self.on))
+        Some(response.judge(bytes, &self.limits, self.on))
     }
 }
 
@@ -117,9 +117,9 @@ impl Response {
         Ok(Self { schema, shapes })
     }
 
-    fn judge(&self, bytes: &[u8], config: &PayloadConfig, on: OnResponse) -> Reply {
+    fn judge(&self, bytes: &[u8], limits: &Limits, on: OnResponse) -> Reply {
         let mut found = Found::default();
-        let stripped = config.with_document(bytes, None, |document| {
+        let stripped = limits.with_document(bytes, None, |document| {
             let mut strip = Strip { shapes: &self.shapes, document, removed: 0, found: &mut found };
             let mut text = String::with_capacity(document.text().len());
             strip.value(0, &[0], &Place::Top, &mut text);
@@ -142,7 +142,7 @@ impl Response {
         if on == OnResponse::Strip {
             found = Found::default();
         }
-        let rest = config.with_document(text.as_bytes(), None, |document| {
+        let rest = limits.with_document(text.as_bytes(), None, |document| {
             self.schema.check(document, "response", &mut found);
         });
         match rest {
@@ -154,12 +154,14 @@ impl Response {
 }
 
 /// An answer is ours: it may be large, and hold keys that a request may not.
-fn lenient() -> PayloadConfig {
-    let options = serde_json::json!({
-        "maxBytes": "16mb", "maxDepth": 128, "maxNodes": 10_000_000, "maxKeys": 1_000_000, "operators": "allow",
-    });
-    // The options are right; the stricter defaults would be the safe side.
-    PayloadConfig::parse("response", Some(&options)).unwrap_or_default()
+fn lenient() -> Limits {
+    Limits {
+        max_bytes: 16 << 20,
+        max_depth: 128,
+        max_nodes: 10_000_000,
+        max_keys: 1_000_000,
+        operators: Operators::Allow,
+    }
 }
 
 /// Where a value stands; it becomes a pointer only where there is something to tell.

@@ -6,17 +6,17 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::config::PayloadConfig;
-use crate::payload::explain::Found;
-use crate::payload::fault::{Fault, FaultCode, Pointer};
+use crate::json::Limits;
+use crate::json::fault::{Fault, FaultCode, Pointer};
+use crate::json::tape::Document;
+use crate::json::write;
 use crate::payload::form::{Form, Writer, form_text, read_pairs};
 use crate::payload::plan::{Field, Plan};
-use crate::payload::rules::SchemaRules;
-use crate::payload::schema::Schema;
-use crate::payload::tape::Document;
-use crate::payload::write;
 use crate::query::check_split;
 use crate::refusal::Refusal;
+use crate::schema::Schema;
+use crate::schema::SchemaRules;
+use crate::schema::explain::Found;
 
 /// A schema for members that arrive as text.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl TextSchema {
         let (compiled, whole) = Schema::compile_whole(path, schema, location == "query", rules)?;
         let mut plan = Plan::of(&whole);
         if location == "query" {
-            plan.foreign = token_names(path, &whole, &plan, rules)?;
+            plan.reserved = token_names(path, &whole, &plan, rules)?;
         }
         let text = Self { schema: compiled, plan, location };
         text.judge_names(path)?;
@@ -84,14 +84,14 @@ impl TextSchema {
     }
 
     fn judge_defaults(&self, path: &str) -> Result<(), ConfigError> {
-        let config = PayloadConfig::default();
+        let limits = Limits::default();
         for field in self.plan.fields.iter().filter(|field| field.default.is_some()) {
             let mut object = Writer::new(0);
             object.raw(&field.name, field.default.as_deref().unwrap_or_default());
             let mut pointer = String::from("/");
             pointer.push_str(&field.name.replace('~', "~0").replace('/', "~1"));
             let text = object.finish();
-            let fits = config.with_document(text.as_bytes(), Some(&self.schema), |document| {
+            let fits = limits.with_document(text.as_bytes(), Some(&self.schema), |document| {
                 self.schema.accepts_member(document, &pointer)
             });
             if fits != Ok(true) {
@@ -109,10 +109,10 @@ impl TextSchema {
     pub(crate) fn read_query(
         &self,
         query: &str,
-        config: &PayloadConfig,
+        limits: &Limits,
         found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
-        if query.len() > config.max_bytes() {
+        if query.len() > limits.max_bytes {
             return Err(Refusal::new(
                 413,
                 "query_too_large",
@@ -121,7 +121,7 @@ impl TextSchema {
         }
         check_split(query)?;
         let (plan, schema) = (Some(&self.plan), Some(&self.schema));
-        let read = read_pairs(query, config, plan, schema, |document| {
+        let read = read_pairs(query, limits, plan, schema, |document| {
             self.schema.check(document, self.location, found);
         });
         match read {
@@ -139,10 +139,10 @@ impl TextSchema {
     pub(crate) fn read_members(
         &self,
         members: &[(&str, &str)],
-        config: &PayloadConfig,
+        limits: &Limits,
         found: &mut Found<'_>,
     ) -> Result<String, Refusal> {
-        let mut form = Form::new(Some(&self.plan), 0, config);
+        let mut form = Form::new(Some(&self.plan), 0, limits);
         form.trims = self.location == "headers";
         let mut seen = Vec::new();
         for (name, value) in members {
@@ -162,7 +162,7 @@ impl TextSchema {
             form.member(name, Cow::Borrowed(value)).map_err(refused)?;
         }
         let text = form.finish();
-        let judged = config.with_text(&text, Some(&self.schema), |document, changed| {
+        let judged = limits.with_text(&text, Some(&self.schema), |document, changed| {
             self.schema.check(document, self.location, found);
             changed.then(|| write::document(document))
         });
@@ -203,16 +203,16 @@ fn token_names(
 /// `[]`.
 pub(crate) fn read_form<T>(
     bytes: &[u8],
-    config: &PayloadConfig,
+    limits: &Limits,
     schema: Option<&TextSchema>,
     run: impl FnOnce(&Document<'_>) -> T,
 ) -> Result<(String, T), Refusal> {
-    if bytes.len() > config.max_bytes() {
-        return Err(PayloadConfig::too_large());
+    if bytes.len() > limits.max_bytes {
+        return Err(Limits::too_large());
     }
     let plan = schema.map(|schema| &schema.plan);
     let declared = schema.map(|schema| &schema.schema);
     form_text(bytes)
-        .and_then(|text| read_pairs(text, config, plan, declared, run))
+        .and_then(|text| read_pairs(text, limits, plan, declared, run))
         .map_err(|fault| fault.refusal("body"))
 }

@@ -115,9 +115,9 @@ fn what_is_write_only_never_leaves_and_what_is_read_only_is_required() {
     let api = Api::read(&engine(), &document, &json!({ "responses": "warn" })).unwrap();
     let schemas = api.schemas(0, Some(0)).unwrap();
     assert_eq!(schemas["onResponse"], "warn");
-    let validator = crate::payload::Schema::compile("body", &schemas["body"], true).unwrap();
+    let validator = crate::schema::Schema::compile("body", &schemas["body"], true).unwrap();
     let passes = |value: &Value| {
-        validator.validate(value.to_string().as_bytes(), &crate::payload::PayloadConfig::default())
+        validator.validate(value.to_string().as_bytes(), &crate::json::Limits::default())
     };
     passes(&json!({ "password": "hunter2", "pin": "1234" })).unwrap();
     passes(&account).unwrap_err();

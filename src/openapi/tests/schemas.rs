@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{read, with_body};
-use crate::payload::{PayloadConfig, Schema};
+use crate::json::Limits;
+use crate::schema::Schema;
 
 /// Whether a body passes the schema of the one operation, with the options.
 fn passes(version: &str, schema: &Value, schemas: &Value, body: &Value) -> bool {
     let api = read(&with_body(version, schema, schemas)).unwrap();
     let composed = api.schemas(0, Some(0)).unwrap();
     let compiled = Schema::compile("body", &composed["body"], true).unwrap();
-    compiled.validate(body.to_string().as_bytes(), &PayloadConfig::default()).is_ok()
+    compiled.validate(body.to_string().as_bytes(), &Limits::default()).is_ok()
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn a_document_of_3_1_may_name_another_dialect() {
     document["jsonSchemaDialect"] = json!("http://json-schema.org/draft-07/schema#");
     let api = read(&document).unwrap();
     let schema = Schema::compile("body", &api.schemas(0, Some(0)).unwrap()["body"], true).unwrap();
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     assert!(schema.validate(b"[1]", &config).is_ok());
     assert!(schema.validate(b"[1,2]", &config).is_err());
     document["jsonSchemaDialect"] = json!("https://spec.openapis.org/oas/3.1/dialect/base");
@@ -189,6 +190,6 @@ fn a_named_format_may_be_left_unchecked_and_undeclared_members_may_pass() {
     let schemas = api.schemas(0, Some(0)).unwrap();
     let schema = Schema::compile("body", &schemas["body"], true).unwrap();
     let body = br#"{"tel":"x","other":1}"#;
-    assert!(schema.validate(body, &PayloadConfig::default()).is_ok());
+    assert!(schema.validate(body, &Limits::default()).is_ok());
     assert_eq!(schemas["query"]["additionalProperties"], json!(true));
 }

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::json::Limits;
 use crate::payload::form::Form;
 use crate::payload::plan::Plan;
-use crate::payload::{Format, Parts, PayloadConfig, SchemaRules, Schemas};
+use crate::payload::{Format, Parts, PayloadConfig, Schemas};
 use crate::refusal::Refusal;
+use crate::schema::SchemaRules;
 
-fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
+fn parts<'a>(config: &'a Limits, body: &'a [u8]) -> Parts<'a> {
     Parts {
-        config,
+        limits: config,
         body: Some(body),
         format: Format::Form,
         query: "",
@@ -24,7 +26,7 @@ fn parts<'a>(config: &'a PayloadConfig, body: &'a [u8]) -> Parts<'a> {
 
 /// What a form becomes, with a schema or without one.
 fn read(schema: Option<&Value>, options: &Value, body: &[u8]) -> Result<Value, Refusal> {
-    let config = PayloadConfig::parse("payload", Some(options)).unwrap();
+    let config = *PayloadConfig::parse("payload", Some(options)).unwrap().limits();
     let schemas = schema.map_or_else(Schemas::default, |schema| {
         let schemas = json!({ "body": schema });
         Schemas::parse("", schemas.as_object().unwrap(), true, &SchemaRules::default()).unwrap()
@@ -70,7 +72,8 @@ fn order() -> Value {
 fn a_list_in_one_text_is_not_taken_apart_beyond_what_a_document_may_have() {
     let schema = json!({ "properties": { "ids": { "type": "array", "x-split": "," } } });
     let plan = Plan::of(&schema);
-    let config = PayloadConfig::parse("payload", Some(&json!({ "maxNodes": 10 }))).unwrap();
+    let config =
+        *PayloadConfig::parse("payload", Some(&json!({ "maxNodes": 10 }))).unwrap().limits();
     let text = vec!["1"; 50_000].join(",");
     for value in [Cow::Borrowed(text.as_str()), Cow::Owned(text.clone())] {
         let mut form = Form::new(Some(&plan), 0, &config);

@@ -1,23 +1,2 @@
-mod acceptor;
 mod forms;
-mod parsing;
-mod references;
-mod rules;
-mod schemas;
 mod text;
-mod vectors;
-
-use serde_json::{Value, json};
-
-/// The schema of the article that the example in the README follows.
-fn create_user() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "username": { "type": "string", "minLength": 3, "maxLength": 20, "pattern": "^[a-zA-Z0-9]+$" },
-            "email": { "type": "string", "format": "email" },
-            "password": { "type": "string", "minLength": 12 }
-        },
-        "required": ["username", "email", "password"]
-    })
-}

@@ -1,9 +1,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::create_user;
-use crate::payload::{Format, Parts, PayloadConfig, SchemaRules, Schemas};
+use crate::json::Limits;
+use crate::payload::{Format, Parts, Schemas};
 use crate::refusal::Refusal;
+use crate::schema::SchemaRules;
+use crate::schema::tests::create_user;
 
 fn schemas(value: &Value) -> Schemas {
     Schemas::parse("validate", value.as_object().unwrap(), true, &SchemaRules::default()).unwrap()
@@ -15,9 +17,9 @@ fn refused(value: &Value) -> String {
         .to_string()
 }
 
-fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
+fn parts<'a>(config: &'a Limits, query: &'a str) -> Parts<'a> {
     Parts {
-        config,
+        limits: config,
         body: None,
         format: Format::Json,
         query,
@@ -29,7 +31,7 @@ fn parts<'a>(config: &'a PayloadConfig, query: &'a str) -> Parts<'a> {
 }
 
 fn query(schema: &Value, query: &str) -> Result<Value, Refusal> {
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let checked = schemas(&json!({ "query": schema })).check(&parts(&config, query))?;
     Ok(serde_json::from_str(&checked.query.unwrap()).unwrap())
 }
@@ -145,7 +147,7 @@ fn parameters_have_types_and_may_be_more_than_declared() {
     let schemas = schemas(
         &json!({ "params": { "properties": { "id": { "type": "integer" } }, "required": ["id"] } }),
     );
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let params = [("id", "42"), ("0", "rest/of/path")];
     let checked = schemas.check(&Parts { params: &params, ..parts(&config, "ignored=%") }).unwrap();
     assert_eq!(checked.params.as_deref(), Some(r#"{"id":42,"0":"rest/of/path"}"#));
@@ -164,7 +166,7 @@ fn only_declared_headers_are_looked_at_and_each_may_come_once() {
         "x-tenant": { "type": "string", "format": "uuid" }, "x-retry": { "type": "integer", "default": 0 },
         "x-list": { "type": "array", "items": { "type": "string" } }
     }, "required": ["x-tenant", "x-key"] } }));
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let check = |headers: &[(&str, &str)]| schemas.check(&Parts { headers, ..parts(&config, "") });
     let tenant = ("x-tenant", "2eb8aa08-aa98-11ea-b4aa-73b441d16380");
     let checked = check(&[
@@ -200,7 +202,7 @@ fn all_parts_are_judged_in_one_answer() {
         "params": { "properties": { "id": { "type": "integer" } } },
         "headers": { "required": ["x-key"] }
     }));
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let refusal =
         schemas.check(&Parts { params: &[("id", "x")], ..parts(&config, "page=x") }).unwrap_err();
     let found: Vec<_> =
@@ -225,7 +227,7 @@ fn all_parts_are_judged_in_one_answer() {
 #[test]
 fn a_body_is_handed_on_only_where_it_is_asked_for() {
     let schemas = schemas(&json!({ "body": { "properties": { "a": {} } } }));
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let check = |keep_body| {
         schemas
             .check(&Parts { body: Some(b"{\"a\":[1]}"), keep_body, ..parts(&config, "") })
@@ -238,7 +240,7 @@ fn a_body_is_handed_on_only_where_it_is_asked_for() {
 
 #[test]
 fn a_body_without_a_schema_must_be_clean_all_the_same() {
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let check = |body| Schemas::default().check(&Parts { body: Some(body), ..parts(&config, "") });
     assert!(check(b"{\"anything\":1}").is_ok());
     assert_eq!(check(b"{\"a\":1,\"a\":2}").unwrap_err().code, "duplicate_key");
@@ -286,7 +288,7 @@ fn a_token_in_the_query_is_no_member_of_it() {
     let read = |schema: &Value, query: &str| {
         let schemas = json!({ "query": schema });
         let schemas = Schemas::parse("", schemas.as_object().unwrap(), true, &rules).unwrap();
-        let config = PayloadConfig::default();
+        let config = Limits::default();
         let checked = schemas.check(&parts(&config, query))?;
         Ok(serde_json::from_str::<Value>(&checked.query.unwrap()).unwrap())
     };
@@ -314,7 +316,7 @@ fn a_token_in_the_query_is_no_member_of_it() {
     // A form is no query.
     let schemas = json!({ "body": closed });
     let schemas = Schemas::parse("", schemas.as_object().unwrap(), true, &rules).unwrap();
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let body = Some(b"access_token=x".as_slice());
     let form = Parts { body, format: Format::Form, ..parts(&config, "") };
     assert_eq!(schemas.check(&form).unwrap_err().code, "validation_failed");

@@ -8,25 +8,26 @@ use serde_json::{Map, Value};
 
 use crate::config::raw::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::acceptor::{Acceptor, Builder};
-use crate::payload::backtrack::{self, Share};
-use crate::payload::config::PayloadConfig;
-use crate::payload::explain::{Found, words};
-use crate::payload::fault::shown_key;
-use crate::payload::foreign;
-use crate::payload::formats;
-use crate::payload::json::{TapeJson, TapeNode};
-use crate::payload::keywords::{
+use crate::json::Limits;
+use crate::json::fault::shown_key;
+use crate::json::tape::Document;
+use crate::refusal::{FieldError, Refusal};
+use crate::schema::backtrack;
+use crate::schema::backtrack::Share;
+use crate::schema::explain::{Found, words};
+use crate::schema::fast_path::{Builder, FastPath};
+use crate::schema::formats;
+use crate::schema::keywords::{
     ENGINE, FOREIGN_FORMAT, Survey, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old,
     local_pointer, survey,
 };
-use crate::payload::pattern;
-use crate::payload::pattern_keys;
-use crate::payload::registry::embed;
-use crate::payload::rules::{DRAFTS, SchemaRules};
-use crate::payload::shape::Shapes;
-use crate::payload::tape::Document;
-use crate::refusal::{FieldError, Refusal};
+use crate::schema::pattern;
+use crate::schema::pattern_keys;
+use crate::schema::registry::embed;
+use crate::schema::reserved;
+use crate::schema::rules::{DRAFTS, SchemaRules};
+use crate::schema::shape::Shapes;
+use crate::schema::tape_json::{TapeJson, TapeNode};
 
 /// All errors are collected in documents of up to this many values; in larger ones the first is enough. Collecting is
 /// eager, and a large document that is wrong everywhere has tens of thousands of them.
@@ -41,8 +42,8 @@ const WALKED: usize = 100;
 pub struct Schema {
     validator: Validator<TapeJson>,
     /// Says yes without the validator, where the schema has the usual keywords only.
-    acceptor: Option<Acceptor>,
-    odd_keys: Vec<Box<str>>,
+    fast_path: Option<FastPath>,
+    operator_like_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
     /// Whether patterns may step back, so that a match may be given up.
@@ -143,11 +144,11 @@ impl Schema {
         })?;
         let theirs = rules.formats().iter().map(|(name, _)| &**name).collect();
         let compile = |keyword: &Value| options.build(keyword).ok();
-        let acceptor = Builder::new(&strict, draft, Some(theirs), &compile).build();
+        let fast_path = Builder::new(&strict, draft, Some(theirs), &compile).build();
         let compiled = Self {
             validator,
-            acceptor,
-            odd_keys: survey.odd_keys,
+            fast_path,
+            operator_like_keys: survey.operator_like_keys,
             has_choice: survey.has_choice,
             is_recursive: survey.is_recursive,
             backtracks,
@@ -201,12 +202,12 @@ impl Schema {
         let validator = options.build(schema).map_err(|error| refused("schema", &error))?;
         let compile = |keyword: &Value| options.build(keyword).ok();
         let is_plain = !formats && schema.get("$schema").is_none();
-        let acceptor =
+        let fast_path =
             is_plain.then(|| Builder::new(schema, draft, None, &compile).build()).flatten();
         Ok(Self {
             validator,
-            acceptor,
-            odd_keys: Vec::new(),
+            fast_path,
+            operator_like_keys: Vec::new(),
             has_choice: true,
             is_recursive: true,
             backtracks: false,
@@ -215,26 +216,27 @@ impl Schema {
     }
 
     /// The keys that look like operators but are declared under a `properties`, sorted.
-    pub(crate) fn odd_keys(&self) -> &[Box<str>] {
-        &self.odd_keys
+    pub(crate) fn operator_like_keys(&self) -> &[Box<str>] {
+        &self.operator_like_keys
     }
 
-    /// Whether `bytes` are JSON within the limits of `config` that matches for certain, and nothing else is to be done with them.
-    pub(crate) fn scans(&self, bytes: &[u8], config: &PayloadConfig) -> bool {
-        bytes.len() <= config.max_bytes()
+    /// Whether `bytes` are JSON within the limits of `limits` that matches for certain, and nothing else is to be done with them.
+    pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
+        bytes.len() <= limits.max_bytes
             && self.sanitizers.is_none()
-            && self.acceptor.as_ref().is_some_and(|acceptor| {
-                self.within_budget(Share::Look, || acceptor.scans(bytes, config)) == (true, false)
+            && self.fast_path.as_ref().is_some_and(|fast_path| {
+                self.within_budget(Share::Look, || fast_path.accepts_bytes(bytes, limits))
+                    == (true, false)
             })
     }
 
     /// Whether `bytes` are JSON that matches; a refusal otherwise, 400, 413 or 422.
-    pub fn validate(&self, bytes: &[u8], config: &PayloadConfig) -> Result<(), Refusal> {
-        if self.scans(bytes, config) {
+    pub fn validate(&self, bytes: &[u8], limits: &Limits) -> Result<(), Refusal> {
+        if self.accepts_bytes(bytes, limits) {
             return Ok(());
         }
         let mut found = Found::default();
-        config.with_document(bytes, Some(self), |document| {
+        limits.with_document(bytes, Some(self), |document| {
             self.check(document, "body", &mut found);
         })?;
         if found.is_empty() { Ok(()) } else { Err(found.into_refusal()) }
@@ -250,15 +252,15 @@ impl Schema {
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
         let gave_up = || self.backtracks && backtrack::gave_up();
         let check = || {
-            self.acceptor.as_ref().is_some_and(|it| it.accepts(document)) && !gave_up()
+            self.fast_path.as_ref().is_some_and(|it| it.accepts(document)) && !gave_up()
                 || self.validator.is_valid(TapeNode::Value(document, 0))
         };
         self.within_budget(Share::Check, check) == (true, false)
     }
 
-    /// What the acceptor says, if there is one, and what the crate says: for holding one against the other.
+    /// What the fast path says, if there is one, and what the crate says: for holding one against the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
-        let quick = self.acceptor.as_ref();
+        let quick = self.fast_path.as_ref();
         let quick = quick
             .map(|it| self.within_budget(Share::Check, || it.accepts(document)) == (true, false));
         let slow = || self.validator.is_valid(TapeNode::Value(document, 0));
@@ -361,9 +363,9 @@ fn strict_options<'i>(
         .with_format("email", formats::is_email)
         .with_format("uuid", formats::is_uuid)
         .with_format("regex", formats::is_regex)
-        .with_keyword(UTF16_MIN, |_, value, _| foreign::keyword(value, true))
-        .with_keyword(UTF16_MAX, |_, value, _| foreign::keyword(value, false))
-        .with_keyword(FOREIGN_FORMAT, |_, value, _| foreign::format(value));
+        .with_keyword(UTF16_MIN, |_, value, _| reserved::keyword(value, true))
+        .with_keyword(UTF16_MAX, |_, value, _| reserved::keyword(value, false))
+        .with_keyword(FOREIGN_FORMAT, |_, value, _| reserved::format(value));
     for (name, format) in rules.formats() {
         let format = format.clone();
         options = options.with_format(&**name, move |text: &str| format.accepts(text));

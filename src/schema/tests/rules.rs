@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::payload::config::PayloadConfig;
-use crate::payload::respond::{OnResponse, Reply, Responses};
-use crate::payload::rules::SchemaRules;
-use crate::payload::schema::Schema;
+use crate::json::Limits;
 use crate::payload::{Checked, Format, Parts, Schemas};
+use crate::payload::{OnResponse, Reply, Responses};
 use crate::refusal::Refusal;
+use crate::schema::Schema;
+use crate::schema::SchemaRules;
 
 fn rules(payload: &Value) -> SchemaRules {
     SchemaRules::parse("payload", Some(payload)).unwrap()
@@ -27,10 +27,10 @@ fn check(
     query: &str,
     language: Option<&str>,
 ) -> Result<Checked, Refusal> {
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let bytes = body.map(|body| body.to_string().into_bytes());
     schemas.check(&Parts {
-        config: &config,
+        limits: &config,
         body: bytes.as_deref(),
         format: Format::Json,
         query,
@@ -43,7 +43,7 @@ fn check(
 
 fn accepts(schema: &Value, rules: &SchemaRules, body: &Value) -> bool {
     let schema = Schema::compile_with("body", schema, true, rules).unwrap();
-    schema.validate(body.to_string().as_bytes(), &PayloadConfig::default()).is_ok()
+    schema.validate(body.to_string().as_bytes(), &Limits::default()).is_ok()
 }
 
 #[test]
@@ -270,8 +270,7 @@ fn the_errors_of_one_answer_stay_within_eight_kilobytes() {
         body = json!({ long.clone(): body });
     }
     let schema = Schema::compile("body", &schema, true).unwrap();
-    let refusal =
-        schema.validate(body.to_string().as_bytes(), &PayloadConfig::default()).unwrap_err();
+    let refusal = schema.validate(body.to_string().as_bytes(), &Limits::default()).unwrap_err();
     assert!(refusal.truncated && !refusal.errors.is_empty());
     let written: String = refusal
         .errors
@@ -356,7 +355,7 @@ fn a_function_under_a_keyword_that_no_check_reads_is_refused() {
 
 fn refused_by(schema: &Value, document: &Value) -> Vec<(String, &'static str, String)> {
     let schema = Schema::compile("body", schema, true).unwrap();
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let refusal = schema.validate(document.to_string().as_bytes(), &config).unwrap_err();
     assert_eq!(refusal.status, 422);
     refusal.errors.iter().map(|it| (it.pointer.clone(), it.code, it.detail.clone())).collect()

@@ -2,31 +2,32 @@
 //! compared with the names that may stand there, which rules out every key that the parser would have to judge, and a bit
 //! for each name that was seen rules out a second one.
 //!
-//! Like the acceptor it never says no: an escape, a member that is not declared, a value that the schema leaves open, and
+//! Like the fast path it never says no: an escape, a member that is not declared, a value that the schema leaves open, and
 //! whatever else is not plain, is left to the parser and to those behind it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Acceptor, Elements, Member, Members, Others, Rules, Types};
-use crate::payload::config::PayloadConfig;
-use crate::payload::json::TapeNode;
-use crate::payload::number::{self, Scanned};
-use crate::payload::parser::{plain_until, space_until};
+use super::{Elements, FastPath, Member, Members, Others, Rules, Types};
+use crate::json::Limits;
+use crate::json::number;
+use crate::json::number::Scanned;
+use crate::json::parser::{plain_until, space_until};
+use crate::schema::tape_json::TapeNode;
 
 /// A chain of references is followed this far.
 const HOPS: usize = 8;
 
-impl Acceptor {
-    /// Whether `bytes` are JSON that the parser takes with the limits of `config`, and that matches for certain.
-    pub(crate) fn scans(&self, bytes: &[u8], config: &PayloadConfig) -> bool {
+impl FastPath {
+    /// Whether `bytes` are JSON that the parser takes with the limits of `limits`, and that matches for certain.
+    pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
         let Ok(source) = std::str::from_utf8(bytes) else { return false };
         let mut scan = Scan {
             rules: &self.rules,
             source,
             bytes,
-            nodes_left: config.max_nodes(),
-            max_depth: config.max_depth(),
-            max_keys: config.max_keys(),
+            nodes_left: limits.max_nodes,
+            max_depth: limits.max_depth,
+            max_keys: limits.max_keys,
         };
         let start = space_until(bytes, 0);
         scan.value(0, 0, start).is_some_and(|end| space_until(bytes, end) == bytes.len())

@@ -1,8 +1,8 @@
 //! A quick yes. Nearly every body that comes matches its schema, and the usual keywords need no general machinery to see
 //! that.
 //!
-//! An [`Acceptor`] never says no: what it does not accept, the crate judges from the start, and a schema with a keyword that is not known
-//! here has no acceptor. So a mistake could only be a yes too many, and the tests hold every yes against the crate's.
+//! An [`FastPath`] never says no: what it does not accept, the crate judges from the start, and a schema with a keyword that is not known
+//! here has no fast path. So a mistake could only be a yes too many, and the tests hold every yes against the crate's.
 
 mod build;
 mod decimal;
@@ -18,13 +18,13 @@ pub(crate) use build::Builder;
 use decimal::Decimal;
 pub(crate) use pattern::Pattern;
 
-use crate::payload::foreign;
-use crate::payload::json::{TapeJson, TapeNode, equals, is_unique};
-use crate::payload::tape::{Document, Kind, Rec, Span};
+use crate::json::tape::{Document, Kind, Rec, Span};
+use crate::schema::reserved;
+use crate::schema::tape_json::{TapeJson, TapeNode, equals, is_unique};
 
 /// A schema of the usual keywords, as rules that refer to each other by their index. The first is the schema itself.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
+pub(crate) struct FastPath {
     rules: Vec<Rules>,
 }
 
@@ -102,7 +102,7 @@ struct Text {
     least: usize,
     most: usize,
     /// The same in units of UTF-16.
-    units: Vec<foreign::Length>,
+    units: Vec<reserved::Length>,
     patterns: Vec<Pattern>,
     formats: Vec<fn(&str) -> bool>,
 }
@@ -175,7 +175,7 @@ enum Others {
 /// Up to this many names are compared one by one.
 const FEW: usize = 12;
 
-/// What an acceptor spends on one document before it leaves the rest to the crate: choices inside recursions multiply.
+/// What an fast path spends on one document before it leaves the rest to the crate: choices inside recursions multiply.
 struct Fuel {
     left: u32,
     depth: u32,
@@ -183,7 +183,7 @@ struct Fuel {
 
 const DEEPEST: u32 = 256;
 
-impl Acceptor {
+impl FastPath {
     /// Whether the document matches for certain.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
         let left = document.nodes().saturating_mul(8).saturating_add(64);

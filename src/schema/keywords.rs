@@ -8,9 +8,9 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::fault::{Pointer, shown_key};
-use crate::payload::references::refuse_endless;
-use crate::payload::rules::SchemaRules;
+use crate::json::fault::{Pointer, shown_key};
+use crate::schema::SchemaRules;
+use crate::schema::references::refuse_endless;
 
 /// What a keyword holds, as far as the walk has to know.
 #[derive(Clone, Copy, PartialEq)]
@@ -139,7 +139,7 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     (CODEC, Holds::Data, In::All),
 ];
 
-/// The keywords that change a string before it is checked: `src/payload/sanitize.rs`.
+/// The keywords that change a string before it is checked: `src/schema/sanitize.rs`.
 pub(crate) const SANITIZERS: &[&str] = &["x-trim", "x-nfc", "x-lowercase", "x-normalize-email"];
 /// The keyword that chooses the engine of a schema's patterns.
 pub(crate) const ENGINE: &str = "x-regex";
@@ -158,7 +158,7 @@ const CERTAIN: &[&str] = &["properties", "items", "prefixItems", "additionalProp
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Keys under any `properties` that would count as operators, sorted.
-    pub(crate) odd_keys: Vec<Box<str>>,
+    pub(crate) operator_like_keys: Vec<Box<str>>,
     /// Whether there is a choice (`anyOf`, `oneOf`) in it.
     pub(crate) has_choice: bool,
     /// Whether a part of it refers to itself.
@@ -213,7 +213,7 @@ pub(crate) fn survey(
             .iter()
             .any(|(_, target)| target.as_ref().is_some_and(|target| is_inside(at, target)));
     }
-    survey.odd_keys.sort_unstable();
+    survey.operator_like_keys.sort_unstable();
     survey.is_recursive = is_recursive(&refs);
     Ok(survey)
 }
@@ -312,7 +312,7 @@ impl Walk<'_> {
                     }
                     for (name, value) in schemas {
                         if key == "properties" && (name.starts_with('$') || name.contains('.')) {
-                            self.survey.odd_keys.push(name.as_str().into());
+                            self.survey.operator_like_keys.push(name.as_str().into());
                         }
                         if value.is_object() {
                             let here = format!("{here}/{}", escaped(name));
@@ -550,7 +550,7 @@ pub(crate) fn local_pointer(reference: &Value) -> Option<String> {
 
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
-    super::percent::decode(text, false, &mut bytes).then_some(())?;
+    crate::net::percent::decode(text, false, &mut bytes).then_some(())?;
     String::from_utf8(bytes).ok()
 }
 

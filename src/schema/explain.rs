@@ -5,10 +5,10 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-use crate::payload::fault::{Pointer, shown_key};
-use crate::payload::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN};
-use crate::payload::messages::Chosen;
+use crate::json::fault::{Pointer, shown_key};
 use crate::refusal::{FieldError, MAX_ERRORS, Refusal};
+use crate::schema::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN};
+use crate::schema::messages::Chosen;
 
 /// The errors of all parts of one request.
 #[derive(Debug, Default)]

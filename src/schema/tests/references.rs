@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::payload::config::PayloadConfig;
-use crate::payload::respond::{OnResponse, Reply, Responses};
-use crate::payload::rules::SchemaRules;
-use crate::payload::schema::Schema;
+use crate::json::Limits;
 use crate::payload::{Format, Parts, Schemas};
+use crate::payload::{OnResponse, Reply, Responses};
+use crate::schema::Schema;
+use crate::schema::SchemaRules;
 
 const OLD: &str = "http://json-schema.org/draft-07/schema#";
 const OLDEST: &str = "http://json-schema.org/draft-04/schema#";
@@ -106,9 +106,8 @@ fn what_an_answer_does_not_declare_is_dropped_behind_a_reference_by_name() {
     for schema in recursive() {
         assert_eq!(stripped(&schema, &SchemaRules::default(), &sent), left, "{schema}");
         let schema = Schema::compile("response", &schema, false).unwrap();
-        let judge = |body: &Value| {
-            schema.validate(body.to_string().as_bytes(), &PayloadConfig::default()).is_ok()
-        };
+        let judge =
+            |body: &Value| schema.validate(body.to_string().as_bytes(), &Limits::default()).is_ok();
         assert!(judge(&left));
         assert!(!judge(&json!({ "name": "ada", "friend": { "name": "bob", "friend": {} } })));
     }
@@ -145,7 +144,7 @@ fn a_registered_schema_may_have_members_with_the_names_of_keywords() {
     let schema = json!({ "properties": { "b": { "$ref": "https://a.example/b" } } });
     let schema = Schema::compile_with("body", &schema, true, &rules).unwrap();
     let judge = |b: Value| {
-        schema.validate(json!({ "b": b }).to_string().as_bytes(), &PayloadConfig::default()).is_ok()
+        schema.validate(json!({ "b": b }).to_string().as_bytes(), &Limits::default()).is_ok()
     };
     assert!(judge(json!({ "default": "ab", "examples": { "const": "ab" } })));
     assert!(!judge(json!({ "default": "a" })));
@@ -162,10 +161,10 @@ fn sanitizers_text_and_closing_know_what_a_name_leads_to() {
         "query": { "properties": { "n": { "$ref": "#number" } }, "$defs": { "n": { "$anchor": "number", "type": "integer" } } }
     });
     let schemas = Schemas::parse("", schemas.as_object().unwrap(), false, &rules).unwrap();
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let check = |body: &[u8]| {
         schemas.check(&Parts {
-            config: &config,
+            limits: &config,
             body: Some(body),
             format: Format::Json,
             query: "n=5",

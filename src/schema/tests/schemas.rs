@@ -3,8 +3,10 @@ use serde_json::{Value, json};
 
 use super::create_user;
 use crate::error::ConfigCode;
-use crate::payload::{PayloadConfig, Schema, fuzz};
+use crate::json::Limits;
+use crate::payload::{PayloadConfig, fuzz};
 use crate::refusal::Refusal;
+use crate::schema::Schema;
 
 fn compiled(schema: &Value) -> Schema {
     Schema::compile("body", schema, true).unwrap()
@@ -18,7 +20,7 @@ fn refused(schema: &Value) -> String {
 }
 
 fn validate(schema: &Value, body: &Value) -> Result<(), Refusal> {
-    compiled(schema).validate(body.to_string().as_bytes(), &PayloadConfig::default())
+    compiled(schema).validate(body.to_string().as_bytes(), &Limits::default())
 }
 
 /// `pointer code detail` of each error.
@@ -166,7 +168,7 @@ fn keys_that_the_schema_does_not_declare_are_refused_by_default() {
         assert_eq!(validate(&schema, &open), Ok(()), "{schema}");
     }
     let schema = Schema::compile("params", &json!({ "properties": a }), false).unwrap();
-    assert_eq!(schema.validate(open.to_string().as_bytes(), &PayloadConfig::default()), Ok(()));
+    assert_eq!(schema.validate(open.to_string().as_bytes(), &Limits::default()), Ok(()));
 }
 
 #[test]

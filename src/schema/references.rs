@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::error::ConfigError;
-use crate::payload::keywords::{error_at, escaped, inner_schemas, is_old, local_pointer};
+use crate::schema::keywords::{error_at, escaped, inner_schemas, is_old, local_pointer};
 
 /// The base of a schema that has no URI of its own.
 pub(crate) const NO_BASE: &str = "json-schema:///";

@@ -9,8 +9,8 @@
 use jsonschema::{Keyword, ValidationError};
 use serde_json::Value;
 
-use crate::payload::json::{TapeJson, TapeNode};
-use crate::payload::pattern::Matcher;
+use crate::schema::pattern::Matcher;
+use crate::schema::tape_json::{TapeJson, TapeNode};
 
 #[derive(Debug)]
 pub(crate) struct Length {

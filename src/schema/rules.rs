@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::config::raw::{Options, is_function};
 use crate::error::{ConfigCode, ConfigError};
-use crate::payload::keywords::{error_at, is_keyword, survey};
-use crate::payload::messages::Messages;
-use crate::payload::pattern::{Flags, Matcher, Pattern};
-use crate::payload::registry::{embed, place_of};
-use crate::payload::schema::draft_of;
+use crate::schema::compiled::draft_of;
+use crate::schema::keywords::{error_at, is_keyword, survey};
+use crate::schema::messages::Messages;
+use crate::schema::pattern::{Flags, Matcher, Pattern};
+use crate::schema::registry::{embed, place_of};
 
 /// The options under `payload` that are about schemas; the limits of bodies are [`super::PayloadConfig`].
 #[derive(Debug, Default)]

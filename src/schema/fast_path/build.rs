@@ -1,4 +1,4 @@
-//! How an acceptor is built from a schema.
+//! How an fast path is built from a schema.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU8;
@@ -7,16 +7,16 @@ use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Acceptor, Decimal, Elements, Member, Members, Others, Pattern, Range, Rules, Text, Types,
+    Decimal, Elements, FastPath, Member, Members, Others, Pattern, Range, Rules, Text, Types,
 };
-use crate::payload::foreign;
-use crate::payload::formats;
-use crate::payload::json::TapeJson;
-use crate::payload::keywords::{
+use crate::schema::formats;
+use crate::schema::keywords::{
     FOREIGN_FORMAT, SILENT, UTF16_MAX, UTF16_MIN, is_old, local_pointer,
 };
+use crate::schema::reserved;
+use crate::schema::tape_json::TapeJson;
 
-/// What an acceptor is built from besides the schema.
+/// What an fast path is built from besides the schema.
 pub(crate) struct Builder<'s> {
     root: &'s Value,
     draft: Draft,
@@ -45,14 +45,14 @@ impl<'s> Builder<'s> {
         Self { root, draft, formats, compile, rules: Vec::new(), by_pointer: HashMap::new() }
     }
 
-    /// The acceptor; `None` for a schema that has anything but the usual.
-    pub(crate) fn build(mut self) -> Option<Acceptor> {
+    /// The fast path; `None` for a schema that has anything but the usual.
+    pub(crate) fn build(mut self) -> Option<FastPath> {
         // Draft 4 has other meanings for some of these words. A schema of another name inside changes what a reference means.
         if self.draft == Draft::Draft4 || has_inner_name(self.root, true) {
             return None;
         }
         self.schema(self.root)?;
-        Some(Acceptor { rules: self.rules })
+        Some(FastPath { rules: self.rules })
     }
 
     fn reserve(&mut self) -> Option<u32> {
@@ -140,8 +140,8 @@ impl<'s> Builder<'s> {
         match name {
             "minLength" => text.least = text.least.max(count(value)?),
             "maxLength" => text.most = text.most.min(count(value)?),
-            UTF16_MIN => text.units.push(foreign::Length::read(value, true)?),
-            UTF16_MAX => text.units.push(foreign::Length::read(value, false)?),
+            UTF16_MIN => text.units.push(reserved::Length::read(value, true)?),
+            UTF16_MAX => text.units.push(reserved::Length::read(value, false)?),
             "pattern" => match value.as_str().and_then(Pattern::read) {
                 Some(pattern) => text.patterns.push(pattern),
                 None => rules

@@ -11,8 +11,9 @@ use jsonschema::json::Node as _;
 use jsonschema::{Keyword, ValidationError};
 use serde_json::Value;
 
-use crate::payload::json::{TapeJson, TapeNode};
-use crate::payload::pattern::{self, Fault, Matcher, Pattern};
+use crate::schema::pattern;
+use crate::schema::pattern::{Fault, Matcher, Pattern};
+use crate::schema::tape_json::{TapeJson, TapeNode};
 
 /// How often a match may step back at first, and where it has to try again.
 const STEPS: [usize; 3] = [16, 256, 10_000];

@@ -1,17 +1,19 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::payload::{Document, PayloadConfig, fuzz};
+use crate::json::Document;
+use crate::json::Limits;
+use crate::payload::{PayloadConfig, fuzz};
 
-fn config(options: &Value) -> PayloadConfig {
-    PayloadConfig::parse("payload", Some(options)).unwrap()
+fn config(options: &Value) -> Limits {
+    *PayloadConfig::parse("payload", Some(options)).unwrap().limits()
 }
 
 fn read(text: &[u8]) -> Result<Value, (u16, &'static str)> {
-    read_with(&PayloadConfig::default(), text)
+    read_with(&Limits::default(), text)
 }
 
-fn read_with(config: &PayloadConfig, text: &[u8]) -> Result<Value, (u16, &'static str)> {
+fn read_with(config: &Limits, text: &[u8]) -> Result<Value, (u16, &'static str)> {
     config.with_document(text, None, value_of).map_err(|refusal| (refusal.status, refusal.code))
 }
 
@@ -20,8 +22,7 @@ fn value_of(document: &Document<'_>) -> Value {
 }
 
 fn fault(text: &str) -> (&'static str, String, String) {
-    let refusal =
-        PayloadConfig::default().with_document(text.as_bytes(), None, |_| ()).unwrap_err();
+    let refusal = Limits::default().with_document(text.as_bytes(), None, |_| ()).unwrap_err();
     let error = refusal.errors[0].clone();
     assert_eq!(refusal.code, error.code);
     assert_eq!(error.location, "body");
@@ -287,7 +288,7 @@ fn a_pointer_never_repeats_more_of_a_body_than_is_sane() {
 
 #[test]
 fn one_document_inside_another_has_its_own_buffers() {
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     let both = config.with_document(b"[1,\"\\n\"]", None, |outer| {
         let inner = config.with_document(b"{\"a\":\"\\t\"}", None, value_of).unwrap();
         (outer.to_value(), inner)

@@ -1,9 +1,10 @@
 //! The parser: RFC 8259 to the letter, plus what no honest client sends, in one pass and without recursion.
 
-use crate::payload::config::{Operators, PayloadConfig};
-use crate::payload::fault::{Fault, FaultCode, Pointer};
-use crate::payload::number::{self, Scanned};
-use crate::payload::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
+use crate::json::fault::{Fault, FaultCode, Pointer};
+use crate::json::number;
+use crate::json::number::Scanned;
+use crate::json::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
+use crate::json::{Limits, Operators};
 
 /// Objects of up to this many keys are searched for duplicates key by key, larger ones by sorting at their end.
 const SMALL_OBJECT: u32 = 16;
@@ -14,7 +15,7 @@ const SMALL_OBJECT: u32 = 16;
 /// The caller has checked that there are no more than `maxBytes`, which keeps every offset within 32 bits.
 pub(crate) fn parse<'s>(
     bytes: &'s [u8],
-    config: &PayloadConfig,
+    limits: &Limits,
     declared: &[Box<str>],
     tape: &mut Tape,
 ) -> Result<&'s str, Fault> {
@@ -35,10 +36,10 @@ pub(crate) fn parse<'s>(
         tape,
         frame: Frame::default(),
         nodes: 0,
-        max_nodes: config.max_nodes(),
-        max_keys: config.max_keys(),
-        refuses_operators: config.operators() == Operators::Refuse,
-        config,
+        max_nodes: limits.max_nodes,
+        max_keys: limits.max_keys,
+        refuses_operators: limits.operators == Operators::Refuse,
+        limits,
         declared,
     };
     match parser.document() {
@@ -64,7 +65,7 @@ struct Parser<'s, 'p> {
     max_nodes: u32,
     max_keys: u32,
     refuses_operators: bool,
-    config: &'p PayloadConfig,
+    limits: &'p Limits,
     declared: &'p [Box<str>],
 }
 
@@ -146,7 +147,7 @@ impl Parser<'_, '_> {
 
     fn open(&mut self, object: bool) -> Outcome<Step> {
         let depth = offset(self.tape.frames.len()) + 1;
-        if depth > self.config.max_depth() {
+        if depth > self.limits.max_depth {
             return Err((FaultCode::TooDeep, self.at));
         }
         self.tape.depth = self.tape.depth.max(depth);

@@ -7,9 +7,9 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::payload::keywords::{SANITIZERS, error_at, escaped, is_old, local_pointer};
-use crate::payload::pattern::Matcher;
-use crate::payload::sanitize::Ops;
+use crate::schema::keywords::{SANITIZERS, error_at, escaped, is_old, local_pointer};
+use crate::schema::pattern::Matcher;
+use crate::schema::sanitize::Ops;
 
 /// One schema.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use jsonschema::JsonType;
 use jsonschema::json::{Array, Json, JsonNumber, Node, NodeIdentity, Object};
 use serde_json::{Number, Value};
 
-use crate::payload::tape::{Document, Item, Kind, Rec, Span, number};
+use crate::json::tape::{Document, Item, Kind, Rec, Span, number};
 
 /// The one representation that schemas are compiled for.
 #[derive(Debug)]

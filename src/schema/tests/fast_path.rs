@@ -3,15 +3,17 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::payload::acceptor::Pattern;
-use crate::payload::rules::SchemaRules;
-use crate::payload::{PayloadConfig, Schema};
+use crate::json::Limits;
+use crate::payload::PayloadConfig;
+use crate::schema::Schema;
+use crate::schema::SchemaRules;
+use crate::schema::fast_path::Pattern;
 
-fn open() -> PayloadConfig {
-    PayloadConfig::parse("payload", Some(&json!({ "operators": "allow" }))).unwrap()
+fn open() -> Limits {
+    *PayloadConfig::parse("payload", Some(&json!({ "operators": "allow" }))).unwrap().limits()
 }
 
-/// What the acceptor says of `value`, if the schema has one, and what the crate says.
+/// What the fast path says of `value`, if the schema has one, and what the crate says.
 fn verdicts(schema: &Schema, value: &Value) -> (Option<bool>, bool) {
     let text = value.to_string();
     open().with_document(text.as_bytes(), None, |document| schema.both_say(document)).unwrap()
@@ -328,7 +330,7 @@ fn a_plain_body_of_a_closed_schema_is_accepted_while_it_is_read() {
         "additionalProperties": false,
         "$defs": { "place": { "type": "array", "items": { "type": "number", "multipleOf": 0.5 }, "maxItems": 2 } },
     }));
-    let config = PayloadConfig::default();
+    let config = Limits::default();
     for (text, scanned) in [
         (
             r#"{"name":"ada","email":"ada@example.com","born":"1815-12-10","role":"admin","age":36.0,"home":[1.5,-2],"":true}"#,
@@ -355,9 +357,9 @@ fn a_plain_body_of_a_closed_schema_is_accepted_while_it_is_read() {
         ("\u{feff}{\"name\":\"ada\"}", false),
         ("{\"name\":\"a\nda\"}", false),
     ] {
-        assert_eq!(schema.scans(text.as_bytes(), &config), scanned, "{text}");
+        assert_eq!(schema.accepts_bytes(text.as_bytes(), &config), scanned, "{text}");
     }
-    assert!(!schema.scans(b"{\"name\":\"ad\xff\"}", &config), "bytes that are no text");
+    assert!(!schema.accepts_bytes(b"{\"name\":\"ad\xff\"}", &config), "bytes that are no text");
 }
 
 #[test]
@@ -369,18 +371,22 @@ fn members_are_found_in_whatever_order_they_came_before() {
     let schema = compiled(
         &json!({ "type": "object", "properties": properties, "required": ["d"], "additionalProperties": false }),
     );
-    let scans = |names: &[&str]| {
+    let accepts_bytes = |names: &[&str]| {
         let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
         let text = format!("{{{}}}", members.join(","));
-        schema.scans(text.as_bytes(), &PayloadConfig::default())
+        schema.accepts_bytes(text.as_bytes(), &Limits::default())
     };
     for shift in 0..names.len() {
         let mut order = names;
         order.rotate_left(shift);
-        assert!(scans(&order) && scans(&order), "{order:?}");
+        assert!(accepts_bytes(&order) && accepts_bytes(&order), "{order:?}");
         let twice = [order.as_slice(), &order[..1]].concat();
-        assert!(!scans(&twice), "{twice:?}");
-        assert!(!scans(&["a", "bb", "d", "e"]) && scans(&["d"]) && !scans(&["a"]));
+        assert!(!accepts_bytes(&twice), "{twice:?}");
+        assert!(
+            !accepts_bytes(&["a", "bb", "d", "e"])
+                && accepts_bytes(&["d"])
+                && !accepts_bytes(&["a"])
+        );
     }
 }
 
@@ -390,12 +396,14 @@ fn a_body_over_a_limit_is_not_accepted_while_it_is_read() {
     let schema = compiled(&json!({ "type": "array", "items": item }));
     let text = r#"[{"a":1,"b":2}]"#;
     for (limit, enough) in [("maxDepth", 2), ("maxNodes", 4), ("maxKeys", 2)] {
-        let with = |n: i32| PayloadConfig::parse("payload", Some(&json!({ limit: n }))).unwrap();
-        assert!(schema.scans(text.as_bytes(), &with(enough)), "{limit}");
-        assert!(!schema.scans(text.as_bytes(), &with(enough - 1)), "{limit}");
+        let with =
+            |n: i32| *PayloadConfig::parse("payload", Some(&json!({ limit: n }))).unwrap().limits();
+        assert!(schema.accepts_bytes(text.as_bytes(), &with(enough)), "{limit}");
+        assert!(!schema.accepts_bytes(text.as_bytes(), &with(enough - 1)), "{limit}");
     }
-    let small = PayloadConfig::parse("payload", Some(&json!({ "maxBytes": 10 }))).unwrap();
-    assert!(!schema.scans(text.as_bytes(), &small));
+    let small =
+        *PayloadConfig::parse("payload", Some(&json!({ "maxBytes": 10 }))).unwrap().limits();
+    assert!(!schema.accepts_bytes(text.as_bytes(), &small));
 }
 
 #[test]
@@ -404,7 +412,7 @@ fn a_name_that_the_parser_would_refuse_is_not_accepted_because_a_schema_has_it()
         let schema = json!({ "type": "object", "properties": { name: { "type": "integer" } }, "additionalProperties": false });
         let schema = compiled(&schema);
         let text = format!("{{\"{name}\":1}}");
-        assert!(!schema.scans(text.as_bytes(), &PayloadConfig::default()), "{name}");
+        assert!(!schema.accepts_bytes(text.as_bytes(), &Limits::default()), "{name}");
     }
 }
 
@@ -436,11 +444,11 @@ proptest! {
     #[test]
     fn what_is_accepted_while_it_is_read_the_parser_and_the_crate_accept(value in value(), edits in edits(), any in schema(), tight in any::<bool>()) {
         let limits = if tight { json!({ "maxDepth": 2, "maxNodes": 5, "maxKeys": 2 }) } else { json!({}) };
-        let config = PayloadConfig::parse("payload", Some(&limits)).unwrap();
+        let config = *PayloadConfig::parse("payload", Some(&limits)).unwrap().limits();
         let text = edited(&value.to_string(), &edits);
         for schema in [schema_of(&value), any] {
             let Ok(schema) = Schema::compile("body", &schema, false) else { continue };
-            if schema.scans(text.as_bytes(), &config) {
+            if schema.accepts_bytes(text.as_bytes(), &config) {
                 let said = config.with_document(text.as_bytes(), None, |document| schema.both_say(document));
                 prop_assert_eq!(said.map_err(|refusal| refusal.code), Ok((Some(true), true)), "{}", text);
             }

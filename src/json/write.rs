@@ -1,6 +1,6 @@
 //! A document as JSON text again, after it was changed.
 
-use crate::payload::tape::{Document, Item};
+use crate::json::tape::{Document, Item};
 
 /// The whole document as compact JSON; numbers stay as they were written.
 pub(crate) fn document(document: &Document<'_>) -> String {

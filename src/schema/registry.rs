@@ -5,10 +5,10 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::payload::keywords::{draft_name, error_at, escaped, holds_names};
-use crate::payload::references::{NO_BASE, percent, settle};
-use crate::payload::rules::SchemaRules;
-use crate::payload::schema::draft_of;
+use crate::schema::SchemaRules;
+use crate::schema::compiled::draft_of;
+use crate::schema::keywords::{draft_name, error_at, escaped, holds_names};
+use crate::schema::references::{NO_BASE, percent, settle};
 
 /// Deeper than any schema that `survey` lets pass.
 const DEPTH: u32 = 120;

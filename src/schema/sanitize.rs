@@ -4,8 +4,8 @@
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::{Map, Value};
 
-use crate::payload::shape::Shapes;
-use crate::payload::tape::{Item, Kind, Rec, Tape};
+use crate::json::tape::{Item, Kind, Rec, Tape};
+use crate::schema::shape::Shapes;
 
 /// What is done to a string, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,3 @@
+//! What travels: percent-encoding.
+
+pub(crate) mod percent;

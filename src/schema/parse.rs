@@ -1,0 +1,55 @@
+//! Parsing with what a schema declares: its keys that look like operators, and its sanitizers.
+
+use crate::json::Limits;
+use crate::json::fault::Fault;
+use crate::json::parser::parse;
+use crate::json::tape::{Document, Tape};
+use crate::refusal::Refusal;
+use crate::schema::Schema;
+use crate::schema::sanitize::sanitize;
+
+impl Limits {
+    /// Parses `bytes` strictly and hands the document to `run`. What is not clean JSON is a refusal: 413 if it is larger
+    /// than `max_bytes`, 400 otherwise. `declared` is the schema whose own keys may look like operators.
+    ///
+    /// The document lives in buffers of this thread, so a small body costs no allocation.
+    pub fn with_document<T>(
+        &self,
+        bytes: &[u8],
+        declared: Option<&Schema>,
+        run: impl FnOnce(&Document<'_>) -> T,
+    ) -> Result<T, Refusal> {
+        if bytes.len() > self.max_bytes {
+            return Err(Self::too_large());
+        }
+        self.parsed(bytes, declared, |document, _| run(document))
+            .map_err(|fault| fault.refusal("body"))
+    }
+
+    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the client. `run` is also
+    /// told whether a sanitizer of the schema has changed the document.
+    pub(crate) fn with_text<T>(
+        &self,
+        text: &str,
+        declared: Option<&Schema>,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
+    ) -> Result<T, Fault> {
+        let fault = |fault| Fault { offset: None, ..fault };
+        self.parsed(text.as_bytes(), declared, run).map_err(fault)
+    }
+
+    pub(crate) fn parsed<T>(
+        &self,
+        bytes: &[u8],
+        declared: Option<&Schema>,
+        run: impl FnOnce(&Document<'_>, bool) -> T,
+    ) -> Result<T, Fault> {
+        Tape::with(|tape| {
+            let keys = declared.map(Schema::operator_like_keys).unwrap_or_default();
+            let source = parse(bytes, self, keys, tape)?;
+            let sanitizers = declared.and_then(Schema::sanitizers);
+            let changed = sanitizers.is_some_and(|shapes| sanitize(shapes, tape, source));
+            Ok(run(&tape.document(source), changed))
+        })
+    }
+}
