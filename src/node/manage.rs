@@ -19,7 +19,7 @@ use crate::policy::Outcome;
 use crate::refusal::Refusal;
 use crate::revocation::{Counts, Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreFault};
 use crate::token::TokenDenial;
 
 /// An error on its way to a `GuardError`.
@@ -317,10 +317,13 @@ fn store_health(store: &Store, now: Now) -> Value {
         }),
         Store::Shared(shared) => {
             let (status, local) = (shared.status(), shared.local());
+            // Rounded to the nearest.
+            let skew = status.clock_ahead_us(now).map(|us| us.saturating_add(500).div_euclid(1000));
             json!({
                 "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
                 "keys": local.len(now.mono_us),
                 "available": status.has_answered() && status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
+                "error": status.fault().map(StoreFault::kind), "clockSkewMs": skew,
             })
         }
     }

@@ -28,6 +28,9 @@ const REPLIES: Bounds = Bounds { bytes: 16 << 20, values: 500_000, depth: 8, lin
 /// We know what we send.
 const COMMANDS: Bounds =
     Bounds { bytes: usize::MAX, values: usize::MAX, depth: 1, line: usize::MAX };
+const NO_REPLY: &str = "the server sent what is no reply";
+const NO_LENGTH: &str = "the server sent no length";
+const TO_NOTHING: &str = "the server sent a reply to nothing";
 /// Digits of a length or a number, with a sign.
 const MAX_DIGITS: usize = 20;
 
@@ -44,10 +47,15 @@ impl<S> Bounded<S> {
     }
 
     fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
+        let invalid = |problem: &'static str| {
+            let is_size = !matches!(problem, NO_REPLY | NO_LENGTH | TO_NOTHING);
+            let kind =
+                if is_size { io::ErrorKind::FileTooLarge } else { io::ErrorKind::InvalidData };
+            io::Error::new(kind, problem)
+        };
         self.replies.read(bytes).map_err(invalid)?;
         if self.replies.whole > self.commands.whole {
-            return Err(invalid("the server sent a reply to nothing"));
+            return Err(invalid(TO_NOTHING));
         }
         Ok(())
     }
@@ -129,7 +137,7 @@ impl Messages {
             let used = match &mut self.at {
                 At::Type => {
                     if !matches!(first, b'+' | b'-' | b':' | b'$' | b'*') {
-                        return Err("the server sent what is no reply");
+                        return Err(NO_REPLY);
                     }
                     self.at = At::Line(Line::new(*first));
                     1
@@ -249,7 +257,7 @@ impl Line {
         }
         let text = std::str::from_utf8(digits).ok();
         let count = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        count.and_then(|text| text.parse().ok()).map(Some).ok_or("the server sent no length")
+        count.and_then(|text| text.parse().ok()).map(Some).ok_or(NO_LENGTH)
     }
 }
 
