@@ -21,7 +21,7 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, DELAY, ASK_CERTIFICATE,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it was a form or a sanitizer
@@ -162,7 +162,7 @@ function buildStack(owner, options, only) {
       case READ_BODY:
         return takeBody(x, answer[READING])
       case REFUSE:
-        return refuse(x, Number(answer[STATUS]), answer[CODE], answer[PROBLEM])
+        return refuse(x, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[LIMIT])
       case PREFLIGHT:
         tell(x, 'preflight', Number(answer[STATUS]))
         return end(res, Number(answer[STATUS]), undefined)
@@ -305,8 +305,8 @@ function buildStack(owner, options, only) {
     tell(x, 'response', status, 'response_mismatch')
   }
 
-  function refuse(x, status, code, problem) {
-    tell(x, 'refuse', status, code)
+  function refuse(x, status, code, problem, limit = '') {
+    tell(x, 'refuse', status, code, limit)
     return end(x.res, status, problem)
   }
 
@@ -317,7 +317,7 @@ function buildStack(owner, options, only) {
     if (!x.res.writableEnded) refuse(x, 500, 'internal_error', FAULT)
   }
 
-  function tell(x, outcome, status, code) {
+  function tell(x, outcome, status, code, limit = '') {
     if (owner.log === undefined) return
     const { req } = x
     const guard = guardOf(req)
@@ -331,6 +331,7 @@ function buildStack(owner, options, only) {
       outcome,
       status,
       code,
+      limit: limit === '' ? undefined : limit,
       user: req.user?.sub,
       reasons: guard.reasons,
       shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined

@@ -11,6 +11,7 @@ use super::inbox::Inbox;
 use super::issuers::issuer_health;
 use super::registry::{self, Ticketed};
 use super::slots;
+use super::stores::store_health;
 use crate::clock::Now;
 use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
@@ -19,7 +20,7 @@ use crate::policy::Outcome;
 use crate::refusal::Refusal;
 use crate::revocation::{Counts, Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
-use crate::store::{StoreError, StoreFault};
+use crate::store::StoreError;
 use crate::token::TokenDenial;
 
 /// An error on its way to a `GuardError`.
@@ -307,26 +308,6 @@ fn local_counts(tokens: &Tokens) -> Counts {
         }
     }
     sum
-}
-
-fn store_health(store: &Store, now: Now) -> Value {
-    match store {
-        Store::Memory(store) => json!({
-            "kind": "memory", "bytes": store.bytes(), "maxBytes": store.max_bytes(),
-            "keys": store.len(now.mono_us),
-        }),
-        Store::Shared(shared) => {
-            let (status, local) = (shared.status(), shared.local());
-            // Rounded to the nearest.
-            let skew = status.clock_ahead_us(now).map(|us| us.saturating_add(500).div_euclid(1000));
-            json!({
-                "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
-                "keys": local.len(now.mono_us),
-                "available": status.has_answered() && status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
-                "error": status.fault().map(StoreFault::kind), "clockSkewMs": skew,
-            })
-        }
-    }
 }
 
 /// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes

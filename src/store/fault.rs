@@ -114,7 +114,6 @@ impl StoreFault {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
             io::ErrorKind::TimedOut => Self::Timeout,
             io::ErrorKind::InvalidData => Self::Protocol,
-            io::ErrorKind::FileTooLarge => Self::TooLarge,
             _ => Self::Network,
         }
     }

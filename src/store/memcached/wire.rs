@@ -308,7 +308,11 @@ mod tests {
             (b"NOT_STORED\r\n", Expect::Stored, Reply::Conflict),
             (b"EXISTS\r\n", Expect::Stored, Reply::Conflict),
             (b"NOT_FOUND\r\n", Expect::Stored, Reply::Conflict),
-            (b"SERVER_ERROR out of memory storing object\r\n", Expect::Stored, Reply::Refused(StoreFault::Memory)),
+            (
+                b"SERVER_ERROR out of memory storing object\r\n",
+                Expect::Stored,
+                Reply::Refused(StoreFault::Memory),
+            ),
             (b"END\r\n", value_of(b"k"), Reply::Value(None)),
             (
                 b"STAT pid 1\r\nSTAT time 1800000000\r\nSTAT version 1 2\r\nEND\r\n",

@@ -10,9 +10,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::store::fault::StoreFault;
 
 /// What one message may have.
 struct Bounds {
@@ -39,19 +42,28 @@ pub(super) struct Bounded<S> {
     stream: S,
     replies: Messages,
     commands: Messages,
+    fault: Arc<OnceLock<StoreFault>>,
 }
 
 impl<S> Bounded<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, replies: Messages::new(&REPLIES), commands: Messages::new(&COMMANDS) }
+        let (replies, commands) = (Messages::new(&REPLIES), Messages::new(&COMMANDS));
+        Self { stream, replies, commands, fault: Arc::default() }
+    }
+
+    /// What was wrong with what the server sent, once something is: the crate tells only the first
+    /// who waits of it.
+    pub(super) fn fault(&self) -> Arc<OnceLock<StoreFault>> {
+        Arc::clone(&self.fault)
     }
 
     fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fault = &self.fault;
         let invalid = |problem: &'static str| {
-            let is_size = !matches!(problem, NO_REPLY | NO_LENGTH | TO_NOTHING);
-            let kind =
-                if is_size { io::ErrorKind::FileTooLarge } else { io::ErrorKind::InvalidData };
-            io::Error::new(kind, problem)
+            let is_other = matches!(problem, NO_REPLY | NO_LENGTH | TO_NOTHING);
+            let cause = if is_other { StoreFault::Protocol } else { StoreFault::TooLarge };
+            let _ = fault.set(cause);
+            io::Error::new(io::ErrorKind::InvalidData, problem)
         };
         self.replies.read(bytes).map_err(invalid)?;
         if self.replies.whole > self.commands.whole {

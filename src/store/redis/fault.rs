@@ -119,11 +119,7 @@ mod tests {
             ("NOREPLICAS", "Not enough good replicas to write.", StoreFault::Replicas),
             ("CLUSTERDOWN", "Hash slot not served", StoreFault::Slots),
             ("MOVED", "3999 127.0.0.1:6381", StoreFault::Cluster),
-            (
-                "ERR",
-                "This instance has cluster support disabled",
-                StoreFault::NotCluster,
-            ),
+            ("ERR", "This instance has cluster support disabled", StoreFault::NotCluster),
             ("ERR", "max number of clients reached", StoreFault::Connections),
             ("ERR", "unknown command 'EVAL', with args beginning with: ", StoreFault::Scripts),
             ("ERR", "unknown command `EVALSHA`", StoreFault::Scripts),
