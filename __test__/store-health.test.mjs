@@ -130,9 +130,15 @@ async function waitFor(guard, condition, timeout = 10_000) {
 test('sentinels that know no such primary, and one that names a replica, are causes of their own', async (t) => {
   const service = await started(t, startSentinels({ replicas: 0 }))
   const nodes = service.sentinels.map(({ port }) => `redis://127.0.0.1:${port}`)
-  const guard = createGuard({ store: { redis: { sentinel: { nodes, name: 'nobody' } } } })
-  t.after(() => guard.close())
-  assert.equal((await waitFor(guard, ({ store }) => store.error !== null)).store.error, 'sentinel-name')
+  const error = async (name) => {
+    const guard = createGuard({ store: { redis: { sentinel: { nodes, name } } } })
+    t.after(() => guard.close())
+    return (await waitFor(guard, ({ store }) => store.error !== null)).store.error
+  }
+  assert.equal(await error('nobody'), 'sentinel-name')
+  const primary = await service.primary()
+  await primary.command('REPLICAOF', '127.0.0.1', '1')
+  assert.equal(await error(service.masterName), 'not-primary')
 })
 
 test('slots of a cluster that nobody serves are a cause', async (t) => {

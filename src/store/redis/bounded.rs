@@ -59,10 +59,16 @@ impl<S> Bounded<S> {
 
     fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fault = &self.fault;
+        if self.replies.whole == 0
+            && let Some(refusal) = refusal(bytes)
+        {
+            let _ = fault.set(refusal);
+        }
         let invalid = |problem: &'static str| {
-            let is_other = matches!(problem, NO_REPLY | NO_LENGTH | TO_NOTHING);
-            let cause = if is_other { StoreFault::Protocol } else { StoreFault::TooLarge };
-            let _ = fault.set(cause);
+            let _ = fault.set(match problem {
+                TO_NOTHING | NO_REPLY | NO_LENGTH => StoreFault::Protocol,
+                _ => StoreFault::TooLarge,
+            });
             io::Error::new(io::ErrorKind::InvalidData, problem)
         };
         self.replies.read(bytes).map_err(invalid)?;
@@ -71,6 +77,14 @@ impl<S> Bounded<S> {
         }
         Ok(())
     }
+}
+
+/// Why a server refuses a connection, which it says before anything is asked, and then closes it.
+fn refusal(first: &[u8]) -> Option<StoreFault> {
+    if first.starts_with(b"-ERR max number of clients") {
+        return Some(StoreFault::Connections);
+    }
+    first.starts_with(b"-DENIED").then_some(StoreFault::PasswordMissing)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
@@ -363,6 +377,23 @@ mod tests {
             assert_eq!(ours.read(&mut answer).await?, 7);
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_server_that_refuses_a_connection_says_why() {
+        let fault_of = |bytes: &[u8]| {
+            let mut stream = Bounded::new(());
+            assert!(stream.check(bytes).is_err());
+            stream.fault().get().copied()
+        };
+        for (bytes, fault) in [
+            (b"-ERR max number of clients reached\r\n".as_slice(), StoreFault::Connections),
+            (b"-DENIED Redis is running in protected mode\r\n", StoreFault::PasswordMissing),
+            (b"+OK\r\n", StoreFault::Protocol),
+            (b"$2000000000\r\n", StoreFault::TooLarge),
+        ] {
+            assert_eq!(fault_of(bytes), Some(fault));
+        }
     }
 
     #[test]
