@@ -362,7 +362,7 @@ export interface HealthReport {
     readonly error?: StoreError | null
     /**
      * How many milliseconds its clock is ahead of this process's; below zero where it is behind. `null` before it has
-     * answered. Limits and revocations go by its clock, `exp` and `iat` of tokens by this process's. Only of a shared store.
+     * answered. Limits go by its clock, `exp` and `iat` of tokens by this process's. Only of a shared store.
      */
     readonly clockSkewMs?: number | null
   }

@@ -309,8 +309,8 @@ mod tests {
         status.observe(7_500_000, sent);
         assert_eq!(status.clock_ahead_us(sent.plus(Duration::from_secs(1))), Some(-1_500_000));
         // Our clock was set back.
-        let set = Now { unix_us: 1_000_000, ..sent };
-        assert_eq!(status.clock_ahead_us(set), Some(6_500_000));
+        let set_back = Now { unix_us: 1_000_000, ..sent };
+        assert_eq!(status.clock_ahead_us(set_back), Some(6_500_000));
     }
 
     #[test]
