@@ -175,6 +175,7 @@ declare namespace guard {
   export import PolicyDecision = operations.PolicyDecision
   export import HealthReport = operations.HealthReport
   export import IssuerHealth = operations.IssuerHealth
+  export import StoreError = operations.StoreError
   export import RevocationCounts = operations.RevocationCounts
 
   export import RequestSchemas = schema.RequestSchemas

@@ -43,7 +43,7 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, DELAY, ASK_CERTIFICATE,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it was a form or a sanitizer
@@ -181,7 +181,7 @@ function buildConversation(owner, options, only) {
       case READ_BODY:
         return takeBody(ctx, answer[READING])
       case REFUSE:
-        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM])
+        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[LIMIT])
       case PREFLIGHT:
         emit(ctx, 'preflight', Number(answer[STATUS]))
         return ctx.end(Number(answer[STATUS]), undefined)
@@ -314,8 +314,8 @@ function buildConversation(owner, options, only) {
     emit(ctx, 'response', status, 'response_mismatch')
   }
 
-  function refuse(ctx, status, code, problem) {
-    emit(ctx, 'refuse', status, code)
+  function refuse(ctx, status, code, problem, limit) {
+    emit(ctx, 'refuse', status, code, limit)
     return ctx.end(status, problem)
   }
 
@@ -326,8 +326,8 @@ function buildConversation(owner, options, only) {
     if (!ctx.isEnded()) refuse(ctx, 500, 'internal_error', problemOf(500, 'internal_error'))
   }
 
-  function emit(ctx, outcome, status, code) {
-    if (owner.log !== undefined) emitDecision(owner, ctx.req, ctx.view(), outcome, status, code, hasShadow)
+  function emit(ctx, outcome, status, code, limit) {
+    if (owner.log !== undefined) emitDecision(owner, ctx.req, ctx.view(), { outcome, status, code, limit, hasShadow })
   }
 
   // The closures hold the guard, so that it is not collected while a conversation of it is in use.

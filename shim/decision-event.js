@@ -6,10 +6,11 @@ const { describeError, warnOnce } = require('./errors.js')
 const { guardOf } = require('./request.js')
 
 /**
- * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `hasShadow` whether a limit
- * of the stack only watches. What the function throws or rejects with becomes a warning.
+ * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `limit` the name of the limit
+ * that refuses, '' for none; `hasShadow` whether a limit of the stack only watches. What the function throws or rejects
+ * with becomes a warning.
  */
-function emitDecision(owner, req, view, outcome, status, code, hasShadow) {
+function emitDecision(owner, req, view, { outcome, status, code, limit = '', hasShadow = false }) {
   const guard = guardOf(req)
   const event = {
     time: new Date().toISOString(),
@@ -20,6 +21,7 @@ function emitDecision(owner, req, view, outcome, status, code, hasShadow) {
     outcome,
     status,
     code,
+    limit: limit === '' ? undefined : limit,
     user: req.user?.sub,
     reasons: guard.reasons,
     shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined

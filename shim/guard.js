@@ -12,6 +12,7 @@ const { buildHandler } = require('./hosts/node-http/handler.js')
 const { fromOpenApi } = require('./hosts/node-http/openapi.js')
 const { upgradeOf } = require('./hosts/node-http/upgrade.js')
 const { followIssuers } = require('./issuers.js')
+const { followStore } = require('./outages.js')
 const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
@@ -36,12 +37,12 @@ const READING = {
 function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
-  const { guard: handle, unknownInput, fetches, rotation } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
   // Also without a store of its own: a handler of another guard, which has one, may be asked again
   // while a request waits here.
   listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
-  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, keys?.stop)
+  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, shared ? followStore(handle) : undefined, keys?.stop)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
@@ -122,7 +123,7 @@ function createGuard(...rest) {
     ready: async () => {
       const end = performance.now() + MOST_PATIENCE
       while (!call(native.health).ready) {
-        if (performance.now() > end) throw notReady(call(native.health))
+        if (performance.now() > end) throw notReady(call(native.health), answerOf(native.storeFault, handle))
         await sleep(20)
       }
     },
@@ -147,12 +148,13 @@ function closerOf(handle, ...stops) {
   }
 }
 
-/** What `guard.ready()` has waited for in vain. */
-function notReady({ store, issuers }) {
+/** What `guard.ready()` has waited for in vain; `fault` is why the store is not available, where that is known. */
+function notReady({ store, issuers }, fault) {
   const issuer = issuers.find(({ state }) => state === 'not-ready')
   const within = `within ${MOST_PATIENCE / 1000} seconds`
   if (issuer === undefined || store.available === false) {
-    return new GuardError(`the store has not answered ${within}; is it where \`store\` says?`, { code: 'ERR_STORE_UNAVAILABLE', status: 503 })
+    const why = fault === '' ? '' : `: ${fault}`
+    return new GuardError(`the store has not answered ${within}${why}; is it where \`store\` says?`, { code: 'ERR_STORE_UNAVAILABLE', status: 503 })
   }
   const why = issuer.error === null ? '' : ` (${issuer.error})`
   return new GuardError(`the issuer '${issuer.issuer}' has given no keys ${within}${why}; are they where \`jwt\` says?`, {

@@ -18,6 +18,8 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// Response headers that belong to this refusal, e.g. `WWW-Authenticate` or `Retry-After`. Name, value.
     pub headers: Vec<(&'static str, String)>,
+    /// The rate limit that refused, for the operator; of several the first one.
+    pub limit: Option<Box<str>>,
     /// What is wrong with which member of the request, at most [`MAX_ERRORS`].
     pub errors: Vec<FieldError>,
     /// Whether there were more errors than are listed.
@@ -50,6 +52,7 @@ impl Refusal {
             code,
             detail: detail.into(),
             headers: Vec::new(),
+            limit: None,
             errors: Vec::new(),
             truncated: false,
         }))
@@ -59,6 +62,13 @@ impl Refusal {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Names the rate limit that refused.
+    #[must_use]
+    pub fn by_limit(mut self, name: Option<&str>) -> Self {
+        self.limit = name.map(Box::from);
         self
     }
 }

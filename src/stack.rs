@@ -48,7 +48,7 @@ use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::token::Demands;
 
-use limits::not_counted;
+use limits::{not_counted, not_counted_by};
 
 pub use crate::exchange::{
     Awaited, Callback, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
@@ -153,7 +153,8 @@ impl Stack {
                 self.go_on(x, verdict)
             }
             (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
-                let check = limiter.finish(pending, answer, x.now).map_err(not_counted)?;
+                let check = limiter.finish(pending, answer, x.now);
+                let check = check.map_err(|error| not_counted_by(&limiter, error))?;
                 self.counted(x, &limiter, check)
             }
             _ => Err(not_counted(LimitError::StoreAway)),

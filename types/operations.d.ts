@@ -355,6 +355,16 @@ export interface HealthReport {
     readonly instances?: number
     /** How many questions are on their way to it. Only of a shared store. */
     readonly waiting?: number
+    /**
+     * Why it is not available, or gave no answer the last time; `null` once it answers. Of several servers, why the first
+     * one is away. Only of a shared store.
+     */
+    readonly error?: StoreError | null
+    /**
+     * How many milliseconds its clock is ahead of this process's; below zero where it is behind. `null` before it has
+     * answered. Limits go by its clock, `exp` and `iat` of tokens by this process's. Only of a shared store.
+     */
+    readonly clockSkewMs?: number | null
   }
   /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
   readonly revoked: RevocationCounts | null
@@ -368,6 +378,39 @@ export interface HealthReport {
     readonly missing: number
   } | null
 }
+
+/**
+ * Why a shared store is not available. The word is stable; docs/operations.md says what to do about each, and the warning
+ * `GUARD_STORE_AWAY` has it as a sentence.
+ */
+export type StoreError =
+  | 'name'
+  | 'refused'
+  | 'network'
+  | 'timeout'
+  | 'tls'
+  | 'certificate'
+  | 'certificate-name'
+  | 'password-missing'
+  | 'password-wrong'
+  | 'permission'
+  | 'database'
+  | 'connections'
+  | 'read-only'
+  | 'memory'
+  | 'disk'
+  | 'loading'
+  | 'busy'
+  | 'replicas'
+  | 'sentinel-name'
+  | 'not-primary'
+  | 'not-cluster'
+  | 'cluster'
+  | 'slots'
+  | 'scripts'
+  | 'protocol'
+  | 'too-large'
+  | 'error'
 
 /** How the keys of an issuer are. */
 export interface IssuerHealth {

@@ -108,6 +108,11 @@ export interface DecisionEvent {
   readonly status?: number | undefined
   /** The code of a refusal, as in the problem document. */
   readonly code?: string | undefined
+  /**
+   * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` where it could not be counted
+   * and its `onStoreFailure` is `'closed'`. Of several, the first one in their order.
+   */
+  readonly limit?: string | undefined
   /** The token's `sub`. */
   readonly user?: string | undefined
   /** What the policy gave as reasons. */

@@ -30,6 +30,12 @@ pub enum LimitError {
     /// The shared store gave no answer, and the policy is not to be judged without it.
     #[error("the store is not available")]
     StoreAway,
+    /// The shared store gave no answer, and the policy at this place in the limiter is `'closed'` then.
+    #[error("the store is not available")]
+    Closed {
+        /// Which policy it is.
+        policy: usize,
+    },
     /// The store has no place that it may use: all that the key could take hold blocked keys. Nothing was changed.
     #[error("the store is full of blocked keys; give it more `maxBytes`")]
     StoreFull,

@@ -250,6 +250,12 @@ impl Limiter {
         self.policies.iter().position(|policy| policy.name == name)
     }
 
+    /// The name of the policy with this index.
+    #[must_use]
+    pub fn name_of(&self, index: usize) -> Option<&str> {
+        self.policies.get(index).map(|policy| policy.name.as_str())
+    }
+
     /// Whether a policy of it only watches.
     #[must_use]
     pub fn has_shadow(&self) -> bool {

@@ -78,6 +78,7 @@ impl<'l> Outcome<'l> {
                 many.join("`, `")
             ),
         };
-        Some(Refusal::new(429, "rate_limited", detail).header("Retry-After", wait.to_string()))
+        let refusal = Refusal::new(429, "rate_limited", detail).by_limit(names.first().copied());
+        Some(refusal.header("Retry-After", wait.to_string()))
     }
 }

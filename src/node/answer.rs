@@ -13,7 +13,7 @@
 //! |---|---|
 //! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait, `7` look at the connection's certificate |
 //! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read, and behind a blank `form` or `json` and its content coding where it is not plain JSON; milliseconds to wait |
+//! | 4 | most bytes of the body to read, and behind a blank `form` or `json` and its content coding where it is not plain JSON; milliseconds to wait; of a refusal by a rate limit, its name |
 //! | 5 | `1` when the body was checked and may be parsed as JSON, `2` when line 14 has it: it was a form, or a sanitizer has changed it |
 //! | 6 | `1` when the request came over TLS |
 //! | 7 | response headers: names and values in turn, separated by U+001F |
@@ -81,6 +81,11 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
     match verdict {
         Verdict::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
         Verdict::Delay { ms } => push_number(&mut out, *ms),
+        Verdict::Refuse(refusal) => {
+            if let Some(limit) = &refusal.limit {
+                push_line(&mut out, limit);
+            }
+        }
         _ => {}
     }
     out.push('\n');

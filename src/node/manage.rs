@@ -12,6 +12,7 @@ use super::inbox::Inbox;
 use super::issuers::issuer_health;
 use super::registry::{self, Ticketed};
 use super::slots;
+use super::stores::store_health;
 use crate::clock::Now;
 use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
@@ -315,23 +316,6 @@ fn local_counts(tokens: &Tokens) -> Counts {
         }
     }
     sum
-}
-
-fn store_health(store: &Store, now: Now) -> Value {
-    match store {
-        Store::Memory(store) => json!({
-            "kind": "memory", "bytes": store.bytes(), "maxBytes": store.max_bytes(),
-            "keys": store.len(now.mono_us),
-        }),
-        Store::Shared(shared) => {
-            let (status, local) = (shared.status(), shared.local());
-            json!({
-                "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
-                "keys": local.len(now.mono_us),
-                "available": status.has_answered() && status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
-            })
-        }
-    }
 }
 
 /// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes

@@ -27,6 +27,7 @@ mod requests;
 pub mod revoke;
 pub mod rotation;
 mod slots;
+pub mod stores;
 pub mod tokens;
 
 #[cfg(debug_assertions)]

@@ -66,7 +66,7 @@ impl Stack {
             },
             x.now,
         );
-        match check.map_err(not_counted)? {
+        match check.map_err(|error| not_counted_by(&limiter, error))? {
             Check::Done(outcome) => self.note(x, &limiter, outcome).map(|()| None),
             Check::Ask(pending, question) => ask_limits(x, &limiter, pending, question).map(Some),
         }
@@ -141,10 +141,19 @@ fn ask_limits(
     Ok(Verdict::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
 }
 
+/// A request that a limit of `limiter` could not count.
+pub(super) fn not_counted_by(limiter: &Limiter, error: LimitError) -> Refusal {
+    let name = match error {
+        LimitError::Closed { policy } => limiter.name_of(policy),
+        _ => None,
+    };
+    not_counted(error).by_limit(name)
+}
+
 /// A request that could not be counted is never let through uncounted.
 pub(super) fn not_counted(error: LimitError) -> Refusal {
     match error {
-        LimitError::StoreAway => Refusal::new(
+        LimitError::StoreAway | LimitError::Closed { .. } => Refusal::new(
             503,
             "store_unavailable",
             "the request could not be counted, try again soon",

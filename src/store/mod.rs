@@ -26,9 +26,11 @@
 pub mod ask;
 pub mod config;
 pub mod error;
+mod fault;
 pub mod memcached;
 mod memory;
 pub mod notices;
+mod outage;
 mod places;
 mod record;
 pub mod redis;
@@ -43,8 +45,10 @@ mod under_way;
 
 pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
+pub use fault::StoreFault;
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
 pub use notices::{MAX_REASON, Notice, Notices};
+pub use outage::StoreNotice;
 pub use places::SharedPlace;
 pub use shared::{Backend, SharedStore};
 pub use status::Status;

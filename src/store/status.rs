@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
+use super::fault::StoreFault;
+use super::outage::{Outages, StoreNotice};
 use crate::clock::Now;
 
 /// So many failures in a row, and the store is not asked any more until it has answered a probe.
@@ -30,6 +34,10 @@ pub struct Status {
     connected_us: AtomicU64,
     /// Whether used proofs are kept in it.
     keeps_proofs: AtomicBool,
+    /// Why it is away, or gave no answer the last time. It is written where something has failed.
+    fault: Mutex<Option<StoreFault>>,
+    /// What is told of it when it goes away and comes back.
+    outages: Mutex<Outages>,
 }
 
 impl Default for Status {
@@ -45,6 +53,8 @@ impl Default for Status {
             away: AtomicU32::new(0),
             connected_us: AtomicU64::new(0),
             keeps_proofs: AtomicBool::new(false),
+            fault: Mutex::new(None),
+            outages: Mutex::default(),
         }
     }
 }
@@ -72,6 +82,32 @@ impl Status {
     pub(super) fn recovered(&self) {
         self.failures.store(0, Ordering::Release);
         self.available.store(true, Ordering::Release);
+        self.set_fault(None);
+    }
+
+    /// This is why it is away; `None`: nothing is wrong any more.
+    pub(super) fn set_fault(&self, fault: Option<StoreFault>) {
+        *self.fault.lock() = fault;
+    }
+
+    /// A question has failed, and this is why. While the store is away, more is known already.
+    pub(super) fn blame(&self, fault: StoreFault) {
+        if self.is_available() {
+            let mut known = self.fault.lock();
+            *known = Some(fault.after(*known));
+        }
+    }
+
+    /// Why it is away, or gave no answer the last time.
+    #[must_use]
+    pub fn fault(&self) -> Option<StoreFault> {
+        *self.fault.lock()
+    }
+
+    /// The last that is to be told of it, with its number: see [`super::outage`].
+    #[must_use]
+    pub fn notice(&self, now: Now) -> Option<(u64, StoreNotice)> {
+        self.outages.lock().look(self.away(), self.fault(), now)
     }
 
     /// The store is away: the breaker is open.
@@ -83,6 +119,7 @@ impl Status {
     pub(super) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Release);
+            self.set_fault(None);
         }
     }
 
@@ -131,6 +168,15 @@ impl Status {
             UNKNOWN => now,
             offset => Now { unix_us: now.mono_us.saturating_add_signed(offset), ..now },
         }
+    }
+
+    /// How far the store's clock is ahead of this process's wall clock, in microseconds; `None`
+    /// before the store has read it.
+    #[must_use]
+    pub fn clock_ahead_us(&self, now: Now) -> Option<i64> {
+        let theirs = self.has_answered().then(|| self.clock(now).unix_us)?;
+        let ahead = i128::from(theirs) - i128::from(now.unix_us);
+        Some(i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }))
     }
 
     /// When the store read `store_us` on its clock, by both clocks. It was just before `now`: where
@@ -254,6 +300,36 @@ mod tests {
         let later = Now { unix_us: 1_600_000_000_000_000, mono_us: 6_000_000 };
         assert_eq!(status.clock(later).unix_us, 1_700_000_001_000_000);
         assert_eq!(status.clock(later.plus(Duration::from_secs(1))).unix_us, 1_700_000_002_000_000);
+    }
+
+    #[test]
+    fn both_clocks_are_compared_once_the_store_has_read_its_own() {
+        let (status, sent) = (Status::default(), Now { unix_us: 9_000_000, mono_us: 5_000_000 });
+        assert_eq!(status.clock_ahead_us(sent), None);
+        status.observe(7_500_000, sent);
+        assert_eq!(status.clock_ahead_us(sent.plus(Duration::from_secs(1))), Some(-1_500_000));
+        // Our clock was set back.
+        let set_back = Now { unix_us: 1_000_000, ..sent };
+        assert_eq!(status.clock_ahead_us(set_back), Some(6_500_000));
+    }
+
+    #[test]
+    fn a_cause_is_kept_until_the_store_answers() {
+        let status = Status::default();
+        status.succeeded();
+        assert_eq!(status.fault(), None);
+        status.failed();
+        status.blame(StoreFault::Memory);
+        status.blame(StoreFault::Network);
+        assert_eq!(status.fault(), Some(StoreFault::Memory));
+        status.succeeded();
+        assert_eq!(status.fault(), None);
+        status.blame(StoreFault::Timeout);
+        status.lost();
+        status.blame(StoreFault::Slots);
+        assert_eq!(status.fault(), Some(StoreFault::Timeout));
+        status.recovered();
+        assert_eq!(status.fault(), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 
+use super::fault::StoreFault;
+
 /// The most addresses of one name that are tried at once.
 const MAX_ADDRESSES: usize = 16;
 
@@ -16,10 +18,11 @@ const KEEPALIVE: TcpKeepalive =
 /// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut trying = JoinSet::new();
-    for address in lookup_host((host, port)).await?.take(MAX_ADDRESSES) {
+    let addresses = lookup_host((host, port)).await.map_err(|_| StoreFault::Name)?;
+    for address in addresses.take(MAX_ADDRESSES) {
         trying.spawn(TcpStream::connect(address));
     }
-    let mut failure = io::ErrorKind::NotFound.into();
+    let mut failure = StoreFault::Name.into();
     while let Some(tried) = trying.join_next().await {
         match tried {
             Ok(Ok(stream)) => {

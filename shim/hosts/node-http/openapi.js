@@ -348,7 +348,7 @@ function setOn(res, name, value) {
 
 /** Answers with a problem document, and emits the decision. */
 function refuse(owner, req, res, status, code, detail) {
-  if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), 'refuse', status, code, false)
+  if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), { outcome: 'refuse', status, code })
   end(res, status, problemOf(status, code, detail))
 }
 

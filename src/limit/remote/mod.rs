@@ -235,8 +235,9 @@ impl Limiter {
         now: Now,
         away: bool,
     ) -> Result<Outcome<'l>, LimitError> {
-        if parts.iter().any(|part| part.policy.on_failure == OnStoreFailure::Closed) {
-            return Err(LimitError::StoreAway);
+        let closed = |part: &&Part<'_>| part.policy.on_failure == OnStoreFailure::Closed;
+        if let Some(part) = parts.iter().find(closed) {
+            return Err(LimitError::Closed { policy: part.index });
         }
         parts.retain(|part| !away || part.policy.on_failure == OnStoreFailure::Local);
         let processes = shared.status().parts();

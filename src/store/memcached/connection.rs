@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::wire::{Command, Expect, Reply, read};
+use crate::store::fault::StoreFault;
 use crate::store::tcp;
 
 /// What a read takes at most.
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     given_up: Arc<Notify>,
     /// Closes as the connection does.
     open: watch::Receiver<()>,
+    /// What was wrong with what came.
+    fault: Arc<OnceLock<StoreFault>>,
 }
 
 /// Commands that are sent together, and who waits for their answers.
@@ -53,15 +56,23 @@ impl Connection {
         let given_up = Arc::new(Notify::new());
         let (closing, open) = watch::channel(());
         let end = Arc::clone(&given_up);
+        let fault = Arc::new(OnceLock::new());
+        let noted = Arc::clone(&fault);
         tokio::spawn(async move {
             let queue = Queue::default();
-            let work = first_of(write_all(&stream, receiver, &queue), read_all(&stream, &queue));
+            let reading = read_all(&stream, &queue, &noted);
+            let work = first_of(write_all(&stream, receiver, &queue), reading);
             first_of(work, end.notified()).await;
             // Whoever waits is told by the queue that goes.
             drop(queue);
             drop(closing);
         });
-        Ok(Self { commands, given_up, open })
+        Ok(Self { commands, given_up, open, fault })
+    }
+
+    /// Why it has ended.
+    pub(super) fn fault(&self) -> StoreFault {
+        self.fault.get().copied().unwrap_or(StoreFault::Network)
     }
 
     /// Sends commands as one; one reply for each, or `None` where the connection is gone. It waits for as long as that
@@ -119,7 +130,7 @@ async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<Exchange>
 }
 
 /// Hands answers out, until the connection ends or something comes that answers nothing.
-async fn read_all(stream: &TcpStream, queue: &Queue) {
+async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<StoreFault>) {
     let mut chunk = vec![0; CHUNK];
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -132,9 +143,23 @@ async fn read_all(stream: &TcpStream, queue: &Queue) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) => return,
         }
-        let Some(used) = hand_out(&bytes, queue) else { return };
+        let Some(used) = hand_out(&bytes, queue) else {
+            let _ = fault.set(fault_in(&bytes));
+            return;
+        };
         bytes.drain(..used);
     }
+}
+
+/// What is wrong with bytes that are no answer.
+fn fault_in(bytes: &[u8]) -> StoreFault {
+    if bytes.starts_with(b"CLIENT_ERROR unauthenticated") {
+        return StoreFault::PasswordMissing;
+    }
+    if bytes.starts_with(b"ERROR Too many open connections") {
+        return StoreFault::Connections;
+    }
+    StoreFault::Protocol
 }
 
 /// Hands out every answer that has come in full: how many bytes they were, or `None` where something else has come.

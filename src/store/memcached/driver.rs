@@ -318,6 +318,7 @@ impl Driver {
         } else {
             self.status.lost();
         }
+        self.status.set_fault(statuses().find_map(Status::fault));
         self.status.count_away(statuses().filter(|status| !status.is_available()).count());
         // What one of them has forgotten, all have.
         if let Some(last) = statuses().map(Status::connected_us).max() {

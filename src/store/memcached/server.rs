@@ -12,6 +12,7 @@ use super::connection::{Connection, first_of};
 use super::wire::{Command, Reply, Versioned, expiry};
 use crate::clock::Now;
 use crate::store::error::StoreError;
+use crate::store::fault::StoreFault;
 use crate::store::runtime::{BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered};
 use crate::store::status::Status;
 
@@ -104,19 +105,23 @@ impl Server {
         if !self.status.is_available() {
             return Err(StoreError::Unavailable);
         }
-        let mut watch = Watch { server: self, answered: false };
+        let mut watch = Watch { server: self, answered: false, fault: StoreFault::Timeout };
         let mut link = self.link.subscribe();
         let link = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
-        let replies = match link {
-            Some(link) => link.exchange(commands).await,
-            None => None,
+        let link = link.ok_or(StoreError::Unavailable)?;
+        let Some(replies) = link.exchange(commands).await else {
+            watch.fault = link.fault();
+            return Err(StoreError::Unavailable);
         };
-        let replies = replies.ok_or(StoreError::Unavailable)?;
-        watch.answered = !replies.contains(&Reply::Refused);
+        match refusal(&replies) {
+            Some(fault) => watch.fault = fault,
+            None => watch.answered = true,
+        }
         Ok(replies)
     }
 
-    fn note_failure(&self) {
+    fn note_failure(&self, fault: StoreFault) {
+        self.status.blame(fault);
         if self.status.failed() {
             self.status.lost();
             if let Some(link) = self.link.borrow().as_ref() {
@@ -132,16 +137,22 @@ impl Server {
         let _ = crate::random::fill(&mut process);
         let mut pause = BACKOFF.0;
         loop {
-            if let Some(mut link) = self.connect(process).await {
-                pause = BACKOFF.0;
-                self.link.send_replace(Some(link.clone()));
-                self.status.connected(Now::read());
-                self.status.recovered();
-                changed();
-                self.stay(&mut link, process, &changed).await;
-                link.give_up();
-            }
+            let fault = match self.connect(process).await {
+                Ok(mut link) => {
+                    pause = BACKOFF.0;
+                    self.link.send_replace(Some(link.clone()));
+                    self.status.connected(Now::read());
+                    self.status.recovered();
+                    changed();
+                    let fault = self.stay(&mut link, process, &changed).await;
+                    link.give_up();
+                    // A question that has failed may have said more.
+                    fault.after(self.status.fault())
+                }
+                Err(fault) => fault,
+            };
             self.status.lost();
+            self.status.set_fault(Some(fault));
             self.link.send_replace(None);
             changed();
             sleep(jittered(pause)).await;
@@ -149,37 +160,52 @@ impl Server {
         }
     }
 
-    async fn connect(&self, process: Process) -> Option<Connection> {
+    async fn connect(&self, process: Process) -> Result<Connection, StoreFault> {
         let opening = Connection::open(&self.address.host, self.address.port);
-        let link = timeout(CONNECT_TIMEOUT, opening).await.ok()?.ok()?;
+        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| StoreFault::Timeout)?;
+        let link = opened.map_err(|error| StoreFault::of_io(&error))?;
         // It may be another server by now, or have another clock.
         self.clock.lock().0.clear();
-        self.beat(&link, process).await.then_some(link)
+        self.beat(&link, process).await?;
+        Ok(link)
     }
 
     /// Says that we are alive, until the connection breaks or a beat fails.
-    async fn stay(&self, link: &mut Connection, process: Process, changed: &impl Fn()) {
+    async fn stay(
+        &self,
+        link: &mut Connection,
+        process: Process,
+        changed: &impl Fn(),
+    ) -> StoreFault {
         for _ in 1..FIRST_READINGS {
             first_of(sleep(Duration::from_secs(1) / FIRST_READINGS), link.closed()).await;
-            if link.is_closed() || !self.read_clock(link).await {
-                return;
+            if link.is_closed() {
+                return link.fault();
+            }
+            if let Err(fault) = self.read_clock(link).await {
+                return fault;
             }
             changed();
         }
         loop {
             first_of(sleep(jittered(BEAT)), link.closed()).await;
-            if link.is_closed() || !self.beat(link, process).await {
-                return;
+            if link.is_closed() {
+                return link.fault();
+            }
+            if let Err(fault) = self.beat(link, process).await {
+                return fault;
             }
             changed();
         }
     }
 
-    async fn read_clock(&self, link: &Connection) -> bool {
-        let replies = timeout(PROBE, link.exchange(vec![Command::time()])).await;
-        let Ok(Some(replies)) = replies else { return false };
-        let [Reply::Time(second)] = replies.as_slice() else { return false };
-        self.observe(*second)
+    async fn read_clock(&self, link: &Connection) -> Result<(), StoreFault> {
+        let replies = timeout(PROBE, ask(link, vec![Command::time()])).await;
+        let replies = replies.map_err(|_| StoreFault::Timeout)??;
+        match replies.as_slice() {
+            [Reply::Time(second)] if self.observe(*second) => Ok(()),
+            _ => Err(StoreFault::Protocol),
+        }
     }
 
     fn observe(&self, second: u64) -> bool {
@@ -198,28 +224,44 @@ impl Server {
         true
     }
 
-    /// Reads the clock and writes a sign of life; `false` where it could not be written.
-    async fn beat(&self, link: &Connection, process: Process) -> bool {
+    /// Reads the clock and writes a sign of life; an error where it could not be written.
+    async fn beat(&self, link: &Connection, process: Process) -> Result<(), StoreFault> {
         let beating = async {
             let asked = vec![Command::time(), Command::gets(&self.live_key)];
-            let replies = link.exchange(asked).await?;
+            let replies = ask(link, asked).await?;
             let [Reply::Time(second), Reply::Value(known)] = replies.as_slice() else {
-                return None;
+                return Err(StoreFault::Protocol);
             };
             if !self.observe(*second) {
-                return None;
+                return Err(StoreFault::Protocol);
             }
             let (list, alive) = alive(known.as_ref(), process, self.now_us());
             let version = known.as_ref().map(|known| known.version);
             let store = Command::store(&self.live_key, &list, expiry(SILENCE_US, *second), version);
-            let replies = link.exchange(vec![store]).await?;
             // Where another process was faster, the server takes writes; we are in the list at the next beat.
-            matches!(replies.as_slice(), [Reply::Stored | Reply::Conflict]).then_some(alive)
+            match ask(link, vec![store]).await?.as_slice() {
+                [Reply::Stored | Reply::Conflict] => Ok(alive),
+                _ => Err(StoreFault::Protocol),
+            }
         };
-        let Ok(Some(alive)) = timeout(PROBE, beating).await else { return false };
+        let alive = timeout(PROBE, beating).await.map_err(|_| StoreFault::Timeout)??;
         self.status.count_instances(alive);
-        true
+        Ok(())
     }
+}
+
+/// Sends commands; an error where they are not answered, or the server refuses one.
+async fn ask(link: &Connection, commands: Vec<Command>) -> Result<Vec<Reply>, StoreFault> {
+    let replies = link.exchange(commands).await.ok_or_else(|| link.fault())?;
+    refusal(&replies).map_or(Ok(replies), Err)
+}
+
+/// Why the server has refused one of several commands.
+fn refusal(replies: &[Reply]) -> Option<StoreFault> {
+    replies.iter().find_map(|reply| match reply {
+        Reply::Refused(fault) => Some(*fault),
+        _ => None,
+    })
 }
 
 /// The list of processes that are alive with us in it, and how many that are.
@@ -241,6 +283,8 @@ fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, 
 struct Watch<'s> {
     server: &'s Server,
     answered: bool,
+    /// Why it was not answered.
+    fault: StoreFault,
 }
 
 impl Drop for Watch<'_> {
@@ -248,7 +292,7 @@ impl Drop for Watch<'_> {
         if self.answered {
             self.server.status.succeeded();
         } else {
-            self.server.note_failure();
+            self.server.note_failure(self.fault);
         }
     }
 }

@@ -4,6 +4,8 @@
 //! Reading is strict. What does not answer exactly what was asked is [`Garbage`], and the connection is given up: an
 //! answer that is taken for another one's would be a count that is taken for another's.
 
+use crate::store::fault::StoreFault;
+
 /// The longest line of an answer, without its end.
 const MOST_LINE: usize = 2048;
 /// The longest value, which is Memcached's own default limit.
@@ -57,7 +59,7 @@ pub(super) enum Reply {
     /// To `stats`: Unix seconds.
     Time(u64),
     /// The server could not do it: `SERVER_ERROR`.
-    Refused,
+    Refused(StoreFault),
 }
 
 /// What is no answer to what was asked.
@@ -111,7 +113,9 @@ pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
 pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize)>, Garbage> {
     let Some((first, length)) = line(bytes)? else { return Ok(None) };
     if first.starts_with(b"SERVER_ERROR ") {
-        return Ok(Some((Reply::Refused, length)));
+        let is_full = first.starts_with(b"SERVER_ERROR out of memory");
+        let fault = if is_full { StoreFault::Memory } else { StoreFault::Error };
+        return Ok(Some((Reply::Refused(fault), length)));
     }
     match expect {
         Expect::Stored => match first {
@@ -304,7 +308,11 @@ mod tests {
             (b"NOT_STORED\r\n", Expect::Stored, Reply::Conflict),
             (b"EXISTS\r\n", Expect::Stored, Reply::Conflict),
             (b"NOT_FOUND\r\n", Expect::Stored, Reply::Conflict),
-            (b"SERVER_ERROR out of memory storing object\r\n", Expect::Stored, Reply::Refused),
+            (
+                b"SERVER_ERROR out of memory storing object\r\n",
+                Expect::Stored,
+                Reply::Refused(StoreFault::Memory),
+            ),
             (b"END\r\n", value_of(b"k"), Reply::Value(None)),
             (
                 b"STAT pid 1\r\nSTAT time 1800000000\r\nSTAT version 1 2\r\nEND\r\n",

@@ -10,9 +10,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::store::fault::StoreFault;
 
 /// What one message may have.
 struct Bounds {
@@ -28,6 +31,9 @@ const REPLIES: Bounds = Bounds { bytes: 16 << 20, values: 500_000, depth: 8, lin
 /// We know what we send.
 const COMMANDS: Bounds =
     Bounds { bytes: usize::MAX, values: usize::MAX, depth: 1, line: usize::MAX };
+const NO_REPLY: &str = "the server sent what is no reply";
+const NO_LENGTH: &str = "the server sent no length";
+const TO_NOTHING: &str = "the server sent a reply to nothing";
 /// Digits of a length or a number, with a sign.
 const MAX_DIGITS: usize = 20;
 
@@ -36,21 +42,49 @@ pub(super) struct Bounded<S> {
     stream: S,
     replies: Messages,
     commands: Messages,
+    fault: Arc<OnceLock<StoreFault>>,
 }
 
 impl<S> Bounded<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, replies: Messages::new(&REPLIES), commands: Messages::new(&COMMANDS) }
+        let (replies, commands) = (Messages::new(&REPLIES), Messages::new(&COMMANDS));
+        Self { stream, replies, commands, fault: Arc::default() }
+    }
+
+    /// What was wrong with what the server sent, once something is: the crate tells only the first
+    /// who waits of it.
+    pub(super) fn fault(&self) -> Arc<OnceLock<StoreFault>> {
+        Arc::clone(&self.fault)
     }
 
     fn check(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let invalid = |problem| io::Error::new(io::ErrorKind::InvalidData, problem);
+        let fault = &self.fault;
+        if self.replies.whole == 0
+            && let Some(refusal) = refusal(bytes)
+        {
+            let _ = fault.set(refusal);
+        }
+        let invalid = |problem: &'static str| {
+            let _ = fault.set(match problem {
+                TO_NOTHING | NO_REPLY | NO_LENGTH => StoreFault::Protocol,
+                _ => StoreFault::TooLarge,
+            });
+            io::Error::new(io::ErrorKind::InvalidData, problem)
+        };
         self.replies.read(bytes).map_err(invalid)?;
         if self.replies.whole > self.commands.whole {
-            return Err(invalid("the server sent a reply to nothing"));
+            return Err(invalid(TO_NOTHING));
         }
         Ok(())
     }
+}
+
+/// Why a server refuses a connection, which it says before anything is asked, and then closes it.
+fn refusal(first: &[u8]) -> Option<StoreFault> {
+    if first.starts_with(b"-ERR max number of clients") {
+        return Some(StoreFault::Connections);
+    }
+    first.starts_with(b"-DENIED").then_some(StoreFault::PasswordMissing)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
@@ -129,7 +163,7 @@ impl Messages {
             let used = match &mut self.at {
                 At::Type => {
                     if !matches!(first, b'+' | b'-' | b':' | b'$' | b'*') {
-                        return Err("the server sent what is no reply");
+                        return Err(NO_REPLY);
                     }
                     self.at = At::Line(Line::new(*first));
                     1
@@ -249,7 +283,7 @@ impl Line {
         }
         let text = std::str::from_utf8(digits).ok();
         let count = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        count.and_then(|text| text.parse().ok()).map(Some).ok_or("the server sent no length")
+        count.and_then(|text| text.parse().ok()).map(Some).ok_or(NO_LENGTH)
     }
 }
 
@@ -343,6 +377,23 @@ mod tests {
             assert_eq!(ours.read(&mut answer).await?, 7);
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_server_that_refuses_a_connection_says_why() {
+        let fault_of = |bytes: &[u8]| {
+            let mut stream = Bounded::new(());
+            assert!(stream.check(bytes).is_err());
+            stream.fault().get().copied()
+        };
+        for (bytes, fault) in [
+            (b"-ERR max number of clients reached\r\n".as_slice(), StoreFault::Connections),
+            (b"-DENIED Redis is running in protected mode\r\n", StoreFault::PasswordMissing),
+            (b"+OK\r\n", StoreFault::Protocol),
+            (b"$2000000000\r\n", StoreFault::TooLarge),
+        ] {
+            assert_eq!(fault_of(bytes), Some(fault));
+        }
     }
 
     #[test]

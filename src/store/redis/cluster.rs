@@ -14,8 +14,10 @@ use redis::{
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::fault::{fault_in, fault_of};
 use super::open::Connection;
 use super::slots::{Address, Redirect, SlotMap, slot_of_command};
+use crate::store::fault::StoreFault;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
 /// How often a command is sent to another node.
@@ -51,26 +53,57 @@ impl Opener {
     }
 
     /// Who owns which slots, as nodes say that are connected to for this.
-    pub(super) async fn discover(&self, nodes: &[Address]) -> Option<SlotMap> {
+    pub(super) async fn discover(&self, nodes: &[Address]) -> Result<SlotMap, StoreFault> {
+        let why = Why::default();
         let asked = nodes.iter().cloned().map(|address| {
-            let opener = self.clone();
+            let (opener, why) = (self.clone(), why.clone());
             async move {
                 let asking = async {
-                    let link = opener.open(&address).await.ok()?;
+                    let link = opener.open(&address).await.map_err(|error| fault_of(&error))?;
                     ask_slots(link, &address).await
                 };
-                timeout(CONNECT_TIMEOUT, asking).await.ok()?
+                let late = |_| Err(StoreFault::Timeout);
+                why.note(timeout(CONNECT_TIMEOUT, asking).await.unwrap_or_else(late))
             }
         });
-        most_say(asked).await
+        most_say(asked).await.ok_or_else(|| why.fault())
+    }
+}
+
+/// Why none of several servers says what it is asked, as the first one says that can be reached.
+#[derive(Clone, Default)]
+pub(super) struct Why(Arc<Mutex<Option<StoreFault>>>);
+
+impl Why {
+    /// What a server says; where it says nothing, that is noted.
+    pub(super) fn note<T>(&self, said: Result<T, StoreFault>) -> Option<T> {
+        said.map_err(|fault| {
+            let mut known = self.0.lock();
+            if known.is_none_or(StoreFault::is_unreachable) {
+                *known = Some(fault);
+            }
+        })
+        .ok()
+    }
+
+    pub(super) fn fault(&self) -> StoreFault {
+        self.0.lock().unwrap_or(StoreFault::Timeout)
     }
 }
 
 /// Who owns which slots, as one node says.
-pub(super) async fn ask_slots(mut link: Connection, address: &Address) -> Option<SlotMap> {
+pub(super) async fn ask_slots(
+    mut link: Connection,
+    address: &Address,
+) -> Result<SlotMap, StoreFault> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
-    SlotMap::read(&link.command(&command).await.ok()?, &address.host)
+    let answer = link.command(&command).await.map_err(|error| fault_of(&error))?;
+    if let Some(fault) = fault_in(&answer) {
+        return Err(fault);
+    }
+    // A cluster whose slots nobody serves names no primary.
+    SlotMap::read(&answer, &address.host).ok_or(StoreFault::Slots)
 }
 
 /// What most servers say, of those that answer soon after the first one: one that hangs keeps
@@ -205,7 +238,7 @@ impl ClusterLink {
     /// Asks the nodes at `seeds` for the others. One that hangs does not matter where another one
     /// answers.
     pub(super) async fn connect(opener: Opener, seeds: Vec<Address>) -> Result<Self, RedisError> {
-        let map = opener.discover(&seeds).await.ok_or_else(unreachable_nodes)?;
+        let map = opener.discover(&seeds).await.map_err(std::io::Error::from)?;
         Ok(Self(Arc::new(Links {
             opener,
             seeds,
@@ -244,7 +277,7 @@ impl Links {
         nodes.extend(self.seeds.iter().cloned());
         nodes.sort();
         nodes.dedup();
-        if let Some(map) = self.opener.discover(&nodes).await {
+        if let Ok(map) = self.opener.discover(&nodes).await {
             self.nodes.lock().retain(|address, _| map.has(address));
             *self.map.lock() = Arc::new(map);
         } else {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cluster::exchange;
 use super::driver::{Driver, is_unknown, keep_connected};
+use super::fault::{fault_of, first_fault};
 use super::nodes::{Cluster, Node, View, Watch, is_answer, look_around};
 use super::script::{By, Call, calls, read};
 use super::slots::slot_of_command;
@@ -36,7 +37,9 @@ pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
     loop {
         let keep =
             |node: Arc<Node>| Task::of(&spawn_beside(keep_connected(Arc::clone(&driver), node)));
-        if let Some(map) = cluster.discover().await {
+        let found = cluster.discover().await;
+        let fault = found.as_ref().err().copied();
+        if let Ok(map) = found {
             pause = BACKOFF.0;
             let is_new = cluster.known().is_none_or(|view| view.map != map);
             if is_new {
@@ -52,6 +55,9 @@ pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
             }
         } else {
             driver.look_around();
+            if cluster.known().is_none() {
+                driver.status.set_fault(fault);
+            }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(BACKOFF.1);
         }
@@ -233,11 +239,15 @@ async fn ask_node(
     match timeout_at(deadline, exchange(cluster, address, commands)).await {
         Ok(Ok(values)) => {
             watch.answered = values.iter().all(is_answer);
+            if !watch.answered {
+                watch.fault = first_fault(&values);
+            }
             Ok(values)
         }
         Ok(Err(error)) => {
+            watch.fault = fault_of(&error);
             if is_lost(&error) {
-                node.note_loss();
+                node.note_loss(watch.fault);
             }
             Err(store_error(&error))
         }

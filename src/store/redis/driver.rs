@@ -11,16 +11,19 @@ use std::sync::Arc;
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cluster_driver::{dispatch, follow, is_lost};
 use super::connect::{Connector, Link};
+use super::fault::{fault_of, first_fault};
 use super::nodes::{Cluster, Node, Watch};
 use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
 use crate::clock::Now;
 use crate::store::ask::{Answer, Ask, Question, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
+use crate::store::fault::StoreFault;
 use crate::store::runtime::{
     BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered, spawn_beside,
 };
@@ -106,19 +109,21 @@ async fn run(
 pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
     let mut pause = BACKOFF.0;
     loop {
-        if let Some(mut link) = driver.connect(&node).await {
-            pause = BACKOFF.0;
-            node.link.send_replace(Some(link.clone()));
-            node.status.recovered();
-            driver.look_around();
-            while timeout(jittered(BEAT), node.broken.notified()).await.is_err() {
-                if !driver.beat(&node, &mut link).await {
-                    break;
-                }
+        let fault = match driver.connect(&node).await {
+            Ok(link) => {
+                pause = BACKOFF.0;
+                node.link.send_replace(Some(link.clone()));
+                node.status.recovered();
                 driver.look_around();
+                // Where a question has broken the connection, it has said why.
+                driver.stay(&node, link).await.err()
             }
-        }
+            Err(fault) => Some(fault),
+        };
         node.status.lost();
+        if fault.is_some() {
+            node.status.set_fault(fault);
+        }
         node.link.send_replace(None);
         driver.look_around();
         if let Some(cluster) = driver.cluster() {
@@ -149,33 +154,48 @@ impl Driver {
         }
     }
 
-    async fn connect(&self, node: &Node) -> Option<Link> {
+    async fn connect(&self, node: &Node) -> Result<Link, StoreFault> {
         let opening = async {
             if let (Some(address), Some(cluster)) = (&node.address, self.cluster()) {
-                return cluster.opener.open(address).await.ok().map(Link::Single);
+                return cluster.opener.open(address).await.map(Link::Single);
             }
             let patience = self.connector.config().timeout.max(PROBE);
-            self.connector.connect(Some(patience)).await.ok()
+            self.connector.connect(Some(patience)).await
         };
-        let mut link = timeout(CONNECT_TIMEOUT, opening).await.ok()??;
+        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| StoreFault::Timeout)?;
+        let mut link = opened.map_err(|error| fault_of(&error))?;
         for command in self.scripts.load() {
-            // A user who may not load scripts may still run them.
-            drop(timeout(PROBE, link.command(&command)).await);
+            match timeout(PROBE, link.command(&command)).await {
+                // What comes behind it says less.
+                Ok(Err(error)) if error.is_io_error() => return Err(fault_of(&error)),
+                // A user who may not load scripts may still run them.
+                _ => {}
+            }
         }
-        self.beat(node, &mut link).await.then_some(link)
+        self.beat(node, &mut link).await?;
+        Ok(link)
     }
 
-    /// Writes a sign of life; `false` where it did not arrive. Before it is known that a server is
+    /// Writes signs of life until one does not arrive, or somebody says that the connection is
+    /// broken.
+    async fn stay(&self, node: &Node, mut link: Link) -> Result<(), StoreFault> {
+        while timeout(jittered(BEAT), node.broken.notified()).await.is_err() {
+            self.beat(node, &mut link).await?;
+            self.look_around();
+        }
+        Ok(())
+    }
+
+    /// Writes a sign of life; an error where it did not arrive. Before it is known that a server is
     /// there, it is known since when it remembers proofs.
-    async fn beat(&self, node: &Node, link: &mut Link) -> bool {
+    async fn beat(&self, node: &Node, link: &mut Link) -> Result<(), StoreFault> {
         let prefix = &self.connector.config().prefix;
         let mut live = format!("{prefix}live");
         let proofs = proofs_key(prefix);
         let mut has_proofs = true;
         if let (Some(cluster), Some(address)) = (self.cluster(), &node.address) {
-            let Some(view) = cluster.known() else { return false };
-            let Some(key) = view.live_key(address, &live) else { return false };
-            live = key;
+            let view = cluster.known().ok_or(StoreFault::Slots)?;
+            live = view.live_key(address, &live).ok_or(StoreFault::Slots)?;
             let owner = view.owner(&proofs).and_then(|owner| view.map.nodes.get(owner));
             has_proofs = owner == Some(address);
         }
@@ -184,8 +204,8 @@ impl Driver {
             command.arg(BEGAN).arg(1).arg(proofs);
             match timeout(PROBE, link.command(&command)).await {
                 Ok(Ok(Value::Int(1))) => {}
-                Ok(Err(error)) if self.is_elsewhere(&error) => return true,
-                _ => return false,
+                Ok(Err(error)) if self.is_elsewhere(&error) => return Ok(()),
+                other => return Err(failed(&other)),
             }
         }
         let mut command = redis::cmd("EVAL");
@@ -193,15 +213,26 @@ impl Driver {
         let sent = Now::read();
         let values = match timeout(PROBE, link.command(&command)).await {
             Ok(Ok(Value::Array(values))) => values,
-            Ok(Err(error)) => return self.is_elsewhere(&error),
-            _ => return false,
+            Ok(Err(error)) if self.is_elsewhere(&error) => return Ok(()),
+            other => return Err(failed(&other)),
         };
-        let [Value::Int(time), Value::Int(alive)] = values.as_slice() else { return false };
+        let [Value::Int(time), Value::Int(alive)] = values.as_slice() else {
+            return Err(StoreFault::Protocol);
+        };
         if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
             node.status.observe(time, sent);
             node.status.count_instances(alive);
         }
-        true
+        Ok(())
+    }
+}
+
+/// Why a command was not answered as it should be.
+fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> StoreFault {
+    match answer {
+        Err(_) => StoreFault::Timeout,
+        Ok(Err(error)) => fault_of(error),
+        Ok(Ok(_)) => StoreFault::Protocol,
     }
 }
 
@@ -246,12 +277,14 @@ async fn converse(
     let mut link = node.linked().await.ok_or(StoreError::Unavailable)?;
     let calls = calls(questions, false);
     let sent = Now::read();
-    let mut replies = driver.exchange(node, &mut link, calls.iter(), questions, By::Digest).await?;
+    let exchanged = driver.exchange(node, &mut link, calls.iter(), questions, By::Digest).await;
+    let mut replies = watch.take(exchanged)?;
     let unknown: Vec<usize> =
         (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
     if !unknown.is_empty() {
         let again = unknown.iter().filter_map(|i| calls.get(*i));
-        let known_now = driver.exchange(node, &mut link, again, questions, By::Text).await?;
+        let exchanged = driver.exchange(node, &mut link, again, questions, By::Text).await;
+        let known_now = watch.take(exchanged)?;
         for (i, reply) in unknown.into_iter().zip(known_now) {
             if let Some(place) = replies.get_mut(i) {
                 *place = reply;
@@ -266,6 +299,9 @@ async fn converse(
         node.status.observe(standing.now_us, sent);
     }
     watch.answered = results.answers.iter().all(Result::is_ok);
+    if !watch.answered {
+        watch.fault = first_fault(&replies);
+    }
     Ok(results.answers)
 }
 
@@ -278,17 +314,18 @@ impl Driver {
         calls: impl Iterator<Item = &'c Call>,
         questions: &[Question],
         by: By,
-    ) -> Result<Vec<Value>, StoreError> {
+    ) -> Result<Vec<Value>, RedisError> {
         let mut pipeline = Pipeline::new();
         for call in calls {
             pipeline.add_command(self.scripts.command(call, questions, by));
         }
-        link.send(&pipeline).await.map_err(|error: RedisError| {
-            if is_lost(&error) {
-                node.note_loss();
-            }
-            if error.is_timeout() { StoreError::Timeout } else { StoreError::Unavailable }
-        })
+        let answers = link.send(&pipeline).await;
+        if let Err(error) = &answers
+            && is_lost(error)
+        {
+            node.note_loss(fault_of(error));
+        }
+        answers
     }
 }
 

@@ -12,6 +12,7 @@ pub mod config;
 mod connect;
 mod driver;
 mod families;
+mod fault;
 mod nodes;
 pub(super) mod notices;
 mod open;

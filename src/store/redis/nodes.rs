@@ -10,9 +10,12 @@ use tokio::time::timeout;
 
 use super::cluster::{Opener, Reach, ask_slots, most_say, unreachable_nodes};
 use super::connect::Link;
+use super::fault::fault_of;
 use super::open::Connection;
 use super::slots::{Address, SlotMap, slot_of};
 use crate::clock::Now;
+use crate::store::error::StoreError;
+use crate::store::fault::StoreFault;
 use crate::store::runtime::{PROBE, Task};
 use crate::store::status::Status;
 
@@ -31,7 +34,8 @@ impl Node {
     }
 
     /// The connection is no good any more: nobody is to wait for it from now on.
-    pub(super) fn note_loss(&self) {
+    pub(super) fn note_loss(&self, fault: StoreFault) {
+        self.status.blame(fault);
         self.status.lost();
         self.broken.notify_one();
     }
@@ -51,11 +55,25 @@ pub(super) struct Watch<'n> {
     node: &'n Node,
     /// Whether it has answered as it should.
     pub(super) answered: bool,
+    /// Why it has not.
+    pub(super) fault: StoreFault,
 }
 
 impl<'n> Watch<'n> {
     pub(super) fn new(node: &'n Node) -> Self {
-        Self { node, answered: false }
+        // Whoever gives up waiting has nothing else to say.
+        Self { node, answered: false, fault: StoreFault::Timeout }
+    }
+
+    /// What was answered to an exchange, or what those who asked are told instead.
+    pub(super) fn take(
+        &mut self,
+        answers: Result<Vec<Value>, RedisError>,
+    ) -> Result<Vec<Value>, StoreError> {
+        answers.map_err(|error| {
+            self.fault = fault_of(&error);
+            if error.is_timeout() { StoreError::Timeout } else { StoreError::Unavailable }
+        })
     }
 }
 
@@ -63,8 +81,12 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if self.answered {
             self.node.status.succeeded();
-        } else if self.node.status.failed() {
-            self.node.note_loss();
+            return;
+        }
+        if self.node.status.failed() {
+            self.node.note_loss(self.fault);
+        } else {
+            self.node.status.blame(self.fault);
         }
     }
 }
@@ -111,6 +133,8 @@ pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: N
     } else {
         all.lost();
     }
+    let fault = statuses().find_map(|status| status.fault());
+    all.set_fault(fault.or((!whole).then_some(StoreFault::Slots)));
     let away = statuses().filter(|status| !status.is_available()).count();
     all.count_away(away + usize::from(!whole));
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
@@ -149,16 +173,16 @@ impl Cluster {
 
     /// Who owns which slots now: as most nodes say that are connected, else as any says that can be
     /// found.
-    pub(super) async fn discover(&self) -> Option<SlotMap> {
+    pub(super) async fn discover(&self) -> Result<SlotMap, StoreFault> {
         let known = self.known();
         let nodes = known.iter().flat_map(|view| &view.nodes);
         let linked = nodes.filter(|node| node.status.is_available()).filter_map(|node| {
             let Some(Link::Single(link)) = node.link.borrow().clone() else { return None };
             let address = node.address.clone()?;
-            Some(async move { timeout(PROBE, ask_slots(link, &address)).await.ok()? })
+            Some(async move { timeout(PROBE, ask_slots(link, &address)).await.ok()?.ok() })
         });
         if let Some(map) = most_say(linked).await {
-            return Some(map);
+            return Ok(map);
         }
         let known = known.iter().flat_map(|view| view.map.nodes.iter().cloned());
         let mut addresses: Vec<Address> = known.chain(self.seeds.iter().cloned()).collect();

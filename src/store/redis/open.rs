@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::bounded::Bounded;
 use super::tls;
+use crate::store::fault::StoreFault;
 use crate::store::runtime::Task;
 use crate::store::tcp;
 
@@ -23,6 +24,8 @@ use crate::store::tcp;
 pub struct Connection {
     link: MultiplexedConnection,
     task: Arc<Task>,
+    /// What was wrong with what the server sent.
+    fault: Arc<OnceLock<StoreFault>>,
 }
 
 impl fmt::Debug for Connection {
@@ -64,10 +67,11 @@ impl Connection {
         let config = AsyncConnectionConfig::new().set_response_timeout(patience);
         let settings = info.redis_settings();
         let stream = Bounded::new(stream);
+        let fault = stream.fault();
         let opening = MultiplexedConnection::new_with_config(settings, stream, config);
-        let (link, work) = opening.await?;
+        let (link, work) = opening.await.map_err(|error| with_cause(&fault, error))?;
         let task = Arc::new(Task::of(&tokio::spawn(work)));
-        Ok(Self { link, task })
+        Ok(Self { link, task, fault })
     }
 
     /// Whether it has ended: the server has closed it, or it has failed. Nothing can be sent on it.
@@ -77,11 +81,21 @@ impl Connection {
 
     /// Sends commands as one; one value for each.
     pub(super) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        self.link.req_packed_commands(pipeline, 0, pipeline.len()).await
+        let answers = self.link.req_packed_commands(pipeline, 0, pipeline.len()).await;
+        answers.map_err(|error| with_cause(&self.fault, error))
     }
 
     /// Sends one command.
     pub(super) async fn command(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        self.link.req_packed_command(command).await
+        let answer = self.link.req_packed_command(command).await;
+        answer.map_err(|error| with_cause(&self.fault, error))
+    }
+}
+
+/// An error of a connection, or why the connection has ended where more is known of that.
+fn with_cause(fault: &OnceLock<StoreFault>, error: RedisError) -> RedisError {
+    match fault.get() {
+        Some(fault) if !error.is_timeout() => io::Error::from(*fault).into(),
+        _ => error,
     }
 }

@@ -2,13 +2,16 @@
 
 mod watch;
 
+use std::io;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, TlsCertificates, Value};
+use redis::{ConnectionAddr, ConnectionInfo, RedisError, TlsCertificates, Value};
 
-use super::cluster::votes;
+use super::cluster::{Why, votes};
 use super::config::is_tls;
+use super::fault::{fault_in, fault_of};
 use super::open::Connection;
+use crate::store::fault::StoreFault;
 use crate::store::runtime::CONNECT_TIMEOUT;
 pub(super) use watch::{Primaries, Replaced};
 
@@ -37,20 +40,25 @@ fn sentinels<'n>(
 }
 
 impl Sentinel {
-    /// Where it says that the primary is; `None` where it gives no answer.
-    async fn primary(&mut self, of: &str, patience: Duration) -> Option<Name> {
+    /// Where it says that the primary is.
+    async fn primary(&mut self, of: &str, patience: Duration) -> Result<Name, StoreFault> {
         let mut link = if let Some(link) = self.link.take() {
             link
         } else {
             let certificates = self.certificates.as_ref();
-            Connection::open(&self.info, certificates, Some(patience)).await.ok()?
+            let opening = Connection::open(&self.info, certificates, Some(patience));
+            opening.await.map_err(|error| fault_of(&error))?
         };
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(of);
-        let answer = link.command(&ask).await.ok()?;
+        let answer = link.command(&ask).await.map_err(|error| fault_of(&error))?;
         // One that has failed is not used again.
         self.link = Some(link);
-        redis::from_redis_value::<Option<Name>>(answer).ok()?
+        if let Some(fault) = fault_in(&answer) {
+            return Err(fault);
+        }
+        let name = redis::from_redis_value::<Option<Name>>(answer);
+        name.map_err(|_| StoreFault::Protocol)?.ok_or(StoreFault::SentinelName)
     }
 }
 
@@ -64,11 +72,13 @@ pub(super) async fn find_primary(
     certificates: Option<&TlsCertificates>,
 ) -> Result<ConnectionInfo, RedisError> {
     let with_tls = nodes.iter().any(is_tls);
+    let why = Why::default();
     let asked = sentinels(nodes, certificates).map(|mut sentinel| {
-        let name = name.to_owned();
-        async move { sentinel.primary(&name, CONNECT_TIMEOUT).await }
+        let (name, why) = (name.to_owned(), why.clone());
+        async move { why.note(sentinel.primary(&name, CONNECT_TIMEOUT).await) }
     });
     let votes = votes(asked.collect::<Vec<_>>().into_iter()).await;
+    let mut fault_of_primary = None;
     for (host, port) in most_named(votes) {
         let address = if with_tls {
             ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
@@ -76,11 +86,12 @@ pub(super) async fn find_primary(
             ConnectionAddr::Tcp(host, port)
         };
         let primary = primary.clone().set_addr(address);
-        if is_primary(&primary, certificates).await {
-            return Ok(primary);
+        match check_primary(&primary, certificates).await {
+            Ok(()) => return Ok(primary),
+            Err(fault) => fault_of_primary = Some(fault),
         }
     }
-    Err(no_primary())
+    Err(io::Error::from(fault_of_primary.unwrap_or_else(|| why.fault())).into())
 }
 
 /// The server that most sentinels name, or those that are named by equally many.
@@ -89,18 +100,21 @@ fn most_named(votes: Vec<(Name, usize)>) -> impl Iterator<Item = Name> {
     votes.into_iter().filter(move |(_, count)| Some(*count) == most).map(|(name, _)| name)
 }
 
-/// Whether a server takes itself for a primary: a sentinel may not know yet that it is none.
-async fn is_primary(server: &ConnectionInfo, certificates: Option<&TlsCertificates>) -> bool {
+/// Checks that a server takes itself for a primary: a sentinel may not know yet that it is none.
+async fn check_primary(
+    server: &ConnectionInfo,
+    certificates: Option<&TlsCertificates>,
+) -> Result<(), StoreFault> {
     let asking = async {
         let opening = Connection::open(server, certificates, Some(CONNECT_TIMEOUT));
-        opening.await.ok()?.command(&redis::cmd("ROLE")).await.ok()
+        opening.await?.command(&redis::cmd("ROLE")).await
     };
-    let Some(Value::Array(role)) = asking.await else { return false };
-    matches!(role.first(), Some(Value::BulkString(role)) if role == b"master")
-}
-
-fn no_primary() -> RedisError {
-    (ErrorKind::MasterNameNotFoundBySentinel, "no sentinel names a primary that answers").into()
+    let answer = asking.await.map_err(|error| fault_of(&error))?;
+    let Value::Array(role) = &answer else {
+        return Err(fault_in(&answer).unwrap_or(StoreFault::Protocol));
+    };
+    let is_primary = matches!(role.first(), Some(Value::BulkString(role)) if role == b"master");
+    if is_primary { Ok(()) } else { Err(StoreFault::NotPrimary) }
 }
 
 #[cfg(test)]

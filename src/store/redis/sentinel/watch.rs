@@ -83,7 +83,8 @@ async fn watch(primaries: Weak<Primaries>, mut sentinels: Vec<Sentinel>, name: S
         for mut sentinel in std::mem::take(&mut sentinels) {
             let name = name.clone();
             asking.spawn(async move {
-                let said = timeout(PROBE * 2, sentinel.primary(&name, PROBE)).await.ok().flatten();
+                let said = timeout(PROBE * 2, sentinel.primary(&name, PROBE)).await;
+                let said = said.ok().and_then(Result::ok);
                 (sentinel, said)
             });
         }
