@@ -18,7 +18,6 @@ use super::process::Process;
 use super::service::{Service, one_of};
 use super::world::World;
 use crate::clients::Standing;
-use crate::token::binding::Nonces;
 pub(super) use client::Client;
 use watch::{Asked, Watch};
 
@@ -74,8 +73,6 @@ impl Kind for Limits {
     const PROMISES: &'static [Promise] = watch::PROMISES;
 
     fn config(seed: u64) -> (serde_json::Value, usize) {
-        // Drawn once for all histories: it must not change what a seed draws.
-        let _ = Nonces::here();
         let window = |ms: u64| format!("{ms}ms");
         let algorithm = if is_aligned(seed) { "fixed-window" } else { "gcra" };
         let config = json!({

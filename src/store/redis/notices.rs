@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
 
-use super::acknowledged::{Acknowledged, Record};
+use super::acknowledged::{Acknowledged, InStore, Record};
 use super::connect::{Connector, Link};
 use super::store_error;
 use crate::clock::Now;
@@ -22,9 +22,10 @@ use crate::store::{Reply, StoreError};
 const SCRIPT: &str = include_str!("lua/notice.lua");
 /// The clock of the very server that has the notices: in a cluster each has its own.
 const TIME: &str = "local time = redis.call('TIME') return time[1] * 1000000 + time[2]";
-/// Which of the names still have a text: keys of a server with an eviction policy go one by one.
+/// What is said of names now: by it, a word is told from another one that has its place. Figures of
+/// limits and reasons are no longer.
 const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
-    for i = 1, #ARGV do there[i] = there[i] and 1 or 0 end return there";
+    for i = 1, #ARGV do there[i] = there[i] and string.sub(there[i], 1, 512) end return there";
 /// How often others are listened to, and how soon again after a failure.
 const POLL: Duration = Duration::from_secs(1);
 /// How long the servers may take for one answer.
@@ -220,13 +221,13 @@ impl Session {
         if names.is_empty() {
             return Ok(false);
         }
-        let Some(in_store) = self.places(link, &names).await else {
+        let Some(in_store) = self.in_store(link, &names).await else {
             self.link = None;
             return Err(StoreError::Unavailable);
         };
         let mut lost_any = false;
         for (name, in_store) in names.iter().zip(in_store) {
-            let Some(lost) = self.record.lost(name, in_store) else { continue };
+            let Some(lost) = self.record.lost(name, in_store.as_ref()) else { continue };
             let Acknowledged { text, version, until_us, .. } = lost.clone();
             let ms = until_us.saturating_sub(now_us).div_ceil(1000);
             let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
@@ -235,8 +236,12 @@ impl Session {
                     self.note(name, Acknowledged { text, place, version, until_us });
                     lost_any = true;
                 }
-                // Somebody has said something later, which was read or will be.
-                Some(_) => self.record.forget(name),
+                // Somebody has said something later. Where it stands before what was read, it came
+                // there after the store had lost that.
+                Some(Stored { place, .. }) => {
+                    self.record.forget(name);
+                    lost_any |= place <= self.seen;
+                }
                 None => {}
             }
         }
@@ -247,8 +252,8 @@ impl Session {
         Ok(lost_any)
     }
 
-    /// Where the store has these names: `None` for each of which it has not all.
-    async fn places(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<f64>>> {
+    /// What the store has of these names: `None` for each of which it has not all.
+    async fn in_store(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<InStore>>> {
         let [said, places, _] = &self.keys;
         let mut ask = Pipeline::new();
         ask.cmd("EVAL").arg(TEXTS).arg(1).arg(said).arg(names);
@@ -260,11 +265,7 @@ impl Session {
         if texts.len() != names.len() || scores.len() != names.len() {
             return None;
         }
-        let place = |(text, score): (&Value, &Value)| match (text, score) {
-            (Value::Int(0), _) | (_, Value::Nil) => Some(None),
-            (_, score) => number_of(score).map(Some),
-        };
-        texts.iter().zip(scores).map(place).collect()
+        Some(texts.iter().zip(scores).map(|(text, place)| in_store(text, place)).collect())
     }
 
     /// The next notices, and when they were read: by the clock of the server that has them, and by
@@ -366,6 +367,15 @@ fn number_of(value: &Value) -> Option<f64> {
         Value::Int(number) => number.to_string().parse().ok(),
         text => text_of(text)?.parse().ok(),
     }
+}
+
+/// What the store has of a name, whose text may be cut off. What can't be read is not there.
+fn in_store(said: &Value, place: &Value) -> Option<InStore> {
+    let Value::BulkString(said) = said else { return None };
+    let mut parts = said.splitn(3, |byte| *byte == b' ').skip(1);
+    let version = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    let text = parts.next()?.to_vec();
+    Some(InStore { place: number_of(place)?, version, text })
 }
 
 /// When a notice is over, its version, and its text. Its place stands elsewhere.
