@@ -19,7 +19,7 @@ use super::service::{Service, one_of};
 use super::world::World;
 use crate::clients::Standing;
 pub(super) use client::Client;
-use watch::{Asked, Watch};
+use watch::{Asked, Made, Watch};
 
 /// How many processes a service has, and says that it has.
 const PROCESSES: u32 = 3;
@@ -56,7 +56,7 @@ pub(super) enum Act {
 pub(super) struct Limits {
     service: Arc<Service>,
     client: Client,
-    proofs: Mutex<Vec<String>>,
+    proofs: Mutex<Vec<Made>>,
     /// Addresses that nobody has used yet.
     next: AtomicU64,
     watch: Watch,
@@ -295,14 +295,15 @@ impl Limits {
     }
 
     async fn prove(&self, process: &Process) {
-        let proof = self.client.proof(self.watch.now_us(), None);
-        let code = self.show(process, &proof).await;
+        let now_us = self.watch.now_us();
+        let proof = (self.client.proof(now_us, None), now_us);
+        let code = self.show(process, &proof.0).await;
         self.watch.proved(process.number, &proof, code, true);
         self.proofs.lock().push(proof);
     }
 
-    async fn replay(&self, process: &Process, proof: &str) {
-        let code = self.show(process, proof).await;
+    async fn replay(&self, process: &Process, proof: &Made) {
+        let code = self.show(process, &proof.0).await;
         self.watch.proved(process.number, proof, code, false);
     }
 

@@ -120,7 +120,7 @@ impl Record {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times are below 2^53 microseconds")]
-fn in_us(us: u64) -> f64 {
+pub(super) fn in_us(us: u64) -> f64 {
     us as f64
 }
 

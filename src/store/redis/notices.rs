@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
 
-use super::acknowledged::{Acknowledged, InStore, Record};
+use super::acknowledged::{Acknowledged, InStore, Record, in_us};
 use super::connect::{Connector, Link};
 use super::store_error;
 use crate::clock::Now;
@@ -58,6 +58,8 @@ struct Session {
     seen: f64,
     /// As `seen`, but for ever: what is written here follows what was read and written here.
     highest: f64,
+    /// By how much the servers' clock was ahead of our monotonic one at the most.
+    lead_us: u64,
     /// What the store has, to be published again where it loses that.
     record: Record,
 }
@@ -73,7 +75,7 @@ pub(in crate::store) async fn run(
     let retry = Instant::now();
     let record = Record::default();
     let mut session =
-        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, record };
+        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, lead_us: 0, record };
     let mut next = retry;
     loop {
         match timeout_at(next, said.recv()).await {
@@ -152,9 +154,23 @@ impl Session {
     fn put_command(&self, name: &str, text: &str, ms: u64, again: Option<f64>) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
-        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.highest));
+        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.floor()));
         command.arg(again.map_or_else(String::new, |version| format!("{version:.0}")));
         command
+    }
+
+    /// What is written here has a place behind this: behind what was read and written here, and not
+    /// before the servers' clock as it was, had nobody set it back. A word that was lost, and that
+    /// this process has not read, may be published again, and would else be the later one.
+    fn floor(&self) -> f64 {
+        self.highest.max(in_us(Now::read().mono_us.saturating_add(self.lead_us)))
+    }
+
+    /// Reads the servers' clock. One that was ahead by more than a day was wrong.
+    fn note_clock(&mut self, clock: Now) {
+        let lead_us = clock.unix_us.saturating_sub(clock.mono_us);
+        let was_wrong = self.lead_us > lead_us.saturating_add(AHEAD_US);
+        self.lead_us = if was_wrong { lead_us } else { self.lead_us.max(lead_us) };
     }
 
     async fn send(&mut self, command: &Cmd) -> Result<Value, StoreError> {
@@ -271,13 +287,13 @@ impl Session {
     /// The next notices, and when they were read: by the clock of the server that has them, and by
     /// our monotonic one. `None` where they can't be read.
     async fn page(&mut self, link: &mut Link) -> Option<(Vec<Read>, Now)> {
-        let [said, places, _] = &self.keys;
         let mut ask = redis::cmd("EVAL");
+        ask.arg(TIME).arg(1).arg(&self.keys[0]);
         let mono_us = Now::read().mono_us;
-        let Value::Int(unix_us) = link.command(ask.arg(TIME).arg(1).arg(said)).await.ok()? else {
-            return None;
-        };
+        let Value::Int(unix_us) = link.command(&ask).await.ok()? else { return None };
         let clock = Now { unix_us: u64::try_from(unix_us).ok()?, mono_us };
+        self.note_clock(clock);
+        let [said, places, _] = &self.keys;
         let highest = clock.unix_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
         ask.cmd("ZREVRANGEBYSCORE").arg(places).arg(highest).arg("-inf");
