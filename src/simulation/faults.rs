@@ -68,8 +68,10 @@ pub(super) struct Troubles {
     pub(super) lost_us: Vec<u64>,
     /// When the clocks of all servers were set, and by how much.
     pub(super) clock_steps: Vec<(u64, i64)>,
-    /// When the clocks of processes were set.
-    pub(super) set_us: Vec<(u64, usize)>,
+    /// When the clocks of processes were set that had not met the servers yet.
+    pub(super) set_alone: Vec<(u64, usize)>,
+    /// When processes started, but for the first ones.
+    pub(super) started: Vec<(u64, usize)>,
     /// When a server threw a key away that was not over.
     pub(super) evicted_us: Vec<u64>,
     /// When processes died.
@@ -123,6 +125,22 @@ impl Troubles {
         self.clock_steps.iter().filter(|(us, _)| *us >= since_us).count() as u64
     }
 
+    /// When a process started.
+    pub(super) fn started_us(&self, process: usize) -> u64 {
+        self.started.iter().find(|(_, number)| *number == process).map_or(0, |(us, _)| *us)
+    }
+
+    /// By how much the clock of the servers was ahead: from when to when, and how far.
+    pub(super) fn skews(&self) -> impl Iterator<Item = (u64, u64, i64)> {
+        let mut skew_us = 0;
+        let begins = std::iter::once(&(0, 0)).chain(&self.clock_steps);
+        let ends = self.clock_steps.iter().map(|(us, _)| *us).chain([u64::MAX]);
+        begins.zip(ends).map(move |((from_us, by_us), to_us)| {
+            skew_us += by_us;
+            (*from_us, to_us, skew_us)
+        })
+    }
+
     /// Whether the servers may have lost what was stored at `stored_us`.
     pub(super) fn has_lost(&self, stored_us: u64) -> bool {
         self.lost_us.iter().any(|lost_us| *lost_us >= stored_us)
@@ -150,9 +168,11 @@ impl Service {
                 }
             }
             Fault::SkewProcess(number, skew_us) => {
-                let process = self.process(number).number;
-                self.troubles.lock().set_us.push((now_us, process));
-                world.skew(process, skew_us);
+                let process = self.process(number);
+                if !process.has_met_the_servers() {
+                    self.troubles.lock().set_alone.push((now_us, process.number));
+                }
+                world.skew(process.number, skew_us);
             }
             Fault::Hang => world.change(primary, |server| server.hangs = true),
             Fault::Wake => world.change(primary, |server| server.hangs = false),

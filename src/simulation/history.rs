@@ -11,6 +11,7 @@ use super::limits::Limits;
 use super::service::{SERVERS, Service};
 use super::sessions::Sessions;
 use super::world::World;
+use crate::token::binding::Nonces;
 
 /// What happens after a step, before the next one: up to so many milliseconds.
 const LONGEST_PAUSE_MS: u64 = 1_500;
@@ -75,6 +76,8 @@ pub(super) fn haste(world: &World) -> u64 {
 
 /// Plays a history; `seed` draws what the network does.
 pub(super) fn play<K: Kind>(seed: u64, steps: &[(u64, Step<K::Act>)]) -> Result<(), Violation> {
+    // Drawn once for all histories: it must not change what the seed of the first one draws.
+    let _ = Nonces::here();
     super::simulate(async {
         let (world, _ending) = World::begin(seed, SERVERS);
         let (config, processes) = K::config(seed);

@@ -99,6 +99,11 @@ impl Process {
         store
     }
 
+    /// Whether it has read the clock of the servers.
+    pub(crate) fn has_met_the_servers(&self) -> bool {
+        self.shared().status().has_answered()
+    }
+
     /// Whether it may decide about tokens.
     pub(crate) fn is_ready(&self) -> bool {
         self.run(|| {

@@ -68,6 +68,7 @@ impl Service {
     /// A process dies, and another one starts in its place.
     pub(super) fn replace(&self, number: usize) {
         let next = Process::start(&self.world, self.config.clone());
+        let started = (self.world.true_us(), next.number);
         let mut processes = self.processes.lock();
         let place = number % processes.len();
         let killed = std::mem::replace(&mut processes[place], next);
@@ -77,11 +78,13 @@ impl Service {
         let mut troubles = self.troubles.lock();
         troubles.unreliable.push((now_us, killed.number));
         troubles.died.push((now_us, killed.number));
+        troubles.started.push(started);
     }
 
     /// One more process starts: it knows nothing but what the servers have.
     pub(super) async fn add_process(&self) {
         let late = Process::start(&self.world, self.config.clone());
+        self.troubles.lock().started.push((self.world.true_us(), late.number));
         self.processes.lock().push(late);
         self.be_ready().await;
     }

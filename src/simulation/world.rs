@@ -166,6 +166,12 @@ impl World {
         self.processes.lock()[process].skew_us = skew_us;
     }
 
+    /// The wall clock of a process.
+    pub(crate) fn clock_us(&self, process: usize) -> u64 {
+        let (true_us, host) = (self.true_us(), &self.processes.lock()[process]);
+        (EPOCH_US + true_us).saturating_add_signed(host.skew_us + host.drift.at(true_us))
+    }
+
     /// Lets the wall clock of a process go too fast by so many parts of a million.
     pub(crate) fn drift(&self, process: usize, ppm: i64) {
         let true_us = self.true_us();
@@ -271,14 +277,8 @@ impl Drop for Ending {
 pub(crate) fn now() -> Option<Now> {
     let world = World::current()?;
     let true_us = world.true_us();
-    let wrong_us = PROCESS.get().map_or(0, |process| {
-        let host = &world.processes.lock()[process];
-        host.skew_us + host.drift.at(true_us)
-    });
-    Some(Now {
-        unix_us: EPOCH_US.saturating_add(true_us).saturating_add_signed(wrong_us),
-        mono_us: true_us + 1,
-    })
+    let unix_us = PROCESS.get().map_or(EPOCH_US + true_us, |process| world.clock_us(process));
+    Some(Now { unix_us, mono_us: true_us + 1 })
 }
 
 /// What the running process has noticed of its clock; `None` outside of a simulation.

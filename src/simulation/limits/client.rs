@@ -1,5 +1,7 @@
 //! A client with a key of its own, whose clock is right.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
@@ -15,6 +17,8 @@ pub(crate) struct Client {
     token: String,
     /// What it writes into the header `Authorization`.
     pub(crate) authorization: String,
+    /// How many proofs it has made: two of one moment are two.
+    made: AtomicU64,
 }
 
 fn text(bytes: impl AsRef<[u8]>) -> String {
@@ -31,7 +35,7 @@ impl Client {
         let mut claims = Map::from_iter([("sub".to_owned(), Value::from("ada"))]);
         claims.insert("cnf".to_owned(), json!({ "jkt": jkt }));
         let token = process.issue_with(claims);
-        Self { pair, authorization: format!("DPoP {token}"), token }
+        Self { pair, authorization: format!("DPoP {token}"), token, made: AtomicU64::default() }
     }
 
     /// Shows a proof to a process: the code of its answer.
@@ -45,8 +49,9 @@ impl Client {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(self.pair.public_key()) });
         let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk });
         let made_us = EPOCH_US + true_us;
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
         let mut claims = json!({
-            "jti": format!("p-{made_us}"), "htm": "GET", "htu": "http://api.example/proof",
+            "jti": format!("p-{number}"), "htm": "GET", "htu": "http://api.example/proof",
             "iat": made_us / 1_000_000, "ath": text(digest(&SHA256, self.token.as_bytes())),
         });
         if let Some(nonce) = nonce {

@@ -18,9 +18,8 @@ use super::process::Process;
 use super::service::{Service, one_of};
 use super::world::World;
 use crate::clients::Standing;
-use crate::token::binding::Nonces;
 pub(super) use client::Client;
-use watch::{Asked, Watch};
+use watch::{Asked, Made, Watch};
 
 /// How many processes a service has, and says that it has.
 const PROCESSES: u32 = 3;
@@ -57,7 +56,7 @@ pub(super) enum Act {
 pub(super) struct Limits {
     service: Arc<Service>,
     client: Client,
-    proofs: Mutex<Vec<String>>,
+    proofs: Mutex<Vec<Made>>,
     /// Addresses that nobody has used yet.
     next: AtomicU64,
     watch: Watch,
@@ -74,8 +73,6 @@ impl Kind for Limits {
     const PROMISES: &'static [Promise] = watch::PROMISES;
 
     fn config(seed: u64) -> (serde_json::Value, usize) {
-        // Drawn once for all histories: it must not change what a seed draws.
-        let _ = Nonces::here();
         let window = |ms: u64| format!("{ms}ms");
         let algorithm = if is_aligned(seed) { "fixed-window" } else { "gcra" };
         let config = json!({
@@ -298,14 +295,15 @@ impl Limits {
     }
 
     async fn prove(&self, process: &Process) {
-        let proof = self.client.proof(self.watch.now_us(), None);
-        let code = self.show(process, &proof).await;
+        let now_us = self.watch.now_us();
+        let proof = (self.client.proof(now_us, None), now_us);
+        let code = self.show(process, &proof.0).await;
         self.watch.proved(process.number, &proof, code, true);
         self.proofs.lock().push(proof);
     }
 
-    async fn replay(&self, process: &Process, proof: &str) {
-        let code = self.show(process, proof).await;
+    async fn replay(&self, process: &Process, proof: &Made) {
+        let code = self.show(process, &proof.0).await;
         self.watch.proved(process.number, proof, code, false);
     }
 

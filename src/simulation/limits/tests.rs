@@ -145,6 +145,60 @@ fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_
 }
 
 #[test]
+fn a_word_that_was_lost_is_published_again_where_an_older_one_came_into_its_place() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 2);
+        let processes = started(&world, 2, &config()).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        world.change(1, |server| server.is_held = true);
+        one.block("192.0.2.1", true).await.expect("the store has it");
+        // From now on places follow each other one by one.
+        for server in 0..2 {
+            world.change(server, |server| server.skew_us = -84_000_000);
+        }
+        other.list("192.0.2.2", Some(Standing::Allowed)).await.expect("the store has it");
+        sleep(Duration::from_secs(3)).await;
+        world.cut_off(one.number, 0, true);
+        other.block("192.0.2.3", false).await.expect("the store has it");
+        other.block("192.0.2.2", true).await.expect("the store has it");
+        world.change(0, |server| server.is_alive = false);
+        world.promote(1);
+        world.cut_off(other.number, 1, true);
+        sleep(Duration::from_secs(4)).await;
+        world.cut_off(other.number, 1, false);
+        sleep(Duration::from_secs(4)).await;
+        for process in &processes {
+            let (outcome, _) = process.ask_for("/changed", "192.0.2.2", &[]).await;
+            assert_eq!(outcome.code(), "client_blocked", "at {}", process.number);
+        }
+    });
+}
+
+#[test]
+fn a_word_wins_over_an_earlier_one_that_was_lost_unread_also_where_the_clock_was_set_back() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 2);
+        let processes = started(&world, 2, &config()).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        sleep(Duration::from_secs(3)).await;
+        world.change(1, |server| server.is_held = true);
+        world.cut_off(other.number, 0, true);
+        one.list(CLIENT, Some(Standing::Allowed)).await.expect("the store has it");
+        world.cut_off(one.number, 1, true);
+        world.change(0, |server| server.is_alive = false);
+        world.promote(1);
+        world.change(1, |server| server.skew_us = -84_000_000);
+        sleep(Duration::from_secs(2)).await;
+        other.block(CLIENT, true).await.expect("the store has it");
+        world.cut_off(one.number, 1, false);
+        sleep(Duration::from_secs(4)).await;
+        for process in &processes {
+            assert_eq!(code(process, "/changed").await, "client_blocked", "at {}", process.number);
+        }
+    });
+}
+
+#[test]
 fn a_block_ends_in_its_time_wherever_the_clock_of_the_store_is_set() {
     for skew_us in [-3_600_000_000, 7_200_000_000] {
         simulate(async {

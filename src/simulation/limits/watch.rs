@@ -71,6 +71,9 @@ pub(super) struct Asked {
     pub(super) began_us: u64,
 }
 
+/// A proof, and when it was made.
+pub(super) type Made = (String, u64);
+
 /// A request under way.
 #[derive(Debug, Clone, Copy)]
 struct UnderWay {
@@ -89,6 +92,9 @@ struct Seen {
     alone: BTreeMap<(String, usize, u64), Vec<u64>>,
     under_way: Vec<UnderWay>,
     used: BTreeSet<String>,
+    /// Processes that have met the servers, and when the clock became another one for some.
+    met: BTreeSet<usize>,
+    turned: Vec<(u64, usize)>,
     said: Said,
     violations: Vec<Violation>,
 }
@@ -115,7 +121,11 @@ fn exceeds(times: &[u64], most: impl Fn(u64) -> u64) -> Option<String> {
 
 impl Watch {
     pub(super) fn new(service: &Arc<Service>, is_aligned: bool) -> Self {
-        Self { service: Arc::clone(service), is_aligned, seen: Mutex::default() }
+        let watch = Self { service: Arc::clone(service), is_aligned, seen: Mutex::default() };
+        for process in service.processes() {
+            watch.meets(process.number);
+        }
+        watch
     }
 
     pub(super) fn verdict(&self) -> Result<(), Violation> {
@@ -138,6 +148,7 @@ impl Watch {
         outcome: &Outcome,
         limit: Option<&LimitView>,
     ) {
+        self.meets(asked.process);
         let took_us = self.now_us().saturating_sub(asked.began_us);
         // A lease that the store has no room for is asked for once more, without.
         let most_us = if asked.path == "/leased" { 2 * TIMEOUT_US } else { TIMEOUT_US };
@@ -152,6 +163,26 @@ impl Watch {
             ("/leased", Some(limit)) => self.shared(address, asked.process, limit.limit),
             ("/closed" | "/proof", _) => self.counted(asked),
             _ => {}
+        }
+    }
+
+    /// A process goes by its own clock until it has met the servers, and by theirs from then on.
+    fn meets(&self, number: usize) {
+        if self.seen.lock().met.contains(&number) {
+            return;
+        }
+        let processes = self.service.processes();
+        let process = processes.iter().find(|process| process.number == number);
+        if process.is_none_or(|process| !process.has_met_the_servers()) {
+            return;
+        }
+        let (world, now_us) = (&self.service.world, self.now_us());
+        let servers_us = world.servers.lock()[*world.primary.lock()].now_us(now_us);
+        let is_another = world.clock_us(number) != servers_us;
+        let mut seen = self.seen.lock();
+        seen.met.insert(number);
+        if is_another {
+            seen.turned.push((now_us, number));
         }
     }
 
@@ -199,23 +230,20 @@ impl Watch {
             self.violated(SHARES, format!("process {process} has {share} to itself"));
         }
         let mut seen = self.seen.lock();
-        let times = seen.alone.entry((address.to_owned(), process, share)).or_default();
+        let Seen { alone, turned, .. } = &mut *seen;
+        let times = alone.entry((address.to_owned(), process, share)).or_default();
         times.push(now_us);
         let troubles = self.service.troubles.lock();
         let window_us = LEASED.1 * 1000;
         let most = |span_us: u64| {
+            if !self.is_aligned {
+                return share + (share * (span_us + SLACK_US)).div_ceil(window_us);
+            }
+            // Windows go by the clock of the servers, or that of the process before it knows that.
             let since_us = (now_us - span_us).saturating_sub(SLACK_US);
-            // A process that has not met the store yet goes by its own clock.
             let own = |(us, number): &&(u64, usize)| *us >= since_us && *number == process;
-            let own = troubles.set_us.iter().filter(own).count() as u64;
-            let steps = troubles.steps_since(since_us) + own;
-            let windows = if self.is_aligned { 2 + span_us / window_us } else { 1 };
-            let more = if self.is_aligned {
-                0
-            } else {
-                (share * (span_us + SLACK_US)).div_ceil(window_us)
-            };
-            share * (windows + steps) + more
+            let own = troubles.set_alone.iter().chain(&*turned).filter(own).count() as u64;
+            share * (2 + span_us / window_us + troubles.steps_since(since_us) + own)
         };
         let over = exceeds(times, most);
         drop(troubles);
@@ -304,20 +332,35 @@ impl Watch {
     }
 
     /// What came of a request with a proof.
-    pub(super) fn proved(&self, process: usize, proof: &str, code: &str, is_new: bool) {
+    pub(super) fn proved(&self, process: usize, (proof, made_us): &Made, code: &str, is_new: bool) {
+        let made_us = *made_us;
         if is_new && code == "dpop_replayed" {
             self.violated(NEW_PROOFS, format!("process {process} refuses it"));
         }
-        let is_again = code == "passed" && !self.seen.lock().used.insert(proof.to_owned());
-        let is_excused = {
-            let troubles = self.service.troubles.lock();
-            // By a clock that is behind, a proof is made after the list has begun anew.
-            let begins_anew = !troubles.clock_steps.is_empty() || !troubles.lost_us.is_empty();
-            let is_set = troubles.set_us.iter().any(|(_, number)| *number == process);
-            !troubles.evicted_us.is_empty() || begins_anew && is_set
+        let is_again = code == "passed" && !self.seen.lock().used.insert(proof.clone());
+        let is_excused = || {
+            let has_evicted = !self.service.troubles.lock().evicted_us.is_empty();
+            // By a clock that is behind, it was made after the list has begun anew.
+            let clock_us = self.service.world.clock_us(process);
+            let behind_us = (EPOCH_US + self.now_us()).saturating_sub(clock_us);
+            let again = made_us..=made_us.saturating_add(behind_us);
+            has_evicted || self.proofs_since_us().is_some_and(|us| again.contains(&us))
         };
-        if is_again && !is_excused {
+        if is_again && !is_excused() {
             self.violated(PROOF_ONCE, format!("process {process} takes it at {}", self.now_us()));
         }
+    }
+
+    /// Since when the servers remember used proofs.
+    fn proofs_since_us(&self) -> Option<u64> {
+        let (world, now_us) = (&self.service.world, self.now_us());
+        let primary = *world.primary.lock();
+        let mut servers = world.servers.lock();
+        let command = ["GET", "keepstone:{dpop}"].map(|word| word.as_bytes().to_vec());
+        let Ok(redis::Value::BulkString(text)) = servers[primary].run(now_us, &command) else {
+            return None;
+        };
+        let began_us: u64 = String::from_utf8(text).ok()?.split(' ').next()?.parse().ok()?;
+        Some(now_us.saturating_sub(servers[primary].now_us(now_us).saturating_sub(began_us)))
     }
 }

@@ -28,6 +28,15 @@ pub(super) struct Acknowledged {
     pub(super) until_us: u64,
 }
 
+/// What the store has of a name now.
+#[derive(Debug)]
+pub(super) struct InStore {
+    pub(super) place: f64,
+    pub(super) version: f64,
+    /// How its text begins, in bytes.
+    pub(super) text: Vec<u8>,
+}
+
 /// All of them, by name.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -96,16 +105,22 @@ impl Record {
         names
     }
 
-    /// The notice of a name, where the store has lost it: it has none in this place. It may have a
-    /// later one in another place.
-    pub(super) fn lost(&self, name: &str, in_store: Option<f64>) -> Option<&Acknowledged> {
+    /// The notice of a name, where the store has lost it. The store may have another one, also in
+    /// the same place: where its clock was set back, places follow each other one by one, and a
+    /// primary that lacks the last of them gives them again.
+    pub(super) fn lost(&self, name: &str, in_store: Option<&InStore>) -> Option<&Acknowledged> {
         let notice = self.notices.get(name)?;
-        in_store.is_none_or(|place| place.total_cmp(&notice.place).is_ne()).then_some(notice)
+        let is_it = |other: &InStore| {
+            other.place.total_cmp(&notice.place).is_eq()
+                && other.version.total_cmp(&notice.version).is_eq()
+                && notice.text.as_bytes().starts_with(&other.text)
+        };
+        (!in_store.is_some_and(is_it)).then_some(notice)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times are below 2^53 microseconds")]
-fn in_us(us: u64) -> f64 {
+pub(super) fn in_us(us: u64) -> f64 {
     us as f64
 }
 
@@ -117,8 +132,14 @@ mod tests {
         Acknowledged { text: format!("block v{version}"), place: version, version, until_us }
     }
 
+    /// What is lost where the store has the notice of this place and version.
     fn lost(record: &Record, name: &str, in_store: Option<f64>) -> Option<String> {
-        record.lost(name, in_store).map(|notice| notice.text.clone())
+        let in_store = in_store.map(|at| InStore {
+            place: at,
+            version: at,
+            text: format!("block v{at}").into_bytes(),
+        });
+        record.lost(name, in_store.as_ref()).map(|notice| notice.text.clone())
     }
 
     /// Takes in what was read, unless it is older than what is known.
@@ -135,7 +156,11 @@ mod tests {
         for (in_store, is_lost) in
             [(None, true), (Some(4.0), true), (Some(5.0), false), (Some(6.0), true)]
         {
-            assert_eq!(record.lost("a", in_store).is_some(), is_lost, "{in_store:?}");
+            assert_eq!(lost(&record, "a", in_store).is_some(), is_lost, "{in_store:?}");
+        }
+        for (version, text) in [(4.0, "block v5"), (5.0, "allow ")] {
+            let other = InStore { place: 5.0, version, text: text.into() };
+            assert!(record.lost("a", Some(&other)).is_some(), "another word in the same place");
         }
         assert_eq!(lost(&record, "b", None), None);
         record.forget("a");
@@ -183,8 +208,8 @@ mod tests {
         record.begin_read(1);
         record.put("a", notice(1.0, u64::MAX));
         record.begin_read(1 + TRUSTED_US);
-        assert!(record.lost("a", None).is_some());
+        assert!(lost(&record, "a", None).is_some());
         record.begin_read(2 + 2 * TRUSTED_US);
-        assert!(record.lost("a", None).is_none());
+        assert!(lost(&record, "a", None).is_none());
     }
 }

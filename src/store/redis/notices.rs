@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
 
-use super::acknowledged::{Acknowledged, Record};
+use super::acknowledged::{Acknowledged, InStore, Record, in_us};
 use super::connect::{Connector, Link};
 use super::store_error;
 use crate::clock::Now;
@@ -22,9 +22,10 @@ use crate::store::{Reply, StoreError};
 const SCRIPT: &str = include_str!("lua/notice.lua");
 /// The clock of the very server that has the notices: in a cluster each has its own.
 const TIME: &str = "local time = redis.call('TIME') return time[1] * 1000000 + time[2]";
-/// Which of the names still have a text: keys of a server with an eviction policy go one by one.
+/// What is said of names now: by it, a word is told from another one that has its place. Figures of
+/// limits and reasons are no longer.
 const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
-    for i = 1, #ARGV do there[i] = there[i] and 1 or 0 end return there";
+    for i = 1, #ARGV do there[i] = there[i] and string.sub(there[i], 1, 512) end return there";
 /// How often others are listened to, and how soon again after a failure.
 const POLL: Duration = Duration::from_secs(1);
 /// How long the servers may take for one answer.
@@ -57,6 +58,8 @@ struct Session {
     seen: f64,
     /// As `seen`, but for ever: what is written here follows what was read and written here.
     highest: f64,
+    /// By how much the servers' clock was ahead of our monotonic one at the most.
+    lead_us: u64,
     /// What the store has, to be published again where it loses that.
     record: Record,
 }
@@ -72,7 +75,7 @@ pub(in crate::store) async fn run(
     let retry = Instant::now();
     let record = Record::default();
     let mut session =
-        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, record };
+        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, lead_us: 0, record };
     let mut next = retry;
     loop {
         match timeout_at(next, said.recv()).await {
@@ -151,9 +154,23 @@ impl Session {
     fn put_command(&self, name: &str, text: &str, ms: u64, again: Option<f64>) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
-        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.highest));
+        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.floor()));
         command.arg(again.map_or_else(String::new, |version| format!("{version:.0}")));
         command
+    }
+
+    /// What is written here has a place behind this: behind what was read and written here, and not
+    /// before the servers' clock as it was, had nobody set it back. A word that was lost, and that
+    /// this process has not read, may be published again, and would else be the later one.
+    fn floor(&self) -> f64 {
+        self.highest.max(in_us(Now::read().mono_us.saturating_add(self.lead_us)))
+    }
+
+    /// Reads the servers' clock. One that was ahead by more than a day was wrong.
+    fn note_clock(&mut self, clock: Now) {
+        let lead_us = clock.unix_us.saturating_sub(clock.mono_us);
+        let was_wrong = self.lead_us > lead_us.saturating_add(AHEAD_US);
+        self.lead_us = if was_wrong { lead_us } else { self.lead_us.max(lead_us) };
     }
 
     async fn send(&mut self, command: &Cmd) -> Result<Value, StoreError> {
@@ -220,13 +237,13 @@ impl Session {
         if names.is_empty() {
             return Ok(false);
         }
-        let Some(in_store) = self.places(link, &names).await else {
+        let Some(in_store) = self.in_store(link, &names).await else {
             self.link = None;
             return Err(StoreError::Unavailable);
         };
         let mut lost_any = false;
         for (name, in_store) in names.iter().zip(in_store) {
-            let Some(lost) = self.record.lost(name, in_store) else { continue };
+            let Some(lost) = self.record.lost(name, in_store.as_ref()) else { continue };
             let Acknowledged { text, version, until_us, .. } = lost.clone();
             let ms = until_us.saturating_sub(now_us).div_ceil(1000);
             let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
@@ -235,8 +252,12 @@ impl Session {
                     self.note(name, Acknowledged { text, place, version, until_us });
                     lost_any = true;
                 }
-                // Somebody has said something later, which was read or will be.
-                Some(_) => self.record.forget(name),
+                // Somebody has said something later. Where it stands before what was read, it came
+                // there after the store had lost that.
+                Some(Stored { place, .. }) => {
+                    self.record.forget(name);
+                    lost_any |= place <= self.seen;
+                }
                 None => {}
             }
         }
@@ -247,8 +268,8 @@ impl Session {
         Ok(lost_any)
     }
 
-    /// Where the store has these names: `None` for each of which it has not all.
-    async fn places(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<f64>>> {
+    /// What the store has of these names: `None` for each of which it has not all.
+    async fn in_store(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<InStore>>> {
         let [said, places, _] = &self.keys;
         let mut ask = Pipeline::new();
         ask.cmd("EVAL").arg(TEXTS).arg(1).arg(said).arg(names);
@@ -260,23 +281,19 @@ impl Session {
         if texts.len() != names.len() || scores.len() != names.len() {
             return None;
         }
-        let place = |(text, score): (&Value, &Value)| match (text, score) {
-            (Value::Int(0), _) | (_, Value::Nil) => Some(None),
-            (_, score) => number_of(score).map(Some),
-        };
-        texts.iter().zip(scores).map(place).collect()
+        Some(texts.iter().zip(scores).map(|(text, place)| in_store(text, place)).collect())
     }
 
     /// The next notices, and when they were read: by the clock of the server that has them, and by
     /// our monotonic one. `None` where they can't be read.
     async fn page(&mut self, link: &mut Link) -> Option<(Vec<Read>, Now)> {
-        let [said, places, _] = &self.keys;
         let mut ask = redis::cmd("EVAL");
+        ask.arg(TIME).arg(1).arg(&self.keys[0]);
         let mono_us = Now::read().mono_us;
-        let Value::Int(unix_us) = link.command(ask.arg(TIME).arg(1).arg(said)).await.ok()? else {
-            return None;
-        };
+        let Value::Int(unix_us) = link.command(&ask).await.ok()? else { return None };
         let clock = Now { unix_us: u64::try_from(unix_us).ok()?, mono_us };
+        self.note_clock(clock);
+        let [said, places, _] = &self.keys;
         let highest = clock.unix_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
         ask.cmd("ZREVRANGEBYSCORE").arg(places).arg(highest).arg("-inf");
@@ -366,6 +383,15 @@ fn number_of(value: &Value) -> Option<f64> {
         Value::Int(number) => number.to_string().parse().ok(),
         text => text_of(text)?.parse().ok(),
     }
+}
+
+/// What the store has of a name, whose text may be cut off. What can't be read is not there.
+fn in_store(said: &Value, place: &Value) -> Option<InStore> {
+    let Value::BulkString(said) = said else { return None };
+    let mut parts = said.splitn(3, |byte| *byte == b' ').skip(1);
+    let version = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    let text = parts.next()?.to_vec();
+    Some(InStore { place: number_of(place)?, version, text })
 }
 
 /// When a notice is over, its version, and its text. Its place stands elsewhere.

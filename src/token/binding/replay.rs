@@ -21,8 +21,8 @@
 //!    too; and a nonce says exactly when it was given.
 //!
 //! What rule 4 does not see: a client whose clock is ahead dates its proofs ahead. One that was
-//! used just before the list began passes once more, for as long as that clock is ahead,
-//! `jwt.clockTolerance` at most.
+//! used just before the list began passes once more, for as long as that clock is ahead of the
+//! process's: `jwt.clockTolerance` at most, where that is not behind.
 
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -253,7 +253,9 @@ impl Rotation {
         let save = match found {
             Some(found) if planned.is_same(&found) => {
                 // Also where it does not come from what this process had.
-                self.adopt(found);
+                let mut same = planned.clone();
+                same.written = found.written;
+                self.adopt(same);
                 None
             }
             _ => Some(planned.write(now.unix_seconds())?),

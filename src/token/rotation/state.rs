@@ -240,6 +240,7 @@ impl State {
             if found.written.comes_from_others(&self.written) {
                 self.look_anew(&mut joined, now);
             }
+            self.see_anew(&mut joined, now);
             return joined;
         }
         self.look_anew(&mut joined, now);
@@ -271,6 +272,17 @@ impl State {
             let same = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
             if let Some(entry) = same {
                 entry.seen = known.seen.anew(now);
+            }
+        }
+    }
+
+    /// An older text has brought a key back that was retired: who had deleted it does not know it
+    /// yet, so it signs as late as one that is new.
+    fn see_anew(&self, joined: &mut Self, now: Now) {
+        for known in self.keys.iter().filter(|known| !known.may_sign()) {
+            let back = |entry: &&mut Entry| entry.kid() == known.kid() && entry.may_sign();
+            if let Some(entry) = joined.keys.iter_mut().find(back) {
+                entry.seen = Seen::at(now);
             }
         }
     }

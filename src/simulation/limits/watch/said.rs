@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::super::redis::EPOCH_US;
 use super::{SLACK_US, Watch};
+use crate::simulation::faults::Troubles;
 use crate::simulation::history::Promise;
 
 pub(super) const REACHES: Promise = (
@@ -21,9 +23,6 @@ pub(super) const KEPT: Promise = (
 /// Within which the others know what is said.
 const BOUND_US: u64 = 3_000_000;
 
-/// What was said so long ago has been read by all.
-const UNREAD_US: u64 = 10_000_000;
-
 /// A call.
 #[derive(Debug, Clone, Copy)]
 struct Call {
@@ -39,13 +38,28 @@ struct Call {
 pub(super) struct Said(BTreeMap<String, Vec<Call>>);
 
 impl Said {
-    /// Whether others spoke of a name shortly before the last call, so that its process may not
-    /// have read it, and the servers have lost that since.
-    fn follows_unread(&self, name: &str, last: &Call, has_lost: impl Fn(u64) -> bool) -> bool {
+    /// Whether the process of the last call may not have read what another one said before, since
+    /// the servers have lost that, nor the clock by which that was said.
+    fn follows_unread(&self, name: &str, last: &Call, troubles: &Troubles) -> bool {
+        let ended_us = |call: &Call| call.ended.map_or(last.began_us, |(us, _)| us);
+        let started_us = troubles.started_us(last.by);
+        // A clock is read once a second by whoever reaches the servers, and with each word.
+        let is_read = |(from_us, to_us, _): &(u64, u64, i64)| {
+            let is_last = *to_us > last.began_us;
+            let (from_us, to_us) = (*from_us.max(&started_us), *to_us.min(&last.began_us));
+            let changed = troubles.changed_us.iter().any(|us| (from_us..=to_us).contains(us));
+            from_us <= to_us && (is_last || from_us + BOUND_US < to_us && !changed)
+        };
+        let latest_us = |at_us: u64| move |(_, _, skew_us)| at_us.saturating_add_signed(skew_us);
+        let mine_us =
+            troubles.skews().filter(is_read).map(latest_us(EPOCH_US + last.began_us)).max();
+        let is_ahead = |call: &Call| {
+            let before = troubles.skews().filter(|(from_us, ..)| *from_us <= ended_us(call));
+            before.map(latest_us(EPOCH_US + ended_us(call))).max() > mine_us
+        };
         let unread = |call: &Call| {
-            call.by != last.by
-                && call.began_us + UNREAD_US >= last.began_us
-                && has_lost(call.began_us)
+            let lost = |us: &u64| (call.began_us..=ended_us(last)).contains(us);
+            call.by != last.by && troubles.lost_us.iter().any(lost) && is_ahead(call)
         };
         self.0.get(name).is_some_and(|calls| calls.iter().any(unread))
     }
@@ -116,8 +130,7 @@ impl Watch {
             !troubles.evicted_us.is_empty()
                 || troubles.has_died(call.by) && troubles.has_lost(stored_us)
                 // Where the clock is behind by then, its version may be the earlier one.
-                || !troubles.clock_steps.is_empty()
-                    && self.seen.lock().said.follows_unread(name, &call, |us| troubles.has_lost(us))
+                || self.seen.lock().said.follows_unread(name, &call, &troubles)
         };
         if !is_lost && seen.is_some_and(|seen| seen != call.what) {
             let what = format!("{name} at process {process}: {seen:?} instead of {}", call.what);

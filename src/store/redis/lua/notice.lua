@@ -2,8 +2,7 @@
 --
 -- KEYS     what was said, by name; the names by their places; the names by when they are over
 -- ARGV     the name, the text ('gone' takes back what was said), for how many milliseconds it
---          holds, how many notices there may be, the last place that the process has read, and
---          the version of a notice that is published again: nothing is written where the store has
+--          holds, how many notices there may be, a place that it has to be behind, and the version of a notice that is published again: nothing is written where the store has
 --          that one or a later one
 -- answers  the place and the version of what the store has now, for how many microseconds it holds
 --          and whether it was written, or 0 where there is no room

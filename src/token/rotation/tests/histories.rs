@@ -325,3 +325,16 @@ fn a_key_that_was_found_again_in_a_text_of_two_is_not_known_to_who_read_the_othe
         (1, Event::Restore(3)),
     ]);
 }
+
+#[test]
+fn a_retired_key_that_an_older_text_brings_back_signs_once_those_know_it_who_had_deleted_it() {
+    // The first process has deleted it and reads that it may sign, the second one still had it.
+    play(&[
+        (0, Event::Set(2, 221)),
+        (64, Event::Rotate(2)),
+        (29, Event::Look(0)),
+        (1, Event::Rotate(2)),
+        (3, Event::Look(0)),
+        (0, Event::Restore(36)),
+    ]);
+}
