@@ -148,7 +148,10 @@ function closerOf(handle, ...stops) {
   }
 }
 
-/** What `guard.ready()` has waited for in vain; `fault` is why the store is not available, where that is known. */
+/**
+ * What `guard.ready()` has waited for in vain; `fault` is why the store is not available, where
+ * that is known.
+ */
 function notReady({ store, issuers }, fault) {
   const issuer = issuers.find(({ state }) => state === 'not-ready')
   const within = `within ${MOST_PATIENCE / 1000} seconds`

@@ -1,7 +1,7 @@
 'use strict'
 
-// Warns of a shared store that goes away, and when it is back. The core says what is to be told, and how often at most
-// (src/store/outage.rs); nothing of it runs with a request.
+// Warns of a shared store that goes away, and when it is back. The core says what is to be told,
+// and how often at most (src/store/outage.rs); nothing of it runs with a request.
 
 const native = require('../native.js')
 const { warn } = require('./errors.js')

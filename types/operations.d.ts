@@ -356,13 +356,14 @@ export interface HealthReport {
     /** How many questions are on their way to it. Only of a shared store. */
     readonly waiting?: number
     /**
-     * Why it is not available, or gave no answer the last time; `null` once it answers. Of several servers, why the first
-     * one is away. Only of a shared store.
+     * Why it is not available, or gave no answer the last time; `null` once it answers. Of several
+     * servers, why the first one is away. Only of a shared store.
      */
     readonly error?: StoreError | null
     /**
-     * How many milliseconds its clock is ahead of this process's; below zero where it is behind. `null` before it has
-     * answered. Limits go by its clock, `exp` and `iat` of tokens by this process's. Only of a shared store.
+     * How many milliseconds its clock is ahead of this process's; below zero where it is behind.
+     * `null` before it has answered. Limits go by its clock, `exp` and `iat` of tokens by this
+     * process's. Only of a shared store.
      */
     readonly clockSkewMs?: number | null
   }
@@ -380,8 +381,8 @@ export interface HealthReport {
 }
 
 /**
- * Why a shared store is not available. The word is stable; docs/operations.md says what to do about each, and the warning
- * `GUARD_STORE_AWAY` has it as a sentence.
+ * Why a shared store is not available. The word is stable; docs/operations.md says what to do about
+ * each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
  */
 export type StoreError =
   | 'name'

@@ -109,8 +109,9 @@ export interface DecisionEvent {
   /** The code of a refusal, as in the problem document. */
   readonly code?: string | undefined
   /**
-   * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` where it could not be counted
-   * and its `onStoreFailure` is `'closed'`. Of several, the first one in their order.
+   * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` where it
+   * could not be counted and its `onStoreFailure` is `'closed'`. Of several, the first one in their
+   * order.
    */
   readonly limit?: string | undefined
   /** The token's `sub`. */

@@ -30,7 +30,8 @@ pub enum LimitError {
     /// The shared store gave no answer, and the policy is not to be judged without it.
     #[error("the store is not available")]
     StoreAway,
-    /// The shared store gave no answer, and the policy at this place in the limiter is `'closed'` then.
+    /// The shared store gave no answer, and the policy at this place in the limiter is `'closed'`
+    /// then.
     #[error("the store is not available")]
     Closed {
         /// Which policy it is.

@@ -16,8 +16,8 @@ thread_local! {
     static TOLD: RefCell<Vec<(Weak<SharedStore>, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is to be told of the shared store of a guard, `{code, message}`: once in a thread, whichever of its guards asks.
-/// Empty where there is nothing.
+/// What is to be told of the shared store of a guard, `{code, message}`: once in a thread,
+/// whichever of its guards asks. Empty where there is nothing.
 #[napi(catch_unwind)]
 pub fn store_notice(guard: f64) -> String {
     let Ok(engine) = engine(guard) else { return String::new() };
@@ -42,7 +42,8 @@ fn is_news(store: &Arc<SharedStore>, number: u64, notice: &StoreNotice) -> bool 
     })
 }
 
-/// Why the shared store of a guard is not available, as a sentence; empty where it is, and where there is none.
+/// Why the shared store of a guard is not available, as a sentence; empty where it is, and where
+/// there is none.
 #[napi(catch_unwind)]
 pub fn store_fault(guard: f64) -> String {
     let Ok(engine) = engine(guard) else { return String::new() };
