@@ -243,6 +243,18 @@ export declare function rotationTick(guard: number, force: boolean): string
 export declare function stack(guard: number, options: string, only: string): string
 
 /**
+ * Why the shared store of a guard is not available, as a sentence; empty where it is, and where
+ * there is none.
+ */
+export declare function storeFault(guard: number): string
+
+/**
+ * What is to be told of the shared store of a guard, `{code, message}`: once in a thread,
+ * whichever of its guards asks. Empty where there is nothing.
+ */
+export declare function storeNotice(guard: number): string
+
+/**
  * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
  * (JSON) what the application puts in place of the session's.
  */
