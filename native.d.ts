@@ -196,7 +196,7 @@ export declare function policyEvaluate(guard: number, input: string, query?: str
 
 /**
  * The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
- * `docs/errors.md`, `detail` one sentence without a final period.
+ * `docs/reference/errors.md`, `detail` one sentence without a final period.
  */
 export declare function problem(status: number, code: string, detail?: string | undefined | null): string
 

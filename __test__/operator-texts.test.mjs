@@ -50,7 +50,7 @@ for (let i = 0; i < 20; i++) try { native.debugPanicSaying('hunter2\\n'.repeat(1
   assert.doesNotMatch(err, /hunter2/)
   const lines = err.trim().split('\n')
   assert.equal(lines.length, 2, err)
-  assert.match(lines[0], /^keepstone: a panic at src\/node\/panics\.rs:\d+:\d+ was caught \(1 so far\); see docs\/errors\.md#panics$/)
+  assert.match(lines[0], /^keepstone: a panic at src\/node\/panics\.rs:\d+:\d+ was caught \(1 so far\); see docs\/reference\/errors\.md#panics$/)
   assert.match(lines[1], /\(10 so far\)/)
 })
 

@@ -62,8 +62,8 @@ test('a package for each of the eight targets is described', () => {
   }
 })
 
-test('every code that the guard can give has a heading in docs/errors.md', () => {
-  const docs = read('docs/errors.md')
+test('every code that the guard can give has a heading in docs/reference/errors.md', () => {
+  const docs = read('docs/reference/errors.md')
   const headings = new Set([...docs.matchAll(/^#+ `?([A-Za-z_]+)`?/gm)].map(([, code]) => code))
   const sources = execFileSync('git', ['ls-files', 'src', 'shim'], { cwd: root, encoding: 'utf8' }).trim().split('\n')
   const codes = new Set()

@@ -1,4 +1,4 @@
-// docs/threat-model.md names a test for each attack. A test that was renamed or taken out must not
+// docs/internals/threat-model.md names a test for each attack. A test that was renamed or taken out must not
 // be named any more.
 
 import assert from 'node:assert/strict'
@@ -8,7 +8,7 @@ import test from 'node:test'
 const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
 
 /** The rows of the tables: the text of their last cell where it names a test. */
-const rows = read('docs/threat-model.md').split('\n').filter((line) => line.startsWith('|') && line.includes('`') && /(?:\.mjs|\.rs)`/.test(line))
+const rows = read('docs/internals/threat-model.md').split('\n').filter((line) => line.startsWith('|') && line.includes('`') && /(?:\.mjs|\.rs)`/.test(line))
 
 test('each attack of the threat model has the test that it names', () => {
   assert.ok(rows.length >= 30)

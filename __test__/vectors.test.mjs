@@ -31,9 +31,9 @@ function cases(file) {
   )
 }
 
-/** The table under a heading of docs/tokens.md, as lists of cells. */
+/** The table under a heading of docs/guides/tokens.md, as lists of cells. */
 function tableOf(heading) {
-  const section = readFileSync(join(root, 'docs/tokens.md'), 'utf8').split(`\n### ${heading}\n`)[1].split('\n#')[0]
+  const section = readFileSync(join(root, 'docs/guides/tokens.md'), 'utf8').split(`\n### ${heading}\n`)[1].split('\n#')[0]
   const rows = section.split('\n').filter((line) => line.startsWith('|')).slice(2)
   return rows.map((row) => row.split('|').slice(1, -1).map((cell) => cell.trim()))
 }
@@ -43,7 +43,7 @@ for (const [file, count] of [
   ['json_web_key_test.json', 26],
   ['json_web_crypto_test.json', 49]
 ]) {
-  test(`Wycheproof ${file}: nothing invalid is accepted, and every refusal of a valid one is in docs/tokens.md`, { skip: skip('wycheproof') }, () => {
+  test(`Wycheproof ${file}: nothing invalid is accepted, and every refusal of a valid one is in docs/guides/tokens.md`, { skip: skip('wycheproof') }, () => {
     // Byte for byte the token of the valid case 357, so whoever takes that one takes these.
     const same = file === 'json_web_signature_test.json' ? [367, 370] : []
     const taken = []

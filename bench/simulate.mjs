@@ -1,5 +1,5 @@
 // What leases cost and what they let through, simulated: processes that ask a store for a key's quota as src/limit/remote
-// does, requests that come at random. It backs the figures of docs/scaling.md and runs in a few seconds, without a store.
+// does, requests that come at random. It backs the figures of docs/internals/guarantees.md and runs in a few seconds, without a store.
 // Usage: node bench/simulate.mjs
 
 const SPAN = 1 // seconds that a lease lasts, where the window is 50 s or longer

@@ -1,4 +1,4 @@
-// Plays havoc with real servers and processes under load: docs/scaling.md says what must hold then.
+// Plays havoc with real servers and processes under load: docs/internals/guarantees.md says what must hold then.
 // Usage: npm run chaos -- [minutes, 10] [seed] [stores, e.g. redis,cluster]
 
 import { randomInt } from 'node:crypto'

@@ -1,6 +1,6 @@
 // The promises of the documentation, each by its id, and whether what clients see keeps them.
 //
-// docs/scaling.md has the sentences and the bounds; the folders of src/simulation/ have those
+// docs/internals/guarantees.md has the sentences and the bounds; the folders of src/simulation/ have those
 // that the simulation plays.
 
 import { EXACT, LEASED, LONGEST_HOLD, MAX_STALENESS, PACED, PLACES, REUSE_WINDOW, milliseconds, rateOf } from './limits.mjs'

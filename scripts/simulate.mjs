@@ -1,4 +1,4 @@
-// Plays simulated histories, on every core: docs/scaling.md says what they are.
+// Plays simulated histories, on every core: docs/internals/guarantees.md says what they are.
 // Usage: npm run simulate -- [how many, 10000] [the first seed, 1]
 
 import { spawn } from 'node:child_process'

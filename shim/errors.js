@@ -1,6 +1,6 @@
 'use strict'
 
-/** What the guard throws and rejects with. `code` is stable; docs/errors.md has a heading for each. */
+/** What the guard throws and rejects with. `code` is stable; docs/reference/errors.md has a heading for each. */
 class GuardError extends Error {
   constructor(message, { code, status, path, suggestion, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause })
@@ -25,7 +25,7 @@ function unwrap(answer) {
 
 const warned = new Set()
 
-/** Warns once per process, with a code that docs/errors.md explains. */
+/** Warns once per process, with a code that docs/reference/errors.md explains. */
 function warnOnce(code, message) {
   if (warned.has(code)) return
   warned.add(code)
@@ -37,7 +37,7 @@ function warn(code, message) {
   process.emitWarning(message, {
     type: 'GuardWarning',
     code,
-    detail: `see docs/errors.md#${code.toLowerCase()}`
+    detail: `see docs/reference/errors.md#${code.toLowerCase()}`
   })
 }
 

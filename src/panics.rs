@@ -39,7 +39,7 @@ pub fn install_hook() {
                 // `eprintln!` would panic where standard error is closed.
                 let _ = writeln!(
                     std::io::stderr(),
-                    "keepstone: a panic at {place} was caught ({count} so far); see docs/errors.md#panics"
+                    "keepstone: a panic at {place} was caught ({count} so far); see docs/reference/errors.md#panics"
                 );
             }
             let _ = LAST_PLACE.try_with(|last| last.set(Some(place)));

@@ -12,7 +12,7 @@ pub struct Refusal(Box<Problem>);
 pub struct Problem {
     /// The HTTP status, 400 to 599.
     pub status: u16,
-    /// The stable machine-readable code, e.g. `token_expired`. `docs/errors.md` has a heading for each.
+    /// The stable machine-readable code, e.g. `token_expired`. `docs/reference/errors.md` has a heading for each.
     pub code: &'static str,
     /// One sentence for a developer, without a final period.
     pub detail: Cow<'static, str>,

@@ -108,7 +108,7 @@ export interface CheckRefusal {
   readonly allowed: false
   /** The status to answer with. */
   readonly status: number
-  /** The code of docs/errors.md; undefined for a preflight. */
+  /** The code of docs/reference/errors.md; undefined for a preflight. */
   readonly code: string | undefined
   /** All headers of the answer, as pairs, those of its body too. */
   readonly headers: readonly (readonly [string, string])[]

@@ -1,6 +1,6 @@
 // The error, and its codes.
 
-/** Every error that keepstone throws or rejects with. `docs/errors.md` has an entry for each code. */
+/** Every error that keepstone throws or rejects with. `docs/reference/errors.md` has an entry for each code. */
 export declare class GuardError extends Error {
   private constructor()
   readonly name: 'GuardError'

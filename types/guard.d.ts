@@ -155,7 +155,7 @@ export interface Guard {
    *
    * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` or
    *   `payload.draft` says otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any
-   *   other library with Standard Schema; `response` for the handler's answers. docs/schemas.md has
+   *   other library with Standard Schema; `response` for the handler's answers. docs/guides/schemas.md has
    *   the rules.
    * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled,
    *   `ERR_INVALID_OPTION` for a status that is none, for `onResponse` without `response` and where

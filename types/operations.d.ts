@@ -381,7 +381,7 @@ export interface HealthReport {
 }
 
 /**
- * Why a shared store is not available. The word is stable; docs/operations.md says what to do about
+ * Why a shared store is not available. The word is stable; docs/guides/operations.md says what to do about
  * each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
  */
 export type StoreError =

@@ -3,7 +3,7 @@
 import type { Duration, Size } from './config'
 import type { JsonSchema } from './schema'
 
-/** Which bodies are read, and limits on them, checked on their bytes. docs/payloads.md has what is accepted and refused. */
+/** Which bodies are read, and limits on them, checked on their bytes. docs/guides/payloads.md has what is accepted and refused. */
 export interface PayloadOptions {
   /**
    * The kinds of bodies that are read; any other is refused with 415. `'json'`: `application/json`, and types that end

@@ -9,7 +9,7 @@ import type { Guard } from './guard'
  *
  * `input` has `method`, `effective_method`, `path`, `decoded_path`, `raw_path`, `route`, `params`,
  * `query`, `headers`, `user`, `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see
- * docs/recipes.md. `path` has the segments as sent: compare them with the text of routes, and
+ * docs/guides/policy.md. `path` has the segments as sent: compare them with the text of routes, and
  * `decoded_path` with values. A policy that reads another member gives the warning
  * `GUARD_POLICY_INPUT`.
  */
@@ -42,7 +42,7 @@ export interface PolicyOptions {
 export interface PolicyLimits {
   /**
    * The longest evaluation, in milliseconds; 1 to 1000. It is looked at between expressions.
-   * Functions have bounds of their own: see docs/recipes.md.
+   * Functions have bounds of their own: see docs/guides/policy.md.
    * @default 25
    */
   readonly timeMs?: number

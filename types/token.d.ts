@@ -12,7 +12,7 @@ export type JwtIssuer = IssuerName & JwtKeySource & { readonly issuers?: never }
 
 /**
  * Tokens of several issuers. What {@link IssuerRules} has is said here for all of them, and by one of them for itself.
- * See docs/issuers.md.
+ * See docs/guides/issuers.md.
  */
 export interface JwtIssuers {
   /**
@@ -114,7 +114,7 @@ export interface JwtClaimsOptions extends IssuerRules {
   readonly cache?: { readonly maxBytes?: number | string } | false
   /**
    * Refresh tokens: {@link Tokens.issue} gives one with each access token, and {@link Tokens.refresh} takes it. `true` is
-   * `{}`. Needs `revocation`, and a store that does not forget: memory or Redis. See docs/sessions.md.
+   * `{}`. Needs `revocation`, and a store that does not forget: memory or Redis. See docs/guides/sessions.md.
    * @default false
    */
   readonly refresh?: boolean | RefreshOptions
@@ -141,13 +141,13 @@ export interface RefreshOptions {
   /**
    * What the records of sessions in a shared store are sealed with: a secret of at least 32 bytes,
    * or up to 10 of them. The first one seals, all are taken. Give one where sessions are to outlive
-   * the keys that sign; see "Records in the store" in docs/sessions.md.
+   * the keys that sign; see "Records in the store" in docs/guides/sessions.md.
    * @default derived from the private keys and secrets in `jwt`
    */
   readonly secret?: string | Uint8Array | readonly (string | Uint8Array)[]
 }
 
-/** Signing keys that change by themselves. See docs/sessions.md. */
+/** Signing keys that change by themselves. See docs/guides/sessions.md. */
 export interface RotationOptions {
   /**
    * How long a key signs; 1 hour to 366 days, and at least a ninetieth of `maxLifetime`. What it
@@ -243,7 +243,7 @@ export interface JwtKeys {
  * often if `Cache-Control` says so, and when a token has a `kid` that is not known, at most once in 30 s. A request
  * waits for that only where its own key is not known, for 2 s at most, twice. Without keys, and
  * where they are too old, its tokens are refused with 503 `issuer_unavailable`. See
- * docs/issuers.md.
+ * docs/guides/issuers.md.
  */
 export interface JwtKeysAtUrl {
   /**
@@ -295,7 +295,7 @@ export interface KeyInput {
    *
    * Judged when the guard is built: `ERR_WEAK_SECRET` for a secret that is short or easy to guess, `ERR_WEAK_KEY` for RSA keys
    * outside of 2048 to 8192 bits or with a known flaw and for Ed25519 points of small order, `ERR_INVALID_KEY` for what does not
-   * fit `alg`. docs/tokens.md has every rule.
+   * fit `alg`. docs/guides/tokens.md has every rule.
    */
   readonly key: string | Uint8Array | Jwk
   /**

@@ -14,7 +14,7 @@
 //! preflight and is handled; CSRF is stopped by the `csrf` layer, and access by tokens and policy.
 //!
 //! Several stacks and layers of one guard may judge one request. The innermost decision wins: the
-//! shim first removes the headers of the outer ones (`shim/decisions.js`).
+//! shim first removes the headers of the outer ones (`shim/response-decisions.js`).
 //!
 //! # A preflight is answered here
 //!

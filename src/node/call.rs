@@ -1,7 +1,7 @@
 //! The calls of the request path, made by Node-API itself.
 //!
 //! What `#[napi]` generates keeps a book of what it has borrowed for each call, since it serves asynchronous functions
-//! too, and asks twice for each text: more than most of these calls take (`docs/architecture.md` has the figures). Here
+//! too, and asks twice for each text: more than most of these calls take (`docs/internals/architecture.md` has the figures). Here
 //! a call borrows for as long as it runs, and nothing of JavaScript runs meanwhile.
 //!
 //! This is the only file with unsafe code of our own. `call.d.ts` says of its calls what the generated types would.

@@ -240,7 +240,7 @@ pub fn release(guard: f64) {
 }
 
 /// The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
-/// `docs/errors.md`, `detail` one sentence without a final period.
+/// `docs/reference/errors.md`, `detail` one sentence without a final period.
 #[napi(catch_unwind)]
 pub fn problem(status: u16, code: String, detail: Option<String>) -> String {
     answer::plain_problem(status, &code, detail.as_deref())

@@ -84,7 +84,7 @@ impl Messages {
                 let error = ConfigError::invalid(here, "is no code of an error of a schema");
                 return Err(match nearest(key, CODES) {
                     Some(code) => error.suggest(format!("did you mean `{code}`?")),
-                    None => error.suggest("docs/schemas.md has the codes"),
+                    None => error.suggest("docs/guides/schemas.md has the codes"),
                 });
             };
             messages.default.insert(code, text(&here, value)?);

@@ -162,7 +162,7 @@ fn the_promises_hold_in_any_history() {
 
 #[test]
 fn every_promise_stands_in_the_documentation_by_its_id() {
-    let scaling = include_str!("../../docs/scaling.md");
+    let scaling = include_str!("../../docs/internals/guarantees.md");
     for (id, promise) in KINDS.iter().flat_map(|kind| kind.promises) {
         assert!(scaling.contains(&format!("| `{id}` | {promise} |")), "{id}: {promise}");
     }

@@ -15,7 +15,7 @@ use super::{LEASED, PLACES, PROCESSES};
 use crate::exchange::LimitView;
 use said::Said;
 
-/// docs/scaling.md, docs/binding.md
+/// docs/internals/guarantees.md, docs/guides/dpop.md
 pub(super) const PROMISES: &[Promise] = &[
     LEASES,
     SHARES,

@@ -11,7 +11,7 @@ use super::super::process::{Login, Outcome};
 use super::super::service::Service;
 use crate::clock::micros;
 
-/// docs/scaling.md, docs/sessions.md
+/// docs/internals/guarantees.md, docs/guides/sessions.md
 pub(super) const PROMISES: &[Promise] = &[
     REVOKED_WITHIN_BOUND,
     REVOKED_HERE_AT_ONCE,

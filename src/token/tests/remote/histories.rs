@@ -12,7 +12,7 @@ const STALE_S: u64 = 3_600;
 const REFRESH_S: u64 = 300;
 const FLIGHT_S: u64 = 5;
 
-/// A promise: its id in docs/issuers.md, and what it says.
+/// A promise: its id in docs/guides/issuers.md, and what it says.
 type Promise = (&'static str, &'static str);
 
 const ADDED: Promise = (
@@ -236,7 +236,7 @@ proptest! {
 
 #[test]
 fn every_promise_stands_in_the_documentation_by_its_id() {
-    let issuers = include_str!("../../../../docs/issuers.md");
+    let issuers = include_str!("../../../../docs/guides/issuers.md");
     for (id, promise) in PROMISES {
         assert!(issuers.contains(&format!("| `{id}` | {promise} |")), "{id}: {promise}");
     }
