@@ -15,10 +15,23 @@ import { startRedis } from './helpers/redis.mjs'
 
 const runner = fileURLToPath(new URL('helpers/snippet-process.mjs', import.meta.url))
 const secret = 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV0123456789abcdef'
-const programs = compile(pages().flatMap((page) => blocksOf(page)))
+const wrong = { page: 'wrong.md', line: 7, language: 'ts', code: '\nconst n: number = "x"\n', preamble: 'const m = 1\n', trial: '' }
+const compiled = compile([...pages().flatMap((page) => blocksOf(page)), wrong])
+const programs = compiled.filter(({ page }) => page !== wrong.page)
 
 test('no link of a page and no path in a comment leads nowhere', () => {
   assert.deepEqual(danglingLinks(), [])
+})
+
+test('a link that leads nowhere is found, and one that leads somewhere is not', () => {
+  const text = '# Here\n[a](no.md) [b](#none) [c](docs/README.md#none) `src/none.rs`\n[d](#here) [e](docs/README.md#start) `src/stack.rs`'
+  const found = danglingLinks(['README.md'], (file) => (file === 'README.md' ? text : '# Start'))
+  assert.deepEqual(found.map((line) => line.replace('README.md:2: ', '')), ['no file no.md', 'no heading #none', 'no heading docs/README.md#none', 'no src/none.rs'])
+})
+
+test('a block that does not compile is found at its line of the page', () => {
+  const [error] = compiled.find(({ page }) => page === wrong.page).errors
+  assert.match(error, /^wrong\.md:8: error TS2322/)
 })
 
 test('every block compiles under strict', () => {
