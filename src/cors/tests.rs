@@ -1,5 +1,6 @@
 mod refused;
 
+use crate::net::origin;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -439,7 +440,7 @@ proptest! {
     fn requested_names_that_are_accepted_read_the_same_again(value in "[a-z, \\t-]{0,80}") {
         if let Some(names) = request_headers::parse(&value) {
             let names: Vec<&str> = names.collect();
-            prop_assert!(names.iter().all(|name| names::is_token(name)));
+            prop_assert!(names.iter().all(|name| crate::net::is_token(name)));
             let again = names.join(",");
             prop_assert_eq!(request_headers::parse(&again).unwrap().collect::<Vec<_>>(), names);
         }

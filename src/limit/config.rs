@@ -81,7 +81,7 @@ pub enum KeySpec {
 /// One part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPart {
-    /// The client address, see [`super::address::ClientKey`].
+    /// The client address, see [`crate::net::ClientKey`].
     Ip,
     /// The subject of the verified token; the client address for anonymous requests.
     User,

@@ -20,7 +20,6 @@
 //! A client is counted apart in each tier of a policy, since each is another limit. What a verified identity could win
 //! by this is bounded: the sum of the tiers that it has at different times.
 
-pub mod address;
 pub mod algorithm;
 mod charge;
 mod config;
@@ -39,7 +38,6 @@ mod subject;
 mod tests;
 mod wire;
 
-pub use address::ClientKey;
 pub use charge::{Charge, Charged, Place};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;

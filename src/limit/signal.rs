@@ -5,7 +5,6 @@
 //! as an entry of the record. It reaches the limits that count by one thing alone, be it the address, the user or the
 //! token: of a combination with a route nobody could say which. Limits of requests under way know no signals.
 
-use super::address::ClientKey;
 use super::algorithm::{Rule, WHOLE};
 use super::config::{KeyPart, KeySpec};
 use super::error::LimitError;
@@ -13,6 +12,7 @@ use super::limiter::{Counter, Limiter, Prepared};
 use super::subject::{key_of_whom, shared_key_of_whom};
 use crate::clock::{Now, micros};
 use crate::few::Few;
+use crate::net::ClientKey;
 use crate::store::ask::{Action, Demand, Question, SubjectAsk};
 use crate::store::{Key, Locked, Record};
 

@@ -4,11 +4,11 @@ use std::hash::Hasher;
 
 use aws_lc_rs::digest;
 
-use super::address::ClientKey;
 use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{Counter, Prepared};
 use super::signal::Whom;
+use crate::net::ClientKey;
 use crate::store::Key;
 use crate::store::ask::SubjectKey;
 

@@ -8,12 +8,14 @@ use serde_json::Value;
 use super::inbox;
 use super::limits::span;
 use super::manage::{Failure, engine, later, parse, write};
-use crate::clients::{Prefix, Standing, Who};
+use crate::clients::{Standing, Who};
 use crate::clock::{Now, micros};
 use crate::config::raw::{Options, string_at};
 use crate::engine::{Engine, Store};
 use crate::error::ConfigError;
-use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
+use crate::limit::{LimitError, Signal, Whom, user_key};
+use crate::net::Cidr;
+use crate::net::ClientKey;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::ask::Question;
 use crate::store::{MAX_REASON, Notice, SharedStore};
@@ -102,7 +104,7 @@ fn who(key: &Value) -> Result<Who, Failure> {
             _ => Err(invalid("must name a user")),
         };
     }
-    let network = key.as_str().and_then(Prefix::parse);
+    let network = key.as_str().and_then(Cidr::parse);
     let network = network.ok_or_else(|| invalid("must be an address, a network or a user"))?;
     if network.length() == 0 {
         return Err(invalid("would hold every client there is"));

@@ -8,11 +8,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
 
 use super::world::{World, as_process, inside};
-use crate::clients::{Prefix, Standing, Who};
+use crate::clients::{Standing, Who};
 use crate::clock::Now;
 use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::engine::{Engine, Layers, RevocationList, Store};
 use crate::exchange::{Exchange, Extras, StoreAnswer, StoreAsk, Verdict};
+use crate::net::Cidr;
 use crate::revocation::RevokeError;
 use crate::stack::Stack;
 use crate::store::ask::Waiter;
@@ -317,7 +318,7 @@ impl Process {
         address: &str,
         standing: Option<Standing>,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
         self.within(async {
             self.say(match standing {
                 Some(standing) => Notice::listed(who, standing, "", 3_600_000),
@@ -335,7 +336,7 @@ impl Process {
         standing: Standing,
         ms: u64,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
         self.within(self.say(Notice::listed(who, standing, "", ms))).await
     }
 

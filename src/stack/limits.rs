@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::Stack;
 use crate::exchange::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
 use crate::limit::{
-    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
-    PolicySet as Limits, Subject,
+    Charged, Check, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits, Subject,
 };
+use crate::net::ClientKey;
 use crate::refusal::Refusal;
 use crate::store::ask::Question;
 use crate::token::{Verified, words};

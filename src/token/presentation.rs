@@ -6,8 +6,8 @@ use super::binding::Nonces;
 use super::denial::TokenDenial;
 use super::reader::{Scheme, credentials};
 use crate::config::raw::{Options, Switch, string_at};
-use crate::cors::is_token;
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::is_token;
 use crate::request::{Request, decode_segment};
 
 const MAX_SOURCES: usize = 8;

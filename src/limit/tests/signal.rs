@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, check, limiter, request};
 use crate::limit::algorithm::{Algorithm, Rule, State};
-use crate::limit::{ClientKey, LimitError, Signal, Whom};
+use crate::limit::{LimitError, Signal, Whom};
+use crate::net::ClientKey;
 
 const ADDRESS: &str = "203.0.113.7";
 

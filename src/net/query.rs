@@ -12,7 +12,7 @@
 //!
 //! A name twice is a list to all of them.
 
-use crate::payload::form_decoded;
+use crate::net::percent::form_decoded;
 use crate::refusal::Refusal;
 
 /// The most parts between `&` that Express reads.

@@ -6,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::limit::ClientKey;
+use super::ClientKey;
 
 /// A network: the address with all bits behind its length zero. IPv4 in any IPv6 coat is IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Prefix {
+pub struct Cidr {
     v4: bool,
     /// From 0 to 32, or to 128.
     length: u8,
     bits: u128,
 }
 
-impl Prefix {
+impl Cidr {
     /// An address, whole.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
@@ -61,7 +61,7 @@ impl Prefix {
 }
 
 /// `203.0.113.0/24`.
-impl fmt::Display for Prefix {
+impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match u32::try_from(self.bits) {
             Ok(bits) if self.v4 => write!(f, "{}/{}", Ipv4Addr::from_bits(bits), self.length),
@@ -72,21 +72,21 @@ impl fmt::Display for Prefix {
 
 /// A map by networks. It looks up once for each length that there is, and mostly there are a few.
 #[derive(Debug)]
-pub struct Prefixes<T> {
-    map: HashMap<Prefix, T>,
+pub struct CidrMap<T> {
+    map: HashMap<Cidr, T>,
     /// How many networks of each length there are, of IPv4 and of IPv6, the longest first.
     lengths: [Vec<(u8, usize)>; 2],
 }
 
-impl<T> Default for Prefixes<T> {
+impl<T> Default for CidrMap<T> {
     fn default() -> Self {
         Self { map: HashMap::new(), lengths: [Vec::new(), Vec::new()] }
     }
 }
 
-impl<T> Prefixes<T> {
+impl<T> CidrMap<T> {
     /// Keeps a value for a network, in the place of an earlier one, which it returns.
-    pub fn insert(&mut self, prefix: Prefix, value: T) -> Option<T> {
+    pub fn insert(&mut self, prefix: Cidr, value: T) -> Option<T> {
         let old = self.map.insert(prefix, value);
         if old.is_none() {
             let lengths = self.lengths_mut(prefix);
@@ -103,12 +103,12 @@ impl<T> Prefixes<T> {
 
     /// The value of this very network.
     #[must_use]
-    pub fn get(&self, prefix: Prefix) -> Option<&T> {
+    pub fn get(&self, prefix: Cidr) -> Option<&T> {
         self.map.get(&prefix)
     }
 
     /// Forgets a network.
-    pub fn remove(&mut self, prefix: Prefix) {
+    pub fn remove(&mut self, prefix: Cidr) {
         if self.map.remove(&prefix).is_some() {
             let lengths = self.lengths_mut(prefix);
             for (_, count) in lengths.iter_mut().filter(|(length, _)| *length == prefix.length) {
@@ -119,7 +119,7 @@ impl<T> Prefixes<T> {
     }
 
     /// The value of the longest network that an address lies in and that `counts`, with its length.
-    pub fn find(&self, address: Prefix, counts: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
+    pub fn find(&self, address: Cidr, counts: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
         let [four, six] = &self.lengths;
         let lengths = if address.v4 { four } else { six };
         lengths.iter().find_map(|(length, _)| {
@@ -141,11 +141,11 @@ impl<T> Prefixes<T> {
     }
 
     /// The networks whose values are to go.
-    pub fn select(&self, goes: impl Fn(&T) -> bool) -> Vec<Prefix> {
+    pub fn select(&self, goes: impl Fn(&T) -> bool) -> Vec<Cidr> {
         self.map.iter().filter(|(_, value)| goes(value)).map(|(prefix, _)| *prefix).collect()
     }
 
-    fn lengths_mut(&mut self, prefix: Prefix) -> &mut Vec<(u8, usize)> {
+    fn lengths_mut(&mut self, prefix: Cidr) -> &mut Vec<(u8, usize)> {
         let [four, six] = &mut self.lengths;
         if prefix.v4 { four } else { six }
     }
