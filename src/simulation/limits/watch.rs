@@ -195,28 +195,20 @@ impl Watch {
         let (limit, window_us) = (LEASED.0, LEASED.1 * 1000);
         let troubles = self.service.troubles.lock();
         let since = |from_us: u64| from_us.saturating_sub(SLACK_US);
-        let more = |from_us: u64| {
-            let events =
-                troubles.losses_since(since(from_us)) + troubles.steps_since(since(from_us));
-            events * (limit + 1)
+        let events = |from_us: u64| troubles.losses_since(since(from_us)) * (limit + 1);
+        let most = |span_us: u64| {
+            let from_us = now_us - span_us;
+            if self.is_aligned {
+                // Just behind its beginning, an answer may be about the window before.
+                let windows =
+                    troubles.windows(window_us, from_us.saturating_sub(TIMEOUT_US)..now_us);
+                return windows * (limit + 1) + events(from_us);
+            }
+            let span_us = span_us + LEASE_US + SLACK_US;
+            let steps = troubles.steps_since(since(from_us)) * (limit + 1);
+            limit + (limit * span_us).div_ceil(window_us) + steps + events(from_us)
         };
-        let over = if self.is_aligned {
-            let skew_us = troubles.clock_steps.iter().map(|(_, by_us)| by_us).sum();
-            let clock_us = (EPOCH_US + now_us).saturating_add_signed(skew_us);
-            let from_us = now_us.saturating_sub(clock_us % window_us);
-            // Just behind its beginning, an answer may be about the window before.
-            let within = times.partition_point(|us| *us < from_us + TIMEOUT_US);
-            let most = limit + 1 + more(from_us);
-            exceeds(&times[within..], |_| most)
-        } else {
-            let most = |span_us: u64| {
-                let span_us = span_us + LEASE_US + SLACK_US;
-                limit
-                    + (limit * span_us).div_ceil(window_us)
-                    + more(now_us - (span_us - LEASE_US - SLACK_US))
-            };
-            exceeds(times, most)
-        };
+        let over = exceeds(times, most);
         drop(troubles);
         if let Some(over) = over {
             seen.violations.push(Violation { promise: LEASES.0, seen: over });
