@@ -60,6 +60,8 @@ const LEASE_US: u64 = LEASED.1 * 1000 / 50;
 const SLACK_US: u64 = 100_000;
 /// A process that is away for less renews its places in time.
 const MISSED_US: u64 = 2_000_000;
+/// Within which a process that reaches the servers reads their clock.
+const READ_US: u64 = 3_000_000;
 /// `timeout` of the store.
 const TIMEOUT_US: u64 = 25_000;
 
@@ -235,7 +237,12 @@ impl Watch {
             let since_us = (now_us - span_us).saturating_sub(SLACK_US);
             let own = |(us, number): &&(u64, usize)| *us >= since_us && *number == process;
             let own = troubles.set_alone.iter().chain(&*turned).filter(own).count() as u64;
-            share * (2 + span_us / window_us + troubles.steps_since(since_us) + own)
+            // A step counts when it is read: every two seconds, or after the servers were away.
+            let away = troubles.away_us.iter();
+            let away = away.filter(|(_, to)| to.is_none_or(|to_us| to_us + READ_US >= since_us));
+            let first_us = away.map(|(from_us, _)| *from_us).min().unwrap_or(since_us);
+            let steps = troubles.steps_since(first_us.min(since_us).saturating_sub(READ_US));
+            share * (2 + span_us / window_us + steps + own)
         };
         let over = exceeds(times, most);
         drop(troubles);
