@@ -60,6 +60,8 @@ const LEASE_US: u64 = LEASED.1 * 1000 / 50;
 const SLACK_US: u64 = 100_000;
 /// A process that is away for less renews its places in time.
 const MISSED_US: u64 = 2_000_000;
+/// Within which a process that reaches the servers reads their clock.
+const READ_US: u64 = 3_000_000;
 /// `timeout` of the store.
 const TIMEOUT_US: u64 = 25_000;
 
@@ -195,28 +197,20 @@ impl Watch {
         let (limit, window_us) = (LEASED.0, LEASED.1 * 1000);
         let troubles = self.service.troubles.lock();
         let since = |from_us: u64| from_us.saturating_sub(SLACK_US);
-        let more = |from_us: u64| {
-            let events =
-                troubles.losses_since(since(from_us)) + troubles.steps_since(since(from_us));
-            events * (limit + 1)
+        let events = |from_us: u64| troubles.losses_since(since(from_us)) * (limit + 1);
+        let most = |span_us: u64| {
+            let from_us = now_us - span_us;
+            if self.is_aligned {
+                // Just behind its beginning, an answer may be about the window before.
+                let windows =
+                    troubles.windows(window_us, from_us.saturating_sub(TIMEOUT_US)..now_us);
+                return windows * (limit + 1) + events(from_us);
+            }
+            let span_us = span_us + LEASE_US + SLACK_US;
+            let steps = troubles.steps_since(since(from_us)) * (limit + 1);
+            limit + (limit * span_us).div_ceil(window_us) + steps + events(from_us)
         };
-        let over = if self.is_aligned {
-            let skew_us = troubles.clock_steps.iter().map(|(_, by_us)| by_us).sum();
-            let clock_us = (EPOCH_US + now_us).saturating_add_signed(skew_us);
-            let from_us = now_us.saturating_sub(clock_us % window_us);
-            // Just behind its beginning, an answer may be about the window before.
-            let within = times.partition_point(|us| *us < from_us + TIMEOUT_US);
-            let most = limit + 1 + more(from_us);
-            exceeds(&times[within..], |_| most)
-        } else {
-            let most = |span_us: u64| {
-                let span_us = span_us + LEASE_US + SLACK_US;
-                limit
-                    + (limit * span_us).div_ceil(window_us)
-                    + more(now_us - (span_us - LEASE_US - SLACK_US))
-            };
-            exceeds(times, most)
-        };
+        let over = exceeds(times, most);
         drop(troubles);
         if let Some(over) = over {
             seen.violations.push(Violation { promise: LEASES.0, seen: over });
@@ -243,7 +237,12 @@ impl Watch {
             let since_us = (now_us - span_us).saturating_sub(SLACK_US);
             let own = |(us, number): &&(u64, usize)| *us >= since_us && *number == process;
             let own = troubles.set_alone.iter().chain(&*turned).filter(own).count() as u64;
-            share * (2 + span_us / window_us + troubles.steps_since(since_us) + own)
+            // A step counts when it is read: every two seconds, or after the servers were away.
+            let away = troubles.away_us.iter();
+            let away = away.filter(|(_, to)| to.is_none_or(|to_us| to_us + READ_US >= since_us));
+            let first_us = away.map(|(from_us, _)| *from_us).min().unwrap_or(since_us);
+            let steps = troubles.steps_since(first_us.min(since_us).saturating_sub(READ_US));
+            share * (2 + span_us / window_us + steps + own)
         };
         let over = exceeds(times, most);
         drop(troubles);
