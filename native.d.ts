@@ -3,7 +3,7 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+ * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
  * JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of a request that waits for a shared store.
  *
  * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another type.
@@ -89,7 +89,7 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
 export declare function coreId(): string
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+ * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
  * rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
  * whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
  */

@@ -1,6 +1,6 @@
 'use strict'
 
-// The conversation with the core about one request. The core decides (src/stack.rs has the order); this file asks it
+// The conversation with the core about one request. The core decides (src/stack/mod.rs has the order); this file asks it
 // and says what to do next. It knows no server: a host (./hosts) reads the request and carries out what is said here.
 // One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
 // application's own functions return one.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepstone::clock::Now;
-use keepstone::engine::{Engine, Layers};
+use keepstone::guard::{Engine, Layers};
 use keepstone::stack::{Exchange, Extras, Stack, Verdict};
 use serde_json::{Value, json};
 

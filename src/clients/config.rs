@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::lists::Standing;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::{Cidr, CidrMap};
 

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use super::config::ClientsConfig;
 use crate::net::{Cidr, CidrMap};
-use crate::store::ask::SubjectKey;
+use crate::quota::SubjectKey;
 
 /// No list has more entries than this.
 const MAX_ENTRIES: usize = 100_000;

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use serde_json::Value;
 
 use super::names::{exposed_header, method, no_duplicates, request_header};
-use crate::config::raw::{Options, is_function, string_at};
+use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::origin;
 

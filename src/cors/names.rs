@@ -1,6 +1,6 @@
 //! Method and header names: what may be listed, and what a browser would never ask for.
 
-use crate::config::raw::nearest;
+use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, string_at};
+use crate::config::options::{Options, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::origin;
 

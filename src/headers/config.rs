@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::csp::Csp;
 use super::frame::{Frame, FrameOption};
 use super::{HeaderSet, Profile, cache, permissions, reporting};
-use crate::config::raw::{Options, Switch, describe, nearest, quoted, string_at};
+use crate::config::options::{Options, Switch, describe, nearest, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 

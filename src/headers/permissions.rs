@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::raw::{describe, did_you_mean, string_at};
+use crate::config::options::{describe, did_you_mean, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::origin;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config::raw::{describe, string_at};
+use crate::config::options::{describe, string_at};
 use crate::error::ConfigError;
 use crate::net::origin;
 

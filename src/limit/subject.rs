@@ -9,8 +9,8 @@ use super::error::LimitError;
 use super::limiter::{Counter, Prepared};
 use super::signal::Whom;
 use crate::net::ClientKey;
+use crate::quota::SubjectKey;
 use crate::store::Key;
-use crate::store::ask::SubjectKey;
 
 /// One request as the limiter sees it.
 #[derive(Debug, Clone, Copy)]

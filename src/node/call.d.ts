@@ -3,7 +3,7 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+ * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
  * JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of a request that waits for a shared store.
  *
  * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another type.

@@ -10,14 +10,14 @@ use super::limits::span;
 use super::manage::{Failure, engine, later, parse, write};
 use crate::clients::{Standing, Who};
 use crate::clock::{Now, micros};
-use crate::config::raw::{Options, string_at};
-use crate::engine::{Engine, Store};
+use crate::config::options::{Options, string_at};
 use crate::error::ConfigError;
+use crate::guard::{Engine, Store};
 use crate::limit::{LimitError, Signal, Whom, user_key};
 use crate::net::Cidr;
 use crate::net::ClientKey;
+use crate::quota::Question;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::Question;
 use crate::store::{MAX_REASON, Notice, SharedStore};
 
 /// Whether a guard or one of its stacks has a limit of this name.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::manage::{Failure, engine, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::engine::Tokens;
+use crate::guard::Tokens;
 use crate::token::{Fault, Fetched, Issuer, Notice, RemoteState, RemoteStatus};
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is

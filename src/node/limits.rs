@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::inbox;
 use super::manage::{Failure, engine, later, parse, write};
 use crate::clock::Now;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::stack::{StoreAnswer, StoreAsk};

@@ -14,8 +14,8 @@ use super::registry::{self, Ticketed};
 use super::slots;
 use super::stores::store_health;
 use crate::clock::Now;
-use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
+use crate::guard::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::limit::LimitError;
 use crate::policy::Outcome;
 use crate::refusal::Refusal;
@@ -131,7 +131,7 @@ pub fn core_id() -> String {
         .clone()
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
 /// rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
 /// whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]

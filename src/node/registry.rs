@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::inbox::{Inbox, Listener};
 use super::openapi;
 use super::slots::Slots;
-use crate::engine::Engine;
+use crate::guard::Engine;
 use crate::limit::Charged;
 use crate::payload::Responses;
 use crate::stack::{Exchange, Stack, StoreAnswer};

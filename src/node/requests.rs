@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict};
 
 /// Decides a request up to its body.
-/// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+/// `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
 /// JSON. Returns the answer of `src/node/answer.rs`.
 pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Told {
     #[cfg(debug_assertions)]
@@ -262,7 +262,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::{Engine, Layers};
+    use crate::guard::{Engine, Layers};
     use crate::node::registry::Mounted;
     use crate::stack::Stack;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::manage::{Failure, engine, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::engine::{RevocationList, Tokens};
+use crate::guard::{RevocationList, Tokens};
 use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};

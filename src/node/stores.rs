@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::manage::engine;
 use crate::clock::Now;
-use crate::engine::Store;
+use crate::guard::Store;
 use crate::store::{SharedStore, StoreFault, StoreNotice};
 
 thread_local! {

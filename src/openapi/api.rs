@@ -13,11 +13,12 @@ use super::operation::{Operation, Operations};
 use super::parameter::Part;
 use super::route::{Found, Router};
 use super::security::judge_names;
-use crate::config::raw::nearest;
-use crate::engine::{Engine, Layers};
+use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
+use crate::guard::{Engine, Layers};
+use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
-use crate::request::{Request, TrustedProxies, decode_segment};
+use crate::request::{Request, decode_segment};
 
 /// An API. It holds no validators: those of an operation are built when it is first asked for.
 #[derive(Debug)]

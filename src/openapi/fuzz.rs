@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::api::{Api, Match};
-use crate::engine::Engine;
+use crate::guard::Engine;
 
 /// Reads `document` as an API. Nothing may panic; and of what is accepted every operation must give schemas that compile,
 /// and be found by a path made from its template.

@@ -22,7 +22,7 @@
 //! 6. Earlier layers of the same request are asked as well ([`Extras::earlier`]): the body may be
 //!    read by `guard.validate()`, which knows no token.
 //!
-//! [`Extras::earlier`]: crate::exchange::Extras::earlier
+//! [`Extras::earlier`]: crate::stack::Extras::earlier
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,12 @@ use std::time::Duration;
 use super::Stack;
 use crate::clients::Listed;
 use crate::clock::{Now, micros};
-use crate::engine::Known;
-use crate::exchange::{Awaited, Door, Exchange, StoreAsk, TokenDemand, Verdict};
+use crate::guard::Known;
+use crate::guard::TokenDemand;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::{SharedRevocations, stale_refusal};
+use crate::stack::{Awaited, Door, Exchange, StoreAsk, Verdict};
 
 /// A look at token and client holds for so long.
 const MOMENT: Duration = Duration::from_millis(10);

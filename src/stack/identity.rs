@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use super::Stack;
 use crate::clock::Now;
 use crate::cors::Cors;
-use crate::engine::{Known, Tokens};
-use crate::exchange::{Awaited, Candidate, Exchange, StoreAsk, TokenDemand, Verdict};
+use crate::guard::TokenDemand;
+use crate::guard::{Known, Tokens};
+use crate::quota::Answer;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
+use crate::stack::{Awaited, Candidate, Exchange, StoreAsk, Verdict};
 use crate::store::StoreError;
-use crate::store::ask::Answer;
 use crate::token::binding::{
     Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Step, Thumbprint, Use,
     read_proof,

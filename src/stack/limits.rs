@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Stack;
-use crate::exchange::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
 use crate::limit::{
     Charged, Check, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits, Subject,
 };
 use crate::net::ClientKey;
+use crate::quota::Question;
 use crate::refusal::Refusal;
-use crate::store::ask::Question;
+use crate::stack::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
 use crate::token::{Verified, words};
 
 impl Stack {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::clients::{Entry, Lists, ListsFull, Standing, Who};
 use crate::net::Cidr;
-use crate::store::ask::SubjectKey;
+use crate::quota::SubjectKey;
 
 /// The copy of a store's notices in this process.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::issuer::{self, Issuer};
 use super::presentation::Presentation;
 use super::refresh::{self, RefreshConfig};
 use super::seal::SealKey;
-use crate::config::raw::{Options, Switch, nearest, string_at};
+use crate::config::options::{Options, Switch, nearest, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 /// What stands beside the issuers: it holds for all of them.

@@ -10,7 +10,7 @@ use super::reader::Scheme;
 use super::verify::Verified;
 use super::words;
 use crate::clock::{Now, micros};
-use crate::config::raw::{Options, describe, string_at};
+use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
 

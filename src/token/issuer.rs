@@ -11,7 +11,7 @@ use super::ring::{KeyRing, Keys};
 use super::rotation::{Rotation, RotationConfig};
 use super::spiffe::TrustDomain;
 use crate::clock::micros;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 /// Options that belong to one issuer and to no other.

@@ -11,7 +11,7 @@ use super::key::Key;
 use super::material::{Material, invalid_key};
 use super::ring::KeyRing;
 use super::{jwk, material};
-use crate::config::raw::{Options, bytes, describe, is_function, string_at, whole_number};
+use crate::config::options::{Options, bytes, describe, is_function, string_at, whole_number};
 use crate::error::{ConfigCode, ConfigError};
 
 pub(super) fn keys(

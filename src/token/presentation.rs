@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::binding::Nonces;
 use super::denial::TokenDenial;
 use super::reader::{Scheme, credentials};
-use crate::config::raw::{Options, Switch, string_at};
+use crate::config::options::{Options, Switch, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 use crate::request::{Request, decode_segment};

@@ -1,6 +1,5 @@
 //! What users rely on.
 
-mod algorithm;
 mod charge;
 mod config;
 mod exceed;

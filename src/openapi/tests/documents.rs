@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, engine, read, without_tokens};
-use crate::engine::Engine;
+use crate::guard::Engine;
 use crate::openapi::fuzz::fuzz_document;
 use crate::openapi::{Api, BodyKind, Demand};
 

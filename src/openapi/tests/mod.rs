@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Api, Match};
-use crate::engine::Engine;
 use crate::error::ConfigError;
+use crate::guard::Engine;
 
 /// A guard that verifies tokens.
 fn engine() -> Arc<Engine> {

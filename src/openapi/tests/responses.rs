@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{document, engine};
-use crate::engine::Layers;
 use crate::error::ConfigError;
+use crate::guard::Layers;
 use crate::openapi::Api;
 use crate::payload::Reply;
 use crate::refusal::FieldError;

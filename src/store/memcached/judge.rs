@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::limit::WireState;
-use crate::limit::algorithm::{Rule, State, WHOLE};
-use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use crate::quota::WireState;
+use crate::quota::algorithm::{Rule, State, WHOLE};
+use crate::quota::{Action, Answer, Demand, Question, Standing, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::judge::{Book, Books, Case, Stored, Written};
-use crate::limit::algorithm::{Algorithm, Rule};
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::algorithm::{Algorithm, Rule};
+use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
 const SECOND: u64 = 1_000_000;
@@ -236,7 +236,7 @@ proptest! {
     ) {
         let mut record = Vec::new();
         for (tag, b, c, a, till_us) in entries {
-            let state = crate::limit::WireState { a, b, c };
+            let state = crate::quota::WireState { a, b, c };
             crate::store::record::Entry { tag, state, till_us }.write(&mut record);
         }
         let rule = rule(algorithm, 3, window_ms);

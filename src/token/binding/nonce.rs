@@ -11,7 +11,7 @@ use aws_lc_rs::constant_time;
 use serde_json::Value;
 
 use crate::clock::Now;
-use crate::config::raw::{Options, bytes, string_at};
+use crate::config::options::{Options, bytes, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Key;

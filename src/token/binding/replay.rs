@@ -32,8 +32,8 @@ use std::time::Duration;
 use super::proof::{MAX_AGE, Proof, ProofId};
 use crate::clock::{Now, micros};
 use crate::few::Few;
-use crate::limit::algorithm::{Algorithm, Rule, State};
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::algorithm::{Algorithm, Rule, State};
+use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{
     Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, SharedStore, StoreError,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Key;

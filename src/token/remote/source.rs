@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::config::raw::{Options, is_function, string_at};
+use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 const MAX_URL: usize = 2048;

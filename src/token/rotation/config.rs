@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::MAX_RETIRED;
-use crate::config::raw::{Options, describe, is_function, string_at};
+use crate::config::options::{Options, describe, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::token::MAX_TOLERANCE;
 use crate::token::algorithm::{Algorithm, Family};

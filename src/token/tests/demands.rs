@@ -1,7 +1,7 @@
 //! What a route demands, met or not.
 
 use super::*;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 
 fn demands(value: &Value) -> Result<Demands, crate::error::ConfigError> {
     Demands::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())

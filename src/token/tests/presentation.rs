@@ -1,8 +1,9 @@
 //! Where a token is looked for.
 
 use super::*;
+use crate::net::TrustedProxies;
+use crate::request::Request;
 use crate::request::tests::head;
-use crate::request::{Request, TrustedProxies};
 
 fn find(
     from: &Value,

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::NOON;
-use crate::limit::algorithm::{Algorithm, Rule, State, admit};
+use crate::quota::algorithm::{Algorithm, Rule, State, admit};
+
+/// Noon of a day in UTC, in microseconds since 1970.
+const NOON: u64 = 1_800_000_000 / 86_400 * 86_400 * 1_000_000 + 43_200 * 1_000_000;
 
 const BUCKETS: [Algorithm; 3] = [Algorithm::Gcra, Algorithm::TokenBucket, Algorithm::LeakyBucket];
 

@@ -6,14 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::refresh::{self, Refresh};
 use super::{Engine, Layers, Store};
 use crate::clock::Now;
-use crate::config::raw::{Options, Switch};
+use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
-use crate::stack::TokenDemand;
 use crate::token::binding::UsedProofs;
 use crate::token::{
     Issuer, RemoteKeys, RemoteState, Rotation, Signer, TokenConfig, TokenDenial, Verified, Verifier,
 };
+
+/// What a stack wants of a request's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenDemand {
+    /// No token is looked at.
+    Ignore,
+    /// Without a token the request is anonymous; a bad token is refused all the same.
+    Optional,
+    /// Without a token the request is refused.
+    Required,
+}
 
 /// Everything about tokens.
 #[derive(Debug)]
@@ -209,7 +219,7 @@ impl Tokens {
 impl Engine {
     /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
     /// through JavaScript, where any code could have changed it.
-    pub(super) fn token_demand(
+    pub(crate) fn token_demand(
         &self,
         options: &Options<'_>,
         layers: Layers,

@@ -6,20 +6,30 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use super::{Engine, Store};
-use crate::config::raw::{Options, Switch};
+use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter};
-use crate::stack::Callback;
 use crate::store::Notice;
+
+/// A key or cost function of one limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// The limit's name.
+    pub limit: String,
+    /// `key` or `cost`.
+    pub option: &'static str,
+    /// Where the function stands in the configuration: `rateLimit[0].key`.
+    pub path: String,
+}
 
 /// A limit as it was declared, once for the guard or for one route.
 #[derive(Debug, Clone)]
-pub(super) struct DeclaredLimit {
-    pub(super) policy: LimitPolicy,
+pub(crate) struct DeclaredLimit {
+    pub(crate) policy: LimitPolicy,
     /// Where its option stands, by which the shim finds its functions.
     pub(super) path: String,
     /// Tells it from every other declaration of this guard: a request is counted once by each.
-    pub(super) id: u64,
+    pub(crate) id: u64,
 }
 
 impl Engine {
@@ -46,7 +56,7 @@ impl Engine {
     }
 
     /// The limits that a stack counts by: the guard's own, or those of the route.
-    pub(super) fn limits_of(
+    pub(crate) fn limits_of(
         &self,
         options: &Options<'_>,
         run: bool,
@@ -121,7 +131,7 @@ pub(super) fn limiter(
     limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
 }
 
-pub(super) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
+pub(crate) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
     let mut callbacks = Vec::new();
     for DeclaredLimit { policy, path, .. } in policies {
         let mut add = |option| {
@@ -146,7 +156,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::Layers;
+    use crate::guard::Layers;
 
     #[test]
     fn stacks_that_are_built_for_each_request_add_no_limiters() {

@@ -26,6 +26,8 @@
 //! client are asked again behind the wait, where layers 7 and 9 begin: see `again.rs`.
 
 mod again;
+mod build;
+mod context;
 mod identity;
 mod limits;
 
@@ -37,7 +39,7 @@ use serde_json::Value;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
-use crate::engine::Engine;
+use crate::guard::{Callback, Engine, TokenDemand};
 use crate::headers::HeaderSet;
 use crate::json::Limits;
 use crate::limit::{LimitError, LiveLimiter};
@@ -50,9 +52,8 @@ use crate::token::Demands;
 
 use limits::{not_counted, not_counted_by};
 
-pub use crate::exchange::{
-    Awaited, Callback, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk,
-    TokenDemand, Verdict,
+pub use context::{
+    Awaited, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk, Verdict,
 };
 
 /// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
@@ -90,7 +91,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Layers 1 to 8. `head` is what `src/request.rs` reads.
+    /// Layers 1 to 8. `head` is what `src/request/mod.rs` reads.
     #[must_use]
     pub fn before_body(&self, head: String, extras: Extras, now: Now) -> (Exchange, Verdict) {
         let mut x = Exchange::new(extras, now);

@@ -107,7 +107,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     names
         .retain(|name| !name.starts_with("__") && !DENIED.iter().any(|(denied, _)| denied == name));
     names.sort_unstable();
-    crate::config::raw::nearest(name, &names)
+    crate::config::options::nearest(name, &names)
 }
 
 /// Puts the bounds, and `time.now_ns`, into `engine`.

@@ -12,7 +12,7 @@ use super::super::process::Outcome;
 use super::super::redis::EPOCH_US;
 use super::super::service::Service;
 use super::{LEASED, PLACES, PROCESSES};
-use crate::exchange::LimitView;
+use crate::stack::LimitView;
 use said::Said;
 
 /// docs/scaling.md, docs/binding.md

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
-use ipnet::IpNet;
-
+use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
 
 /// The head of a request as the shim writes it, in this order and separated by newlines, which no
@@ -102,36 +101,6 @@ pub struct Request {
     client_in_doubt: bool,
     secure: bool,
     flags: Flags,
-}
-
-/// Which proxies may speak for a client: `trustedProxies`.
-#[derive(Debug, Default, Clone)]
-pub struct TrustedProxies {
-    networks: Vec<IpNet>,
-    unix: bool,
-    /// Whether the option is there; an empty list says that there are none.
-    known: bool,
-}
-
-impl TrustedProxies {
-    /// The networks in CIDR form; a single address is a network of one. `unix`: whether a peer
-    /// without an address, as one on a Unix socket, is a proxy too.
-    #[must_use]
-    pub fn new(networks: Vec<IpNet>, unix: bool) -> Self {
-        Self { networks, unix, known: true }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.networks.is_empty() && !self.unix
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
-    }
-
-    fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.unix, |address| self.contains(address))
-    }
 }
 
 impl Request {

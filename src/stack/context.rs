@@ -1,4 +1,4 @@
-//! What a request carries on its way through the layers, and what comes of it: `src/stack.rs` has the way.
+//! What a request carries on its way through the layers, and what comes of it: `src/stack/mod.rs` has the way.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,36 +6,14 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::limit::{Charged, Limiter, Pending, Place};
 use crate::payload::{Checked, Format, Reading};
+use crate::quota::{Answer, Question};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::SharedRevocations;
 use crate::stack::Stack;
-use crate::store::ask::{Answer, Question};
 use crate::store::{SharedStore, StoreError};
 use crate::token::binding::Proof;
 use crate::token::{RemoteKeys, Scheme, Verified};
-
-/// A key or cost function of one limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Callback {
-    /// The limit's name.
-    pub limit: String,
-    /// `key` or `cost`.
-    pub option: &'static str,
-    /// Where the function stands in the configuration: `rateLimit[0].key`.
-    pub path: String,
-}
-
-/// What a stack wants of a request's token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenDemand {
-    /// No token is looked at.
-    Ignore,
-    /// Without a token the request is anonymous; a bad token is refused all the same.
-    Optional,
-    /// Without a token the request is refused.
-    Required,
-}
 
 /// What only JavaScript knows of a request.
 #[derive(Debug, Default)]

@@ -6,22 +6,21 @@ use std::ops::Range;
 use redis::{Cmd, Value};
 
 use crate::few::Few;
-use crate::limit::algorithm::{State, WHOLE};
-use crate::store::ask::{
-    Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey,
-};
+use crate::quota::algorithm::{State, WHOLE};
+use crate::quota::{Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 
 const JUDGE: &str = concat!(
-    include_str!("lua/record.lua"),
-    include_str!("lua/places.lua"),
-    include_str!("lua/judge.lua")
+    include_str!("../lua/record.lua"),
+    include_str!("../lua/places.lua"),
+    include_str!("../lua/judge.lua")
 );
-const JUDGE_ONE: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/judge_one.lua"));
-const RENEW: &str = concat!(include_str!("lua/places.lua"), include_str!("lua/renew.lua"));
-const PROVE: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/prove.lua"));
-const ADJUST: &str = concat!(include_str!("lua/record.lua"), include_str!("lua/adjust.lua"));
+const JUDGE_ONE: &str =
+    concat!(include_str!("../lua/record.lua"), include_str!("../lua/judge_one.lua"));
+const RENEW: &str = concat!(include_str!("../lua/places.lua"), include_str!("../lua/renew.lua"));
+const PROVE: &str = concat!(include_str!("../lua/proofs.lua"), include_str!("../lua/prove.lua"));
+const ADJUST: &str = concat!(include_str!("../lua/record.lua"), include_str!("../lua/adjust.lua"));
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.

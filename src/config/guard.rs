@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::raw::{Options, Switch};
+use super::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
-use crate::request::TrustedProxies;
+use crate::net::TrustedProxies;
 
 /// How many bits an IPv6 address has before the IPv4 address that it holds.
 const COAT: u8 = 96;
