@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::{Engine, Store};
+use super::{Guard, Store};
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter};
@@ -32,7 +32,7 @@ pub(crate) struct DeclaredLimit {
     pub(crate) id: u64,
 }
 
-impl Engine {
+impl Guard {
     /// The limiter that has the limit of this name, of whichever stack.
     #[must_use]
     pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
@@ -160,15 +160,15 @@ mod tests {
 
     #[test]
     fn stacks_that_are_built_for_each_request_add_no_limiters() {
-        let engine = Arc::new(Engine::new(&json!({})).unwrap());
+        let guard = Arc::new(Guard::new(&json!({})).unwrap());
         let build = |limit: u32| {
             let route = json!({ "rateLimit": { "name": "login", "limit": limit, "window": "1m" } });
-            engine.stack(&route, Layers::All).unwrap()
+            guard.stack(&route, Layers::All).unwrap()
         };
         let stacks: Vec<_> = (0..100).map(|_| build(5)).collect();
-        assert_eq!(engine.limiters().len(), 2, "the guard's own, and one for all of them");
+        assert_eq!(guard.limiters().len(), 2, "the guard's own, and one for all of them");
         build(6);
-        assert_eq!(engine.limiters().len(), 3, "other figures are other limits");
+        assert_eq!(guard.limiters().len(), 3, "other figures are other limits");
         let ids: Vec<u64> = stacks.iter().map(|stack| stack.limit_ids[0].0).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "a request is counted once by each stack");
     }

@@ -32,13 +32,13 @@ use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
 
 pub use limits::Callback;
 pub(crate) use limits::callbacks;
-pub use tokens::{Known, RevocationList, TokenDemand, Tokens};
+pub use tokens::{Known, RevocationList, TokenRequirement, Tokens};
 
 use limits::{DeclaredLimit, declared_limits, limiter};
 
 /// A guard.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Guard {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) clients: ClientsConfig,
@@ -114,7 +114,7 @@ pub enum Layers {
     Require,
 }
 
-impl Engine {
+impl Guard {
     /// Checks the configuration of a guard, an object with the options of `GuardConfig` in index.d.ts.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::refresh::{self, Refresh};
-use super::{Engine, Layers, Store};
+use super::{Guard, Layers, Store};
 use crate::clock::Now;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
@@ -16,7 +16,7 @@ use crate::token::{
 
 /// What a stack wants of a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenDemand {
+pub enum TokenRequirement {
     /// No token is looked at.
     Ignore,
     /// Without a token the request is anonymous; a bad token is refused all the same.
@@ -216,14 +216,14 @@ impl Tokens {
     }
 }
 
-impl Engine {
+impl Guard {
     /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
     /// through JavaScript, where any code could have changed it.
     pub(crate) fn token_demand(
         &self,
         options: &Options<'_>,
         layers: Layers,
-    ) -> Result<TokenDemand, ConfigError> {
+    ) -> Result<TokenRequirement, ConfigError> {
         let Some(tokens) = &self.tokens else {
             return match layers {
                 Layers::Token | Layers::Require => Err(ConfigError::invalid(
@@ -234,23 +234,25 @@ impl Engine {
                     "jwt",
                     "must be set on the guard before a route can narrow it",
                 )),
-                _ => Ok(TokenDemand::Ignore),
+                _ => Ok(TokenRequirement::Ignore),
             };
         };
         let narrowed = match Switch::read(options, "jwt") {
             Switch::Absent => None,
-            Switch::Off => return Ok(TokenDemand::Ignore),
+            Switch::Off => return Ok(TokenRequirement::Ignore),
             Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
         };
         Ok(match layers {
-            Layers::Require => TokenDemand::Required,
+            Layers::Require => TokenRequirement::Required,
             Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
-                TokenDemand::Required
+                TokenRequirement::Required
             }
             Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
-                TokenDemand::Optional
+                TokenRequirement::Optional
             }
-            Layers::Headers | Layers::Cors | Layers::Csrf | Layers::Payload => TokenDemand::Ignore,
+            Layers::Headers | Layers::Cors | Layers::Csrf | Layers::Payload => {
+                TokenRequirement::Ignore
+            }
         })
     }
 }

@@ -113,7 +113,7 @@ pub struct View {
 
 /// What comes of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Admission {
     /// Whether it fits.
     pub allowed: bool,
     /// The state to keep. After a refusal it is the old one, unless the clock went back.
@@ -535,10 +535,10 @@ impl Rule {
 
 /// Judges one request of `cost` at `now_us` on the clock of [`Rule::clock`].
 #[must_use]
-pub fn admit(rule: &Rule, state: State, cost: u32, now_us: u64) -> Verdict {
+pub fn admit(rule: &Rule, state: State, cost: u32, now_us: u64) -> Admission {
     let allowed = rule.fits(state, cost, now_us);
     let kept = if allowed { rule.charge(state, cost, now_us) } else { rule.settle(state, now_us) };
-    Verdict {
+    Admission {
         allowed,
         state: kept,
         view: rule.view(kept, now_us),

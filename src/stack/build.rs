@@ -11,14 +11,14 @@ use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::guard::{
-    Engine, Layers, RevocationList, TokenDemand, Tokens, callbacks, csrf, header_set,
+    Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf, header_set,
 };
 use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
 use crate::policy::{PolicySet, QueryId};
 use crate::schema::SchemaRules;
-use crate::token::Demands;
+use crate::token::Requirements;
 
-impl Engine {
+impl Guard {
     /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of one layer alone.
     ///
     /// # Errors
@@ -76,9 +76,9 @@ impl Engine {
             token,
             fresh: self.fresh(&options)?,
             demands: if layers == Layers::Require {
-                Demands::parse(&options)?
+                Requirements::parse(&options)?
             } else {
-                Demands::default()
+                Requirements::default()
             },
             callbacks: callbacks(&limits),
             limit_ids: limits
@@ -90,7 +90,7 @@ impl Engine {
             payload,
             schemas,
             responses,
-            engine: Arc::clone(self),
+            guard: Arc::clone(self),
         };
         if (all || layers == Layers::Payload) && stack.payload.is_none() {
             self.check_body_is_read(&stack)?;
@@ -137,11 +137,11 @@ impl Engine {
         &self,
         options: &Options<'_>,
         layers: Layers,
-        token: TokenDemand,
+        token: TokenRequirement,
     ) -> Result<Option<Arc<Csrf>>, ConfigError> {
         if !matches!(layers, Layers::All | Layers::Csrf) {
             let cookies = self.tokens.as_ref().is_some_and(Tokens::takes_cookies);
-            let looks = cookies && token != TokenDemand::Ignore;
+            let looks = cookies && token != TokenRequirement::Ignore;
             return Ok(self.csrf.clone().filter(|_| looks));
         }
         match Switch::read(options, "csrf") {
@@ -149,7 +149,7 @@ impl Engine {
                 Ok(Some(Arc::default()))
             }
             Switch::Absent => Ok(self.csrf.clone()),
-            Switch::Off if token != TokenDemand::Ignore => csrf(options, self.tokens.as_ref()),
+            Switch::Off if token != TokenRequirement::Ignore => csrf(options, self.tokens.as_ref()),
             Switch::Off => Ok(None),
             Switch::On(value) => Csrf::parse("csrf", value).map(|csrf| Some(Arc::new(csrf))),
         }

@@ -17,7 +17,7 @@ use crate::token::{RemoteKeys, Scheme, Verified};
 
 /// What only JavaScript knows of a request.
 #[derive(Debug, Default)]
-pub struct Extras {
+pub struct HostInput {
     /// What the application's function said of the request's origin.
     pub origin: Option<bool>,
     /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one
@@ -39,7 +39,7 @@ pub struct Extras {
 
 /// What the application's own functions gave for one limit.
 #[derive(Debug, Default, Clone)]
-pub struct Keys {
+pub struct CallbackResults {
     /// The limit's name.
     pub name: String,
     /// What to count by.
@@ -50,7 +50,7 @@ pub struct Keys {
 
 /// Where a request stands when the core has said all it can for now.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum Step {
     /// Every layer has passed.
     Pass {
         /// The checked parts, where there is something to tell of them.
@@ -65,18 +65,18 @@ pub enum Verdict {
         /// What they are. Compressed ones are to be decompressed first.
         reading: Reading,
     },
-    /// Ask the application's key and cost functions, and come back with [`Stack::resume`].
-    AskKeys,
-    /// Look at the certificate of the connection, and come back with [`Stack::certified`].
+    /// Ask the application's key and cost functions, and come back with [`Stack::resume_with_callbacks`].
+    RunCallbacks,
+    /// Look at the certificate of the connection, and come back with [`Stack::resume_with_certificate`].
     AskCertificate,
-    /// Ask the shared store, and come back with [`Stack::settle`].
+    /// Ask the shared store, and come back with [`Stack::resume_with_store`].
     AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
     Preflight {
         /// 204 where it is allowed, 403 where not.
         status: u16,
     },
-    /// The limits admit it, but not yet: come back with [`Stack::wake`].
+    /// The limits admit it, but not yet: come back with [`Stack::resume_after_delay`].
     Delay {
         /// In so many milliseconds.
         ms: u64,
@@ -127,11 +127,11 @@ impl StoreAnswer {
 
 /// What a request waits for before its layers go on: a shared store, an issuer, or what its connection says of the client.
 #[derive(Debug)]
-pub enum Awaited {
+pub enum Suspension {
     /// Layer 4: whether the client has the certificate that the token is bound to.
-    Certificate(Candidate),
+    Certificate(PendingIdentity),
     /// Layer 5, of this token: nobody is told whose it is before.
-    Revocations(Candidate),
+    Revocations(PendingIdentity),
     /// Behind layer 6: whether the proof was used before.
     Proof,
     /// What was revoked while the request has waited: see `src/stack/again.rs`.
@@ -157,7 +157,7 @@ pub enum Door {
 
 /// A token that is good by itself, and is still to be found good for this request.
 #[derive(Debug)]
-pub struct Candidate {
+pub struct PendingIdentity {
     /// What it says.
     pub verified: Arc<Verified>,
     /// How it was presented.
@@ -168,7 +168,7 @@ pub struct Candidate {
 
 /// A request on its way, with what the layers have found out about it.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct RequestContext {
     /// The request itself; `None` if its head could not be read.
     pub request: Option<Request>,
     /// The instant that every layer sees. It moves on with every wait.
@@ -178,21 +178,21 @@ pub struct Exchange {
     /// When a store has said last what is revoked, on the same clock.
     pub store_said_us: u64,
     /// What only JavaScript knows.
-    pub extras: Extras,
+    pub extras: HostInput,
     /// Response headers so far.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Who it is, once a token was verified.
     pub identity: Option<Arc<Verified>>,
     /// The proof that came with its token, until it is used up.
     pub proof: Option<Box<Proof>>,
-    /// What a later layer is to know of the proof that was taken: [`Extras::proofs`] gives it back.
+    /// What a later layer is to know of the proof that was taken: [`HostInput::proofs`] gives it back.
     pub proof_mark: Option<String>,
     /// Whether a list says that it is not limited.
     pub unlimited: bool,
     /// What the limits said, in their order.
     pub limits: Vec<LimitView>,
     /// What it waits for.
-    pub awaited: Option<Awaited>,
+    pub awaited: Option<Suspension>,
     /// What its body is, once that was judged.
     pub format: Format,
     /// For how many milliseconds a limit will hold it back.
@@ -211,10 +211,10 @@ pub struct Exchange {
     pub limits_written: usize,
 }
 
-impl Exchange {
+impl RequestContext {
     /// An exchange of which nothing is known yet.
     #[must_use]
-    pub fn new(extras: Extras, now: Now) -> Self {
+    pub fn new(extras: HostInput, now: Now) -> Self {
         let judged_us = if extras.waited { 0 } else { now.mono_us };
         Self {
             request: None,

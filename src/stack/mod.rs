@@ -39,7 +39,7 @@ use serde_json::Value;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
-use crate::guard::{Callback, Engine, TokenDemand};
+use crate::guard::{Callback, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
 use crate::json::Limits;
 use crate::limit::{LimitError, LiveLimiter};
@@ -48,18 +48,19 @@ use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
-use crate::token::Demands;
+use crate::token::Requirements;
 
 use limits::{not_counted, not_counted_by};
 
 pub use context::{
-    Awaited, Candidate, Door, Exchange, Extras, Keys, LimitView, StoreAnswer, StoreAsk, Verdict,
+    CallbackResults, Door, HostInput, LimitView, PendingIdentity, RequestContext, Step,
+    StoreAnswer, StoreAsk, Suspension,
 };
 
-/// One stack: the layers that run, as they were narrowed for one route. Built by [`Engine::stack`].
+/// One stack: the layers that run, as they were narrowed for one route. Built by [`Guard::stack`].
 #[derive(Debug)]
 pub struct Stack {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) guard: Arc<Guard>,
     /// The fixed response headers: the shim puts them on before it asks.
     pub headers: Option<HeaderSet>,
     pub(crate) cors: Option<Arc<Cors>>,
@@ -67,11 +68,11 @@ pub struct Stack {
     /// Whether it asks the lists of clients.
     pub(crate) clients: bool,
     /// Whether a token is looked for, and whether there must be one.
-    pub(crate) token: TokenDemand,
+    pub(crate) token: TokenRequirement,
     /// Whether the shared store itself must say that a token was not revoked.
     pub(crate) fresh: bool,
     /// What else a token must be.
-    pub(crate) demands: Demands,
+    pub(crate) demands: Requirements,
     pub(crate) csrf: Option<Arc<Csrf>>,
     /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
     /// so this is on unless `csrf` is false.
@@ -93,50 +94,60 @@ pub struct Stack {
 impl Stack {
     /// Layers 1 to 8. `head` is what `src/request/mod.rs` reads.
     #[must_use]
-    pub fn before_body(&self, head: String, extras: Extras, now: Now) -> (Exchange, Verdict) {
-        let mut x = Exchange::new(extras, now);
-        let verdict = match Request::read(head, &self.engine.trusted_proxies) {
+    pub fn before_body(&self, head: String, extras: HostInput, now: Now) -> (RequestContext, Step) {
+        let mut x = RequestContext::new(extras, now);
+        let step = match Request::read(head, &self.guard.trusted_proxies) {
             Ok(mut request) => {
-                let verdict = self.identify(&mut request, &mut x);
+                let step = self.identify(&mut request, &mut x);
                 x.request = Some(request);
-                verdict.and_then(|verdict| self.go_on(&mut x, verdict))
+                step.and_then(|step| self.go_on(&mut x, step))
             }
             Err(refusal) => Err(refusal),
         };
-        (x, verdict.unwrap_or_else(Verdict::Refuse))
+        (x, step.unwrap_or_else(Step::Refuse))
     }
 
     /// Goes on behind layer 5 with what the application's functions gave.
     #[must_use]
-    pub fn resume(&self, x: &mut Exchange, keys: &[Keys], now: Now) -> Verdict {
+    pub fn resume_with_callbacks(
+        &self,
+        x: &mut RequestContext,
+        keys: &[CallbackResults],
+        now: Now,
+    ) -> Step {
         x.now = now;
-        self.admit(x, keys).unwrap_or_else(Verdict::Refuse)
+        self.admit(x, keys).unwrap_or_else(Step::Refuse)
     }
 
     /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None` where there is none.
     #[must_use]
-    pub fn certified(&self, x: &mut Exchange, fingerprint: Option<&str>, now: Now) -> Verdict {
+    pub fn resume_with_certificate(
+        &self,
+        x: &mut RequestContext,
+        fingerprint: Option<&str>,
+        now: Now,
+    ) -> Step {
         x.now = now;
         let step = self.check_certificate(x, fingerprint);
-        step.and_then(|verdict| self.go_on(x, verdict)).unwrap_or_else(Verdict::Refuse)
+        step.and_then(|step| self.go_on(x, step)).unwrap_or_else(Step::Refuse)
     }
 
     /// Goes on with what the shared store or an issuer has said, or without it.
     #[must_use]
-    pub fn settle(&self, x: &mut Exchange, answer: StoreAnswer, now: Now) -> Verdict {
+    pub fn resume_with_store(&self, x: &mut RequestContext, answer: StoreAnswer, now: Now) -> Step {
         x.now = now;
-        self.answered(x, answer).unwrap_or_else(Verdict::Refuse)
+        self.answered(x, answer).unwrap_or_else(Step::Refuse)
     }
 
-    fn answered(&self, x: &mut Exchange, answer: StoreAnswer) -> Result<Verdict, Refusal> {
+    fn answered(&self, x: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
         match (x.awaited.take(), answer) {
-            (Some(Awaited::Revocations(candidate)), StoreAnswer::Done(answer)) => {
+            (Some(Suspension::Revocations(candidate)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
                 x.store_said_us = x.now.mono_us;
                 self.check_revoked(x, candidate)?;
                 self.identified(x)
             }
-            (Some(Awaited::Again(door)), StoreAnswer::Done(answer)) => {
+            (Some(Suspension::Again(door)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
                 x.store_said_us = x.now.mono_us;
                 match door {
@@ -145,15 +156,15 @@ impl Stack {
                     Door::Body => self.enter(x, door),
                 }
             }
-            (Some(Awaited::Proof), StoreAnswer::Judged(answer)) => {
+            (Some(Suspension::Proof), StoreAnswer::Judged(answer)) => {
                 self.proof_answered(x, &answer)?;
                 self.hold_back(x)
             }
-            (Some(Awaited::Keys { again }), _) => {
-                let verdict = self.keys_arrived(again, x)?;
-                self.go_on(x, verdict)
+            (Some(Suspension::Keys { again }), _) => {
+                let step = self.keys_arrived(again, x)?;
+                self.go_on(x, step)
             }
-            (Some(Awaited::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
+            (Some(Suspension::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
                 let check = limiter.finish(pending, answer, x.now);
                 let check = check.map_err(|error| not_counted_by(&limiter, error))?;
                 self.counted(x, &limiter, check)
@@ -164,93 +175,93 @@ impl Stack {
 
     /// Goes on with a request that a limit has held back.
     #[must_use]
-    pub fn wake(&self, x: &mut Exchange, now: Now) -> Verdict {
+    pub fn resume_after_delay(&self, x: &mut RequestContext, now: Now) -> Step {
         x.places.clear();
         x.now = now;
-        self.welcome(x).unwrap_or_else(Verdict::Refuse)
+        self.welcome(x).unwrap_or_else(Step::Refuse)
     }
 
     /// Layers 9 and 10, on the bytes of the body.
     #[must_use]
-    pub fn after_body(&self, x: &mut Exchange, body: &[u8], now: Now) -> Verdict {
+    pub fn after_body(&self, x: &mut RequestContext, body: &[u8], now: Now) -> Step {
         x.now = now;
-        self.judge_body(x, body).unwrap_or_else(Verdict::Refuse)
+        self.judge_body(x, body).unwrap_or_else(Step::Refuse)
     }
 
     /// Ends the way of a request whose body could not be had.
     #[must_use]
-    pub fn without_body(&self, fault: BodyFault) -> Verdict {
-        Verdict::Refuse(fault.refusal())
+    pub fn without_body(&self, fault: BodyFault) -> Step {
+        Step::Refuse(fault.refusal())
     }
 
     /// Layers 2 to 5: who asks, and for what. `Some` ends the way.
     fn identify(
         &self,
         request: &mut Request,
-        x: &mut Exchange,
-    ) -> Result<Option<Verdict>, Refusal> {
+        x: &mut RequestContext,
+    ) -> Result<Option<Step>, Refusal> {
         let preflight = self.put_cors(request, x);
         request.canonicalise()?;
         request.check_view()?;
         if self.hosts {
-            self.engine.check_host(request)?;
+            self.guard.check_host(request)?;
         }
         x.unlimited = self.check_client(request, x.now, &mut x.reasons)?;
         if let Some(status) = preflight {
-            return Ok(Some(Verdict::Preflight { status }));
+            return Ok(Some(Step::Preflight { status }));
         }
         self.check_token(request, x)
     }
 
-    /// Ends the way with a verdict of layers 2 to 5, or goes on behind them.
-    fn go_on(&self, x: &mut Exchange, verdict: Option<Verdict>) -> Result<Verdict, Refusal> {
-        match verdict {
-            Some(verdict) => Ok(verdict),
+    /// Ends the way with a step of layers 2 to 5, or goes on behind them.
+    fn go_on(&self, x: &mut RequestContext, step: Option<Step>) -> Result<Step, Refusal> {
+        match step {
+            Some(step) => Ok(step),
             None => self.identified(x),
         }
     }
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.
-    fn identified(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+    fn identified(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
         let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
         x.unlimited |= self.check_user(user, x.now, &mut x.reasons)?;
-        if self.asks_keys() { Ok(Verdict::AskKeys) } else { self.admit(x, &[]) }
+        if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(x, &[]) }
     }
 
     /// Layers 6 to 8: may it do that, and may it send that.
-    fn admit(&self, x: &mut Exchange, keys: &[Keys]) -> Result<Verdict, Refusal> {
+    fn admit(&self, x: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
         match self.count(x, keys)? {
-            Some(verdict) => Ok(verdict),
+            Some(step) => Ok(step),
             None => self.admitted(x),
         }
     }
 
     /// Behind layer 6: a request that is admitted uses its proof up.
-    fn admitted(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+    fn admitted(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
         match self.use_proof(x)? {
-            Some(verdict) => Ok(verdict),
+            Some(step) => Ok(step),
             None => self.hold_back(x),
         }
     }
 
     /// Behind layer 6: its turn may come later.
-    fn hold_back(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+    fn hold_back(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
         match x.delay_ms.take() {
-            Some(ms) => Ok(Verdict::Delay { ms }),
+            Some(ms) => Ok(Step::Delay { ms }),
             None => self.welcome(x),
         }
     }
 
     /// Layers 7 and 8, for a request that is still welcome.
-    fn welcome(&self, x: &mut Exchange) -> Result<Verdict, Refusal> {
+    fn welcome(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
         match self.ask_again(x, Door::Policy)? {
-            Some(verdict) => Ok(verdict),
+            Some(step) => Ok(step),
             None => self.enter(x, Door::Policy),
         }
     }
 
     /// Goes on behind a door, as far as the body.
-    fn enter(&self, x: &mut Exchange, door: Door) -> Result<Verdict, Refusal> {
+    fn enter(&self, x: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
         if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(x, None)?;
         }
@@ -265,32 +276,32 @@ impl Stack {
             if request.content_length().is_some_and(|length| length > max_bytes) {
                 return Err(Limits::too_large());
             }
-            return Ok(Verdict::ReadBody { max_bytes, reading });
+            return Ok(Step::ReadBody { max_bytes, reading });
         }
         self.accept(x, None)
     }
 
     /// Layers 9 and 10 for a request with a body, if it is still welcome.
-    fn judge_body(&self, x: &mut Exchange, body: &[u8]) -> Result<Verdict, Refusal> {
+    fn judge_body(&self, x: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
         match self.ask_again(x, Door::Body)? {
-            Some(verdict) => Ok(verdict),
+            Some(step) => Ok(step),
             None => self.accept(x, Some(body)),
         }
     }
 
     /// Layers 9 and 10.
-    fn accept(&self, x: &mut Exchange, body: Option<&[u8]>) -> Result<Verdict, Refusal> {
+    fn accept(&self, x: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
         let body = body.filter(|bytes| !bytes.is_empty());
         let policy = self.policy.is_some() && self.policy_reads_body();
         let checked = self.check_payload(x, body, policy)?;
         if policy {
             self.ask_policy(x, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
         }
-        Ok(Verdict::Pass { checked, body: body.is_some() && self.payload.is_some() })
+        Ok(Step::Pass { checked, body: body.is_some() && self.payload.is_some() })
     }
 
     // 2
-    fn put_cors(&self, request: &Request, x: &mut Exchange) -> Option<u16> {
+    fn put_cors(&self, request: &Request, x: &mut RequestContext) -> Option<u16> {
         let cors = self.cors.as_ref().filter(|_| !x.extras.skips_cors)?;
         let answer = cors.judge(&CorsRequest {
             method: request.method(),
@@ -324,7 +335,7 @@ impl Stack {
     pub fn wants_params(&self) -> bool {
         self.schemas.as_ref().is_some_and(Schemas::wants_params)
             || self.policy.is_some()
-                && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
+                && self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
     }
 
     /// Whether there are schemas for answers.
@@ -345,13 +356,13 @@ impl Stack {
     }
 
     fn policy_reads_body(&self) -> bool {
-        self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
+        self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
     }
 
     // 7 and 10
-    fn ask_policy(&self, x: &mut Exchange, body: Option<&Value>) -> Result<(), Refusal> {
+    fn ask_policy(&self, x: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
         let (Some(set), Some(query), Some(request)) =
-            (&self.engine.policy, &self.policy, &x.request)
+            (&self.guard.policy, &self.policy, &x.request)
         else {
             return Ok(());
         };
@@ -408,13 +419,13 @@ impl Stack {
     // 9
     fn check_payload(
         &self,
-        x: &Exchange,
+        x: &RequestContext,
         body: Option<&[u8]>,
         keep_body: bool,
     ) -> Result<Option<Box<Checked>>, Refusal> {
         let Some(request) = &x.request else { return Ok(None) };
         // A route that leaves its body to the application still has its query, params and headers checked.
-        let config = self.payload.as_ref().unwrap_or(&self.engine.payload);
+        let config = self.payload.as_ref().unwrap_or(&self.guard.payload);
         let none;
         let schemas = match &self.schemas {
             Some(schemas) => schemas,

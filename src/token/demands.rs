@@ -20,7 +20,7 @@ const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What a route demands. Everything that is there must be met.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Demands {
+pub struct Requirements {
     /// All of them.
     scopes: Vec<String>,
     /// One of them.
@@ -50,7 +50,7 @@ pub enum Unmet<'d> {
     Age(Duration),
 }
 
-impl Demands {
+impl Requirements {
     /// Reads `scope`, `role`, `claims` and `maxAge`:
     ///
     /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all of them

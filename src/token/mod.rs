@@ -62,7 +62,7 @@ pub mod words;
 pub use algorithm::Algorithm;
 pub use config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
-pub use demands::{Demands, Unmet};
+pub use demands::{Requirements, Unmet};
 pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};

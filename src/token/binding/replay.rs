@@ -125,7 +125,7 @@ pub enum Use {
 
 /// What there is to do with a proof.
 #[derive(Debug)]
-pub enum Step {
+pub enum ReplayStep {
     /// Nothing more.
     Done(Use),
     /// The store has to be asked; [`UsedProofs::answered`] reads its answer.
@@ -184,15 +184,15 @@ impl UsedProofs {
 
     /// Uses a proof, if it was not used before.
     #[must_use]
-    pub fn take(&self, proof: &Proof, now: Now) -> Step {
+    pub fn take(&self, proof: &Proof, now: Now) -> ReplayStep {
         match self {
-            Self::Local(list) => Step::Done(list.take(proof, now)),
+            Self::Local(list) => ReplayStep::Done(list.take(proof, now)),
             Self::Shared { store, .. } if !store.status().is_available() => {
-                Step::Done(Use::Unknown)
+                ReplayStep::Done(Use::Unknown)
             }
             Self::Shared { store, .. } => {
                 let keeps_all = store.connector().is_some();
-                Step::Ask(Arc::clone(store), question(proof, keeps_all, now))
+                ReplayStep::Ask(Arc::clone(store), question(proof, keeps_all, now))
             }
         }
     }
