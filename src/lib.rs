@@ -20,6 +20,7 @@ pub mod few;
 pub mod guard;
 pub mod headers;
 pub mod json;
+pub mod keys;
 pub mod limit;
 pub mod net;
 pub mod openapi;

@@ -20,11 +20,10 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use keepstone::clock::Now;
+use keepstone::keys::{SealKey, Seals};
 use keepstone::store::redis::{Connector, RedisConfig, RedisFamilies};
 use keepstone::store::{Reply, StoreError};
-use keepstone::token::{
-    MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken, SealKey, Seals,
-};
+use keepstone::token::{MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken};
 use serde_json::json;
 
 use dice::Dice;

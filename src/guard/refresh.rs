@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::tokens::{RevocationList, Tokens};
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::Seals;
 use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::store::redis::{Connector, RedisFamilies};
 use crate::store::{Reply, StoreError};
 use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Kept, MAX_TOLERANCE, MemoryFamilies, Opening, Outcome,
-    Place, Presented, RefreshConfig, RefreshToken, Seals, Signer, audience_mark, longest_s,
+    Full, IssueError, IssueOptions, Issued, Kept, MemoryFamilies, Opening, Outcome, Place,
+    Presented, RefreshConfig, RefreshToken, Signer, audience_mark, longest_s,
 };
 
 /// So long a refresh waits for what was revoked.

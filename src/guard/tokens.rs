@@ -8,11 +8,10 @@ use super::{Guard, Layers, Store};
 use crate::clock::Now;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::{RemoteKeys, RemoteState, Rotation};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::token::binding::UsedProofs;
-use crate::token::{
-    Issuer, RemoteKeys, RemoteState, Rotation, Signer, TokenConfig, TokenDenial, Verified, Verifier,
-};
+use crate::token::{Issuer, Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// What a stack wants of a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use super::manage::{Failure, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
-use crate::token::{Fault, Fetched, Issuer, Notice, RemoteState, RemoteStatus};
+use crate::keys::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
+use crate::token::Issuer;
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
 /// when to ask again, `null` for never.

@@ -10,7 +10,7 @@ use super::background;
 use super::manage::{Answer, Failure, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::token::{Rotation, RotationError, Turn};
+use crate::keys::{Rotation, RotationError, Turn};
 
 const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
 

@@ -12,9 +12,10 @@ use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Namer};
 use super::forgetting::Forgetting;
 use super::sets::Sets;
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::refusal::Refusal;
-use crate::token::{Fingerprint, MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenDenial, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenDenial, Verified};
 
 /// The most tokens that can be revoked at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;

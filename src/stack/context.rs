@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Now;
+use crate::keys::RemoteKeys;
 use crate::limit::{Charged, Limiter, Pending, Place};
 use crate::payload::{Checked, Format, Reading};
 use crate::quota::{Answer, Question};
@@ -13,7 +14,7 @@ use crate::revocation::SharedRevocations;
 use crate::stack::Stack;
 use crate::store::{SharedStore, StoreError};
 use crate::token::binding::Proof;
-use crate::token::{RemoteKeys, Scheme, Verified};
+use crate::token::{Scheme, Verified};
 
 /// What only JavaScript knows of a request.
 #[derive(Debug, Default)]

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::claims::date;
-use super::denial::challenge;
-use super::reader::Scheme;
-use super::verify::Verified;
-use super::words;
 use crate::clock::{Now, micros};
 use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
+use crate::token::claims::date;
+use crate::token::denial::challenge;
+use crate::token::reader::Scheme;
+use crate::token::verify::Verified;
+use crate::token::words;
 
 const MOST_WORDS: usize = 50;
 const MOST_CLAIMS: usize = 20;

@@ -16,11 +16,11 @@ use super::connect::{Connector, Link};
 use super::script::Script;
 use super::store_error;
 use crate::clock::micros;
+use crate::keys::{SEAL_BYTES, Seals};
 use crate::store::error::{Reply, Replying, StoreError};
 use crate::store::runtime;
 use crate::token::{
-    Family, MAX_RECORD_BYTES, Opening, Outcome, Place, Presented, RefreshConfig, SEAL_BYTES, Seals,
-    Where,
+    Family, MAX_RECORD_BYTES, Opening, Outcome, Place, Presented, RefreshConfig, Where,
 };
 
 const READ: &str = include_str!("lua/refresh_read.lua");

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::proof::{MAX_AGE, Proof, ProofId};
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::{Now, micros};
 use crate::few::Few;
 use crate::quota::algorithm::{Algorithm, Rule, State};
@@ -37,7 +37,7 @@ use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{
     Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, SharedStore, StoreError,
 };
-use crate::token::config::MAX_TOLERANCE;
+use crate::token::binding::proof::{MAX_AGE, Proof, ProofId};
 
 /// How long a used proof is remembered: as long as it could be taken, by the clock that is the furthest behind, since one
 /// that was ahead has taken it. The same everywhere, since processes share what they remember.

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
-use crate::token::algorithm::Algorithm;
-use crate::token::key::Key;
-use crate::token::key_options::secret_at;
-use crate::token::material::Material;
-use crate::token::seal::SealKey;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key::Key;
+use crate::keys::key_options::secret_at;
+use crate::keys::material::Material;
+use crate::keys::seal::SealKey;
 
 /// The old ones are taken until the last session that they have sealed is over.
 const MAX_SECRETS: usize = 10;

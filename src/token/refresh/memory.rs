@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::config::RefreshConfig;
-use super::family::{Family, Opening, Outcome, Presented};
-use super::secret::Place;
 use crate::clock::{Now, micros};
+use crate::token::refresh::config::RefreshConfig;
+use crate::token::refresh::family::{Family, Opening, Outcome, Presented};
+use crate::token::refresh::secret::Place;
 
 /// The most families there can be at one time.
 pub const MAX_FAMILIES: usize = 1_000_000;

@@ -5,9 +5,9 @@
 //! move it to another session. What remains is to take it away, or to put back an older one of the
 //! same session, with which only the token that was current then can be used.
 
-use super::family::{Family, Used};
-use super::secret::Place;
-use crate::token::seal::{SEAL_BYTES, Seals};
+use crate::keys::seal::{SEAL_BYTES, Seals};
+use crate::token::refresh::family::{Family, Used};
+use crate::token::refresh::secret::Place;
 
 /// No record is longer: a token, and so the claims in it, has no more than 8 KiB.
 pub const MAX_RECORD_BYTES: usize = 32 << 10;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::record::{MAX_RECORD_BYTES, Where};
 use super::*;
-use crate::token::seal::{SEAL_BYTES, SealKey, Seals};
+use crate::keys::seal::{SEAL_BYTES, SealKey, Seals};
+use crate::token::refresh::record::{MAX_RECORD_BYTES, Where};
 
 const LIFETIME: Duration = Duration::from_secs(300);
 

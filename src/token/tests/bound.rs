@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::binding::{judge, judge_after, judge_at, proof};
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
 use crate::token::binding::{
     Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, ReplayStep, SetBack, Thumbprint,
     Use, UsedProofs,
 };
+use crate::token::tests::binding::{judge, judge_after, judge_at, proof};
 
 #[test]
 fn a_binding_that_is_not_understood_is_none() {

@@ -16,8 +16,8 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 
-use super::algorithm::Algorithm;
-use super::material::{EcPrivate, Material};
+use crate::keys::algorithm::Algorithm;
+use crate::keys::material::{EcPrivate, Material};
 
 /// Bytes of a seal.
 pub const SEAL_BYTES: usize = 32;
@@ -46,7 +46,7 @@ impl SealKey {
     }
 
     /// From the private part of a signing key; `None` where there is none.
-    pub(super) fn of(material: &Material, algorithm: Algorithm) -> Option<Arc<Self>> {
+    pub(crate) fn of(material: &Material, algorithm: Algorithm) -> Option<Arc<Self>> {
         let secret = match material {
             Material::Secret(secret) => secret.clone(),
             // The signature of PKCS#1 v1.5 is always the same, and nobody else can make it.

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::MAX_RETIRED;
+use crate::clock::MAX_TOLERANCE;
 use crate::config::options::{Options, describe, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::token::MAX_TOLERANCE;
-use crate::token::algorithm::{Algorithm, Family};
-use crate::token::config::algorithm_at;
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::key_options::algorithm_at;
+use crate::keys::rotation::MAX_RETIRED;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5 minutes.
 const LEAST_OVERLAP: Duration = Duration::from_secs(600);
 /// A process looks once in that time.
-pub(super) const LOOK: Duration = Duration::from_secs(60);
+pub(crate) const LOOK: Duration = Duration::from_secs(60);
 /// Between two looks that are further apart, the storage was away, or the process stood still.
-pub(super) const GAP: Duration = Duration::from_secs(90);
+pub(crate) const GAP: Duration = Duration::from_secs(90);
 /// All processes have read a new state by then: they look once a minute.
-pub(super) const SPREAD: Duration = Duration::from_secs(120);
+pub(crate) const SPREAD: Duration = Duration::from_secs(120);
 
 /// How signing keys change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Storage {
 
 impl RotationConfig {
     /// Parses `{ every?, overlap?, alg?, storage }`; `allowed` are the algorithms that the issuer's keys may have.
-    pub(in crate::token) fn parse(
+    pub(crate) fn parse(
         path: &str,
         value: &Value,
         allowed: Option<&[Algorithm]>,
@@ -76,7 +76,7 @@ impl RotationConfig {
     }
 
     /// Whether the keys of which tokens may be good at one time have room in the state.
-    pub(in crate::token) fn check_lifetime(
+    pub(crate) fn check_lifetime(
         &self,
         path: &str,
         max_lifetime: Duration,

@@ -37,7 +37,7 @@ pub enum Algorithm {
 
 /// The kind of key that an algorithm needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     Hmac,
     Rsa,
     Ec,
@@ -90,7 +90,7 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    pub(super) const fn family(self) -> Family {
+    pub(crate) const fn family(self) -> Family {
         match self {
             Self::Hs256 | Self::Hs384 | Self::Hs512 => Family::Hmac,
             Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => {
@@ -102,7 +102,7 @@ impl Algorithm {
     }
 
     /// The least bytes of an HMAC secret: the length of the hash (RFC 7518 section 3.2). Zero for other families.
-    pub(super) const fn least_secret_bytes(self) -> usize {
+    pub(crate) const fn least_secret_bytes(self) -> usize {
         match self {
             Self::Hs256 => 32,
             Self::Hs384 => 48,
@@ -112,7 +112,7 @@ impl Algorithm {
     }
 
     /// The curve, as a JWK names it, and the bytes of one coordinate. `None` where there is none.
-    pub(super) const fn curve(self) -> Option<(&'static str, usize)> {
+    pub(crate) const fn curve(self) -> Option<(&'static str, usize)> {
         match self {
             Self::Es256 => Some(("P-256", 32)),
             Self::Es384 => Some(("P-384", 48)),
@@ -123,7 +123,7 @@ impl Algorithm {
     }
 
     /// The same algorithm in the crate `jsonwebtoken`, which has no ES512.
-    pub(super) const fn in_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
+    pub(crate) const fn in_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
         use jsonwebtoken::Algorithm as Jwt;
         match self {
             Self::Hs256 => Some(Jwt::HS256),
@@ -142,7 +142,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn hmac(self) -> Option<aws_lc_rs::hmac::Algorithm> {
+    pub(crate) fn hmac(self) -> Option<aws_lc_rs::hmac::Algorithm> {
         match self {
             Self::Hs256 => Some(aws_lc_rs::hmac::HMAC_SHA256),
             Self::Hs384 => Some(aws_lc_rs::hmac::HMAC_SHA384),
@@ -151,7 +151,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn rsa(self) -> Option<&'static aws::RsaParameters> {
+    pub(crate) fn rsa(self) -> Option<&'static aws::RsaParameters> {
         match self {
             Self::Rs256 => Some(&aws::RSA_PKCS1_2048_8192_SHA256),
             Self::Rs384 => Some(&aws::RSA_PKCS1_2048_8192_SHA384),
@@ -163,7 +163,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn ecdsa(self) -> Option<&'static aws::EcdsaVerificationAlgorithm> {
+    pub(crate) fn ecdsa(self) -> Option<&'static aws::EcdsaVerificationAlgorithm> {
         match self {
             Self::Es256 => Some(&aws::ECDSA_P256_SHA256_FIXED),
             Self::Es384 => Some(&aws::ECDSA_P384_SHA384_FIXED),
@@ -172,7 +172,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn ecdsa_signing(self) -> Option<&'static aws::EcdsaSigningAlgorithm> {
+    pub(crate) fn ecdsa_signing(self) -> Option<&'static aws::EcdsaSigningAlgorithm> {
         match self {
             Self::Es256 => Some(&aws::ECDSA_P256_SHA256_FIXED_SIGNING),
             Self::Es384 => Some(&aws::ECDSA_P384_SHA384_FIXED_SIGNING),

@@ -6,22 +6,21 @@
 
 use std::sync::Arc;
 
-use super::denial::TokenDenial;
-use super::key::Key;
-use super::reader::Header;
-use super::remote::RemoteKeys;
-use super::rotation::Rotation;
-use super::seal::SealKey;
-use super::verify::Unverified;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::error::KeyError;
+use crate::keys::header::Header;
+use crate::keys::key::Key;
+use crate::keys::remote::RemoteKeys;
+use crate::keys::rotation::Rotation;
+use crate::keys::seal::SealKey;
 
 /// No issuer has more keys.
-pub(super) const MAX_KEYS: usize = 100;
+pub(crate) const MAX_KEYS: usize = 100;
 
 /// Where the keys of an issuer are.
 #[derive(Debug)]
-pub(super) enum Keys {
+pub(crate) enum Keys {
     /// In the options: these and no others.
     Fixed(KeyRing),
     /// At a URL.
@@ -33,25 +32,21 @@ pub(super) enum Keys {
 impl Keys {
     /// The one key that a token with this header may be signed with, now. Where `may_ask`, the answer may be to wait
     /// for the issuer.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         header: &Header,
         now: Now,
         may_ask: bool,
-    ) -> Result<Arc<Key>, Unverified> {
+    ) -> Result<Arc<Key>, KeyError> {
         match self {
-            Self::Fixed(ring) => {
-                ring.choose(header, now.unix_seconds()).cloned().map_err(Unverified::Denied)
-            }
+            Self::Fixed(ring) => ring.choose(header, now.unix_seconds()).cloned(),
             Self::Remote(remote) => remote.choose(header, now, may_ask),
-            Self::Rotating(rotation, ring) => {
-                rotated(rotation, ring, header, now.unix_seconds()).map_err(Unverified::Denied)
-            }
+            Self::Rotating(rotation, ring) => rotated(rotation, ring, header, now.unix_seconds()),
         }
     }
 
     /// Whether keys that were chosen before may still be relied on: not where their issuer has been away for too long.
-    pub(super) fn are_current(&self, now: Now) -> bool {
+    pub(crate) fn are_current(&self, now: Now) -> bool {
         match self {
             Self::Fixed(_) | Self::Rotating(..) => true,
             Self::Remote(remote) => remote.is_usable(now),
@@ -63,7 +58,7 @@ impl Keys {
     ///
     /// One whose time is still to come is among them, since it is another process's already where
     /// that has the clock ahead.
-    pub(super) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
+    pub(crate) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
         let signing = match self {
             Self::Rotating(rotation, _) => rotation.seal_key(),
             _ => self.fixed().and_then(|ring| ring.signing(seconds)?.seal.clone()),
@@ -73,24 +68,24 @@ impl Keys {
     }
 
     /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
-    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+    pub(crate) fn signing(&self, now: Now) -> Option<Arc<Key>> {
         if let Self::Rotating(rotation, _) = self {
             return rotation.signing(now);
         }
         self.fixed()?.signing(now.unix_seconds()).cloned()
     }
 
-    pub(super) fn can_sign(&self) -> bool {
+    pub(crate) fn can_sign(&self) -> bool {
         matches!(self, Self::Rotating(..)) || self.fixed().is_some_and(KeyRing::can_sign)
     }
 
     /// The keys that change by themselves.
-    pub(super) fn rotation(&self) -> Option<&Arc<Rotation>> {
+    pub(crate) fn rotation(&self) -> Option<&Arc<Rotation>> {
         if let Self::Rotating(rotation, _) = self { Some(rotation) } else { None }
     }
 
     /// The keys of the options.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Key> {
         self.fixed().into_iter().flat_map(KeyRing::iter)
     }
 
@@ -108,29 +103,30 @@ fn rotated(
     ring: &KeyRing,
     header: &Header,
     seconds: u64,
-) -> Result<Arc<Key>, TokenDenial> {
+) -> Result<Arc<Key>, KeyError> {
     let made = header.kid.as_deref().and_then(|kid| rotation.find(kid));
     match made {
         Some(key) if key.algorithm.name() == header.alg => Ok(key),
-        Some(_) => Err(TokenDenial::Algorithm),
+        Some(_) => Err(KeyError::Algorithm),
         // Until the keys were loaded, nobody knows whether it is of one of them.
-        None if ring.len() > 0 => ring.choose(header, seconds).cloned().map_err(|denial| {
-            if rotation.is_loaded() { denial } else { TokenDenial::KeysUnavailable }
-        }),
-        None if rotation.is_loaded() => Err(TokenDenial::Key),
-        None => Err(TokenDenial::KeysUnavailable),
+        None if ring.len() > 0 => ring
+            .choose(header, seconds)
+            .cloned()
+            .map_err(|error| if rotation.is_loaded() { error } else { KeyError::Unavailable }),
+        None if rotation.is_loaded() => Err(KeyError::Unknown),
+        None => Err(KeyError::Unavailable),
     }
 }
 
 /// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the same.
 #[derive(Debug, Default)]
-pub(super) struct KeyRing {
+pub(crate) struct KeyRing {
     keys: Vec<Arc<Key>>,
 }
 
 impl KeyRing {
     /// Takes keys with the option path of each.
-    pub(super) fn new(keys: Vec<(String, Key)>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(keys: Vec<(String, Key)>) -> Result<Self, ConfigError> {
         let conflict = |path: &str, problem: String| {
             Err(ConfigError::new(ConfigCode::ConflictingOptions, path, problem))
         };
@@ -163,40 +159,40 @@ impl KeyRing {
     ///
     /// The `kid` chooses; the `alg` only has to agree. A token without `kid` belongs to the key without one, or to
     /// the only key there is.
-    pub(super) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, TokenDenial> {
+    pub(crate) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, KeyError> {
         if !self.keys.iter().any(|key| key.algorithm.name() == header.alg) {
-            return Err(TokenDenial::Algorithm);
+            return Err(KeyError::Algorithm);
         }
         let kid = header.kid.as_deref();
         let key = match self.keys.as_slice() {
             [only] if kid.is_none() || only.kid.is_none() => Some(only),
             keys => keys.iter().find(|key| key.kid.as_deref() == kid),
         };
-        let key = key.filter(|key| key.usable_at(seconds)).ok_or(TokenDenial::Key)?;
-        if key.algorithm.name() == header.alg { Ok(key) } else { Err(TokenDenial::Algorithm) }
+        let key = key.filter(|key| key.usable_at(seconds)).ok_or(KeyError::Unknown)?;
+        if key.algorithm.name() == header.alg { Ok(key) } else { Err(KeyError::Algorithm) }
     }
 
     /// The key that new tokens are signed with at this second: a private key before a secret, the newest first.
-    pub(super) fn signing(&self, seconds: u64) -> Option<&Arc<Key>> {
+    pub(crate) fn signing(&self, seconds: u64) -> Option<&Arc<Key>> {
         let usable = self.keys.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
         // `max_by_key` takes the last of equals, so the list is turned for the first one to win.
         usable.rev().max_by_key(|key| (key.public_jwk().is_some(), key.not_before))
     }
 
-    pub(super) fn can_sign(&self) -> bool {
+    pub(crate) fn can_sign(&self) -> bool {
         self.iter().any(Key::can_sign)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Key> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Key> {
         self.keys.iter().map(AsRef::as_ref)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// Whether a token with this `kid` may be signed with one of the keys.
-    pub(super) fn knows(&self, kid: &str) -> bool {
+    pub(crate) fn knows(&self, kid: &str) -> bool {
         match self.keys.as_slice() {
             [only] if only.kid.is_none() => true,
             keys => keys.iter().any(|key| key.kid.as_deref() == Some(kid)),
@@ -205,7 +201,7 @@ impl KeyRing {
 
     /// This ring in the place of `old`: a key that is in both stays the very same, so that what was verified with it
     /// stays known.
-    pub(super) fn in_place_of(mut self, old: &Self) -> Self {
+    pub(crate) fn in_place_of(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(same) = old.keys.iter().find(|known| known.is(key)) {
                 *key = Arc::clone(same);
@@ -215,7 +211,7 @@ impl KeyRing {
     }
 
     /// Ends the keys that are not in `new`.
-    pub(super) fn withdraw_for(&self, new: &Self) {
+    pub(crate) fn withdraw_for(&self, new: &Self) {
         for key in &self.keys {
             if !new.keys.iter().any(|kept| Arc::ptr_eq(kept, key)) {
                 key.withdraw();

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::algorithm::{Algorithm, Family};
-use super::config::{algorithm_at, plain_text};
-use super::key::Key;
-use super::material::{Material, invalid_key};
-use super::ring::KeyRing;
-use super::{jwk, material};
-use crate::config::options::{Options, bytes, describe, is_function, string_at, whole_number};
+use crate::config::options::{
+    Options, bytes, describe, is_function, nearest, string_at, whole_number,
+};
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::key::Key;
+use crate::keys::material::{Material, invalid_key};
+use crate::keys::ring::KeyRing;
+use crate::keys::{jwk, material};
 
-pub(super) fn keys(
+pub(crate) fn keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
     set: SetOf,
@@ -61,7 +62,7 @@ fn secret_algorithm(
     }
 }
 
-pub(super) fn secret_at(path: &str, value: &Value) -> Result<Vec<u8>, ConfigError> {
+pub(crate) fn secret_at(path: &str, value: &Value) -> Result<Vec<u8>, ConfigError> {
     if let Some(bytes) = bytes(value) {
         return Ok(bytes);
     }
@@ -131,7 +132,7 @@ fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str
 
 /// What a JWK set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SetOf {
+pub(crate) enum SetOf {
     /// Published by an issuer: secrets in it would be known to all.
     Public,
     /// A SPIFFE bundle: as public, and only the keys for JWT-SVIDs count, each of which has a `kid`.
@@ -142,7 +143,7 @@ pub(super) enum SetOf {
 
 /// The keys of a JWK set, each with the path it is at. Keys for encryption and keys of algorithms that `allowed` has
 /// not are left out: a set is the issuer's and holds what the issuer needs.
-pub(super) fn jwk_set(
+pub(crate) fn jwk_set(
     path: &str,
     value: &Value,
     allowed: Option<&[Algorithm]>,
@@ -180,7 +181,7 @@ pub(super) fn jwk_set(
 }
 
 /// One key of a set; `None` where it is for something else.
-pub(super) fn set_member(
+pub(crate) fn set_member(
     path: &str,
     jwk: &Map<String, Value>,
     allowed: Option<&[Algorithm]>,
@@ -278,6 +279,43 @@ fn iso_date(text: &str) -> Option<u64> {
         + (1..month).map(month_days).sum::<u64>()
         + (day - 1);
     Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+const MAX_TEXT: usize = 1024;
+
+/// A text without control characters, neither empty nor endless.
+pub(crate) fn plain_text<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigError> {
+    let text = string_at(path, value)?;
+    if text.is_empty()
+        || text.len() > MAX_TEXT
+        || text.trim() != text
+        || text.chars().any(char::is_control)
+    {
+        return Err(ConfigError::invalid(
+            path,
+            format!("must be 1 to {MAX_TEXT} bytes of text without whitespace around it"),
+        ));
+    }
+    Ok(text)
+}
+
+pub(crate) fn algorithm_at(path: &str, value: &Value) -> Result<Algorithm, ConfigError> {
+    let name = string_at(path, value)?;
+    if let Some(algorithm) = Algorithm::from_name(name) {
+        return Ok(algorithm);
+    }
+    if name.eq_ignore_ascii_case("none") {
+        return Err(ConfigError::invalid(
+            path,
+            "must not be 'none': an unsigned token proves nothing",
+        ));
+    }
+    let names = Algorithm::ALL.map(Algorithm::name);
+    let error = ConfigError::invalid(path, format!("must be one of {}", names.join(", ")));
+    Err(match nearest(name, &names) {
+        Some(name) => error.suggest(format!("did you mean '{name}'?")),
+        None => error,
+    })
 }
 
 #[cfg(test)]

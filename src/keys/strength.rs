@@ -4,10 +4,10 @@
 //! (OWASP JWT cheat sheet, "Weak token secret"). So a secret must be as long as its hash (RFC 7518 section 3.2) and
 //! its bits are counted the way such a tool would spend them.
 
-use super::algorithm::Algorithm;
+use crate::keys::algorithm::Algorithm;
 
 /// A command that makes a good secret.
-pub(super) fn secret_command(bytes: usize) -> String {
+pub(crate) fn secret_command(bytes: usize) -> String {
     format!(
         "make one with: node -e \"console.log(require('crypto').randomBytes({bytes}).toString('base64url'))\""
     )
@@ -15,7 +15,7 @@ pub(super) fn secret_command(bytes: usize) -> String {
 
 /// What is wrong with an HMAC secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WeakSecret {
+pub(crate) enum WeakSecret {
     Short,
     Guessable,
 }
@@ -27,7 +27,7 @@ const LEAST_BITS_A_BYTE: f64 = 2.0;
 const JUDGED_BYTES: usize = 256;
 
 /// Judges a secret for `algorithm`.
-pub(super) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), WeakSecret> {
+pub(crate) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), WeakSecret> {
     let least = algorithm.least_secret_bytes();
     if secret.len() < least {
         return Err(WeakSecret::Short);
@@ -39,7 +39,7 @@ pub(super) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), We
 
 /// About how many bits a guesser needs for `secret`: the cheapest way to put it together from single characters,
 /// repeats of what came before, sequences and common words.
-pub(super) fn bits(secret: &[u8]) -> f64 {
+pub(crate) fn bits(secret: &[u8]) -> f64 {
     const REPEAT: f64 = 8.0;
     const SEQUENCE: f64 = 8.0;
     // What people write is no random choice of words: less than the 8 bits that one of these would be.
@@ -190,7 +190,7 @@ const WORDS: &str = "secret key keys jwt token tokens password passwd passphrase
 
 /// What is wrong with an RSA public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WeakRsa {
+pub(crate) enum WeakRsa {
     Size,
     Exponent,
     Roca,
@@ -198,7 +198,7 @@ pub(super) enum WeakRsa {
 }
 
 /// Judges an RSA public key: `n` and `e` big-endian without leading zeros.
-pub(super) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
+pub(crate) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     let (Some(first), Some(last)) = (n.first(), n.last()) else { return Err(WeakRsa::Size) };
     let bits = n.len() * 8 - first.leading_zeros() as usize;
     if !(2048..=8192).contains(&bits) {
@@ -220,7 +220,7 @@ pub(super) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
 
 /// Whether an Ed25519 public key is a point of small order: with such a key the empty signature fits every message
 /// (RFC 8032 leaves it to the verifier to look, and most do not).
-pub(super) fn has_small_order(x: &[u8]) -> bool {
+pub(crate) fn has_small_order(x: &[u8]) -> bool {
     let Some((last, front)) = x.split_last() else { return false };
     // The sign of the other coordinate does not matter, nor does how the number is spelt.
     let last = last & 0x7f;

@@ -12,12 +12,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 use serde_json::{Map, Value, json};
 
-use super::algorithm::{Algorithm, Family};
-use super::material::{EcPrivate, Material, invalid_key, rsa_from_pkcs8};
 use crate::error::ConfigError;
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::material::{EcPrivate, Material, invalid_key, rsa_from_pkcs8};
 
 /// Which algorithms the key itself allows: by `alg` where it is there, else by `kty` and `crv`.
-pub(super) fn algorithms(
+pub(crate) fn algorithms(
     path: &str,
     jwk: &Map<String, Value>,
 ) -> Result<Vec<Algorithm>, ConfigError> {
@@ -62,7 +62,7 @@ fn on_curve(of: Family, crv: &str) -> Vec<Algorithm> {
 }
 
 /// Reads a JWK, public or private, as a key for `algorithm`, which must be one of [`algorithms`].
-pub(super) fn read(
+pub(crate) fn read(
     path: &str,
     jwk: &Map<String, Value>,
     algorithm: Algorithm,
@@ -211,7 +211,7 @@ fn number(path: &str, jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, C
 }
 
 /// The public key as JSON, without its `kid`.
-pub(super) fn public(material: &PublicPart, algorithm: Algorithm) -> Map<String, Value> {
+pub(crate) fn public(material: &PublicPart, algorithm: Algorithm) -> Map<String, Value> {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let crv = algorithm.curve().map_or("", |(name, _)| name);
     let value = match material {
@@ -231,7 +231,7 @@ pub(super) fn public(material: &PublicPart, algorithm: Algorithm) -> Map<String,
 
 /// The numbers of a public key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum PublicPart {
+pub(crate) enum PublicPart {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     Ec { point: Vec<u8> },
     Ed { x: Vec<u8> },

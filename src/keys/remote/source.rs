@@ -29,7 +29,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// Takes the options `jwks` (as far as it is a URL) and `discovery`. `None` where the keys are in the options.
-    pub(in crate::token) fn parse(
+    pub(crate) fn parse(
         options: &Options<'_>,
         issuer: &str,
         by_preset: bool,
@@ -116,7 +116,7 @@ fn well_known(options: &Options<'_>, preset: bool) -> Result<Option<WellKnown>, 
 }
 
 /// `staleFor`.
-pub(in crate::token) fn parse_stale_for(options: &Options<'_>) -> Result<Duration, ConfigError> {
+pub(crate) fn parse_stale_for(options: &Options<'_>) -> Result<Duration, ConfigError> {
     const MINUTE: u64 = 60;
     let range = Duration::from_secs(10 * MINUTE)..=Duration::from_secs(24 * 60 * MINUTE);
     Ok(options.duration("staleFor", range)?.unwrap_or(Duration::from_secs(60 * MINUTE)))
@@ -124,7 +124,7 @@ pub(in crate::token) fn parse_stale_for(options: &Options<'_>) -> Result<Duratio
 
 /// The issuer of Vault's identity tokens, whose address alone may be given. A namespace stands between `/v1/` and
 /// `identity`, a provider of Vault's own behind it.
-pub(in crate::token) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError> {
+pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError> {
     let url = fetchable(path, text)?;
     if url.path() == "/" && url.query().is_none() {
         return Ok(format!("{}{VAULT_PATH}", text.trim_end_matches('/')));
@@ -139,7 +139,7 @@ pub(in crate::token) fn vault_issuer(path: &str, text: &str) -> Result<String, C
 }
 
 /// A URL that keys may be fetched from: `https`, or `http` on this machine, where nobody stands in between.
-pub(super) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
+pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
     let bad = |problem: &str| Err(ConfigError::invalid(path, problem));
     let Some(url) = (text.len() <= MAX_URL).then(|| Url::parse(text).ok()).flatten() else {
         return bad("must be a URL such as 'https://id.example.com/.well-known/jwks.json'");

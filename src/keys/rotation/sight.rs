@@ -7,15 +7,15 @@
 
 use std::collections::HashMap;
 
-use super::config::{GAP, SPREAD};
-use super::state::{Entry, State, Written};
 use crate::clock::{Now, micros};
+use crate::keys::rotation::config::{GAP, SPREAD};
+use crate::keys::rotation::state::{Entry, State, Written};
 
 const DAY_S: u64 = 86_400;
 
 /// What this process has seen of the keys.
 #[derive(Debug, Default)]
-pub(super) struct Sights {
+pub(crate) struct Sights {
     by_kid: HashMap<String, Sight>,
     last: Option<Look>,
 }
@@ -39,7 +39,7 @@ struct Look {
 impl Sights {
     /// Remembers `state`, which was read just before `now`, as `written` says. Gives what the
     /// operator should know of the clocks.
-    pub(super) fn look(
+    pub(crate) fn look(
         &mut self,
         state: &State,
         written: &Written,
@@ -80,25 +80,25 @@ impl Sights {
     }
 
     /// Nothing is stored: what others have read last may be older than what this process has.
-    pub(super) fn found_nothing(&mut self, now: Now) {
+    pub(crate) fn found_nothing(&mut self, now: Now) {
         for sight in self.by_kid.values_mut().filter(|sight| sight.left_s.is_some()) {
             sight.since = now;
         }
     }
 
     /// For how many seconds the moments of this key have been seen unchanged.
-    pub(super) fn unchanged_s(&self, entry: &Entry, now: Now) -> u64 {
+    pub(crate) fn unchanged_s(&self, entry: &Entry, now: Now) -> u64 {
         let sight = self.by_kid.get(entry.kid()).filter(|sight| sight.is_of(entry));
         sight.map_or(0, |sight| passed_s(sight.since, now))
     }
 
     /// Whether this process saw the key come.
-    pub(super) fn saw_come(&self, entry: &Entry) -> bool {
+    pub(crate) fn saw_come(&self, entry: &Entry) -> bool {
         self.by_kid.get(entry.kid()).is_some_and(|sight| sight.appeared.is_some())
     }
 
     /// Whether this process saw the key come, and that is less than `seconds` ago.
-    pub(super) fn is_new(&self, entry: &Entry, seconds: u64, now: Now) -> bool {
+    pub(crate) fn is_new(&self, entry: &Entry, seconds: u64, now: Now) -> bool {
         match self.by_kid.get(entry.kid()) {
             Some(sight) => sight.appeared.is_some_and(|since| passed_s(since, now) < seconds),
             // The first look is still to come, or this very step makes the key.

@@ -10,11 +10,11 @@ use crate::clock::micros;
 
 /// The longest time between two looks. A longer `max-age` does not make it longer: a key that its issuer withdraws is
 /// to be refused soon, and a look with `If-None-Match` costs nobody much.
-pub(super) const MOST_REFRESH: Duration = Duration::from_secs(5 * 60);
+pub(crate) const MOST_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The shortest, whatever the issuer says.
-pub(super) const LEAST_REFRESH: Duration = Duration::from_secs(60);
+pub(crate) const LEAST_REFRESH: Duration = Duration::from_secs(60);
 /// Tokens with an unknown `kid` cause one fetch in this time.
-pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
+pub(crate) const COOLDOWN: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MOST_RETRY: Duration = Duration::from_secs(60);
 /// A fetch of which nothing is heard has failed. The edge gives up long before.
@@ -26,24 +26,24 @@ const REDISCOVER_FAILURES: u32 = 3;
 
 /// What a fetch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     Metadata,
     Set,
 }
 
 /// A fetch on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flight {
-    pub(super) number: u32,
-    pub(super) what: What,
+pub(crate) struct Flight {
+    pub(crate) number: u32,
+    pub(crate) what: What,
     /// Whether a token with an unknown `kid` wants it, so that no cache on the way may answer.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
     started_us: u64,
 }
 
 /// When to ask next. All times are on the monotonic clock.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// Whether metadata has to be read at all.
     discovers: bool,
     /// Whether a set's URL is known.
@@ -59,7 +59,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) const fn new(discovers: bool) -> Self {
+    pub(crate) const fn new(discovers: bool) -> Self {
         Self {
             discovers,
             has_url: !discovers,
@@ -74,7 +74,7 @@ impl Schedule {
     }
 
     /// Begins the fetch that is due, if one is.
-    pub(super) fn begin(&mut self, now_us: u64) -> Option<Flight> {
+    pub(crate) fn begin(&mut self, now_us: u64) -> Option<Flight> {
         if self.flight.is_some() || !(self.wanted || now_us >= self.next_us) {
             return None;
         }
@@ -93,18 +93,18 @@ impl Schedule {
     }
 
     /// Ends the fetch of this number, if it is the one on its way.
-    pub(super) fn end(&mut self, number: u32) -> Option<Flight> {
+    pub(crate) fn end(&mut self, number: u32) -> Option<Flight> {
         self.flight.take_if(|flight| flight.number == number)
     }
 
     /// The number of a fetch of which nothing was heard for too long.
-    pub(super) fn lost(&self, now_us: u64) -> Option<u32> {
+    pub(crate) fn lost(&self, now_us: u64) -> Option<u32> {
         let flight = self.flight?;
         (now_us >= flight.started_us.saturating_add(micros(FLIGHT))).then_some(flight.number)
     }
 
     /// Metadata has named the set's URL: the set is fetched at once.
-    pub(super) fn discovered(&mut self, now_us: u64) {
+    pub(crate) fn discovered(&mut self, now_us: u64) {
         self.has_url = true;
         self.rediscover_us = now_us.saturating_add(micros(REDISCOVER));
         self.next_us = now_us;
@@ -112,7 +112,7 @@ impl Schedule {
 
     /// A set was good, or is still the same. `says` is how long it may be kept, as its issuer says; `spread` is from 0
     /// to 1, so that processes that started together do not stay together.
-    pub(super) fn succeeded(&mut self, says: Option<Duration>, spread: f64, now_us: u64) {
+    pub(crate) fn succeeded(&mut self, says: Option<Duration>, spread: f64, now_us: u64) {
         self.failures = 0;
         self.wanted = false;
         let wait = says.unwrap_or(MOST_REFRESH).clamp(LEAST_REFRESH, MOST_REFRESH);
@@ -120,7 +120,7 @@ impl Schedule {
     }
 
     /// A fetch gave nothing: again soon, and then less and less often.
-    pub(super) fn failed(&mut self, what: What, spread: f64, now_us: u64) {
+    pub(crate) fn failed(&mut self, what: What, spread: f64, now_us: u64) {
         if what == What::Metadata && self.has_url {
             // The URL that is known may still be good.
             self.rediscover_us = now_us.saturating_add(micros(REDISCOVER_AFTER_FAULT));
@@ -138,17 +138,17 @@ impl Schedule {
     }
 
     /// Whether the last fetch of a set was the first one to fail.
-    pub(super) fn failed_once(&self) -> bool {
+    pub(crate) fn failed_once(&self) -> bool {
         self.failures == 1
     }
 
     /// Whether a fetch is on its way, or will begin as soon as somebody looks.
-    pub(super) fn is_asking(&self, now_us: u64) -> bool {
+    pub(crate) fn is_asking(&self, now_us: u64) -> bool {
         self.flight.is_some() || self.wanted || now_us >= self.next_us
     }
 
     /// A token has a `kid` that is not known: whether its issuer is being asked, or will be for it.
-    pub(super) fn want(&mut self, now_us: u64) -> bool {
+    pub(crate) fn want(&mut self, now_us: u64) -> bool {
         if self.flight.is_some() || self.wanted {
             return true;
         }
@@ -161,7 +161,7 @@ impl Schedule {
     }
 
     /// When to look again.
-    pub(super) fn wake_us(&self) -> u64 {
+    pub(crate) fn wake_us(&self) -> u64 {
         match self.flight {
             Some(flight) => flight.started_us.saturating_add(micros(FLIGHT)),
             None if self.wanted => 0,

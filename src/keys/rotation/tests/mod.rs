@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::token::algorithm::Algorithm;
+use crate::keys::algorithm::Algorithm;
 
 mod clocks;
 mod histories;

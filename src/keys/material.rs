@@ -7,11 +7,11 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::Value;
 
-use super::algorithm::{Algorithm, Family};
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::algorithm::{Algorithm, Family};
 
 /// A key, apart from what it may be used for.
-pub(super) enum Material {
+pub(crate) enum Material {
     Secret(Vec<u8>),
     /// `n` and `e` big-endian, without leading zeros.
     Rsa {
@@ -30,18 +30,18 @@ pub(super) enum Material {
     },
 }
 
-pub(super) enum EcPrivate {
+pub(crate) enum EcPrivate {
     Jwt(EncodingKey),
     /// P-521, which `jsonwebtoken` does not know.
     Es512(Box<EcdsaKeyPair>),
 }
 
-pub(super) fn invalid_key(path: &str, problem: impl Into<String>) -> ConfigError {
+pub(crate) fn invalid_key(path: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(ConfigCode::InvalidKey, path, problem)
 }
 
 /// Reads the PEM text of one public or private key for `algorithm`.
-pub(super) fn from_pem(
+pub(crate) fn from_pem(
     path: &str,
     text: &str,
     algorithm: Algorithm,
@@ -157,13 +157,13 @@ fn rsa_components(
     Ok(Material::Rsa { n: number(&key.n)?, e: number(&key.e)?, private })
 }
 
-pub(super) fn weak_rsa_size(path: &str) -> ConfigError {
+pub(crate) fn weak_rsa_size(path: &str) -> ConfigError {
     ConfigError::new(ConfigCode::WeakKey, path, "must be an RSA key of 2048 to 8192 bits")
         .suggest("make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072")
 }
 
 /// A PKCS#8 private key that another reader made, for the one of `jsonwebtoken`.
-pub(super) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<EncodingKey> {
+pub(crate) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<EncodingKey> {
     let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
     for line in STANDARD.encode(der).as_bytes().chunks(64) {
         pem.extend(line.iter().map(|byte| char::from(*byte)));
@@ -175,7 +175,7 @@ pub(super) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<Encodin
 
 /// Whether these bytes are a public key in some dress. As an HMAC secret it would be one that everybody knows: with
 /// it, anybody signs (CVE-2015-9235 and its followers).
-pub(super) fn looks_public(secret: &[u8]) -> bool {
+pub(crate) fn looks_public(secret: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(secret) else { return is_der(secret) };
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if text.contains("-----BEGIN ") || is_der(secret) {

@@ -12,21 +12,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::lock::{Lock, PAUSE, TRIES};
-use super::{MAX_BYTES, RotationError, private};
+use crate::keys::rotation::lock::{Lock, PAUSE, TRIES};
+use crate::keys::rotation::{MAX_BYTES, RotationError, private};
 
 /// A file with keys.
-pub(super) struct KeyFile<'p> {
+pub(crate) struct KeyFile<'p> {
     path: &'p Path,
 }
 
 impl<'p> KeyFile<'p> {
-    pub(super) fn new(path: &'p Path) -> Self {
+    pub(crate) fn new(path: &'p Path) -> Self {
         Self { path }
     }
 
     /// What is in it; `None` where there is no such file.
-    pub(super) fn read(&self) -> Result<Option<String>, RotationError> {
+    pub(crate) fn read(&self) -> Result<Option<String>, RotationError> {
         match self.read_alone() {
             // Whoever was to take the second name away may have been killed.
             Err(RotationError::Linked) => {
@@ -70,7 +70,7 @@ impl<'p> KeyFile<'p> {
 
     /// Changes it while nobody else does. `change` is given what is there and says what is to be; what is there in the end is
     /// returned.
-    pub(super) fn update(
+    pub(crate) fn update(
         &self,
         mut change: impl FnMut(Option<&str>) -> Result<Option<String>, RotationError>,
     ) -> Result<String, RotationError> {
@@ -122,7 +122,7 @@ impl<'p> KeyFile<'p> {
 
     /// Deletes what a process that was killed has left. Where that can't be done, it is tried again
     /// with the next change.
-    pub(super) fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         if self.left_behind().is_empty() {
             return;
         }

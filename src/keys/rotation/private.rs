@@ -8,11 +8,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::RotationError;
+use crate::keys::rotation::RotationError;
 
 /// Opens the file to read it, if nobody but this user can have written it and can read it; `None`
 /// where there is none.
-pub(super) fn open(path: &Path) -> Result<Option<File>, RotationError> {
+pub(crate) fn open(path: &Path) -> Result<Option<File>, RotationError> {
     let file = match options().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -83,7 +83,7 @@ fn judge(metadata: &std::fs::Metadata, path: &Path) -> Result<(), RotationError>
 /// Whether nobody else can take the file away or put one there. It is asked before the first one is
 /// written, too. `what` says what can't be done with the file where there is no folder.
 #[cfg(unix)]
-pub(super) fn judge_folder(path: &Path, what: &'static str) -> Result<(), RotationError> {
+pub(crate) fn judge_folder(path: &Path, what: &'static str) -> Result<(), RotationError> {
     use std::os::unix::fs::MetadataExt as _;
     const STICKY: u32 = 0o1000;
     const WRITTEN_BY_OTHERS: u32 = 0o002;
@@ -106,14 +106,14 @@ fn judge(_: &std::fs::Metadata, _: &Path) -> Result<(), RotationError> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn judge_folder(_: &Path, _: &'static str) -> Result<(), RotationError> {
+pub(crate) fn judge_folder(_: &Path, _: &'static str) -> Result<(), RotationError> {
     Ok(())
 }
 
 /// Gives a file a name that nothing has; `false` where something has it. It never has two names, as
 /// after a link.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-pub(super) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
+pub(crate) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE) {
@@ -125,7 +125,7 @@ pub(super) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-pub(super) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
+pub(crate) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
     link(new, path)
 }
 

@@ -38,23 +38,22 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
 
 pub use fault::Fault;
-pub(super) use source::{Source, parse_stale_for, vault_issuer};
+pub(crate) use source::{Source, parse_stale_for, vault_issuer};
 
 use self::schedule::{Flight, Schedule, What};
-use super::algorithm::Algorithm;
-use super::denial::TokenDenial;
-use super::key::Key;
-use super::key_options::SetOf;
-use super::reader::Header;
-use super::ring::KeyRing;
-use super::verify::Unverified;
 use crate::clock::{Now, micros};
+use crate::keys::algorithm::Algorithm;
+use crate::keys::error::KeyError;
+use crate::keys::header::Header;
+use crate::keys::key::Key;
+use crate::keys::key_options::SetOf;
+use crate::keys::ring::KeyRing;
 use crate::store::Reply;
 
 /// No token waits longer for its issuer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// So many tokens may wait for one issuer.
-pub(super) const MAX_WAITING: usize = 256;
+pub(crate) const MAX_WAITING: usize = 256;
 
 /// The keys of one issuer. All methods take `&self` and may be called by many threads.
 pub struct RemoteKeys {
@@ -160,7 +159,7 @@ impl fmt::Debug for RemoteKeys {
 
 impl RemoteKeys {
     /// Keys at `source`, of which nothing is known yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         source: Source,
         allowed: Option<Vec<Algorithm>>,
         set: SetOf,
@@ -197,36 +196,36 @@ impl RemoteKeys {
     }
 
     /// Whether what is known may be relied on.
-    pub(super) fn is_usable(&self, now: Now) -> bool {
+    pub(crate) fn is_usable(&self, now: Now) -> bool {
         now.mono_us < self.usable_until_us.load(Ordering::Acquire)
     }
 
-    /// See [`super::ring::Keys::choose`].
-    pub(super) fn choose(
+    /// See [`crate::keys::ring::Keys::choose`].
+    pub(crate) fn choose(
         self: &Arc<Self>,
         header: &Header,
         now: Now,
         may_ask: bool,
-    ) -> Result<Arc<Key>, Unverified> {
+    ) -> Result<Arc<Key>, KeyError> {
         if !self.is_usable(now) {
             let state = self.state.lock();
             if may_ask && state.has_room() && state.schedule.is_asking(now.mono_us) {
-                return Err(Unverified::Ask(Arc::clone(self)));
+                return Err(KeyError::Pending(Arc::clone(self)));
             }
-            return Err(Unverified::Denied(TokenDenial::KeysUnavailable));
+            return Err(KeyError::Unavailable);
         }
         let ring = Arc::clone(&self.ring.read());
-        let denial = match ring.choose(header, now.unix_seconds()) {
+        let error = match ring.choose(header, now.unix_seconds()) {
             Ok(key) => return Ok(Arc::clone(key)),
-            Err(denial) => denial,
+            Err(error) => error,
         };
         if may_ask && self.may_become_known(header, &ring) {
             let mut state = self.state.lock();
             if state.has_room() && state.schedule.want(now.mono_us) {
-                return Err(Unverified::Ask(Arc::clone(self)));
+                return Err(KeyError::Pending(Arc::clone(self)));
             }
         }
-        Err(Unverified::Denied(denial))
+        Err(error)
     }
 
     /// Whether the issuer may have a new key for this header: not for an algorithm that no key of it may have.
@@ -446,7 +445,7 @@ impl RemoteKeys {
         }
     }
 
-    pub(super) fn key_count(&self) -> usize {
+    pub(crate) fn key_count(&self) -> usize {
         self.ring.read().len()
     }
 

@@ -64,11 +64,11 @@ use plan::{MAX_RETIRED, Rules};
 use sight::Sights;
 use state::State;
 
-use super::MAX_TOLERANCE;
-use super::key::Key;
-use super::seal::SealKey;
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::key::Key;
+use crate::keys::seal::SealKey;
 
 /// The longest text of a state: a hundred keys have a tenth of it.
 const MAX_BYTES: usize = 1 << 20;
@@ -146,7 +146,7 @@ struct Turning {
 
 impl Rotation {
     /// Without keys yet: see [`Self::open`].
-    pub(super) fn new(config: RotationConfig, max_lifetime: Duration) -> Self {
+    pub(crate) fn new(config: RotationConfig, max_lifetime: Duration) -> Self {
         let rules = Rules::new(&config, (max_lifetime + MAX_TOLERANCE).as_secs());
         Self { config, rules, live: RwLock::default(), turning: Mutex::default() }
     }
@@ -277,22 +277,22 @@ impl Rotation {
     }
 
     /// The key of this name. It is there as long as a token of it may be good.
-    pub(super) fn find(&self, kid: &str) -> Option<Arc<Key>> {
+    pub(crate) fn find(&self, kid: &str) -> Option<Arc<Key>> {
         self.live.read().find(kid)
     }
 
     /// The key that signs.
-    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+    pub(crate) fn signing(&self, now: Now) -> Option<Arc<Key>> {
         self.live.read().signing(now)
     }
 
     /// What the records of sessions are sealed with; `None` while it is not loaded.
-    pub(super) fn seal_key(&self) -> Option<Arc<SealKey>> {
+    pub(crate) fn seal_key(&self) -> Option<Arc<SealKey>> {
         self.live.read().seal_key()
     }
 
     /// The public keys: the ones that signed what may still be good, the one that signs, and the next.
-    pub(super) fn public(&self) -> Vec<Map<String, Value>> {
+    pub(crate) fn public(&self) -> Vec<Map<String, Value>> {
         self.live.read().public()
     }
 

@@ -10,21 +10,21 @@
 //! 4. A moment that lies too far ahead was written by a clock that was wrong, or this one is.
 //!    It is drawn in only after a day: two that disagree would otherwise change keys all the time.
 
-use super::RotationError;
-use super::config::{RotationConfig, SPREAD};
-use super::sight::Sights;
-use super::state::{Entry, MAX_KEYS, State};
 use crate::clock::Now;
-use crate::token::algorithm::Algorithm;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::rotation::RotationError;
+use crate::keys::rotation::config::{RotationConfig, SPREAD};
+use crate::keys::rotation::sight::Sights;
+use crate::keys::rotation::state::{Entry, MAX_KEYS, State};
 
 const DAY_S: u64 = 86_400;
 /// So many retired keys may be there at once: then there is room for the others and for some that
 /// `rotate()` makes.
-pub(super) const MAX_RETIRED: u64 = 90;
+pub(crate) const MAX_RETIRED: u64 = 90;
 
 /// What the options say, in seconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     every_s: u64,
     overlap_s: u64,
     /// How long a token of a key may be good.
@@ -33,16 +33,16 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(config: &RotationConfig, keep_s: u64) -> Self {
+    pub(crate) fn new(config: &RotationConfig, keep_s: u64) -> Self {
         let (every_s, overlap_s) = (config.every.as_secs(), config.overlap.as_secs());
         Self { every_s, overlap_s, keep_s, algorithm: config.algorithm }
     }
 
-    pub(super) const fn every_s(&self) -> u64 {
+    pub(crate) const fn every_s(&self) -> u64 {
         self.every_s
     }
 
-    pub(super) const fn keep_s(&self) -> u64 {
+    pub(crate) const fn keep_s(&self) -> u64 {
         self.keep_s
     }
 
@@ -66,7 +66,7 @@ impl Rules {
 }
 
 /// What is to be now. With `force` the next key signs as soon as all processes know it.
-pub(super) fn plan(
+pub(crate) fn plan(
     state: &State,
     rules: &Rules,
     sights: &Sights,

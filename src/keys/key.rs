@@ -15,28 +15,29 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::EncodingKey;
 use serde_json::{Map, Value};
 
-use super::algorithm::Algorithm;
-use super::jwk::{self, PublicPart};
-use super::material::{EcPrivate, Material, invalid_key, looks_public, weak_rsa_size};
-use super::seal::SealKey;
-use super::strength::{
+use crate::error::{ConfigCode, ConfigError};
+use crate::keys::algorithm::Algorithm;
+use crate::keys::jwk;
+use crate::keys::jwk::PublicPart;
+use crate::keys::material::{EcPrivate, Material, invalid_key, looks_public, weak_rsa_size};
+use crate::keys::seal::SealKey;
+use crate::keys::strength::{
     WeakRsa, WeakSecret, has_small_order, judge_rsa, judge_secret, secret_command,
 };
-use crate::error::{ConfigCode, ConfigError};
 
 /// A key and what it may be used for.
-pub(super) struct Key {
-    pub(super) kid: Option<Arc<str>>,
-    pub(super) algorithm: Algorithm,
+pub(crate) struct Key {
+    pub(crate) kid: Option<Arc<str>>,
+    pub(crate) algorithm: Algorithm,
     /// Seconds since the epoch, this one included.
-    pub(super) not_before: u64,
+    pub(crate) not_before: u64,
     /// Seconds since the epoch, this one not included.
-    pub(super) not_after: u64,
+    pub(crate) not_after: u64,
     verifying: Verifying,
     signing: Option<Signing>,
     public: Option<PublicPart>,
     /// What records are sealed with by whoever has the private part.
-    pub(super) seal: Option<Arc<SealKey>>,
+    pub(crate) seal: Option<Arc<SealKey>>,
     /// Set once, when its issuer no longer publishes it.
     withdrawn: AtomicBool,
 }
@@ -63,7 +64,7 @@ impl fmt::Debug for Key {
 
 impl Key {
     /// Judges `material` and makes it a key for `algorithm`, without a `kid` and without an end.
-    pub(super) fn new(
+    pub(crate) fn new(
         path: &str,
         material: Material,
         algorithm: Algorithm,
@@ -75,7 +76,7 @@ impl Key {
     }
 
     /// As [`Self::new`], but a secret need only be long enough: the published vectors are signed with such.
-    pub(super) fn however_guessable(
+    pub(crate) fn however_guessable(
         path: &str,
         material: Material,
         algorithm: Algorithm,
@@ -167,7 +168,7 @@ impl Key {
     }
 
     /// Whether `signature` over `message` is by this key.
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.verifying {
             Verifying::Hmac(key) => {
                 // `sign` and compare, not `hmac::verify`: the same, with the length checked in sight.
@@ -178,12 +179,12 @@ impl Key {
         }
     }
 
-    pub(super) fn can_sign(&self) -> bool {
+    pub(crate) fn can_sign(&self) -> bool {
         self.signing.is_some()
     }
 
     /// The signature over `message` in base64url, or `None` where the key has no private part or signing fails.
-    pub(super) fn sign(&self, message: &[u8]) -> Option<String> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<String> {
         match self.signing.as_ref()? {
             Signing::Jwt(key, algorithm) => {
                 jsonwebtoken::crypto::sign(message, key, *algorithm).ok()
@@ -196,24 +197,24 @@ impl Key {
     }
 
     /// Whether the key may be used at this second: it was not withdrawn, and this is its time.
-    pub(super) fn usable_at(&self, seconds: u64) -> bool {
+    pub(crate) fn usable_at(&self, seconds: u64) -> bool {
         self.not_before <= seconds
             && seconds < self.not_after
             && !self.withdrawn.load(Ordering::Acquire)
     }
 
     /// As [`Self::usable_at`], or its time is still to come.
-    pub(super) fn is_kept_at(&self, seconds: u64) -> bool {
+    pub(crate) fn is_kept_at(&self, seconds: u64) -> bool {
         self.usable_at(seconds.max(self.not_before))
     }
 
     /// Ends the key for good. Tokens that were verified with it before are judged anew.
-    pub(super) fn withdraw(&self) {
+    pub(crate) fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
 
     /// Whether `other` is this very key: the same name, algorithm, time and numbers. Secrets are never the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.algorithm == other.algorithm
             && (self.not_before, self.not_after) == (other.not_before, other.not_after)
@@ -221,12 +222,12 @@ impl Key {
     }
 
     /// Whether both are the same public key, whatever they are used for.
-    pub(super) fn same_public(&self, other: &Self) -> bool {
+    pub(crate) fn same_public(&self, other: &Self) -> bool {
         self.public.is_some() && self.public == other.public
     }
 
     /// The public JWK; `None` for a secret.
-    pub(super) fn public_jwk(&self) -> Option<Map<String, Value>> {
+    pub(crate) fn public_jwk(&self) -> Option<Map<String, Value>> {
         let mut jwk = jwk::public(self.public.as_ref()?, self.algorithm);
         if let Some(kid) = &self.kid {
             jwk.insert("kid".to_owned(), kid.as_ref().into());

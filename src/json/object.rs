@@ -10,17 +10,17 @@ use std::borrow::Cow;
 use serde_json::{Map, Number, Value};
 
 /// No header and no claims nest deeper than this.
-pub(super) const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// The text is no JSON object that this reader takes. There is no more to say: a token is signed by a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotStrictJson;
+pub(crate) struct NotStrictJson;
 
 type Read<T> = Result<T, NotStrictJson>;
 
 /// Reads `text` as one JSON object and nothing else around it but whitespace.
-pub(super) fn read_object(text: &str) -> Read<Map<String, Value>> {
+pub(crate) fn read_object(text: &str) -> Read<Map<String, Value>> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_whitespace();
     if reader.next() != Some(b'{') {
@@ -32,7 +32,7 @@ pub(super) fn read_object(text: &str) -> Read<Map<String, Value>> {
 }
 
 /// Takes and refuses exactly what [`read_object`] does, without making a map of it: most claims are only handed on.
-pub(super) fn read_members(text: &str) -> Read<Members<'_>> {
+pub(crate) fn read_members(text: &str) -> Read<Members<'_>> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_whitespace();
     reader.expect(b'{')?;
@@ -43,13 +43,13 @@ pub(super) fn read_members(text: &str) -> Read<Members<'_>> {
 
 /// The members of one object, with nothing in them copied that need not be.
 #[derive(Debug)]
-pub(super) struct Members<'a>(Vec<Member<'a>>);
+pub(crate) struct Members<'a>(Vec<Member<'a>>);
 
 type Member<'a> = (Cow<'a, str>, Shallow<'a>);
 
 /// A value, read as far as a look at it alone needs.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shallow<'a> {
+pub(crate) enum Shallow<'a> {
     /// A string, with its escapes undone.
     Text(Cow<'a, str>),
     Number(Number),
@@ -60,18 +60,18 @@ pub(super) enum Shallow<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&Shallow<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Shallow<'a>> {
         self.0.iter().find(|member| member.0 == name).map(|member| &member.1)
     }
 }
 
 impl Shallow<'_> {
-    pub(super) fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
     /// The list or the object that this is.
-    pub(super) fn nested(&self) -> Option<Value> {
+    pub(crate) fn nested(&self) -> Option<Value> {
         let Self::Nested(text) = self else { return None };
         Reader { text, at: 0 }.value(0).ok()
     }

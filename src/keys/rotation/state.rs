@@ -6,39 +6,39 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::RotationError;
-use super::config::{GAP, LOOK, SPREAD};
-use super::make::{new_pem, read_pem};
 use crate::clock::{Now, micros};
-use crate::token::algorithm::Algorithm;
-use crate::token::key::Key;
-use crate::token::seal::SealKey;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key::Key;
+use crate::keys::rotation::RotationError;
+use crate::keys::rotation::config::{GAP, LOOK, SPREAD};
+use crate::keys::rotation::make::{new_pem, read_pem};
+use crate::keys::seal::SealKey;
 
 const VERSION: u64 = 1;
 /// More are none that rotation made.
-pub(super) const MAX_KEYS: usize = 100;
+pub(crate) const MAX_KEYS: usize = 100;
 const YEAR_9999: u64 = 253_370_764_800;
 /// A text names so many of the writes that it comes from.
 const MAX_WRITES: usize = 32;
 
 /// All keys, in the order in which they sign.
 #[derive(Debug, Clone, Default)]
-pub(super) struct State {
-    pub(super) keys: Vec<Entry>,
+pub(crate) struct State {
+    pub(crate) keys: Vec<Entry>,
     /// What the records of sessions are sealed with. It stays while the keys change: a session
     /// lives longer than they are kept.
     record_secret: Option<Secret>,
-    pub(super) written: Written,
+    pub(crate) written: Written,
 }
 
 /// The writes that a text comes from.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// The second of the last one, by the clock of its process.
-    pub(super) at_s: Option<u64>,
+    pub(crate) at_s: Option<u64>,
     /// Their random names, the last one at the end. They tell an older text from a newer one
     /// without a clock.
-    pub(super) ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
 }
 
 /// 32 bytes in base64url.
@@ -65,15 +65,15 @@ impl Secret {
 }
 
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) key: Arc<Key>,
+pub(crate) struct Entry {
+    pub(crate) key: Arc<Key>,
     pem: Arc<str>,
     /// The second since which it is in the set.
-    pub(super) published_s: u64,
+    pub(crate) published_s: u64,
     /// The second from which it signs, until the next one does.
-    pub(super) from_s: u64,
+    pub(crate) from_s: u64,
     /// Of a retired key, which signs no more: the seconds after which it is deleted.
-    pub(super) left_s: Option<u64>,
+    pub(crate) left_s: Option<u64>,
     /// It is in no text.
     seen: Seen,
 }
@@ -141,7 +141,7 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 impl Entry {
-    pub(super) fn new(
+    pub(crate) fn new(
         algorithm: Algorithm,
         published_s: u64,
         from_s: u64,
@@ -159,17 +159,17 @@ impl Entry {
         })
     }
 
-    pub(super) fn may_sign(&self) -> bool {
+    pub(crate) fn may_sign(&self) -> bool {
         self.left_s.is_none()
     }
 
     /// Whether the others have found it in the storage, too.
-    pub(super) fn is_spread(&self) -> bool {
+    pub(crate) fn is_spread(&self) -> bool {
         self.seen.is_spread()
     }
 
     /// Whether all processes know it, whichever text they had read.
-    pub(super) fn is_settled(&self, now: Now) -> bool {
+    pub(crate) fn is_settled(&self, now: Now) -> bool {
         let missed_us = self.seen.missed;
         missed_us.is_none_or(|missed_us| missed_us.saturating_add(micros(SPREAD)) <= now.mono_us)
     }
@@ -184,14 +184,14 @@ impl Entry {
             && self.seen.from.saturating_add(micros(SPREAD)) <= now.mono_us
     }
 
-    pub(super) fn kid(&self) -> &str {
+    pub(crate) fn kid(&self) -> &str {
         self.key.kid.as_deref().unwrap_or_default()
     }
 }
 
 impl State {
     /// Reads what [`Self::write`] wrote. A key that `known` has stays the very same.
-    pub(super) fn read(text: &str, known: &Self, now: Now) -> Result<Self, RotationError> {
+    pub(crate) fn read(text: &str, known: &Self, now: Now) -> Result<Self, RotationError> {
         let invalid = RotationError::Invalid;
         let value: Value = serde_json::from_str(text).map_err(|_| invalid("it is not JSON"))?;
         if value.get("version").and_then(Value::as_u64) != Some(VERSION) {
@@ -225,7 +225,7 @@ impl State {
     /// taken out. One that does not is older: a backup, a storage that lags, or a write that was
     /// lost. Then nothing that verifies is given up: the keys of both count, and the result is to
     /// be saved.
-    pub(super) fn joined(&self, found: &Self, keep_s: u64, now: Now) -> Self {
+    pub(crate) fn joined(&self, found: &Self, keep_s: u64, now: Now) -> Self {
         let comes_from_it = |last: &String| found.written.ids.contains(last);
         let mut joined = found.clone();
         if self.written.ids.last().is_none_or(comes_from_it) {
@@ -288,12 +288,12 @@ impl State {
     }
 
     /// Whether nothing but the names of writes differs.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.record_secret == other.record_secret
     }
 
     /// Makes the secret where there is none.
-    pub(super) fn ensure_secret(&mut self) -> Result<(), RotationError> {
+    pub(crate) fn ensure_secret(&mut self) -> Result<(), RotationError> {
         if self.record_secret.is_none() {
             self.record_secret = Some(Secret::new()?);
         }
@@ -301,7 +301,7 @@ impl State {
     }
 
     /// The text to keep, as a new write. It has the private keys.
-    pub(super) fn write(&self, now_s: u64) -> Result<String, RotationError> {
+    pub(crate) fn write(&self, now_s: u64) -> Result<String, RotationError> {
         let keys: Vec<Value> = self.keys.iter().map(write_entry).collect();
         let mut ids = self.written.ids.clone();
         let mut id = [0; 8];
@@ -318,12 +318,12 @@ impl State {
     }
 
     /// The key whose moment has come, and which the others know.
-    pub(super) fn due(&self, now: Now) -> Option<usize> {
+    pub(crate) fn due(&self, now: Now) -> Option<usize> {
         self.keys.iter().rposition(|entry| entry.is_due(now))
     }
 
     /// The key that signs at this second.
-    pub(super) fn current(&self, now: Now) -> Option<usize> {
+    pub(crate) fn current(&self, now: Now) -> Option<usize> {
         // By a clock that is behind, or in a process that has just started: the oldest is the one
         // that the others know. What came with an older text is not.
         let may_sign = || self.keys.iter().enumerate().filter(|(_, entry)| entry.may_sign());
@@ -333,14 +333,14 @@ impl State {
     }
 
     /// The key that signs after that one.
-    pub(super) fn next(&self, now: Now) -> Option<usize> {
+    pub(crate) fn next(&self, now: Now) -> Option<usize> {
         let current = self.current(now)?;
         let mut later = self.keys.iter().enumerate().skip(current + 1);
         later.find(|(_, entry)| entry.may_sign()).map(|(i, _)| i)
     }
 
     /// The name of the key that signs, or with `next` of the one that signs next where that is soon, and its moment.
-    pub(super) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
+    pub(crate) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
         let soon = now.unix_seconds().saturating_add(SPREAD.as_secs());
         let next = self.next(now).filter(|_| next).and_then(|i| self.keys.get(i));
         let entry = match next.filter(|entry| entry.from_s <= soon) {
@@ -351,7 +351,7 @@ impl State {
     }
 
     /// Ends the keys that are not in `new`.
-    pub(super) fn withdraw_for(&self, new: &Self) {
+    pub(crate) fn withdraw_for(&self, new: &Self) {
         for old in &self.keys {
             if !new.keys.iter().any(|entry| Arc::ptr_eq(&entry.key, &old.key)) {
                 old.key.withdraw();
@@ -359,30 +359,30 @@ impl State {
         }
     }
 
-    pub(super) fn find(&self, kid: &str) -> Option<Arc<Key>> {
+    pub(crate) fn find(&self, kid: &str) -> Option<Arc<Key>> {
         let found = self.keys.iter().find(|entry| entry.kid() == kid);
         found.map(|entry| Arc::clone(&entry.key))
     }
 
-    pub(super) fn signing(&self, now: Now) -> Option<Arc<Key>> {
+    pub(crate) fn signing(&self, now: Now) -> Option<Arc<Key>> {
         self.keys.get(self.current(now)?).map(|entry| Arc::clone(&entry.key))
     }
 
     /// What the records of sessions are sealed with.
-    pub(super) fn seal_key(&self) -> Option<Arc<SealKey>> {
+    pub(crate) fn seal_key(&self) -> Option<Arc<SealKey>> {
         let secret = self.record_secret.as_ref()?;
         SealKey::derive(secret.0.as_bytes(), "jwt.rotation")
     }
 
-    pub(super) fn public(&self) -> Vec<Map<String, Value>> {
+    pub(crate) fn public(&self) -> Vec<Map<String, Value>> {
         self.keys.iter().filter_map(|entry| entry.key.public_jwk()).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 }

@@ -11,14 +11,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::RotationError;
 use crate::error::ConfigError;
-use crate::token::algorithm::{Algorithm, Family};
-use crate::token::key::Key;
-use crate::token::material;
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::key::Key;
+use crate::keys::material;
+use crate::keys::rotation::RotationError;
 
 /// The PKCS#8 PEM text of a new private key.
-pub(super) fn new_pem(algorithm: Algorithm) -> Result<String, RotationError> {
+pub(crate) fn new_pem(algorithm: Algorithm) -> Result<String, RotationError> {
     let random = SystemRandom::new();
     let unspecified = |_| RotationError::Random;
     let der = match algorithm.family() {
@@ -53,7 +53,7 @@ pub(super) fn new_pem(algorithm: Algorithm) -> Result<String, RotationError> {
 }
 
 /// The key of a PEM text, named by its thumbprint.
-pub(super) fn read_pem(pem: &str, algorithm: Algorithm) -> Result<Key, ConfigError> {
+pub(crate) fn read_pem(pem: &str, algorithm: Algorithm) -> Result<Key, ConfigError> {
     let mut key = Key::new("key", material::from_pem("key", pem, algorithm)?, algorithm)?;
     key.kid = key.public_jwk().as_ref().and_then(thumbprint).map(Arc::from);
     Ok(key)

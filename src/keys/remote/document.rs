@@ -8,31 +8,31 @@
 
 use serde_json::{Map, Value};
 
-use super::fault::Fault;
-use super::source::fetchable;
-use crate::token::algorithm::Algorithm;
-use crate::token::json;
-use crate::token::key_options::{SetOf, set_member};
-use crate::token::ring::{KeyRing, MAX_KEYS};
+use crate::json::object;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key_options::{SetOf, set_member};
+use crate::keys::remote::fault::Fault;
+use crate::keys::remote::source::fetchable;
+use crate::keys::ring::{KeyRing, MAX_KEYS};
 
 /// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2).
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// A set that was found good.
 #[derive(Debug)]
-pub(super) struct Set {
-    pub(super) ring: KeyRing,
+pub(crate) struct Set {
+    pub(crate) ring: KeyRing,
     /// How often to look again, in seconds, as a SPIFFE bundle says.
-    pub(super) refresh_hint_s: Option<u64>,
+    pub(crate) refresh_hint_s: Option<u64>,
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed)?;
-    json::read_object(text).map_err(|_| Fault::Malformed)
+    object::read_object(text).map_err(|_| Fault::Malformed)
 }
 
 /// Reads a JWK set.
-pub(super) fn read_set(
+pub(crate) fn read_set(
     bytes: &[u8],
     allowed: Option<&[Algorithm]>,
     of: SetOf,
@@ -66,7 +66,7 @@ pub(super) fn read_set(
 
 /// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves metadata for another
 /// one could else have its tokens taken for theirs.
-pub(super) fn read_metadata(bytes: &[u8], issuer: &str, loopback: bool) -> Result<String, Fault> {
+pub(crate) fn read_metadata(bytes: &[u8], issuer: &str, loopback: bool) -> Result<String, Fault> {
     let document = object(bytes)?;
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err(Fault::Issuer);

@@ -235,7 +235,7 @@ fn a_lock_that_a_crash_has_left_stops_nobody_and_a_held_one_does_for_a_moment() 
     let rotation = folder.process();
     rotation.open("s", Now::read()).unwrap();
     assert_eq!(folder.names(), ["keys.json"]);
-    let held = crate::token::rotation::lock::Lock::take(&lock).unwrap();
+    let held = crate::keys::rotation::lock::Lock::take(&lock).unwrap();
     // No clock makes a lock old that a process holds.
     for ahead in [0, 60, 31 * DAY] {
         let clock = || Now::read().plus(Duration::from_secs(ahead));

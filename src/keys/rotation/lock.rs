@@ -7,13 +7,13 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::RotationError;
+use crate::keys::rotation::RotationError;
 
-pub(super) const TRIES: u32 = 100;
-pub(super) const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const TRIES: u32 = 100;
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// The right to change a file, as long as this is.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     path: PathBuf,
     file: Option<File>,
     is_held: bool,
@@ -28,7 +28,7 @@ enum Tried {
 
 impl Lock {
     /// Waits for half a second.
-    pub(super) fn take(path: &Path) -> Result<Self, RotationError> {
+    pub(crate) fn take(path: &Path) -> Result<Self, RotationError> {
         for _ in 0..TRIES {
             if let Some(lock) = Self::try_take(path)? {
                 return Ok(lock);
@@ -39,7 +39,7 @@ impl Lock {
     }
 
     /// `None` where somebody else has it.
-    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, RotationError> {
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, RotationError> {
         let failed = |error: std::io::Error| RotationError::File("written", error.kind());
         let Some(file) = open(path).map_err(failed)? else { return Ok(None) };
         let is_held = match lock(&file, path) {
@@ -51,7 +51,7 @@ impl Lock {
     }
 
     /// Whether nobody else can have it.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 }
