@@ -30,6 +30,7 @@ pub mod quota;
 mod random;
 pub mod revocation;
 pub mod schema;
+pub mod session;
 #[cfg(test)]
 mod simulation;
 pub mod stack;

@@ -21,9 +21,10 @@ use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::keys::{SealKey, Seals};
-use keepstone::store::redis::{Connector, RedisConfig, RedisFamilies};
+use keepstone::session::RedisFamilies;
+use keepstone::session::{MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken};
+use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
-use keepstone::token::{MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken};
 use serde_json::json;
 
 use dice::Dice;

@@ -11,12 +11,14 @@ use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::Seals;
 use crate::revocation::{Gate, RevokeError, SharedRevocations};
-use crate::store::redis::{Connector, RedisFamilies};
-use crate::store::{Reply, StoreError};
-use crate::token::{
-    Full, IssueError, IssueOptions, Issued, Kept, MemoryFamilies, Opening, Outcome, Place,
-    Presented, RefreshConfig, RefreshToken, Signer, audience_mark, longest_s,
+use crate::session::RedisFamilies;
+use crate::session::{
+    Full, Kept, MemoryFamilies, Opening, Outcome, Place, Presented, RefreshConfig, RefreshToken,
+    audience_mark, longest_s,
 };
+use crate::store::redis::Connector;
+use crate::store::{Reply, StoreError};
+use crate::token::{IssueError, IssueOptions, Issued, Signer};
 
 /// So long a refresh waits for what was revoked.
 const PATIENCE_US: u64 = 1_000_000;

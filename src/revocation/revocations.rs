@@ -319,7 +319,7 @@ impl Revocations {
     }
 
     /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by
-    /// refresh tokens: see [`crate::token::RefreshConfig::lifetime`].
+    /// refresh tokens: see [`crate::session::RefreshConfig::lifetime`].
     pub fn keep_sessions_for(&self, max_session: Duration) {
         self.rules.keep_sessions_for(max_session);
     }

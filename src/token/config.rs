@@ -8,10 +8,11 @@ use serde_json::Value;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::seal::SealKey;
+use crate::session;
+use crate::session::RefreshConfig;
 use crate::token::cache::Cache;
 use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::Presentation;
-use crate::token::refresh::{self, RefreshConfig};
 
 /// What stands beside the issuers: it holds for all of them.
 const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
@@ -66,7 +67,7 @@ impl TokenConfig {
             presentation,
             optional: options.bool("optional")?.unwrap_or(false),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
-            seal_keys: refresh::secrets(&options.path_of("refresh"), options.get("refresh"))?,
+            seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })
     }
 

@@ -41,7 +41,6 @@ mod issue;
 mod issuer;
 mod presentation;
 mod reader;
-mod refresh;
 mod spiffe;
 #[cfg(test)]
 mod tests;
@@ -57,11 +56,6 @@ pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
-pub(crate) use refresh::longest_s;
-pub use refresh::{
-    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening,
-    Outcome, Place, Presented, RefreshConfig, RefreshToken, Where, audience_mark,
-};
 pub use verify::{
     Claims, Fingerprint, Revocable, Unverified, Verified, Verifier, no_name, no_token_or_jti,
 };

@@ -12,6 +12,7 @@ use crate::keys::KeyError;
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
 use crate::keys::remote::RemoteKeys;
+use crate::session::RefreshToken;
 use crate::token::binding::Confirmation;
 use crate::token::cache::Entry;
 use crate::token::claims::{self, Registered, Times};
@@ -20,7 +21,6 @@ use crate::token::denial::TokenDenial;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::Presentation;
 use crate::token::reader::Compact;
-use crate::token::refresh::RefreshToken;
 
 /// What a token is revoked by: 128 bits that stand for it.
 ///

@@ -11,7 +11,6 @@ mod cluster_driver;
 pub mod config;
 mod connect;
 mod driver;
-mod families;
 mod fault;
 mod nodes;
 pub(super) mod notices;
@@ -27,8 +26,8 @@ use super::error::StoreError;
 
 pub use config::{RedisConfig, Topology};
 pub use connect::{Connector, Link};
-pub use families::RedisFamilies;
 pub use open::Connection;
+pub(crate) use script::Script;
 
 /// What an answer that is an error says of the store.
 pub(crate) fn store_error(error: &RedisError) -> StoreError {

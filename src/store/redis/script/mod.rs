@@ -28,9 +28,9 @@ const MOST_REQUESTS: usize = 64;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
-pub(super) struct Script {
-    pub(super) text: &'static str,
-    pub(super) digest: String,
+pub(crate) struct Script {
+    pub(crate) text: &'static str,
+    pub(crate) digest: String,
 }
 
 /// The scripts, and the prefix of the keys they are about.
@@ -111,7 +111,7 @@ impl Part {
 }
 
 impl Script {
-    pub(super) fn new(text: &'static str) -> Self {
+    pub(crate) fn new(text: &'static str) -> Self {
         Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
     }
 }

@@ -64,10 +64,7 @@ impl RefreshConfig {
 
 /// The keys of the option `secret`, with which records in a shared store are sealed: one secret of
 /// at least 32 bytes, or a list with the newest first. Empty where it is not there.
-pub(in crate::token) fn secrets(
-    path: &str,
-    value: Option<&Value>,
-) -> Result<Vec<Arc<SealKey>>, ConfigError> {
+pub(crate) fn secrets(path: &str, value: Option<&Value>) -> Result<Vec<Arc<SealKey>>, ConfigError> {
     let Some(value @ Value::Object(_)) = value else { return Ok(Vec::new()) };
     let options = Options::read(path, value, &KNOWN)?;
     let path = options.path_of("secret");

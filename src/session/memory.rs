@@ -8,9 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{Now, micros};
-use crate::token::refresh::config::RefreshConfig;
-use crate::token::refresh::family::{Family, Opening, Outcome, Presented};
-use crate::token::refresh::secret::Place;
+use crate::session::config::RefreshConfig;
+use crate::session::family::{Family, Opening, Outcome, Presented};
+use crate::session::secret::Place;
 
 /// The most families there can be at one time.
 pub const MAX_FAMILIES: usize = 1_000_000;

@@ -26,7 +26,7 @@
 //! A session is revoked by its `sid`: its record is deleted, and its access tokens are on the list as long as they live. A
 //! subject's entry on the list is kept as long as a family may live, and a family that began before it is refused.
 //!
-//! [`Family`] decides, in memory and over Redis. There a record is read, judged here, and changed
+//! [`Family`] decides, in memory (`memory.rs`) and over Redis (`redis.rs`). There a record is read, judged here, and changed
 //! if it is still the one that was read; `record.rs` has its form, and the seal without which
 //! nothing in it counts.
 
@@ -36,14 +36,16 @@ mod memory;
 mod record;
 #[cfg(test)]
 mod record_tests;
+mod redis;
 mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use config::RefreshConfig;
-pub(super) use config::secrets;
+pub(crate) use config::secrets;
 pub(crate) use family::longest_s;
 pub use family::{Family, Kept, Opening, Outcome, Presented};
 pub use memory::{Full, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
 pub use record::{MAX_RECORD_BYTES, Where};
+pub use redis::RedisFamilies;
 pub use secret::{Place, RefreshToken, audience_mark};

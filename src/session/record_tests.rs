@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keys::seal::{SEAL_BYTES, SealKey, Seals};
-use crate::token::refresh::record::{MAX_RECORD_BYTES, Where};
+use crate::session::record::{MAX_RECORD_BYTES, Where};
 
 const LIFETIME: Duration = Duration::from_secs(300);
 

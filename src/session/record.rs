@@ -6,8 +6,8 @@
 //! same session, with which only the token that was current then can be used.
 
 use crate::keys::seal::{SEAL_BYTES, Seals};
-use crate::token::refresh::family::{Family, Used};
-use crate::token::refresh::secret::Place;
+use crate::session::family::{Family, Used};
+use crate::session::secret::Place;
 
 /// No record is longer: a token, and so the claims in it, has no more than 8 KiB.
 pub const MAX_RECORD_BYTES: usize = 32 << 10;

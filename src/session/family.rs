@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::micros;
-use crate::token::refresh::config::RefreshConfig;
-use crate::token::refresh::secret::Place;
+use crate::session::config::RefreshConfig;
+use crate::session::secret::Place;
 
 /// A family that begins.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Presented {
     pub place: Place,
     /// A hash of the name of its family.
     pub mark: [u8; 16],
-    /// The [`audience_mark`](crate::token::refresh::audience_mark) of the guard it is used at.
+    /// The [`audience_mark`](crate::session::audience_mark) of the guard it is used at.
     pub audience: [u8; 16],
     /// Its own hash.
     pub presented: [u8; 32],
@@ -222,7 +222,7 @@ fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
 /// What a family keeps for the access tokens to come.
 #[derive(Clone, PartialEq)]
 pub struct Kept {
-    /// The [`audience_mark`](crate::token::refresh::audience_mark) of the guard that began the session.
+    /// The [`audience_mark`](crate::session::audience_mark) of the guard that began the session.
     pub audience: [u8; 16],
     /// The second of the login: a revocation of its subject that is not before this ends the family.
     pub born_s: u64,

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::token::refresh::family::{Opening, Presented};
+use crate::session::family::{Opening, Presented};
 
 /// Tells a refresh token from everything else, for people and for scanners that look for secrets in code.
 const PREFIX: &str = "ksr_";

@@ -12,19 +12,17 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::connect::{Connector, Link};
-use super::script::Script;
-use super::store_error;
 use crate::clock::micros;
 use crate::keys::{SEAL_BYTES, Seals};
-use crate::store::error::{Reply, Replying, StoreError};
-use crate::store::runtime;
-use crate::token::{
+use crate::session::{
     Family, MAX_RECORD_BYTES, Opening, Outcome, Place, Presented, RefreshConfig, Where,
 };
+use crate::store::error::{Reply, Replying, StoreError};
+use crate::store::redis::{Connector, Link, Script, store_error};
+use crate::store::runtime;
 
-const READ: &str = include_str!("lua/refresh_read.lua");
-const CHANGE: &str = include_str!("lua/refresh_change.lua");
+const READ: &str = include_str!("lua/read.lua");
+const CHANGE: &str = include_str!("lua/change.lua");
 /// How often a record is read again that somebody else has changed in between.
 const MOST_TRIES: usize = 8;
 /// In seconds since 1970.
