@@ -3,7 +3,7 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+ * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
  * JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of a request that waits for a shared store.
  *
  * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another type.
@@ -11,13 +11,13 @@
 export declare function decide(stack: number, head: string, extras?: string | undefined | null): string | number
 
 /** Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`. */
-export declare function resume(ticket: number, keys: string): string | number
+export declare function resumeWithCallbacks(ticket: number, keys: string): string | number
 
 /**
  * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
  * connection's, if it has one.
  */
-export declare function certified(ticket: number, fingerprint?: string | undefined | null): string | number
+export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
 /** Goes on with a request whose body was read. `undefined` is the usual answer: it passes, and there is nothing to add. */
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
@@ -26,13 +26,13 @@ export declare function decideBody(ticket: number, body: ArrayBufferView): strin
 export declare function refuseBody(ticket: number, why: string): string | number
 
 /** Goes on with a request that a limit has held back. */
-export declare function wake(ticket: number): string | number
+export declare function resumeAfterDelay(ticket: number): string | number
 
 /**
  * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
  * `guard.limits` what `src/node/manage.rs` does.
  */
-export declare function settle(ticket: number): string | number
+export declare function resumeWithStore(ticket: number): string | number
 
 /** Forgets a waiting request, whose client went away. */
 export declare function abandon(ticket: number): void
@@ -89,7 +89,7 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
 export declare function coreId(): string
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+ * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
  * rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
  * whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
  */

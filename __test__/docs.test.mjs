@@ -24,7 +24,7 @@ test('no link of a page and no path in a comment leads nowhere', () => {
 })
 
 test('a link that leads nowhere is found, and one that leads somewhere is not', () => {
-  const text = '# Here\n[a](no.md) [b](#none) [c](docs/README.md#none) `src/none.rs`\n[d](#here) [e](docs/README.md#start) `src/stack.rs`'
+  const text = '# Here\n[a](no.md) [b](#none) [c](docs/README.md#none) `src/none.rs`\n[d](#here) [e](docs/README.md#start) `src/lib.rs`'
   const found = danglingLinks(['README.md'], (file) => (file === 'README.md' ? text : '# Start'))
   assert.deepEqual(found.map((line) => line.replace('README.md:2: ', '')), ['no file no.md', 'no heading #none', 'no heading docs/README.md#none', 'no src/none.rs'])
 })

@@ -260,8 +260,8 @@ test('what is no number of a guard or a ticket names nothing', () => {
     assert.equal(isOpen(number), false, String(number))
     native.release(number)
   }
-  for (const number of [-1, 0.5, 2 ** 53, Number.NaN]) assert.throws(() => native.settle(number), { code: 'ERR_INTERNAL' })
-  assert.match(native.settle(2 ** 32), /^2\n500\n/)
+  for (const number of [-1, 0.5, 2 ** 53, Number.NaN]) assert.throws(() => native.resumeWithStore(number), { code: 'ERR_INTERNAL' })
+  assert.match(native.resumeWithStore(2 ** 32), /^2\n500\n/)
   assert.equal(guard.health().ready, true)
 })
 
@@ -272,9 +272,9 @@ test('requests over Redis are answered with tickets beyond 32 bits', async (t) =
   await guard.ready()
   const [handler] = guard.securityStack()
   const tickets = []
-  const { settle } = native
-  native.settle = (ticket) => (tickets.push(ticket), settle(ticket))
-  t.after(() => (native.settle = settle))
+  const settle = native.resumeWithStore
+  native.resumeWithStore = (ticket) => (tickets.push(ticket), settle(ticket))
+  t.after(() => (native.resumeWithStore = settle))
   // Each takes a ticket of the slot that was free last.
   for (let i = 0; i < 5000; i += 1) await guard.limits.get('api', KEY)
   await serve(plain(handler), async (send) => {

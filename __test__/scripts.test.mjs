@@ -181,3 +181,15 @@ test('services are held by a policy that goes away again; a policy of the machin
     assert.equal(readFileSync(policy, 'utf8'), 'of the machine')
   })
 })
+
+test('an import that leads up a floor or across one is found, those of tests are not', async () => {
+  const { violations } = await import('../scripts/floors.mjs')
+  const found = violations([
+    ['json/parser.rs', 'use crate::refusal::Refusal;\nuse crate::schema::Schema;'],
+    ['schema/mod.rs', 'use crate::json::Document;\n#[cfg(test)]\nmod tests {\n    use crate::node::call;\n}'],
+    ['store/tests.rs', 'use crate::limit::Limiter;'],
+    ['keys/ring.rs', '// crate::node is not imported here\nuse crate::{limit::Limiter, clock::Now};'],
+    ['attic/mod.rs', 'use crate::clock::Now;']
+  ])
+  assert.deepEqual(found, ['src/json/parser.rs -> schema', 'src/keys/ring.rs -> limit', 'src/attic/mod.rs has no floor'])
+})

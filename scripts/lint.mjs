@@ -13,5 +13,6 @@ if (output('cargo', ['deny', '--version']) === null) say('cargo-deny is not inst
 else run('cargo', ['deny', '--locked', 'check', 'bans', 'licenses', 'sources'])
 run(process.execPath, ['node_modules/oxlint/bin/oxlint', '--deny-warnings'])
 run(process.execPath, ['scripts/links.mjs'])
+run(process.execPath, ['scripts/floors.mjs'])
 run(process.execPath, ['scripts/types.mjs'])
 run(process.execPath, ['scripts/package.mjs'])

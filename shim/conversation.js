@@ -1,6 +1,6 @@
 'use strict'
 
-// The conversation with the core about one request. The core decides (src/stack.rs has the order); this file asks it
+// The conversation with the core about one request. The core decides (src/stack/mod.rs has the order); this file asks it
 // and says what to do next. It knows no server: a host (./hosts) reads the request and carries out what is said here.
 // One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
 // application's own functions return one.
@@ -156,7 +156,7 @@ function buildConversation(owner, options, only) {
   }
 
   function resumeWithStore(ticket, ctx) {
-    attempt(ctx, () => go(ctx, native.settle(ticket)))
+    attempt(ctx, () => go(ctx, native.resumeWithStore(ticket)))
   }
 
   function act(ctx, answer) {
@@ -188,7 +188,7 @@ function buildConversation(owner, options, only) {
       case ASK_KEYS:
         return runCallbacks(ctx)
       case ASK_CERTIFICATE:
-        return go(ctx, native.certified(takeTicket(ctx), ctx.fingerprint()))
+        return go(ctx, native.resumeWithCertificate(takeTicket(ctx), ctx.fingerprint()))
       case DELAY:
         return delay(ctx, Number(answer[WAIT_MS]))
       default:
@@ -211,7 +211,7 @@ function buildConversation(owner, options, only) {
   function delay(ctx, ms) {
     const timer = setTimeout(() => {
       cancel()
-      attempt(ctx, () => go(ctx, native.wake(takeTicket(ctx))))
+      attempt(ctx, () => go(ctx, native.resumeAfterDelay(takeTicket(ctx))))
     }, ms)
     // The connection keeps the process up, as long as there is one.
     timer.unref()
@@ -236,7 +236,7 @@ function buildConversation(owner, options, only) {
 
   function runCallbacks(ctx) {
     const results = askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.subject()))])
-    return go(ctx, native.resume(takeTicket(ctx), JSON.stringify(results)))
+    return go(ctx, native.resumeWithCallbacks(takeTicket(ctx), JSON.stringify(results)))
   }
 
   function takeBody(ctx, reading) {

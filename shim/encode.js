@@ -1,6 +1,6 @@
 'use strict'
 
-// Options go to the core as one JSON document. What JSON has no word for is a marked string: src/config/raw.rs.
+// Options go to the core as one JSON document. What JSON has no word for is a marked string: src/config/options.rs.
 
 const { types } = require('node:util')
 const { readData, readOptions } = require('./plain.js')

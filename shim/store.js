@@ -34,7 +34,7 @@ function listen(guard) {
   if (!native.join(guard, listener)) listener = native.listen(guard, deliver)
 }
 
-/** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.settle(ticket)` fetches it. */
+/** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.resumeWithStore(ticket)` fetches it. */
 function wait(ticket, goOn, what) {
   waiting[ticket & PLACE] = new Waiting(ticket, goOn, what)
   flushSoon()
@@ -113,7 +113,7 @@ function later(answer, holds = true) {
       if (holds) unrefLoop()
       try {
         // It may have to wait once more: for an issuer first, then for the store.
-        resolve(later(native.settle(ticket)))
+        resolve(later(native.resumeWithStore(ticket)))
       } catch (error) {
         reject(error instanceof GuardError ? error : internal())
       }

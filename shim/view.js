@@ -10,7 +10,7 @@ class RequestView {
   fields
   /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
   hasBody
-  /** The letters of `Flags` in src/request.rs that are the same for every guard. */
+  /** The letters of `Flags` in src/request/mod.rs that are the same for every guard. */
   flags
   /** `fields` as lines. */
   #lines
@@ -35,7 +35,7 @@ class RequestView {
   }
 
   /**
-   * The head as src/request.rs reads it: `address` is the connection's, `client` what the host's framework takes for
+   * The head as src/request/mod.rs reads it: `address` is the connection's, `client` what the host's framework takes for
    * the client's, `flags` the letters that differ between guards, `route` the pattern and `place` where the route stands.
    */
   head(address, client, flags, route, place) {

@@ -55,3 +55,6 @@ impl Now {
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// No clock tolerance is longer: revocations are kept this long past a token's expiry.
+pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);

@@ -22,9 +22,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use keepstone::clock::Now;
-use keepstone::limit::algorithm::{Algorithm, Rule};
+use keepstone::quota::algorithm::{Algorithm, Rule};
+use keepstone::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use keepstone::store::SharedStore;
-use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use serde_json::json;
 use support::ask::ask_all;
 use support::clock::ClockedServer;

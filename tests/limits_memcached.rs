@@ -23,8 +23,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keepstone::limit::algorithm::{Algorithm, Rule};
-use keepstone::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::algorithm::{Algorithm, Rule};
+use keepstone::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use keepstone::store::memcached::MemcachedConfig;
 use keepstone::store::{SharedStore, StoreError};
 use serde_json::json;

@@ -22,11 +22,11 @@ use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::Duration;
 
-use keepstone::limit::algorithm::{Algorithm, Rule};
-use keepstone::store::SharedStore;
-use keepstone::store::ask::{
+use keepstone::quota::algorithm::{Algorithm, Rule};
+use keepstone::quota::{
     Action, Answer, Demand, PlaceAsk, PlaceId, Question, SubjectAsk, SubjectKey,
 };
+use keepstone::store::SharedStore;
 use redis::Commands as _;
 use support::ask::ask_all;
 use support::dice::Dice;

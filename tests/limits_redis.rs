@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use keepstone::limit::algorithm::{Algorithm, Rule};
+use keepstone::quota::algorithm::{Algorithm, Rule};
+use keepstone::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
 use keepstone::store::SharedStore;
-use keepstone::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
 use redis::{Commands as _, Connection, Value};
 use support::ask::ask_all;
 use support::dice::Dice;

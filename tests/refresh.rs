@@ -20,11 +20,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use keepstone::clock::Now;
-use keepstone::store::redis::{Connector, RedisConfig, RedisFamilies};
+use keepstone::keys::{SealKey, Seals};
+use keepstone::session::RedisFamilies;
+use keepstone::session::{MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken};
+use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
-use keepstone::token::{
-    MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken, SealKey, Seals,
-};
 use serde_json::json;
 
 use dice::Dice;

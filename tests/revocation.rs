@@ -17,10 +17,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use keepstone::clock::Now;
+use keepstone::keys::Algorithm;
 use keepstone::revocation::{Freshness, Gate, RevocationConfig, RevokeError, SharedRevocations};
 use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
-use keepstone::token::{Algorithm, Claims, Fingerprint, Verified};
+use keepstone::token::{Claims, Fingerprint, Verified};
 use serde_json::json;
 
 const HOUR: Duration = Duration::from_secs(3_600);

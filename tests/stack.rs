@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepstone::clock::Now;
-use keepstone::engine::{Engine, Layers};
-use keepstone::stack::{Exchange, Extras, Stack, Verdict};
+use keepstone::guard::{Guard, Layers};
+use keepstone::stack::{HostInput, RequestContext, Stack, Step};
 use serde_json::{Value, json};
 
 const NOW: Now = Now::at_unix_us(1_800_000_000_000_000);
 
-fn engine(config: &Value) -> Arc<Engine> {
-    Arc::new(Engine::new(config).unwrap())
+fn guard(config: &Value) -> Arc<Guard> {
+    Arc::new(Guard::new(config).unwrap())
 }
 
 fn full() -> Value {
@@ -35,12 +35,17 @@ fn full() -> Value {
     })
 }
 
-fn stack(engine: &Arc<Engine>, route: &Value) -> Stack {
-    engine.stack(route, Layers::All).unwrap()
+fn stack(guard: &Arc<Guard>, route: &Value) -> Stack {
+    guard.stack(route, Layers::All).unwrap()
 }
 
 /// A request with the headers that a good one has, and `more`.
-fn send(stack: &Stack, method: &str, target: &str, more: &[(&str, &str)]) -> (Exchange, Verdict) {
+fn send(
+    stack: &Stack,
+    method: &str,
+    target: &str,
+    more: &[(&str, &str)],
+) -> (RequestContext, Step) {
     let has_body = more.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let flags = if has_body { "b" } else { "" };
     let mut lines: Vec<String> =
@@ -54,12 +59,12 @@ fn send(stack: &Stack, method: &str, target: &str, more: &[(&str, &str)]) -> (Ex
         lines.extend([(*name).to_owned(), (*value).to_owned()]);
     }
     lines[0] = lines.len().to_string();
-    stack.before_body(lines.join("\n"), Extras::default(), NOW)
+    stack.before_body(lines.join("\n"), HostInput::default(), NOW)
 }
 
-fn bearer(engine: &Engine, role: &str) -> String {
+fn bearer(guard: &Guard, role: &str) -> String {
     let claims = json!({ "sub": "ada", "role": role }).as_object().unwrap().clone();
-    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    let signer = guard.tokens.as_ref().unwrap().signer.as_ref().unwrap();
     format!(
         "Bearer {}",
         signer.issue(claims, keepstone::token::IssueOptions::default(), NOW).unwrap().token
@@ -67,25 +72,25 @@ fn bearer(engine: &Engine, role: &str) -> String {
 }
 
 /// The status and code of a refusal, or `(200, "")`.
-fn outcome(verdict: &Verdict) -> (u16, &'static str) {
-    match verdict {
-        Verdict::Pass { .. } => (200, ""),
-        Verdict::Refuse(refusal) => (refusal.status, refusal.code),
-        Verdict::Preflight { status } => (*status, "preflight"),
-        Verdict::ReadBody { .. } => (100, "read"),
-        Verdict::AskStore(_) => panic!("a store in this process is not asked"),
-        Verdict::AskKeys => (100, "ask"),
-        Verdict::AskCertificate => (100, "certificate"),
-        Verdict::Delay { .. } => (100, "wait"),
+fn outcome(step: &Step) -> (u16, &'static str) {
+    match step {
+        Step::Pass { .. } => (200, ""),
+        Step::Refuse(refusal) => (refusal.status, refusal.code),
+        Step::Preflight { status } => (*status, "preflight"),
+        Step::ReadBody { .. } => (100, "read"),
+        Step::AskStore(_) => panic!("a store in this process is not asked"),
+        Step::RunCallbacks => (100, "ask"),
+        Step::AskCertificate => (100, "certificate"),
+        Step::Delay { .. } => (100, "wait"),
     }
 }
 
 #[test]
 fn each_layer_refuses_before_the_next_one_is_asked() {
-    let engine = engine(&full());
-    let stack = stack(&engine, &json!({}));
-    let admin = bearer(&engine, "admin");
-    let user = bearer(&engine, "user");
+    let guard = guard(&full());
+    let stack = stack(&guard, &json!({}));
+    let admin = bearer(&guard, "admin");
+    let user = bearer(&guard, "user");
     let origin = ("Origin", "https://app.example.com");
     let cases: &[(&str, &str, &[(&str, &str)], (u16, &str))] = &[
         (
@@ -126,8 +131,8 @@ fn each_layer_refuses_before_the_next_one_is_asked() {
 fn a_page_of_another_site_is_refused_before_its_token_is_looked_at() {
     let mut config = full();
     config["jwt"]["from"] = json!(["header", { "cookie": "__Host-token" }]);
-    let engine = engine(&config);
-    let stack = stack(&engine, &json!({}));
+    let guard = guard(&config);
+    let stack = stack(&guard, &json!({}));
     let evil = ("Origin", "https://evil.example");
     let cookie = ("Cookie", "__Host-token=x");
     let cases: &[(&str, &[(&str, &str)], (u16, &str))] = &[
@@ -156,13 +161,13 @@ fn a_page_of_another_site_is_refused_before_its_token_is_looked_at() {
 
 #[test]
 fn every_refusal_behind_cors_carries_its_headers() {
-    let engine = engine(&full());
-    let stack = stack(&engine, &json!({}));
+    let guard = guard(&full());
+    let stack = stack(&guard, &json!({}));
     for headers in [&[("Host", "evil")][..], &[("Authorization", "Bearer x")], &[]] {
         let mut headers = headers.to_vec();
         headers.push(("Origin", "https://app.example.com"));
-        let (x, verdict) = send(&stack, "GET", "/a", &headers);
-        assert!(matches!(verdict, Verdict::Refuse(_)));
+        let (x, step) = send(&stack, "GET", "/a", &headers);
+        assert!(matches!(step, Step::Refuse(_)));
         assert!(x.headers.iter().any(|(name, value)| *name == "Access-Control-Allow-Origin"
             && value == "https://app.example.com"));
     }
@@ -170,10 +175,10 @@ fn every_refusal_behind_cors_carries_its_headers() {
 
 #[test]
 fn a_revoked_token_is_refused_before_it_is_counted() {
-    let engine = engine(&full());
-    let stack = stack(&engine, &json!({}));
-    let token = bearer(&engine, "admin");
-    let tokens = engine.tokens.as_ref().unwrap();
+    let guard = guard(&full());
+    let stack = stack(&guard, &json!({}));
+    let token = bearer(&guard, "admin");
+    let tokens = guard.tokens.as_ref().unwrap();
     let revocable = tokens.verifier.revocable(token.trim_start_matches("Bearer "), NOW).unwrap();
     tokens
         .to_revoke_of(revocable.issuer.as_deref().unwrap(), NOW)
@@ -186,14 +191,14 @@ fn a_revoked_token_is_refused_before_it_is_counted() {
             (401, "token_revoked")
         );
     }
-    let good = bearer(&engine, "admin");
+    let good = bearer(&guard, "admin");
     assert_eq!(outcome(&send(&stack, "GET", "/a", &[("Authorization", &good)]).1), (200, ""));
 }
 
 #[test]
 fn the_body_is_asked_for_only_from_a_request_that_is_still_welcome_and_is_judged_before_a_policy_that_reads_it()
  {
-    let engine = engine(&json!({
+    let guard = guard(&json!({
         "rateLimit": false,
         "policy": {
             "policies": { "a.rego": "package a\ndefault allow = false\nallow { input.body.amount < 100 }" },
@@ -202,7 +207,7 @@ fn the_body_is_asked_for_only_from_a_request_that_is_still_welcome_and_is_judged
     }));
     let schema =
         json!({ "body": { "type": "object", "properties": { "amount": { "type": "number" } } } });
-    let stack = stack(&engine, &schema);
+    let stack = stack(&guard, &schema);
     let headers = [("Content-Type", "application/json"), ("Content-Length", "14")];
     for (body, wanted) in [
         (r#"{"amount": 99}"#, (200, "")),
@@ -211,30 +216,30 @@ fn the_body_is_asked_for_only_from_a_request_that_is_still_welcome_and_is_judged
         (r#"{"amount":1,"amount":1}"#, (400, "duplicate_key")),
         ("{}", (403, "policy_denied")),
     ] {
-        let (mut x, verdict) = send(&stack, "POST", "/a", &headers);
-        assert_eq!(outcome(&verdict), (100, "read"));
+        let (mut x, step) = send(&stack, "POST", "/a", &headers);
+        assert_eq!(outcome(&step), (100, "read"));
         assert_eq!(outcome(&stack.after_body(&mut x, body.as_bytes(), NOW)), wanted, "{body}");
     }
-    let (_, verdict) = send(
+    let (_, step) = send(
         &stack,
         "POST",
         "/a",
         &[("Content-Type", "application/json"), ("Content-Length", "102401")],
     );
-    assert_eq!(outcome(&verdict), (413, "body_too_large"));
+    assert_eq!(outcome(&step), (413, "body_too_large"));
 }
 
 #[test]
 fn a_layer_alone_looks_at_the_token_itself() {
-    let engine = engine(&full());
-    let policy = engine.stack(&json!({}), Layers::Policy).unwrap();
+    let guard = guard(&full());
+    let policy = guard.stack(&json!({}), Layers::Policy).unwrap();
     assert_eq!(outcome(&send(&policy, "GET", "/a", &[]).1), (403, "policy_denied"));
     assert_eq!(
         outcome(&send(&policy, "GET", "/a", &[("Authorization", "Bearer forged")]).1),
         (401, "token_malformed")
     );
     assert_eq!(
-        outcome(&send(&policy, "GET", "/a", &[("Authorization", &bearer(&engine, "admin"))]).1),
+        outcome(&send(&policy, "GET", "/a", &[("Authorization", &bearer(&guard, "admin"))]).1),
         (200, "")
     );
 }
@@ -242,22 +247,22 @@ fn a_layer_alone_looks_at_the_token_itself() {
 #[test]
 fn a_stack_that_leaves_cors_to_an_earlier_one_adds_no_header_and_answers_no_preflight() {
     let config = json!({ "cors": { "origins": ["https://app.example.com"] }, "rateLimit": false });
-    let engine = Arc::new(Engine::new(&config).unwrap());
-    let stack = engine.stack(&json!({}), Layers::All).unwrap();
+    let guard = Arc::new(Guard::new(&config).unwrap());
+    let stack = guard.stack(&json!({}), Layers::All).unwrap();
     let head = "14\nOPTIONS\n/\n192.0.2.1\n\n\n\n\nHost\na\nOrigin\nhttps://app.example.com\nAccess-Control-Request-Method\nPUT";
     let ask = |skips_cors| {
-        stack.before_body(head.to_owned(), Extras { skips_cors, ..Extras::default() }, NOW)
+        stack.before_body(head.to_owned(), HostInput { skips_cors, ..HostInput::default() }, NOW)
     };
-    let (exchange, verdict) = ask(false);
-    assert_eq!(outcome(&verdict), (204, "preflight"));
+    let (exchange, step) = ask(false);
+    assert_eq!(outcome(&step), (204, "preflight"));
     assert!(exchange.headers.iter().any(|(name, _)| *name == "Access-Control-Allow-Origin"));
-    let (exchange, verdict) = ask(true);
-    assert_eq!(outcome(&verdict), (200, ""));
+    let (exchange, step) = ask(true);
+    assert_eq!(outcome(&step), (200, ""));
     assert!(exchange.headers.is_empty());
 }
 
 /// A guard whose tokens end after 15 minutes, without a policy.
-fn plain(more: &Value) -> Arc<Engine> {
+fn plain(more: &Value) -> Arc<Guard> {
     let mut config = json!({
         "jwt": { "issuer": "https://i.example", "audience": "api", "secret": "k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV" },
         "rateLimit": false,
@@ -265,11 +270,11 @@ fn plain(more: &Value) -> Arc<Engine> {
     for (name, value) in more.as_object().unwrap() {
         config[name] = value.clone();
     }
-    engine(&config)
+    guard(&config)
 }
 
-fn revoke(engine: &Engine, token: &str, now: Now) {
-    let tokens = engine.tokens.as_ref().unwrap();
+fn revoke(guard: &Guard, token: &str, now: Now) {
+    let tokens = guard.tokens.as_ref().unwrap();
     let revocable = tokens.verifier.revocable(token.trim_start_matches("Bearer "), now).unwrap();
     let list = tokens.to_revoke_of(revocable.issuer.as_deref().unwrap(), now).unwrap();
     list.revoke_fingerprint(revocable.fingerprint, revocable.expires_at, now).unwrap();
@@ -280,15 +285,15 @@ const JSON_BODY: [(&str, &str); 2] =
 
 #[test]
 fn a_token_that_ends_while_its_body_is_read_is_refused() {
-    let engine = plain(&json!({}));
-    let stack = stack(&engine, &json!({}));
-    let token = bearer(&engine, "admin");
+    let guard = plain(&json!({}));
+    let stack = stack(&guard, &json!({}));
+    let token = bearer(&guard, "admin");
     let headers = [&JSON_BODY[..], &[("Authorization", token.as_str())]].concat();
     let read = |after: Duration, revoked: bool| {
-        let (mut x, verdict) = send(&stack, "POST", "/a", &headers);
-        assert_eq!(outcome(&verdict), (100, "read"));
+        let (mut x, step) = send(&stack, "POST", "/a", &headers);
+        assert_eq!(outcome(&step), (100, "read"));
         if revoked {
-            revoke(&engine, &token, NOW);
+            revoke(&guard, &token, NOW);
         }
         outcome(&stack.after_body(&mut x, b"{}", NOW.plus(after)))
     };
@@ -301,48 +306,48 @@ fn a_token_that_ends_while_its_body_is_read_is_refused() {
 
 #[test]
 fn a_token_that_ends_while_a_limit_holds_its_request_back_is_refused_before_the_policy_is_asked() {
-    let engine = plain(&json!({
+    let guard = plain(&json!({
         "rateLimit": { "name": "slow", "limit": 1, "window": "10s", "onExceed": "delay", "maxDelay": "1m" },
         "policy": {
             "policies": { "a.rego": "package a\ndefault allow = false" },
             "query": "data.a.allow",
         },
     }));
-    let stack = stack(&engine, &json!({}));
-    let token = bearer(&engine, "admin");
+    let stack = stack(&guard, &json!({}));
+    let token = bearer(&guard, "admin");
     let headers = [("Authorization", token.as_str())];
     assert_eq!(outcome(&send(&stack, "GET", "/a", &headers).1), (403, "policy_denied"));
     let held = || {
-        let (x, verdict) = send(&stack, "GET", "/a", &headers);
-        assert_eq!(outcome(&verdict), (100, "wait"));
+        let (x, step) = send(&stack, "GET", "/a", &headers);
+        assert_eq!(outcome(&step), (100, "wait"));
         x
     };
     let mut x = held();
     let late = NOW.plus(Duration::from_secs(910));
-    assert_eq!(outcome(&stack.wake(&mut x, late)), (401, "token_expired"));
+    assert_eq!(outcome(&stack.resume_after_delay(&mut x, late)), (401, "token_expired"));
     let mut x = held();
     let soon = NOW.plus(Duration::from_secs(60));
-    assert_eq!(outcome(&stack.wake(&mut x, soon)), (403, "policy_denied"));
+    assert_eq!(outcome(&stack.resume_after_delay(&mut x, soon)), (403, "policy_denied"));
     let mut x = held();
-    revoke(&engine, &token, NOW);
-    assert_eq!(outcome(&stack.wake(&mut x, soon)), (401, "token_revoked"));
+    revoke(&guard, &token, NOW);
+    assert_eq!(outcome(&stack.resume_after_delay(&mut x, soon)), (401, "token_revoked"));
 }
 
 #[test]
 fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
-    let engine = plain(&json!({}));
+    let guard = plain(&json!({}));
     let options = json!({ "maxAge": "5m" });
-    let require = Arc::new(engine.stack(&options, Layers::Require).unwrap());
-    let validate = engine.stack(&json!({ "body": { "type": "object" } }), Layers::Payload).unwrap();
+    let require = Arc::new(guard.stack(&options, Layers::Require).unwrap());
+    let validate = guard.stack(&json!({ "body": { "type": "object" } }), Layers::Payload).unwrap();
     let claims = json!({ "sub": "ada", "auth_time": NOW.unix_seconds() });
-    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    let signer = guard.tokens.as_ref().unwrap().signer.as_ref().unwrap();
     let options = keepstone::token::IssueOptions::default();
     let issued = signer.issue(claims.as_object().unwrap().clone(), options, NOW).unwrap();
     let token = format!("Bearer {}", issued.token);
     let headers = [&JSON_BODY[..], &[("Authorization", token.as_str())]].concat();
     let head = || {
-        let (x, verdict) = send(&require, "POST", "/a", &headers);
-        assert_eq!(outcome(&verdict), (200, ""));
+        let (x, step) = send(&require, "POST", "/a", &headers);
+        assert_eq!(outcome(&step), (200, ""));
         assert!(x.identity.is_some());
         let mut lines = vec!["", "POST", "/a", "192.0.2.1", "", "b", "", ""];
         lines.extend(["Host", "api.example.com"]);
@@ -352,10 +357,10 @@ fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
         lines[0] = "16";
         lines.join("\n")
     };
-    let earlier = || Extras { earlier: vec![Arc::clone(&require)], ..Extras::default() };
+    let earlier = || HostInput { earlier: vec![Arc::clone(&require)], ..HostInput::default() };
     let read = |after| {
-        let (mut x, verdict) = validate.before_body(head(), earlier(), NOW);
-        assert_eq!(outcome(&verdict), (100, "read"));
+        let (mut x, step) = validate.before_body(head(), earlier(), NOW);
+        assert_eq!(outcome(&step), (100, "read"));
         outcome(&validate.after_body(&mut x, b"{}", NOW.plus(after)))
     };
     assert_eq!(read(Duration::from_secs(309)), (200, ""));
@@ -363,10 +368,10 @@ fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
     assert_eq!(read(Duration::from_secs(310)), (401, "insufficient_user_authentication"));
     assert_eq!(read(Duration::from_secs(910)), (401, "token_expired"));
     // Whoever has waited before this layer is asked at once.
-    let waited = || Extras { waited: true, ..earlier() };
+    let waited = || HostInput { waited: true, ..earlier() };
     assert_eq!(outcome(&validate.before_body(head(), waited(), NOW).1), (100, "read"));
     let last = head();
-    revoke(&engine, &token, NOW);
+    revoke(&guard, &token, NOW);
     assert_eq!(outcome(&validate.before_body(last, waited(), NOW).1), (401, "token_revoked"));
 }
 
@@ -382,10 +387,10 @@ fn a_policy_that_reads_the_time_is_asked_again_behind_a_slow_body_and_no_other_i
         }))
     };
     let until = (NOW.unix_us + 1_000_000) * 1000;
-    let read = |engine: &Arc<Engine>, after| {
-        let stack = stack(engine, &json!({}));
-        let (mut x, verdict) = send(&stack, "POST", "/a", &JSON_BODY);
-        assert_eq!(outcome(&verdict), (100, "read"));
+    let read = |guard: &Arc<Guard>, after| {
+        let stack = stack(guard, &json!({}));
+        let (mut x, step) = send(&stack, "POST", "/a", &JSON_BODY);
+        assert_eq!(outcome(&step), (100, "read"));
         outcome(&stack.after_body(&mut x, b"{}", NOW.plus(after)))
     };
     let timed = policy(&format!("input.time.now_ns < {until}"));
@@ -396,15 +401,15 @@ fn a_policy_that_reads_the_time_is_asked_again_behind_a_slow_body_and_no_other_i
 
 #[test]
 fn a_role_and_a_plan_count_alike_for_a_demand_a_tier_and_a_policy_however_they_are_written() {
-    let engine = plain(&json!({
+    let guard = plain(&json!({
         "rateLimit": {
             "name": "api", "limit": 1, "window": "1h", "key": "user",
             "tiers": { "admin": { "limit": 3 }, "pro": { "limit": 2 } },
         },
     }));
-    let limits = engine.stack(&json!({}), Layers::RateLimit).unwrap();
-    let require = engine.stack(&json!({ "role": "admin" }), Layers::Require).unwrap();
-    let signer = engine.tokens.as_ref().unwrap().signer.as_ref().unwrap();
+    let limits = guard.stack(&json!({}), Layers::RateLimit).unwrap();
+    let require = guard.stack(&json!({ "role": "admin" }), Layers::Require).unwrap();
+    let signer = guard.tokens.as_ref().unwrap().signer.as_ref().unwrap();
     for (number, (claims, is_admin, limit)) in [
         (json!({ "role": "admin" }), true, 3),
         (json!({ "role": ["admin"] }), true, 3),

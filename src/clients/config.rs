@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 use super::lists::Standing;
-use super::prefix::{Prefix, Prefixes};
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::{Cidr, CidrMap};
 
 const MAX_NETWORKS: usize = 10_000;
 
 /// Networks that are not limited, and networks that are refused.
 #[derive(Debug, Default)]
 pub struct ClientsConfig {
-    pub(super) networks: Prefixes<Standing>,
+    pub(super) networks: CidrMap<Standing>,
 }
 
 impl ClientsConfig {
@@ -32,7 +32,7 @@ impl ClientsConfig {
             }
             for (i, text) in texts.into_iter().enumerate() {
                 let at = format!("{}[{i}]", options.path_of(key));
-                let network = Prefix::parse(text).ok_or_else(|| {
+                let network = Cidr::parse(text).ok_or_else(|| {
                     ConfigError::invalid(&*at, "must be a network in CIDR form or an address")
                         .suggest("write '203.0.113.0/24' or '203.0.113.7'")
                 })?;

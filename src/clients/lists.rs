@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 use super::config::ClientsConfig;
-use super::prefix::{Prefix, Prefixes};
-use crate::store::ask::SubjectKey;
+use crate::net::{Cidr, CidrMap};
+use crate::quota::SubjectKey;
 
 /// No list has more entries than this.
 const MAX_ENTRIES: usize = 100_000;
@@ -27,7 +27,7 @@ pub enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Who {
     /// The clients of a network.
-    Network(Prefix),
+    Network(Cidr),
     /// A user, whatever the address.
     User(SubjectKey),
 }
@@ -68,7 +68,7 @@ pub struct Lists {
 
 #[derive(Debug, Default)]
 struct Entries {
-    networks: Prefixes<Entry>,
+    networks: CidrMap<Entry>,
     users: HashMap<SubjectKey, Entry>,
 }
 
@@ -133,7 +133,7 @@ impl Lists {
         if config.networks.is_empty() && self.is_empty() {
             return Listed::No;
         }
-        let address = Prefix::of(address);
+        let address = Cidr::of(address);
         let configured = config.networks.find(address, |_| true);
         if !self.is_empty() {
             let entries = self.entries.read();

@@ -10,10 +10,8 @@
 
 mod config;
 mod lists;
-mod prefix;
 #[cfg(test)]
 mod tests;
 
 pub use config::ClientsConfig;
 pub use lists::{Entry, Listed, Lists, ListsFull, Standing, Who};
-pub use prefix::{Prefix, Prefixes};

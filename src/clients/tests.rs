@@ -4,16 +4,17 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ClientsConfig, Entry, Listed, Lists, Prefix, Standing, Who};
+use super::{ClientsConfig, Entry, Listed, Lists, Standing, Who};
 use crate::error::ConfigCode;
 use crate::limit::user_key;
+use crate::net::Cidr;
 
 fn config(value: &Value) -> ClientsConfig {
     ClientsConfig::parse("clients", Some(value)).unwrap()
 }
 
 fn who(text: &str) -> Who {
-    Who::Network(Prefix::parse(text).unwrap())
+    Who::Network(Cidr::parse(text).unwrap())
 }
 
 fn entry(standing: Standing, until_us: u64) -> Entry {
@@ -77,7 +78,7 @@ fn an_address_stands_for_its_client_and_ipv4_in_a_coat_is_ipv4() {
     assert_eq!(["64:ff9b:1::203.0.113.7", "64:ff9b:1::203.0.113.8"].map(ask), ["blocked", "no"]);
     lists.put(who("::ffff:198.51.100.0/120"), entry(Standing::Blocked, 200), 100).unwrap();
     assert_eq!(["198.51.100.9", "198.51.101.9"].map(ask), ["blocked", "no"]);
-    assert_eq!(Prefix::parse("::ffff:198.51.100.0/90"), None);
+    assert_eq!(Cidr::parse("::ffff:198.51.100.0/90"), None);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
 #[test]
 fn a_full_list_makes_room_of_what_is_over_and_then_refuses() {
     let lists = Lists::default();
-    let network = |i: u32| Who::Network(Prefix::of(IpAddr::V4(i.into())));
+    let network = |i: u32| Who::Network(Cidr::of(IpAddr::V4(i.into())));
     for i in 0..100_000 {
         lists.put(network(i), entry(Standing::Blocked, if i < 10 { 5 } else { 200 }), 1).unwrap();
     }
@@ -136,13 +137,13 @@ fn a_full_list_makes_room_of_what_is_over_and_then_refuses() {
 proptest! {
     #[test]
     fn any_text_is_a_network_or_none(text in ".*") {
-        let _ = Prefix::parse(&text);
+        let _ = Cidr::parse(&text);
     }
 
     #[test]
     fn an_address_lies_in_each_of_its_networks_and_in_no_other(bits: u32, length in 1u8..=32, flip in 0u32..32) {
         let address = IpAddr::V4(bits.into());
-        let network = Prefix::parse(&format!("{address}/{length}")).unwrap();
+        let network = Cidr::parse(&format!("{address}/{length}")).unwrap();
         let lists = Lists::default();
         lists.put(Who::Network(network), entry(Standing::Blocked, 200), 1).unwrap();
         let other = IpAddr::V4((bits ^ (1 << (31 - flip))).into());

@@ -6,9 +6,9 @@ use foldhash::fast::RandomState;
 use serde_json::Value;
 
 use super::names::{exposed_header, method, no_duplicates, request_header};
-use super::origin;
-use crate::config::raw::{Options, is_function, string_at};
+use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::origin;
 
 /// Chromium keeps no preflight longer than this.
 const DEFAULT_MAX_AGE: u64 = 7200;

@@ -1,7 +1,8 @@
 //! What a request gets: a few header values that were written when the guard was built.
 
 use super::config::{Cors, Origins};
-use super::{origin, request_headers};
+use super::request_headers;
+use crate::net::origin;
 
 /// The answer is another one for another `Origin`.
 const VARY_ORIGIN: &str = "Origin";

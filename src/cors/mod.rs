@@ -36,11 +36,9 @@
 mod config;
 mod judge;
 mod names;
-pub(crate) mod origin;
 mod request_headers;
 #[cfg(test)]
 mod tests;
 
 pub use config::Cors;
 pub use judge::{CorsAnswer, CorsDenial, CorsKind, CorsRequest};
-pub(crate) use names::is_token;

@@ -1,7 +1,8 @@
 //! Method and header names: what may be listed, and what a browser would never ask for.
 
-use crate::config::raw::nearest;
+use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::is_token;
 
 /// The methods that Node's HTTP parser knows and the Fetch standard lets a page send. No other one can arrive.
 const METHODS: [&str; 33] = [
@@ -131,14 +132,6 @@ fn header_name(path: &str, text: &str) -> Result<String, ConfigError> {
             .suggest("leave it out: this layer sends and reads it"));
     }
     Ok(name)
-}
-
-/// A token of RFC 9110 section 5.6.2.
-pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// Refuses a list that names something twice; `names` are compared as they are.

@@ -15,7 +15,7 @@ pub(super) fn parse(value: &str) -> Option<impl Iterator<Item = &str>> {
         return None;
     }
     let names = || value.split(',').map(trim).filter(|name| !name.is_empty());
-    names().all(super::names::is_token).then(names)
+    names().all(crate::net::is_token).then(names)
 }
 
 fn trim(element: &str) -> &str {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, string_at};
-use crate::cors::origin;
+use crate::config::options::{Options, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::origin;
 
 const MOST_ORIGINS: usize = 1000;
 

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::Csrf;
+use crate::net::TrustedProxies;
+use crate::request::Request;
 use crate::request::tests::head;
-use crate::request::{Request, TrustedProxies};
 
 const HOST: (&str, &str) = ("Host", "api.example.com");
 const COOKIE: (&str, &str) = ("Cookie", "__Host-token=x");

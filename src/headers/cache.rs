@@ -1,6 +1,6 @@
 //! `Cache-Control` (RFC 9111 section 5.2.2), checked, since a cache ignores a word that it does not know.
 
-use crate::config::raw::did_you_mean;
+use crate::config::options::did_you_mean;
 use crate::error::{ConfigCode, ConfigError};
 
 const PLAIN: [&str; 9] = [

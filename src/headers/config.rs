@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::csp::Csp;
 use super::frame::{Frame, FrameOption};
 use super::{HeaderSet, Profile, cache, permissions, reporting};
-use crate::config::raw::{Options, Switch, describe, nearest, quoted, string_at};
-use crate::cors::is_token;
+use crate::config::options::{Options, Switch, describe, nearest, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::is_token;
 
 /// Two years, what the preload list recommends.
 const HSTS_DEFAULT: u64 = 63_072_000;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::frame::{Frame, FrameOption};
 use super::source::{self, Keywords};
 use super::{NonceHeader, Profile};
-use crate::config::raw::{Options, describe, did_you_mean, string_at};
+use crate::config::options::{Options, describe, did_you_mean, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 /// Stands for the nonce until the header is cut there; no checked source can hold it.

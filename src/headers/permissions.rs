@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::raw::{describe, did_you_mean, string_at};
-use crate::cors::origin;
+use crate::config::options::{describe, did_you_mean, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::origin;
 
 /// Off by default in both profiles: what would hurt most if injected script had it.
 const OFF: [&str; 6] = ["camera", "display-capture", "geolocation", "microphone", "payment", "usb"];

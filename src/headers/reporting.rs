@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::config::raw::{describe, string_at};
-use crate::cors::origin;
+use crate::config::options::{describe, string_at};
 use crate::error::ConfigError;
+use crate::net::origin;
 
 /// Reads the option `reportingEndpoints`: names and https addresses, sorted by name.
 pub(super) fn parse<'a>(

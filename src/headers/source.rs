@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::config::raw::{nearest, quoted};
+use crate::config::options::{nearest, quoted};
 use crate::error::ConfigError;
 
 /// Which keywords mean something in a directive.

@@ -6,6 +6,7 @@
 pub(crate) mod fault;
 mod limits;
 pub(crate) mod number;
+pub(crate) mod object;
 pub(crate) mod parser;
 pub(crate) mod tape;
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::algorithm::{Rule, State};
 use super::exceed::Count;
 use super::in_flight::Held;
 use super::limiter::{Limiter, Part, record};
 use crate::clock::Now;
 use crate::few::Few;
-use crate::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::algorithm::{Rule, State};
+use crate::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{Key, SharedStore};
 
 /// What one limit has charged a request that it may have to give back.

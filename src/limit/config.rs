@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::algorithm::{Algorithm, Rule};
 use super::exceed::{Count, OnExceed, OnStoreFailure, conflict, exactness};
 use super::in_flight;
-use crate::config::raw::{Options, describe, is_function, quoted, string_at};
+use crate::config::options::{Options, describe, is_function, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::quota::algorithm::{Algorithm, Rule};
 use crate::request::sendable;
 
 /// No list has more policies than this.
@@ -81,7 +81,7 @@ pub enum KeySpec {
 /// One part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPart {
-    /// The client address, see [`super::address::ClientKey`].
+    /// The client address, see [`crate::net::ClientKey`].
     Ip,
     /// The subject of the verified token; the client address for anonymous requests.
     User,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::algorithm::{Algorithm, Rule};
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::quota::algorithm::{Algorithm, Rule};
 
 /// How long a request is held back, where nothing is said.
 const DELAY: Duration = Duration::from_secs(5);

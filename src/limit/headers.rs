@@ -11,7 +11,7 @@
 //! something that is not true; for requests under way, `qu` says what `q` counts), `r` what is left, `t` the whole seconds until more is (left out where all of it is there).
 //! A policy's name needs no escaping: configuration lets no quote or backslash into it.
 
-use super::algorithm::Rule;
+use crate::quota::algorithm::Rule;
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -73,7 +73,7 @@ pub(crate) fn push_number(out: &mut String, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::Algorithm;
+    use crate::quota::algorithm::Algorithm;
     use proptest::prelude::*;
     use std::time::Duration;
 

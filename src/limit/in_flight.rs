@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::algorithm::{Algorithm, Rule};
 use super::config::{Cost, LimitPolicy, Tier, key, name, scope, tiers_with};
 use super::exceed::{Count, OnExceed, conflict, exactness};
-use crate::config::raw::{Options, describe};
+use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
-use crate::store::ask::Question;
+use crate::quota::Question;
+use crate::quota::algorithm::{Algorithm, Rule};
 use crate::store::{Key, Locked, MemoryStore, SharedPlace, SharedStore};
 
 const MOST: u64 = 1_000_000;

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::algorithm::{Rule, State, View};
 use super::charge::{Charge, Place, Places};
 use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
@@ -15,7 +14,8 @@ use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::few::Few;
-use crate::store::ask::SubjectKey;
+use crate::quota::SubjectKey;
+use crate::quota::algorithm::{Rule, State, View};
 use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT, SharedPlace, SharedStore};
 
 /// The most policies that one limiter holds, over all stacks of a guard.

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use super::algorithm::{Rule, State};
 use super::error::LimitError;
 use super::headers::seconds;
 use super::limiter::{Counter, Limiter, Prepared, record};
 use super::subject::key_of_parts;
 use crate::clock::{Now, micros};
+use crate::quota::algorithm::{Rule, State};
 use crate::store::{Key, Record};
 
 /// How a key stands.

@@ -20,8 +20,6 @@
 //! A client is counted apart in each tier of a policy, since each is another limit. What a verified identity could win
 //! by this is bounded: the sum of the tiers that it has at different times.
 
-pub mod address;
-pub mod algorithm;
 mod charge;
 mod config;
 mod error;
@@ -37,9 +35,7 @@ mod signal;
 mod subject;
 #[cfg(test)]
 mod tests;
-mod wire;
 
-pub use address::ClientKey;
 pub use charge::{Charge, Charged, Place};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
@@ -54,4 +50,3 @@ pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};
 pub use signal::{Signal, Whom};
 pub use subject::{Subject, user_key};
-pub use wire::{Terms, WireState};

@@ -5,15 +5,15 @@
 //! as an entry of the record. It reaches the limits that count by one thing alone, be it the address, the user or the
 //! token: of a combination with a route nobody could say which. Limits of requests under way know no signals.
 
-use super::address::ClientKey;
-use super::algorithm::{Rule, WHOLE};
 use super::config::{KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{Counter, Limiter, Prepared};
 use super::subject::{key_of_whom, shared_key_of_whom};
 use crate::clock::{Now, micros};
 use crate::few::Few;
-use crate::store::ask::{Action, Demand, Question, SubjectAsk};
+use crate::net::ClientKey;
+use crate::quota::algorithm::{Rule, WHOLE};
+use crate::quota::{Action, Demand, Question, SubjectAsk};
 use crate::store::{Key, Locked, Record};
 
 const SIGNAL: u64 = 0x5349_474e_414c_2121;

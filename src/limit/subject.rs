@@ -4,13 +4,13 @@ use std::hash::Hasher;
 
 use aws_lc_rs::digest;
 
-use super::address::ClientKey;
 use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{Counter, Prepared};
 use super::signal::Whom;
+use crate::net::ClientKey;
+use crate::quota::SubjectKey;
 use crate::store::Key;
-use crate::store::ask::SubjectKey;
 
 /// One request as the limiter sees it.
 #[derive(Debug, Clone, Copy)]

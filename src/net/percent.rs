@@ -1,5 +1,7 @@
 //! Percent-encoding as in RFC 3986 section 2.1, read strictly.
 
+use std::borrow::Cow;
+
 /// Decodes `text` into `bytes`, a `+` as a space if `plus_is_space` (the query encoding of forms). False where a `%` has
 /// no two hex digits behind it.
 pub(crate) fn decode(text: &str, plus_is_space: bool, bytes: &mut Vec<u8>) -> bool {
@@ -16,4 +18,16 @@ pub(crate) fn decode(text: &str, plus_is_space: bool, bytes: &mut Vec<u8>) -> bo
         });
     }
     true
+}
+
+/// Decodes a name or a value: a `+` is a space. `None` where it is not percent-encoded UTF-8.
+pub(crate) fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    if !decode(text, true, &mut bytes) {
+        return None;
+    }
+    String::from_utf8(bytes).map(Cow::Owned).ok()
 }

@@ -31,11 +31,11 @@ use crate::limit::push_number;
 use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::stack::{Exchange, Verdict};
+use crate::stack::{RequestContext, Step};
 
 /// What a call of the request path answers.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum DecideOutput {
     /// The lines of an answer.
     Lines(String),
     /// The ticket of a request that waits for a shared store.
@@ -49,20 +49,20 @@ const SEPARATOR: char = '\u{1f}';
 const RATE_LIMIT: &str = "RateLimit";
 
 /// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
-pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
+pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
     let mut out = String::with_capacity(768);
     let new = !x.written;
-    let refusal = if let Verdict::Refuse(refusal) = verdict { Some(refusal) } else { None };
-    let (kind, status) = match verdict {
-        Verdict::Pass { .. } => ('0', None),
-        Verdict::ReadBody { .. } => ('1', None),
-        Verdict::Refuse(refusal) => ('2', Some(refusal.status)),
-        Verdict::Preflight { status } => ('3', Some(*status)),
-        Verdict::AskKeys => ('4', None),
-        // It has an answer of its own, [`Told::Waits`].
-        Verdict::AskStore(_) => ('2', None),
-        Verdict::Delay { .. } => ('6', None),
-        Verdict::AskCertificate => ('7', None),
+    let refusal = if let Step::Refuse(refusal) = step { Some(refusal) } else { None };
+    let (kind, status) = match step {
+        Step::Pass { .. } => ('0', None),
+        Step::ReadBody { .. } => ('1', None),
+        Step::Refuse(refusal) => ('2', Some(refusal.status)),
+        Step::Preflight { status } => ('3', Some(*status)),
+        Step::RunCallbacks => ('4', None),
+        // It has an answer of its own, [`DecideOutput::Waits`].
+        Step::AskStore(_) => ('2', None),
+        Step::Delay { .. } => ('6', None),
+        Step::AskCertificate => ('7', None),
     };
     out.push(kind);
     out.push('\n');
@@ -78,10 +78,10 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         out.push_str(&problem(refusal));
     }
     out.push('\n');
-    match verdict {
-        Verdict::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
-        Verdict::Delay { ms } => push_number(&mut out, *ms),
-        Verdict::Refuse(refusal) => {
+    match step {
+        Step::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
+        Step::Delay { ms } => push_number(&mut out, *ms),
+        Step::Refuse(refusal) => {
             if let Some(limit) = &refusal.limit {
                 push_line(&mut out, limit);
             }
@@ -89,7 +89,7 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         _ => {}
     }
     out.push('\n');
-    if let Verdict::Pass { body: true, checked } = verdict {
+    if let Step::Pass { body: true, checked } = step {
         let has_text = checked.as_ref().is_some_and(|checked| body_text(checked).is_some());
         out.push(if has_text { '2' } else { '1' });
     }
@@ -135,15 +135,15 @@ pub(crate) fn open(x: &Exchange, verdict: &Verdict) -> String {
         });
     }
     out.push('\n');
-    if let Verdict::Pass { checked: Some(checked), .. } = verdict {
+    if let Step::Pass { checked: Some(checked), .. } = step {
         push_checked(&mut out, checked);
     }
     out
 }
 
 /// Whether a body has passed and there is nothing else to say.
-pub(crate) fn is_plain_pass(x: &Exchange, verdict: &Verdict) -> bool {
-    let Verdict::Pass { checked, body: true } = verdict else { return false };
+pub(crate) fn is_plain_pass(x: &RequestContext, step: &Step) -> bool {
+    let Step::Pass { checked, body: true } = step else { return false };
     let nothing = |checked: &Checked| {
         let Checked { query, params, headers, cookies, form, changed, .. } = checked;
         [query, params, headers, cookies, form, changed].iter().all(|text| text.is_none())
@@ -169,7 +169,7 @@ pub(crate) fn close(mut answer: String, ticket: Option<u64>, receipt: Option<u64
     answer
 }
 
-fn push_headers(out: &mut String, x: &Exchange, refusal: Option<&Refusal>) {
+fn push_headers(out: &mut String, x: &RequestContext, refusal: Option<&Refusal>) {
     let more = refusal.map(|refusal| refusal.headers.as_slice()).unwrap_or_default();
     let own = x.headers.iter().filter(|(name, _)| *name != RATE_LIMIT);
     let own = own.map(|(name, value)| (*name, value.as_ref()));
@@ -209,7 +209,7 @@ fn push_line(out: &mut String, text: &str) {
     }
 }
 
-fn push_limits(out: &mut String, x: &Exchange) {
+fn push_limits(out: &mut String, x: &RequestContext) {
     let limits = x.limits.get(x.limits_written..).unwrap_or_default();
     if limits.is_empty() {
         return;

@@ -18,7 +18,7 @@ use napi::bindgen_prelude::{JsObjectValue, Object};
 use napi::sys;
 use napi_derive::napi;
 
-use super::answer::Told;
+use super::answer::DecideOutput;
 use super::{requests, slots};
 
 /// Adds the calls to what the addon exports, and keeps panics from printing what a request held.
@@ -27,12 +27,12 @@ pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
     crate::panics::install_hook();
     let mut add = |name: &CStr, call| exports.create_c_named_method(name, call);
     add(c"decide", call!(requests::decide: stack, head, extras))?;
-    add(c"resume", call!(requests::resume: ticket, keys))?;
-    add(c"certified", call!(requests::certified: ticket, fingerprint))?;
+    add(c"resumeWithCallbacks", call!(requests::resume_with_callbacks: ticket, keys))?;
+    add(c"resumeWithCertificate", call!(requests::resume_with_certificate: ticket, fingerprint))?;
     add(c"decideBody", call!(requests::decide_body: ticket, body))?;
     add(c"refuseBody", call!(requests::refuse_body: ticket, why))?;
-    add(c"wake", call!(requests::wake: ticket))?;
-    add(c"settle", call!(requests::settle: ticket))?;
+    add(c"resumeAfterDelay", call!(requests::resume_after_delay: ticket))?;
+    add(c"resumeWithStore", call!(requests::resume_with_store: ticket))?;
     add(c"abandon", call!(requests::abandon: ticket))?;
     add(c"finished", call!(requests::finished: receipt, failed))?;
     add(c"judgeResponse", call!(requests::judge_response: stack, status, body))
@@ -258,7 +258,7 @@ impl Answer for String {
     }
 }
 
-impl Answer for Told {
+impl Answer for DecideOutput {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         match self {
             // SAFETY: as for any text.

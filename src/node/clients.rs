@@ -7,21 +7,23 @@ use serde_json::Value;
 
 use super::inbox;
 use super::limits::span;
-use super::manage::{Failure, engine, later, parse, write};
-use crate::clients::{Prefix, Standing, Who};
+use super::manage::{Failure, guard_of, later, parse, write};
+use crate::clients::{Standing, Who};
 use crate::clock::{Now, micros};
-use crate::config::raw::{Options, string_at};
-use crate::engine::{Engine, Store};
+use crate::config::options::{Options, string_at};
 use crate::error::ConfigError;
-use crate::limit::{ClientKey, LimitError, Signal, Whom, user_key};
+use crate::guard::{Guard, Store};
+use crate::limit::{LimitError, Signal, Whom, user_key};
+use crate::net::Cidr;
+use crate::net::ClientKey;
+use crate::quota::Question;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::Question;
 use crate::store::{MAX_REASON, Notice, SharedStore};
 
 /// Whether a guard or one of its stacks has a limit of this name.
 #[napi(catch_unwind)]
 pub fn knows_limit(guard: f64, name: String) -> String {
-    write(engine(guard).map(|engine| engine.limiter_with(&name).is_some().into()))
+    write(guard_of(guard).map(|opened| opened.limiter_with(&name).is_some().into()))
 }
 
 /// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON.
@@ -34,7 +36,7 @@ pub fn list_client(
     reason: Option<String>,
 ) -> String {
     let listed = || {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let who = who(&parse(&key)?)?;
         let reason = reason.unwrap_or_default();
         if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
@@ -45,15 +47,15 @@ pub fn list_client(
             "block" => Standing::Blocked,
             "allow" => Standing::Allowed,
             _ => {
-                let notice = engine.store().notices().unlisted(who, Now::read().mono_us);
-                return Ok((engine, notice));
+                let notice = opened.store().notices().unlisted(who, Now::read().mono_us);
+                return Ok((opened, notice));
             }
         };
         let ms = micros(span("ttl", &parse(&ttl)?)?).div_ceil(1000);
-        Ok((engine, Notice::listed(who, standing, &reason, ms)))
+        Ok((opened, Notice::listed(who, standing, &reason, ms)))
     };
     match listed() {
-        Ok((engine, notice)) => say(guard, &engine, notice),
+        Ok((opened, notice)) => say(guard, &opened, notice),
         Err(error) => write(Err(error)),
     }
 }
@@ -62,25 +64,25 @@ pub fn list_client(
 #[napi(catch_unwind)]
 pub fn limit_set(guard: f64, policy: String) -> String {
     let changed = || {
-        let (engine, value) = (engine(guard)?, parse(&policy)?);
+        let (opened, value) = (guard_of(guard)?, parse(&policy)?);
         let name = value.get("name").map(|name| string_at("policy.name", name)).transpose()?;
         let name = name.unwrap_or_default();
-        let notice = engine.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
-        Ok::<_, Failure>((engine, notice))
+        let notice = opened.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
+        Ok::<_, Failure>((opened, notice))
     };
     match changed() {
-        Ok((engine, notice)) => say(guard, &engine, notice),
+        Ok((opened, notice)) => say(guard, &opened, notice),
         Err(error) => write(Err(error)),
     }
 }
 
 /// Says something to this process at once, and to the others where a store is shared.
-pub(super) fn say(guard: f64, engine: &Engine, notice: Notice) -> String {
-    let Ok(()) = engine.store().notices().hear(&notice, Now::read().mono_us) else {
+pub(super) fn say(guard: f64, opened: &Guard, notice: Notice) -> String {
+    let Ok(()) = opened.store().notices().hear(&notice, Now::read().mono_us) else {
         let full = "there is no room for another entry; take some off the lists";
         return write(Err(Failure::new("ERR_INVALID_ARGUMENT", full)));
     };
-    let Store::Shared(store) = engine.store() else { return write(Ok(Value::Null)) };
+    let Store::Shared(store) = opened.store() else { return write(Ok(Value::Null)) };
     let finish =
         |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from));
     later(guard, finish, |inbox, ticket| {
@@ -102,7 +104,7 @@ fn who(key: &Value) -> Result<Who, Failure> {
             _ => Err(invalid("must name a user")),
         };
     }
-    let network = key.as_str().and_then(Prefix::parse);
+    let network = key.as_str().and_then(Cidr::parse);
     let network = network.ok_or_else(|| invalid("must be an address, a network or a user"))?;
     if network.length() == 0 {
         return Err(invalid("would hold every client there is"));
@@ -121,23 +123,23 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
             ttl: span("options.ttl", options.get("ttl").unwrap_or(&Value::Null))?,
         };
         Ok::<_, Failure>((
-            engine(guard)?,
+            guard_of(guard)?,
             key,
             options.string("policy")?.map(str::to_owned),
             signal,
         ))
     })();
-    let (engine, key, policy, signal) = match asked {
+    let (opened, key, policy, signal) = match asked {
         Ok(asked) => asked,
         Err(error) => return write(Err(error)),
     };
-    match whom(&key).and_then(|whom| signal_to(&engine, whom, policy.as_deref(), signal)) {
+    match whom(&key).and_then(|whom| signal_to(&opened, whom, policy.as_deref(), signal)) {
         Ok(None) => write(Ok(Value::Null)),
         Ok(Some((store, question))) => {
             let finish = move |answer: StoreAnswer| {
                 // What was known here of the client was by another limit.
                 if let Ok(whom) = whom(&key) {
-                    for limiter in engine.limiters() {
+                    for limiter in opened.limiters() {
                         limiter.forget_known(whom, policy.as_deref());
                     }
                 }
@@ -154,16 +156,16 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
 
 /// Keeps a signal in this process, or says what to ask a shared store.
 fn signal_to(
-    engine: &Engine,
+    opened: &Guard,
     whom: Whom<'_>,
     policy: Option<&str>,
     signal: Signal,
 ) -> Result<Option<(Arc<SharedStore>, Question)>, Failure> {
-    if policy.is_some_and(|name| engine.limiter_with(name).is_none()) {
+    if policy.is_some_and(|name| opened.limiter_with(name).is_none()) {
         return Err(LimitError::UnknownPolicy.into());
     }
-    let limiters = engine.limiters();
-    let asked = if let Store::Shared(store) = engine.store() {
+    let limiters = opened.limiters();
+    let asked = if let Store::Shared(store) = opened.store() {
         let mut all: Option<Question> = None;
         for limiter in &limiters {
             let Some(question) = limiter.signal_question(whom, policy, signal) else { continue };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::manage::{Answer, Failure, parse, write};
 use crate::clock::Now;
-use crate::config::raw::{Options, describe};
+use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
 use crate::json::Limits;
 use crate::payload::{Format, Parts, PayloadConfig, Schemas};

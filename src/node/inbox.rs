@@ -16,8 +16,9 @@ use super::registry;
 use super::slots::{self, Slots};
 use crate::clock::Now;
 use crate::limit::push_number;
+use crate::quota::Question;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::{Arrivals, Ask, Question, Recipient, Waiter};
+use crate::store::ask::{Arrivals, Ask, Recipient, Waiter};
 use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.

@@ -3,21 +3,22 @@
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::manage::{Failure, engine, parse, write};
+use super::manage::{Failure, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::engine::Tokens;
-use crate::token::{Fault, Fetched, Issuer, Notice, RemoteState, RemoteStatus};
+use crate::guard::Tokens;
+use crate::keys::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
+use crate::token::Issuer;
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
 /// when to ask again, `null` for never.
 #[napi(catch_unwind)]
 pub fn keys_due(guard: f64) -> String {
     write((|| {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let now = Now::read();
         let (mut fetches, mut notices, mut wait) = (Vec::new(), Vec::new(), None);
-        for (issuer, name, keys) in engine.tokens.iter().flat_map(Tokens::remotes) {
+        for (issuer, name, keys) in opened.tokens.iter().flat_map(Tokens::remotes) {
             let (fetch, after, notice) = keys.due(now);
             fetches.extend(fetch.map(|fetch| {
                 let headers: Map<String, Value> = fetch
@@ -71,8 +72,8 @@ fn answered(
     came: Result<(&Fetched, &[u8]), Fault>,
 ) -> String {
     write((|| {
-        let engine = engine(guard)?;
-        let mut remotes = tokens_of(&engine)?.remotes();
+        let opened = guard_of(guard)?;
+        let mut remotes = tokens_of(&opened)?.remotes();
         let found = remotes.find(|(i, ..)| u32::try_from(*i) == Ok(issuer));
         let (_, name, keys) =
             found.ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such issuer"))?;

@@ -6,17 +6,17 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use super::inbox;
-use super::manage::{Failure, engine, later, parse, write};
+use super::manage::{Failure, guard_of, later, parse, write};
 use crate::clock::Now;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{KeyState, LimitError, Manual};
 use crate::stack::{StoreAnswer, StoreAsk};
 
 /// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
 fn call_limit(guard: f64, name: &str, key: &[String], manual: Manual) -> String {
-    let limiter = engine(guard)
-        .and_then(|engine| engine.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
+    let limiter = guard_of(guard)
+        .and_then(|opened| opened.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
     let limiter = match limiter {
         Ok(limiter) => limiter,
         Err(error) => return write(Err(error)),

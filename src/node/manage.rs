@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use super::answer;
 use super::inbox::Inbox;
 use super::issuers::issuer_health;
-use super::registry::{self, Ticketed};
+use super::registry::{self, PendingEntry};
 use super::slots;
 use super::stores::store_health;
 use crate::clock::Now;
-use crate::engine::{Engine, Layers, RevocationList, Store, Tokens};
 use crate::error::ConfigError;
+use crate::guard::{Guard, Layers, RevocationList, Store, Tokens};
 use crate::limit::LimitError;
 use crate::policy::Outcome;
 use crate::refusal::Refusal;
@@ -101,7 +101,7 @@ pub(super) fn write(answer: Answer) -> String {
     .to_string()
 }
 
-pub(super) fn engine(guard: f64) -> Result<Arc<Engine>, Failure> {
+pub(super) fn guard_of(guard: f64) -> Result<Arc<Guard>, Failure> {
     slots::from_js(guard)
         .and_then(registry::guard)
         .ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
@@ -131,24 +131,24 @@ pub fn core_id() -> String {
         .clone()
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/raw.rs`). Answers `{guard, unknownInput, shared, fetches,
+/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
 /// rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
 /// whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
         let owner = owner(env)?;
-        let engine = Engine::new(&parse(&config)?)?;
-        let unknown = engine.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
-        let shared = matches!(engine.store(), Store::Shared(_));
+        let opened = Guard::new(&parse(&config)?)?;
+        let unknown = opened.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
+        let shared = matches!(opened.store(), Store::Shared(_));
         let fetches =
-            engine.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
-        let rotation = engine
+            opened.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
+        let rotation = opened
             .tokens
             .as_ref()
             .and_then(|tokens| tokens.rotation())
             .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
-        let guard = registry::add_guard(Arc::new(engine), owner).ok_or_else(full)?;
+        let guard = registry::add_guard(Arc::new(opened), owner).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
         }))
@@ -175,7 +175,7 @@ fn owner(env: Env) -> Result<usize, Failure> {
 #[napi(catch_unwind)]
 pub fn stack(guard: f64, options: String, only: String) -> String {
     write((|| {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let layers = match only.as_str() {
             "" => Layers::All,
             "headers" => Layers::Headers,
@@ -188,7 +188,7 @@ pub fn stack(guard: f64, options: String, only: String) -> String {
             "require" => Layers::Require,
             _ => return Err(Failure::new("ERR_INTERNAL", "there is no such layer")),
         };
-        let stack = Arc::new(engine.stack(&parse(&options)?, layers)?);
+        let stack = Arc::new(opened.stack(&parse(&options)?, layers)?);
         let mut plan = plan(&stack);
         let guard = slots::from_js(guard).ok_or_else(full)?;
         let number = registry::add_stack(guard, stack).ok_or_else(full)?;
@@ -258,9 +258,9 @@ pub fn release_stack(guard: f64, stack: f64) {
 #[napi(catch_unwind)]
 pub fn health(guard: f64) -> String {
     write((|| {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let now = Now::read();
-        let list = engine.tokens.as_ref().map(|tokens| &tokens.revocations);
+        let list = opened.tokens.as_ref().map(|tokens| &tokens.revocations);
         let shared = match list {
             Some(RevocationList::Shared(list)) => Some(list.status(now)),
             _ => None,
@@ -269,13 +269,13 @@ pub fn health(guard: f64) -> String {
         let revoked = match (shared, list) {
             (Some(status), _) => Some(status.counts),
             (None, None | Some(RevocationList::Off)) => None,
-            (None, Some(_)) => engine.tokens.as_ref().map(local_counts),
+            (None, Some(_)) => opened.tokens.as_ref().map(local_counts),
         };
-        let has_keys = engine.tokens.as_ref().is_none_or(|tokens| tokens.has_keys(now));
-        let ready = engine.store().has_answered()
+        let has_keys = opened.tokens.as_ref().is_none_or(|tokens| tokens.has_keys(now));
+        let ready = opened.store().has_answered()
             && shared.is_none_or(|status| status.freshness != Freshness::NotReady)
             && has_keys;
-        let issuers: Vec<Value> = engine
+        let issuers: Vec<Value> = opened
             .tokens
             .iter()
             .flat_map(|tokens| tokens.verifier.issuers())
@@ -287,7 +287,7 @@ pub fn health(guard: f64) -> String {
         Ok(json!({
             "ready": ready,
             "issuers": issuers,
-            "store": store_health(engine.store(), now),
+            "store": store_health(opened.store(), now),
             "revocation": shared.map(|status| json!({
                 "state": match status.freshness {
                     Freshness::Fresh => "fresh",
@@ -327,7 +327,7 @@ pub(super) fn later(
 ) -> String {
     let Some(inbox) = slots::from_js(guard).and_then(registry::listener) else {
         // It may have been closed since the call began.
-        let why = engine(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
+        let why = guard_of(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
         return write(Err(why));
     };
     // The inbox lasts until the answer is fetched, also where the guard is closed meanwhile.
@@ -337,7 +337,7 @@ pub(super) fn later(
         drop(kept);
         answer
     });
-    let Some(ticket) = registry::wait(Ticketed::Call(finish)) else {
+    let Some(ticket) = registry::wait(PendingEntry::Call(finish)) else {
         return write(Err(StoreError::Overloaded.into()));
     };
     match ask(&inbox, ticket) {
@@ -353,10 +353,10 @@ pub(super) fn later(
 #[napi(catch_unwind)]
 pub fn policy_evaluate(guard: f64, input: String, query: Option<String>) -> String {
     write((|| {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let error =
             || Failure::new("ERR_MISSING_OPTION", "`policy` must be set on the guard to ask it");
-        let set = engine.policy.as_ref().ok_or_else(error)?;
+        let set = opened.policy.as_ref().ok_or_else(error)?;
         let query = match query {
             Some(query) => set.query("query", &query)?,
             None => set.default_query(),

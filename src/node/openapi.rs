@@ -6,7 +6,7 @@ use napi_derive::napi;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
-use super::manage::{Failure, engine, parse, write};
+use super::manage::{Failure, guard_of, parse, write};
 use super::slots::{self, Slots};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
@@ -34,7 +34,7 @@ fn known(number: f64) -> Result<Arc<Api>, Failure> {
 #[napi(catch_unwind)]
 pub fn open_api(guard: f64, document: String, options: String) -> String {
     write((|| {
-        let api = Api::read(&engine(guard)?, &parse(&document)?, &parse(&options)?)?;
+        let api = Api::read(&guard_of(guard)?, &parse(&document)?, &parse(&options)?)?;
         let operations: Vec<Value> = api.operations().iter().map(describe).collect();
         let refuses = api.refuses_unknown();
         let bases: Vec<String> = api.bases().collect();

@@ -11,20 +11,20 @@ use parking_lot::RwLock;
 use super::inbox::{Inbox, Listener};
 use super::openapi;
 use super::slots::Slots;
-use crate::engine::Engine;
+use crate::guard::Guard;
 use crate::limit::Charged;
 use crate::payload::Responses;
-use crate::stack::{Exchange, Stack, StoreAnswer};
+use crate::stack::{RequestContext, Stack, StoreAnswer};
 
 /// A guard with the stacks that were built from it.
-struct Guard {
-    engine: Arc<Engine>,
+struct GuardEntry {
+    opened: Arc<Guard>,
     /// Gets the answers that this guard and its stacks wait for.
     listener: Listener,
     stacks: HashSet<u64>,
 }
 
-static GUARDS: RwLock<Slots<Guard>> = RwLock::new(Slots::new());
+static GUARDS: RwLock<Slots<GuardEntry>> = RwLock::new(Slots::new());
 /// A stack, and who gets the answers that its requests wait for.
 pub(crate) struct Mounted {
     pub(crate) stack: Arc<Stack>,
@@ -33,19 +33,19 @@ pub(crate) struct Mounted {
 
 /// A request that waits, in one piece with all that goes on with it: what is counted per request
 /// costs as much as to check a small body.
-pub(crate) struct Waiting {
+pub(crate) struct SuspendedRequest {
     pub(crate) mounted: Arc<Mounted>,
     /// How far it has come.
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: RequestContext,
 }
 
 static STACKS: RwLock<Slots<Arc<Mounted>>> = RwLock::new(Slots::new());
 
 /// What waits under a ticket.
-pub(crate) enum Ticketed {
+pub(crate) enum PendingEntry {
     /// A request that waits for its body, its turn, the application's functions, its connection's certificate, an issuer or
     /// a shared store.
-    Request(Box<Waiting>),
+    Request(Box<SuspendedRequest>),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
     /// What a request was charged, until its response is known.
@@ -53,7 +53,7 @@ pub(crate) enum Ticketed {
 }
 
 thread_local! {
-    static WAITING: RefCell<Slots<Ticketed>> = const { RefCell::new(Slots::new()) };
+    static WAITING: RefCell<Slots<PendingEntry>> = const { RefCell::new(Slots::new()) };
     /// The open guards of this thread, by the environment that built them.
     static OPEN: RefCell<HashMap<usize, HashSet<u64>>> = RefCell::default();
     /// The schemas of answers of closed guards, by their stacks: requests that these have let in
@@ -62,8 +62,8 @@ thread_local! {
 }
 
 /// Adds a guard that the environment `owner` has built.
-pub(crate) fn add_guard(engine: Arc<Engine>, owner: usize) -> Option<u64> {
-    let guard = Guard { engine, listener: None, stacks: HashSet::new() };
+pub(crate) fn add_guard(opened: Arc<Guard>, owner: usize) -> Option<u64> {
+    let guard = GuardEntry { opened, listener: None, stacks: HashSet::new() };
     let number = GUARDS.write().insert(guard)?;
     OPEN.with_borrow_mut(|open| open.entry(owner).or_default().insert(number));
     Some(number)
@@ -74,8 +74,8 @@ pub(crate) fn is_new(owner: usize) -> bool {
     OPEN.with_borrow(|open| !open.contains_key(&owner))
 }
 
-pub(crate) fn guard(number: u64) -> Option<Arc<Engine>> {
-    GUARDS.read().get(number).map(|guard| Arc::clone(&guard.engine))
+pub(crate) fn guard(number: u64) -> Option<Arc<Guard>> {
+    GUARDS.read().get(number).map(|guard| Arc::clone(&guard.opened))
 }
 
 /// Names the listener of a guard and of the stacks that are built from now on.
@@ -122,7 +122,7 @@ pub(crate) fn release(number: u64) {
             numbers.remove(&number);
         }
     });
-    if let Some(tokens) = &guard.engine.tokens {
+    if let Some(tokens) = &guard.opened.tokens {
         tokens.close();
     }
     let mut stacks = STACKS.write();
@@ -154,19 +154,19 @@ pub(crate) fn release_stack(guard: u64, number: u64) {
 }
 
 /// Keeps what waits; the ticket is good once.
-pub(crate) fn wait(waiting: Ticketed) -> Option<u64> {
+pub(crate) fn wait(waiting: PendingEntry) -> Option<u64> {
     WAITING.with_borrow_mut(|slots| slots.insert(waiting))
 }
 
 /// What waits under a ticket.
-pub(crate) fn take(ticket: u64) -> Option<Ticketed> {
+pub(crate) fn take(ticket: u64) -> Option<PendingEntry> {
     WAITING.with_borrow_mut(|slots| slots.take(ticket))
 }
 
 /// The request that waits under a ticket.
-pub(crate) fn take_request(ticket: u64) -> Option<Box<Waiting>> {
+pub(crate) fn take_request(ticket: u64) -> Option<Box<SuspendedRequest>> {
     match take(ticket)? {
-        Ticketed::Request(waiting) => Some(waiting),
-        Ticketed::Call(_) | Ticketed::Charged(_) => None,
+        PendingEntry::Request(waiting) => Some(waiting),
+        PendingEntry::Call(_) | PendingEntry::Charged(_) => None,
     }
 }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::answer::{self, Told};
+use super::answer::{self, DecideOutput};
 use super::inbox;
-use super::registry::{self, Ticketed, Waiting};
+use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
 use crate::limit::Charged;
 use crate::payload::{BodyFault, Reply};
 use crate::refusal::Refusal;
-use crate::stack::{Exchange, Extras, Keys, StoreAsk, Verdict};
+use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
 
 /// Decides a request up to its body.
-/// `stack` is a stack's number, `head` the head as `src/request.rs` reads it, `extras` what only JavaScript knows as
+/// `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
 /// JSON. Returns the answer of `src/node/answer.rs`.
-pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Told {
+pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> DecideOutput {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(mounted) = registry::mounted(stack) else { return refused(closed()) };
@@ -24,33 +24,35 @@ pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Told {
         Ok(extras) => extras,
         Err(refusal) => return refused(refusal),
     };
-    let (exchange, verdict) = mounted.stack.before_body(head, extras, Now::read());
-    answer_for(Box::new(Waiting { mounted, exchange }), verdict)
+    let (exchange, step) = mounted.stack.before_body(head, extras, Now::read());
+    answer_for(Box::new(SuspendedRequest { mounted, exchange }), step)
 }
 
 /// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
-pub(super) fn resume(ticket: u64, keys: String) -> Told {
+pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
     let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
-    let verdict = waiting.mounted.stack.resume(&mut waiting.exchange, &keys, Now::read());
-    answer_for(waiting, verdict)
+    let step =
+        waiting.mounted.stack.resume_with_callbacks(&mut waiting.exchange, &keys, Now::read());
+    answer_for(waiting, step)
 }
 
 /// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
 /// connection's, if it has one.
-pub(super) fn certified(ticket: u64, fingerprint: Option<String>) -> Told {
+pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
     let shown = fingerprint.as_deref();
-    let verdict = waiting.mounted.stack.certified(&mut waiting.exchange, shown, Now::read());
-    answer_for(waiting, verdict)
+    let step =
+        waiting.mounted.stack.resume_with_certificate(&mut waiting.exchange, shown, Now::read());
+    answer_for(waiting, step)
 }
 
 /// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
-pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<Told> {
+pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(mut waiting) = registry::take_request(ticket) else {
@@ -59,33 +61,33 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<Told> {
     // To read the clock costs as much as to check a small body.
     let looks = waiting.mounted.stack.looks_again(&waiting.exchange);
     let now = if looks { Now::read() } else { waiting.exchange.now };
-    let verdict = waiting.mounted.stack.after_body(&mut waiting.exchange, body, now);
-    (!answer::is_plain_pass(&waiting.exchange, &verdict)).then(|| answer_for(waiting, verdict))
+    let step = waiting.mounted.stack.after_body(&mut waiting.exchange, body, now);
+    (!answer::is_plain_pass(&waiting.exchange, &step)).then(|| answer_for(waiting, step))
 }
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
-pub(super) fn refuse_body(ticket: u64, why: String) -> Told {
+pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
     else {
         return refused(unreadable());
     };
-    let verdict = waiting.mounted.stack.without_body(fault);
-    answer_for(waiting, verdict)
+    let step = waiting.mounted.stack.without_body(fault);
+    answer_for(waiting, step)
 }
 
 /// Goes on with a request that a limit has held back.
-pub(super) fn wake(ticket: u64) -> Told {
+pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
-    let verdict = waiting.mounted.stack.wake(&mut waiting.exchange, Now::read());
-    answer_for(waiting, verdict)
+    let step = waiting.mounted.stack.resume_after_delay(&mut waiting.exchange, Now::read());
+    answer_for(waiting, step)
 }
 
 /// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
 /// be told, which `flush` does.
 pub(super) fn finished(receipt: u64, failed: bool) -> bool {
-    let Some(Ticketed::Charged(charged)) = registry::take(receipt) else { return false };
+    let Some(PendingEntry::Charged(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
     for (store, question) in questions {
@@ -113,55 +115,59 @@ pub(super) fn abandon(ticket: u64) {
 
 /// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
 /// `guard.limits` what `src/node/manage.rs` does.
-pub(super) fn settle(ticket: u64) -> Told {
+pub(super) fn resume_with_store(ticket: u64) -> DecideOutput {
     let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
     };
     match waiting {
-        Ticketed::Call(finish) => Told::Lines(finish(arrival)),
-        Ticketed::Charged(_) => refused(unreadable()),
-        Ticketed::Request(mut waiting) => {
-            let verdict = waiting.mounted.stack.settle(&mut waiting.exchange, arrival, Now::read());
-            answer_for(waiting, verdict)
+        PendingEntry::Call(finish) => DecideOutput::Lines(finish(arrival)),
+        PendingEntry::Charged(_) => refused(unreadable()),
+        PendingEntry::Request(mut waiting) => {
+            let step = waiting.mounted.stack.resume_with_store(
+                &mut waiting.exchange,
+                arrival,
+                Now::read(),
+            );
+            answer_for(waiting, step)
         }
     }
 }
 
-fn answer_for(mut waiting: Box<Waiting>, verdict: Verdict) -> Told {
-    if let Verdict::AskStore(ask) = verdict {
+fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
+    if let Step::AskStore(ask) = step {
         return ask_store(waiting, ask);
     }
-    let opened = answer::open(&waiting.exchange, &verdict);
+    let opened = answer::open(&waiting.exchange, &step);
     let charged = waiting.exchange.charged.take();
     let holds_places = charged.as_ref().is_some_and(Charged::holds_places);
     // Where there is no room to keep it, no cost is given back. A place is given back at once, so that the request would be
     // under way without one.
-    let receipt = charged.and_then(|charged| registry::wait(Ticketed::Charged(charged)));
+    let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Charged(charged)));
     if holds_places && receipt.is_none() {
         return refused(overloaded());
     }
-    if matches!(verdict, Verdict::Pass { .. } | Verdict::Preflight { .. } | Verdict::Refuse(_)) {
-        return Told::Lines(answer::close(opened, None, receipt));
+    if matches!(step, Step::Pass { .. } | Step::Preflight { .. } | Step::Refuse(_)) {
+        return DecideOutput::Lines(answer::close(opened, None, receipt));
     }
     // The next answer says only what is new.
     waiting.exchange.forget_written();
-    let Some(ticket) = registry::wait(Ticketed::Request(waiting)) else {
+    let Some(ticket) = registry::wait(PendingEntry::Request(waiting)) else {
         // This answer tells of no receipt, so nobody would hand it in: its places would stay taken for ever.
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
     };
-    Told::Lines(answer::close(opened, Some(ticket), receipt))
+    DecideOutput::Lines(answer::close(opened, Some(ticket), receipt))
 }
 
 /// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
 /// costs half.
-fn ask_store(waiting: Box<Waiting>, ask: StoreAsk) -> Told {
+fn ask_store(waiting: Box<SuspendedRequest>, ask: StoreAsk) -> DecideOutput {
     let mounted = Arc::clone(&waiting.mounted);
     let Some(inbox) = &mounted.listener else { return refused(unreadable()) };
-    let waiting = registry::wait(Ticketed::Request(waiting));
+    let waiting = registry::wait(PendingEntry::Request(waiting));
     let Some(ticket) = waiting else { return refused(overloaded()) };
     inbox::ask(ask, inbox, ticket);
-    Told::Waits(ticket)
+    DecideOutput::Waits(ticket)
 }
 
 fn overloaded() -> Refusal {
@@ -169,9 +175,9 @@ fn overloaded() -> Refusal {
     Refusal::new(503, "overloaded", why).header("Retry-After", "1")
 }
 
-fn refused(refusal: Refusal) -> Told {
-    let nobody = Exchange::new(Extras::default(), Now::read());
-    Told::Lines(answer::close(answer::open(&nobody, &Verdict::Refuse(refusal)), None, None))
+fn refused(refusal: Refusal) -> DecideOutput {
+    let nobody = RequestContext::new(HostInput::default(), Now::read());
+    DecideOutput::Lines(answer::close(answer::open(&nobody, &Step::Refuse(refusal)), None, None))
 }
 
 fn closed() -> Refusal {
@@ -183,8 +189,8 @@ fn unreadable() -> Refusal {
     Refusal::new(500, "internal_error", "the request could not be decided")
 }
 
-fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
-    let Some(json) = json else { return Ok(Extras::default()) };
+fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
+    let Some(json) = json else { return Ok(HostInput::default()) };
     let Ok(Value::Object(mut given)) = serde_json::from_str(json) else {
         return Err(unreadable());
     };
@@ -221,7 +227,7 @@ fn read_extras(json: Option<&str>) -> Result<Extras, Refusal> {
         _ => Vec::new(),
     };
     let waited = given.get("waited").and_then(Value::as_bool).unwrap_or(false);
-    Ok(Extras { origin, skips_cors, admitted, params, counted, proofs, earlier, waited })
+    Ok(HostInput { origin, skips_cors, admitted, params, counted, proofs, earlier, waited })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the
@@ -238,7 +244,7 @@ fn param(value: Value) -> Option<String> {
     }
 }
 
-fn read_keys(json: &str) -> Option<Vec<Keys>> {
+fn read_keys(json: &str) -> Option<Vec<CallbackResults>> {
     let Value::Array(rows) = serde_json::from_str(json).ok()? else { return None };
     rows.into_iter()
         .map(|row| {
@@ -246,7 +252,7 @@ fn read_keys(json: &str) -> Option<Vec<Keys>> {
             let [Value::String(name), Value::String(option), value] = row.as_slice() else {
                 return None;
             };
-            let mut keys = Keys { name: name.clone(), ..Keys::default() };
+            let mut keys = CallbackResults { name: name.clone(), ..CallbackResults::default() };
             match option.as_str() {
                 "key" => keys.key = Some(value.as_str()?.to_owned()),
                 "cost" => keys.cost = Some(u32::try_from(value.as_u64()?).ok()?),
@@ -262,13 +268,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::{Engine, Layers};
+    use crate::guard::{Guard, Layers};
     use crate::node::registry::Mounted;
     use crate::stack::Stack;
 
     fn fill() -> u64 {
         let mut last = 0;
-        while let Some(ticket) = registry::wait(Ticketed::Call(Box::new(|_| String::new()))) {
+        while let Some(ticket) = registry::wait(PendingEntry::Call(Box::new(|_| String::new()))) {
             last = ticket;
         }
         last
@@ -278,19 +284,19 @@ mod tests {
         let head = ["12", "POST", "/", "192.0.2.1", "", "b", "", ""].into_iter();
         let headers = ["Content-Type", "application/json", "Content-Length", "2"];
         let head = head.chain(headers).collect::<Vec<_>>().join("\n");
-        let (exchange, verdict) = stack.before_body(head, Extras::default(), Now::read());
+        let (exchange, step) = stack.before_body(head, HostInput::default(), Now::read());
         let mounted = Arc::new(Mounted { stack: Arc::clone(stack), listener: None });
-        match answer_for(Box::new(Waiting { mounted, exchange }), verdict) {
-            Told::Lines(lines) => lines,
-            Told::Waits(_) => panic!("no store is asked"),
+        match answer_for(Box::new(SuspendedRequest { mounted, exchange }), step) {
+            DecideOutput::Lines(lines) => lines,
+            DecideOutput::Waits(_) => panic!("no store is asked"),
         }
     }
 
     #[test]
     fn a_request_that_finds_no_ticket_to_wait_for_its_body_leaves_its_place_to_the_next_one() {
         let options = json!({ "rateLimit": { "name": "uploads", "concurrent": 1 } });
-        let engine = Arc::new(Engine::new(&options).unwrap());
-        let stack = Arc::new(engine.stack(&json!({}), Layers::All).unwrap());
+        let opened = Arc::new(Guard::new(&options).unwrap());
+        let stack = Arc::new(opened.stack(&json!({}), Layers::All).unwrap());
         // One is left, for the receipt of what it was charged.
         let one = fill();
         drop(registry::take(one));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use napi_derive::napi;
 use serde_json::Value;
 
-use super::manage::{Failure, engine, later, write};
+use super::manage::{Failure, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::engine::{RevocationList, Tokens};
+use crate::guard::{RevocationList, Tokens};
 use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
@@ -50,11 +50,11 @@ fn revoke<T>(
     local: impl FnOnce(&Tokens, &Revocations, T, Now) -> Result<(), Failure>,
     shared: impl FnOnce(&Tokens, &SharedRevocations, T, Now, Reply<()>) -> Result<(), Failure>,
 ) -> String {
-    let engine = match engine(guard) {
-        Ok(engine) => engine,
+    let opened = match guard_of(guard) {
+        Ok(opened) => opened,
         Err(error) => return write(Err(error)),
     };
-    let tokens = match tokens_of(&engine) {
+    let tokens = match tokens_of(&opened) {
         Ok(tokens) => tokens,
         Err(error) => return write(Err(error)),
     };

@@ -7,18 +7,18 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use super::background;
-use super::manage::{Answer, Failure, engine, later, write};
+use super::manage::{Answer, Failure, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::token::{Rotation, RotationError, Turn};
+use crate::keys::{Rotation, RotationError, Turn};
 
 const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
 
 fn with_rotation(guard: f64, run: impl FnOnce(&Rotation) -> Answer) -> String {
     write((|| {
-        let engine = engine(guard)?;
+        let opened = guard_of(guard)?;
         let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
-        run(tokens_of(&engine)?.rotation().ok_or_else(error)?)
+        run(tokens_of(&opened)?.rotation().ok_or_else(error)?)
     })())
 }
 
@@ -38,14 +38,14 @@ fn turned(turn: Turn) -> Value {
 /// keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: f64, force: bool) -> String {
-    let engine = match engine(guard) {
-        Ok(engine) => engine,
+    let opened = match guard_of(guard) {
+        Ok(opened) => opened,
         Err(error) => return write(Err(error)),
     };
     let (send, receive) = channel();
     let look = move || {
         let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
-        let rotation = tokens_of(&engine)?.rotation().ok_or_else(error)?;
+        let rotation = tokens_of(&opened)?.rotation().ok_or_else(error)?;
         Ok(rotation.tick(&Now::read, force)?)
     };
     later(

@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use super::manage::engine;
+use super::manage::guard_of;
 use crate::clock::Now;
-use crate::engine::Store;
+use crate::guard::Store;
 use crate::store::{SharedStore, StoreFault, StoreNotice};
 
 thread_local! {
@@ -20,8 +20,8 @@ thread_local! {
 /// whichever of its guards asks. Empty where there is nothing.
 #[napi(catch_unwind)]
 pub fn store_notice(guard: f64) -> String {
-    let Ok(engine) = engine(guard) else { return String::new() };
-    let Store::Shared(store) = engine.store() else { return String::new() };
+    let Ok(opened) = guard_of(guard) else { return String::new() };
+    let Store::Shared(store) = opened.store() else { return String::new() };
     let Some((number, notice)) = store.status().notice(Now::read()) else { return String::new() };
     if !is_news(store, number, &notice) {
         return String::new();
@@ -46,8 +46,8 @@ fn is_news(store: &Arc<SharedStore>, number: u64, notice: &StoreNotice) -> bool 
 /// there is none.
 #[napi(catch_unwind)]
 pub fn store_fault(guard: f64) -> String {
-    let Ok(engine) = engine(guard) else { return String::new() };
-    let Store::Shared(store) = engine.store() else { return String::new() };
+    let Ok(opened) = guard_of(guard) else { return String::new() };
+    let Store::Shared(store) = opened.store() else { return String::new() };
     store.status().fault().map(|fault| fault.to_string()).unwrap_or_default()
 }
 

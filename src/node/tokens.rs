@@ -7,38 +7,38 @@ use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
 use super::inbox;
-use super::manage::{Answer, Failure, clock, engine, later, parse, write};
+use super::manage::{Answer, Failure, clock, guard_of, later, parse, write};
 use crate::clock::Now;
-use crate::config::raw::{Options, describe};
-use crate::engine::refresh::{Continued, OpenError, RefreshError, Slot, Used};
-use crate::engine::{Engine, Known, Tokens};
+use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
+use crate::guard::refresh::{Continued, OpenError, RefreshError, Slot, Used};
+use crate::guard::{Guard, Known, Tokens};
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::StoreError;
 use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenDenial, Unverified};
 
-pub(super) fn tokens_of(engine: &Engine) -> Result<&Tokens, Failure> {
+pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, Failure> {
     let error =
         || Failure::new("ERR_MISSING_OPTION", "`jwt` must be set on the guard to work with tokens");
-    engine.tokens.as_ref().ok_or_else(error)
+    opened.tokens.as_ref().ok_or_else(error)
 }
 
 fn with_tokens(guard: f64, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
-    write((|| run(tokens_of(&*engine(guard)?)?, Now::read()))())
+    write((|| run(tokens_of(&*guard_of(guard)?)?, Now::read()))())
 }
 
 /// Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
 /// refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
 #[napi(catch_unwind)]
 pub fn token_issue(guard: f64, claims: String, options: String) -> String {
-    let engine = match engine(guard) {
-        Ok(engine) => engine,
+    let opened = match guard_of(guard) {
+        Ok(opened) => opened,
         Err(error) => return write(Err(error)),
     };
     let now = Now::read();
     let prepare = || {
-        let tokens = tokens_of(&engine)?;
+        let tokens = tokens_of(&opened)?;
         let claims = object("claims", &claims)?;
         let options = parse(&options)?;
         let options = Options::read("options", &options, &["expiresIn", "refresh"])?;
@@ -88,12 +88,12 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
 /// born, expiresIn, claims, presented}`.
 #[napi(catch_unwind)]
 pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
-    let engine = match engine(guard) {
-        Ok(engine) => engine,
+    let opened = match guard_of(guard) {
+        Ok(opened) => opened,
         Err(error) => return write(Err(error)),
     };
     let now = Now::read();
-    let used = match tokens_of(&engine).and_then(|tokens| {
+    let used = match tokens_of(&opened).and_then(|tokens| {
         let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
         // A token is not used up for nothing.
         signer_of(tokens)?.check(now).map_err(issue_failure)?;
@@ -102,28 +102,28 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
         Ok(used) => used,
         Err(error) => return write(Err(error)),
     };
-    let finish = move |engine: &Engine, continued: Result<Continued, RefreshError>| {
+    let finish = move |opened: &Guard, continued: Result<Continued, RefreshError>| {
         let continued = continued.map_err(refresh_failure)?;
         if asks {
             return Ok(continued.to_json());
         }
-        continue_with(tokens_of(engine)?, &continued, None)
+        continue_with(tokens_of(opened)?, &continued, None)
     };
     let token = match used {
-        Used::Now(continued) => return write(finish(&engine, continued)),
+        Used::Now(continued) => return write(finish(&opened, continued)),
         Used::Ask(token) => token,
     };
     let slot = Arc::new(Slot::default());
-    let (outcome, asking, asked) = (Arc::clone(&slot), Arc::clone(&engine), token.clone());
+    let (outcome, asking, asked) = (Arc::clone(&slot), Arc::clone(&opened), token.clone());
     later(
         guard,
         move |answer: StoreAnswer| {
             write((|| {
                 answer.done()?;
-                let tokens = tokens_of(&engine)?;
+                let tokens = tokens_of(&opened)?;
                 let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
                 let outcome = outcome.lock().take().ok_or(StoreError::Refused)?;
-                finish(&engine, refresh.conclude(tokens, &token, outcome, now))
+                finish(&opened, refresh.conclude(tokens, &token, outcome, now))
             })())
         },
         |inbox, ticket| {
@@ -261,16 +261,16 @@ const fn issue_code(error: &IssueError) -> &'static str {
 /// issuer is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: f64, token: String) -> String {
-    match engine(guard).and_then(|engine| tokens_of(&engine).map(|_| Arc::clone(&engine))) {
-        Ok(engine) => verify(guard, engine, token, 2),
+    match guard_of(guard).and_then(|opened| tokens_of(&opened).map(|_| Arc::clone(&opened))) {
+        Ok(opened) => verify(guard, opened, token, 2),
         Err(error) => write(Err(error)),
     }
 }
 
 /// The issuer may be asked `asks` times: what was on its way when the token came may have begun too early.
-fn verify(guard: f64, engine: Arc<Engine>, token: String, asks: u8) -> String {
+fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
     let now = Now::read();
-    let judged = tokens_of(&engine).and_then(|tokens| {
+    let judged = tokens_of(&opened).and_then(|tokens| {
         let judged = if asks == 0 {
             tokens.verifier.verify(&token, now).map_err(Unverified::Denied)
         } else {
@@ -287,7 +287,7 @@ fn verify(guard: f64, engine: Arc<Engine>, token: String, asks: u8) -> String {
         Ok(Err(keys)) => {
             return later(
                 guard,
-                move |_| verify(guard, engine, token, asks - 1),
+                move |_| verify(guard, opened, token, asks - 1),
                 move |inbox, ticket| {
                     inbox::ask(StoreAsk::Keys(keys), inbox, ticket);
                     Ok(())
@@ -297,7 +297,7 @@ fn verify(guard: f64, engine: Arc<Engine>, token: String, asks: u8) -> String {
         Err(error) => return write(Err(error)),
     };
     let claims = move |waited: bool| {
-        let checked = tokens_of(&engine).and_then(|tokens| {
+        let checked = tokens_of(&opened).and_then(|tokens| {
             if waited {
                 // It may have expired meanwhile.
                 tokens.verifier.verify(&token, Now::read())?;

@@ -13,11 +13,12 @@ use super::operation::{Operation, Operations};
 use super::parameter::Part;
 use super::route::{Found, Router};
 use super::security::judge_names;
-use crate::config::raw::nearest;
-use crate::engine::{Engine, Layers};
+use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
+use crate::guard::{Guard, Layers};
+use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
-use crate::request::{Request, TrustedProxies, decode_segment};
+use crate::request::{Request, decode_segment};
 
 /// An API. It holds no validators: those of an operation are built when it is first asked for.
 #[derive(Debug)]
@@ -56,12 +57,12 @@ pub enum Match {
 }
 
 impl Api {
-    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `engine` would.
+    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `guard` would.
     ///
     /// # Errors
     /// The first thing that is wrong, with its place in the document as the path: `paths./users.post.requestBody`.
     pub fn read(
-        engine: &Arc<Engine>,
+        guard: &Arc<Guard>,
         document: &Value,
         options: &Value,
     ) -> Result<Self, ConfigError> {
@@ -73,7 +74,7 @@ impl Api {
             document,
             config: &config,
             converter: &mut converter,
-            tokens: engine
+            tokens: guard
                 .tokens
                 .as_ref()
                 .map(|tokens| tokens.query_names().map(str::to_owned).collect()),
@@ -109,7 +110,7 @@ impl Api {
             on_response: config.responses,
             operations,
         };
-        api.judge(engine)?;
+        api.judge(guard)?;
         Ok(api)
     }
 
@@ -229,7 +230,7 @@ impl Api {
     }
 
     /// Compiles every schema once, however many operations have it.
-    fn judge(&self, engine: &Arc<Engine>) -> Result<(), ConfigError> {
+    fn judge(&self, guard: &Arc<Guard>) -> Result<(), ConfigError> {
         let mut judged = HashSet::new();
         for operation in &self.operations {
             let bodies = operation.bodies.iter();
@@ -242,7 +243,7 @@ impl Api {
                 let mut route = Map::new();
                 route.insert(location.into(), self.compose(part));
                 route.insert("payload".into(), types_of(kind));
-                engine
+                guard
                     .stack(&Value::Object(route), Layers::Payload)
                     .map_err(|error| self.placed(part, &error))?;
             }
@@ -251,7 +252,7 @@ impl Api {
                     continue;
                 }
                 let route = json!({ "response": { "default": self.compose(part) } });
-                engine.stack(&route, Layers::Payload).map_err(|error| self.placed(part, &error))?;
+                guard.stack(&route, Layers::Payload).map_err(|error| self.placed(part, &error))?;
             }
         }
         Ok(())

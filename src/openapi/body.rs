@@ -9,8 +9,8 @@ use super::convert::{Converter, Way};
 use super::document::{At, Document, boolean, child, fault, known_fields, object};
 use super::kinds::Kinds;
 use super::parameter::Part;
-use crate::cors::is_token;
 use crate::error::ConfigError;
+use crate::net::is_token;
 
 /// The media type of forms (URL Standard section 5).
 const FORM: &str = "application/x-www-form-urlencoded";

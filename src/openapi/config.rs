@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, describe, is_function};
+use crate::config::options::{Options, describe, is_function};
 use crate::error::ConfigError;
 use crate::request::sendable;
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{At, Document, Version, child, dialect_of, fault, list};
 use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
-use crate::config::raw::{describe, nearest};
+use crate::config::options::{describe, nearest};
 use crate::error::ConfigError;
 
 /// The extension by which a parameter says that one text is a list: `','` stands between its elements.

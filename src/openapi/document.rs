@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::keywords::is_extension;
-use crate::config::raw::{describe, nearest};
+use crate::config::options::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::request::decode_segment;
 

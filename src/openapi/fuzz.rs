@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::api::{Api, Match};
-use crate::engine::Engine;
+use crate::guard::Guard;
 
 /// Reads `document` as an API. Nothing may panic; and of what is accepted every operation must give schemas that compile,
 /// and be found by a path made from its template.
@@ -13,12 +13,12 @@ use crate::engine::Engine;
 /// # Panics
 ///
 /// If one of these does not hold; that is what it is for.
-pub fn fuzz_document(engine: &Arc<Engine>, document: &Value) {
+pub fn fuzz_document(guard: &Arc<Guard>, document: &Value) {
     for options in [
         json!({}),
         json!({ "unreadable": "pass", "undeclared": "accept", "basePath": "", "responses": "strip" }),
     ] {
-        let Ok(api) = Api::read(engine, document, &options) else { continue };
+        let Ok(api) = Api::read(guard, document, &options) else { continue };
         for (number, operation) in api.operations().iter().enumerate() {
             for body in std::iter::once(None).chain((0..operation.media().count()).map(Some)) {
                 let schemas = api.schemas(number, body);

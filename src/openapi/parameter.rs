@@ -12,7 +12,7 @@ use super::config::{OpenApiConfig, Undeclared};
 use super::convert::{Converter, SPLIT, Way};
 use super::document::{At, Document, boolean, child, fault, known_fields, list, object, text};
 use super::kinds::Kinds;
-use crate::config::raw::nearest;
+use crate::config::options::nearest;
 use crate::error::ConfigError;
 
 /// One schema with what it needs to be compiled, and to place a fault.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::config::{OpenApiConfig, SchemeUse, Undeclared};
 use super::document::{At, Document, child, fault, known_fields, object, text};
-use crate::config::raw::{did_you_mean, nearest};
-use crate::cors::is_token;
+use crate::config::options::{did_you_mean, nearest};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::is_token;
 
 /// One thing that is demanded.
 #[derive(Debug, Clone, PartialEq, Eq)]

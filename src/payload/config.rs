@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, describe, did_you_mean, quoted};
+use crate::config::options::{Options, describe, did_you_mean, quoted};
 use crate::error::ConfigError;
 use crate::json::{Limits, Operators};
 use crate::schema::SchemaRules;

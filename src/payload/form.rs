@@ -10,6 +10,7 @@
 //! - other brackets are refused, unless the schema declares the name just so
 //! - a list that comes as one text with commas (`x-split: ','`) comes once, and without brackets
 
+use crate::net::percent::form_decoded;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -18,7 +19,6 @@ use crate::json::fault::{Fault, FaultCode, Pointer};
 use crate::json::number::is_number;
 use crate::json::tape::Document;
 use crate::json::write;
-use crate::net::percent;
 use crate::payload::plan::{Plan, Types};
 use crate::schema::Schema;
 
@@ -190,11 +190,11 @@ pub(crate) fn read_pairs<T>(
             left.checked_sub(1).ok_or_else(|| fault(FaultCode::TooManyNodes, Pointer::root()))?;
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let malformed = || fault(FaultCode::MalformedForm, Pointer::root());
-        let key = decoded(key).ok_or_else(malformed)?;
+        let key = form_decoded(key).ok_or_else(malformed)?;
         if plan.is_some_and(|plan| plan.passes_over(&key)) {
             continue;
         }
-        let value = decoded(value).ok_or_else(malformed)?;
+        let value = form_decoded(value).ok_or_else(malformed)?;
         form.pair(&key, value).map_err(|code| fault(code, pointer_of(pair)))?;
     }
     let json = form.finish();
@@ -244,7 +244,7 @@ fn list_name(key: &str) -> Option<&str> {
 /// The pointer to the member that a pair becomes, or would become if there were one.
 fn pointer_of(pair: &str) -> Pointer {
     let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-    let key = decoded(key).unwrap_or(Cow::Borrowed(key));
+    let key = form_decoded(key).unwrap_or(Cow::Borrowed(key));
     let mut pointer = Pointer::root();
     pointer.key(list_name(&key).unwrap_or(&key));
     pointer
@@ -269,18 +269,6 @@ fn locate(text: &str, fault: &Fault) -> Option<usize> {
         before.1
     });
     hits.nth(nth).map(|(at, _)| at)
-}
-
-/// Decodes a name or a value: a `+` is a space. `None` where it is not percent-encoded UTF-8.
-pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    if !percent::decode(text, true, &mut bytes) {
-        return None;
-    }
-    String::from_utf8(bytes).map(Cow::Owned).ok()
 }
 
 /// Writes one JSON object.

@@ -1,7 +1,7 @@
 //! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and forms, where they are asked
 //! for) in UTF-8 is refused before a byte of it is read.
 
-use crate::cors::is_token;
+use crate::net::is_token;
 use crate::payload::config::PayloadConfig;
 use crate::refusal::Refusal;
 

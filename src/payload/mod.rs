@@ -31,7 +31,6 @@ mod text;
 
 pub use check::{Checked, Parts, Schemas};
 pub use config::{BodyTypes, PayloadConfig};
-pub(crate) use form::decoded as form_decoded;
 pub use media::{BodyFault, Coding, Format, Reading};
 pub use respond::{OnResponse, Reply, Responses};
 pub use text::TextSchema;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, describe, string_at};
+use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
 const KNOWN: &[&str] =

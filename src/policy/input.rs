@@ -25,8 +25,8 @@ use super::config::Limits;
 use super::load::CREDENTIAL_HEADERS;
 use super::needs::Need;
 use crate::clock::Now;
-use crate::payload::form_decoded;
-use crate::query::{check_names, fills_other, has_brackets};
+use crate::net::percent::form_decoded;
+use crate::net::query::{check_names, fills_other, has_brackets};
 use crate::refusal::Refusal;
 
 /// A query string, parsed or not.

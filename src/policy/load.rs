@@ -12,7 +12,7 @@ use super::files;
 use super::graph;
 use super::input::{Budget, convert};
 use super::scan::{Call, RuleScan, Scan};
-use crate::config::raw::nearest;
+use crate::config::options::nearest;
 use crate::error::ConfigError;
 
 /// Expressions between two looks at the clock: some microseconds of work.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 const SHARED: [&str; 3] = ["mode", "maxStaleness", "onStale"];
@@ -58,8 +58,10 @@ impl RevocationConfig {
     /// what is not there, so they are refused.
     pub fn parse(path: &str, value: &Value, shared: bool) -> Result<Self, ConfigError> {
         if !value.is_object() {
-            let problem =
-                format!("must be an object or false, not {}", crate::config::raw::describe(value));
+            let problem = format!(
+                "must be an object or false, not {}",
+                crate::config::options::describe(value)
+            );
             return Err(ConfigError::invalid(path, problem));
         }
         let options = Options::read(path, value, &SHARED)?;

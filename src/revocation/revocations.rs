@@ -12,9 +12,10 @@ use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Namer};
 use super::forgetting::Forgetting;
 use super::sets::Sets;
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::refusal::Refusal;
-use crate::token::{Fingerprint, MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenDenial, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenDenial, Verified};
 
 /// The most tokens that can be revoked at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;
@@ -318,7 +319,7 @@ impl Revocations {
     }
 
     /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by
-    /// refresh tokens: see [`crate::token::RefreshConfig::lifetime`].
+    /// refresh tokens: see [`crate::session::RefreshConfig::lifetime`].
     pub fn keep_sessions_for(&self, max_session: Duration) {
         self.rules.keep_sessions_for(max_session);
     }

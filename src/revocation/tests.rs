@@ -8,9 +8,8 @@ use serde_json::{Map, json};
 use super::*;
 use crate::clock::Now;
 use crate::error::ConfigCode;
-use crate::token::{
-    Algorithm, Claims, Fingerprint, IssueOptions, Signer, TokenConfig, Verified, Verifier,
-};
+use crate::keys::Algorithm;
+use crate::token::{Claims, Fingerprint, IssueOptions, Signer, TokenConfig, Verified, Verifier};
 
 const NOW_S: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;

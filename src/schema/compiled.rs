@@ -6,7 +6,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, Registry, ValidationError, Validator};
 use serde_json::{Map, Value};
 
-use crate::config::raw::{describe, nearest};
+use crate::config::options::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::json::Limits;
 use crate::json::fault::shown_key;

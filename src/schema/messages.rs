@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, nearest, string_at};
+use crate::config::options::{Options, nearest, string_at};
 use crate::error::ConfigError;
 
 /// The codes that the core gives the errors of a schema.

@@ -21,7 +21,7 @@ pub(crate) struct Length {
 impl Length {
     /// Reads the limit of `~minLength` (`least`) or `~maxLength`.
     pub(crate) fn read(value: &Value, least: bool) -> Option<Self> {
-        let limit = crate::config::raw::whole_number(value)?;
+        let limit = crate::config::options::whole_number(value)?;
         Some(Self { limit: usize::try_from(limit).ok()?, least })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-use crate::config::raw::{Options, is_function};
+use crate::config::options::{Options, is_function};
 use crate::error::{ConfigCode, ConfigError};
 use crate::schema::compiled::draft_of;
 use crate::schema::keywords::{error_at, is_keyword, survey};

@@ -9,7 +9,7 @@ use super::network::connect;
 use super::process::Process;
 use super::simulate;
 use super::world::{World, inside};
-use crate::engine::refresh::RefreshError;
+use crate::guard::refresh::RefreshError;
 use crate::revocation::RevokeError;
 use crate::token::IssueError;
 

@@ -1,10 +1,11 @@
 //! What goes wrong in histories of any kind.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::time::{Duration, sleep};
 
-use super::redis::Server;
+use super::redis::{EPOCH_US, Server};
 use super::service::{SERVERS, Service};
 use super::world::World;
 
@@ -139,6 +140,17 @@ impl Troubles {
             skew_us += by_us;
             (*from_us, to_us, skew_us)
         })
+    }
+
+    /// In how many windows of `window_us` by the clock of the servers something in this time may
+    /// count: where that was set, another one begins.
+    pub(super) fn windows(&self, window_us: u64, time: Range<u64>) -> u64 {
+        let within = |(from_us, to_us, skew_us): (u64, u64, i64)| {
+            let (from_us, to_us) = (from_us.max(time.start), to_us.min(time.end));
+            let window = |us: u64| (EPOCH_US + us).saturating_add_signed(skew_us) / window_us;
+            (from_us <= to_us).then(|| window(to_us) - window(from_us) + 1)
+        };
+        self.skews().filter_map(within).sum()
     }
 
     /// Whether the servers may have lost what was stored at `stored_us`.

@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
 
 use super::world::{World, as_process, inside};
-use crate::clients::{Prefix, Standing, Who};
+use crate::clients::{Standing, Who};
 use crate::clock::Now;
-use crate::engine::refresh::{OpenError, RefreshError, Slot, Used};
-use crate::engine::{Engine, Layers, RevocationList, Store};
-use crate::exchange::{Exchange, Extras, StoreAnswer, StoreAsk, Verdict};
+use crate::guard::refresh::{OpenError, RefreshError, Slot, Used};
+use crate::guard::{Guard, Layers, RevocationList, Store};
+use crate::net::Cidr;
 use crate::revocation::RevokeError;
 use crate::stack::Stack;
+use crate::stack::{HostInput, RequestContext, Step, StoreAnswer, StoreAsk};
 use crate::store::ask::Waiter;
 use crate::store::{Notice, Reply, SharedStore, StoreError};
 use crate::token::{IssueError, IssueOptions};
@@ -54,7 +55,7 @@ pub(crate) struct Login {
 pub(crate) struct Process {
     pub(crate) number: usize,
     world: Arc<World>,
-    engine: Arc<Engine>,
+    guard: Arc<Guard>,
     stack: Arc<Stack>,
 }
 
@@ -73,12 +74,12 @@ impl Process {
         config["store"]["redis"]["url"] = url.into();
         let number = world.add_process();
         world.skew(number, skew_us);
-        let (engine, stack) = as_process(number, || {
-            let engine = Arc::new(Engine::new(&config).expect("the options are right"));
-            let stack = engine.stack(&json!({}), Layers::All).expect("the options are right");
-            (engine, Arc::new(stack))
+        let (guard, stack) = as_process(number, || {
+            let guard = Arc::new(Guard::new(&config).expect("the options are right"));
+            let stack = guard.stack(&json!({}), Layers::All).expect("the options are right");
+            (guard, Arc::new(stack))
         });
-        Self { number, world: Arc::clone(world), engine, stack }
+        Self { number, world: Arc::clone(world), guard, stack }
     }
 
     /// It dies, in the middle of whatever it does.
@@ -95,7 +96,7 @@ impl Process {
     }
 
     fn shared(&self) -> &Arc<SharedStore> {
-        let Store::Shared(store) = self.engine.store() else { panic!("the store is shared") };
+        let Store::Shared(store) = self.guard.store() else { panic!("the store is shared") };
         store
     }
 
@@ -107,7 +108,7 @@ impl Process {
     /// Whether it may decide about tokens.
     pub(crate) fn is_ready(&self) -> bool {
         self.run(|| {
-            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let tokens = self.guard.tokens.as_ref().expect("there are tokens");
             let RevocationList::Shared(list) = &tokens.revocations else { return true };
             list.freshness(Now::read()) == crate::revocation::Freshness::Fresh
         })
@@ -128,25 +129,25 @@ impl Process {
         path: &str,
         address: &str,
         headers: &[(&str, &str)],
-    ) -> (Outcome, Exchange) {
+    ) -> (Outcome, RequestContext) {
         let mut lines = vec!["", "GET", path, address, "", "", "", "", "Host", "api.example"];
         lines.extend(headers.iter().flat_map(|(name, value)| [*name, *value]));
         let count = lines.len().to_string();
         lines[0] = &count;
         let head = lines.join("\n");
         self.within(async {
-            let (mut x, mut verdict) = self.stack.before_body(head, Extras::default(), Now::read());
+            let (mut x, mut step) = self.stack.before_body(head, HostInput::default(), Now::read());
             loop {
-                verdict = match verdict {
-                    Verdict::Pass { .. } => return (Outcome::Passed, x),
-                    Verdict::Refuse(refusal) => return (Outcome::Refused(refusal.code), x),
-                    Verdict::AskStore(ask) => {
+                step = match step {
+                    Step::Pass { .. } => return (Outcome::Passed, x),
+                    Step::Refuse(refusal) => return (Outcome::Refused(refusal.code), x),
+                    Step::AskStore(ask) => {
                         let answer = self.ask(ask).await;
-                        self.stack.settle(&mut x, answer, Now::read())
+                        self.stack.resume_with_store(&mut x, answer, Now::read())
                     }
-                    Verdict::Delay { ms } => {
+                    Step::Delay { ms } => {
                         sleep(Duration::from_millis(ms)).await;
-                        self.stack.wake(&mut x, Now::read())
+                        self.stack.resume_after_delay(&mut x, Now::read())
                     }
                     other => panic!("nothing else is asked here: {other:?}"),
                 };
@@ -156,7 +157,7 @@ impl Process {
     }
 
     /// The response to a request is over: what it held is given back.
-    pub(crate) fn end(&self, mut exchange: Exchange) {
+    pub(crate) fn end(&self, mut exchange: RequestContext) {
         self.run(|| {
             let charged = exchange.charged.take();
             let questions = charged.map(|charged| charged.settle(false, Now::read()));
@@ -190,7 +191,7 @@ impl Process {
     /// A token with these claims.
     pub(crate) fn issue_with(&self, claims: Map<String, Value>) -> String {
         self.run(|| {
-            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let tokens = self.guard.tokens.as_ref().expect("there are tokens");
             let signer = tokens.signer.as_ref().expect("it signs");
             let issued = signer.issue(claims, IssueOptions::default(), Now::read());
             issued.expect("it can be issued").token
@@ -199,7 +200,7 @@ impl Process {
 
     /// Revokes a token. `Ok` says that the store has it.
     pub(crate) async fn revoke_token(&self, token: &str) -> Result<(), StoreError> {
-        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
         let revoke = |reply: Reply<()>| {
             let now = Now::read();
@@ -216,7 +217,7 @@ impl Process {
         &self,
         subject: &str,
     ) -> Result<Result<(), StoreError>, RevokeError> {
-        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
         self.within(async {
             let (tell, stored) = oneshot::channel();
@@ -232,7 +233,7 @@ impl Process {
     /// A token of `subject` that follows what was revoked of it, as `guard.tokens.issue` gives it.
     pub(crate) fn issue_after(&self, subject: &str) -> Result<String, IssueError> {
         self.run(|| {
-            let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+            let tokens = self.guard.tokens.as_ref().expect("there are tokens");
             let after = tokens.subject_before(subject);
             let options = IssueOptions { after, ..IssueOptions::default() };
             let signer = tokens.signer.as_ref().expect("it signs");
@@ -242,7 +243,7 @@ impl Process {
 
     /// Ends a session, as `guard.revoke.session` does.
     pub(crate) async fn log_out(&self, session: &str) -> Result<(), StoreError> {
-        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
         let refresh = tokens.refresh.as_ref().expect("there are sessions");
         self.within(async {
@@ -258,7 +259,7 @@ impl Process {
 
     /// Begins a session.
     pub(crate) async fn log_in(&self, subject: &str) -> Result<Login, StoreError> {
-        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let refresh = tokens.refresh.as_ref().expect("there are sessions");
         self.within(async {
             let signer = tokens.signer.as_ref().expect("it signs");
@@ -283,7 +284,7 @@ impl Process {
 
     /// Uses a refresh token: the next pair.
     pub(crate) async fn refresh(&self, login: &Login) -> Result<Login, RefreshError> {
-        let tokens = self.engine.tokens.as_ref().expect("there are tokens");
+        let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let refresh = tokens.refresh.as_ref().expect("there are sessions");
         self.within(async {
             let now = Now::read();
@@ -317,11 +318,11 @@ impl Process {
         address: &str,
         standing: Option<Standing>,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
         self.within(async {
             self.say(match standing {
                 Some(standing) => Notice::listed(who, standing, "", 3_600_000),
-                None => self.engine.store().notices().unlisted(who, Now::read().mono_us),
+                None => self.guard.store().notices().unlisted(who, Now::read().mono_us),
             })
             .await
         })
@@ -335,19 +336,19 @@ impl Process {
         standing: Standing,
         ms: u64,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Prefix::parse(address).expect("it is an address"));
+        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
         self.within(self.say(Notice::listed(who, standing, "", ms))).await
     }
 
     /// Gives a limit other figures, as `guard.limits.set` does.
     pub(crate) async fn set_limit(&self, name: &str, limit: u64) -> Result<(), StoreError> {
         let change = json!({ "name": name, "limit": limit });
-        let notice = self.engine.change_limit(name, &change).expect("they are right");
+        let notice = self.guard.change_limit(name, &change).expect("they are right");
         self.within(self.say(notice.expect("there is such a limit"))).await
     }
 
     async fn say(&self, notice: Notice) -> Result<(), StoreError> {
-        self.engine.store().notices().hear(&notice, Now::read().mono_us).expect("there is room");
+        self.guard.store().notices().hear(&notice, Now::read().mono_us).expect("there is room");
         told(|reply| self.shared().say(notice, reply)).await
     }
 }

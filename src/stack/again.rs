@@ -6,7 +6,7 @@
 //!
 //! The rules:
 //!
-//! 1. Every way back from a wait sets [`Exchange::now`].
+//! 1. Every way back from a wait sets [`RequestContext::now`].
 //! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another way.
 //!    A new kind of wait can't forget it.
 //! 3. Where less than [`MOMENT`] has passed since the last look, nothing is asked. So the handler
@@ -19,10 +19,10 @@
 //! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word
 //!    asks the store again where that word is older than [`WORD`]: a slow body costs one more
 //!    question, and not one for each packet.
-//! 6. Earlier layers of the same request are asked as well ([`Extras::earlier`]): the body may be
+//! 6. Earlier layers of the same request are asked as well ([`HostInput::earlier`]): the body may be
 //!    read by `guard.validate()`, which knows no token.
 //!
-//! [`Extras::earlier`]: crate::exchange::Extras::earlier
+//! [`HostInput::earlier`]: crate::stack::HostInput::earlier
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,12 @@ use std::time::Duration;
 use super::Stack;
 use crate::clients::Listed;
 use crate::clock::{Now, micros};
-use crate::engine::Known;
-use crate::exchange::{Awaited, Door, Exchange, StoreAsk, TokenDemand, Verdict};
+use crate::guard::Known;
+use crate::guard::TokenRequirement;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::{SharedRevocations, stale_refusal};
+use crate::stack::{Door, RequestContext, Step, StoreAsk, Suspension};
 
 /// A look at token and client holds for so long.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -46,9 +47,9 @@ impl Stack {
     /// it.
     pub(super) fn ask_again(
         &self,
-        x: &mut Exchange,
+        x: &mut RequestContext,
         door: Door,
-    ) -> Result<Option<Verdict>, Refusal> {
+    ) -> Result<Option<Step>, Refusal> {
         if x.now.mono_us.saturating_sub(x.judged_us) < micros(MOMENT) {
             return Ok(None);
         }
@@ -60,8 +61,8 @@ impl Stack {
             if let Some(list) =
                 stack.check_again(request, x.now, x.store_said_us, &mut x.reasons)?
             {
-                x.awaited = Some(Awaited::Again(door));
-                return Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))));
+                x.awaited = Some(Suspension::Again(door));
+                return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
         }
         x.judged_us = x.now.mono_us;
@@ -80,7 +81,7 @@ impl Stack {
         reasons: &mut Vec<String>,
     ) -> Result<Option<Arc<SharedRevocations>>, Refusal> {
         self.check_client(request, now, reasons)?;
-        let tokens = self.engine.tokens.as_ref().filter(|_| self.token != TokenDemand::Ignore);
+        let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let Some(tokens) = tokens else { return Ok(None) };
         let presentation = tokens.verifier.presentation();
         let found = presentation
@@ -114,7 +115,7 @@ impl Stack {
         if !self.clients {
             return Ok(false);
         }
-        is_allowed(self.engine.listed_client(request, now), reasons)
+        is_allowed(self.guard.listed_client(request, now), reasons)
     }
 
     /// As [`Self::check_client`], for the user of a token.
@@ -125,7 +126,7 @@ impl Stack {
         reasons: &mut Vec<String>,
     ) -> Result<bool, Refusal> {
         match user {
-            Some(user) if self.clients => is_allowed(self.engine.listed_user(user, now), reasons),
+            Some(user) if self.clients => is_allowed(self.guard.listed_user(user, now), reasons),
             _ => Ok(false),
         }
     }
@@ -133,12 +134,12 @@ impl Stack {
     /// Whether the answer of the policy may be another one later.
     fn policy_reads_time(&self) -> bool {
         self.policy.is_some()
-            && self.engine.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_time)
+            && self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_time)
     }
 
     /// Whether there is anything to ask again of this request.
     #[must_use]
-    pub fn looks_again(&self, x: &Exchange) -> bool {
+    pub fn looks_again(&self, x: &RequestContext) -> bool {
         self.clients
             || self.policy.is_some()
             || x.identity.is_some()
@@ -148,7 +149,7 @@ impl Stack {
     /// Whether a later layer is to ask this stack again where the request waits there.
     #[must_use]
     pub fn is_asked_again(&self) -> bool {
-        self.clients || self.token != TokenDemand::Ignore
+        self.clients || self.token != TokenRequirement::Ignore
     }
 }
 

@@ -5,16 +5,17 @@ use std::borrow::Cow;
 use super::Stack;
 use crate::clock::Now;
 use crate::cors::Cors;
-use crate::engine::{Known, Tokens};
-use crate::exchange::{Awaited, Candidate, Exchange, StoreAsk, TokenDemand, Verdict};
+use crate::guard::TokenRequirement;
+use crate::guard::{Known, Tokens};
+use crate::quota::Answer;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
+use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
-use crate::store::ask::Answer;
 use crate::token::binding::{
-    Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, SetBack, Step, Thumbprint, Use,
-    read_proof,
+    Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep, SetBack, Thumbprint,
+    Use, read_proof,
 };
 use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
 
@@ -23,8 +24,8 @@ impl Stack {
     pub(super) fn check_token(
         &self,
         request: &Request,
-        x: &mut Exchange,
-    ) -> Result<Option<Verdict>, Refusal> {
+        x: &mut RequestContext,
+    ) -> Result<Option<Step>, Refusal> {
         self.find_token(request, Asking::First, x)
     }
 
@@ -32,8 +33,8 @@ impl Stack {
     pub(super) fn keys_arrived(
         &self,
         again: bool,
-        x: &mut Exchange,
-    ) -> Result<Option<Verdict>, Refusal> {
+        x: &mut RequestContext,
+    ) -> Result<Option<Step>, Refusal> {
         let Some(request) = x.request.take() else {
             return Err(TokenDenial::KeysUnavailable.to_refusal());
         };
@@ -47,10 +48,10 @@ impl Stack {
         &self,
         request: &Request,
         asking: Asking,
-        x: &mut Exchange,
-    ) -> Result<Option<Verdict>, Refusal> {
+        x: &mut RequestContext,
+    ) -> Result<Option<Step>, Refusal> {
         // What nobody verifies is no token: anybody can write `Bearer x`.
-        let tokens = self.engine.tokens.as_ref().filter(|_| self.token != TokenDemand::Ignore);
+        let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
         if let Some(csrf) = csrf {
@@ -65,8 +66,8 @@ impl Stack {
         let scheme = tokens.verifier.presentation().scheme();
         let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
             return match self.token {
-                TokenDemand::Required => Err(TokenDenial::Missing.to_refusal_by(scheme)),
-                TokenDemand::Optional | TokenDemand::Ignore => Ok(None),
+                TokenRequirement::Required => Err(TokenDenial::Missing.to_refusal_by(scheme)),
+                TokenRequirement::Optional | TokenRequirement::Ignore => Ok(None),
             };
         };
         let deny = |denial: TokenDenial| denial.to_refusal_by(found.scheme);
@@ -80,16 +81,17 @@ impl Stack {
             Ok(verified) => verified,
             Err(Unverified::Denied(denial)) => return Err(deny(denial)),
             Err(Unverified::Ask(keys)) => {
-                x.awaited = Some(Awaited::Keys { again: asking == Asking::First });
-                return Ok(Some(Verdict::AskStore(StoreAsk::Keys(keys))));
+                x.awaited = Some(Suspension::Keys { again: asking == Asking::First });
+                return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
         };
         let bound = verified.confirmation;
         let proof = self.check_proof(tokens, request, &found, &verified, x)?;
-        let candidate = Candidate { verified, scheme: found.scheme, proof: proof.map(Box::new) };
+        let candidate =
+            PendingIdentity { verified, scheme: found.scheme, proof: proof.map(Box::new) };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
-            x.awaited = Some(Awaited::Certificate(candidate));
-            return Ok(Some(Verdict::AskCertificate));
+            x.awaited = Some(Suspension::Certificate(candidate));
+            return Ok(Some(Step::AskCertificate));
         }
         self.ask_revocations(x, candidate)
     }
@@ -101,7 +103,7 @@ impl Stack {
     }
 
     fn has_token_in_header(&self, request: &Request) -> bool {
-        self.engine.tokens.as_ref().is_some_and(|tokens| {
+        self.guard.tokens.as_ref().is_some_and(|tokens| {
             let found = tokens.verifier.presentation().find(request);
             matches!(found, Ok(Some(found)) if found.in_header)
         })
@@ -109,7 +111,7 @@ impl Stack {
 
     /// Whether the CORS decision that is in force has given the page that opens a socket leave to
     /// use this API as it does.
-    fn admits_handshake(&self, request: &Request, x: &Exchange) -> bool {
+    fn admits_handshake(&self, request: &Request, x: &RequestContext) -> bool {
         if x.extras.skips_cors {
             return request.is_handshake() && x.extras.admitted;
         }
@@ -126,7 +128,7 @@ impl Stack {
         request: &Request,
         found: &Found<'_>,
         verified: &Verified,
-        x: &mut Exchange,
+        x: &mut RequestContext,
     ) -> Result<Option<Proof>, Refusal> {
         let presentation = tokens.verifier.presentation();
         let deny = |denial: TokenDenial| Err(denial.to_refusal_by(found.scheme));
@@ -142,7 +144,7 @@ impl Stack {
             (None, Scheme::Bearer) => return Ok(None),
         };
         // Whoever makes a request chooses its `Host`, and the proof is judged by that.
-        self.engine.check_host(request)?;
+        self.guard.check_host(request)?;
         let fault = |fault| TokenDenial::Proof(fault).to_refusal();
         let text = request.header("dpop").ok_or_else(|| fault(ProofFault::Missing))?;
         let url = ProofUrl::of(request);
@@ -183,10 +185,10 @@ impl Stack {
     /// Goes on with the certificate of the connection.
     pub(super) fn check_certificate(
         &self,
-        x: &mut Exchange,
+        x: &mut RequestContext,
         fingerprint: Option<&str>,
-    ) -> Result<Option<Verdict>, Refusal> {
-        let Some(Awaited::Certificate(candidate)) = x.awaited.take() else {
+    ) -> Result<Option<Step>, Refusal> {
+        let Some(Suspension::Certificate(candidate)) = x.awaited.take() else {
             return Err(TokenDenial::Certificate.to_refusal());
         };
         let wanted = candidate.verified.confirmation.and_then(|bound| bound.certificate);
@@ -200,15 +202,15 @@ impl Stack {
     // 5
     fn ask_revocations(
         &self,
-        x: &mut Exchange,
-        candidate: Candidate,
-    ) -> Result<Option<Verdict>, Refusal> {
-        let Some(tokens) = &self.engine.tokens else { return Ok(None) };
+        x: &mut RequestContext,
+        candidate: PendingIdentity,
+    ) -> Result<Option<Step>, Refusal> {
+        let Some(tokens) = &self.guard.tokens else { return Ok(None) };
         match tokens.known(self.fresh, x.now) {
             Known::Now => self.check_revoked(x, candidate).map(|()| None),
             Known::After(list) => {
-                x.awaited = Some(Awaited::Revocations(candidate));
-                Ok(Some(Verdict::AskStore(StoreAsk::Revocations(list))))
+                x.awaited = Some(Suspension::Revocations(candidate));
+                Ok(Some(Step::AskStore(StoreAsk::Revocations(list))))
             }
             Known::No => Err(stale_refusal()),
         }
@@ -217,11 +219,11 @@ impl Stack {
     // 5
     pub(super) fn check_revoked(
         &self,
-        x: &mut Exchange,
-        candidate: Candidate,
+        x: &mut RequestContext,
+        candidate: PendingIdentity,
     ) -> Result<(), Refusal> {
-        let Some(tokens) = &self.engine.tokens else { return Ok(()) };
-        let Candidate { verified, scheme, proof } = candidate;
+        let Some(tokens) = &self.guard.tokens else { return Ok(()) };
+        let PendingIdentity { verified, scheme, proof } = candidate;
         tokens.check(&verified).map_err(|denial| denial.to_refusal_by(scheme))?;
         if let Some(proof) = proof {
             let mark = tokens.proofs.mark(&proof.id);
@@ -248,7 +250,7 @@ impl Stack {
         scheme: Scheme,
         now: Now,
     ) -> Result<(), Refusal> {
-        let tokens = self.engine.tokens.as_ref();
+        let tokens = self.guard.tokens.as_ref();
         let tolerance_us = tokens.map_or(0, |tokens| tokens.verifier.tolerance_us(verified));
         let met = self.demands.check(verified, now, tolerance_us);
         met.map_err(|unmet| unmet.to_refusal(scheme))
@@ -256,16 +258,16 @@ impl Stack {
 
     /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of
     /// used proofs. `Some` where the store has to be asked.
-    pub(super) fn use_proof(&self, x: &mut Exchange) -> Result<Option<Verdict>, Refusal> {
-        let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
+    pub(super) fn use_proof(&self, x: &mut RequestContext) -> Result<Option<Step>, Refusal> {
+        let (Some(tokens), Some(proof)) = (&self.guard.tokens, x.proof.take()) else {
             return Ok(None);
         };
         match tokens.proofs.take(&proof, x.now) {
-            Step::Done(outcome) => proof_outcome(tokens, x, outcome).map(|()| None),
-            Step::Ask(store, question) => {
+            ReplayStep::Done(outcome) => proof_outcome(tokens, x, outcome).map(|()| None),
+            ReplayStep::Ask(store, question) => {
                 x.proof = Some(proof);
-                x.awaited = Some(Awaited::Proof);
-                Ok(Some(Verdict::AskStore(StoreAsk::Proof(store, question))))
+                x.awaited = Some(Suspension::Proof);
+                Ok(Some(Step::AskStore(StoreAsk::Proof(store, question))))
             }
         }
     }
@@ -273,10 +275,10 @@ impl Stack {
     /// Goes on with what the store says of the proof.
     pub(super) fn proof_answered(
         &self,
-        x: &mut Exchange,
+        x: &mut RequestContext,
         answer: &Result<Answer, StoreError>,
     ) -> Result<(), Refusal> {
-        let (Some(tokens), Some(proof)) = (&self.engine.tokens, x.proof.take()) else {
+        let (Some(tokens), Some(proof)) = (&self.guard.tokens, x.proof.take()) else {
             return Err(TokenDenial::Replayed.to_refusal());
         };
         let outcome = tokens.proofs.answered(&proof, answer, x.now);
@@ -285,7 +287,7 @@ impl Stack {
 }
 
 /// Only a proof that nobody has used lets its request pass. A refused request has no identity.
-fn proof_outcome(tokens: &Tokens, x: &mut Exchange, outcome: Use) -> Result<(), Refusal> {
+fn proof_outcome(tokens: &Tokens, x: &mut RequestContext, outcome: Use) -> Result<(), Refusal> {
     let refusal = match outcome {
         Use::First => return Ok(()),
         Use::Again => TokenDenial::Replayed.to_refusal(),
@@ -313,7 +315,7 @@ fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
 
 /// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next
 /// one is known to be new.
-fn give_nonce(tokens: &Tokens, x: &mut Exchange) -> Refusal {
+fn give_nonce(tokens: &Tokens, x: &mut RequestContext) -> Refusal {
     if let Some(nonces) = nonces_of(tokens)
         && !x.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")
     {

@@ -4,22 +4,22 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Stack;
-use crate::exchange::{Awaited, Exchange, Keys, LimitView, StoreAsk, Verdict};
 use crate::limit::{
-    Charged, Check, ClientKey, LimitError, Limiter, Outcome as Counted, Pending,
-    PolicySet as Limits, Subject,
+    Charged, Check, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits, Subject,
 };
+use crate::net::ClientKey;
+use crate::quota::Question;
 use crate::refusal::Refusal;
-use crate::store::ask::Question;
+use crate::stack::{CallbackResults, LimitView, RequestContext, Step, StoreAsk, Suspension};
 use crate::token::{Verified, words};
 
 impl Stack {
     // 6: `Some` where the shared store has to be asked
     pub(super) fn count(
         &self,
-        x: &mut Exchange,
-        keys: &[Keys],
-    ) -> Result<Option<Verdict>, Refusal> {
+        x: &mut RequestContext,
+        keys: &[CallbackResults],
+    ) -> Result<Option<Step>, Refusal> {
         if x.unlimited {
             return Ok(None);
         }
@@ -75,10 +75,10 @@ impl Stack {
     /// Layers 6 to 8, once the shared store has spoken.
     pub(super) fn counted(
         &self,
-        x: &mut Exchange,
+        x: &mut RequestContext,
         limiter: &Arc<Limiter>,
         check: Check<'_>,
-    ) -> Result<Verdict, Refusal> {
+    ) -> Result<Step, Refusal> {
         match check {
             Check::Done(outcome) => {
                 self.note(x, limiter, outcome)?;
@@ -91,7 +91,7 @@ impl Stack {
     /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
     fn note(
         &self,
-        x: &mut Exchange,
+        x: &mut RequestContext,
         limiter: &Arc<Limiter>,
         outcome: Counted<'_>,
     ) -> Result<(), Refusal> {
@@ -131,14 +131,14 @@ impl Stack {
 }
 
 fn ask_limits(
-    x: &mut Exchange,
+    x: &mut RequestContext,
     limiter: &Arc<Limiter>,
     pending: Pending,
     question: Question,
-) -> Result<Verdict, Refusal> {
+) -> Result<Step, Refusal> {
     let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
-    x.awaited = Some(Awaited::Limits(pending, Arc::clone(limiter)));
-    Ok(Verdict::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
+    x.awaited = Some(Suspension::Limits(pending, Arc::clone(limiter)));
+    Ok(Step::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
 }
 
 /// A request that a limit of `limiter` could not count.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::memcached::MemcachedConfig;
 use super::redis::RedisConfig;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 
 pub(super) const DEFAULT_PREFIX: &str = "keepstone:";

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::clients::{Entry, Lists, ListsFull, Prefix, Standing, Who};
-use crate::store::ask::SubjectKey;
+use crate::clients::{Entry, Lists, ListsFull, Standing, Who};
+use crate::net::Cidr;
+use crate::quota::SubjectKey;
 
 /// The copy of a store's notices in this process.
 #[derive(Debug, Default)]
@@ -181,7 +182,7 @@ fn name_of(who: Who) -> String {
 
 fn who_of(name: &str) -> Option<Who> {
     match name.split_once(':')? {
-        ("n", network) => Prefix::parse(network).map(Who::Network),
+        ("n", network) => Cidr::parse(network).map(Who::Network),
         ("u", hex) => u128::from_str_radix(hex, 16)
             .ok()
             .filter(|_| hex.len() == 32)
@@ -206,7 +207,7 @@ mod tests {
             } else {
                 format!("{}/{length}", Ipv6Addr::from_bits(bits))
             };
-            let Some(network) = Prefix::parse(&text) else { return Ok(()) };
+            let Some(network) = Cidr::parse(&text) else { return Ok(()) };
             for who in [Who::Network(network), Who::User(SubjectKey(bits.to_be_bytes()))] {
                 prop_assert_eq!(who_of(&name_of(who)), Some(who));
             }

@@ -22,10 +22,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::ask::{Action, Ask, PlaceAsk, PlaceId, Question, SubjectKey, Waiter};
+use super::ask::{Ask, Waiter};
 use super::runtime;
 use super::shared::SharedStore;
 use crate::clock::Now;
+use crate::quota::{Action, PlaceAsk, PlaceId, Question, SubjectKey};
 
 /// A place is renewed after this part of its span, and looked at twice as often: before 3/8 of the
 /// span are over. The script that judges takes places with less than half of it left for those of
@@ -339,7 +340,7 @@ mod tests {
 
     use super::*;
     use crate::few::Few;
-    use crate::store::ask::Answer;
+    use crate::quota::Answer;
     use crate::store::config::MemoryConfig;
     use crate::store::error::StoreError;
     use crate::store::shared::Backend;

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 
-use super::ask::SubjectKey;
-use crate::limit::WireState;
-use crate::limit::algorithm::WHOLE;
+use crate::quota::SubjectKey;
+use crate::quota::WireState;
+use crate::quota::algorithm::WHOLE;
 
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::ask::{Answer, Ask, Question, Waiter};
+use super::ask::{Ask, Waiter};
 use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
@@ -20,6 +20,7 @@ use super::redis::notices::{self, Publication};
 use super::runtime;
 use super::status::Status;
 use crate::error::ConfigError;
+use crate::quota::{Answer, Question};
 
 /// A kind of store that processes share.
 pub trait Backend: Sized {

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
-use super::claims::Times;
-use super::issuer::Issuer;
-use super::key::Key;
-use super::verify::Verified;
+use crate::keys::key::Key;
+use crate::token::claims::Times;
+use crate::token::issuer::Issuer;
+use crate::token::verify::Verified;
 
 const SHARDS: usize = 16;
 /// What an entry takes beside the texts in it: maps, strings, the table's own place.

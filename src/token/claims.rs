@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use super::binding::Confirmation;
-use super::denial::{ClaimFault, TokenDenial};
-use super::issuer::Issuer;
-use super::json::{Members, Shallow, read_members};
 use crate::clock::Now;
+use crate::json::object::{Members, Shallow, read_members};
+use crate::token::binding::Confirmation;
+use crate::token::denial::{ClaimFault, TokenDenial};
+use crate::token::issuer::Issuer;
 
 /// 9999-01-01: what is beyond is no date but a time in milliseconds.
 const YEAR_9999_S: u64 = 253_370_764_800;

@@ -5,23 +5,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::algorithm::Algorithm;
-use super::cache::Cache;
-use super::issuer::{self, Issuer};
-use super::presentation::Presentation;
-use super::refresh::{self, RefreshConfig};
-use super::seal::SealKey;
-use crate::config::raw::{Options, Switch, nearest, string_at};
+use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::seal::SealKey;
+use crate::session;
+use crate::session::RefreshConfig;
+use crate::token::cache::Cache;
+use crate::token::issuer::{self, Issuer};
+use crate::token::presentation::Presentation;
 
 /// What stands beside the issuers: it holds for all of them.
 const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
-/// No clock tolerance is longer: revocations are kept this long past a token's expiry.
-pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
 /// The longest `maxLifetime` that can be asked for.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-const MAX_TEXT: usize = 1024;
 
 /// What a token must be to be taken. It can't be made but by [`TokenConfig::parse`].
 #[derive(Debug)]
@@ -70,7 +67,7 @@ impl TokenConfig {
             presentation,
             optional: options.bool("optional")?.unwrap_or(false),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
-            seal_keys: refresh::secrets(&options.path_of("refresh"), options.get("refresh"))?,
+            seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })
     }
 
@@ -122,41 +119,6 @@ fn cache(options: &Options<'_>) -> Result<Option<Cache>, ConfigError> {
             .size("maxBytes", 64 << 10..=1 << 30)?,
     };
     Ok(Some(Cache::new(usize::try_from(max_bytes.unwrap_or(DEFAULT)).unwrap_or(usize::MAX))))
-}
-
-/// A text without control characters, neither empty nor endless.
-pub(super) fn plain_text<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigError> {
-    let text = string_at(path, value)?;
-    if text.is_empty()
-        || text.len() > MAX_TEXT
-        || text.trim() != text
-        || text.chars().any(char::is_control)
-    {
-        return Err(ConfigError::invalid(
-            path,
-            format!("must be 1 to {MAX_TEXT} bytes of text without whitespace around it"),
-        ));
-    }
-    Ok(text)
-}
-
-pub(super) fn algorithm_at(path: &str, value: &Value) -> Result<Algorithm, ConfigError> {
-    let name = string_at(path, value)?;
-    if let Some(algorithm) = Algorithm::from_name(name) {
-        return Ok(algorithm);
-    }
-    if name.eq_ignore_ascii_case("none") {
-        return Err(ConfigError::invalid(
-            path,
-            "must not be 'none': an unsigned token proves nothing",
-        ));
-    }
-    let names = Algorithm::ALL.map(Algorithm::name);
-    let error = ConfigError::invalid(path, format!("must be one of {}", names.join(", ")));
-    Err(match nearest(name, &names) {
-        Some(name) => error.suggest(format!("did you mean '{name}'?")),
-        None => error,
-    })
 }
 
 /// A `typ` without the `application/` that RFC 7515 section 4.1.9 says may be left out.

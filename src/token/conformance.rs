@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::denial::TokenDenial;
-use super::key_options::{SetOf, jwk_set};
-use super::reader::Compact;
-use super::ring::KeyRing;
 use crate::clock::Now;
 use crate::error::ConfigError;
+use crate::keys::key_options::{SetOf, jwk_set};
+use crate::keys::ring::KeyRing;
+use crate::token::denial::TokenDenial;
+use crate::token::reader::Compact;
+use crate::token::verify::Unverified;
 
 /// Why [`verify_compact`] gave no payload.
 #[derive(Debug, Error)]
@@ -36,7 +37,9 @@ pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u
     let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?)?;
     let read = || {
         let compact = Compact::read(token)?;
-        let key = ring.choose(&compact.header, now.unix_seconds())?;
+        let key = ring
+            .choose(&compact.header, now.unix_seconds())
+            .map_err(|error| Unverified::from(error).denial())?;
         if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
             return Err(TokenDenial::Signature);
         }

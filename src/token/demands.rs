@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::claims::date;
-use super::denial::challenge;
-use super::reader::Scheme;
-use super::verify::Verified;
-use super::words;
 use crate::clock::{Now, micros};
-use crate::config::raw::{Options, describe, string_at};
+use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
+use crate::token::claims::date;
+use crate::token::denial::challenge;
+use crate::token::reader::Scheme;
+use crate::token::verify::Verified;
+use crate::token::words;
 
 const MOST_WORDS: usize = 50;
 const MOST_CLAIMS: usize = 20;
@@ -20,7 +20,7 @@ const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What a route demands. Everything that is there must be met.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Demands {
+pub struct Requirements {
     /// All of them.
     scopes: Vec<String>,
     /// One of them.
@@ -50,7 +50,7 @@ pub enum Unmet<'d> {
     Age(Duration),
 }
 
-impl Demands {
+impl Requirements {
     /// Reads `scope`, `role`, `claims` and `maxAge`:
     ///
     /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all of them

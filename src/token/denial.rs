@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::binding::{ALGORITHMS, ProofFault};
-use super::reader::Scheme;
 use crate::refusal::Refusal;
+use crate::token::binding::{ALGORITHMS, ProofFault};
+use crate::token::reader::Scheme;
 
 /// Why a request is not let in with the token it brought, or without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

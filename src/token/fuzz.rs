@@ -6,13 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use super::binding::{ProofRequest, ProofUrl, read_proof};
-use super::config::TokenConfig;
-use super::denial::TokenDenial;
-use super::json;
-use super::reader::credentials;
-use super::verify::Verifier;
 use crate::clock::Now;
+use crate::json::object;
+use crate::token::binding::{ProofRequest, ProofUrl, read_proof};
+use crate::token::config::TokenConfig;
+use crate::token::denial::TokenDenial;
+use crate::token::reader::credentials;
+use crate::token::verify::Verifier;
 
 /// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor be let in, whatever `data` is.
 ///
@@ -32,7 +32,7 @@ pub fn fuzz_token(data: &[u8]) {
     let Some(verifier) = verifier else { return };
     let now = Now::at_unix_us(1_800_000_000_000_000);
     let _ = credentials(text);
-    let (map, members) = (json::read_object(text), json::read_members(text));
+    let (map, members) = (object::read_object(text), object::read_members(text));
     assert_eq!(map.is_ok(), members.is_ok(), "one reader takes what the other refuses");
     let denial = verifier.verify(text, now).map(|_| ()).err();
     assert!(denial.is_some(), "a token passed that nobody signed");

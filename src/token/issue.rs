@@ -8,14 +8,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::config::TokenConfig;
-use super::issuer::Issuer;
-use super::key::Key;
-use super::reader::MAX_TOKEN_BYTES;
-use super::rotation::Rotation;
-use super::seal::{SealKey, Seals};
-use super::{claims, json};
 use crate::clock::Now;
+use crate::json::object;
+use crate::keys::key::Key;
+use crate::keys::rotation::Rotation;
+use crate::keys::seal::{SealKey, Seals};
+use crate::token::claims;
+use crate::token::config::TokenConfig;
+use crate::token::issuer::Issuer;
+use crate::token::reader::MAX_TOKEN_BYTES;
 
 const DEFAULT_EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
 
@@ -190,7 +191,7 @@ impl Signer {
                 "they nest too deep, or hold a number or name that is refused".to_owned(),
             )
         };
-        let read = json::read_members(&payload).map_err(|_| unreadable())?;
+        let read = object::read_members(&payload).map_err(|_| unreadable())?;
         let begin = now
             .plus(Duration::from_secs(issued_at - now.unix_seconds()).min(Duration::from_secs(1)));
         if issued_at.saturating_mul(1_000_000) > begin.unix_us.saturating_add(config.tolerance_us) {

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::{Algorithm, Family};
-use super::config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, algorithm_at, bare_typ, plain_text};
-use super::key_options::{SetOf, keys};
-use super::remote::{RemoteKeys, Source, parse_stale_for};
-use super::ring::{KeyRing, Keys};
-use super::rotation::{Rotation, RotationConfig};
-use super::spiffe::TrustDomain;
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::micros;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::key_options::{SetOf, keys};
+use crate::keys::key_options::{algorithm_at, plain_text};
+use crate::keys::remote::{RemoteKeys, Source, parse_stale_for};
+use crate::keys::ring::{KeyRing, Keys};
+use crate::keys::rotation::{Rotation, RotationConfig};
+use crate::token::config::{MAX_MAX_LIFETIME, bare_typ};
+use crate::token::spiffe::TrustDomain;
 
 /// Options that belong to one issuer and to no other.
 pub(super) const OF_ONE: [&str; 9] =
@@ -95,7 +97,9 @@ impl Issuer {
             _ => None,
         };
         let issuer = match preset {
-            Some(Preset::Vault) => super::remote::vault_issuer(&options.path_of("issuer"), name)?,
+            Some(Preset::Vault) => {
+                crate::keys::remote::vault_issuer(&options.path_of("issuer"), name)?
+            }
             _ => name.to_owned(),
         };
         let audience = audience(options)?;

@@ -29,7 +29,6 @@
 //!   a plain bearer token would undo what its issuer bound it for.
 //! - `jwk`, `jku`, `x5u`, `x5c` in a header are not read: a token can't bring its own key.
 
-mod algorithm;
 pub mod binding;
 mod cache;
 mod claims;
@@ -40,43 +39,23 @@ mod denial;
 mod fuzz;
 mod issue;
 mod issuer;
-mod json;
-mod jwk;
-mod key;
-mod key_options;
-mod material;
 mod presentation;
 mod reader;
-mod refresh;
-mod remote;
-mod ring;
-mod rotation;
-mod seal;
 mod spiffe;
-mod strength;
 #[cfg(test)]
 mod tests;
 mod verify;
 pub mod words;
 
-pub use algorithm::Algorithm;
-pub use config::{MAX_MAX_LIFETIME, MAX_TOLERANCE, TokenConfig};
+pub use config::{MAX_MAX_LIFETIME, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
-pub use demands::{Demands, Unmet};
+pub use demands::{Requirements, Unmet};
 pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, Found, Presentation, Source};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
-pub(crate) use refresh::longest_s;
-pub use refresh::{
-    Family, Full, Kept, MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_RECORD_BYTES, MemoryFamilies, Opening,
-    Outcome, Place, Presented, RefreshConfig, RefreshToken, Where, audience_mark,
-};
-pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
-pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
-pub use seal::{SEAL_BYTES, SealKey, Seals};
 pub use verify::{
     Claims, Fingerprint, Revocable, Unverified, Verified, Verifier, no_name, no_token_or_jti,
 };

@@ -11,8 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::denial::TokenDenial;
-use super::json;
+use crate::json::object;
+use crate::keys::Header;
+use crate::token::denial::TokenDenial;
 
 /// No token is longer than this many bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -29,14 +30,6 @@ pub(super) struct Compact<'a> {
     pub(super) header: Rc<Header>,
     payload: &'a str,
     signature: Vec<u8>,
-}
-
-/// The members of a header that matter. `jwk`, `jku`, `x5u` and `x5c` are not among them: a token can't bring its key.
-#[derive(Debug)]
-pub(super) struct Header {
-    pub(super) alg: String,
-    pub(super) kid: Option<String>,
-    pub(super) typ: Option<String>,
 }
 
 impl<'a> Compact<'a> {
@@ -92,7 +85,7 @@ impl<'a> Compact<'a> {
 
     /// The payload as claims: a JSON object.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, TokenDenial> {
-        json::read_object(&self.text()?).map_err(|_| TokenDenial::Malformed)
+        object::read_object(&self.text()?).map_err(|_| TokenDenial::Malformed)
     }
 }
 
@@ -125,7 +118,7 @@ impl Header {
         if bytes.len() > MAX_HEADER_BYTES {
             return None;
         }
-        let mut members = json::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
+        let mut members = object::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
         // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is understood.
         // `b64` (RFC 7797) without `crit` would be read differently by those who know it.
         if members.contains_key("crit") || members.contains_key("b64") {

@@ -6,20 +6,21 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
-use super::algorithm::Algorithm;
-use super::binding::Confirmation;
-use super::cache::Entry;
-use super::claims::{self, Registered, Times};
-use super::config::{TokenConfig, bare_typ};
-use super::denial::TokenDenial;
-use super::issuer::Issuer;
-use super::json;
-use super::key::Key;
-use super::presentation::Presentation;
-use super::reader::Compact;
-use super::refresh::RefreshToken;
-use super::remote::RemoteKeys;
 use crate::clock::Now;
+use crate::json::object;
+use crate::keys::KeyError;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key::Key;
+use crate::keys::remote::RemoteKeys;
+use crate::session::RefreshToken;
+use crate::token::binding::Confirmation;
+use crate::token::cache::Entry;
+use crate::token::claims::{self, Registered, Times};
+use crate::token::config::{TokenConfig, bare_typ};
+use crate::token::denial::TokenDenial;
+use crate::token::issuer::Issuer;
+use crate::token::presentation::Presentation;
+use crate::token::reader::Compact;
 
 /// What a token is revoked by: 128 bits that stand for it.
 ///
@@ -88,7 +89,7 @@ impl Claims {
     #[must_use]
     pub fn map(&self) -> &Map<String, Value> {
         // Both readers take the same, so this is never the empty map of a default.
-        self.map.get_or_init(|| json::read_object(&self.text).unwrap_or_default())
+        self.map.get_or_init(|| object::read_object(&self.text).unwrap_or_default())
     }
 }
 
@@ -146,6 +147,17 @@ impl Unverified {
         match self {
             Self::Denied(denial) => denial,
             Self::Ask(_) => TokenDenial::KeysUnavailable,
+        }
+    }
+}
+
+impl From<KeyError> for Unverified {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Pending(keys) => Self::Ask(keys),
+            KeyError::Unknown => Self::Denied(TokenDenial::Key),
+            KeyError::Algorithm => Self::Denied(TokenDenial::Algorithm),
+            KeyError::Unavailable => Self::Denied(TokenDenial::KeysUnavailable),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use keepstone::store::ask::{Answer, Question};
+use keepstone::quota::{Answer, Question};
 use keepstone::store::{SharedStore, StoreError};
 
 /// Asks all of it at once; the answers are in the order of the questions.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use keepstone::limit::algorithm::{Rule, State, WHOLE};
-use keepstone::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use keepstone::quota::algorithm::{Rule, State, WHOLE};
+use keepstone::quota::{Action, Answer, Demand, Question, Standing, SubjectKey};
 
 /// What is known of one limit of a subject.
 #[derive(Debug, Clone, Copy, Default)]

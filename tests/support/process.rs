@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use keepstone::clock::Now;
-use keepstone::limit::{Check, ClientKey, LimitPolicy, Limiter, PolicySet, Subject};
+use keepstone::limit::{Check, LimitPolicy, Limiter, PolicySet, Subject};
+use keepstone::net::ClientKey;
 use keepstone::store::SharedStore;
 use serde_json::Value;
 

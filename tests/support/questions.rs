@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use keepstone::few::Few;
-use keepstone::limit::algorithm::{Algorithm, Rule};
-use keepstone::store::ask::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::algorithm::{Algorithm, Rule};
+use keepstone::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
 
 use super::dice::Dice;
 

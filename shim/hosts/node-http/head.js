@@ -24,7 +24,7 @@ function readView(req) {
 }
 
 /**
- * The head of a request as src/request.rs reads it. `state` is what is kept on it, `owner` the
+ * The head of a request as src/request/mod.rs reads it. `state` is what is kept on it, `owner` the
  * inside of the guard, `handler` the one that asks, and `next` what it was called with.
  */
 function headOf(req, state, owner, handler, next) {

@@ -11,9 +11,9 @@
 
 use crate::clock::Now;
 use crate::few::Few;
-use crate::limit::algorithm::{Rule, State};
 use crate::limit::limiter::Part;
-use crate::store::ask::{Action, Demand, Question, SubjectAsk};
+use crate::quota::algorithm::{Rule, State};
+use crate::quota::{Action, Demand, Question, SubjectAsk};
 use crate::store::{Key, Locked, Record};
 
 const LEASED: u64 = 0x4c45_4153_4544_2121;
@@ -248,7 +248,7 @@ fn short(number: u64) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::algorithm::Algorithm;
+    use crate::quota::algorithm::Algorithm;
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
-use crate::limit::algorithm::{State, WHOLE};
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::manual::{KeyState, key_state};
 use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
-use crate::store::ask::{
-    Action, Answer, Demand, PlaceAsk, PlaceId, Question, Standing, SubjectAsk,
-};
+use crate::quota::algorithm::{State, WHOLE};
+use crate::quota::{Action, Answer, Demand, PlaceAsk, PlaceId, Question, Standing, SubjectAsk};
 use crate::store::{Key, Record};
 
 /// What `guard.limits` can be asked to do.

@@ -15,7 +15,6 @@ use std::sync::Arc;
 pub use manual::{Manual, PendingManual};
 use smallvec::SmallVec;
 
-use super::algorithm::{Rule, State, WHOLE};
 use super::charge::Place;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
@@ -24,7 +23,8 @@ use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
 use crate::few::Few;
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::algorithm::{Rule, State, WHOLE};
+use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
 
 /// A refusal of the store is believed for this long at most, though its own time to wait may be longer: a reset by

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, limiter, request};
 use crate::clock::Now;
-use crate::limit::algorithm::{Algorithm, Rule, State, admit};
-use crate::limit::{Charged, ClientKey, Limiter, PolicySet, Subject};
+use crate::limit::{Charged, Limiter, PolicySet, Subject};
+use crate::net::ClientKey;
+use crate::quota::algorithm::{Algorithm, Rule, State, admit};
 
 fn client() -> ClientKey {
     ClientKey::parse("203.0.113.7")

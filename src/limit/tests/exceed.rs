@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{SECOND, at, check, limiter, request};
-use crate::limit::{ClientKey, PolicySet};
+use crate::limit::PolicySet;
+use crate::net::ClientKey;
 
 fn client() -> ClientKey {
     ClientKey::parse("203.0.113.7")

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{admitted, at, check, limiter, request};
-use crate::limit::{ClientKey, Limiter, Subject};
+use crate::limit::{Limiter, Subject};
+use crate::net::ClientKey;
 
 const MB: u64 = 1 << 20;
 

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::{SECOND, at, check, limiter, request};
 use crate::error::ConfigCode;
 use crate::limit::{
-    Charged, ClientKey, Held, LimitError, LimitPolicy, Limiter, Manual, OnStoreFailure, PolicySet,
-    Signal, Subject, Whom,
+    Charged, Held, LimitError, LimitPolicy, Limiter, Manual, OnStoreFailure, PolicySet, Signal,
+    Subject, Whom,
 };
+use crate::net::ClientKey;
 use crate::store::MemoryStore;
 
 const KEY: &str = "203.0.113.7";

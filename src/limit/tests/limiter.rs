@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, check, limiter, request};
 use crate::clock::Now;
-use crate::limit::{ClientKey, LimitError, PolicySet, Subject};
+use crate::limit::{LimitError, PolicySet, Subject};
+use crate::net::ClientKey;
 
 fn client(address: &str) -> ClientKey {
     ClientKey::parse(address)

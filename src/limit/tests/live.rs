@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{SECOND, admitted, at, check, request};
 use crate::error::ConfigCode;
-use crate::limit::{ClientKey, LimitPolicy, Limiter, LiveLimiter};
+use crate::limit::{LimitPolicy, Limiter, LiveLimiter};
+use crate::net::ClientKey;
 use crate::store::MemoryStore;
 
 fn live(store: &Arc<MemoryStore>, policies: &Value) -> LiveLimiter {

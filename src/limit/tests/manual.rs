@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{SECOND, admitted, at, check, limiter, request};
-use crate::limit::{ClientKey, LimitError, Subject};
+use crate::limit::{LimitError, Subject};
+use crate::net::ClientKey;
 
 const KEY: &[&str] = &["203.0.113.7"];
 

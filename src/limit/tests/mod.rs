@@ -1,6 +1,5 @@
 //! What users rely on.
 
-mod algorithm;
 mod charge;
 mod config;
 mod exceed;
@@ -16,8 +15,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{ClientKey, LimitPolicy, Limiter, Outcome, PolicySet, Subject};
+use super::{LimitPolicy, Limiter, Outcome, PolicySet, Subject};
 use crate::clock::Now;
+use crate::net::ClientKey;
 use crate::store::MemoryStore;
 
 const SECOND: u64 = 1_000_000;

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, check, limiter, request};
-use crate::limit::algorithm::{Algorithm, Rule, State};
-use crate::limit::{ClientKey, LimitError, Signal, Whom};
+use crate::limit::{LimitError, Signal, Whom};
+use crate::net::ClientKey;
+use crate::quota::algorithm::{Algorithm, Rule, State};
 
 const ADDRESS: &str = "203.0.113.7";
 

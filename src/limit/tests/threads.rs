@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::{at, check, limiter, request};
-use crate::limit::{ClientKey, Subject};
+use crate::limit::Subject;
+use crate::net::ClientKey;
 
 #[test]
 fn many_threads_together_get_exactly_the_limit() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{document, engine, read, without_tokens};
-use crate::engine::Engine;
+use super::{document, guard, read, without_tokens};
+use crate::guard::Guard;
 use crate::openapi::fuzz::fuzz_document;
 use crate::openapi::{Api, BodyKind, Demand};
 
@@ -217,7 +217,7 @@ fn bodies_that_are_not_read_need_an_option() {
     let document = operation("3.0.0", &members);
     let error = read(&document).unwrap_err();
     assert!(error.path().ends_with("content.multipart/form-data"), "{error}");
-    let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
+    let api = Api::read(&guard(), &document, &json!({ "unreadable": "pass" })).unwrap();
     let media: Vec<_> = api.operations()[0].media().collect();
     assert_eq!(
         media,
@@ -277,7 +277,7 @@ fn a_form_that_has_no_one_reading_is_refused_or_left_to_the_application() {
         let error = read(&document).unwrap_err();
         assert!(error.path().ends_with("form-urlencoded"), "{error}");
         assert!(error.to_string().contains(why), "{error}");
-        let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
+        let api = Api::read(&guard(), &document, &json!({ "unreadable": "pass" })).unwrap();
         assert_eq!(api.schemas(0, Some(1)).unwrap()["payload"], json!(false), "{schema}");
     }
 }
@@ -288,7 +288,7 @@ fn a_query_that_holds_what_is_not_read_is_not_checked_where_that_was_asked_for()
         "3.0.0",
         &query(&json!({ "name": "filter", "style": "deepObject", "schema": { "type": "object" } })),
     );
-    let api = Api::read(&engine(), &document, &json!({ "unreadable": "pass" })).unwrap();
+    let api = Api::read(&guard(), &document, &json!({ "unreadable": "pass" })).unwrap();
     assert_eq!(api.schemas(0, None).unwrap().get("query"), None);
 }
 
@@ -335,7 +335,7 @@ fn every_scheme_is_carried_out_or_mapped_or_an_error() {
             vec![vec![function("bearer")]],
         ),
     ] {
-        let api = Api::read(&engine(), &secured(&security), &options).unwrap();
+        let api = Api::read(&guard(), &secured(&security), &options).unwrap();
         assert_eq!(api.operations()[0].alternatives(), wanted, "{security}");
     }
     for scheme in ["key", "queryKey", "basic", "mtls"] {
@@ -347,7 +347,7 @@ fn every_scheme_is_carried_out_or_mapped_or_an_error() {
     let error = Api::read(&without_tokens(), &bearer, &json!({})).unwrap_err();
     assert!(error.to_string().contains("has no `jwt`"), "{error}");
     // The key is no undeclared name of the query.
-    let api = Api::read(&engine(), &secured(&json!([{ "queryKey": [] }])), &all).unwrap();
+    let api = Api::read(&guard(), &secured(&json!([{ "queryKey": [] }])), &all).unwrap();
     assert!(api.schemas(0, None).unwrap()["query"]["properties"]["api_key"].is_object());
     for (bad, path) in [
         (json!({ "security": { "kye": false } }), "options.security.kye"),
@@ -360,7 +360,7 @@ fn every_scheme_is_carried_out_or_mapped_or_an_error() {
         (json!({ "ignoreFormats": "x" }), "options.ignoreFormats"),
         (json!([]), "options"),
     ] {
-        assert_eq!(Api::read(&engine(), &bearer, &bad).unwrap_err().path(), path);
+        assert_eq!(Api::read(&guard(), &bearer, &bad).unwrap_err().path(), path);
     }
     for scopes in [json!("read"), json!(["a b"]), json!(["a\"b"]), json!([1])] {
         assert!(read(&secured(&json!([{ "oauth": scopes }]))).is_err());
@@ -471,8 +471,8 @@ proptest! {
         path in prop::sample::select(vec!["/a", "/a/{id}", "/{", "a", "/a{id}.b", "/%zz", "/é"]),
         operation in any_json(), item in any_json(), schema in any_json(), schemes in any_json(), whole in any_json(),
     ) {
-        let engine = engine();
-        fuzz_document(&engine, &whole);
+        let guard = guard();
+        fuzz_document(&guard, &whole);
         let id = json!({ "name": "id", "in": "path", "required": true, "schema": schema.clone() });
         let built = json!({
             "openapi": version,
@@ -482,11 +482,11 @@ proptest! {
             } }, "/other": item },
             "components": { "schemas": { "A": schema }, "securitySchemes": schemes },
         });
-        fuzz_document(&engine, &built);
+        fuzz_document(&guard, &built);
         let mut alone = built.clone();
         alone["paths"].as_object_mut().unwrap().remove("/other");
         alone["paths"][path].as_object_mut().unwrap().remove("get");
-        fuzz_document(&engine, &alone);
+        fuzz_document(&guard, &alone);
     }
 }
 
@@ -499,9 +499,9 @@ fn a_token_in_the_query_is_declared_by_no_operation_and_refused_where_none_is_as
             "from": ["header", { "query": "access_token" }, { "query": "api_key" }],
         },
     });
-    let engine = Arc::new(Engine::new(&config).unwrap());
+    let guard = Arc::new(Guard::new(&config).unwrap());
     let names = |security: Value, options: Value| {
-        let api = Api::read(&engine, &secured(&security), &options).unwrap();
+        let api = Api::read(&guard, &secured(&security), &options).unwrap();
         api.schemas(0, None).unwrap()["query"]["properties"].clone()
     };
     let none = json!({ "access_token": false, "api_key": false });
@@ -519,7 +519,7 @@ fn a_token_in_the_query_is_declared_by_no_operation_and_refused_where_none_is_as
         .as_array_mut()
         .unwrap()
         .push(json!({ "name": "access_token", "in": "query", "schema": { "type": "string" } }));
-    let error = Api::read(&engine, &wanting, &json!({})).unwrap_err();
+    let error = Api::read(&guard, &wanting, &json!({})).unwrap_err();
     assert_eq!(error.path(), "paths./things/{id}.post.parameters");
     assert!(error.to_string().contains("`access_token`"), "{error}");
 }

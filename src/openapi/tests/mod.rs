@@ -10,25 +10,25 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Api, Match};
-use crate::engine::Engine;
 use crate::error::ConfigError;
+use crate::guard::Guard;
 
 /// A guard that verifies tokens.
-fn engine() -> Arc<Engine> {
+fn guard() -> Arc<Guard> {
     let config = json!({
         "rateLimit": false,
         "jwt": { "issuer": "https://id.example.com", "audience": "api", "secret": "Zx3bTq8LmVn5RkWc7YpJd2HsFg9AuEo4" },
     });
-    Arc::new(Engine::new(&config).unwrap())
+    Arc::new(Guard::new(&config).unwrap())
 }
 
 /// A guard that does not.
-fn without_tokens() -> Arc<Engine> {
-    Arc::new(Engine::new(&json!({ "rateLimit": false })).unwrap())
+fn without_tokens() -> Arc<Guard> {
+    Arc::new(Guard::new(&json!({ "rateLimit": false })).unwrap())
 }
 
 fn read(document: &Value) -> Result<Api, ConfigError> {
-    Api::read(&engine(), document, &json!({}))
+    Api::read(&guard(), document, &json!({}))
 }
 
 /// A document with these paths.

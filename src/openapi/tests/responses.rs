@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{document, engine};
-use crate::engine::Layers;
+use super::{document, guard};
 use crate::error::ConfigError;
+use crate::guard::Layers;
 use crate::openapi::Api;
 use crate::payload::Reply;
 use crate::refusal::FieldError;
@@ -17,7 +17,7 @@ fn read(version: &str, responses: &Value, on: &str, schemas: &Value) -> Result<A
         "schemas": schemas,
         "responses": { "Gone": { "description": "gone", "content": of(&json!({ "type": "object", "properties": { "since": {} } })) } },
     });
-    Api::read(&engine(), &document, &json!({ "responses": on }))
+    Api::read(&guard(), &document, &json!({ "responses": on }))
 }
 
 fn of(schema: &Value) -> Value {
@@ -26,7 +26,7 @@ fn of(schema: &Value) -> Value {
 
 /// What becomes of an answer, in short.
 fn reply(api: &Api, status: u16, answer: &Value) -> String {
-    let stack = engine().stack(&api.schemas(0, None).unwrap(), Layers::Payload).unwrap();
+    let stack = guard().stack(&api.schemas(0, None).unwrap(), Layers::Payload).unwrap();
     match stack
         .responses
         .as_ref()
@@ -112,7 +112,7 @@ fn what_is_write_only_never_leaves_and_what_is_read_only_is_required() {
         } } }),
     );
     document["components"] = json!({ "schemas": schemas });
-    let api = Api::read(&engine(), &document, &json!({ "responses": "warn" })).unwrap();
+    let api = Api::read(&guard(), &document, &json!({ "responses": "warn" })).unwrap();
     let schemas = api.schemas(0, Some(0)).unwrap();
     assert_eq!(schemas["onResponse"], "warn");
     let validator = crate::schema::Schema::compile("body", &schemas["body"], true).unwrap();
@@ -129,7 +129,7 @@ fn what_is_write_only_never_leaves_and_what_is_read_only_is_required() {
 fn answers_are_looked_at_only_where_that_is_asked_for() {
     let responses = json!({ "2xx": { "content": of(&json!({ "format": "what" })) } });
     let paths = json!({ "/things": { "get": { "responses": responses } } });
-    let api = Api::read(&engine(), &document("3.1.0", &paths), &json!({})).unwrap();
+    let api = Api::read(&guard(), &document("3.1.0", &paths), &json!({})).unwrap();
     assert_eq!(reply(&api, 200, &json!({ "a": 1 })), "unjudged");
     let described =
         json!({ "200": { "description": "fine" }, "default": { "content": { "text/csv": {} } } });

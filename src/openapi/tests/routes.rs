@@ -224,7 +224,7 @@ fn what_stands_before_the_paths_is_the_path_of_the_servers_or_an_option() {
     let with = |servers: Value, options: Value| {
         let mut document = document("3.0.0", &paths);
         document["servers"] = servers;
-        Api::read(&super::engine(), &document, &options)
+        Api::read(&super::guard(), &document, &options)
     };
     for (servers, options, target) in [
         (json!([{ "url": "/v1" }]), json!({}), "/v1/users"),

@@ -186,7 +186,7 @@ fn a_named_format_may_be_left_unchecked_and_undeclared_members_may_pass() {
     let schema = json!({ "type": "object", "properties": { "tel": { "type": "string", "format": "phone" } } });
     let document = with_body("3.1.0", &schema, &json!({}));
     let options = json!({ "ignoreFormats": ["phone"], "undeclared": "accept" });
-    let api = super::Api::read(&super::engine(), &document, &options).unwrap();
+    let api = super::Api::read(&super::guard(), &document, &options).unwrap();
     let schemas = api.schemas(0, Some(0)).unwrap();
     let schema = Schema::compile("body", &schemas["body"], true).unwrap();
     let body = br#"{"tel":"x","other":1}"#;

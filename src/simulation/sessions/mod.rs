@@ -14,7 +14,7 @@ use super::history::{Kind, Promise, Step, Violation};
 use super::process::{Login, Process};
 use super::service::{Service, one_of};
 use super::world::World;
-use crate::engine::refresh::RefreshError;
+use crate::guard::refresh::RefreshError;
 use watch::Watch;
 
 #[derive(Debug, Clone, Copy)]

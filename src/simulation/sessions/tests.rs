@@ -7,7 +7,7 @@ use super::super::process::Process;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
-use crate::engine::refresh::RefreshError;
+use crate::guard::refresh::RefreshError;
 
 fn config() -> Value {
     json!({

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::raw::{Options, describe, string_at};
+use crate::config::options::{Options, describe, string_at};
 use crate::error::ConfigError;
 use crate::store::config::{
     DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,

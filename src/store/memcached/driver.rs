@@ -17,12 +17,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::MemcachedConfig;
-use super::judge::{Book, Books, Case, Stored, Written};
+use super::judge::{Book, Books, CommandRun, Stored, Written};
 use super::lanes::{Due, Lanes};
 use super::server::Server;
 use super::wire::{Command, Reply, expiry};
 use crate::clock::{Now, micros};
-use crate::store::ask::{Answer, Ask, Question, SubjectKey, Waiter};
+use crate::quota::{Answer, Question, SubjectKey};
+use crate::store::ask::{Ask, Waiter};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
 use crate::store::record::key;
@@ -113,7 +114,7 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Due>) {
     let mut cases = Vec::with_capacity(batch.len());
     let mut waiters = Vec::with_capacity(batch.len());
     for Due { ask, by } in batch {
-        cases.push(Case::new(ask.question));
+        cases.push(CommandRun::new(ask.question));
         waiters.push(Some((ask.waiter, by)));
     }
     let _held = Held { driver: Arc::clone(&driver), subjects };
@@ -166,8 +167,8 @@ impl Desk {
 }
 
 /// Judges cases until all are settled, or have met others too often.
-async fn work(driver: &Arc<Driver>, cases: Vec<Case>, desk: &Desk) {
-    let mut open: Vec<(usize, Case)> = cases.into_iter().enumerate().collect();
+async fn work(driver: &Arc<Driver>, cases: Vec<CommandRun>, desk: &Desk) {
+    let mut open: Vec<(usize, CommandRun)> = cases.into_iter().enumerate().collect();
     for attempt in 0..=RETRIES {
         let begun = Now::read().mono_us;
         let subjects: HashSet<SubjectKey> = open.iter().flat_map(|(_, case)| case.open()).collect();
@@ -200,7 +201,7 @@ fn close(
     driver: &Arc<Driver>,
     desk: &Desk,
     place: usize,
-    case: &Case,
+    case: &CommandRun,
     answer: Result<Answer, StoreError>,
 ) {
     let admitted = answer.as_ref().is_ok_and(|answer| answer.admitted);

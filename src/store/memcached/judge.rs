@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::limit::WireState;
-use crate::limit::algorithm::{Rule, State, WHOLE};
-use crate::store::ask::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use crate::quota::WireState;
+use crate::quota::algorithm::{Rule, State, WHOLE};
+use crate::quota::{Action, Answer, Demand, Question, Standing, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 
@@ -164,7 +164,7 @@ pub(super) enum Stored {
 
 /// A question on its way, maybe over several rounds.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(super) struct CommandRun {
     pub(super) question: Question,
     /// For each subject, how it stands where its part is written.
     done: Vec<Option<Vec<Standing>>>,
@@ -172,7 +172,7 @@ pub(super) struct Case {
 
 /// What a question comes to in one round, if all that it changes can be written.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct RoundOutcome {
     answer: Answer,
     /// For each subject, how it stands.
     standings: Vec<Vec<Standing>>,
@@ -180,7 +180,7 @@ pub(super) struct Verdict {
     charged: bool,
 }
 
-impl Case {
+impl CommandRun {
     pub(super) fn new(question: Question) -> Self {
         let done = question.subjects.iter().map(|_| None).collect();
         Self { question, done }
@@ -193,7 +193,7 @@ impl Case {
     }
 
     /// Judges it, and changes the records where everything fits.
-    pub(super) fn judge(&self, books: &mut Books) -> Result<Verdict, StoreError> {
+    pub(super) fn judge(&self, books: &mut Books) -> Result<RoundOutcome, StoreError> {
         let (action, subjects) = (self.question.action, &self.question.subjects);
         let mut standings: Vec<Vec<Standing>> = Vec::with_capacity(subjects.len());
         for (ask, done) in subjects.iter().zip(&self.done) {
@@ -226,16 +226,16 @@ impl Case {
             }
         }
         let all = standings.iter().flatten().copied().collect();
-        Ok(Verdict { answer: Answer { admitted, standings: all }, standings, charged })
+        Ok(RoundOutcome { answer: Answer { admitted, standings: all }, standings, charged })
     }
 
     /// The answer, once what it depends on is written; `None` where it has to be judged again.
     pub(super) fn settle(
         &mut self,
-        verdict: Result<Verdict, StoreError>,
+        verdict: Result<RoundOutcome, StoreError>,
         written: &Written,
     ) -> Option<Result<Answer, StoreError>> {
-        let Verdict { answer, standings, charged } = match verdict {
+        let RoundOutcome { answer, standings, charged } = match verdict {
             Ok(verdict) => verdict,
             Err(error) => return Some(Err(error)),
         };

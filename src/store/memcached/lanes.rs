@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 
-use crate::store::ask::{Ask, SubjectKey};
+use crate::quota::SubjectKey;
+use crate::store::ask::Ask;
 
 /// A question with the instant by which it must be answered.
 #[derive(Debug)]
@@ -80,7 +81,8 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::few::Few;
-    use crate::store::ask::{Action, Question, SubjectAsk, Waiter};
+    use crate::quota::{Action, Question, SubjectAsk};
+    use crate::store::ask::Waiter;
 
     fn subject(number: u8) -> SubjectKey {
         SubjectKey([number; 16])

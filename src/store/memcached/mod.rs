@@ -14,7 +14,7 @@
 //! - **Time** is the server's, which it tells in whole seconds (`stats`); see `Clock` in [`server`]. Wall clocks of the
 //!   processes decide nothing. Their ideas of the server's clock differ by s: less than 0.1 s as a rule, 2 s at most
 //!   just after one has connected. In any span W a subject is admitted at most burst + limit / window × (W + s). No
-//!   process sets the time of a record back ([`crate::limit::algorithm::Rule::earliest`]), so aligned windows hold.
+//!   process sets the time of a record back ([`crate::quota::algorithm::Rule::earliest`]), so aligned windows hold.
 //! - **Counts can be lost**: Memcached forgets all of them when it restarts or is flushed, and single ones when it is
 //!   full, which a flood of other keys can bring about. A subject whose record is gone begins anew. Give limits a server
 //!   of their own that is large enough, or use Redis where a count must not be lost.

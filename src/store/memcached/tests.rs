@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::judge::{Book, Books, Case, Stored, Written};
-use crate::limit::algorithm::{Algorithm, Rule};
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use super::judge::{Book, Books, CommandRun, Stored, Written};
+use crate::quota::algorithm::{Algorithm, Rule};
+use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::error::StoreError;
 
 const SECOND: u64 = 1_000_000;
@@ -17,11 +17,11 @@ fn subject(number: u8) -> SubjectKey {
     SubjectKey([number; 16])
 }
 
-fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> Case {
+fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> CommandRun {
     let demands = vec![Demand { tag: 4, rule, cost }];
     let ask =
         |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone().into() };
-    Case::new(Question::about(action, subjects.iter().map(ask).collect()))
+    CommandRun::new(Question::about(action, subjects.iter().map(ask).collect()))
 }
 
 fn rule(algorithm: Algorithm, limit: u32, window_ms: u64) -> Rule {
@@ -57,7 +57,7 @@ impl Server {
 
     fn round(
         &mut self,
-        case: &mut Case,
+        case: &mut CommandRun,
         now_us: u64,
         lost: &[u8],
     ) -> Option<Result<Answer, StoreError>> {
@@ -97,7 +97,7 @@ fn where_the_second_round_refuses_what_the_first_has_charged_is_given_back() {
     assert!(!server.round(&mut two, NOW, &[]).unwrap().unwrap().admitted);
     let refund = two.refund().unwrap();
     assert_eq!(refund.subjects.iter().map(|ask| ask.subject).collect::<Vec<_>>(), [subject(1)]);
-    server.round(&mut Case::new(refund), NOW, &[]).unwrap().unwrap();
+    server.round(&mut CommandRun::new(refund), NOW, &[]).unwrap().unwrap();
     assert!(server.admits(&[1], rule, NOW));
 }
 
@@ -117,7 +117,7 @@ fn a_request_that_one_subject_refuses_charges_no_other() {
 fn questions_of_one_batch_see_each_other() {
     let rule = rule(Algorithm::Gcra, 3, 3_600_000);
     let mut books = Server::default().read([subject(1)].into_iter(), NOW);
-    let cases: Vec<Case> = (0..5).map(|_| case(Action::Consume, &[1], rule, 1)).collect();
+    let cases: Vec<CommandRun> = (0..5).map(|_| case(Action::Consume, &[1], rule, 1)).collect();
     let verdicts: Vec<_> = cases.iter().map(|case| case.judge(&mut books).unwrap()).collect();
     let written = Server::default().write(&books, &[]);
     let admitted = cases.into_iter().zip(verdicts).filter_map(|(mut case, verdict)| {
@@ -212,7 +212,7 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     let mut verdicts = Vec::new();
     for _ in 0..5 {
         let question = Question::about(Action::Consume, subjects.clone());
-        let answer = server.round(&mut Case::new(question), NOW, &[]).unwrap().unwrap();
+        let answer = server.round(&mut CommandRun::new(question), NOW, &[]).unwrap().unwrap();
         let left = watching.view(answer.standings[1].state, NOW).remaining;
         verdicts.push((answer.admitted, answer.standings[1].fits, left));
     }
@@ -236,7 +236,7 @@ proptest! {
     ) {
         let mut record = Vec::new();
         for (tag, b, c, a, till_us) in entries {
-            let state = crate::limit::WireState { a, b, c };
+            let state = crate::quota::WireState { a, b, c };
             crate::store::record::Entry { tag, state, till_us }.write(&mut record);
         }
         let rule = rule(algorithm, 3, window_ms);

@@ -17,7 +17,8 @@ use super::script::{By, Call, calls, read};
 use super::slots::slot_of_command;
 use super::store_error;
 use crate::clock::Now;
-use crate::store::ask::{Ask, Question, Waiter};
+use crate::quota::Question;
+use crate::store::ask::{Ask, Waiter};
 use crate::store::error::StoreError;
 use crate::store::runtime::{BACKOFF, Task, jittered, spawn_beside};
 
@@ -139,7 +140,7 @@ impl Sender<'_> {
         self,
         nodes: &[usize],
         questions: &[Question],
-    ) -> Vec<Result<crate::store::ask::Answer, StoreError>> {
+    ) -> Vec<Result<crate::quota::Answer, StoreError>> {
         let is_available = |node: &usize| {
             self.view.nodes.get(*node).is_some_and(|node| node.status.is_available())
         };

@@ -9,7 +9,7 @@ use redis::{
 };
 use serde_json::Value;
 
-use crate::config::raw::{Options, bytes, describe, string_at};
+use crate::config::options::{Options, bytes, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::store::config::{
     DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,

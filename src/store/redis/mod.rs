@@ -2,7 +2,7 @@
 //!
 //! The record of a subject, an address, a user or a route, is one value with the state of every limit that counts it.
 //! Scripts judge and change it on the server's own clock: all limits of a request at once, all or nothing, and never a
-//! key without an expiry. `lua/judge.lua` has the arithmetic of `src/limit/algorithm.rs`, exact on doubles.
+//! key without an expiry. `lua/judge.lua` has the arithmetic of `src/quota/algorithm.rs`, exact on doubles.
 
 mod acknowledged;
 mod bounded;
@@ -11,7 +11,6 @@ mod cluster_driver;
 pub mod config;
 mod connect;
 mod driver;
-mod families;
 mod fault;
 mod nodes;
 pub(super) mod notices;
@@ -27,8 +26,8 @@ use super::error::StoreError;
 
 pub use config::{RedisConfig, Topology};
 pub use connect::{Connector, Link};
-pub use families::RedisFamilies;
 pub use open::Connection;
+pub(crate) use script::Script;
 
 /// What an answer that is an error says of the store.
 pub(crate) fn store_error(error: &RedisError) -> StoreError {

@@ -30,5 +30,5 @@ mod url;
 pub use confirmation::{Confirmation, Thumbprint};
 pub use nonce::{Freshness, Nonces};
 pub use proof::{ALGORITHMS, MAX_AGE, Proof, ProofFault, ProofId, ProofRequest, read_proof};
-pub use replay::{Remembered, SetBack, Step, Use, UsedProofs};
+pub use replay::{Remembered, ReplayStep, SetBack, Use, UsedProofs};
 pub use url::ProofUrl;

@@ -11,11 +11,11 @@ use aws_lc_rs::constant_time;
 use serde_json::Value;
 
 use crate::clock::Now;
-use crate::config::raw::{Options, bytes, string_at};
+use crate::config::options::{Options, bytes, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::token::algorithm::Algorithm;
-use crate::token::key::Key;
-use crate::token::material::Material;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key::Key;
+use crate::keys::material::Material;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// 22 characters are 132 bits.

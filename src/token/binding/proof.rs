@@ -8,13 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::confirmation::Thumbprint;
-use super::url::ProofUrl;
 use crate::clock::{Now, micros};
-use crate::token::algorithm::{Algorithm, Family};
+use crate::keys::algorithm::{Algorithm, Family};
+use crate::keys::jwk;
+use crate::keys::key::Key;
+use crate::token::binding::confirmation::Thumbprint;
+use crate::token::binding::url::ProofUrl;
 use crate::token::claims::date;
-use crate::token::jwk;
-use crate::token::key::Key;
 use crate::token::reader::Compact;
 
 /// How old a proof may be.
@@ -37,7 +37,7 @@ pub struct ProofRequest<'a> {
     pub now: Now,
     /// How far the clock of the proof's maker may be ahead.
     pub ahead_us: u64,
-    /// Up to when proofs may have been used that nobody remembers: what [`super::SetBack`] says.
+    /// Up to when proofs may have been used that nobody remembers: what [`crate::token::binding::SetBack`] says.
     pub forgotten_until_us: u64,
 }
 

@@ -29,15 +29,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::proof::{MAX_AGE, Proof, ProofId};
+use crate::clock::MAX_TOLERANCE;
 use crate::clock::{Now, micros};
 use crate::few::Few;
-use crate::limit::algorithm::{Algorithm, Rule, State};
-use crate::store::ask::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::algorithm::{Algorithm, Rule, State};
+use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
 use crate::store::{
     Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, SharedStore, StoreError,
 };
-use crate::token::config::MAX_TOLERANCE;
+use crate::token::binding::proof::{MAX_AGE, Proof, ProofId};
 
 /// How long a used proof is remembered: as long as it could be taken, by the clock that is the furthest behind, since one
 /// that was ahead has taken it. The same everywhere, since processes share what they remember.
@@ -125,7 +125,7 @@ pub enum Use {
 
 /// What there is to do with a proof.
 #[derive(Debug)]
-pub enum Step {
+pub enum ReplayStep {
     /// Nothing more.
     Done(Use),
     /// The store has to be asked; [`UsedProofs::answered`] reads its answer.
@@ -184,15 +184,15 @@ impl UsedProofs {
 
     /// Uses a proof, if it was not used before.
     #[must_use]
-    pub fn take(&self, proof: &Proof, now: Now) -> Step {
+    pub fn take(&self, proof: &Proof, now: Now) -> ReplayStep {
         match self {
-            Self::Local(list) => Step::Done(list.take(proof, now)),
+            Self::Local(list) => ReplayStep::Done(list.take(proof, now)),
             Self::Shared { store, .. } if !store.status().is_available() => {
-                Step::Done(Use::Unknown)
+                ReplayStep::Done(Use::Unknown)
             }
             Self::Shared { store, .. } => {
                 let keeps_all = store.connector().is_some();
-                Step::Ask(Arc::clone(store), question(proof, keeps_all, now))
+                ReplayStep::Ask(Arc::clone(store), question(proof, keeps_all, now))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Every algorithm, with keys from PEM and JWK, against two other implementations.
 
 use super::*;
+use crate::keys::Algorithm;
 
 const PAIRS: [&str; 11] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",

@@ -1,6 +1,7 @@
 //! The attack table: tokens of which none may be taken.
 
 use super::*;
+use crate::keys::Algorithm;
 
 /// Everything a guard could be set up with, at once: a secret and a key of each family.
 fn everything() -> Verifier {

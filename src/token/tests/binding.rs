@@ -1,8 +1,9 @@
 //! Proofs and bindings: what is taken, and a table of what must not be.
 
 use super::*;
+use crate::net::TrustedProxies;
+use crate::request::Request;
 use crate::request::tests::head;
-use crate::request::{Request, TrustedProxies};
 use crate::token::binding::{
     Confirmation, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, read_proof,
 };

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::binding::{judge, judge_after, judge_at, proof};
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
 use crate::token::binding::{
-    Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, SetBack, Step, Thumbprint, Use,
-    UsedProofs,
+    Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, ReplayStep, SetBack, Thumbprint,
+    Use, UsedProofs,
 };
+use crate::token::tests::binding::{judge, judge_after, judge_at, proof};
 
 #[test]
 fn a_binding_that_is_not_understood_is_none() {
@@ -95,8 +95,8 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
 /// What becomes of a proof in a list that asks nobody.
 fn take(used: &UsedProofs, proof: &Proof, now: Now) -> Use {
     match used.take(proof, now) {
-        Step::Done(outcome) => outcome,
-        Step::Ask(..) => panic!("a list in this process asks no store"),
+        ReplayStep::Done(outcome) => outcome,
+        ReplayStep::Ask(..) => panic!("a list in this process asks no store"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::Algorithm;
 
 fn refused(more: &Value) -> ConfigError {
     match TokenConfig::parse("jwt", &options(more)) {

@@ -1,10 +1,10 @@
 //! What a route demands, met or not.
 
 use super::*;
-use crate::config::raw::Options;
+use crate::config::options::Options;
 
-fn demands(value: &Value) -> Result<Demands, crate::error::ConfigError> {
-    Demands::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())
+fn demands(value: &Value) -> Result<Requirements, crate::error::ConfigError> {
+    Requirements::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())
 }
 
 /// The status and code that a token with these claims is answered with, 200 where all is met.

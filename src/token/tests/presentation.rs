@@ -1,8 +1,9 @@
 //! Where a token is looked for.
 
 use super::*;
+use crate::net::TrustedProxies;
+use crate::request::Request;
 use crate::request::tests::head;
-use crate::request::{Request, TrustedProxies};
 
 fn find(
     from: &Value,
@@ -116,7 +117,7 @@ fn what_cannot_be_a_source_is_refused_by_its_path() {
     ] {
         let mut all = json!({ "secret": secret() });
         all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-        let error = TokenConfig::parse("jwt", &super::options(&all)).unwrap_err();
+        let error = TokenConfig::parse("jwt", &crate::token::tests::options(&all)).unwrap_err();
         assert_eq!(error.path(), path, "{options}");
         assert!(!error.to_string().contains("passwordpassword"), "{error}");
     }

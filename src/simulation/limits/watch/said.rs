@@ -58,8 +58,8 @@ impl Said {
             before.map(latest_us(EPOCH_US + ended_us(call))).max() > mine_us
         };
         let unread = |call: &Call| {
-            let lost = |us: &u64| (call.began_us..=ended_us(last)).contains(us);
-            call.by != last.by && troubles.lost_us.iter().any(lost) && is_ahead(call)
+            let is_between = |us: &u64| (call.began_us..=ended_us(last)).contains(us);
+            call.by != last.by && troubles.lost_us.iter().any(is_between) && is_ahead(call)
         };
         self.0.get(name).is_some_and(|calls| calls.iter().any(unread))
     }

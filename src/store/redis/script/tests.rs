@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::Now;
-use crate::limit::algorithm::{Algorithm, Rule};
+use crate::quota::algorithm::{Algorithm, Rule};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ proptest! {
 }
 
 fn place(key: u8, id: u8) -> PlaceAsk {
-    let id = crate::store::ask::PlaceId([id; 16]);
+    let id = crate::quota::PlaceId([id; 16]);
     PlaceAsk { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
 }
 

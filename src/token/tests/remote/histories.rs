@@ -1,6 +1,7 @@
 //! Random histories of an issuer that changes its keys, is slow, is away and loses requests, held
 //! against what the documentation promises of it.
 
+use crate::keys::Fetch;
 use proptest::prelude::*;
 
 use super::*;

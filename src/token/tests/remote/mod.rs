@@ -3,11 +3,12 @@
 mod histories;
 mod published;
 
+use crate::keys::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::token::remote::{MAX_WAITING, PATIENCE};
+use crate::keys::remote::{MAX_WAITING, PATIENCE};
 
 const URL: &str = "https://id.example.com/jwks";
 

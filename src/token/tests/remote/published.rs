@@ -1,6 +1,7 @@
 //! What an issuer publishes, good and bad.
 
 use super::*;
+use crate::keys::{Fault, Fetch, Fetched, RemoteState};
 
 #[test]
 fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {

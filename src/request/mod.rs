@@ -1,0 +1,582 @@
+//! One request, one view: method, path, client address and headers are computed once, here, and every layer, limiter,
+//! schema and policy uses the same ones.
+//!
+//! What it stops: path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not read two different
+//! paths), duplicated security headers (each side of a proxy believes another one), and forged client addresses.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+
+use crate::net::TrustedProxies;
+use crate::refusal::Refusal;
+
+/// The head of a request as the shim writes it, in this order and separated by newlines, which no
+/// HTTP parser lets into a value: number of lines, method, target, socket address, address that
+/// Express decided on (may be empty), letters of [`Flags`], route pattern (may be empty), place of
+/// the route among the application's routes (may be empty), then header names and values in turn.
+const FIXED_LINES: usize = 8;
+
+/// Facts about a request that only its host knows.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the facts are independent of each other")]
+struct Flags {
+    /// `s`: the socket is a TLS socket.
+    tls: bool,
+    /// `b`: a body follows.
+    body: bool,
+    /// `r`: something has changed method or URL, so that the router reads another request than this
+    /// one.
+    rewritten: bool,
+    /// `c`: the parser may have dropped headers, since there were as many as it keeps.
+    cut: bool,
+    /// `o`: the protocol version is older than HTTP/1.1.
+    old: bool,
+    /// `g`: the client has reset its connection, so that nobody can say who it was.
+    gone: bool,
+    /// `u`: `guard.upgrade` asks, about a handshake whose socket the application takes over.
+    handshake: bool,
+}
+
+impl Flags {
+    /// `None` where a letter is unknown: host and core then disagree about what it means.
+    fn read(letters: &str) -> Option<Self> {
+        let mut flags = Self::default();
+        for letter in letters.bytes() {
+            match letter {
+                b's' => flags.tls = true,
+                b'b' => flags.body = true,
+                b'r' => flags.rewritten = true,
+                b'c' => flags.cut = true,
+                b'o' => flags.old = true,
+                b'u' => flags.handshake = true,
+                b'g' => flags.gone = true,
+                _ => return None,
+            }
+        }
+        Some(flags)
+    }
+}
+
+/// Headers that decide about security, as bits: one that stands twice is refused, since two readers may each take another
+/// one. The bits of a request also say which of them it lacks, without a look at all names.
+fn single(name: &str) -> u16 {
+    match name {
+        "host" => 1,
+        "authorization" => 1 << 1,
+        "content-type" => 1 << 2,
+        "content-length" => 1 << 3,
+        "content-encoding" => 1 << 4,
+        "origin" => 1 << 5,
+        "x-forwarded-proto" => 1 << 6,
+        "x-forwarded-host" => 1 << 7,
+        "dpop" => 1 << 8,
+        "sec-fetch-site" => 1 << 9,
+        "transfer-encoding" => 1 << 10,
+        _ => 0,
+    }
+}
+
+type Span = Range<usize>;
+
+/// A request, owned, with everything in it as ranges of one string.
+#[derive(Debug)]
+pub struct Request {
+    head: String,
+    method: Span,
+    target: Span,
+    path_end: usize,
+    route: Span,
+    place: Span,
+    /// Names in lower case, values without surrounding blanks.
+    headers: Vec<(Span, Span)>,
+    /// Which of [`single`] it has.
+    singles: u16,
+    /// The canonical path, where it is not the one that was sent.
+    decoded_path: Option<String>,
+    client: Option<IpAddr>,
+    /// Whether a proxy has said who the client is, in words that are no address.
+    client_unreadable: bool,
+    /// Whether a proxy may have said who the client is, and nobody knows whether to believe it.
+    client_in_doubt: bool,
+    secure: bool,
+    flags: Flags,
+}
+
+impl Request {
+    /// Reads the head as the shim wrote it. The path isn't judged yet ([`Request::canonicalise`] does that), so that
+    /// even a refusal of a bad path has its CORS headers.
+    ///
+    /// # Errors
+    /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the
+    /// end of the body can be read in two ways; 431 where there are more headers than the parser
+    /// keeps.
+    pub fn read(head: String, trusted: &TrustedProxies) -> Result<Self, Refusal> {
+        let mut head = head;
+        let mut ends = memchr::memchr_iter(b'\n', head.as_bytes());
+        let mut start = Some(0);
+        // The last line ends with the text.
+        let mut next = || {
+            let from = start?;
+            let end = ends.next();
+            start = end.map(|end| end + 1);
+            Some(from..end.unwrap_or(head.len()))
+        };
+        let mut fixed =
+            || Some([next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?]);
+        let Some([count, method, target, peer, express, flags, route, place]) = fixed() else {
+            return Err(malformed("the request line or a header can't be read"));
+        };
+        let mut headers = Vec::with_capacity(16);
+        let mut lines = FIXED_LINES;
+        while let Some(name) = next() {
+            let Some(value) = next() else {
+                lines += 1;
+                break;
+            };
+            lines += 2;
+            headers.push((name, value));
+        }
+        let count = head.get(count).and_then(|text| text.parse::<usize>().ok());
+        if count != Some(lines) || !(lines - FIXED_LINES).is_multiple_of(2) {
+            return Err(malformed("a header holds a line break"));
+        }
+
+        let mut singles = 0_u16;
+        for (name, value) in &mut headers {
+            if let Some(name) = head.get_mut(name.clone()) {
+                name.make_ascii_lowercase();
+            }
+            let shown = head.get(name.clone()).unwrap_or_default();
+            let bit = single(shown);
+            if singles & bit != 0 {
+                let detail = format!("the header `{shown}` may stand only once");
+                return Err(Refusal::new(400, "duplicate_header", detail));
+            }
+            singles |= bit;
+            *value = trim(&head, value);
+        }
+
+        let text = |span: &Span| head.get(span.clone()).unwrap_or_default();
+        let Some(flags) = Flags::read(text(&flags)) else {
+            return Err(malformed("the request can't be read"));
+        };
+        let peer = parse_address(text(&peer));
+        let client = parse_address(text(&express));
+        let mut request = Self {
+            client,
+            client_unreadable: client.is_none() && !express.is_empty(),
+            client_in_doubt: false,
+            secure: flags.tls,
+            flags,
+            path_end: memchr::memchr(b'?', text(&target).as_bytes())
+                .map_or(target.end, |at| target.start + at),
+            method,
+            target,
+            route,
+            headers,
+            singles,
+            place,
+            decoded_path: None,
+            head,
+        };
+        request.check_framing()?;
+        request.believe_proxies(peer, trusted);
+        Ok(request)
+    }
+
+    /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112
+    /// section 6.3): an intermediary may have read them in another way.
+    fn check_framing(&self) -> Result<(), Refusal> {
+        if self.flags.gone {
+            return Err(malformed("the client has gone away"));
+        }
+        if self.flags.cut {
+            return Err(Refusal::new(431, "too_many_headers", "the request has too many headers"));
+        }
+        let Some(coding) = self.header("transfer-encoding") else { return Ok(()) };
+        if self.flags.old {
+            return Err(malformed("a request of HTTP/1.0 can't have Transfer-Encoding"));
+        }
+        if !coding.eq_ignore_ascii_case("chunked") {
+            return Err(malformed("the only transfer coding that is read is chunked"));
+        }
+        if self.header("content-length").is_some() {
+            return Err(malformed(
+                "a request can't have both Transfer-Encoding and Content-Length",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a request whose view is not the one that others have of it: the router, or the proxy
+    /// in front.
+    ///
+    /// # Errors
+    /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them.
+    /// 400 `malformed_forwarded_for` where a trusted proxy names a client that is no address. 400
+    /// `untrusted_proxy` for a handshake that may come from a proxy that nobody has named. 500
+    /// `url_rewritten` where method or URL were changed after the request came.
+    pub fn check_view(&self) -> Result<(), Refusal> {
+        if self.method().bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Err(malformed("the method must be in upper case"));
+        }
+        if self.flags.handshake && self.flags.body {
+            return Err(malformed("a handshake can't have a body"));
+        }
+        if self.client_unreadable {
+            let why = "X-Forwarded-For names a client that is no IP address";
+            return Err(Refusal::new(400, "malformed_forwarded_for", why));
+        }
+        if self.client_in_doubt {
+            let why = "X-Forwarded-For came with a handshake, and no proxy is known";
+            return Err(Refusal::new(400, "untrusted_proxy", why));
+        }
+        if self.flags.rewritten {
+            let why = "the request was changed on its way and can't be judged";
+            return Err(Refusal::new(500, "url_rewritten", why));
+        }
+        Ok(())
+    }
+
+    /// Lets trusted proxies say who the client is and whether the request came over TLS: the rightmost address in
+    /// `X-Forwarded-For` that is no trusted proxy is the client, since everything left of it is the client's own word.
+    fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
+        if trusted.is_empty() {
+            // A handshake meets no application of Express, whose `trust proxy` may name the
+            // proxies.
+            self.client_in_doubt = self.flags.handshake
+                && !trusted.known
+                && self.client.is_none()
+                && self.header("x-forwarded-for").is_some();
+            // Express's own `trust proxy` has decided already.
+            self.client = self.client.or(peer);
+            return;
+        }
+        self.client = peer;
+        self.client_unreadable = false;
+        if !trusted.trusts(peer) {
+            return;
+        }
+        let mut client = Some(peer);
+        'walk: for (name, value) in self.headers.iter().rev() {
+            if self.text(name) != "x-forwarded-for" {
+                continue;
+            }
+            for hop in self.text(value).rsplit(',') {
+                // Whoever this is must not be taken for the proxy that has written it.
+                let address = parse_address(hop.trim());
+                client = address.map(Some);
+                if !address.is_some_and(|address| trusted.contains(address)) {
+                    break 'walk;
+                }
+            }
+        }
+        self.client_unreadable = client.is_none();
+        self.client = client.flatten();
+        self.secure = match self.header("x-forwarded-proto") {
+            Some(proto) => proto.eq_ignore_ascii_case("https"),
+            None => self.secure,
+        };
+    }
+
+    /// Judges the target and splits the path into decoded segments. A trailing slash adds none;
+    /// [`Request::ends_with_slash`] has it.
+    ///
+    /// # Errors
+    /// 400 `malformed_path` for everything that another reader may read differently: an empty
+    /// segment, a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a
+    /// bad percent encoding, text that isn't UTF-8, a fragment, absolute-form.
+    pub fn canonicalise(&mut self) -> Result<(), Refusal> {
+        let bad = |why: &'static str| Refusal::new(400, "malformed_path", why);
+        if self.method() == "OPTIONS" && self.target() == "*" {
+            return Ok(());
+        }
+        let target = self.target();
+        if target.bytes().any(|byte| !(0x21..0x7f).contains(&byte) || byte == b'#') {
+            return Err(bad("the target may hold only visible ASCII characters and no fragment"));
+        }
+        let Some(path) = self.raw_path().strip_prefix('/') else {
+            return Err(bad("the target must be a path that starts with a slash"));
+        };
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let mut decoded = String::new();
+        if !path.is_empty() || self.raw_path().len() > 1 {
+            let encoded = path.contains('%');
+            for raw in path.split('/') {
+                let segment = decode_segment(raw)
+                    .ok_or_else(|| bad("a percent encoding in the path is not UTF-8 text"))?;
+                match segment.as_ref() {
+                    "" => return Err(bad("the path has an empty segment")),
+                    "." | ".." => return Err(bad("the path has a dot segment")),
+                    text if text.contains(['/', '\\']) => {
+                        return Err(bad("the path has an encoded slash or a backslash"));
+                    }
+                    text if text.chars().any(char::is_control) => {
+                        return Err(bad("the path has a control character"));
+                    }
+                    _ if encoded && hides_text(raw) => {
+                        return Err(bad("the path has an encoded letter or digit"));
+                    }
+                    text if encoded => {
+                        decoded.push('/');
+                        decoded.push_str(text);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.decoded_path = Some(decoded).filter(|path| !path.is_empty());
+        Ok(())
+    }
+
+    fn text(&self, span: &Span) -> &str {
+        self.head.get(span.clone()).unwrap_or_default()
+    }
+
+    /// The method as sent: case matters (RFC 9110 section 9.1).
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.text(&self.method)
+    }
+
+    /// The target as sent, query included.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.text(&self.target)
+    }
+
+    /// The path as sent, without the query.
+    #[must_use]
+    pub fn raw_path(&self) -> &str {
+        self.text(&(self.target.start..self.path_end))
+    }
+
+    /// The canonical path: decoded, without the query. As sent until [`Request::canonicalise`] has run.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.decoded_path.as_deref().unwrap_or_else(|| self.raw_path())
+    }
+
+    /// The query as sent, without the question mark; empty where there is none.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
+    }
+
+    /// The decoded segments of the canonical path, to compare with values. None of them holds a
+    /// slash, so that the path says where they are.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        split(self.path())
+    }
+
+    /// The segments as sent, as many as [`Request::segments`], to compare with the text of routes.
+    /// Express does so: `/a%2Ejson` does not run the handler of `/a.json`.
+    pub fn raw_segments(&self) -> impl Iterator<Item = &str> {
+        split(self.raw_path())
+    }
+
+    /// Whether a slash ends the path: strict routers take it for another path than that without it.
+    #[must_use]
+    pub fn ends_with_slash(&self) -> bool {
+        self.raw_path().ends_with('/')
+    }
+
+    /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that
+    /// holds it has it. The path where that router is mounted is text of the client and no part of
+    /// it.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        Some(self.text(&self.route)).filter(|route| !route.is_empty())
+    }
+
+    /// The route pattern together with its place among the application's routes, which tells routes
+    /// of one pattern in two routers apart. Nothing in it is text of the client.
+    #[must_use]
+    pub fn route_id(&self) -> Option<&str> {
+        let route = self.route()?;
+        Some(if self.place.is_empty() {
+            route
+        } else {
+            self.text(&(self.route.start..self.place.end))
+        })
+    }
+
+    /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a Unix socket).
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// Whether the client's connection is TLS: the socket's own, or what a trusted proxy says.
+    #[must_use]
+    pub fn secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The first header of that name, in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let bit = single(name);
+        if bit != 0 && self.singles & bit == 0 {
+            return None;
+        }
+        self.headers
+            .iter()
+            .find(|(key, _)| self.text(key) == name)
+            .map(|(_, value)| self.text(value))
+    }
+
+    /// All headers, names in lower case, in the order they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (self.text(name), self.text(value)))
+    }
+
+    /// Whether a body follows (RFC 9112 section 6, RFC 9113 section 8.1).
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.flags.body
+    }
+
+    /// Whether it is the handshake of another protocol, about which `guard.upgrade` asks.
+    #[must_use]
+    pub fn is_handshake(&self) -> bool {
+        self.flags.handshake
+    }
+
+    /// Whether it asks to go on with another protocol, such as WebSocket (RFC 9110 section 7.8).
+    #[must_use]
+    pub fn asks_upgrade(&self) -> bool {
+        self.header("upgrade").is_some()
+    }
+
+    /// The announced length of the body in bytes. Node's parser has checked its form.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+}
+
+fn malformed(why: &'static str) -> Refusal {
+    Refusal::new(400, "malformed_request", why)
+}
+
+fn trim(head: &str, span: &Span) -> Span {
+    let text = head.get(span.clone()).unwrap_or_default();
+    let start = span.start + (text.len() - text.trim_ascii_start().len());
+    start..start + text.trim_ascii().len()
+}
+
+/// A host in lower case, and a port where it is not the scheme's own; `None` where it is no host that a URL may have. Names
+/// with and without a dot at their end are two names.
+pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, ""),
+    };
+    if host.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mut authority = host.to_ascii_lowercase();
+    if !port.is_empty() {
+        let port: u16 = port.parse().ok()?;
+        if port != if secure { 443 } else { 80 } {
+            authority.push(':');
+            authority.push_str(&port.to_string());
+        }
+    }
+    Some(authority)
+}
+
+/// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    // Most requests have no address from Express, and it takes a while to see that none can be
+    // read.
+    if text.is_empty() {
+        return None;
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(IpAddr::V4(address));
+    }
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, behind) = rest.split_once(']')?;
+            if !behind.is_empty() && !behind.strip_prefix(':').is_some_and(is_port) {
+                return None;
+            }
+            inside
+        }
+        None => match text.split_once(':') {
+            // The colons of an IPv6 address are no port.
+            Some((address, port)) if address.contains('.') => {
+                let address = address.parse::<Ipv4Addr>().ok()?;
+                return is_port(port).then_some(IpAddr::V4(address));
+            }
+            _ => text,
+        },
+    };
+    let address = match bare.split_once('%') {
+        Some((address, _zone)) => IpAddr::V6(address.parse().ok()?),
+        None => bare.parse().ok()?,
+    };
+    Some(address.to_canonical())
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The segments of a path. A slash at its end adds none.
+fn split(path: &str) -> impl Iterator<Item = &str> {
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Whether an encoding stands for an ASCII letter or digit. No client needs one. It hides a word
+/// from readers that do not decode (routers), but not from file servers and proxies, which do.
+fn hides_text(raw: &str) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    raw.as_bytes().windows(3).any(|window| match window {
+        [b'%', high, low] => digit(high)
+            .zip(digit(low))
+            .and_then(|(high, low)| char::from_u32(high * 16 + low))
+            .is_some_and(|decoded| decoded.is_ascii_alphanumeric()),
+        _ => false,
+    })
+}
+
+/// The decoded text of a segment in an option or a document; `None` where no request can have it.
+pub(crate) fn sendable(raw: &str) -> Option<Cow<'_, str>> {
+    let visible = raw.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\?#".contains(&byte));
+    let text = decode_segment(raw).filter(|_| visible && !hides_text(raw))?;
+    let refused = text.contains(['/', '\\']) || text.chars().any(char::is_control);
+    (!refused && !matches!(text.as_ref(), "." | "..")).then_some(text)
+}
+
+/// Percent-decodes one segment; `None` where an encoding is broken or the result isn't UTF-8.
+pub(crate) fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
+    if !raw.contains('%') {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let high = char::from(rest.next()?).to_digit(16)?;
+            let low = char::from(rest.next()?).to_digit(16)?;
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

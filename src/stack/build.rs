@@ -1,0 +1,242 @@
+//! Builds a stack: the guard's own options, as the route or the one layer narrows them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Stack;
+use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
+use crate::config::options::{Options, Switch};
+use crate::cors::Cors;
+use crate::csrf::Csrf;
+use crate::error::{ConfigCode, ConfigError};
+use crate::guard::{
+    Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf, header_set,
+};
+use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
+use crate::policy::{PolicySet, QueryId};
+use crate::schema::SchemaRules;
+use crate::token::Requirements;
+
+impl Guard {
+    /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of one layer alone.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the options.
+    pub fn stack(self: &Arc<Self>, route: &Value, layers: Layers) -> Result<Stack, ConfigError> {
+        let known: &[&str] = match layers {
+            Layers::All => &ROUTE_OPTIONS,
+            Layers::Headers => &["headers"],
+            Layers::Cors => &["cors"],
+            Layers::Csrf => &["csrf"],
+            Layers::RateLimit => &["rateLimit"],
+            Layers::Token => &["jwt"],
+            Layers::Policy => &["policy"],
+            Layers::Payload => &SCHEMA_OPTIONS,
+            Layers::Require => &["fresh", "scope", "role", "claims", "maxAge"],
+        };
+        let options = Options::read("", route, known)?;
+        let all = layers == Layers::All;
+        let payload = self.payload_of(&options, layers)?;
+        let forms = payload.as_ref().is_some_and(|payload| payload.types().form);
+        let has_schemas = matches!(layers, Layers::All | Layers::Payload);
+        let schemas = if has_schemas { self.schemas(route, forms)? } else { None };
+        let responses = if has_schemas { self.responses(&options)? } else { None };
+        let token = self.token_demand(&options, layers)?;
+        let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
+        if layers == Layers::RateLimit && limits.is_empty() {
+            return Err(is_off("rateLimit"));
+        }
+        let csrf = self.csrf_of(&options, layers, token)?;
+        let csrf_off = match options.get("csrf") {
+            Some(value) => *value == Value::Bool(false),
+            None => self.csrf_off,
+        };
+        let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
+        let guards = if narrows { self.csrf.clone() } else { None };
+        let default = || ((all && !csrf_off) || narrows).then(Arc::default);
+        let stack = Stack {
+            handshake_csrf: csrf.clone().or(guards).or_else(default),
+            csrf,
+            headers: match layers {
+                Layers::All => self.headers.clone(),
+                Layers::Headers => match options.get("headers") {
+                    Some(value) => Some(header_set(self.profile, Some(value))?),
+                    None => Some(self.headers.clone().ok_or_else(|| is_off("headers"))?),
+                },
+                _ => None,
+            },
+            cors: match layers {
+                Layers::All => self.cors_of(&options)?,
+                Layers::Cors => Some(self.cors_of(&options)?.ok_or_else(|| is_off("cors"))?),
+                _ => None,
+            },
+            hosts: all && self.hosts.is_some(),
+            clients: all || layers == Layers::RateLimit,
+            token,
+            fresh: self.fresh(&options)?,
+            demands: if layers == Layers::Require {
+                Requirements::parse(&options)?
+            } else {
+                Requirements::default()
+            },
+            callbacks: callbacks(&limits),
+            limit_ids: limits
+                .iter()
+                .map(|limit| (limit.id, Arc::from(limit.policy.name())))
+                .collect(),
+            limiter,
+            policy: self.query_of(&options, layers)?,
+            payload,
+            schemas,
+            responses,
+            guard: Arc::clone(self),
+        };
+        if (all || layers == Layers::Payload) && stack.payload.is_none() {
+            self.check_body_is_read(&stack)?;
+        }
+        Ok(stack)
+    }
+
+    /// Whether the store itself must say that a token was not revoked.
+    fn fresh(&self, options: &Options<'_>) -> Result<bool, ConfigError> {
+        let fresh = options.bool("fresh")?.unwrap_or(false);
+        let off = |tokens: &Tokens| matches!(tokens.revocations, RevocationList::Off);
+        if fresh && self.tokens.as_ref().is_none_or(off) {
+            let why = "asks whether a token was revoked, and `revocation` is off on the guard";
+            return Err(ConfigError::new(ConfigCode::ConflictingOptions, "fresh", why)
+                .suggest("leave `fresh` out, or switch `revocation` on"));
+        }
+        Ok(fresh)
+    }
+
+    /// A route that leaves its body to the application can't have it judged.
+    fn check_body_is_read(&self, stack: &Stack) -> Result<(), ConfigError> {
+        let conflict = |why| ConfigError::new(ConfigCode::ConflictingOptions, "payload", why);
+        if stack.schemas.as_ref().is_some_and(Schemas::wants_body) {
+            return Err(conflict("is false, so the schema of `body` would check nothing")
+                .suggest("leave one of them out"));
+        }
+        if stack.policy.is_some() && self.policy.as_ref().is_some_and(PolicySet::reads_body) {
+            return Err(conflict("is false, but the policy reads `input.body`")
+                .suggest("leave `payload` out, or write `policy: false` on this route"));
+        }
+        Ok(())
+    }
+
+    fn cors_of(&self, options: &Options<'_>) -> Result<Option<Arc<Cors>>, ConfigError> {
+        match Switch::read(options, "cors") {
+            Switch::Absent => Ok(self.cors.clone()),
+            Switch::Off => Ok(None),
+            Switch::On(value) => Ok(Some(Arc::new(Cors::parse("cors", value)?))),
+        }
+    }
+
+    /// A layer that is mounted alone and looks at a token that may have come in a cookie has it, too.
+    fn csrf_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+        token: TokenRequirement,
+    ) -> Result<Option<Arc<Csrf>>, ConfigError> {
+        if !matches!(layers, Layers::All | Layers::Csrf) {
+            let cookies = self.tokens.as_ref().is_some_and(Tokens::takes_cookies);
+            let looks = cookies && token != TokenRequirement::Ignore;
+            return Ok(self.csrf.clone().filter(|_| looks));
+        }
+        match Switch::read(options, "csrf") {
+            Switch::Absent if layers == Layers::Csrf && self.csrf.is_none() => {
+                Ok(Some(Arc::default()))
+            }
+            Switch::Absent => Ok(self.csrf.clone()),
+            Switch::Off if token != TokenRequirement::Ignore => csrf(options, self.tokens.as_ref()),
+            Switch::Off => Ok(None),
+            Switch::On(value) => Csrf::parse("csrf", value).map(|csrf| Some(Arc::new(csrf))),
+        }
+    }
+
+    fn query_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<Option<QueryId>, ConfigError> {
+        if !matches!(layers, Layers::All | Layers::Policy) {
+            return Ok(None);
+        }
+        let Some(set) = &self.policy else {
+            if layers == Layers::Policy || options.has("policy") {
+                return Err(ConfigError::invalid(
+                    "policy",
+                    "must be set on the guard before a route can narrow it",
+                ));
+            }
+            return Ok(None);
+        };
+        match Switch::read(options, "policy") {
+            Switch::Absent => Ok(Some(set.default_query())),
+            Switch::Off => Ok(None),
+            Switch::On(value) => {
+                let narrowed = Options::read("policy", value, &["query"])?;
+                match narrowed.string("query")? {
+                    Some(query) => set.query("policy.query", query).map(Some),
+                    None => Ok(Some(set.default_query())),
+                }
+            }
+        }
+    }
+
+    fn schemas(&self, route: &Value, forms: bool) -> Result<Option<Schemas>, ConfigError> {
+        let Value::Object(map) = route else { return Ok(None) };
+        let schemas = Schemas::parse("", map, forms, &self.schema_rules)?;
+        Ok((!schemas.is_empty()).then_some(schemas))
+    }
+
+    fn responses(&self, options: &Options<'_>) -> Result<Option<Arc<Responses>>, ConfigError> {
+        const WAYS: &[(&str, OnResponse)] =
+            &[("strip", OnResponse::Strip), ("warn", OnResponse::Warn), ("fail", OnResponse::Fail)];
+        let on = options.one_of("onResponse", WAYS)?;
+        match (options.get("response"), on) {
+            (Some(schemas), on) => {
+                let on = on.unwrap_or(OnResponse::Strip);
+                let read = Responses::parse("response", schemas, on, &self.schema_rules)?;
+                Ok(Some(Arc::new(read)))
+            }
+            (None, Some(_)) => Err(options
+                .invalid(
+                    "onResponse",
+                    "says what becomes of answers, but there is no schema for them",
+                )
+                .suggest("write `response: { 200: schema }` beside it")),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn payload_of(
+        &self,
+        options: &Options<'_>,
+        layers: Layers,
+    ) -> Result<Option<PayloadConfig>, ConfigError> {
+        match (layers, Switch::read(options, "payload")) {
+            (Layers::All | Layers::Payload, Switch::Off) => Ok(None),
+            (Layers::All | Layers::Payload, Switch::On(value)) => {
+                SchemaRules::refuse_in_route("payload", value)?;
+                self.payload.narrowed("payload", Some(value)).map(Some)
+            }
+            (Layers::All | Layers::Payload, _) => Ok(Some(self.payload.clone())),
+            // A policy that reads the body needs it.
+            (Layers::Policy, _) => Ok(self
+                .policy
+                .as_ref()
+                .filter(|set| set.reads_body())
+                .map(|_| self.payload.clone())),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A layer that is mounted alone, without options and off on the guard: it would let everything
+/// pass.
+fn is_off(layer: &str) -> ConfigError {
+    ConfigError::invalid(layer, "is off on the guard, so this handler would do nothing")
+        .suggest("give the handler options, or leave it out")
+}

@@ -1,0 +1,463 @@
+//! The way of a request through the layers, in order. This is the first file to read.
+//!
+//! ```text
+//!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
+//!                     2  CORS                   its headers too; a preflight is answered here
+//!                     3  path and host          one canonical path for every layer behind; lists of clients
+//!                     4  CSRF, identity         token: signature, claims, what it is bound to; all local
+//!                     5  revocation             local; then what a route demands is asked
+//!                     6  rate limits            all policies of this request at once, or none is
+//!                     charged; the proof of a request that they admit is used up
+//!                     7  policy                 if it doesn't need the body
+//!                     8  media type, length     then the body is read: only for a request that is still welcome
+//!  after the body     9  payload                bytes, then body, query, params and headers against the schemas
+//!                    10  policy                 if it needs the body
+//!                        the handler
+//! ```
+//!
+//! Why this order: headers and CORS come first, since a browser shows a refusal without them as a network error. The
+//! token comes before the limits, so that a limit can count by user; it is checked locally and costs microseconds. A
+//! forged token is refused before it counts against anybody. The body comes last, since reading it is what an attacker
+//! would like to make us do.
+//!
+//! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
+//!
+//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and
+//! client are asked again behind the wait, where layers 7 and 9 begin: see `again.rs`.
+
+mod again;
+mod build;
+mod context;
+mod identity;
+mod limits;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::clock::Now;
+use crate::cors::{Cors, CorsKind, CorsRequest};
+use crate::csrf::Csrf;
+use crate::guard::{Callback, Guard, TokenRequirement};
+use crate::headers::HeaderSet;
+use crate::json::Limits;
+use crate::limit::{LimitError, LiveLimiter};
+use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Responses, Schemas};
+use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::revocation::stale_refusal;
+use crate::token::Requirements;
+
+use limits::{not_counted, not_counted_by};
+
+pub use context::{
+    CallbackResults, Door, HostInput, LimitView, PendingIdentity, RequestContext, Step,
+    StoreAnswer, StoreAsk, Suspension,
+};
+
+/// One stack: the layers that run, as they were narrowed for one route. Built by [`Guard::stack`].
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) guard: Arc<Guard>,
+    /// The fixed response headers: the shim puts them on before it asks.
+    pub headers: Option<HeaderSet>,
+    pub(crate) cors: Option<Arc<Cors>>,
+    pub(crate) hosts: bool,
+    /// Whether it asks the lists of clients.
+    pub(crate) clients: bool,
+    /// Whether a token is looked for, and whether there must be one.
+    pub(crate) token: TokenRequirement,
+    /// Whether the shared store itself must say that a token was not revoked.
+    pub(crate) fresh: bool,
+    /// What else a token must be.
+    pub(crate) demands: Requirements,
+    pub(crate) csrf: Option<Arc<Csrf>>,
+    /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
+    /// so this is on unless `csrf` is false.
+    pub(crate) handshake_csrf: Option<Arc<Csrf>>,
+    pub(crate) limiter: Option<Arc<LiveLimiter>>,
+    /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
+    /// stacks it meets.
+    pub(crate) limit_ids: Vec<(u64, Arc<str>)>,
+    /// Functions of the application that the limits need.
+    pub callbacks: Vec<Callback>,
+    pub(crate) policy: Option<QueryId>,
+    /// `None`: the body is the application's own affair.
+    pub(crate) payload: Option<PayloadConfig>,
+    pub(crate) schemas: Option<Schemas>,
+    /// The schemas of answers.
+    pub(crate) responses: Option<Arc<Responses>>,
+}
+
+impl Stack {
+    /// Layers 1 to 8. `head` is what `src/request/mod.rs` reads.
+    #[must_use]
+    pub fn before_body(&self, head: String, extras: HostInput, now: Now) -> (RequestContext, Step) {
+        let mut x = RequestContext::new(extras, now);
+        let step = match Request::read(head, &self.guard.trusted_proxies) {
+            Ok(mut request) => {
+                let step = self.identify(&mut request, &mut x);
+                x.request = Some(request);
+                step.and_then(|step| self.go_on(&mut x, step))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        (x, step.unwrap_or_else(Step::Refuse))
+    }
+
+    /// Goes on behind layer 5 with what the application's functions gave.
+    #[must_use]
+    pub fn resume_with_callbacks(
+        &self,
+        x: &mut RequestContext,
+        keys: &[CallbackResults],
+        now: Now,
+    ) -> Step {
+        x.now = now;
+        self.admit(x, keys).unwrap_or_else(Step::Refuse)
+    }
+
+    /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None` where there is none.
+    #[must_use]
+    pub fn resume_with_certificate(
+        &self,
+        x: &mut RequestContext,
+        fingerprint: Option<&str>,
+        now: Now,
+    ) -> Step {
+        x.now = now;
+        let step = self.check_certificate(x, fingerprint);
+        step.and_then(|step| self.go_on(x, step)).unwrap_or_else(Step::Refuse)
+    }
+
+    /// Goes on with what the shared store or an issuer has said, or without it.
+    #[must_use]
+    pub fn resume_with_store(&self, x: &mut RequestContext, answer: StoreAnswer, now: Now) -> Step {
+        x.now = now;
+        self.answered(x, answer).unwrap_or_else(Step::Refuse)
+    }
+
+    fn answered(&self, x: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
+        match (x.awaited.take(), answer) {
+            (Some(Suspension::Revocations(candidate)), StoreAnswer::Done(answer)) => {
+                answer.map_err(|_| stale_refusal())?;
+                x.store_said_us = x.now.mono_us;
+                self.check_revoked(x, candidate)?;
+                self.identified(x)
+            }
+            (Some(Suspension::Again(door)), StoreAnswer::Done(answer)) => {
+                answer.map_err(|_| stale_refusal())?;
+                x.store_said_us = x.now.mono_us;
+                match door {
+                    Door::Policy => self.welcome(x),
+                    // The bytes are not kept here: they are asked for once more.
+                    Door::Body => self.enter(x, door),
+                }
+            }
+            (Some(Suspension::Proof), StoreAnswer::Judged(answer)) => {
+                self.proof_answered(x, &answer)?;
+                self.hold_back(x)
+            }
+            (Some(Suspension::Keys { again }), _) => {
+                let step = self.keys_arrived(again, x)?;
+                self.go_on(x, step)
+            }
+            (Some(Suspension::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
+                let check = limiter.finish(pending, answer, x.now);
+                let check = check.map_err(|error| not_counted_by(&limiter, error))?;
+                self.counted(x, &limiter, check)
+            }
+            _ => Err(not_counted(LimitError::StoreAway)),
+        }
+    }
+
+    /// Goes on with a request that a limit has held back.
+    #[must_use]
+    pub fn resume_after_delay(&self, x: &mut RequestContext, now: Now) -> Step {
+        x.places.clear();
+        x.now = now;
+        self.welcome(x).unwrap_or_else(Step::Refuse)
+    }
+
+    /// Layers 9 and 10, on the bytes of the body.
+    #[must_use]
+    pub fn after_body(&self, x: &mut RequestContext, body: &[u8], now: Now) -> Step {
+        x.now = now;
+        self.judge_body(x, body).unwrap_or_else(Step::Refuse)
+    }
+
+    /// Ends the way of a request whose body could not be had.
+    #[must_use]
+    pub fn without_body(&self, fault: BodyFault) -> Step {
+        Step::Refuse(fault.refusal())
+    }
+
+    /// Layers 2 to 5: who asks, and for what. `Some` ends the way.
+    fn identify(
+        &self,
+        request: &mut Request,
+        x: &mut RequestContext,
+    ) -> Result<Option<Step>, Refusal> {
+        let preflight = self.put_cors(request, x);
+        request.canonicalise()?;
+        request.check_view()?;
+        if self.hosts {
+            self.guard.check_host(request)?;
+        }
+        x.unlimited = self.check_client(request, x.now, &mut x.reasons)?;
+        if let Some(status) = preflight {
+            return Ok(Some(Step::Preflight { status }));
+        }
+        self.check_token(request, x)
+    }
+
+    /// Ends the way with a step of layers 2 to 5, or goes on behind them.
+    fn go_on(&self, x: &mut RequestContext, step: Option<Step>) -> Result<Step, Refusal> {
+        match step {
+            Some(step) => Ok(step),
+            None => self.identified(x),
+        }
+    }
+
+    /// Behind layer 5: the application's own functions are asked first, where the limits need them.
+    fn identified(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
+        let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
+        x.unlimited |= self.check_user(user, x.now, &mut x.reasons)?;
+        if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(x, &[]) }
+    }
+
+    /// Layers 6 to 8: may it do that, and may it send that.
+    fn admit(&self, x: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
+        match self.count(x, keys)? {
+            Some(step) => Ok(step),
+            None => self.admitted(x),
+        }
+    }
+
+    /// Behind layer 6: a request that is admitted uses its proof up.
+    fn admitted(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
+        match self.use_proof(x)? {
+            Some(step) => Ok(step),
+            None => self.hold_back(x),
+        }
+    }
+
+    /// Behind layer 6: its turn may come later.
+    fn hold_back(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
+        match x.delay_ms.take() {
+            Some(ms) => Ok(Step::Delay { ms }),
+            None => self.welcome(x),
+        }
+    }
+
+    /// Layers 7 and 8, for a request that is still welcome.
+    fn welcome(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
+        match self.ask_again(x, Door::Policy)? {
+            Some(step) => Ok(step),
+            None => self.enter(x, Door::Policy),
+        }
+    }
+
+    /// Goes on behind a door, as far as the body.
+    fn enter(&self, x: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
+        if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
+            self.ask_policy(x, None)?;
+        }
+        if let Some(payload) = &self.payload
+            && let Some(request) = &x.request
+            && request.has_body()
+        {
+            let reading = payload
+                .accepts(request.header("content-type"), request.header("content-encoding"))?;
+            x.format = reading.format;
+            let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
+            if request.content_length().is_some_and(|length| length > max_bytes) {
+                return Err(Limits::too_large());
+            }
+            return Ok(Step::ReadBody { max_bytes, reading });
+        }
+        self.accept(x, None)
+    }
+
+    /// Layers 9 and 10 for a request with a body, if it is still welcome.
+    fn judge_body(&self, x: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
+        match self.ask_again(x, Door::Body)? {
+            Some(step) => Ok(step),
+            None => self.accept(x, Some(body)),
+        }
+    }
+
+    /// Layers 9 and 10.
+    fn accept(&self, x: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
+        let body = body.filter(|bytes| !bytes.is_empty());
+        let policy = self.policy.is_some() && self.policy_reads_body();
+        let checked = self.check_payload(x, body, policy)?;
+        if policy {
+            self.ask_policy(x, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
+        }
+        Ok(Step::Pass { checked, body: body.is_some() && self.payload.is_some() })
+    }
+
+    // 2
+    fn put_cors(&self, request: &Request, x: &mut RequestContext) -> Option<u16> {
+        let cors = self.cors.as_ref().filter(|_| !x.extras.skips_cors)?;
+        let answer = cors.judge(&CorsRequest {
+            method: request.method(),
+            origin: request.header("origin"),
+            request_method: request.header("access-control-request-method"),
+            request_headers: request.header("access-control-request-headers"),
+            callback_verdict: x.extras.origin,
+        });
+        x.headers
+            .extend(answer.headers().map(|(name, value)| (name, Cow::Owned(value.to_owned()))));
+        match answer.kind {
+            CorsKind::Preflight { status } => Some(status),
+            CorsKind::Continue => None,
+        }
+    }
+
+    /// Whether it judges requests of other origins.
+    #[must_use]
+    pub fn has_cors(&self) -> bool {
+        self.cors.is_some()
+    }
+
+    /// Whether the application's own function decides about origins.
+    #[must_use]
+    pub fn asks_origin(&self) -> bool {
+        self.cors.as_ref().is_some_and(|cors| cors.has_function())
+    }
+
+    /// Whether a schema or the policy reads the route's parameters.
+    #[must_use]
+    pub fn wants_params(&self) -> bool {
+        self.schemas.as_ref().is_some_and(Schemas::wants_params)
+            || self.policy.is_some()
+                && self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_params)
+    }
+
+    /// Whether there are schemas for answers.
+    #[must_use]
+    pub fn wants_response(&self) -> bool {
+        self.responses.is_some()
+    }
+
+    /// Whether a limit of it only watches.
+    #[must_use]
+    pub fn has_shadow(&self) -> bool {
+        self.limiter.as_ref().is_some_and(|limiter| limiter.now().has_shadow())
+    }
+
+    /// Whether the application's functions are to be asked before the limits.
+    fn asks_keys(&self) -> bool {
+        !self.callbacks.is_empty()
+    }
+
+    fn policy_reads_body(&self) -> bool {
+        self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
+    }
+
+    // 7 and 10
+    fn ask_policy(&self, x: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
+        let (Some(set), Some(query), Some(request)) =
+            (&self.guard.policy, &self.policy, &x.request)
+        else {
+            return Ok(());
+        };
+        set.check_query(request.query())?;
+        let path: Vec<&str> = request.raw_segments().collect();
+        let decoded_path: Vec<&str> =
+            if set.reads_decoded_path() { request.segments().collect() } else { Vec::new() };
+        let headers: Vec<(&str, &str)> =
+            if set.reads_headers() { request.headers().collect() } else { Vec::new() };
+        let params: Vec<(&str, &str)> =
+            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let identity = x.identity.as_deref();
+        let client =
+            request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
+        // The tightest limit is the one that a policy can reason about, but for those that only watch.
+        let limits = x.limits.iter().filter(|limit| limit.shadow.is_none());
+        let rate = limits.min_by_key(|limit| limit.remaining);
+        let input = InputParts {
+            method: request.method(),
+            path: &path,
+            decoded_path: &decoded_path,
+            raw_path: request.raw_path(),
+            route: request.route(),
+            params: &params,
+            query: QueryPart::Raw(request.query()),
+            headers: &headers,
+            user: identity.map(|verified| verified.claims.map()),
+            token: identity.map(|verified| TokenView {
+                jti: verified.id.as_deref(),
+                exp: Some(verified.expires_at),
+                alg: Some(verified.alg.name()),
+                kid: verified.key_id.as_deref(),
+            }),
+            client_ip: client.as_deref().unwrap_or_default(),
+            rate: rate.map(|limit| RateView {
+                limit: limit.limit,
+                remaining: limit.remaining,
+                reset: limit.reset_s,
+            }),
+            body,
+        };
+        let outcome = set.evaluate(query, &input, x.now);
+        let refusal = outcome.to_refusal();
+        match outcome {
+            Outcome::Allow { reasons } | Outcome::Deny { reasons, .. } => x.reasons.extend(reasons),
+            Outcome::Fault { kind, place } => {
+                let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+                x.reasons.push(format!("policy fault: {kind}{place}"));
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    // 9
+    fn check_payload(
+        &self,
+        x: &RequestContext,
+        body: Option<&[u8]>,
+        keep_body: bool,
+    ) -> Result<Option<Box<Checked>>, Refusal> {
+        let Some(request) = &x.request else { return Ok(None) };
+        // A route that leaves its body to the application still has its query, params and headers checked.
+        let config = self.payload.as_ref().unwrap_or(&self.guard.payload);
+        let none;
+        let schemas = match &self.schemas {
+            Some(schemas) => schemas,
+            None if body.is_none() => return Ok(None),
+            None => {
+                none = Schemas::default();
+                &none
+            }
+        };
+        // The usual case, on its shortest way.
+        let settles = |body| schemas.passes_fast_path(body, x.format, config.limits());
+        if !keep_body && body.is_some_and(settles) {
+            return Ok(None);
+        }
+        let params: Vec<(&str, &str)> =
+            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            if schemas.wants_headers() { request.headers().collect() } else { Vec::new() };
+        schemas
+            .check(&Parts {
+                limits: config.limits(),
+                body,
+                format: x.format,
+                query: request.query(),
+                params: &params,
+                headers: &headers,
+                language: schemas
+                    .wants_language()
+                    .then(|| request.header("accept-language"))
+                    .flatten(),
+                keep_body,
+            })
+            .map(|checked| Some(Box::new(checked)))
+    }
+}
