@@ -214,10 +214,10 @@ for (const [name, start] of hosts) {
       let status = 429
       for (let i = 0; i < 100 && status === 429; i += 1) {
         await new Promise((resolve) => setTimeout(resolve, 20))
-        const again = ask('/slow').then((answered) => (status = answered.status))
+        const again = ask('/slow')
         await Promise.race([again, new Promise((resolve) => setTimeout(resolve, 200))])
         if (held.length > 1) held.pop()()
-        await again
+        status = (await again).status
       }
       assert.equal(status, 200)
       held.splice(0).forEach((release) => release())
