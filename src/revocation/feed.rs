@@ -359,6 +359,8 @@ impl Feed {
     async fn connect_commands(&self) -> Result<Link, StoreError> {
         let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
         let mut link = connecting.await.map_err(|error| store_error(&error))?;
+        // Where that fails, what is asked next says why.
+        let _ = ask_one(&mut link, &self.keys.own()).await;
         self.read_clock(&mut link).await?;
         *self.commands.lock() = Some(link.clone());
         Ok(link)
