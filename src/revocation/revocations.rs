@@ -124,9 +124,9 @@ impl Rules {
     pub(super) fn own_clock(&self, now: Now) -> Own {
         self.look(now);
         Own {
-            now_s: now.unix_seconds(),
-            issued_s: self.shown.issued_s(now),
-            furthest_s: self.shown.furthest_s(now),
+            now: now.unix_seconds(),
+            issued: self.shown.issued(now),
+            furthest: self.shown.furthest(now),
         }
     }
 
@@ -230,25 +230,25 @@ pub(super) enum Clocks {
 /// The time by our own clock, in seconds; see [`Shown`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Own {
-    now_s: u64,
-    issued_s: u64,
-    furthest_s: u64,
+    now: u64,
+    issued: u64,
+    furthest: u64,
 }
 
 impl Clocks {
     /// No token was issued later.
     fn now_s(self) -> u64 {
         match self {
-            Self::Own(own) => own.issued_s,
-            Self::Both(own, server_s) => own.issued_s.max(server_s.unwrap_or(0)),
+            Self::Own(own) => own.issued,
+            Self::Both(own, server_s) => own.issued.max(server_s.unwrap_or(0)),
         }
     }
 
     /// It is not later by the clock that is right: an entry may be kept too long, never too short.
     fn latest_s(self) -> u64 {
         match self {
-            Self::Both(own, None) => own.furthest_s.saturating_add(MAX_MAX_LIFETIME.as_secs()),
-            Self::Own(own) | Self::Both(own, Some(_)) => self.now_s().max(own.furthest_s),
+            Self::Both(own, None) => own.furthest.saturating_add(MAX_MAX_LIFETIME.as_secs()),
+            Self::Own(own) | Self::Both(own, Some(_)) => self.now_s().max(own.furthest),
         }
     }
 
@@ -257,11 +257,11 @@ impl Clocks {
         let most_s = MAX_TOLERANCE.as_secs();
         let (Self::Own(own) | Self::Both(own, _)) = self;
         if let Self::Both(own, Some(server_s)) = self
-            && own.now_s.abs_diff(server_s) > most_s
+            && own.now.abs_diff(server_s) > most_s
         {
             return Err(RevokeError::Clock);
         }
-        if own.issued_s > own.now_s.saturating_add(most_s) {
+        if own.issued > own.now.saturating_add(most_s) {
             return Err(RevokeError::SetBack);
         }
         Ok(self.now_s())

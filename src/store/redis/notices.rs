@@ -269,12 +269,12 @@ impl Session {
         if self.unlooked > 0 {
             return Ok(true);
         }
-        let has_lost = std::mem::take(&mut self.has_lost);
-        if has_lost {
-            // What else was written meanwhile may have places before those that were read.
-            self.seen = 0.0;
+        if !std::mem::take(&mut self.has_lost) {
+            return Ok(false);
         }
-        Ok(has_lost)
+        // What else was written meanwhile may have places before those that were read.
+        self.seen = 0.0;
+        Ok(true)
     }
 
     async fn publish_lost_of(
