@@ -337,7 +337,8 @@ impl Revocations {
     /// A token that is issued within the very second is refused too: `iat` is in seconds, and it may have been first.
     /// To issue one that is taken, see [`Self::subject_before`]. An issuer whose clock is ahead writes an `iat` that
     /// is later than it was; a `before` can't know that, so such a token is missed by as much. Where
-    /// the clock of this process was set back, `None` is up to what it had shown: see [`RevokeError::SetBack`].
+    /// the clock of this process was set back, `None` is up to what it had shown: see
+    /// [`RevokeError::SetBack`].
     /// An earlier call with a later `before` stays in force.
     pub fn revoke_subject(
         &self,
