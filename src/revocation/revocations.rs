@@ -125,8 +125,8 @@ impl Rules {
         self.look(now);
         Own {
             now: now.unix_seconds(),
-            issued: self.shown.issued(now),
-            furthest: self.shown.furthest(now),
+            issued: self.shown.issued_s(now),
+            furthest: self.shown.furthest_s(now),
         }
     }
 
