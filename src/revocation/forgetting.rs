@@ -107,7 +107,7 @@ pub(super) struct Shown {
     /// The same at the most, since the process started.
     most_us: AtomicU64,
     /// What the clock showed at the latest when it was set back.
-    shown: AtomicU64,
+    until: AtomicU64,
 }
 
 /// Two readings of both clocks differ by less.
@@ -121,7 +121,7 @@ impl Shown {
             self.lead_us.fetch_max(lead_us, Ordering::Relaxed);
             self.most_us.fetch_max(lead_us, Ordering::Relaxed);
         } else if known_us > lead_us.saturating_add(JITTER_US) {
-            self.shown.fetch_max(now.mono_us.saturating_add(known_us), Ordering::Relaxed);
+            self.until.fetch_max(now.mono_us.saturating_add(known_us), Ordering::Relaxed);
             // Whoever has read the clock before may put it up again, and it is noticed again.
             self.lead_us.store(lead_us, Ordering::Relaxed);
         }
@@ -130,7 +130,7 @@ impl Shown {
     /// The latest second by which a token can have been issued until now.
     pub(super) fn issued_s(&self, now: Now) -> u64 {
         let by_lead_us = now.mono_us.saturating_add(self.lead_us.load(Ordering::Relaxed));
-        now.unix_us.max(by_lead_us).max(self.shown.load(Ordering::Relaxed)) / 1_000_000
+        now.unix_us.max(by_lead_us).max(self.until.load(Ordering::Relaxed)) / 1_000_000
     }
 
     /// What the clock would show now, had it never been set back.
