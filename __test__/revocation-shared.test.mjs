@@ -167,3 +167,23 @@ test('processes with a shared list end by themselves', async () => {
   const [peer] = await service(1)
   assert.equal(await peer.stop(), 0)
 })
+
+test('what something else has put in the place of a key is none, and is not in the way', async () => {
+  const [one, two] = await service(2)
+  const token = await issue(one)
+  await one.call('revoke.token', token)
+  await one.call('limits.block', '203.0.113.9', '1h')
+  const isDone = (call) => call.then(() => true, () => false)
+  for (const key of ['live', '{notices}', '{notices}:versions', '{notices}:ends', '{rev}']) {
+    const name = `t${prefix}:${key}`
+    await redis.command('DEL', name)
+    await redis.command('SET', name, 'x')
+    await waitUntil(`calls work again after ${key}`, async () =>
+      (await redis.command('TYPE', name)) !== 'string' &&
+      (await isDone(one.call('limits.block', '203.0.113.8', '1h'))) &&
+      (await isDone(two.call('revoke.token', await issue(two)))))
+  }
+  const late = await peerWith()
+  await late.call('ready')
+  await waitUntil('one that starts knows what was revoked', async () => (await status(late, token)) === 401)
+})

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Now {
     /// Microseconds since the Unix epoch: for claims and for stores that other machines share. It may jump.
     pub unix_us: u64,
-    /// Microseconds on a clock that never goes back: for limits that live in this process.
+    /// Microseconds on a clock that never goes back: for limits that live in this process. On Linux
+    /// it goes on while the machine sleeps.
     pub mono_us: u64,
 }
 
@@ -17,16 +18,20 @@ impl Now {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
     pub fn read() -> Self {
-        static START: OnceLock<Instant> = OnceLock::new();
+        static START: OnceLock<(Option<Duration>, Instant)> = OnceLock::new();
         #[cfg(test)]
         if let Some(now) = crate::simulation::now() {
             return now;
         }
-        let start = *START.get_or_init(Instant::now);
+        let (start_since_boot, start) = START.get_or_init(|| (since_boot(), Instant::now()));
+        let elapsed = match (start_since_boot, since_boot()) {
+            (Some(start), Some(now)) => now.saturating_sub(*start),
+            _ => start.elapsed(),
+        };
         Self {
             unix_us: micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             // Never zero: a limiter may use zero for "never".
-            mono_us: micros(start.elapsed()).saturating_add(1),
+            mono_us: micros(elapsed).saturating_add(1),
         }
     }
 
@@ -50,6 +55,20 @@ impl Now {
     }
 }
 
+/// What no store was asked for while the machine slept is as old as that, and the monotonic clock of
+/// the standard library stands still meanwhile. `None` where there is no other one.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Option<Duration> {
+    use rustix::time::{DynamicClockId, clock_gettime_dynamic};
+    let now = clock_gettime_dynamic(DynamicClockId::Boottime).ok()?;
+    Some(Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn since_boot() -> Option<Duration> {
+    None
+}
+
 /// A duration in whole microseconds, capped at what fits.
 #[must_use]
 pub fn micros(duration: Duration) -> u64 {
@@ -58,3 +77,24 @@ pub fn micros(duration: Duration) -> u64 {
 
 /// No clock tolerance is longer: revocations are kept this long past a token's expiry.
 pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_monotonic_clock_counts_what_the_machine_has_slept() {
+        // `/proc/uptime` does, in hundredths of a second.
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let seconds = text.split(' ').next().unwrap().parse().unwrap();
+            Duration::from_secs_f64(seconds)
+        };
+        let slack = Duration::from_millis(20);
+        let (before, now, after) = (uptime(), since_boot().unwrap(), uptime());
+        assert!(before <= now + slack && now <= after + slack, "{before:?} {now:?} {after:?}");
+        let first = Now::read().mono_us;
+        assert!(first > 0 && Now::read().mono_us >= first);
+    }
+}

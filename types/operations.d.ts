@@ -279,8 +279,8 @@ export interface Revoke {
    * began until then. A token that {@link Tokens.issue}
    * makes afterwards is good.
    * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not
-   *   ahead. Left out:
-   * now.
+   *   ahead. Left out: now, or what the clock of this process had shown, where it was set back by
+   *   up to a minute. By more, the promise rejects with `ERR_CLOCK` until it has caught up.
    */
   subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
   /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and its refresh token. */

@@ -234,6 +234,7 @@ impl Refresh {
         let Some(token) = RefreshToken::read(text) else {
             return Used::Now(Err(RefreshError::Invalid));
         };
+        tokens.look_at_clock(now);
         let families = match &self.families {
             Families::Local(families) => families,
             // What is revoked is looked at when the store has answered; where that can't be, nothing is begun.

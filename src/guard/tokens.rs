@@ -83,11 +83,23 @@ impl Tokens {
     /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
+        self.look_at_clock(now);
         let RevocationList::Shared(shared) = &self.revocations else { return Known::Now };
         match shared.gate(fresh, now) {
             Gate::Check => Known::Now,
             Gate::RefreshFirst => Known::After(Arc::clone(shared)),
             Gate::Refuse => Known::No,
+        }
+    }
+
+    /// Notices where the clock of this process was set back; see [`Revocations::look_at_clock`].
+    pub fn look_at_clock(&self, now: Now) {
+        for list in self.lists() {
+            match list {
+                RevocationList::Off => {}
+                RevocationList::Local(list) => list.look_at_clock(now),
+                RevocationList::Shared(list) => list.look_at_clock(now),
+            }
         }
     }
 

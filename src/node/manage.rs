@@ -70,7 +70,7 @@ impl From<StoreError> for Failure {
 impl From<RevokeError> for Failure {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::Clock => clock(&error.to_string()),
+            RevokeError::Clock | RevokeError::SetBack => clock(&error.to_string()),
             _ => Self::new("ERR_INVALID_ARGUMENT", &error.to_string()),
         }
     }

@@ -39,6 +39,7 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     let now = Now::read();
     let prepare = || {
         let tokens = tokens_of(&opened)?;
+        tokens.look_at_clock(now);
         let claims = object("claims", &claims)?;
         let options = parse(&options)?;
         let options = Options::read("options", &options, &["expiresIn", "refresh"])?;

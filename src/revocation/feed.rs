@@ -91,6 +91,8 @@ impl From<Gap> for Fault {
 /// What a task keeps from turn to turn on one connection.
 #[derive(Default)]
 struct Session {
+    /// Whether anything was read.
+    has_read: bool,
     restoring: bool,
     next_try_us: u64,
     compacting: bool,
@@ -357,6 +359,8 @@ impl Feed {
     async fn connect_commands(&self) -> Result<Link, StoreError> {
         let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
         let mut link = connecting.await.map_err(|error| store_error(&error))?;
+        // Where that fails, what is asked next says why.
+        let _ = ask_one(&mut link, &self.keys.own()).await;
         self.read_clock(&mut link).await?;
         *self.commands.lock() = Some(link.clone());
         Ok(link)
@@ -399,12 +403,16 @@ impl Feed {
         };
         // Who can't decide yet waits for a moment to pass, and not for an entry.
         let block = if is_returning || !self.is_ready() { SHORT_BLOCK_MS } else { block };
+        // The first answer tells whether this server lacks what was stored. The others wait for a
+        // second only, so it comes at once.
+        let block = session.has_read.then_some(block);
         // What is read was there at the earliest when it was asked for, so this moment is what an answer proves: on our
         // own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();
-        let patience = PATIENCE + Duration::from_millis(block);
-        let read = ask(link, &self.keys.read(&cursor, Some(block)), patience).await?;
+        let patience = PATIENCE + Duration::from_millis(block.unwrap_or(0));
+        let read = ask(link, &self.keys.read(&cursor, block), patience).await?;
         let read = read_answer(read, &cursor)?;
+        session.has_read = true;
         let now = Now::read();
         let now_minute = self.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;

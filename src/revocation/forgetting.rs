@@ -98,6 +98,48 @@ impl ServerClock {
     }
 }
 
+/// The latest times that the wall clock of this process has shown: tokens may have been issued by
+/// them. It goes by when the clock was looked at, so requests and logins look, too.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// How far the wall clock is ahead of the monotonic one.
+    lead_us: AtomicU64,
+    /// The same at the most, since the process started.
+    most_us: AtomicU64,
+    /// What the clock showed at the latest when it was set back.
+    until: AtomicU64,
+}
+
+/// Two readings of both clocks differ by less.
+const JITTER_US: u64 = 1_000;
+
+impl Shown {
+    pub(super) fn look(&self, now: Now) {
+        let lead_us = lead_of(now);
+        let known_us = self.lead_us.load(Ordering::Relaxed);
+        if lead_us > known_us {
+            self.lead_us.fetch_max(lead_us, Ordering::Relaxed);
+            self.most_us.fetch_max(lead_us, Ordering::Relaxed);
+        } else if known_us > lead_us.saturating_add(JITTER_US) {
+            self.until.fetch_max(now.mono_us.saturating_add(known_us), Ordering::Relaxed);
+            // Whoever has read the clock before may put it up again, and it is noticed again.
+            self.lead_us.store(lead_us, Ordering::Relaxed);
+        }
+    }
+
+    /// The latest second by which a token can have been issued until now.
+    pub(super) fn issued_s(&self, now: Now) -> u64 {
+        let by_lead_us = now.mono_us.saturating_add(self.lead_us.load(Ordering::Relaxed));
+        now.unix_us.max(by_lead_us).max(self.until.load(Ordering::Relaxed)) / 1_000_000
+    }
+
+    /// What the clock would show now, had it never been set back.
+    pub(super) fn furthest_s(&self, now: Now) -> u64 {
+        let furthest_us = now.mono_us.saturating_add(self.most_us.load(Ordering::Relaxed));
+        now.unix_us.max(furthest_us) / 1_000_000
+    }
+}
+
 fn lead_of(now: Now) -> u64 {
     now.unix_us.saturating_sub(now.mono_us)
 }
@@ -143,6 +185,24 @@ mod tests {
         assert_eq!(seen(3_600, 7_200), 3_600);
         assert_eq!(seen(7_140, 0), 7_140);
         assert_eq!(seen(7_200, 0), START_S + 7_200);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_what_it_has_shown_until_it_has_caught_up() {
+        let shown = Shown::default();
+        let look = |mono_s, step_s| {
+            let now = at(mono_s, step_s);
+            shown.look(now);
+            (shown.issued_s(now) - START_S, shown.furthest_s(now) - START_S)
+        };
+        assert_eq!(look(100, 0), (100, 100));
+        assert_eq!(look(101, -50), (101, 101));
+        assert_eq!(look(131, -50), (101, 131));
+        assert_eq!(look(161, -50), (111, 161));
+        assert_eq!(look(162, 0), (162, 162));
+        // Once more, by more.
+        assert_eq!(look(163, -3_600), (163, 163));
+        assert_eq!(look(170, -3_600), (163, 170));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Namer};
-use super::forgetting::Forgetting;
+use super::forgetting::{Forgetting, Shown};
 use super::sets::Sets;
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
@@ -61,6 +61,11 @@ pub enum RevokeError {
         "the clocks of this process and of the store differ by more than a minute, so nobody knows which tokens were issued until now; set the clock that is wrong, nothing was revoked"
     )]
     Clock,
+    /// The clock was set back: the same.
+    #[error(
+        "the clock of this process was set back by more than a minute, so nobody knows which tokens were issued until now; nothing was revoked, try again when it has caught up, or say with `before` up to when"
+    )]
+    SetBack,
     /// An empty name would stand for nothing, or for all.
     #[error("the name of what is revoked must not be empty")]
     Empty,
@@ -95,15 +100,35 @@ pub(super) struct Rules {
     max_lifetime_s: AtomicU64,
     /// How long a session may go on, where that is longer.
     max_session_s: AtomicU64,
+    shown: Shown,
 }
 
 impl Rules {
     /// For tokens that live at most `max_lifetime`.
     pub(super) fn new(namer: Namer, max_lifetime: Duration) -> Self {
-        let rules =
-            Self { namer, max_lifetime_s: AtomicU64::new(0), max_session_s: AtomicU64::new(0) };
+        let rules = Self {
+            namer,
+            max_lifetime_s: AtomicU64::new(0),
+            max_session_s: AtomicU64::new(0),
+            shown: Shown::default(),
+        };
         rules.keep_for(max_lifetime);
         rules
+    }
+
+    /// Notices where the clock of this process was set back.
+    pub(super) fn look(&self, now: Now) {
+        self.shown.look(now);
+    }
+
+    /// What the clock of this process says, and has said.
+    pub(super) fn own_clock(&self, now: Now) -> Own {
+        self.look(now);
+        Own {
+            now: now.unix_seconds(),
+            issued: self.shown.issued_s(now),
+            furthest: self.shown.furthest_s(now),
+        }
     }
 
     /// From now on tokens may live as long as this.
@@ -198,37 +223,49 @@ impl Rules {
 /// wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clocks {
-    Own(u64),
+    Own(Own),
     /// The server's is `None` where it has never answered.
-    Both(u64, Option<u64>),
+    Both(Own, Option<u64>),
+}
+
+/// The time by our own clock, in seconds; see [`Shown`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    now: u64,
+    issued: u64,
+    furthest: u64,
 }
 
 impl Clocks {
+    /// No token was issued later.
     fn now_s(self) -> u64 {
         match self {
-            Self::Own(own_s) => own_s,
-            Self::Both(own_s, server_s) => own_s.max(server_s.unwrap_or(0)),
+            Self::Own(own) => own.issued,
+            Self::Both(own, server_s) => own.issued.max(server_s.unwrap_or(0)),
         }
     }
 
     /// It is not later by the clock that is right: an entry may be kept too long, never too short.
     fn latest_s(self) -> u64 {
         match self {
-            Self::Both(own_s, None) => own_s.saturating_add(MAX_MAX_LIFETIME.as_secs()),
-            _ => self.now_s(),
+            Self::Both(own, None) => own.furthest.saturating_add(MAX_MAX_LIFETIME.as_secs()),
+            Self::Own(own) | Self::Both(own, Some(_)) => self.now_s().max(own.furthest),
         }
     }
 
     /// The same for the moment up to which tokens are refused: too late a one refuses logins.
     fn agreed_s(self) -> Result<u64, RevokeError> {
-        match self {
-            Self::Both(own_s, Some(server_s))
-                if own_s.abs_diff(server_s) > MAX_TOLERANCE.as_secs() =>
-            {
-                Err(RevokeError::Clock)
-            }
-            _ => Ok(self.now_s()),
+        let most_s = MAX_TOLERANCE.as_secs();
+        let (Self::Own(own) | Self::Both(own, _)) = self;
+        if let Self::Both(own, Some(server_s)) = self
+            && own.now.abs_diff(server_s) > most_s
+        {
+            return Err(RevokeError::Clock);
         }
+        if own.issued > own.now.saturating_add(most_s) {
+            return Err(RevokeError::SetBack);
+        }
+        Ok(self.now_s())
     }
 }
 
@@ -293,14 +330,16 @@ impl Revocations {
         expires_at: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        self.apply(self.rules.token(fingerprint, expires_at, clock(now))?, now)
+        self.apply(self.rules.token(fingerprint, expires_at, self.clock(now))?, now)
     }
 
     /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since 1970; `None` is now.
     ///
     /// A token that is issued within the very second is refused too: `iat` is in seconds, and it may have been first.
     /// To issue one that is taken, see [`Self::subject_before`]. An issuer whose clock is ahead writes an `iat` that
-    /// is later than it was; a `before` can't know that, so such a token is missed by as much.
+    /// is later than it was; a `before` can't know that, so such a token is missed by as much. Where
+    /// the clock of this process was set back, `None` is up to what it had shown: see
+    /// [`RevokeError::SetBack`].
     /// An earlier call with a later `before` stays in force.
     pub fn revoke_subject(
         &self,
@@ -309,7 +348,7 @@ impl Revocations {
         now: Now,
     ) -> Result<(), RevokeError> {
         let known = self.subject_before(subject);
-        self.apply(self.rules.subject(subject, before, known, clock(now))?, now)
+        self.apply(self.rules.subject(subject, before, known, self.clock(now))?, now)
     }
 
     /// The second up to which the tokens of `subject` are revoked: one that is to be taken must have a later `iat`.
@@ -338,7 +377,7 @@ impl Revocations {
         until: Option<u64>,
         now: Now,
     ) -> Result<(), RevokeError> {
-        self.apply(self.rules.session(sid, until, clock(now))?, now)
+        self.apply(self.rules.session(sid, until, self.clock(now))?, now)
     }
 
     /// Revokes every token that the key `kid` signed or will sign, for the life of this list.
@@ -363,13 +402,19 @@ impl Revocations {
         self.sets.counts()
     }
 
+    /// Notices where the clock of this process was set back: tokens may have been issued by it as it
+    /// was before. To be called where tokens are issued and taken.
+    pub fn look_at_clock(&self, now: Now) {
+        self.rules.look(now);
+    }
+
+    fn clock(&self, now: Now) -> Clocks {
+        Clocks::Own(self.rules.own_clock(now))
+    }
+
     fn apply(&self, entry: Entry, now: Now) -> Result<(), RevokeError> {
         self.sets.apply(&entry, self.sets.minute(now))
     }
-}
-
-const fn clock(now: Now) -> Clocks {
-    Clocks::Own(now.unix_seconds())
 }
 
 pub(super) fn not_empty(name: &str) -> Result<(), RevokeError> {

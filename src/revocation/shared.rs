@@ -111,6 +111,11 @@ impl SharedRevocations {
         }
     }
 
+    /// As [`super::Revocations::look_at_clock`].
+    pub fn look_at_clock(&self, now: Now) {
+        self.rules.look(now);
+    }
+
     /// Whether the copy may be decided by.
     #[must_use]
     pub fn freshness(&self, now: Now) -> Freshness {
@@ -227,7 +232,7 @@ impl SharedRevocations {
 
     fn clocks(&self, now: Now) -> Clocks {
         let server_s = self.feed.clock.unix_us(now).map(|unix_us| unix_us / 1_000_000);
-        Clocks::Both(now.unix_seconds(), server_s)
+        Clocks::Both(self.rules.own_clock(now), server_s)
     }
 
     fn publish(&self, entry: Entry, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {

@@ -9,6 +9,9 @@ use crate::store::StoreError;
 /// The name of the one field of an entry.
 const FIELD: &str = "v";
 
+const OWN: &str = "local kept = redis.pcall('XRANGE', KEYS[1], '-', '+', 'COUNT', 1) \
+    if kept.err and string.find(kept.err, 'WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end";
+
 /// So long a process that publishes lost entries has the say, after each of its steps.
 pub(super) const RESTORE_LOCK_MS: u64 = 3_000;
 
@@ -71,6 +74,13 @@ impl Keys {
 
     pub(super) fn compaction_head(&self) -> Pipeline {
         self.head(COMPACT_PAGE + 1)
+    }
+
+    /// Deletes what something else has put in the place of the stream: it is none.
+    pub(super) fn own(&self) -> Cmd {
+        let mut own = Cmd::new();
+        own.arg("EVAL").arg(OWN).arg(1).arg(&self.stream);
+        own
     }
 
     pub(super) fn delete(&self, ids: &[Id]) -> Cmd {

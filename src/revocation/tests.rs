@@ -217,6 +217,56 @@ fn an_ended_session_is_kept_as_long_as_sessions_may_go_on() {
     assert!(!list.is_session_revoked("s1"));
 }
 
+/// Both clocks `by` seconds later, the wall clock set back by `step_s`.
+fn stepped(by: u64, step_s: u64) -> Now {
+    Now { unix_us: (NOW_S + by - step_s) * 1_000_000, mono_us: (100 + by) * 1_000_000 }
+}
+
+#[test]
+fn a_subject_is_revoked_up_to_what_a_clock_has_shown_that_was_set_back_since() {
+    let issued = |issued_at| Verified { issued_at, ..token("a") };
+    for step_s in [1, 5, 59] {
+        let list = list();
+        list.look_at_clock(stepped(0, 0));
+        list.revoke_subject("42", None, stepped(1, step_s)).unwrap();
+        assert!(list.check(&issued(NOW_S)).is_err(), "{step_s}");
+        assert_eq!(list.check(&issued(NOW_S + 2)), Ok(()));
+    }
+    // By more than clocks may differ, nobody could log in.
+    for step_s in [90, 1_200] {
+        let list = list();
+        list.look_at_clock(stepped(0, 0));
+        let revoke = |after| list.revoke_subject("42", None, stepped(after, step_s));
+        assert_eq!(revoke(1), Err(RevokeError::SetBack), "{step_s}");
+        assert_eq!(revoke(step_s - 65), Err(RevokeError::SetBack));
+        assert_eq!(list.check(&issued(NOW_S)), Ok(()));
+        // It is said up to when, or the clock has caught up.
+        list.revoke_subject("42", Some(NOW_S - 1), stepped(1, step_s)).unwrap();
+        assert!(list.check(&issued(NOW_S - 1)).is_err());
+        revoke(step_s).unwrap();
+        assert!(list.check(&issued(NOW_S)).is_err());
+    }
+}
+
+#[test]
+fn what_is_revoked_while_the_clock_is_set_back_is_refused_until_it_is_over() {
+    let list = list();
+    list.look_at_clock(stepped(0, 0));
+    for (after, step_s) in [(1, 7_200), (3_600, 10_800)] {
+        let back = stepped(after, step_s);
+        list.revoke_token("a", Some(NOW_S + DAY + after), back).unwrap();
+        list.revoke_token("b", None, back).unwrap();
+        list.revoke_session("s1", None, back).unwrap();
+        let other = |jti: &str| Verified { session: None, ..token(jti) };
+        for later in [1, DAY / 2, DAY - 60, DAY + after] {
+            list.sweep(stepped(later, 0));
+            assert!(list.check(&other("a")).is_err(), "{later}");
+            assert!(list.check(&other("b")).is_err(), "{later}");
+            assert!(list.check(&token("z")).is_err(), "{later}");
+        }
+    }
+}
+
 #[test]
 fn a_revoked_key_stays_revoked() {
     let list = list();

@@ -103,6 +103,30 @@ fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
 }
 
 #[test]
+fn a_subject_is_not_revoked_in_part_where_the_clock_of_the_whole_machine_was_set_back() {
+    for (seconds, told) in [(50, Ok(Ok(()))), (1_200, Err(RevokeError::SetBack))] {
+        simulate(async {
+            let (world, _ending) = World::begin_calm(1, 1);
+            let process = started(&world, 0).await;
+            let token = process.issue_after("ada").unwrap();
+            sleep(Duration::from_secs(2)).await;
+            let step = |by_us: i64| {
+                world.skew(process.number, by_us);
+                world.change(0, |server| server.skew_us = by_us);
+            };
+            step(-seconds * 1_000_000);
+            sleep(Duration::from_secs(if seconds == 50 { 1 } else { 85 })).await;
+            let revoked = process.revoke_subject("ada").await;
+            assert_eq!(revoked, told);
+            step(0);
+            sleep(Duration::from_secs(2)).await;
+            let expected = if told.is_ok() { "token_revoked" } else { "passed" };
+            assert_eq!(code(&process, &token).await, expected);
+        });
+    }
+}
+
+#[test]
 fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
     simulate(async {
         let (world, _ending) = World::begin_calm(1, 1);

@@ -234,6 +234,7 @@ impl Process {
     pub(crate) fn issue_after(&self, subject: &str) -> Result<String, IssueError> {
         self.run(|| {
             let tokens = self.guard.tokens.as_ref().expect("there are tokens");
+            tokens.look_at_clock(Now::read());
             let after = tokens.subject_before(subject);
             let options = IssueOptions { after, ..IssueOptions::default() };
             let signer = tokens.signer.as_ref().expect("it signs");

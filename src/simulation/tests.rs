@@ -127,6 +127,38 @@ fn a_used_proof_is_not_taken_by_a_process_whose_clock_was_set_back_before_its_fi
     });
 }
 
+#[test]
+fn a_used_proof_is_not_taken_again_when_time_has_caught_up_with_its_nonce() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 1);
+        let mut config = config();
+        config["rateLimit"]["limit"] = 1_000.into();
+        config["jwt"]["dpopNonce"] = json!({ "secret": "mV3xQ8rTz5LkYw2NcB7dHs9PfJa4GuEe" });
+        let processes = started(&world, 2, &config).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        let ahead = Process::start_at(&world, config.clone(), 8_000_000);
+        sleep(Duration::from_secs(5)).await;
+        let client = Client::new(one);
+        let asked = client.proof(world.true_us(), None);
+        let headers = [("Authorization", client.authorization.as_str()), ("DPoP", &asked)];
+        let (_, exchange) = ahead.ask_for("/proof", "192.0.2.1", &headers).await;
+        let nonce = exchange.headers.iter().find(|(name, _)| *name == "DPoP-Nonce");
+        let nonce = nonce.expect("there is a nonce").1.clone();
+        let proof = client.proof(world.true_us(), Some(&nonce));
+        assert_eq!(client.show(one, &proof).await, "passed");
+        sleep(Duration::from_millis(1_500)).await;
+        world.change(0, |server| server.restart(7, 0));
+        sleep(Duration::from_millis(2_500)).await;
+        for process in [other, one].repeat(30) {
+            assert_ne!(client.show(process, &proof).await, "passed");
+            sleep(Duration::from_millis(500)).await;
+        }
+        // The client goes on with the next one.
+        let next = client.proof(world.true_us(), Some(&nonce));
+        assert_eq!(client.show(other, &next).await, "passed");
+    });
+}
+
 /// How many histories: `KEEPSTONE_HISTORIES` says it, and `KEEPSTONE_SEED` the first seed.
 fn wanted() -> (u64, u64) {
     let number = |name: &str, usual: u64| {

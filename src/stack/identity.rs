@@ -172,9 +172,10 @@ impl Stack {
                 return deny(TokenDenial::Nonce);
             }
         }
-        let given = proof.nonce.as_deref().zip(nonces_of(tokens));
-        if let Some(given_us) = given.and_then(|(nonce, nonces)| nonces.given_us(nonce)) {
-            proof.made_us = made_after(proof.made_us, given_us, x.now);
+        if let Some((nonce, nonces)) = proof.nonce.as_deref().zip(nonces_of(tokens))
+            && let Some(given_us) = nonces.given_us(nonce)
+        {
+            proof.made_us = made_after(proof.made_us, given_us, nonces.is_agreed(), x.now);
         }
         if tokens.proofs.is_older(&proof, x.now) {
             return Err(give_nonce(tokens, x));
@@ -333,10 +334,16 @@ enum Asking {
 }
 
 /// When a proof was made, where its nonce was given at `given_us`: not before. A nonce that lies
-/// ahead is of a process whose clock is, and says nothing of how old the proof is.
-fn made_after(made_us: u64, given_us: u64, now: Now) -> u64 {
-    if given_us > now.unix_us { made_us } else { made_us.max(given_us) }
+/// ahead is of a process whose clock is, and says nothing of how old the proof is. Neither does a
+/// nonce of another process that is later than the proof says to be: the clock of that process may
+/// have been ahead, and time has only caught up with it.
+fn made_after(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -> u64 {
+    let is_too_late = is_agreed && given_us > made_us.saturating_add(WHOLE_SECOND_US);
+    if given_us > now.unix_us || is_too_late { made_us } else { made_us.max(given_us) }
 }
+
+/// Most clients write `iat` in whole seconds, rounded down.
+const WHOLE_SECOND_US: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -345,6 +352,18 @@ mod tests {
     #[test]
     fn a_nonce_that_lies_ahead_makes_no_proof_younger() {
         let now = Now::at_unix_us(100);
-        assert_eq!([40, 60, 100, 101].map(|given| made_after(50, given, now)), [50, 60, 100, 50]);
+        let made = |given| made_after(50, given, false, now);
+        assert_eq!([40, 60, 100, 101].map(made), [50, 60, 100, 50]);
+    }
+
+    #[test]
+    fn a_nonce_that_did_lie_ahead_makes_no_proof_younger_later() {
+        let (now, made_us) = (Now::at_unix_us(90_000_000), 50_000_000);
+        let made = |given, is_agreed| made_after(made_us, given, is_agreed, now);
+        assert_eq!(made(51_000_000, true), 51_000_000);
+        assert_eq!(made(51_000_001, true), made_us);
+        assert_eq!(made(58_000_000, true), made_us);
+        // What only this process gives goes by its clock.
+        assert_eq!(made(58_000_000, false), 58_000_000);
     }
 }

@@ -332,3 +332,64 @@ fn a_place_of_a_dead_process_does_not_pass_for_a_renewed_one_after_the_clock_was
         assert_eq!(place(&processes[2]).await, "rate_limited");
     });
 }
+
+/// Runs a command at the server.
+fn run(world: &World, words: &[&str]) -> redis::Value {
+    let words: Vec<_> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let mut servers = world.servers.lock();
+    servers[0].run(world.true_us(), &words).unwrap()
+}
+
+#[test]
+fn all_that_was_said_is_published_again_within_two_seconds_however_much_it_is() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 1);
+        let process = &started(&world, 1, &config()).await[0];
+        for i in 0..1_500 {
+            let address = format!("10.0.{}.{}", i / 250, i % 250);
+            process.list(&address, Some(Standing::Blocked)).await.unwrap();
+        }
+        let there = || run(&world, &["HLEN", "keepstone:{notices}"]);
+        assert_eq!(there(), redis::Value::Int(1_500));
+        world.change(0, Server::flush);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(there(), redis::Value::Int(1_500));
+        // And where the connection is another one.
+        world.change(0, |server| server.restart(7, 0));
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(there(), redis::Value::Int(1_500));
+    });
+}
+
+#[test]
+fn what_something_else_has_put_in_the_place_of_a_key_is_none() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 1);
+        let processes = started(&world, 2, &config()).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        let token = one.issue("ada");
+        one.revoke_token(&token).await.unwrap();
+        let [said, places, ends] =
+            ["", ":versions", ":ends"].map(|end| format!("keepstone:{{notices}}{end}"));
+        for key in ["keepstone:live", &said, &places, &ends, "keepstone:{rev}"] {
+            run(&world, &["SET", key, "x"]);
+            if key == said {
+                // At once, before it was read.
+                one.block("192.0.2.7", true).await.unwrap();
+            }
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(code(one, "/closed").await, "passed", "{key}");
+            one.block("192.0.2.9", true).await.unwrap();
+            one.revoke_token(&one.issue("eve")).await.unwrap();
+            sleep(Duration::from_secs(2)).await;
+            let seen = other.request(None, "192.0.2.9").await;
+            assert_eq!(seen.code(), "client_blocked", "{key}");
+            one.block("192.0.2.9", false).await.unwrap();
+            sleep(Duration::from_secs(12)).await;
+        }
+        let late = &started(&world, 1, &config()).await[0];
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(late.request(None, "192.0.2.7").await.code(), "client_blocked");
+        assert_eq!(late.request(Some(&token), "192.0.2.1").await.code(), "token_revoked");
+    });
+}

@@ -69,3 +69,36 @@ fn a_used_refresh_token_ends_the_session_whatever_the_clock_of_the_servers_says_
         });
     }
 }
+
+#[test]
+fn a_lost_logout_is_put_back_at_once_by_whoever_reaches_the_next_primary() {
+    let told = [(850, 36..46), (900, 71..81), (950, 111..121)];
+    for (reached_ms, seed) in
+        told.into_iter().flat_map(|(ms, seeds)| seeds.map(move |seed| (ms, seed)))
+    {
+        simulate(async {
+            let (world, _ending) = World::begin_calm(seed, 2);
+            let processes = started(&world, 2, &config()).await;
+            let [one, other] = &processes[..] else { panic!("there are two") };
+            let login = one.log_in("ada").await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+            world.cut_off(other.number, 0, true);
+            world.cut_off(other.number, 1, true);
+            sleep(Duration::from_secs(5)).await;
+            world.change(1, |server| server.is_held = true);
+            one.revoke_subject("ada").await.unwrap().unwrap();
+            sleep(Duration::from_millis(20)).await;
+            world.cut_off(one.number, 1, true);
+            world.change(0, |server| server.is_alive = false);
+            world.promote(1);
+            world.cut_off(other.number, 1, false);
+            sleep(Duration::from_millis(reached_ms)).await;
+            world.cut_off(one.number, 1, false);
+            for _ in 0..200 {
+                let refreshed = other.refresh(&login).await;
+                assert!(refreshed.is_err(), "{reached_ms} {seed}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+}

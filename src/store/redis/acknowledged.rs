@@ -58,6 +58,10 @@ impl Record {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.notices.len()
+    }
+
     /// The store has a later notice of this name.
     pub(super) fn forget(&mut self, name: &str) {
         self.notices.remove(name);

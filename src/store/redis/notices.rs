@@ -19,9 +19,12 @@ use crate::store::notices::{GONE, Notice};
 use crate::store::runtime::jittered;
 use crate::store::{Reply, StoreError};
 
-const SCRIPT: &str = include_str!("lua/notice.lua");
+const SCRIPT: &str = concat!(include_str!("lua/owned.lua"), include_str!("lua/notice.lua"));
 /// The clock of the very server that has the notices: in a cluster each has its own.
-const TIME: &str = "local time = redis.call('TIME') return time[1] * 1000000 + time[2]";
+const TIME: &str = concat!(
+    include_str!("lua/owned.lua"),
+    "local time = redis.call('TIME') return time[1] * 1000000 + time[2]"
+);
 /// What is said of names now: by it, a word is told from another one that has its place. Figures of
 /// limits and reasons are no longer.
 const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
@@ -62,6 +65,11 @@ struct Session {
     lead_us: u64,
     /// What the store has, to be published again where it loses that.
     record: Record,
+    /// How many names there may be that are to be looked for without a pause, since the store may
+    /// have lost them.
+    unlooked: usize,
+    /// Whether some were lost.
+    has_lost: bool,
 }
 
 /// Writes and reads until nobody can say anything any more.
@@ -74,8 +82,18 @@ pub(in crate::store) async fn run(
     let keys = [base.clone(), format!("{base}:versions"), format!("{base}:ends")];
     let retry = Instant::now();
     let record = Record::default();
-    let mut session =
-        Session { connector, keys, link: None, retry, seen: 0.0, highest: 0.0, lead_us: 0, record };
+    let mut session = Session {
+        connector,
+        keys,
+        link: None,
+        retry,
+        seen: 0.0,
+        highest: 0.0,
+        lead_us: 0,
+        record,
+        unlooked: 0,
+        has_lost: false,
+    };
     let mut next = retry;
     loop {
         match timeout_at(next, said.recv()).await {
@@ -87,9 +105,8 @@ pub(in crate::store) async fn run(
             Err(_) => {
                 let Some(local) = local.upgrade() else { return };
                 // What can't be read now is read the next time.
-                let lost = session.read(&local).await.unwrap_or(false);
-                // Where something was lost, there may be more.
-                next = Instant::now() + if lost { Duration::ZERO } else { jittered(POLL) };
+                let goes_on = session.read(&local).await.unwrap_or(false);
+                next = Instant::now() + if goes_on { Duration::ZERO } else { jittered(POLL) };
             }
         }
     }
@@ -118,6 +135,7 @@ impl Session {
         self.link = Some(link.clone());
         // It may be another server, which has not all that the one before had.
         self.seen = 0.0;
+        self.look_for_all();
         Ok(link)
     }
 
@@ -183,7 +201,7 @@ impl Session {
     }
 
     /// Takes in what is new, page by page, and publishes again what the store has lost; whether
-    /// that was anything.
+    /// there is more to do at once.
     async fn read(&mut self, local: &MemoryStore) -> Result<bool, StoreError> {
         loop {
             let mut link = self.link().await?;
@@ -230,42 +248,80 @@ impl Session {
         }
     }
 
-    /// Looks for some of what the store had, and publishes again what it has lost.
+    /// The store may have lost anything. What it has not lost is looked at once, wherever that
+    /// begins.
+    fn look_for_all(&mut self) {
+        self.unlooked = self.record.len() + PAGE;
+    }
+
+    /// Looks for some of what the store had, and publishes again what it has lost; whether there is
+    /// more to do at once.
     async fn publish_lost(&mut self, link: &mut Link) -> Result<bool, StoreError> {
         let now_us = Now::read().mono_us;
         let names = self.record.next(PAGE, now_us);
-        if names.is_empty() {
+        let had_lost = self.has_lost;
+        self.publish_lost_of(link, &names, now_us).await?;
+        self.unlooked = self.unlooked.saturating_sub(PAGE);
+        if self.has_lost && !had_lost {
+            // There may be more.
+            self.look_for_all();
+        }
+        if self.unlooked > 0 {
+            return Ok(true);
+        }
+        if !std::mem::take(&mut self.has_lost) {
             return Ok(false);
         }
-        let Some(in_store) = self.in_store(link, &names).await else {
+        // What else was written meanwhile may have places before those that were read.
+        self.seen = 0.0;
+        Ok(true)
+    }
+
+    async fn publish_lost_of(
+        &mut self,
+        link: &mut Link,
+        names: &[String],
+        now_us: u64,
+    ) -> Result<(), StoreError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let Some(in_store) = self.in_store(link, names).await else {
             self.link = None;
             return Err(StoreError::Unavailable);
         };
-        let mut lost_any = false;
+        let (mut publish, mut published) = (Pipeline::new(), Vec::new());
         for (name, in_store) in names.iter().zip(in_store) {
             let Some(lost) = self.record.lost(name, in_store.as_ref()) else { continue };
-            let Acknowledged { text, version, until_us, .. } = lost.clone();
-            let ms = until_us.saturating_sub(now_us).div_ceil(1000);
-            let answer = self.send(&self.put_command(name, &text, ms, Some(version))).await?;
-            match stored(&answer)? {
-                Some(Stored { place, version, is_written: true, .. }) => {
+            let ms = lost.until_us.saturating_sub(now_us).div_ceil(1000);
+            publish.add_command(self.put_command(name, &lost.text, ms, Some(lost.version)));
+            published.push((name, lost.text.clone(), lost.until_us));
+        }
+        if published.is_empty() {
+            return Ok(());
+        }
+        let Ok(answers) = link.send(&publish).await else {
+            self.link = None;
+            return Err(StoreError::Unavailable);
+        };
+        let mut done = Ok(());
+        for ((name, text, until_us), answer) in published.into_iter().zip(&answers) {
+            match stored(answer) {
+                Ok(Some(Stored { place, version, is_written: true, .. })) => {
                     self.note(name, Acknowledged { text, place, version, until_us });
-                    lost_any = true;
+                    self.has_lost = true;
                 }
                 // Somebody has said something later. Where it stands before what was read, it came
                 // there after the store had lost that.
-                Some(Stored { place, .. }) => {
+                Ok(Some(Stored { place, .. })) => {
                     self.record.forget(name);
-                    lost_any |= place <= self.seen;
+                    self.has_lost |= place <= self.seen;
                 }
-                None => {}
+                Ok(None) => {}
+                Err(error) => done = Err(error),
             }
         }
-        // What else was written meanwhile may have places before those that were read.
-        if lost_any {
-            self.seen = 0.0;
-        }
-        Ok(lost_any)
+        done
     }
 
     /// What the store has of these names: `None` for each of which it has not all.
@@ -288,7 +344,7 @@ impl Session {
     /// our monotonic one. `None` where they can't be read.
     async fn page(&mut self, link: &mut Link) -> Option<(Vec<Read>, Now)> {
         let mut ask = redis::cmd("EVAL");
-        ask.arg(TIME).arg(1).arg(&self.keys[0]);
+        ask.arg(TIME).arg(self.keys.len()).arg(&self.keys);
         let mono_us = Now::read().mono_us;
         let Value::Int(unix_us) = link.command(&ask).await.ok()? else { return None };
         let clock = Now { unix_us: u64::try_from(unix_us).ok()?, mono_us };
@@ -306,6 +362,7 @@ impl Session {
         if newest < self.seen {
             // The store has lost what it had, and begins anew.
             self.seen = 0.0;
+            self.look_for_all();
             return Some((Vec::new(), clock));
         }
         let page = scored(page)?;

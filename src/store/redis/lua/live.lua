@@ -5,6 +5,13 @@
 -- answers  the server's time in microseconds, and how many are alive
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local alive = redis.pcall('ZCARD', KEYS[1])
+if type(alive) ~= 'number' then
+  -- What something else has put in its place is none. Any other error than this one is an error
+  -- still.
+  if not string.find(alive.err, 'WRONGTYPE', 1, true) then redis.call('ZCARD', KEYS[1]) end
+  redis.call('DEL', KEYS[1])
+end
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 -- And those that were heard of before the clock was set back: who is alive writes again.
