@@ -393,3 +393,93 @@ fn what_something_else_has_put_in_the_place_of_a_key_is_none() {
         assert_eq!(late.request(Some(&token), "192.0.2.1").await.code(), "token_revoked");
     });
 }
+
+/// Shows a proof: the code, and the nonce that the answer gives.
+async fn shown(process: &Process, client: &Client, proof: &str) -> (&'static str, Option<String>) {
+    let headers = [("Authorization", client.authorization.as_str()), ("DPoP", proof)];
+    let (outcome, exchange) = process.ask_for("/proof", CLIENT, &headers).await;
+    let nonce = exchange.headers.iter().find(|(name, _)| *name == "DPoP-Nonce");
+    (outcome.code(), nonce.map(|(_, value)| value.to_string()))
+}
+
+#[test]
+fn small_steps_ahead_make_no_proof_good_that_was_used_before_the_list_began_anew() {
+    for steps in
+        [&[3_700_000][..], &[600_000, 600_000, 600_000], &[9_000_000, -9_500_000, 9_000_000]]
+    {
+        simulate(async {
+            let (world, _ending) = World::begin_calm(1, 1);
+            let processes = started(&world, 2, &config()).await;
+            let [one, other] = &processes[..] else { panic!("there are two") };
+            let client = Client::new(one);
+            sleep(Duration::from_secs(3)).await;
+            let used = client.proof(world.true_us(), None);
+            assert_eq!(client.show(one, &used).await, "passed");
+            let mut skew_us = 142_000_000;
+            world.change(0, |server| server.skew_us = skew_us);
+            assert_eq!(client.show(other, &used).await, "dpop_nonce");
+            for step_us in steps {
+                sleep(Duration::from_millis(20)).await;
+                skew_us += step_us;
+                world.change(0, |server| server.skew_us = skew_us);
+            }
+            for process in [other, one] {
+                let before = client.proof(world.true_us() - 500_000, None);
+                let (code, nonce) = shown(other, &client, &before).await;
+                assert_eq!(code, "dpop_nonce");
+                let next = client.proof(world.true_us(), nonce.as_deref());
+                assert_eq!(shown(other, &client, &next).await.0, "passed");
+                assert_ne!(client.show(process, &used).await, "passed");
+            }
+            sleep(Duration::from_secs(3)).await;
+            let proof = client.proof(world.true_us(), None);
+            assert_eq!(client.show(one, &proof).await, "passed");
+            assert_ne!(client.show(other, &used).await, "passed");
+        });
+    }
+}
+
+#[test]
+fn many_steps_ahead_make_no_used_proof_good_however_small_they_are() {
+    simulate(async {
+        let (world, _ending) = World::begin_calm(1, 1);
+        let processes = started(&world, 2, &config()).await;
+        let [one, other] = &processes[..] else { panic!("there are two") };
+        let client = Client::new(one);
+        // By a list that is far older than any proof.
+        sleep(Duration::from_secs(300)).await;
+        let used = client.proof(world.true_us(), None);
+        assert_eq!(client.show(one, &used).await, "passed");
+        for step in 1..=17 {
+            world.change(0, |server| server.skew_us = step * 7_500_000);
+            sleep(Duration::from_millis(2_500)).await;
+        }
+        assert_ne!(client.show(other, &used).await, "passed");
+        let proof = client.proof(world.true_us(), None);
+        assert_eq!(client.show(other, &proof).await, "passed");
+    });
+}
+
+#[test]
+fn what_is_published_again_is_read_also_where_it_comes_in_before_what_was_read_last() {
+    for seed in 1..=40 {
+        simulate(async {
+            let (world, _ending) = World::begin_calm(seed, 1);
+            let processes = started(&world, 3, &config()).await;
+            let [one, other, third] = &processes[..] else { panic!("there are three") };
+            sleep(Duration::from_secs(2)).await;
+            one.block(CLIENT, true).await.expect("the store has it");
+            world.cut_off(one.number, 0, true);
+            world.change(0, Server::flush);
+            // What is said by a clock that is ahead is read last.
+            world.change(0, |server| server.skew_us = 60_000_000);
+            other.block("192.0.2.9", true).await.expect("the store has it");
+            sleep(Duration::from_secs(3)).await;
+            world.change(0, |server| server.skew_us = 0);
+            world.change(0, Server::flush);
+            world.cut_off(one.number, 0, false);
+            sleep(Duration::from_secs(6)).await;
+            assert_eq!(code(third, "/changed").await, "client_blocked", "seed {seed}");
+        });
+    }
+}

@@ -202,9 +202,12 @@ impl Driver {
         }
         if has_proofs && self.status.keeps_proofs() {
             let mut command = redis::cmd("EVAL");
-            command.arg(BEGAN).arg(1).arg(proofs);
+            let sent = Now::read();
+            command.arg(BEGAN).arg(1).arg(proofs).arg(self.scripts.proofs_time(sent));
             match timeout(PROBE, link.command(&command)).await {
-                Ok(Ok(Value::Int(1))) => {}
+                Ok(Ok(Value::Int(shown))) => {
+                    self.scripts.proofs_clock.observe(shown, sent, Now::read());
+                }
                 Ok(Err(error)) if self.is_elsewhere(&error) => return Ok(()),
                 other => return Err(failed(&other)),
             }

@@ -15,6 +15,7 @@ mod fault;
 mod nodes;
 pub(super) mod notices;
 mod open;
+mod proofs_clock;
 mod script;
 mod sentinel;
 mod slots;

@@ -20,10 +20,13 @@ use crate::store::runtime::jittered;
 use crate::store::{Reply, StoreError};
 
 const SCRIPT: &str = concat!(include_str!("lua/owned.lua"), include_str!("lua/notice.lua"));
-/// The clock of the very server that has the notices: in a cluster each has its own.
+/// The clock of the very server that has the notices: in a cluster each has its own. And the name of
+/// the list, which is another one where the store has lost all that it had.
 const TIME: &str = concat!(
     include_str!("lua/owned.lua"),
-    "local time = redis.call('TIME') return time[1] * 1000000 + time[2]"
+    "local time = redis.call('TIME') \
+     local began = redis.pcall('HMGET', KEYS[1], 'began')[1] \
+     return {time[1] * 1000000 + time[2], type(began) == 'string' and began or ''}"
 );
 /// What is said of names now: by it, a word is told from another one that has its place. Figures of
 /// limits and reasons are no longer.
@@ -57,8 +60,9 @@ struct Session {
     link: Option<Link>,
     /// Not before then is a connection tried again.
     retry: Instant,
-    /// The last place that was read.
+    /// The last place that was read, of the list of this name.
     seen: f64,
+    began: String,
     /// As `seen`, but for ever: what is written here follows what was read and written here.
     highest: f64,
     /// By how much the servers' clock was ahead of our monotonic one at the most.
@@ -88,6 +92,7 @@ pub(in crate::store) async fn run(
         link: None,
         retry,
         seen: 0.0,
+        began: String::new(),
         highest: 0.0,
         lead_us: 0,
         record,
@@ -346,9 +351,14 @@ impl Session {
         let mut ask = redis::cmd("EVAL");
         ask.arg(TIME).arg(self.keys.len()).arg(&self.keys);
         let mono_us = Now::read().mono_us;
-        let Value::Int(unix_us) = link.command(&ask).await.ok()? else { return None };
-        let clock = Now { unix_us: u64::try_from(unix_us).ok()?, mono_us };
+        let Value::Array(answer) = link.command(&ask).await.ok()? else { return None };
+        let [Value::Int(unix_us), began] = answer.as_slice() else { return None };
+        let clock = Now { unix_us: u64::try_from(*unix_us).ok()?, mono_us };
         self.note_clock(clock);
+        let began = name_of(began)?;
+        if began != self.began {
+            (self.began, self.seen) = (began, 0.0);
+        }
         let [said, places, _] = &self.keys;
         let highest = clock.unix_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();

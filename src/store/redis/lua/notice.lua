@@ -12,6 +12,10 @@
 -- it before what it answers. What is said anew has its place for its version, too: the later
 -- version of a name wins. What is published again gets another place and keeps its version, since
 -- it was said no later.
+--
+-- The field `began` is no notice: it names the list. Where all was lost, and the clock was set back,
+-- there may be places before the last that a reader has seen. By the name it knows that it has to
+-- read from the beginning.
 local said, places, ends = KEYS[1], KEYS[2], KEYS[3]
 local name, text, ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local read, again = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -34,7 +38,8 @@ local function score_of(key, most_of)
 end
 
 local known, at = score_of(ends, latest_end), score_of(places, highest)
-local kept = call('HMGET', said, name)[1] or ''
+local there = call('HMGET', said, name, 'began')
+local kept, began = there[1] or '', there[2]
 local version = at > 0 and tonumber(string.match(kept, '^%d+ (%d+) ') or 0) or 0
 -- A version that lies so far ahead says nothing of what is later.
 local is_ahead = again and again > highest
@@ -43,13 +48,14 @@ local till = now + ms * 1000
 -- What takes something back lasts at least as long as that: else a process that has missed it could
 -- bring it back.
 if text == 'gone' then till = math.max(till, known) end
-if not call('ZSCORE', places, name) and call('HLEN', said) >= most then return 0 end
+if not call('ZSCORE', places, name) and call('HLEN', said) > most then return 0 end
 
 local newest = call('ZREVRANGEBYSCORE', places, format('%.0f', highest), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local place = math.max(now, tonumber(newest[2] or 0) + 1)
 if read < highest then place = math.max(place, read + 1) end
 version = again and not is_ahead and again or place
 call('HSET', said, name, format('%.0f %.0f ', till, version) .. text)
+if not began then call('HSET', said, 'began', format('%.0f', place)) end
 call('ZADD', places, format('%.0f', place), name)
 call('ZADD', ends, format('%.0f', till), name)
 -- An end that is none, such as `inf`, can't be waited for.

@@ -1,25 +1,26 @@
 -- Uses a DPoP proof up, once.
 --
--- KEYS[1]  since when the list of used proofs is complete, see began.lua
+-- KEYS[1]  the list of used proofs, see proofs.lua
 -- KEYS[2]  the proof
 -- KEYS[3]  how many proofs its key has used, and until when they count
 -- ARGV[1]  how old the proof is, in microseconds
 -- ARGV[2]  for how many milliseconds a proof is remembered
 -- ARGV[3]  how many of one key are at the most
+-- ARGV[4]  as for began.lua
 -- answers  1 it is used now, 0 it was used before, 2 it is older than the list, 3 its key has used
 -- too many
 --
 -- Ages are compared, and no clocks: the server's may be another than that of whoever asks.
 local age, kept, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local began, run = began_at(KEYS[1])
+local list = list_of(KEYS[1], ARGV[4])
 -- The list is gone, or the clock was set.
-if not began or began == now then
-  began = now
-  note(KEYS[1], began, run)
+if not list.began or list.began == now or list.stepped then
+  list.began = list.began or now
+  note(KEYS[1], list)
 end
 if text_of(KEYS[2]) then return 0 end
-if age > now - began then return 2 end
+if age > now - list.began then return 2 end
 
 local used, till = string.match(text_of(KEYS[3]) or '', '^(%d+) (%d+)$')
 used, till = tonumber(used or 0), tonumber(till or 0)

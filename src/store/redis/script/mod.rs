@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use redis::{Cmd, Value};
 
+use super::proofs_clock::ProofsClock;
+use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{State, WHOLE};
 use crate::quota::{Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey};
@@ -46,6 +48,8 @@ pub(super) struct Scripts {
     places: String,
     /// The list of used proofs, in one slot of a cluster: it is lost as a whole, or not.
     proofs: String,
+    /// By that list's clock, it is known how old the list is.
+    pub(super) proofs_clock: ProofsClock,
 }
 
 /// How a script is named in a command.
@@ -127,6 +131,7 @@ impl Scripts {
             prefix: format!("{prefix}l:"),
             places: format!("{prefix}p:"),
             proofs: proofs_key(prefix),
+            proofs_clock: ProofsClock::default(),
         }
     }
 
@@ -222,8 +227,14 @@ impl Scripts {
             command.arg(age_us);
             command.arg(rule.map_or(1, |rule| rule.window_us() / 1000));
             command.arg(rule.map_or(1, |rule| rule.limit()));
+            command.arg(self.proofs_time(Now::read()));
         }
         command
+    }
+
+    /// What the clock of the list of used proofs shows at most; nothing where that is unknown.
+    pub(super) fn proofs_time(&self, now: Now) -> String {
+        self.proofs_clock.at(now).map_or_else(String::new, |us| us.to_string())
     }
 
     /// The command that frees some places of a key, or all.
