@@ -9,7 +9,7 @@ import { startMemcached, startRedis } from './helpers/servers.mjs'
 import { assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
 
 // A reply is cut off at 16 MB, and what is in the buffers of two sockets has been sent as well.
-const MOST_OF_A_REPLY = 40 << 20
+const MAX_OF_A_REPLY = 40 << 20
 
 let redis
 let memcached
@@ -74,7 +74,7 @@ for (const [kind, lies, portOf, serve, options] of stores) {
         assertUnavailable(await api.get('/closed'))
         await sleep(20)
       }
-      assert.ok(server.stats.most < MOST_OF_A_REPLY, `${server.stats.most} bytes were taken`)
+      assert.ok(server.stats.most < MAX_OF_A_REPLY, `${server.stats.most} bytes were taken`)
       server.lie(null)
       await api.judged()
     })

@@ -1,6 +1,6 @@
 // What the samples of a soak come to.
 
-const MOST_MB = 5
+const MAX_MB = 5
 const HALF_HOUR = 1_800_000
 
 /** The slope of RSS over the last two thirds, by least squares, in MB per half an hour. */
@@ -21,7 +21,7 @@ export function verdict(samples) {
   const names = new Set(samples.flatMap(({ handles }) => Object.keys(handles)))
   const counts = [['files', ({ files }) => files], ...[...names].map((name) => [name, ({ handles }) => handles[name] ?? 0])]
   const grown = counts.filter(([, count]) => most(last, count) > most(middle, count)).map(([name]) => name)
-  const rises = slope(samples) > MOST_MB
-  const faults = [...(rises ? [`RSS rises by more than ${MOST_MB} MB in 30 min`] : []), ...grown.map((name) => `more of ${name} than before`)]
+  const rises = slope(samples) > MAX_MB
+  const faults = [...(rises ? [`RSS rises by more than ${MAX_MB} MB in 30 min`] : []), ...grown.map((name) => `more of ${name} than before`)]
   return { holds: faults.length === 0, text: faults.length === 0 ? 'it stays as it is' : faults.join('; ') }
 }

@@ -29,7 +29,7 @@ const SLACK = 100
 const LEASE = 1_000
 /** After so many milliseconds every stall of a process is known. */
 export const RECONSIDERED = 2_500
-const MOST_VIOLATIONS = 20
+const MAX_VIOLATIONS = 20
 const KNOWN_WITHIN = 3_000
 /** The window is over for a client a little before the server says so. */
 const REUSE_CERTAIN = REUSE_WINDOW - 1_000
@@ -42,7 +42,7 @@ export function startWatch(history, { clocksDiffer = 0 } = {}) {
   const checked = Object.fromEntries(Object.keys(PROMISES).map((id) => [id, 0]))
   const violations = []
   const violated = (id, what, at, events) => {
-    if (violations.length < MOST_VIOLATIONS) violations.push({ id, what, at: history.at(at), events })
+    if (violations.length < MAX_VIOLATIONS) violations.push({ id, what, at: history.at(at), events })
     history.note(`VIOLATION ${id}: ${what}`)
   }
   /**

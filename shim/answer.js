@@ -10,7 +10,7 @@ const read = (text) => text.split('\n')
 
 // Claims by their text, which the core has verified anew each time: to copy an object is several times quicker than to
 // read its text again. Nobody but this file ever holds one of these objects.
-const MOST_CLAIMS = 1000
+const MAX_CLAIMS = 1000
 const knownClaims = new Map()
 
 /** The claims of an identity, an object of this request's own. */
@@ -19,7 +19,7 @@ function readClaims(json) {
   if (known === undefined) {
     known = JSON.parse(json)
     if (json.length > 2048) return known
-    if (knownClaims.size >= MOST_CLAIMS) knownClaims.clear()
+    if (knownClaims.size >= MAX_CLAIMS) knownClaims.clear()
     knownClaims.set(json, known)
   }
   return copy(known)
@@ -37,7 +37,7 @@ function copy(value) {
 }
 
 // Headers by their line, which is the same for most requests.
-const MOST_HEADERS = 1000
+const MAX_HEADERS = 1000
 const knownHeaders = new Map()
 
 /** The response headers of a line: values of `Vary`, which are added to what is there, and the others for `putHeaders`. */
@@ -53,7 +53,7 @@ function readHeaders(line) {
   }
   const headers = { vary, fields: prepareHeaders(others) }
   if (line.length <= 2048) {
-    if (knownHeaders.size >= MOST_HEADERS) knownHeaders.clear()
+    if (knownHeaders.size >= MAX_HEADERS) knownHeaders.clear()
     knownHeaders.set(line, headers)
   }
   return headers

@@ -22,7 +22,7 @@ const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
-const MOST_PATIENCE = 10_000
+const MAX_PATIENCE = 10_000
 
 /** Which options of a guard are JSON, and where a Date may stand. */
 const READING = {
@@ -121,7 +121,7 @@ function createGuard(...rest) {
     }),
     health: () => call(native.health),
     ready: async () => {
-      const end = performance.now() + MOST_PATIENCE
+      const end = performance.now() + MAX_PATIENCE
       while (!call(native.health).ready) {
         if (performance.now() > end) throw notReady(call(native.health), answerOf(native.storeFault, handle))
         await sleep(20)
@@ -154,7 +154,7 @@ function closerOf(handle, ...stops) {
  */
 function notReady({ store, issuers }, fault) {
   const issuer = issuers.find(({ state }) => state === 'not-ready')
-  const within = `within ${MOST_PATIENCE / 1000} seconds`
+  const within = `within ${MAX_PATIENCE / 1000} seconds`
   if (issuer === undefined || store.available === false) {
     const why = fault === '' ? '' : `: ${fault}`
     return new GuardError(`the store has not answered ${within}${why}; is it where \`store\` says?`, { code: 'ERR_STORE_UNAVAILABLE', status: 503 })

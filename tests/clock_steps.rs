@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use keepstone::clock::Now;
 use keepstone::quota::algorithm::{Algorithm, Rule};
-use keepstone::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::{
+    Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey,
+};
 use keepstone::store::SharedStore;
 use serde_json::json;
 use support::ask::ask_all;
@@ -33,13 +35,13 @@ use support::process::Process;
 const HOUR_MS: i64 = 3_600_000;
 const SUBJECT: SubjectKey = SubjectKey([7; 16]);
 
-fn question(action: Action, rules: &[Rule]) -> Question {
-    let demand = |(tag, rule): (u32, &Rule)| Demand { tag, rule: *rule, cost: 1 };
+fn question(action: Action, rules: &[Rule]) -> StoreCommand {
+    let demand = |(tag, rule): (u32, &Rule)| LimitCheck { tag, rule: *rule, cost: 1 };
     let demands = (0..).step_by(4).zip(rules).map(demand).collect();
-    Question::about(action, vec![SubjectAsk { subject: SUBJECT, demands }])
+    StoreCommand::about(action, vec![SubjectCommand { subject: SUBJECT, demands }])
 }
 
-fn ask(store: &SharedStore, action: Action, rules: &[Rule]) -> Answer {
+fn ask(store: &SharedStore, action: Action, rules: &[Rule]) -> CommandResult {
     ask_all(store, &[question(action, rules)]).remove(0).unwrap()
 }
 

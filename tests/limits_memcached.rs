@@ -24,7 +24,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepstone::quota::algorithm::{Algorithm, Rule};
-use keepstone::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::{
+    Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey,
+};
 use keepstone::store::memcached::MemcachedConfig;
 use keepstone::store::{SharedStore, StoreError};
 use serde_json::json;
@@ -125,15 +127,17 @@ fn open(servers: &[String], process: u32) -> Arc<SharedStore> {
     store
 }
 
-fn ask(store: &SharedStore, question: Question) -> Result<Answer, StoreError> {
+fn ask(store: &SharedStore, question: StoreCommand) -> Result<CommandResult, StoreError> {
     ask_all(store, &[question]).remove(0)
 }
 
-fn question(action: Action, subjects: &[SubjectKey], rule: Rule, cost: u32) -> Question {
-    let demands = vec![Demand { tag: 4, rule, cost }];
-    let ask =
-        |subject: &SubjectKey| SubjectAsk { subject: *subject, demands: demands.clone().into() };
-    Question::about(action, subjects.iter().map(ask).collect())
+fn question(action: Action, subjects: &[SubjectKey], rule: Rule, cost: u32) -> StoreCommand {
+    let demands = vec![LimitCheck { tag: 4, rule, cost }];
+    let ask = |subject: &SubjectKey| SubjectCommand {
+        subject: *subject,
+        demands: demands.clone().into(),
+    };
+    StoreCommand::about(action, subjects.iter().map(ask).collect())
 }
 
 fn gcra(limit: u32, window: Duration) -> Rule {
@@ -342,7 +346,7 @@ fn a_server_that_is_away_or_hangs_takes_its_own_subjects_along_and_no_others() {
     let (mut first, second) = (Server::start(), Server::start());
     let store = open(&[first.address(), second.address()], 0);
     let rule = gcra(1000, HOUR);
-    let try_all = || -> Vec<Result<Answer, StoreError>> {
+    let try_all = || -> Vec<Result<CommandResult, StoreError>> {
         let one = |i| ask(&store, question(Action::Consume, &[subject(i)], rule, 1));
         (0..40).map(one).collect()
     };

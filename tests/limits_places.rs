@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use keepstone::quota::algorithm::{Algorithm, Rule};
 use keepstone::quota::{
-    Action, Answer, Demand, PlaceAsk, PlaceId, Question, SubjectAsk, SubjectKey,
+    Action, CommandResult, LimitCheck, SlotCommand, SlotId, StoreCommand, SubjectCommand,
+    SubjectKey,
 };
 use keepstone::store::SharedStore;
 use redis::Commands as _;
@@ -38,7 +39,7 @@ const SPANS_MS: [u32; 2] = [3_600_000, 30];
 const MOST: [u32; 3] = [1, 3, 20];
 const LIMIT: u32 = 40;
 
-fn ask(store: &SharedStore, questions: &[Question]) -> Vec<Answer> {
+fn ask(store: &SharedStore, questions: &[StoreCommand]) -> Vec<CommandResult> {
     ask_all(store, questions).into_iter().map(Result::unwrap).collect()
 }
 
@@ -63,7 +64,7 @@ impl End {
 /// What has to be, without a store: places by key with when they come free, and what a subject has used.
 #[derive(Debug, Default)]
 struct Model {
-    places: HashMap<SubjectKey, HashMap<PlaceId, End>>,
+    places: HashMap<SubjectKey, HashMap<SlotId, End>>,
     used: HashMap<SubjectKey, u32>,
 }
 
@@ -77,7 +78,7 @@ impl Model {
     }
 
     /// Where no place has half of its span left, each is held for another half, once.
-    fn hold(&mut self, place: &PlaceAsk, now_ms: u64) {
+    fn hold(&mut self, place: &SlotCommand, now_ms: u64) {
         let Some(places) = self.places.get_mut(&place.key) else { return };
         let half_ms = now_ms + u64::from(place.span_ms / 2);
         if places.values().all(|end| end.till_ms < half_ms) {
@@ -95,20 +96,21 @@ impl Model {
     }
 
     /// Compares an answer, and does what was asked.
-    fn compare(&mut self, question: &Question, answer: &Answer, seed: u64) {
+    fn compare(&mut self, question: &StoreCommand, answer: &CommandResult, seed: u64) {
         let now_ms = answer.standings.first().map_or(0, |standing| standing.now_us / 1000);
         let subjects = question.subjects.len();
         for place in &question.places {
             self.hold(place, now_ms);
         }
         let used = |model: &Self| -> Vec<u32> {
-            let of = |ask: &SubjectAsk| model.used.get(&ask.subject).copied().unwrap_or_default();
+            let of =
+                |ask: &SubjectCommand| model.used.get(&ask.subject).copied().unwrap_or_default();
             question.subjects.iter().map(of).collect()
         };
         let taken = |model: &Self| -> Vec<u64> {
             question.places.iter().map(|place| model.taken(place.key, now_ms)).collect()
         };
-        let fit = |place: &PlaceAsk, taken: u64| taken < u64::from(place.most);
+        let fit = |place: &SlotCommand, taken: u64| taken < u64::from(place.most);
         let fits: Vec<bool> = used(self)
             .into_iter()
             .map(|used| used < LIMIT)
@@ -140,15 +142,15 @@ impl Model {
 struct Run {
     dice: Dice,
     next: u64,
-    held: Vec<PlaceAsk>,
+    held: Vec<SlotCommand>,
 }
 
 impl Run {
-    fn place(&mut self, number: u64) -> PlaceAsk {
+    fn place(&mut self, number: u64) -> SlotCommand {
         self.next += 1;
-        PlaceAsk {
+        SlotCommand {
             key: key(1_000_000 + number),
-            id: PlaceId(u128::from(self.next).to_le_bytes()),
+            id: SlotId(u128::from(self.next).to_le_bytes()),
             // One key has one number of places and one span.
             most: MOST[usize::try_from(number % 3).unwrap()],
             span_ms: SPANS_MS[usize::try_from(number % 2).unwrap()],
@@ -157,21 +159,21 @@ impl Run {
     }
 
     /// A request by one or two limits in time and up to two of requests under way.
-    fn request(&mut self) -> Question {
+    fn request(&mut self) -> StoreCommand {
         let action = if self.dice.one_in(6) { Action::Look } else { Action::Consume };
         let rule =
             Rule::new(Algorithm::FixedWindow, LIMIT, Duration::from_secs(400 * 86_400), LIMIT);
-        let demand = |tag| Demand { tag, rule, cost: 1 };
+        let demand = |tag| LimitCheck { tag, rule, cost: 1 };
         let subjects = self.dice.between(0, 1);
         let subjects = (0..subjects).map(|_| {
             let subject = key(self.dice.between(0, 9));
-            SubjectAsk { subject, demands: vec![demand(8)].into() }
+            SubjectCommand { subject, demands: vec![demand(8)].into() }
         });
-        let subjects: Vec<SubjectAsk> = subjects.collect();
+        let subjects: Vec<SubjectCommand> = subjects.collect();
         let count = usize::try_from(self.dice.between(1, 2)).unwrap();
         let numbers = self.dice.some(&[0, 1, 2, 3, 4, 5, 6, 7], count, false);
         let places = numbers.into_iter().map(|number| self.place(number)).collect();
-        Question { action, subjects, places }
+        StoreCommand { action, subjects, places }
     }
 }
 
@@ -192,7 +194,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
             0..=5 => {
                 // What one tick asks is judged in its order: all of it has places, so all of it is in one script.
                 let count = run.dice.between(1, 12);
-                let questions: Vec<Question> = (0..count).map(|_| run.request()).collect();
+                let questions: Vec<StoreCommand> = (0..count).map(|_| run.request()).collect();
                 for (question, answer) in questions.iter().zip(ask(&store, &questions)) {
                     model.compare(question, &answer, seed);
                     let counts = answer.admitted && question.action == Action::Consume;
@@ -206,7 +208,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
             6..=7 => {
                 // Some of them, and one that nobody holds, or that was given back before.
                 let count = run.dice.between(0, run.held.len().min(30) as u64);
-                let mut places: Vec<PlaceAsk> = (0..count)
+                let mut places: Vec<SlotCommand> = (0..count)
                     .map(|_| {
                         let last = run.held.len() as u64 - 1;
                         run.held.swap_remove(usize::try_from(run.dice.between(0, last)).unwrap())
@@ -219,15 +221,15 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                     model.places.entry(place.key).or_default().remove(&place.id);
                 }
                 let half = places.split_off(places.len() / 2);
-                let release = |places| Question::of_places(Action::Release, places);
+                let release = |places| StoreCommand::of_places(Action::Release, places);
                 ask(&store, &[release(places), release(half)]);
                 done += 1;
             }
             8 => {
                 // Places of one key whose span is long: when exactly they were renewed does not matter then.
                 let number = *run.dice.pick(&[0, 2, 4, 6]);
-                let of = |place: &&PlaceAsk| place.key == key(1_000_000 + number);
-                let places: Vec<PlaceAsk> = run.held.iter().filter(of).copied().collect();
+                let of = |place: &&SlotCommand| place.key == key(1_000_000 + number);
+                let places: Vec<SlotCommand> = run.held.iter().filter(of).copied().collect();
                 if places.is_empty() {
                     continue;
                 }
@@ -241,7 +243,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                 for place in &places {
                     renewed.insert(place.id, End { till_ms: u64::MAX, held: false });
                 }
-                ask(&store, &[Question::of_places(Action::Renew, places)]);
+                ask(&store, &[StoreCommand::of_places(Action::Renew, places)]);
                 done += 1;
             }
             _ => {
@@ -249,7 +251,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                 let place = run.place(number);
                 match run.dice.between(0, 9) {
                     0 => {
-                        ask(&store, &[Question::of_places(Action::Reset, vec![place])]);
+                        ask(&store, &[StoreCommand::of_places(Action::Reset, vec![place])]);
                         model.places.remove(&place.key);
                     }
                     1 => {
@@ -272,7 +274,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
     println!("{done} operations, {admitted} admitted, {refused} refused");
     assert!(admitted > operations / 50 && refused > operations / 50);
     every_key_has_an_end(&mut connection);
-    ask(&store, &[Question::of_places(Action::Release, run.held)]);
+    ask(&store, &[StoreCommand::of_places(Action::Release, run.held)]);
     sleep(Duration::from_millis(60));
     let left: Vec<String> = connection.keys("t:p:*").unwrap();
     for key in left {

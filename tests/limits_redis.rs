@@ -18,7 +18,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use keepstone::quota::algorithm::{Algorithm, Rule};
-use keepstone::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use keepstone::store::SharedStore;
 use redis::{Commands as _, Connection, Value};
 use support::ask::ask_all;
@@ -37,7 +37,7 @@ fn key_of(subject: SubjectKey) -> String {
     format!("{PREFIX}l:{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(subject.0))
 }
 
-fn records(connection: &mut Connection, question: &Question) -> Vec<Option<Vec<u8>>> {
+fn records(connection: &mut Connection, question: &StoreCommand) -> Vec<Option<Vec<u8>>> {
     let keys = question.subjects.iter().map(|ask| key_of(ask.subject));
     keys.map(|key| connection.get(key).unwrap()).collect()
 }
@@ -68,7 +68,7 @@ struct Run<'s> {
 
 impl Run<'_> {
     /// Asks, and compares every answer with the model's.
-    fn compare(&mut self, questions: &[Question]) {
+    fn compare(&mut self, questions: &[StoreCommand]) {
         for (question, answer) in questions.iter().zip(ask_all(&self.store, questions)) {
             let seed = self.seed;
             let answer =
@@ -90,7 +90,7 @@ impl Run<'_> {
     }
 
     /// One question; where it is refused or only looks, no byte of the records has changed.
-    fn compare_with_records(&mut self, question: &Question) {
+    fn compare_with_records(&mut self, question: &StoreCommand) {
         let before = records(&mut self.connection, question);
         let refused = self.seen.refused;
         self.compare(std::slice::from_ref(question));
@@ -132,7 +132,7 @@ impl Run<'_> {
                 75..=89 => {
                     // One tick of a busy process: no two of these are about the same subject.
                     let subjects = self.dice.some(world.subjects(), 36, false);
-                    let questions: Vec<Question> = subjects
+                    let questions: Vec<StoreCommand> = subjects
                         .chunks(3)
                         .map(|subjects| world.question(&mut self.dice, subjects))
                         .collect();
@@ -201,11 +201,11 @@ fn every_key_has_an_end(connection: &mut Connection) {
     }
 }
 
-fn consume(subject: SubjectKey, rules: &[Rule]) -> Question {
+fn consume(subject: SubjectKey, rules: &[Rule]) -> StoreCommand {
     let demands =
-        (0..).step_by(4).zip(rules).map(|(tag, rule)| Demand { tag, rule: *rule, cost: 1 });
-    let subjects = vec![SubjectAsk { subject, demands: demands.collect() }];
-    Question::about(Action::Consume, subjects)
+        (0..).step_by(4).zip(rules).map(|(tag, rule)| LimitCheck { tag, rule: *rule, cost: 1 });
+    let subjects = vec![SubjectCommand { subject, demands: demands.collect() }];
+    StoreCommand::about(Action::Consume, subjects)
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::Duration;
 use keepstone::clock::Now;
 use keepstone::keys::{SealKey, Seals};
 use keepstone::session::RedisFamilies;
-use keepstone::session::{MemoryFamilies, Outcome, Place, RefreshConfig, RefreshToken};
+use keepstone::session::{FamilyKey, MemoryFamilies, Outcome, RefreshConfig, RefreshToken};
 use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
 use serde_json::json;
@@ -89,7 +89,7 @@ struct Both {
 }
 
 impl Both {
-    fn login(&mut self, place: Place) {
+    fn login(&mut self, place: FamilyKey) {
         let pair = (RefreshToken::first(place).unwrap(), RefreshToken::first(place).unwrap());
         let opening = |token: &RefreshToken| token.opening(SESSION, keeping(b"what is kept"));
         wait(|reply| self.redis.open(opening(&pair.0), self.config, seals(), reply)).unwrap();
@@ -128,7 +128,7 @@ fn redis_answers_as_memory_does_whatever_is_presented() {
         let config = config(if round % 2 == 0 { 60 } else { 0 });
         let (redis, memory) = (families(&server), MemoryFamilies::default());
         let mut both = Both { redis, memory, config, tokens: Vec::new() };
-        let place = Place::of("https://id.example", &round.to_string());
+        let place = FamilyKey::of("https://id.example", &round.to_string());
         both.login(place);
         for _ in 0..25 {
             match dice.between(0, 39) {
@@ -156,7 +156,7 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
     let server = Server::start();
     let families = families(&server);
     let mut connection = server.connection();
-    let place = Place::of("https://id.example", SESSION);
+    let place = FamilyKey::of("https://id.example", SESSION);
     let token = RefreshToken::first(place).unwrap();
     wait(|reply| families.open(token.opening(SESSION, keeping(b"k")), config(10), seals(), reply))
         .unwrap();
@@ -188,7 +188,7 @@ fn no_key_is_without_an_end_and_none_has_a_token() {
 fn something_else_in_its_place_is_no_family_and_a_store_that_is_away_is_an_error() {
     let server = Server::start();
     let families = families(&server);
-    let place = Place::of("https://id.example", SESSION);
+    let place = FamilyKey::of("https://id.example", SESSION);
     let token = RefreshToken::first(place).unwrap();
     let present = || {
         let asked = token.presentation(AUDIENCE).unwrap();
@@ -222,14 +222,14 @@ impl Sealed {
     }
 
     fn login(&self, session: &str, kept: &[u8]) -> RefreshToken {
-        let token = RefreshToken::first(Place::of("https://id.example", session)).unwrap();
+        let token = RefreshToken::first(FamilyKey::of("https://id.example", session)).unwrap();
         let opening = token.opening(session, keeping(kept));
         wait(|reply| self.families.open(opening, config(10), seals(), reply)).unwrap();
         token
     }
 
     fn key(session: &str) -> String {
-        format!("keepstone:r:{}", Place::of("https://id.example", session).text())
+        format!("keepstone:r:{}", FamilyKey::of("https://id.example", session).text())
     }
 
     fn record(&self, session: &str) -> Vec<u8> {
@@ -312,7 +312,7 @@ fn a_session_goes_on_under_a_new_key_while_the_old_one_is_kept_and_ends_with_it(
 #[test]
 fn a_record_with_no_end_in_the_store_ends_all_the_same() {
     let sealed = Sealed::new();
-    let token = RefreshToken::first(Place::of("https://id.example", SESSION)).unwrap();
+    let token = RefreshToken::first(FamilyKey::of("https://id.example", SESSION)).unwrap();
     let opening = token.opening(SESSION, keeping(b"kept"));
     let mut short = config(10);
     short.lifetime = Duration::from_millis(200);
@@ -327,7 +327,7 @@ fn a_record_with_no_end_in_the_store_ends_all_the_same() {
 fn a_script_that_the_server_has_forgotten_is_sent_again() {
     let server = Server::start();
     let families = families(&server);
-    let mut token = RefreshToken::first(Place::of("i", SESSION)).unwrap();
+    let mut token = RefreshToken::first(FamilyKey::of("i", SESSION)).unwrap();
     wait(|reply| families.open(token.opening(SESSION, keeping(b"")), config(10), seals(), reply))
         .unwrap();
     for _ in 0..3 {

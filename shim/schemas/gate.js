@@ -106,7 +106,7 @@ function classEnd(text, start) {
 
 // One character, two units of UTF-16.
 const WIDE = '\u{1f600}'
-const MOST_PROBED = 10_000
+const MAX_PROBED = 10_000
 
 /**
  * Keywords for the bound `kind` ('min', 'max', 'length') on the length of a string, as the library counts it: `refuses` is
@@ -114,7 +114,7 @@ const MOST_PROBED = 10_000
  * says. Null where that can't be told.
  */
 function lengthOf(kind, limit, refuses) {
-  if (!Number.isSafeInteger(limit) || limit < 0 || limit > MOST_PROBED) return null
+  if (!Number.isSafeInteger(limit) || limit < 0 || limit > MAX_PROBED) return null
   // As many units as are asked for, but half as many characters; or as many characters, in twice the units.
   const probe = WIDE.repeat(kind === 'min' ? Math.ceil(limit / 2) : limit)
   const refused = refuses(probe)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::lists::Standing;
+use super::lists::ListAction;
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::{Cidr, CidrMap};
@@ -12,7 +12,7 @@ const MAX_NETWORKS: usize = 10_000;
 /// Networks that are not limited, and networks that are refused.
 #[derive(Debug, Default)]
 pub struct ClientsConfig {
-    pub(super) networks: CidrMap<Standing>,
+    pub(super) networks: CidrMap<ListAction>,
 }
 
 impl ClientsConfig {
@@ -24,7 +24,7 @@ impl ClientsConfig {
         let mut config = Self::default();
         let Some(value) = value else { return Ok(config) };
         let options = Options::read(path, value, &["allow", "block"])?;
-        for (key, standing) in [("allow", Standing::Allowed), ("block", Standing::Blocked)] {
+        for (key, standing) in [("allow", ListAction::Allowed), ("block", ListAction::Blocked)] {
             let texts = options.strings(key)?.unwrap_or_default();
             if texts.len() > MAX_NETWORKS {
                 let problem = format!("must have at most {MAX_NETWORKS} networks");

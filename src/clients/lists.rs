@@ -16,7 +16,7 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// What a list says of somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ListAction {
     /// Not limited, and not refused either.
     Allowed,
     /// Refused.
@@ -25,7 +25,7 @@ pub enum Standing {
 
 /// Who is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum ListedClient {
     /// The clients of a network.
     Network(Cidr),
     /// A user, whatever the address.
@@ -36,7 +36,7 @@ pub enum Who {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it says.
-    pub standing: Standing,
+    pub standing: ListAction,
     /// On the monotonic clock: no step of a wall clock ends it early or late.
     pub until_us: u64,
     /// In the words of whoever listed it; for the log alone.
@@ -45,7 +45,7 @@ pub struct Entry {
 
 /// What the lists say of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListMatch {
     /// Nothing.
     No,
     /// It is not limited.
@@ -90,7 +90,7 @@ impl Lists {
     ///
     /// # Errors
     /// There is no room.
-    pub fn put(&self, who: Who, entry: Entry, now_us: u64) -> Result<(), ListsFull> {
+    pub fn put(&self, who: ListedClient, entry: Entry, now_us: u64) -> Result<(), ListsFull> {
         let mut entries = self.entries.write();
         if entries.len() >= MAX_ENTRIES {
             entries.sweep(now_us);
@@ -99,39 +99,39 @@ impl Lists {
             }
         }
         match who {
-            Who::Network(network) => drop(entries.networks.insert(network, entry)),
-            Who::User(user) => drop(entries.users.insert(user, entry)),
+            ListedClient::Network(network) => drop(entries.networks.insert(network, entry)),
+            ListedClient::User(user) => drop(entries.users.insert(user, entry)),
         }
         self.count.store(entries.len(), Ordering::Release);
         Ok(())
     }
 
     /// Takes somebody off the lists.
-    pub fn remove(&self, who: Who) {
+    pub fn remove(&self, who: ListedClient) {
         let mut entries = self.entries.write();
         match who {
-            Who::Network(network) => entries.networks.remove(network),
-            Who::User(user) => drop(entries.users.remove(&user)),
+            ListedClient::Network(network) => entries.networks.remove(network),
+            ListedClient::User(user) => drop(entries.users.remove(&user)),
         }
         self.count.store(entries.len(), Ordering::Release);
     }
 
     /// Until when somebody is listed, on the monotonic clock; `None` where he is not.
     #[must_use]
-    pub fn until(&self, who: Who) -> Option<u64> {
+    pub fn until(&self, who: ListedClient) -> Option<u64> {
         let entries = self.entries.read();
         let entry = match who {
-            Who::Network(network) => entries.networks.get(network),
-            Who::User(user) => entries.users.get(&user),
+            ListedClient::Network(network) => entries.networks.get(network),
+            ListedClient::User(user) => entries.users.get(&user),
         };
         entry.map(|entry| entry.until_us)
     }
 
     /// What is said of a client, by these lists and by the configured ones.
     #[must_use]
-    pub fn client(&self, config: &ClientsConfig, address: IpAddr, now_us: u64) -> Listed {
+    pub fn client(&self, config: &ClientsConfig, address: IpAddr, now_us: u64) -> ListMatch {
         if config.networks.is_empty() && self.is_empty() {
-            return Listed::No;
+            return ListMatch::No;
         }
         let address = Cidr::of(address);
         let configured = config.networks.find(address, |_| true);
@@ -141,28 +141,28 @@ impl Lists {
             if let Some((length, entry)) = found
                 && configured.is_none_or(|(other, _)| length >= other)
             {
-                return Listed::by(entry);
+                return ListMatch::by(entry);
             }
         }
         match configured {
-            None => Listed::No,
-            Some((_, Standing::Allowed)) => Listed::Allowed,
-            Some((_, Standing::Blocked)) => Listed::Blocked(Arc::from("configured")),
+            None => ListMatch::No,
+            Some((_, ListAction::Allowed)) => ListMatch::Allowed,
+            Some((_, ListAction::Blocked)) => ListMatch::Blocked(Arc::from("configured")),
         }
     }
 
     /// What is said of a user. `name` makes the name that the lists know it by.
     #[must_use]
-    pub fn user(&self, name: impl FnOnce() -> SubjectKey, now_us: u64) -> Listed {
+    pub fn user(&self, name: impl FnOnce() -> SubjectKey, now_us: u64) -> ListMatch {
         if self.is_empty() {
-            return Listed::No;
+            return ListMatch::No;
         }
         let entries = self.entries.read();
         if entries.users.is_empty() {
-            return Listed::No;
+            return ListMatch::No;
         }
         let entry = entries.users.get(&name()).filter(|entry| entry.until_us > now_us);
-        entry.map_or(Listed::No, Listed::by)
+        entry.map_or(ListMatch::No, ListMatch::by)
     }
 
     fn is_empty(&self) -> bool {
@@ -170,11 +170,11 @@ impl Lists {
     }
 }
 
-impl Listed {
+impl ListMatch {
     fn by(entry: &Entry) -> Self {
         match entry.standing {
-            Standing::Allowed => Self::Allowed,
-            Standing::Blocked => Self::Blocked(Arc::clone(&entry.reason)),
+            ListAction::Allowed => Self::Allowed,
+            ListAction::Blocked => Self::Blocked(Arc::clone(&entry.reason)),
         }
     }
 }

@@ -14,4 +14,4 @@ mod lists;
 mod tests;
 
 pub use config::ClientsConfig;
-pub use lists::{Entry, Listed, Lists, ListsFull, Standing, Who};
+pub use lists::{Entry, ListAction, ListMatch, ListedClient, Lists, ListsFull};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ClientsConfig, Entry, Listed, Lists, Standing, Who};
+use super::{ClientsConfig, Entry, ListAction, ListMatch, ListedClient, Lists};
 use crate::error::ConfigCode;
 use crate::limit::user_key;
 use crate::net::Cidr;
@@ -13,19 +13,19 @@ fn config(value: &Value) -> ClientsConfig {
     ClientsConfig::parse("clients", Some(value)).unwrap()
 }
 
-fn who(text: &str) -> Who {
-    Who::Network(Cidr::parse(text).unwrap())
+fn who(text: &str) -> ListedClient {
+    ListedClient::Network(Cidr::parse(text).unwrap())
 }
 
-fn entry(standing: Standing, until_us: u64) -> Entry {
+fn entry(standing: ListAction, until_us: u64) -> Entry {
     Entry { standing, until_us, reason: Arc::from("why") }
 }
 
 fn listed(lists: &Lists, config: &ClientsConfig, address: &str) -> &'static str {
     match lists.client(config, address.parse::<IpAddr>().unwrap(), 100) {
-        Listed::No => "no",
-        Listed::Allowed => "allowed",
-        Listed::Blocked(_) => "blocked",
+        ListMatch::No => "no",
+        ListMatch::Allowed => "allowed",
+        ListMatch::Blocked(_) => "blocked",
     }
 }
 
@@ -41,11 +41,11 @@ fn the_longest_network_decides_and_of_two_alike_what_was_said_at_run_time() {
         ["allowed", "blocked", "blocked", "allowed", "no"]
     );
     for (network, standing) in [
-        ("203.0.113.7", Standing::Allowed),
-        ("10.1.2.3", Standing::Blocked),
-        ("10.9.0.0/16", Standing::Allowed),
-        ("192.0.0.0/8", Standing::Blocked),
-        ("10.0.0.0/7", Standing::Blocked),
+        ("203.0.113.7", ListAction::Allowed),
+        ("10.1.2.3", ListAction::Blocked),
+        ("10.9.0.0/16", ListAction::Allowed),
+        ("192.0.0.0/8", ListAction::Blocked),
+        ("10.0.0.0/7", ListAction::Blocked),
     ] {
         lists.put(who(network), entry(standing, 200), 100).unwrap();
     }
@@ -67,7 +67,7 @@ fn an_address_stands_for_its_client_and_ipv4_in_a_coat_is_ipv4() {
     let lists = Lists::default();
     let none = ClientsConfig::default();
     for address in ["2001:db8:0:1::1", "::ffff:203.0.113.7", "64:ff9b:1::203.0.113.7"] {
-        lists.put(who(address), entry(Standing::Blocked, 200), 100).unwrap();
+        lists.put(who(address), entry(ListAction::Blocked, 200), 100).unwrap();
     }
     let ask = |address| listed(&lists, &none, address);
     assert_eq!(["2001:db8:0:ff::2", "2001:db8:0:100::1"].map(ask), ["blocked", "no"]);
@@ -76,7 +76,7 @@ fn an_address_stands_for_its_client_and_ipv4_in_a_coat_is_ipv4() {
         ["blocked", "blocked", "no"]
     );
     assert_eq!(["64:ff9b:1::203.0.113.7", "64:ff9b:1::203.0.113.8"].map(ask), ["blocked", "no"]);
-    lists.put(who("::ffff:198.51.100.0/120"), entry(Standing::Blocked, 200), 100).unwrap();
+    lists.put(who("::ffff:198.51.100.0/120"), entry(ListAction::Blocked, 200), 100).unwrap();
     assert_eq!(["198.51.100.9", "198.51.101.9"].map(ask), ["blocked", "no"]);
     assert_eq!(Cidr::parse("::ffff:198.51.100.0/90"), None);
 }
@@ -85,18 +85,18 @@ fn an_address_stands_for_its_client_and_ipv4_in_a_coat_is_ipv4() {
 fn an_entry_that_is_over_says_nothing_and_a_shorter_network_speaks_instead() {
     let lists = Lists::default();
     let none = ClientsConfig::default();
-    lists.put(who("10.0.0.0/8"), entry(Standing::Blocked, 200), 1).unwrap();
-    lists.put(who("10.1.2.3"), entry(Standing::Allowed, 100), 1).unwrap();
+    lists.put(who("10.0.0.0/8"), entry(ListAction::Blocked, 200), 1).unwrap();
+    lists.put(who("10.1.2.3"), entry(ListAction::Allowed, 100), 1).unwrap();
     assert_eq!(listed(&lists, &none, "10.1.2.3"), "blocked");
 }
 
 #[test]
 fn users_are_listed_whatever_their_address() {
     let lists = Lists::default();
-    lists.put(Who::User(user_key("eve")), entry(Standing::Blocked, 200), 100).unwrap();
-    assert_eq!(lists.user(|| user_key("eve"), 100), Listed::Blocked("why".into()));
-    assert_eq!(lists.user(|| user_key("ada"), 100), Listed::No);
-    assert_eq!(lists.user(|| user_key("eve"), 200), Listed::No);
+    lists.put(ListedClient::User(user_key("eve")), entry(ListAction::Blocked, 200), 100).unwrap();
+    assert_eq!(lists.user(|| user_key("eve"), 100), ListMatch::Blocked("why".into()));
+    assert_eq!(lists.user(|| user_key("ada"), 100), ListMatch::No);
+    assert_eq!(lists.user(|| user_key("eve"), 200), ListMatch::No);
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
 #[test]
 fn a_full_list_makes_room_of_what_is_over_and_then_refuses() {
     let lists = Lists::default();
-    let network = |i: u32| Who::Network(Cidr::of(IpAddr::V4(i.into())));
+    let network = |i: u32| ListedClient::Network(Cidr::of(IpAddr::V4(i.into())));
     for i in 0..100_000 {
-        lists.put(network(i), entry(Standing::Blocked, if i < 10 { 5 } else { 200 }), 1).unwrap();
+        lists.put(network(i), entry(ListAction::Blocked, if i < 10 { 5 } else { 200 }), 1).unwrap();
     }
-    assert!(lists.put(network(100_000), entry(Standing::Blocked, 200), 1).is_err());
-    assert!(lists.put(network(100_000), entry(Standing::Blocked, 200), 5).is_ok());
+    assert!(lists.put(network(100_000), entry(ListAction::Blocked, 200), 1).is_err());
+    assert!(lists.put(network(100_000), entry(ListAction::Blocked, 200), 5).is_ok());
 }
 
 proptest! {
@@ -145,11 +145,11 @@ proptest! {
         let address = IpAddr::V4(bits.into());
         let network = Cidr::parse(&format!("{address}/{length}")).unwrap();
         let lists = Lists::default();
-        lists.put(Who::Network(network), entry(Standing::Blocked, 200), 1).unwrap();
+        lists.put(ListedClient::Network(network), entry(ListAction::Blocked, 200), 1).unwrap();
         let other = IpAddr::V4((bits ^ (1 << (31 - flip))).into());
         let none = ClientsConfig::default();
-        prop_assert!(matches!(lists.client(&none, address, 1), Listed::Blocked(_)));
+        prop_assert!(matches!(lists.client(&none, address, 1), ListMatch::Blocked(_)));
         let inside = flip >= u32::from(length);
-        prop_assert_eq!(matches!(lists.client(&none, other, 1), Listed::Blocked(_)), inside);
+        prop_assert_eq!(matches!(lists.client(&none, other, 1), ListMatch::Blocked(_)), inside);
     }
 }

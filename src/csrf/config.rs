@@ -6,7 +6,7 @@ use crate::config::options::{Options, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::origin;
 
-const MOST_ORIGINS: usize = 1000;
+const MAX_ORIGINS: usize = 1000;
 
 /// What is trusted beside our own origin.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ impl Csrf {
         let options = Options::read(path, value, &["origins"])?;
         let Some(items) = options.list("origins")? else { return Ok(Self::default()) };
         let path = options.path_of("origins");
-        if items.len() > MOST_ORIGINS {
-            return Err(ConfigError::invalid(path, format!("must have at most {MOST_ORIGINS}")));
+        if items.len() > MAX_ORIGINS {
+            return Err(ConfigError::invalid(path, format!("must have at most {MAX_ORIGINS}")));
         }
         let mut origins: Vec<String> = Vec::with_capacity(items.len());
         for (i, item) in items.iter().enumerate() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Guard, Store};
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
-use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, LiveLimiter};
+use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, ReloadableLimiter};
 use crate::store::Notice;
 
 /// A key or cost function of one limit.
@@ -60,7 +60,7 @@ impl Guard {
         &self,
         options: &Options<'_>,
         run: bool,
-    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<LiveLimiter>>), ConfigError> {
+    ) -> Result<(Vec<DeclaredLimit>, Option<Arc<ReloadableLimiter>>), ConfigError> {
         let (declared, limiter) = match Switch::read(options, "rateLimit") {
             Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
             Switch::On(value) if run => {
@@ -79,9 +79,12 @@ impl Guard {
 
     /// The limiter of a route's limits. Routes that declare the same have one: an application may
     /// build a handler for each request.
-    fn limiter_of(&self, declared: &[DeclaredLimit]) -> Result<Arc<LiveLimiter>, ConfigError> {
+    fn limiter_of(
+        &self,
+        declared: &[DeclaredLimit],
+    ) -> Result<Arc<ReloadableLimiter>, ConfigError> {
         let mut limiters = self.limiters.write();
-        let same = |known: &&Arc<LiveLimiter>| {
+        let same = |known: &&Arc<ReloadableLimiter>| {
             known.policies().iter().eq(declared.iter().map(|limit| &limit.policy))
         };
         if let Some(known) = limiters.iter().find(same) {
@@ -106,7 +109,7 @@ pub(super) fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, Confi
 pub(super) fn limiter(
     policies: &[DeclaredLimit],
     store: &Store,
-) -> Result<Arc<LiveLimiter>, ConfigError> {
+) -> Result<Arc<ReloadableLimiter>, ConfigError> {
     if let Store::Shared(store) = store
         && !store.holds_places()
         && let Some(limit) = policies.iter().find(|limit| limit.policy.is_in_flight())
@@ -128,7 +131,7 @@ pub(super) fn limiter(
         Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
         Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
     };
-    limiter.map(|limiter| Arc::new(LiveLimiter::new(policies, limiter)))
+    limiter.map(|limiter| Arc::new(ReloadableLimiter::new(policies, limiter)))
 }
 
 pub(crate) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::clients::{ClientsConfig, Listed};
+use crate::clients::{ClientsConfig, ListMatch};
 use crate::clock::Now;
 use crate::config::guard::{GUARD_OPTIONS, contradictions, hosts, trusted_proxies};
 use crate::config::options::{Options, Switch};
@@ -20,7 +20,7 @@ use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{LimitPolicy, LiveLimiter, user_key};
+use crate::limit::{LimitPolicy, ReloadableLimiter, user_key};
 use crate::net::TrustedProxies;
 use crate::payload::PayloadConfig;
 use crate::policy::{PolicyConfig, PolicySet};
@@ -28,7 +28,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::schema::SchemaRules;
 use crate::store::redis::Connector;
-use crate::store::{MemoryStore, Notices, SharedStore, StoreConfig};
+use crate::store::{MemoryStore, RuntimeOverrides, SharedStore, StoreConfig};
 
 pub use limits::Callback;
 pub(crate) use limits::callbacks;
@@ -52,7 +52,7 @@ pub struct Guard {
     /// Numbers for limits that routes declare, above those of the guard itself.
     pub(crate) next_limit: AtomicU64,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
-    pub(crate) limiters: RwLock<Vec<Arc<LiveLimiter>>>,
+    pub(crate) limiters: RwLock<Vec<Arc<ReloadableLimiter>>>,
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
@@ -83,7 +83,7 @@ impl Store {
 
     /// What is said to all who use it, as far as this process knows.
     #[must_use]
-    pub fn notices(&self) -> &Notices {
+    pub fn notices(&self) -> &RuntimeOverrides {
         match self {
             Self::Memory(store) => store.notices(),
             Self::Shared(store) => store.local().notices(),
@@ -189,13 +189,13 @@ impl Guard {
     }
 
     /// What the lists say of a client. Who has no address is on none.
-    pub(crate) fn listed_client(&self, request: &Request, now: Now) -> Listed {
-        let Some(address) = request.client() else { return Listed::No };
+    pub(crate) fn listed_client(&self, request: &Request, now: Now) -> ListMatch {
+        let Some(address) = request.client() else { return ListMatch::No };
         self.store.notices().lists.client(&self.clients, address, now.mono_us)
     }
 
     /// What the lists say of a user.
-    pub(crate) fn listed_user(&self, user: &str, now: Now) -> Listed {
+    pub(crate) fn listed_user(&self, user: &str, now: Now) -> ListMatch {
         self.store.notices().lists.user(|| user_key(user), now.mono_us)
     }
 

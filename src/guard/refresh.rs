@@ -13,8 +13,8 @@ use crate::keys::Seals;
 use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::session::RedisFamilies;
 use crate::session::{
-    Full, Kept, MemoryFamilies, Opening, Outcome, Place, Presented, RefreshConfig, RefreshToken,
-    audience_mark, longest_s,
+    FamilyKey, Full, MemoryFamilies, NewFamily, Outcome, RefreshAttempt, RefreshConfig,
+    RefreshToken, SessionData, audience_mark, longest_s,
 };
 use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
@@ -71,15 +71,15 @@ pub enum RefreshError {
 
 /// A session that goes on: what its next access token is made of.
 #[derive(Debug)]
-pub struct Continued {
+pub struct RenewedSession {
     /// What the client is to come back with.
     pub refresh_token: String,
-    kept: Kept,
+    kept: SessionData,
     /// The wall clock when the token was presented, in microseconds since 1970.
     presented_us: u64,
 }
 
-impl Continued {
+impl RenewedSession {
     /// Whether the session and its subject still stand, as far as is known here.
     pub fn check(&self, tokens: &Tokens) -> Result<(), RefreshError> {
         let kept = &self.kept;
@@ -106,7 +106,7 @@ impl Continued {
     pub fn from_json(value: &Value) -> Option<Self> {
         Some(Self {
             refresh_token: value.get("refreshToken")?.as_str()?.to_owned(),
-            kept: Kept {
+            kept: SessionData {
                 audience: serde_json::from_value(value.get("audience")?.clone()).ok()?,
                 born_s: value.get("born")?.as_u64()?,
                 expires_in_s: value.get("expiresIn")?.as_u64(),
@@ -121,7 +121,7 @@ impl Continued {
 #[derive(Debug)]
 pub enum Used {
     /// It was decided here.
-    Now(Result<Continued, RefreshError>),
+    Now(Result<RenewedSession, RefreshError>),
     /// The store has to be asked, with [`Refresh::ask`].
     Ask(Box<RefreshToken>),
 }
@@ -177,8 +177,8 @@ impl Refresh {
     }
 
     /// The place of a session's family.
-    fn place(&self, session: &str) -> Place {
-        Place::of(&self.issuer, session)
+    fn place(&self, session: &str) -> FamilyKey {
+        FamilyKey::of(&self.issuer, session)
     }
 
     /// Makes the first token of a family for an access token that was issued with `claims`. It may be handed out when
@@ -188,11 +188,11 @@ impl Refresh {
         mut claims: Map<String, Value>,
         issued: &Issued,
         expires_in: Option<Duration>,
-    ) -> Result<(String, Opening), IssueError> {
+    ) -> Result<(String, NewFamily), IssueError> {
         claims.insert("sid".to_owned(), issued.session.clone().into());
         let expires_in_s = expires_in.map(|expires_in| expires_in.as_secs());
         let (audience, born_s) = (self.audience, issued.issued_at_s);
-        let kept = Kept { audience, born_s, expires_in_s, claims };
+        let kept = SessionData { audience, born_s, expires_in_s, claims };
         let token = RefreshToken::first(self.place(&issued.session)).ok_or(IssueError::Random)?;
         Ok((token.text(), token.opening(&issued.session, kept.encode())))
     }
@@ -200,7 +200,7 @@ impl Refresh {
     /// Stores a family: `None` where the answer comes by `reply`, which is given only then.
     pub fn open(
         &self,
-        opening: Opening,
+        opening: NewFamily,
         now: Now,
         reply: impl FnOnce() -> Option<Reply<()>>,
     ) -> Option<Result<(), OpenError>> {
@@ -218,7 +218,7 @@ impl Refresh {
         }
     }
 
-    fn presentation(&self, token: &RefreshToken, now: Now) -> Option<Presented> {
+    fn presentation(&self, token: &RefreshToken, now: Now) -> Option<RefreshAttempt> {
         let tolerance = self.signer.issuer().tolerance();
         let latest_born_s = now.plus(tolerance).unix_seconds();
         let longest_s = longest_s(&self.config);
@@ -298,7 +298,7 @@ impl Refresh {
         token: &RefreshToken,
         outcome: Outcome,
         presented: Now,
-    ) -> Result<Continued, RefreshError> {
+    ) -> Result<RenewedSession, RefreshError> {
         let (salt, kept) = match outcome {
             Outcome::Unknown => return Err(RefreshError::Invalid),
             Outcome::Unsealed => return Err(RefreshError::Unsealed),
@@ -306,7 +306,7 @@ impl Refresh {
             Outcome::Reused { .. } => return Err(RefreshError::Reused),
             Outcome::Next { salt, kept } => (salt, kept),
         };
-        let kept = Kept::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
+        let kept = SessionData::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
         // The store tells the time that its own ends are judged by; a session does not go on for
         // ever by that.
         let longest_s = longest_s(&self.config);
@@ -314,7 +314,7 @@ impl Refresh {
             return Err(RefreshError::Invalid);
         }
         let refresh_token = token.successor(&salt).text();
-        let continued = Continued { refresh_token, kept, presented_us: presented.unix_us };
+        let continued = RenewedSession { refresh_token, kept, presented_us: presented.unix_us };
         continued.check(tokens).map(|()| continued)
     }
 
@@ -347,7 +347,7 @@ pub enum OpenError {
     Store(StoreError),
 }
 
-impl Continued {
+impl RenewedSession {
     /// Issues the access token, with `claims` in place of those of the session where some are
     /// given. `sub` and `sid` stay.
     ///

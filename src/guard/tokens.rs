@@ -10,7 +10,7 @@ use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::{RemoteKeys, RemoteState, Rotation};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
-use crate::token::binding::UsedProofs;
+use crate::token::binding::ReplayCache;
 use crate::token::{Issuer, Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// What a stack wants of a request's token.
@@ -40,7 +40,7 @@ pub struct Tokens {
     /// The issuer that `revocations` belongs to.
     own: Arc<str>,
     /// Proofs that were taken.
-    pub proofs: UsedProofs,
+    pub proofs: ReplayCache,
     optional: bool,
     /// The last minute in which revocations were forgotten that no token needs any more.
     swept_minute: AtomicU64,
@@ -177,7 +177,7 @@ impl Tokens {
     /// Where processes share a store, they must know each other's nonces.
     fn check_nonces(&self) -> Result<(), ConfigError> {
         let nonces = self.verifier.presentation().nonces.as_ref();
-        let shared = matches!(self.proofs, UsedProofs::Shared { .. });
+        let shared = matches!(self.proofs, ReplayCache::Shared { .. });
         if shared && nonces.is_some_and(|nonces| !nonces.is_agreed()) {
             return Err(ConfigError::new(
                 ConfigCode::MissingOption,
@@ -276,8 +276,8 @@ pub(super) fn tokens(
     let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
     let config = Arc::new(TokenConfig::parse("jwt", value)?);
     let proofs = match store {
-        Store::Memory(_) => UsedProofs::local(),
-        Store::Shared(store) => UsedProofs::shared(store),
+        Store::Memory(_) => ReplayCache::local(),
+        Store::Shared(store) => ReplayCache::shared(store),
     };
     // A store may be shared and yet be none that a revocation can be trusted to.
     let (connector, may_forget) = match store {

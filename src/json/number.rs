@@ -63,7 +63,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
         return Ok((integer(whole, negative), at));
     }
     let has_exponent = at > mantissa_end;
-    if !has_exponent && at - start <= MOST_SHORT {
+    if !has_exponent && at - start <= MAX_SHORT {
         let value = short(digits, at - digits_end - 1);
         return Ok((Scanned::Float(if negative { -value } else { value }), at));
     }
@@ -74,13 +74,13 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
 }
 
 /// The most bytes of a fraction with its point that [`short`] reads.
-const MOST_SHORT: usize = 15;
+const MAX_SHORT: usize = 15;
 
 /// A decimal fraction of few digits, `places` of them behind the point: the digits as a whole number and the power of ten are
 /// both exact as doubles, so one division rounds as it should (W. D. Clinger, How to Read Floating Point Numbers
 /// Accurately, 1990).
 fn short(digits: u64, places: usize) -> f64 {
-    const POWERS: [f64; MOST_SHORT] =
+    const POWERS: [f64; MAX_SHORT] =
         [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
     #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53")]
     let digits = digits as f64;
@@ -136,7 +136,7 @@ mod tests {
             prop_assert_eq!(len, text.len());
             match scanned {
                 Scanned::Float(read) => prop_assert_eq!(read.to_bits(), value.to_bits()),
-                Scanned::Unsafe => prop_assert!(text.len() > MOST_SHORT),
+                Scanned::Unsafe => prop_assert!(text.len() > MAX_SHORT),
                 Scanned::Int(_) => prop_assert!(false, "a fraction is no integer"),
             }
         }

@@ -20,6 +20,6 @@ pub(crate) mod strength;
 pub use algorithm::Algorithm;
 pub use error::KeyError;
 pub(crate) use header::Header;
-pub use remote::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState, RemoteStatus};
+pub use remote::{Fault, Fetch, Fetched, OperatorWarning, RemoteKeys, RemoteState, RemoteStatus};
 pub use rotation::{Rotation, RotationConfig, RotationError, Storage, Turn};
 pub use seal::{SEAL_BYTES, SealKey, Seals};

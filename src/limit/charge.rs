@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exceed::Count;
-use super::in_flight::Held;
+use super::in_flight::ConcurrencyPermit;
 use super::limiter::{Limiter, Part, record};
 use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{Rule, State};
-use crate::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::store::{Key, SharedStore};
 
 /// What one limit has charged a request that it may have to give back.
@@ -49,16 +49,16 @@ impl Charge {
 /// What a request was charged and holds, until its response is known. Where this is dropped its places are given back, and
 /// nothing else.
 #[derive(Debug)]
-pub struct Charged {
+pub struct Reservation {
     limiter: Arc<Limiter>,
     charges: Vec<Charge>,
-    held: Vec<Held>,
+    held: Vec<ConcurrencyPermit>,
 }
 
-impl Charged {
+impl Reservation {
     /// What `limiter` has charged, and what it holds.
     #[must_use]
-    pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>, held: Vec<Held>) -> Self {
+    pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>, held: Vec<ConcurrencyPermit>) -> Self {
         Self { limiter, charges, held }
     }
 
@@ -71,18 +71,19 @@ impl Charged {
     /// Gives back its places, and what does not count, now that it is known whether the request has failed: at once what was charged
     /// here; for a shared store, what to ask it.
     #[must_use]
-    pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, Question)> {
+    pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, StoreCommand)> {
         let clock = self.limiter.shared.as_ref().map_or(now, |shared| shared.status().clock(now));
-        let mut questions: Vec<_> = self.held.into_iter().filter_map(Held::give_back).collect();
+        let mut questions: Vec<_> =
+            self.held.into_iter().filter_map(ConcurrencyPermit::give_back).collect();
         for charge in self.charges.iter().filter(|charge| charge.count.gives_back(failed)) {
             let clock_us = charge.rule.clock(clock);
             let left = charge.rule.remainder(charge.state, charge.cost, clock_us);
             let Some((rule, cost)) = left else { continue };
             match (charge.shared, &self.limiter.shared) {
                 (Some((subject, tag)), Some(store)) => {
-                    let demands = Few::from([Demand { tag, rule, cost }]);
-                    let subjects = vec![SubjectAsk { subject, demands }];
-                    let question = Question::about(Action::Refund, subjects);
+                    let demands = Few::from([LimitCheck { tag, rule, cost }]);
+                    let subjects = vec![SubjectCommand { subject, demands }];
+                    let question = StoreCommand::about(Action::Refund, subjects);
                     questions.push((Arc::clone(store), question));
                 }
                 _ => self.limiter.give_back(charge, &rule, cost, clock),

@@ -4,7 +4,7 @@
 //! workers and connections of the service are taken. A limit in time lets them through.
 //!
 //! A request takes a place when all its limits admit it, and gives it back once: when its response is over, when its
-//! connection is closed, or when a later layer has refused it. Who owns a place is told by ownership: [`Held`] gives it
+//! connection is closed, or when a later layer has refused it. Who owns a place is told by ownership: [`ConcurrencyPermit`] gives it
 //! back when it is dropped, so that no way out of this crate forgets one, and none gives it back twice.
 //!
 //! In this process places are counted (`store/under_way.rs`). In a shared store each place has a name of its own and an
@@ -23,7 +23,7 @@ use super::config::{Cost, LimitPolicy, Tier, key, name, scope, tiers_with};
 use super::exceed::{Count, OnExceed, conflict, exactness};
 use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
-use crate::quota::Question;
+use crate::quota::StoreCommand;
 use crate::quota::algorithm::{Algorithm, Rule};
 use crate::store::{Key, Locked, MemoryStore, SharedPlace, SharedStore};
 
@@ -161,20 +161,20 @@ impl Drop for LocalPlace {
 
 /// The place of a request that is under way. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Held {
+pub struct ConcurrencyPermit {
     /// Held for as long as this is.
     _local: LocalPlace,
     shared: Option<SharedPlace>,
 }
 
-impl Held {
+impl ConcurrencyPermit {
     pub(super) fn new(local: LocalPlace, shared: Option<SharedPlace>) -> Self {
         Self { _local: local, shared }
     }
 
     /// Gives it back. `Some`: what to tell a shared store, with what else it is told.
     #[must_use]
-    pub fn give_back(self) -> Option<(Arc<SharedStore>, Question)> {
+    pub fn give_back(self) -> Option<(Arc<SharedStore>, StoreCommand)> {
         self.shared.and_then(SharedPlace::give_back)
     }
 }

@@ -8,7 +8,7 @@ use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
 use super::exceed::{Count, OnExceed, OnStoreFailure, conflict};
 use super::headers::{policy_item, push_item, push_limit, seconds};
-use super::in_flight::{Held, LocalPlace};
+use super::in_flight::{ConcurrencyPermit, LocalPlace};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
@@ -28,14 +28,14 @@ pub struct Limiter {
     pub(super) store: Arc<MemoryStore>,
     pub(super) shared: Option<Arc<SharedStore>>,
     scope: String,
-    pub(super) policies: Vec<Prepared>,
+    pub(super) policies: Vec<CompiledLimit>,
     /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and none only watches.
     header: Option<String>,
 }
 
 /// A policy and its counters.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct CompiledLimit {
     pub(super) name: String,
     pub(super) key: KeySpec,
     pub(super) cost: Cost,
@@ -63,9 +63,9 @@ pub(super) struct Counter {
 
 /// Some of a limiter's policies, by their place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PolicySet(u64);
+pub struct LimitMask(u64);
 
-impl PolicySet {
+impl LimitMask {
     /// All policies, whatever their number.
     pub const ALL: Self = Self(u64::MAX);
     /// None.
@@ -101,7 +101,7 @@ impl PolicySet {
 pub(super) struct Part<'l> {
     /// The policy's place in the limiter.
     pub(super) index: usize,
-    pub(super) policy: &'l Prepared,
+    pub(super) policy: &'l CompiledLimit,
     pub(super) counter: &'l Counter,
     pub(super) key: Key,
     /// Who is counted, where a shared store is asked.
@@ -207,14 +207,14 @@ impl Limiter {
             let problem = format!("must have at most {MAX_POLICIES} policies in all stacks");
             return Err(ConfigError::invalid("rateLimit", problem));
         }
-        let mut prepared: Vec<Prepared> = Vec::with_capacity(policies.len());
+        let mut prepared: Vec<CompiledLimit> = Vec::with_capacity(policies.len());
         for policy in policies {
             if prepared.iter().any(|other| other.name == policy.name) {
                 let problem = format!("has two policies with the name `{}`", policy.name);
                 return Err(conflict("rateLimit", problem)
                     .suggest("give each policy of a guard a name of its own"));
             }
-            prepared.push(Prepared::new(policy, &store, scope));
+            prepared.push(CompiledLimit::new(policy, &store, scope));
         }
         if let Some(shared) = &shared {
             let rules = prepared.iter().map(|policy| &policy.own.rule);
@@ -222,7 +222,8 @@ impl Limiter {
                 shared.renew_places(rule.places().1);
             }
         }
-        let simple = |policy: &Prepared| policy.tiers.is_empty() && !policy.own.rule.is_watching();
+        let simple =
+            |policy: &CompiledLimit| policy.tiers.is_empty() && !policy.own.rule.is_watching();
         let header = prepared
             .iter()
             .all(simple)
@@ -244,7 +245,7 @@ impl Limiter {
         Ok(limiter)
     }
 
-    /// The index of the policy with this name, for [`PolicySet::with`] and the `custom_*` lists of a [`Subject`].
+    /// The index of the policy with this name, for [`LimitMask::with`] and the `custom_*` lists of a [`Subject`].
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.policies.iter().position(|policy| policy.name == name)
@@ -280,7 +281,7 @@ impl Limiter {
     /// This is for a limiter in this process; for one over a shared store it judges by what is known here.
     pub fn check(
         &self,
-        which: PolicySet,
+        which: LimitMask,
         subject: &Subject<'_>,
         now: Now,
     ) -> Result<Outcome<'_>, LimitError> {
@@ -290,7 +291,7 @@ impl Limiter {
     /// What the policies of `which` that are about a request want to know of it.
     pub(super) fn parts(
         &self,
-        which: PolicySet,
+        which: LimitMask,
         subject: &Subject<'_>,
         now: Now,
     ) -> Result<Few<Part<'_>>, LimitError> {
@@ -439,7 +440,7 @@ impl Limiter {
                     outcome.places.extend(part.place);
                 }
                 if let Some(local) = part.taken {
-                    outcome.held.push(Held::new(*local, part.held.map(|held| *held)));
+                    outcome.held.push(ConcurrencyPermit::new(*local, part.held.map(|held| *held)));
                 }
             }
         }
@@ -462,7 +463,7 @@ impl Limiter {
     }
 }
 
-impl Prepared {
+impl CompiledLimit {
     fn new(policy: LimitPolicy, store: &MemoryStore, scope: &str) -> Self {
         let counter = |tier: &str, rule| Counter::new(&policy.name, tier, rule, store, scope);
         let tiers = policy.tiers.iter();

@@ -25,7 +25,7 @@ struct Current {
 
 /// The limiter of a stack, as it is at the moment.
 #[derive(Debug)]
-pub struct LiveLimiter {
+pub struct ReloadableLimiter {
     /// As they were configured, and the limiter that was built of them.
     policies: Vec<LimitPolicy>,
     first: Arc<Limiter>,
@@ -34,7 +34,7 @@ pub struct LiveLimiter {
     seen: AtomicU64,
 }
 
-impl LiveLimiter {
+impl ReloadableLimiter {
     /// A limiter that was built of `policies`.
     #[must_use]
     pub fn new(policies: Vec<LimitPolicy>, limiter: Limiter) -> Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::LimitError;
 use super::headers::seconds;
-use super::limiter::{Counter, Limiter, Prepared, record};
+use super::limiter::{CompiledLimit, Counter, Limiter, record};
 use super::subject::key_of_parts;
 use crate::clock::{Now, micros};
 use crate::quota::algorithm::{Rule, State};
@@ -155,17 +155,20 @@ impl Limiter {
     }
 
     /// The policy of this name, if it is one that costs can be taken of.
-    pub(super) fn in_time(&self, name: &str) -> Result<&Prepared, LimitError> {
+    pub(super) fn in_time(&self, name: &str) -> Result<&CompiledLimit, LimitError> {
         let policy = self.policy(name)?;
         if policy.own.rule.is_in_flight() { Err(LimitError::InFlight) } else { Ok(policy) }
     }
 
-    pub(super) fn policy(&self, name: &str) -> Result<&Prepared, LimitError> {
+    pub(super) fn policy(&self, name: &str) -> Result<&CompiledLimit, LimitError> {
         self.policies.iter().find(|policy| policy.name == name).ok_or(LimitError::UnknownPolicy)
     }
 }
 
-fn keys_of<'l>(policy: &'l Prepared, key: &[&str]) -> Result<Vec<(&'l Counter, Key)>, LimitError> {
+fn keys_of<'l>(
+    policy: &'l CompiledLimit,
+    key: &[&str],
+) -> Result<Vec<(&'l Counter, Key)>, LimitError> {
     let counters = policy.counters();
     counters.map(|counter| Ok((counter, key_of_parts(&policy.key, counter, key)?))).collect()
 }

@@ -36,17 +36,17 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use charge::{Charge, Charged, Place};
+pub use charge::{Charge, Place, Reservation};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
 pub use exceed::{Count, OnExceed, OnStoreFailure};
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
-pub use in_flight::Held;
-pub use limiter::{Limiter, MAX_POLICIES, PolicySet};
-pub use live::LiveLimiter;
+pub use in_flight::ConcurrencyPermit;
+pub use limiter::{LimitMask, Limiter, MAX_POLICIES};
+pub use live::ReloadableLimiter;
 pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
 pub use remote::{Check, Manual, Pending, PendingManual};
-pub use signal::{Signal, Whom};
+pub use signal::{Signal, SignalTarget};
 pub use subject::{Subject, user_key};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::charge::{Charge, Place};
-use super::in_flight::Held;
+use super::in_flight::ConcurrencyPermit;
 use crate::few::Few;
 use crate::refusal::Refusal;
 
@@ -47,7 +47,7 @@ pub struct Outcome<'l> {
     /// What may have to be given back.
     pub charges: Vec<Charge>,
     /// Its places among the requests that are under way: dropping this ends it.
-    pub held: Vec<Held>,
+    pub held: Vec<ConcurrencyPermit>,
 }
 
 impl<'l> Outcome<'l> {

@@ -7,20 +7,20 @@
 
 use super::config::{KeyPart, KeySpec};
 use super::error::LimitError;
-use super::limiter::{Counter, Limiter, Prepared};
+use super::limiter::{CompiledLimit, Counter, Limiter};
 use super::subject::{key_of_whom, shared_key_of_whom};
 use crate::clock::{Now, micros};
 use crate::few::Few;
 use crate::net::ClientKey;
 use crate::quota::algorithm::{Rule, WHOLE};
-use crate::quota::{Action, Demand, Question, SubjectAsk};
+use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand};
 use crate::store::{Key, Locked, Record};
 
 const SIGNAL: u64 = 0x5349_474e_414c_2121;
 
 /// Whom a signal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom<'w> {
+pub enum SignalTarget<'w> {
     /// A client, by its address.
     Address(ClientKey),
     /// A user, by the token's `sub`.
@@ -59,15 +59,15 @@ impl Limiter {
     /// The limits of this limiter that count `whom` by nothing else, or the one with this name.
     fn counters_of<'l>(
         &'l self,
-        whom: Whom<'_>,
+        whom: SignalTarget<'_>,
         name: Option<&'l str>,
     ) -> impl Iterator<Item = &'l Counter> {
         let part = match whom {
-            Whom::Address(_) => None,
-            Whom::User(_) => Some(KeyPart::User),
-            Whom::Token(_) => Some(KeyPart::Token),
+            SignalTarget::Address(_) => None,
+            SignalTarget::User(_) => Some(KeyPart::User),
+            SignalTarget::Token(_) => Some(KeyPart::Token),
         };
-        let fits = move |policy: &&Prepared| {
+        let fits = move |policy: &&CompiledLimit| {
             name.is_none_or(|name| policy.name == name)
                 && !policy.own.rule.is_in_flight()
                 && match &policy.key {
@@ -80,7 +80,7 @@ impl Limiter {
                     KeySpec::Function => false,
                 }
         };
-        self.policies.iter().filter(fits).flat_map(Prepared::counters)
+        self.policies.iter().filter(fits).flat_map(CompiledLimit::counters)
     }
 
     /// Keeps a signal in this process; how many limits it reaches.
@@ -89,7 +89,7 @@ impl Limiter {
     /// There is no place for it.
     pub fn signal(
         &self,
-        whom: Whom<'_>,
+        whom: SignalTarget<'_>,
         name: Option<&str>,
         signal: Signal,
         now: Now,
@@ -123,20 +123,21 @@ impl Limiter {
     #[must_use]
     pub fn signal_question(
         &self,
-        whom: Whom<'_>,
+        whom: SignalTarget<'_>,
         name: Option<&str>,
         signal: Signal,
-    ) -> Option<Question> {
-        let demand = |counter: &Counter| Demand { tag: counter.tag, rule: counter.rule, cost: 0 };
-        let demands: Few<Demand> = self.counters_of(whom, name).map(demand).collect();
+    ) -> Option<StoreCommand> {
+        let demand =
+            |counter: &Counter| LimitCheck { tag: counter.tag, rule: counter.rule, cost: 0 };
+        let demands: Few<LimitCheck> = self.counters_of(whom, name).map(demand).collect();
         let action = Action::Signal(signal.factor, micros(signal.ttl));
         let subject = shared_key_of_whom(whom);
         (!demands.is_empty())
-            .then(|| Question::about(action, vec![SubjectAsk { subject, demands }]))
+            .then(|| StoreCommand::about(action, vec![SubjectCommand { subject, demands }]))
     }
 
     /// Forgets what is kept here of a shared store's word on `whom`: it is not true any more.
-    pub fn forget_known(&self, whom: Whom<'_>, name: Option<&str>) {
+    pub fn forget_known(&self, whom: SignalTarget<'_>, name: Option<&str>) {
         let keys: Vec<Key> =
             self.counters_of(whom, name).map(|counter| key_of_whom(counter, whom)).collect();
         self.forget(&keys);

@@ -6,8 +6,8 @@ use aws_lc_rs::digest;
 
 use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
-use super::limiter::{Counter, Prepared};
-use super::signal::Whom;
+use super::limiter::{CompiledLimit, Counter};
+use super::signal::SignalTarget;
 use crate::net::ClientKey;
 use crate::quota::SubjectKey;
 use crate::store::Key;
@@ -40,7 +40,7 @@ impl Subject<'_> {
     /// The key under which `policy`, the one at `index`, counts this request on `counter`.
     pub(super) fn key(
         &self,
-        policy: &Prepared,
+        policy: &CompiledLimit,
         counter: &Counter,
         index: usize,
     ) -> Result<Key, LimitError> {
@@ -52,7 +52,7 @@ impl Subject<'_> {
     /// Who is counted by `policy`, the one at `index`, as all processes call it.
     pub(super) fn shared_key(
         &self,
-        policy: &Prepared,
+        policy: &CompiledLimit,
         index: usize,
     ) -> Result<SubjectKey, LimitError> {
         let mut key = Digest::new();
@@ -63,7 +63,7 @@ impl Subject<'_> {
     /// Whose places in a shared store this request takes one of: each limit has its own.
     pub(super) fn place_key(
         &self,
-        policy: &Prepared,
+        policy: &CompiledLimit,
         counter: &Counter,
         index: usize,
     ) -> Result<SubjectKey, LimitError> {
@@ -75,7 +75,7 @@ impl Subject<'_> {
     /// What tells the counted apart.
     fn write(
         &self,
-        policy: &Prepared,
+        policy: &CompiledLimit,
         index: usize,
         key: &mut impl Hasher,
     ) -> Result<(), LimitError> {
@@ -99,7 +99,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    pub(super) fn cost(&self, policy: &Prepared, index: usize) -> Result<u32, LimitError> {
+    pub(super) fn cost(&self, policy: &CompiledLimit, index: usize) -> Result<u32, LimitError> {
         match policy.cost {
             Cost::Fixed(cost) => Ok(cost),
             Cost::Function => {
@@ -165,24 +165,24 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
 }
 
 /// The key of `whom` under a limit that counts by nothing else.
-pub(super) fn key_of_whom(counter: &Counter, whom: Whom<'_>) -> Key {
+pub(super) fn key_of_whom(counter: &Counter, whom: SignalTarget<'_>) -> Key {
     let mut key = counter.prefix.key();
     write_whom(whom, &mut key);
     key.build()
 }
 
 /// As [`key_of_whom`], as all processes call it.
-pub(super) fn shared_key_of_whom(whom: Whom<'_>) -> SubjectKey {
+pub(super) fn shared_key_of_whom(whom: SignalTarget<'_>) -> SubjectKey {
     let mut key = Digest::new();
     write_whom(whom, &mut key);
     key.subject()
 }
 
-fn write_whom(whom: Whom<'_>, key: &mut impl Hasher) {
+fn write_whom(whom: SignalTarget<'_>, key: &mut impl Hasher) {
     match whom {
-        Whom::Address(client) => client.write_to(key),
-        Whom::User(user) => write_text(key, b'u', user),
-        Whom::Token(token) => write_text(key, b'j', token),
+        SignalTarget::Address(client) => client.write_to(key),
+        SignalTarget::User(user) => write_text(key, b'u', user),
+        SignalTarget::Token(token) => write_text(key, b'j', token),
     }
 }
 

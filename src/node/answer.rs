@@ -313,7 +313,7 @@ impl List<'_> {
 }
 
 /// The most bytes of a problem document, so that no body makes an answer that is larger than what asked for it.
-const MOST_PROBLEM: usize = 8192;
+const MAX_PROBLEM: usize = 8192;
 
 /// A refusal as RFC 9457 problem+json, of at most 8 kB: errors beyond that are left out.
 pub(crate) fn problem(refusal: &Refusal) -> String {
@@ -333,7 +333,7 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
             out.push_str(",\"detail\":");
             push_string(&mut out, &error.detail);
             out.push('}');
-            if i > 0 && out.len() + END.len() > MOST_PROBLEM {
+            if i > 0 && out.len() + END.len() > MAX_PROBLEM {
                 out.truncate(before);
                 truncated = true;
                 break;
@@ -471,7 +471,7 @@ mod tests {
         let text = problem(&refusal);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let listed = value["errors"].as_array().unwrap();
-        assert!(text.len() <= MOST_PROBLEM && text.len() > MOST_PROBLEM - 2048, "{}", text.len());
+        assert!(text.len() <= MAX_PROBLEM && text.len() > MAX_PROBLEM - 2048, "{}", text.len());
         assert_eq!(listed[0]["pointer"], refusal.errors[0].pointer);
         assert!(listed.len() < crate::refusal::MAX_ERRORS);
         assert_eq!(value["truncated"], true);

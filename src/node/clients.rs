@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::inbox;
 use super::limits::span;
 use super::manage::{Failure, guard_of, later, parse, write};
-use crate::clients::{Standing, Who};
+use crate::clients::{ListAction, ListedClient};
 use crate::clock::{Now, micros};
 use crate::config::options::{Options, string_at};
 use crate::error::ConfigError;
 use crate::guard::{Guard, Store};
-use crate::limit::{LimitError, Signal, Whom, user_key};
+use crate::limit::{LimitError, Signal, SignalTarget, user_key};
 use crate::net::Cidr;
 use crate::net::ClientKey;
-use crate::quota::Question;
+use crate::quota::StoreCommand;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::{MAX_REASON, Notice, SharedStore};
 
@@ -44,8 +44,8 @@ pub fn list_client(
             return Err(ConfigError::invalid("reason", problem).into());
         }
         let standing = match action.as_str() {
-            "block" => Standing::Blocked,
-            "allow" => Standing::Allowed,
+            "block" => ListAction::Blocked,
+            "allow" => ListAction::Allowed,
             _ => {
                 let notice = opened.store().notices().unlisted(who, Now::read().mono_us);
                 return Ok((opened, notice));
@@ -92,7 +92,7 @@ pub(super) fn say(guard: f64, opened: &Guard, notice: Notice) -> String {
 }
 
 /// An address, a network, or `{ user }`.
-fn who(key: &Value) -> Result<Who, Failure> {
+fn who(key: &Value) -> Result<ListedClient, Failure> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
         Failure::from(error.suggest("write '203.0.113.7', '203.0.113.0/24' or { user: 'id' }"))
@@ -100,7 +100,7 @@ fn who(key: &Value) -> Result<Who, Failure> {
     if key.is_object() {
         let options = Options::read("key", key, &["user"])?;
         return match options.string("user")? {
-            Some(user) if !user.is_empty() => Ok(Who::User(user_key(user))),
+            Some(user) if !user.is_empty() => Ok(ListedClient::User(user_key(user))),
             _ => Err(invalid("must name a user")),
         };
     }
@@ -109,7 +109,7 @@ fn who(key: &Value) -> Result<Who, Failure> {
     if network.length() == 0 {
         return Err(invalid("would hold every client there is"));
     }
-    Ok(Who::Network(network))
+    Ok(ListedClient::Network(network))
 }
 
 /// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`.
@@ -157,16 +157,16 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
 /// Keeps a signal in this process, or says what to ask a shared store.
 fn signal_to(
     opened: &Guard,
-    whom: Whom<'_>,
+    whom: SignalTarget<'_>,
     policy: Option<&str>,
     signal: Signal,
-) -> Result<Option<(Arc<SharedStore>, Question)>, Failure> {
+) -> Result<Option<(Arc<SharedStore>, StoreCommand)>, Failure> {
     if policy.is_some_and(|name| opened.limiter_with(name).is_none()) {
         return Err(LimitError::UnknownPolicy.into());
     }
     let limiters = opened.limiters();
     let asked = if let Store::Shared(store) = opened.store() {
-        let mut all: Option<Question> = None;
+        let mut all: Option<StoreCommand> = None;
         for limiter in &limiters {
             let Some(question) = limiter.signal_question(whom, policy, signal) else { continue };
             match &mut all {
@@ -207,7 +207,7 @@ fn factor(options: &Options<'_>) -> Result<u16, Failure> {
 }
 
 /// An address, `{ user }` or `{ token }`.
-fn whom(key: &Value) -> Result<Whom<'_>, Failure> {
+fn whom(key: &Value) -> Result<SignalTarget<'_>, Failure> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
         Failure::from(error.suggest("write '203.0.113.7', { user: 'id' } or { token: 'jti' }"))
@@ -215,13 +215,13 @@ fn whom(key: &Value) -> Result<Whom<'_>, Failure> {
     if !key.is_object() {
         let client = key.as_str().and_then(ClientKey::known);
         return client
-            .map(Whom::Address)
+            .map(SignalTarget::Address)
             .ok_or_else(|| invalid("must be an address, a user or a token"));
     }
     let options = Options::read("key", key, &["user", "token"])?;
     match (options.string("user")?, options.string("token")?) {
-        (Some(user), None) if !user.is_empty() => Ok(Whom::User(user)),
-        (None, Some(token)) if !token.is_empty() => Ok(Whom::Token(token)),
+        (Some(user), None) if !user.is_empty() => Ok(SignalTarget::User(user)),
+        (None, Some(token)) if !token.is_empty() => Ok(SignalTarget::Token(token)),
         _ => Err(invalid("must name a user or a token")),
     }
 }

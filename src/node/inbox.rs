@@ -16,9 +16,9 @@ use super::registry;
 use super::slots::{self, Slots};
 use crate::clock::Now;
 use crate::limit::push_number;
-use crate::quota::Question;
+use crate::quota::StoreCommand;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::ask::{Arrivals, Ask, Recipient, Waiter};
+use crate::store::ask::{CompletionSink, Completions, QueuedCommand, Responder};
 use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
@@ -41,7 +41,7 @@ pub(crate) type Listener = Option<Arc<Inbox>>;
 
 thread_local! {
     static INBOXES: RefCell<Slots<Weak<Inbox>>> = const { RefCell::new(Slots::new()) };
-    static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
+    static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<QueuedCommand>)>> = const { RefCell::new(Vec::new()) };
     static ARRIVED: RefCell<VecDeque<(u64, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -122,20 +122,20 @@ pub(crate) fn ask(what: StoreAsk, inbox: &Arc<Inbox>, ticket: u64) {
             keys.wait(inbox.reply(ticket), Now::read());
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
-            let recipient: Arc<dyn Recipient> = Arc::<Inbox>::clone(inbox);
-            let ask = store.ask_for(question, Waiter::ticket(recipient, ticket));
+            let recipient: Arc<dyn CompletionSink> = Arc::<Inbox>::clone(inbox);
+            let ask = store.ask_for(question, Responder::ticket(recipient, ticket));
             post(&store, ask);
         }
     }
 }
 
 /// Tells a store something; nobody waits for an answer.
-pub(crate) fn tell(store: &Arc<SharedStore>, question: Question) {
+pub(crate) fn tell(store: &Arc<SharedStore>, question: StoreCommand) {
     post(store, store.tell(question));
 }
 
 /// Lets a question leave with the others of this tick.
-fn post(store: &Arc<SharedStore>, ask: Ask) {
+fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
     OUTBOX.with_borrow_mut(|outbox| {
         match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, store)) {
             Some((_, asks)) => asks.push(ask),
@@ -145,8 +145,8 @@ fn post(store: &Arc<SharedStore>, ask: Ask) {
 }
 
 /// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
-impl Recipient for Inbox {
-    fn take(&self, arrivals: Arrivals) {
+impl CompletionSink for Inbox {
+    fn take(&self, arrivals: Completions) {
         let judged =
             arrivals.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
         self.arrived.lock().extend(judged);

@@ -7,7 +7,7 @@ use super::manage::{Failure, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
-use crate::keys::{Fault, Fetched, Notice, RemoteState, RemoteStatus};
+use crate::keys::{Fault, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
@@ -82,7 +82,7 @@ fn answered(
     })())
 }
 
-fn notice_of(issuer: &str, notice: &Notice) -> Value {
+fn notice_of(issuer: &str, notice: &OperatorWarning) -> Value {
     json!({ "code": notice.code, "message": format!("the issuer '{issuer}' {}", notice.text) })
 }
 

@@ -12,7 +12,7 @@ use super::inbox::{Inbox, Listener};
 use super::openapi;
 use super::slots::Slots;
 use crate::guard::Guard;
-use crate::limit::Charged;
+use crate::limit::Reservation;
 use crate::payload::Responses;
 use crate::stack::{RequestContext, Stack, StoreAnswer};
 
@@ -49,7 +49,7 @@ pub(crate) enum PendingEntry {
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
     /// What a request was charged, until its response is known.
-    Charged(Charged),
+    Reserved(Reservation),
 }
 
 thread_local! {
@@ -167,6 +167,6 @@ pub(crate) fn take(ticket: u64) -> Option<PendingEntry> {
 pub(crate) fn take_request(ticket: u64) -> Option<Box<SuspendedRequest>> {
     match take(ticket)? {
         PendingEntry::Request(waiting) => Some(waiting),
-        PendingEntry::Call(_) | PendingEntry::Charged(_) => None,
+        PendingEntry::Call(_) | PendingEntry::Reserved(_) => None,
     }
 }

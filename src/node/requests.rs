@@ -8,7 +8,7 @@ use super::answer::{self, DecideOutput};
 use super::inbox;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
-use crate::limit::Charged;
+use crate::limit::Reservation;
 use crate::payload::{BodyFault, Reply};
 use crate::refusal::Refusal;
 use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
@@ -87,7 +87,7 @@ pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
 /// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
 /// be told, which `flush` does.
 pub(super) fn finished(receipt: u64, failed: bool) -> bool {
-    let Some(PendingEntry::Charged(charged)) = registry::take(receipt) else { return false };
+    let Some(PendingEntry::Reserved(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
     for (store, question) in questions {
@@ -121,7 +121,7 @@ pub(super) fn resume_with_store(ticket: u64) -> DecideOutput {
     };
     match waiting {
         PendingEntry::Call(finish) => DecideOutput::Lines(finish(arrival)),
-        PendingEntry::Charged(_) => refused(unreadable()),
+        PendingEntry::Reserved(_) => refused(unreadable()),
         PendingEntry::Request(mut waiting) => {
             let step = waiting.mounted.stack.resume_with_store(
                 &mut waiting.exchange,
@@ -139,10 +139,10 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     }
     let opened = answer::open(&waiting.exchange, &step);
     let charged = waiting.exchange.charged.take();
-    let holds_places = charged.as_ref().is_some_and(Charged::holds_places);
+    let holds_places = charged.as_ref().is_some_and(Reservation::holds_places);
     // Where there is no room to keep it, no cost is given back. A place is given back at once, so that the request would be
     // under way without one.
-    let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Charged(charged)));
+    let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Reserved(charged)));
     if holds_places && receipt.is_none() {
         return refused(overloaded());
     }

@@ -11,7 +11,7 @@ use super::manage::{Answer, Failure, clock, guard_of, later, parse, write};
 use crate::clock::Now;
 use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
-use crate::guard::refresh::{Continued, OpenError, RefreshError, Slot, Used};
+use crate::guard::refresh::{OpenError, RefreshError, RenewedSession, Slot, Used};
 use crate::guard::{Guard, Known, Tokens};
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
@@ -103,7 +103,7 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
         Ok(used) => used,
         Err(error) => return write(Err(error)),
     };
-    let finish = move |opened: &Guard, continued: Result<Continued, RefreshError>| {
+    let finish = move |opened: &Guard, continued: Result<RenewedSession, RefreshError>| {
         let continued = continued.map_err(refresh_failure)?;
         if asks {
             return Ok(continued.to_json());
@@ -140,7 +140,7 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
 #[napi(catch_unwind)]
 pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
-        let continued = Continued::from_json(&parse(&continued)?)
+        let continued = RenewedSession::from_json(&parse(&continued)?)
             .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
         // The application's function may have taken its time.
         continued.check(tokens).map_err(refresh_failure)?;
@@ -150,7 +150,7 @@ pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
 
 fn continue_with(
     tokens: &Tokens,
-    continued: &Continued,
+    continued: &RenewedSession,
     claims: Option<Map<String, Value>>,
 ) -> Answer {
     let issued = continued.issue(signer_of(tokens)?, claims, Now::read()).map_err(issue_failure)?;

@@ -214,22 +214,22 @@ fn http(
 }
 
 /// As for `guard.require`.
-const MOST_SCOPES: usize = 50;
-const MOST_CHARS: usize = 256;
+const MAX_SCOPES: usize = 50;
+const MAX_CHARS: usize = 256;
 
 fn scope_list(here: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
     let Value::Array(items) = value else {
         return Err(fault(here, "must be a list of scopes").suggest("write [] for none"));
     };
-    if items.len() > MOST_SCOPES {
-        return Err(fault(here, format!("must name at most {MOST_SCOPES} scopes")));
+    if items.len() > MAX_SCOPES {
+        return Err(fault(here, format!("must name at most {MAX_SCOPES} scopes")));
     }
     items
         .iter()
         .map(|item| {
             // RFC 6749 section 3.3; it goes into a header as it is.
             let fits = |text: &&str| {
-                (1..=MOST_CHARS).contains(&text.len())
+                (1..=MAX_CHARS).contains(&text.len())
                     && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\'))
             };
             item.as_str()

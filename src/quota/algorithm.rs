@@ -35,7 +35,7 @@ use crate::clock::{Now, micros};
 /// The factor that leaves a limit as it is.
 pub const WHOLE: u16 = 1000;
 /// No limit is scaled to more than this: counts have 32 bits.
-const MOST_SCALED: u64 = 4_000_000_000;
+const MAX_SCALED: u64 = 4_000_000_000;
 const SECOND_US: u64 = 1_000_000;
 
 /// How a policy counts.
@@ -175,7 +175,7 @@ impl Rule {
             self.capacity = self.capacity.max(more);
         } else {
             let limit = u128::from(self.limit) * factor / whole;
-            self.limit = u64::try_from(limit).unwrap_or(u64::MAX).clamp(1, MOST_SCALED);
+            self.limit = u64::try_from(limit).unwrap_or(u64::MAX).clamp(1, MAX_SCALED);
             self.capacity = self.limit;
         }
         self

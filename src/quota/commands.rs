@@ -9,7 +9,7 @@ pub struct SubjectKey(pub [u8; 16]);
 
 /// One limit's part in a question about a subject.
 #[derive(Debug, Clone, Copy)]
-pub struct Demand {
+pub struct LimitCheck {
     /// Which limit, within the subject's record: a multiple of four. The next number is its block, the one behind it a signal.
     pub tag: u32,
     /// How it counts.
@@ -20,20 +20,20 @@ pub struct Demand {
 
 /// A subject with the limits that count it. Its record is one value in the store.
 #[derive(Debug, Clone)]
-pub struct SubjectAsk {
+pub struct SubjectCommand {
     /// Who.
     pub subject: SubjectKey,
     /// By which limits.
-    pub demands: Few<Demand>,
+    pub demands: Few<LimitCheck>,
 }
 
-impl SubjectAsk {
+impl SubjectCommand {
     /// What is to be given back where this was charged and the request was refused elsewhere, by
     /// how it stood then. A limit that only watched has counted nothing, and a window that is about
     /// to end gets nothing back: the next one might. Where nobody knows how it stood, no window
     /// does.
-    pub(crate) fn refund(&self, standings: Option<&[Standing]>) -> Option<Self> {
-        let back = |(i, demand): (usize, &Demand)| {
+    pub(crate) fn refund(&self, standings: Option<&[LimitStatus]>) -> Option<Self> {
+        let back = |(i, demand): (usize, &LimitCheck)| {
             let (rule, cost) = match standings {
                 Some(standings) => {
                     let stood = standings.get(i).filter(|stood| stood.fits)?;
@@ -42,24 +42,24 @@ impl SubjectAsk {
                 None if demand.rule.algorithm().has_burst() => (demand.rule, demand.cost),
                 None => return None,
             };
-            Some(Demand { tag: demand.tag, rule, cost })
+            Some(LimitCheck { tag: demand.tag, rule, cost })
         };
-        let demands: Few<Demand> = self.demands.iter().enumerate().filter_map(back).collect();
+        let demands: Few<LimitCheck> = self.demands.iter().enumerate().filter_map(back).collect();
         (!demands.is_empty()).then_some(Self { subject: self.subject, demands })
     }
 }
 
 /// What names one place, by which it is given back: no two have the same, in whichever processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PlaceId(pub [u8; 16]);
+pub struct SlotId(pub [u8; 16]);
 
 /// A place among the requests that are under way at once: see `limit/in_flight.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceAsk {
+pub struct SlotCommand {
     /// Among whose requests, under which limit.
     pub key: SubjectKey,
     /// The place itself.
-    pub id: PlaceId,
+    pub id: SlotId,
     /// How many there are.
     pub most: u32,
     /// For how many milliseconds it is held where nobody renews it.
@@ -99,25 +99,25 @@ pub enum Action {
 
 /// A question. [`Action::Charge`] and those below it are about each subject by itself.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct StoreCommand {
     /// What is to be done.
     pub action: Action,
     /// About whom; at least one, or one place.
-    pub subjects: Vec<SubjectAsk>,
+    pub subjects: Vec<SubjectCommand>,
     /// About which places.
-    pub places: Vec<PlaceAsk>,
+    pub places: Vec<SlotCommand>,
 }
 
-impl Question {
+impl StoreCommand {
     /// A question about no places.
     #[must_use]
-    pub const fn about(action: Action, subjects: Vec<SubjectAsk>) -> Self {
+    pub const fn about(action: Action, subjects: Vec<SubjectCommand>) -> Self {
         Self { action, subjects, places: Vec::new() }
     }
 
     /// A question about places alone.
     #[must_use]
-    pub const fn of_places(action: Action, places: Vec<PlaceAsk>) -> Self {
+    pub const fn of_places(action: Action, places: Vec<SlotCommand>) -> Self {
         Self { action, subjects: Vec::new(), places }
     }
 
@@ -140,7 +140,7 @@ impl Question {
 
 /// How one limit stands, by the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     /// Whether it lets the request through.
     pub fits: bool,
     /// The state: with the cost where all of the request was admitted and charged, else as it was.
@@ -155,9 +155,9 @@ pub struct Standing {
 
 /// What a store says: one standing for each demand, in their order, and behind them one for each place that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct CommandResult {
     /// Whether all fit, and were charged where that was asked.
     pub admitted: bool,
     /// How each limit stands.
-    pub standings: Few<Standing>,
+    pub standings: Few<LimitStatus>,
 }

@@ -10,6 +10,7 @@ mod tests;
 mod wire;
 
 pub use commands::{
-    Action, Answer, Demand, PlaceAsk, PlaceId, Question, Standing, SubjectAsk, SubjectKey,
+    Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, SlotId, StoreCommand,
+    SubjectCommand, SubjectKey,
 };
-pub use wire::{Terms, WireState};
+pub use wire::{WireRule, WireState};

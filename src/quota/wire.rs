@@ -5,7 +5,7 @@ use super::algorithm::{Algorithm, Rule, State};
 
 /// How a rule charges one cost, for whoever judges it elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct WireRule {
     /// 0 GCRA, 1 fixed window, 2 sliding window; 16 more for a rule that only watches.
     pub kind: u8,
     /// GCRA: whole microseconds that the cost adds; else the window in microseconds.
@@ -34,10 +34,10 @@ pub struct WireState {
 impl Rule {
     /// What a request of `cost` means to it.
     #[must_use]
-    pub fn terms(&self, cost: u32) -> Terms {
+    pub fn terms(&self, cost: u32) -> WireRule {
         let watching = if self.is_watching() { 16 } else { 0 };
         match self.algorithm() {
-            Algorithm::FixedWindow | Algorithm::SlidingWindow => Terms {
+            Algorithm::FixedWindow | Algorithm::SlidingWindow => WireRule {
                 kind: watching + if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
                 p: self.window_us(),
                 // More than two windows hold never fits, and gives back all of them, however much more.
@@ -52,7 +52,7 @@ impl Rule {
                 let fits = u64::from(cost) <= self.capacity();
                 // More than the capacity never fits, however much more.
                 let adds = if fits { u128::from(cost) * step } else { full + step };
-                Terms {
+                WireRule {
                     kind: watching,
                     p: long(adds / scale),
                     q: whole(adds % scale),

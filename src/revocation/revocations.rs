@@ -29,7 +29,7 @@ pub(super) const MAX_LIFETIMES: usize = 10_000;
 /// What is below is no time since 1970 but a duration: 2001-09-09.
 const LEAST_TIME_S: u64 = 1_000_000_000;
 /// What is above is a time in milliseconds: the year 5138.
-const MOST_TIME_S: u64 = 100_000_000_000;
+const MAX_TIME_S: u64 = 100_000_000_000;
 
 /// A verified token that was revoked. It doesn't say by what: that is no business of its bearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -422,7 +422,7 @@ pub(super) fn not_empty(name: &str) -> Result<(), RevokeError> {
 }
 
 fn seconds(at: u64) -> Result<u64, RevokeError> {
-    if (LEAST_TIME_S..MOST_TIME_S).contains(&at) { Ok(at) } else { Err(RevokeError::NotSeconds) }
+    if (LEAST_TIME_S..MAX_TIME_S).contains(&at) { Ok(at) } else { Err(RevokeError::NotSeconds) }
 }
 
 pub(super) fn minute(seconds: u64) -> u32 {

@@ -21,7 +21,7 @@ pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
 /// the crate accepts `Name <a@b.co>` and `a@b`. Whoever signs up with one of those wants something else.
 pub(crate) fn is_email(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let Some(at) = bytes.iter().take(MOST_LOCAL + 1).position(|byte| *byte == b'@') else {
+    let Some(at) = bytes.iter().take(MAX_LOCAL + 1).position(|byte| *byte == b'@') else {
         return false;
     };
     let (local, domain) = bytes.split_at(at);
@@ -29,7 +29,7 @@ pub(crate) fn is_email(text: &str) -> bool {
 }
 
 /// The most characters in front of the `@`.
-const MOST_LOCAL: usize = 64;
+const MAX_LOCAL: usize = 64;
 
 /// Atoms with single dots between them (RFC 5322 section 3.2.3). It reads to the end in any case:
 /// whether a byte fits is harder to foresee for a processor than to compute.
@@ -60,7 +60,7 @@ fn is_domain(bytes: &[u8]) -> bool {
     let is_dot = |byte: &u8| *byte == b'.';
     let last = bytes.rsplit(is_dot).next().unwrap_or_default();
     let has_letter = |label: &[u8]| label.iter().any(|byte| class_of(*byte) & LETTER != 0);
-    let is_short = |label: &[u8]| label.len() <= MOST_LABEL;
+    let is_short = |label: &[u8]| label.len() <= MAX_LABEL;
     all != 0
         && any & DOT != 0
         && wrong == 0
@@ -70,7 +70,7 @@ fn is_domain(bytes: &[u8]) -> bool {
 }
 
 /// The most characters of a label.
-const MOST_LABEL: usize = 63;
+const MAX_LABEL: usize = 63;
 
 /// What stands in a dot-atom; what a label begins and ends with; letters; the dot and the hyphen,
 /// which [`is_domain`] shifts onto each other; and what stands in the name of a host.
@@ -116,7 +116,7 @@ pub(crate) fn is_uuid(text: &str) -> bool {
 }
 
 /// The most bytes of a regular expression. Each is compiled, which takes 4 ms for 100 kB of brackets.
-const MOST_REGEX: usize = 16_384;
+const MAX_REGEX: usize = 16_384;
 
 /// A regular expression of ECMA-262 as the crate knows them, of at most 16 kB.
 pub(crate) fn is_regex(text: &str) -> bool {
@@ -126,7 +126,7 @@ pub(crate) fn is_regex(text: &str) -> bool {
         jsonschema::options().should_validate_formats(true).build(&schema).ok()
     };
     let is_one = |regex: &Validator| regex.is_valid(&Value::String(text.to_owned()));
-    text.len() <= MOST_REGEX && REGEX.get_or_init(build).as_ref().is_some_and(is_one)
+    text.len() <= MAX_REGEX && REGEX.get_or_init(build).as_ref().is_some_and(is_one)
 }
 
 #[cfg(test)]
@@ -183,8 +183,8 @@ mod tests {
         for text in ["(", "[", "\\", "\\a", "a**", "[[a]]", "(?P<a>b)"] {
             assert!(!is_regex(text), "{text}");
         }
-        assert!(is_regex(&"a".repeat(MOST_REGEX)));
-        assert!(!is_regex(&"a".repeat(MOST_REGEX + 1)));
+        assert!(is_regex(&"a".repeat(MAX_REGEX)));
+        assert!(!is_regex(&"a".repeat(MAX_REGEX + 1)));
     }
 
     #[test]

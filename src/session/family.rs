@@ -5,28 +5,28 @@ use serde_json::{Map, Value};
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::micros;
 use crate::session::config::RefreshConfig;
-use crate::session::secret::Place;
+use crate::session::secret::FamilyKey;
 
 /// A family that begins.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Opening {
+pub struct NewFamily {
     /// Where its record is.
-    pub place: Place,
+    pub place: FamilyKey,
     /// A hash of its name.
     pub mark: [u8; 16],
     /// The hash of its first token.
     pub current: [u8; 32],
     /// Its `sid`.
     pub session: String,
-    /// A [`Kept`], encoded.
+    /// A [`SessionData`], encoded.
     pub kept: Vec<u8>,
 }
 
 /// A token that is used, as the store sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Presented {
+pub struct RefreshAttempt {
     /// Where the record of its family is.
-    pub place: Place,
+    pub place: FamilyKey,
     /// A hash of the name of its family.
     pub mark: [u8; 16],
     /// The [`audience_mark`](crate::session::audience_mark) of the guard it is used at.
@@ -43,7 +43,7 @@ pub struct Presented {
     pub earliest_born_s: u64,
 }
 
-impl Presented {
+impl RefreshAttempt {
     /// The same, by a clock that says which seconds are the earliest and the latest.
     #[must_use]
     pub fn by_clock(self, earliest_born_s: u64, latest_born_s: u64) -> Self {
@@ -84,7 +84,7 @@ macro_rules! without_secrets {
         }
     )*};
 }
-without_secrets!(Opening, Presented, Family, Used, Kept);
+without_secrets!(NewFamily, RefreshAttempt, Family, Used, SessionData);
 
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,7 +122,7 @@ pub(super) struct Used {
 impl Family {
     /// A family that begins at `now_us` of a clock that never goes back.
     #[must_use]
-    pub fn open(opening: Opening, config: &RefreshConfig, now_us: u64) -> Self {
+    pub fn open(opening: NewFamily, config: &RefreshConfig, now_us: u64) -> Self {
         let ends_us = now_us.saturating_add(micros(config.lifetime));
         Self {
             mark: opening.mark,
@@ -151,7 +151,7 @@ impl Family {
     /// then is told the same, and its session is revoked again if need be.
     pub fn present(
         &mut self,
-        presented: &Presented,
+        presented: &RefreshAttempt,
         config: &RefreshConfig,
         remembered_us: u64,
         now_us: u64,
@@ -199,7 +199,7 @@ impl Family {
     #[must_use]
     pub fn bytes(&self) -> usize {
         // The map has room for one and a half.
-        let entry = size_of::<Place>() + size_of::<Self>();
+        let entry = size_of::<FamilyKey>() + size_of::<Self>();
         entry * 3 / 2 + self.session.len() + self.kept.as_ref().map_or(0, Vec::len)
     }
 }
@@ -209,7 +209,7 @@ pub(crate) fn longest_s(config: &RefreshConfig) -> u64 {
     (config.lifetime + 2 * MAX_TOLERANCE).as_secs()
 }
 
-/// The second of the login, which [`Kept::encode`] has written behind the audience.
+/// The second of the login, which [`SessionData::encode`] has written behind the audience.
 fn born_s(kept: &[u8]) -> Option<u64> {
     let (_, rest) = kept.split_first_chunk::<16>()?;
     rest.first_chunk::<8>().map(|born| u64::from_be_bytes(*born))
@@ -221,7 +221,7 @@ fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
 
 /// What a family keeps for the access tokens to come.
 #[derive(Clone, PartialEq)]
-pub struct Kept {
+pub struct SessionData {
     /// The [`audience_mark`](crate::session::audience_mark) of the guard that began the session.
     pub audience: [u8; 16],
     /// The second of the login: a revocation of its subject that is not before this ends the family.
@@ -232,7 +232,7 @@ pub struct Kept {
     pub claims: Map<String, Value>,
 }
 
-impl Kept {
+impl SessionData {
     /// The bytes for a store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

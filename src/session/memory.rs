@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::clock::{Now, micros};
 use crate::session::config::RefreshConfig;
-use crate::session::family::{Family, Opening, Outcome, Presented};
-use crate::session::secret::Place;
+use crate::session::family::{Family, NewFamily, Outcome, RefreshAttempt};
+use crate::session::secret::FamilyKey;
 
 /// The most families there can be at one time.
 pub const MAX_FAMILIES: usize = 1_000_000;
@@ -36,7 +36,7 @@ pub struct MemoryFamilies {
 
 #[derive(Debug, Default)]
 struct Shard {
-    families: HashMap<Place, Family>,
+    families: HashMap<FamilyKey, Family>,
     bytes: usize,
     swept_us: u64,
 }
@@ -69,7 +69,7 @@ impl MemoryFamilies {
     }
 
     /// Begins a family; the one that its session had before ends.
-    pub fn open(&self, opening: Opening, config: &RefreshConfig, now: Now) -> Result<(), Full> {
+    pub fn open(&self, opening: NewFamily, config: &RefreshConfig, now: Now) -> Result<(), Full> {
         let place = opening.place;
         let Some(shard) = self.shard(place) else { return Err(Full) };
         let mut shard = shard.lock();
@@ -94,7 +94,7 @@ impl MemoryFamilies {
     #[must_use]
     pub fn present(
         &self,
-        presented: &Presented,
+        presented: &RefreshAttempt,
         config: &RefreshConfig,
         remembered: Duration,
         now: Now,
@@ -112,7 +112,7 @@ impl MemoryFamilies {
     }
 
     /// Ends a family.
-    pub fn close(&self, place: Place) {
+    pub fn close(&self, place: FamilyKey) {
         let Some(shard) = self.shard(place) else { return };
         let mut shard = shard.lock();
         let before = shard.families.remove(&place);
@@ -131,7 +131,7 @@ impl MemoryFamilies {
         self.len() == 0
     }
 
-    fn shard(&self, place: Place) -> Option<&Mutex<Shard>> {
+    fn shard(&self, place: FamilyKey) -> Option<&Mutex<Shard>> {
         // The high bits: the map uses a hash of its own.
         self.shards.get(usize::try_from(self.keyed.hash_one(place) >> 58).ok()?)
     }

@@ -7,7 +7,7 @@
 
 use crate::keys::seal::{SEAL_BYTES, Seals};
 use crate::session::family::{Family, Used};
-use crate::session::secret::Place;
+use crate::session::secret::FamilyKey;
 
 /// No record is longer: a token, and so the claims in it, has no more than 8 KiB.
 pub const MAX_RECORD_BYTES: usize = 32 << 10;
@@ -21,7 +21,7 @@ pub struct Where<'w> {
     /// What the keys of the store begin with.
     pub prefix: &'w str,
     /// The place of the session.
-    pub place: Place,
+    pub place: FamilyKey,
 }
 
 impl Family {

@@ -17,7 +17,7 @@ fn seals(issuer: &str, secret: &str) -> Seals {
 }
 
 fn place(session: &str) -> Where<'static> {
-    Where { prefix: "shop:", place: Place::of("issuer", session) }
+    Where { prefix: "shop:", place: FamilyKey::of("issuer", session) }
 }
 
 fn config() -> RefreshConfig {
@@ -25,7 +25,7 @@ fn config() -> RefreshConfig {
 }
 
 fn opened(session: &str, kept: &[u8]) -> (RefreshToken, Family) {
-    let token = RefreshToken::first(Place::of("issuer", session)).unwrap();
+    let token = RefreshToken::first(FamilyKey::of("issuer", session)).unwrap();
     let kept = [&[0; 16], kept].concat();
     let family = Family::open(token.opening(session, kept), &config(), 1_000_000);
     (token, family)

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::clock::micros;
 use crate::keys::{SEAL_BYTES, Seals};
 use crate::session::{
-    Family, MAX_RECORD_BYTES, Opening, Outcome, Place, Presented, RefreshConfig, Where,
+    Family, FamilyKey, MAX_RECORD_BYTES, NewFamily, Outcome, RefreshAttempt, RefreshConfig, Where,
 };
 use crate::store::error::{Reply, Replying, StoreError};
 use crate::store::redis::{Connector, Link, Script, store_error};
@@ -24,7 +24,7 @@ use crate::store::runtime;
 const READ: &str = include_str!("lua/read.lua");
 const CHANGE: &str = include_str!("lua/change.lua");
 /// How often a record is read again that somebody else has changed in between.
-const MOST_TRIES: usize = 8;
+const MAX_TRIES: usize = 8;
 /// In seconds since 1970.
 const YEAR_9999: u64 = 253_402_300_800;
 /// The longest that a call may take.
@@ -59,7 +59,7 @@ impl RedisFamilies {
     /// done.
     pub fn open(
         self: &Arc<Self>,
-        opening: Opening,
+        opening: NewFamily,
         config: RefreshConfig,
         seals: Seals,
         reply: Reply<()>,
@@ -82,7 +82,7 @@ impl RedisFamilies {
     /// not been asked before, as long as the window is open.
     pub fn present(
         self: &Arc<Self>,
-        presented: Presented,
+        presented: RefreshAttempt,
         config: RefreshConfig,
         remembered: Duration,
         seals: Seals,
@@ -91,7 +91,7 @@ impl RedisFamilies {
         self.spawn(reply, move |families| async move {
             // Whoever loses the race finds the token used, and most of the time has nothing to
             // change then.
-            for _ in 0..MOST_TRIES {
+            for _ in 0..MAX_TRIES {
                 let (now_us, record) = families.read(presented.place).await?;
                 let Some(record) = record else { return Ok(Outcome::Unknown) };
                 let at = families.at(presented.place);
@@ -111,7 +111,7 @@ impl RedisFamilies {
     }
 
     /// Ends a family.
-    pub fn close(self: &Arc<Self>, place: Place, reply: Reply<()>) {
+    pub fn close(self: &Arc<Self>, place: FamilyKey, reply: Reply<()>) {
         self.spawn(reply, move |families| async move {
             let mut command = redis::cmd("DEL");
             command.arg(families.key(place));
@@ -130,7 +130,10 @@ impl RedisFamilies {
     }
 
     /// The server's clock, and the record of a family where there is one.
-    async fn read(self: &Arc<Self>, place: Place) -> Result<(u64, Option<Vec<u8>>), StoreError> {
+    async fn read(
+        self: &Arc<Self>,
+        place: FamilyKey,
+    ) -> Result<(u64, Option<Vec<u8>>), StoreError> {
         let limit = |command: &mut Cmd| {
             command.arg(MAX_RECORD_BYTES);
         };
@@ -159,11 +162,11 @@ impl RedisFamilies {
         }
     }
 
-    fn at(&self, place: Place) -> Where<'_> {
+    fn at(&self, place: FamilyKey) -> Where<'_> {
         Where { prefix: &self.connector.config().prefix, place }
     }
 
-    fn key(&self, place: Place) -> String {
+    fn key(&self, place: FamilyKey) -> String {
         format!("{}r:{}", self.connector.config().prefix, place.text())
     }
 

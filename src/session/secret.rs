@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::session::family::{Opening, Presented};
+use crate::session::family::{NewFamily, RefreshAttempt};
 
 /// Tells a refresh token from everything else, for people and for scanners that look for secrets in code.
 const PREFIX: &str = "ksr_";
@@ -15,9 +15,9 @@ const LENGTH: usize = 64;
 
 /// Where the record of a session's family is: a hash of issuer and `sid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place(pub [u8; 16]);
+pub struct FamilyKey(pub [u8; 16]);
 
-impl Place {
+impl FamilyKey {
     /// The place of a session.
     #[must_use]
     pub fn of(issuer: &str, session: &str) -> Self {
@@ -52,7 +52,7 @@ pub fn audience_mark(audience: &[String]) -> [u8; 16] {
 /// A refresh token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshToken {
-    place: Place,
+    place: FamilyKey,
     family: [u8; 16],
     secret: [u8; 32],
 }
@@ -66,7 +66,7 @@ impl fmt::Debug for RefreshToken {
 impl RefreshToken {
     /// The first one of a family at `place`; `None` where the system gives no random numbers.
     #[must_use]
-    pub fn first(place: Place) -> Option<Self> {
+    pub fn first(place: FamilyKey) -> Option<Self> {
         Some(Self { place, family: random()?, secret: random()? })
     }
 
@@ -79,7 +79,7 @@ impl RefreshToken {
         let (place, rest) = bytes.split_first_chunk::<16>()?;
         let (family, rest) = rest.split_first_chunk::<16>()?;
         let secret = rest.first_chunk::<32>().filter(|_| length == LENGTH)?;
-        Some(Self { place: Place(*place), family: *family, secret: *secret })
+        Some(Self { place: FamilyKey(*place), family: *family, secret: *secret })
     }
 
     /// What the client gets.
@@ -93,8 +93,8 @@ impl RefreshToken {
 
     /// The family that begins with this token.
     #[must_use]
-    pub fn opening(&self, session: &str, kept: Vec<u8>) -> Opening {
-        Opening {
+    pub fn opening(&self, session: &str, kept: Vec<u8>) -> NewFamily {
+        NewFamily {
             place: self.place,
             mark: self.mark(),
             current: self.hash(),
@@ -106,9 +106,9 @@ impl RefreshToken {
     /// What is asked when this token is used at a guard of this [`audience_mark`], with a salt of
     /// its own; `None` where there are no random numbers.
     #[must_use]
-    pub fn presentation(&self, audience: [u8; 16]) -> Option<Presented> {
+    pub fn presentation(&self, audience: [u8; 16]) -> Option<RefreshAttempt> {
         let salt = random()?;
-        Some(Presented {
+        Some(RefreshAttempt {
             place: self.place,
             mark: self.mark(),
             audience,

@@ -14,8 +14,8 @@ fn at(seconds: u64) -> Now {
     Now::at_unix_us(1_800_000_000_000_000 + seconds * 1_000_000)
 }
 
-fn place() -> Place {
-    Place::of("https://id.example", "s1")
+fn place() -> FamilyKey {
+    FamilyKey::of("https://id.example", "s1")
 }
 
 /// What a guard for this audience keeps.
@@ -136,7 +136,7 @@ fn a_made_up_token_ends_no_family() {
     let made_up = RefreshToken::first(place()).unwrap();
     assert_eq!(client.use_at(&made_up, at(1)), Err(false));
     assert_eq!(
-        client.use_at(&RefreshToken::first(Place::of("x", "s1")).unwrap(), at(1)),
+        client.use_at(&RefreshToken::first(FamilyKey::of("x", "s1")).unwrap(), at(1)),
         Err(false)
     );
     assert!(client.use_at(&token, at(1)).is_ok());
@@ -188,7 +188,7 @@ fn what_is_over_is_forgotten() {
     let config = RefreshConfig { lifetime: Duration::from_secs(60), ..config() };
     let families = MemoryFamilies::default();
     for i in 0..2_000 {
-        let token = RefreshToken::first(Place::of("i", &i.to_string())).unwrap();
+        let token = RefreshToken::first(FamilyKey::of("i", &i.to_string())).unwrap();
         families.open(token.opening("s", Vec::new()), &config, at(i)).unwrap();
     }
     assert!(families.len() < 1_000, "{}", families.len());
@@ -199,7 +199,7 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
     let families = MemoryFamilies::with_room(64 * 100, 64 * 10_000);
     let big = vec![7; 6_000];
     let open = |session: &str, kept: Vec<u8>| {
-        let token = RefreshToken::first(Place::of("i", session)).unwrap();
+        let token = RefreshToken::first(FamilyKey::of("i", session)).unwrap();
         families.open(token.opening(session, kept), &config(), at(0)).map(|()| token)
     };
     // Shards are chosen at random: two such families fit nowhere together.
@@ -207,7 +207,7 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
     assert!(kept.len() <= 64 && families.len() == kept.len(), "{}", kept.len());
     let small = MemoryFamilies::with_room(64, 1 << 20);
     let fit = |i: usize| {
-        let token = RefreshToken::first(Place::of("i", &i.to_string())).unwrap();
+        let token = RefreshToken::first(FamilyKey::of("i", &i.to_string())).unwrap();
         small.open(token.opening("s", Vec::new()), &config(), at(0)).is_ok()
     };
     assert!((0..500).filter(|i| fit(*i)).count() <= 64);
@@ -222,16 +222,16 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
 #[test]
 fn what_a_family_keeps_is_read_as_it_was_written() {
     let claims = json!({ "sub": "ada", "sid": "s1", "role": ["a", "b"] });
-    let kept = Kept {
+    let kept = SessionData {
         audience: AUDIENCE,
         born_s: 7,
         expires_in_s: Some(60),
         claims: claims.as_object().unwrap().clone(),
     };
-    assert!(Kept::decode(&kept.encode()) == Some(kept.clone()));
-    let forever = Kept { expires_in_s: None, ..kept };
-    assert!(Kept::decode(&forever.encode()) == Some(forever));
-    assert!(Kept::decode(b"").is_none() && Kept::decode(&[0; 16]).is_none());
+    assert!(SessionData::decode(&kept.encode()) == Some(kept.clone()));
+    let forever = SessionData { expires_in_s: None, ..kept };
+    assert!(SessionData::decode(&forever.encode()) == Some(forever));
+    assert!(SessionData::decode(b"").is_none() && SessionData::decode(&[0; 16]).is_none());
 }
 
 #[test]
@@ -253,7 +253,8 @@ fn a_token_is_used_up_by_no_guard_of_another_audience() {
 fn a_token_is_not_used_up_where_the_clock_is_behind_its_session() {
     let families = MemoryFamilies::default();
     let token = RefreshToken::first(place()).unwrap();
-    let kept = Kept { audience: AUDIENCE, born_s: 1_000, expires_in_s: None, claims: Map::new() };
+    let kept =
+        SessionData { audience: AUDIENCE, born_s: 1_000, expires_in_s: None, claims: Map::new() };
     families.open(token.opening("s1", kept.encode()), &config(), at(0)).unwrap();
     let present = |latest_born_s: u64| {
         let presented = token.presentation(AUDIENCE).unwrap().by_clock(0, latest_born_s);
@@ -271,7 +272,7 @@ fn nothing_of_a_token_is_shown() {
         token.opening("s1", Vec::new()),
         token.presentation(AUDIENCE).unwrap()
     );
-    assert_eq!(shown, "RefreshToken Opening Presented");
+    assert_eq!(shown, "RefreshToken NewFamily RefreshAttempt");
 }
 
 #[test]

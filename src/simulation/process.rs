@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
 
 use super::world::{World, as_process, inside};
-use crate::clients::{Standing, Who};
+use crate::clients::{ListAction, ListedClient};
 use crate::clock::Now;
 use crate::guard::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::guard::{Guard, Layers, RevocationList, Store};
@@ -16,7 +16,7 @@ use crate::net::Cidr;
 use crate::revocation::RevokeError;
 use crate::stack::Stack;
 use crate::stack::{HostInput, RequestContext, Step, StoreAnswer, StoreAsk};
-use crate::store::ask::Waiter;
+use crate::store::ask::Responder;
 use crate::store::{Notice, Reply, SharedStore, StoreError};
 use crate::token::{IssueError, IssueOptions};
 
@@ -174,7 +174,7 @@ impl Process {
             }
             StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
                 let judged = told(|reply| {
-                    let ask = store.ask_for(question, Waiter::new(reply));
+                    let ask = store.ask_for(question, Responder::new(reply));
                     store.submit(vec![ask]);
                 });
                 StoreAnswer::Judged(judged.await)
@@ -310,16 +310,16 @@ impl Process {
 
     /// Blocks an address, or takes that back; `Ok` says that the store has it.
     pub(crate) async fn block(&self, address: &str, blocks: bool) -> Result<(), StoreError> {
-        self.list(address, blocks.then_some(Standing::Blocked)).await
+        self.list(address, blocks.then_some(ListAction::Blocked)).await
     }
 
     /// Puts an address on a list, or takes it off; `Ok` says that the store has it.
     pub(crate) async fn list(
         &self,
         address: &str,
-        standing: Option<Standing>,
+        standing: Option<ListAction>,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
+        let who = ListedClient::Network(Cidr::parse(address).expect("it is an address"));
         self.within(async {
             self.say(match standing {
                 Some(standing) => Notice::listed(who, standing, "", 3_600_000),
@@ -334,10 +334,10 @@ impl Process {
     pub(crate) async fn list_for(
         &self,
         address: &str,
-        standing: Standing,
+        standing: ListAction,
         ms: u64,
     ) -> Result<(), StoreError> {
-        let who = Who::Network(Cidr::parse(address).expect("it is an address"));
+        let who = ListedClient::Network(Cidr::parse(address).expect("it is an address"));
         self.within(self.say(Notice::listed(who, standing, "", ms))).await
     }
 

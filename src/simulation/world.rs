@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::redis::{EPOCH_US, Server};
 use crate::clock::{Now, micros};
-use crate::token::binding::SetBack;
+use crate::token::binding::ClockRollback;
 
 thread_local! {
     static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
@@ -66,7 +66,7 @@ struct Host {
     /// The servers that it can't reach.
     cut_off: Vec<usize>,
     /// What it has noticed of its clock. It outlives the history, as it does its process elsewhere.
-    set_back: OnceLock<&'static SetBack>,
+    set_back: OnceLock<&'static ClockRollback>,
 }
 
 impl World {
@@ -282,7 +282,7 @@ pub(crate) fn now() -> Option<Now> {
 }
 
 /// What the running process has noticed of its clock; `None` outside of a simulation.
-pub(crate) fn set_back() -> Option<&'static SetBack> {
+pub(crate) fn set_back() -> Option<&'static ClockRollback> {
     let (world, process) = (World::current()?, PROCESS.get()?);
     let processes = world.processes.lock();
     Some(processes[process].set_back.get_or_init(|| Box::leak(Box::default())))

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stack;
-use crate::clients::Listed;
+use crate::clients::ListMatch;
 use crate::clock::{Now, micros};
 use crate::guard::Known;
 use crate::guard::TokenRequirement;
@@ -153,11 +153,11 @@ impl Stack {
     }
 }
 
-fn is_allowed(listed: Listed, reasons: &mut Vec<String>) -> Result<bool, Refusal> {
+fn is_allowed(listed: ListMatch, reasons: &mut Vec<String>) -> Result<bool, Refusal> {
     match listed {
-        Listed::No => Ok(false),
-        Listed::Allowed => Ok(true),
-        Listed::Blocked(reason) => {
+        ListMatch::No => Ok(false),
+        ListMatch::Allowed => Ok(true),
+        ListMatch::Blocked(reason) => {
             reasons.push(format!("client blocked: {reason}"));
             Err(Refusal::new(403, "client_blocked", "this client is blocked"))
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::keys::RemoteKeys;
-use crate::limit::{Charged, Limiter, Pending, Place};
+use crate::limit::{Limiter, Pending, Place, Reservation};
 use crate::payload::{Checked, Format, Reading};
-use crate::quota::{Answer, Question};
+use crate::quota::{CommandResult, StoreCommand};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::SharedRevocations;
@@ -92,11 +92,11 @@ pub enum StoreAsk {
     /// What was revoked lately.
     Revocations(Arc<SharedRevocations>),
     /// Whether its limits admit it.
-    Limits(Arc<SharedStore>, Question),
+    Limits(Arc<SharedStore>, StoreCommand),
     /// Not the store, but the issuer of its token: what its keys are.
     Keys(Arc<RemoteKeys>),
     /// Whether its proof was used before.
-    Proof(Arc<SharedStore>, Question),
+    Proof(Arc<SharedStore>, StoreCommand),
 }
 
 /// What a shared store said.
@@ -105,7 +105,7 @@ pub enum StoreAnswer {
     /// It was told what was asked, or has taken what it was given.
     Done(Result<(), StoreError>),
     /// It has judged.
-    Judged(Result<Answer, StoreError>),
+    Judged(Result<CommandResult, StoreError>),
 }
 
 impl StoreAnswer {
@@ -118,7 +118,7 @@ impl StoreAnswer {
     }
 
     /// What it has judged.
-    pub fn judged(self) -> Result<Answer, StoreError> {
+    pub fn judged(self) -> Result<CommandResult, StoreError> {
         match self {
             Self::Judged(answer) => answer,
             Self::Done(done) => done.and(Err(StoreError::Refused)),
@@ -201,7 +201,7 @@ pub struct RequestContext {
     /// Its places among the requests that limits hold back.
     pub places: Vec<Place>,
     /// What may be given back once its response is known.
-    pub charged: Option<Charged>,
+    pub charged: Option<Reservation>,
     /// Why the policy decided as it did, in its own words.
     pub reasons: Vec<String>,
     /// Whether the edge has told who the client is, and whose the token: each is told once.

@@ -7,17 +7,17 @@ use crate::clock::Now;
 use crate::cors::Cors;
 use crate::guard::TokenRequirement;
 use crate::guard::{Known, Tokens};
-use crate::quota::Answer;
+use crate::quota::CommandResult;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
 use crate::token::binding::{
-    Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep, SetBack, Thumbprint,
-    Use, read_proof,
+    ClockRollback, Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep,
+    Thumbprint, Use, read_proof,
 };
-use crate::token::{DpopMode, Found, Scheme, TokenDenial, Unverified, Verified};
+use crate::token::{DpopMode, PresentedToken, Scheme, TokenDenial, Unverified, Verified};
 
 impl Stack {
     // 4 and 5: `Some` where something has to be asked
@@ -126,7 +126,7 @@ impl Stack {
         &self,
         tokens: &Tokens,
         request: &Request,
-        found: &Found<'_>,
+        found: &PresentedToken<'_>,
         verified: &Verified,
         x: &mut RequestContext,
     ) -> Result<Option<Proof>, Refusal> {
@@ -154,7 +154,7 @@ impl Stack {
             token: found.token,
             now: x.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
-            forgotten_until_us: SetBack::here().until_us(x.now),
+            forgotten_until_us: ClockRollback::here().until_us(x.now),
         };
         let mut proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
@@ -277,7 +277,7 @@ impl Stack {
     pub(super) fn proof_answered(
         &self,
         x: &mut RequestContext,
-        answer: &Result<Answer, StoreError>,
+        answer: &Result<CommandResult, StoreError>,
     ) -> Result<(), Refusal> {
         let (Some(tokens), Some(proof)) = (&self.guard.tokens, x.proof.take()) else {
             return Err(TokenDenial::Replayed.to_refusal());

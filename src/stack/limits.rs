@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Stack;
 use crate::limit::{
-    Charged, Check, LimitError, Limiter, Outcome as Counted, Pending, PolicySet as Limits, Subject,
+    Check, LimitError, LimitMask as Limits, Limiter, Outcome as Counted, Pending, Reservation,
+    Subject,
 };
 use crate::net::ClientKey;
-use crate::quota::Question;
+use crate::quota::StoreCommand;
 use crate::refusal::Refusal;
 use crate::stack::{CallbackResults, LimitView, RequestContext, Step, StoreAsk, Suspension};
 use crate::token::{Verified, words};
@@ -120,7 +121,7 @@ impl Stack {
             return Err(refusal);
         }
         if !outcome.charges.is_empty() || !outcome.held.is_empty() {
-            x.charged = Some(Charged::new(Arc::clone(limiter), outcome.charges, outcome.held));
+            x.charged = Some(Reservation::new(Arc::clone(limiter), outcome.charges, outcome.held));
         }
         if outcome.delay_us > 0 {
             x.places = outcome.places;
@@ -134,7 +135,7 @@ fn ask_limits(
     x: &mut RequestContext,
     limiter: &Arc<Limiter>,
     pending: Pending,
-    question: Question,
+    question: StoreCommand,
 ) -> Result<Step, Refusal> {
     let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
     x.awaited = Some(Suspension::Limits(pending, Arc::clone(limiter)));

@@ -42,7 +42,7 @@ use crate::csrf::Csrf;
 use crate::guard::{Callback, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
 use crate::json::Limits;
-use crate::limit::{LimitError, LiveLimiter};
+use crate::limit::{LimitError, ReloadableLimiter};
 use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
@@ -77,7 +77,7 @@ pub struct Stack {
     /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
     /// so this is on unless `csrf` is false.
     pub(crate) handshake_csrf: Option<Arc<Csrf>>,
-    pub(crate) limiter: Option<Arc<LiveLimiter>>,
+    pub(crate) limiter: Option<Arc<ReloadableLimiter>>,
     /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
     /// stacks it meets.
     pub(crate) limit_ids: Vec<(u64, Arc<str>)>,

@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use super::error::{Reply, StoreError};
 use super::status::Status;
-use crate::quota::{Answer, Question};
+use crate::quota::{CommandResult, StoreCommand};
 
 /// A question on its way.
 #[derive(Debug)]
-pub struct Ask {
+pub struct QueuedCommand {
     /// What is asked.
-    pub question: Question,
+    pub question: StoreCommand,
     /// Who waits for the answer.
-    pub waiter: Waiter,
+    pub waiter: Responder,
 }
 
 /// What a store has said, for those who wait under tickets.
-pub type Arrivals = Vec<(u64, Result<Answer, StoreError>)>;
+pub type Completions = Vec<(u64, Result<CommandResult, StoreError>)>;
 
 /// Takes the answers to many questions: those of a batch come in one call, on the store's thread. It must be quick.
-pub trait Recipient: Send + Sync {
+pub trait CompletionSink: Send + Sync {
     /// Takes answers, each with the ticket of who waits for it.
-    fn take(&self, arrivals: Arrivals);
+    fn take(&self, arrivals: Completions);
 }
 
 /// Who waits for an answer. It is told in any case: one that is dropped has got none.
-pub struct Waiter {
+pub struct Responder {
     whom: Whom,
     /// Where the question is counted among those on their way.
     entered: Option<Arc<Status>>,
@@ -35,21 +35,21 @@ enum Whom {
     /// Nobody, or nobody any more.
     Nobody,
     /// What is called.
-    One(Reply<Answer>),
+    One(Reply<CommandResult>),
     /// Who waits under a ticket.
-    Ticket(Arc<dyn Recipient>, u64),
+    Ticket(Arc<dyn CompletionSink>, u64),
 }
 
-impl Waiter {
+impl Responder {
     /// `reply` will be called once.
     #[must_use]
-    pub fn new(reply: Reply<Answer>) -> Self {
+    pub fn new(reply: Reply<CommandResult>) -> Self {
         Self { whom: Whom::One(reply), entered: None }
     }
 
     /// `recipient` will get the answer for `ticket` once.
     #[must_use]
-    pub fn ticket(recipient: Arc<dyn Recipient>, ticket: u64) -> Self {
+    pub fn ticket(recipient: Arc<dyn CompletionSink>, ticket: u64) -> Self {
         Self { whom: Whom::Ticket(recipient, ticket), entered: None }
     }
 
@@ -65,12 +65,12 @@ impl Waiter {
     }
 
     /// Tells who waits.
-    pub fn tell(mut self, answer: Result<Answer, StoreError>) {
+    pub fn tell(mut self, answer: Result<CommandResult, StoreError>) {
         self.settle(answer);
     }
 
     /// Tells who waits; nobody waits any more.
-    pub(super) fn settle(&mut self, answer: Result<Answer, StoreError>) {
+    pub(super) fn settle(&mut self, answer: Result<CommandResult, StoreError>) {
         match self.leave() {
             Whom::Nobody => {}
             Whom::One(reply) => reply(answer),
@@ -79,8 +79,8 @@ impl Waiter {
     }
 
     /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as much as many answers.
-    pub(super) fn tell_all(told: impl Iterator<Item = (Self, Result<Answer, StoreError>)>) {
-        let mut batches: Vec<(Arc<dyn Recipient>, Arrivals)> = Vec::new();
+    pub(super) fn tell_all(told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>) {
+        let mut batches: Vec<(Arc<dyn CompletionSink>, Completions)> = Vec::new();
         for (mut waiter, answer) in told {
             match waiter.leave() {
                 Whom::Nobody => {}
@@ -109,15 +109,15 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Responder {
     fn drop(&mut self) {
         self.settle(Err(StoreError::Unavailable));
     }
 }
 
-impl std::fmt::Debug for Waiter {
+impl std::fmt::Debug for Responder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Waiter")
+        f.write_str("Responder")
     }
 }
 
@@ -130,23 +130,23 @@ mod tests {
     #[derive(Default)]
     struct Calls(Mutex<Vec<Vec<(u64, bool)>>>);
 
-    impl Recipient for Calls {
-        fn take(&self, arrivals: Arrivals) {
+    impl CompletionSink for Calls {
+        fn take(&self, arrivals: Completions) {
             let told = arrivals.into_iter().map(|(ticket, answer)| (ticket, answer.is_ok()));
             self.0.lock().push(told.collect());
         }
     }
 
-    fn answer() -> Answer {
-        Answer { admitted: true, standings: Few::new() }
+    fn answer() -> CommandResult {
+        CommandResult { admitted: true, standings: Few::new() }
     }
 
     #[test]
     fn each_thread_gets_the_answers_of_a_batch_in_one_call_and_in_their_order() {
         let (one, two) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
         let waiter = |calls: &Arc<Calls>, ticket| {
-            let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(calls);
-            Waiter::ticket(recipient, ticket)
+            let recipient: Arc<dyn CompletionSink> = Arc::<Calls>::clone(calls);
+            Responder::ticket(recipient, ticket)
         };
         let told = [
             (waiter(&one, 3), Ok(answer())),
@@ -154,7 +154,7 @@ mod tests {
             (waiter(&one, 1), Ok(answer())),
             (waiter(&one, 2), Err(StoreError::Refused)),
         ];
-        Waiter::tell_all(told.into_iter());
+        Responder::tell_all(told.into_iter());
         assert_eq!(*one.0.lock(), [vec![(3, true), (1, true), (2, false)]]);
         assert_eq!(*two.0.lock(), [vec![(7, false)]]);
     }
@@ -163,8 +163,8 @@ mod tests {
     fn who_is_dropped_is_told_once_and_is_not_counted_any_more() {
         let (calls, status) = (Arc::new(Calls::default()), Arc::new(Status::default()));
         assert!(status.enter());
-        let recipient: Arc<dyn Recipient> = Arc::<Calls>::clone(&calls);
-        drop(Waiter::ticket(recipient, 5).entered(&status));
+        let recipient: Arc<dyn CompletionSink> = Arc::<Calls>::clone(&calls);
+        drop(Responder::ticket(recipient, 5).entered(&status));
         assert_eq!(*calls.0.lock(), [vec![(5, false)]]);
         assert_eq!(status.waiting(), 0);
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::config::MemoryConfig;
-use super::notices::Notices;
+use super::notices::RuntimeOverrides;
 use super::table::{Record, Shard};
 use crate::error::{ConfigCode, ConfigError};
 
@@ -22,7 +22,7 @@ pub struct MemoryStore {
     /// Held while a table is copied into a larger one. Taken after any shard's lock, never before one.
     growing: Mutex<()>,
     max_bytes: u64,
-    notices: Notices,
+    notices: RuntimeOverrides,
     /// Until when there may be signals in it.
     signals_until_us: AtomicU64,
     /// The next count of requests under way, see `under_way.rs`.
@@ -113,7 +113,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             growing: Mutex::new(()),
             max_bytes,
-            notices: Notices::default(),
+            notices: RuntimeOverrides::default(),
             signals_until_us: AtomicU64::new(0),
             next_count: AtomicU64::new(0),
             low: RandomState::new(),
@@ -213,7 +213,7 @@ impl MemoryStore {
 
     /// What is said to all who use it.
     #[must_use]
-    pub fn notices(&self) -> &Notices {
+    pub fn notices(&self) -> &RuntimeOverrides {
         &self.notices
     }
 

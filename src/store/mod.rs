@@ -47,7 +47,7 @@ pub use config::{MemoryConfig, StoreConfig};
 pub use error::{Reply, StoreError};
 pub use fault::StoreFault;
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
-pub use notices::{MAX_REASON, Notice, Notices};
+pub use notices::{MAX_REASON, Notice, RuntimeOverrides};
 pub use outage::StoreNotice;
 pub use places::SharedPlace;
 pub use shared::{Backend, SharedStore};

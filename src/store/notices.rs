@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::clients::{Entry, Lists, ListsFull, Standing, Who};
+use crate::clients::{Entry, ListAction, ListedClient, Lists, ListsFull};
 use crate::net::Cidr;
 use crate::quota::SubjectKey;
 
 /// The copy of a store's notices in this process.
 #[derive(Debug, Default)]
-pub struct Notices {
+pub struct RuntimeOverrides {
     /// Who is listed.
     pub lists: Lists,
     /// By name, the limits that were changed: what they must have been configured as, and the new figures.
@@ -47,7 +47,7 @@ pub const BURIED_MS: u64 = 24 * 60 * 60 * 1000;
 /// The longest reason that somebody is blocked for, in bytes.
 pub const MAX_REASON: usize = 200;
 /// Nobody is listed for longer: 400 days, and one for clocks that differ.
-const MOST_US: u64 = 401 * 86_400_000_000;
+const MAX_US: u64 = 401 * 86_400_000_000;
 /// What takes back an earlier notice of the same name. It lasts at least as long as that one would
 /// have, as far as this process or the store knows, and [`BURIED_MS`].
 pub(super) const GONE: &str = "gone";
@@ -55,10 +55,10 @@ pub(super) const GONE: &str = "gone";
 impl Notice {
     /// Somebody is listed for some milliseconds.
     #[must_use]
-    pub fn listed(who: Who, standing: Standing, reason: &str, ms: u64) -> Self {
+    pub fn listed(who: ListedClient, standing: ListAction, reason: &str, ms: u64) -> Self {
         let text = match standing {
-            Standing::Allowed => format!("allow {reason}"),
-            Standing::Blocked => format!("block {reason}"),
+            ListAction::Allowed => format!("allow {reason}"),
+            ListAction::Blocked => format!("block {reason}"),
         };
         Self { name: name_of(who), text, ms }
     }
@@ -71,12 +71,11 @@ impl Notice {
     }
 }
 
-impl Notices {
+impl RuntimeOverrides {
     /// The notice that takes somebody off the lists.
     #[must_use]
-    pub fn unlisted(&self, who: Who, now_us: u64) -> Notice {
-        let until_us =
-            self.lists.until(who).unwrap_or_default().min(now_us.saturating_add(MOST_US));
+    pub fn unlisted(&self, who: ListedClient, now_us: u64) -> Notice {
+        let until_us = self.lists.until(who).unwrap_or_default().min(now_us.saturating_add(MAX_US));
         let ms = until_us.saturating_sub(now_us).div_ceil(1000).max(BURIED_MS);
         Notice { name: name_of(who), text: GONE.to_owned(), ms }
     }
@@ -110,9 +109,9 @@ impl Notices {
         let is_reason = reason.len() <= MAX_REASON && !reason.chars().any(char::is_control);
         let (standing, reason) = match kind {
             // What no guard can have said lets nobody pass, and keeps nobody in.
-            "allow" if !is_reason || until_us > now_us.saturating_add(MOST_US) => return Ok(false),
-            "allow" => (Standing::Allowed, reason),
-            "block" => (Standing::Blocked, if is_reason { reason } else { "" }),
+            "allow" if !is_reason || until_us > now_us.saturating_add(MAX_US) => return Ok(false),
+            "allow" => (ListAction::Allowed, reason),
+            "block" => (ListAction::Blocked, if is_reason { reason } else { "" }),
             GONE => {
                 self.lists.remove(who);
                 return Ok(true);
@@ -128,7 +127,7 @@ impl Notices {
     }
 }
 
-impl Notices {
+impl RuntimeOverrides {
     /// `false` where it can't be read, or there is no room for it.
     fn take_policy(&self, name: &str, text: &str) -> bool {
         if name.len() > MAX_NAME || text.len() > MAX_POLICY {
@@ -165,11 +164,11 @@ impl Notices {
     }
 }
 
-fn name_of(who: Who) -> String {
+fn name_of(who: ListedClient) -> String {
     use std::fmt::Write as _;
     match who {
-        Who::Network(network) => format!("n:{network}"),
-        Who::User(SubjectKey(bytes)) => {
+        ListedClient::Network(network) => format!("n:{network}"),
+        ListedClient::User(SubjectKey(bytes)) => {
             let mut name = "u:".to_owned();
             for byte in bytes {
                 // Writing to a string can't fail.
@@ -180,13 +179,13 @@ fn name_of(who: Who) -> String {
     }
 }
 
-fn who_of(name: &str) -> Option<Who> {
+fn who_of(name: &str) -> Option<ListedClient> {
     match name.split_once(':')? {
-        ("n", network) => Cidr::parse(network).map(Who::Network),
+        ("n", network) => Cidr::parse(network).map(ListedClient::Network),
         ("u", hex) => u128::from_str_radix(hex, 16)
             .ok()
             .filter(|_| hex.len() == 32)
-            .map(|bits| Who::User(SubjectKey(bits.to_be_bytes()))),
+            .map(|bits| ListedClient::User(SubjectKey(bits.to_be_bytes()))),
         _ => None,
     }
 }
@@ -194,7 +193,7 @@ fn who_of(name: &str) -> Option<Who> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::{ClientsConfig, Listed};
+    use crate::clients::{ClientsConfig, ListMatch};
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv6Addr};
 
@@ -208,36 +207,36 @@ mod tests {
                 format!("{}/{length}", Ipv6Addr::from_bits(bits))
             };
             let Some(network) = Cidr::parse(&text) else { return Ok(()) };
-            for who in [Who::Network(network), Who::User(SubjectKey(bits.to_be_bytes()))] {
+            for who in [ListedClient::Network(network), ListedClient::User(SubjectKey(bits.to_be_bytes()))] {
                 prop_assert_eq!(who_of(&name_of(who)), Some(who));
             }
         }
 
         #[test]
         fn any_notice_is_taken_or_left(name in ".*", text in ".*") {
-            let _ = Notices::default().take(&name, &text, 5, 1);
+            let _ = RuntimeOverrides::default().take(&name, &text, 5, 1);
         }
     }
 
     #[test]
     fn a_notice_takes_the_place_of_an_earlier_one_and_one_that_is_over_or_unknown_says_nothing() {
-        let notices = Notices::default();
+        let notices = RuntimeOverrides::default();
         let address: IpAddr = "203.0.113.7".parse().unwrap();
         let listed = |now| notices.lists.client(&ClientsConfig::default(), address, now);
         notices.take("n:203.0.113.7/32", "block too much", 100, 1).unwrap();
-        assert_eq!(listed(50), Listed::Blocked("too much".into()));
-        assert_eq!(listed(100), Listed::No);
+        assert_eq!(listed(50), ListMatch::Blocked("too much".into()));
+        assert_eq!(listed(100), ListMatch::No);
         notices.take("n:203.0.113.7/32", "later thing", 200, 50).unwrap();
-        assert_eq!(listed(50), Listed::Blocked("too much".into()));
+        assert_eq!(listed(50), ListMatch::Blocked("too much".into()));
         notices.take("n:203.0.113.7/32", "allow ", 200, 50).unwrap();
-        assert_eq!(listed(150), Listed::Allowed);
+        assert_eq!(listed(150), ListMatch::Allowed);
         notices.take("n:203.0.113.7/32", "gone", 200, 150).unwrap();
-        assert_eq!(listed(150), Listed::No);
+        assert_eq!(listed(150), ListMatch::No);
     }
 
     #[test]
     fn what_no_guard_can_have_said_lets_nobody_pass_and_a_block_blocks_all_the_same() {
-        let notices = Notices::default();
+        let notices = RuntimeOverrides::default();
         let address: IpAddr = "203.0.113.7".parse().unwrap();
         let listed = |now| notices.lists.client(&ClientsConfig::default(), address, now);
         let take = |text: &str, until| notices.take("n:203.0.113.7/32", text, until, 1).unwrap();
@@ -245,15 +244,15 @@ mod tests {
         take(&format!("allow {long}"), 100);
         take("allow a\u{7}b", 100);
         take("allow ", u64::MAX);
-        take("allow ", 2 + MOST_US);
-        assert_eq!(listed(50), Listed::No);
+        take("allow ", 2 + MAX_US);
+        assert_eq!(listed(50), ListMatch::No);
         take(&format!("block {long}"), u64::MAX);
-        assert_eq!(listed(50), Listed::Blocked("".into()), "the reason goes to logs");
+        assert_eq!(listed(50), ListMatch::Blocked("".into()), "the reason goes to logs");
     }
 
     #[test]
     fn figures_that_are_too_long_to_be_some_change_nothing() {
-        let notices = Notices::default();
+        let notices = RuntimeOverrides::default();
         let long = format!("policy 00000001 \"{}\"", "x".repeat(MAX_POLICY));
         notices.take("p:login", &long, 5, 1).unwrap();
         notices

@@ -22,24 +22,24 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::ask::{Ask, Waiter};
+use super::ask::{QueuedCommand, Responder};
 use super::runtime;
 use super::shared::SharedStore;
 use crate::clock::Now;
-use crate::quota::{Action, PlaceAsk, PlaceId, Question, SubjectKey};
+use crate::quota::{Action, SlotCommand, SlotId, StoreCommand, SubjectKey};
 
 /// A place is renewed after this part of its span, and looked at twice as often: before 3/8 of the
 /// span are over. The script that judges takes places with less than half of it left for those of
 /// processes that are gone.
 const RENEWED: u32 = 4;
 /// Places that one command renews at most.
-const MOST_PLACES: usize = 500;
+const MAX_PLACES: usize = 500;
 /// Commands that leave together.
-const MOST_QUESTIONS: usize = 64;
+const MAX_QUESTIONS: usize = 64;
 /// Until what was not heard is told again.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// More than this is not told again: it comes free by itself.
-const MOST_UNHEARD: usize = 100_000;
+const MAX_UNHEARD: usize = 100_000;
 
 /// The places that this process holds in one store.
 #[derive(Debug)]
@@ -47,9 +47,9 @@ pub(super) struct Places {
     /// What the names of this process begin with; `None` where there was no chance to be had.
     process: Option<u64>,
     next: AtomicU64,
-    held: Mutex<HashMap<PlaceId, Kept>>,
+    held: Mutex<HashMap<SlotId, Kept>>,
     /// Given back, but the store may not have heard it; with when that is over anyway.
-    unheard: Mutex<Vec<(PlaceAsk, u64)>>,
+    unheard: Mutex<Vec<(SlotCommand, u64)>>,
     /// The shortest span of all limits, in milliseconds.
     shortest_ms: AtomicU64,
     /// Whether the task that renews runs.
@@ -59,7 +59,7 @@ pub(super) struct Places {
 
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    ask: PlaceAsk,
+    ask: SlotCommand,
     /// When the store was last asked and did hear it; at first, when the place was made.
     asked_us: u64,
     /// Whether the store may have it.
@@ -82,26 +82,26 @@ impl Default for Places {
 }
 
 impl Places {
-    fn name(&self) -> Option<PlaceId> {
+    fn name(&self) -> Option<SlotId> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Some(PlaceId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
+        Some(SlotId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
     }
 
     /// What was given back, and the store has not heard of.
-    pub(super) fn not_heard(&self, places: &[PlaceAsk]) {
+    pub(super) fn not_heard(&self, places: &[SlotCommand]) {
         let now_us = Now::read().mono_us;
         self.keep_unheard(places.iter().map(|place| (*place, now_us + span_us(place))));
         self.changed.notify_one();
     }
 
-    fn keep_unheard(&self, places: impl Iterator<Item = (PlaceAsk, u64)>) {
+    fn keep_unheard(&self, places: impl Iterator<Item = (SlotCommand, u64)>) {
         let mut unheard = self.unheard.lock();
-        let room = MOST_UNHEARD.saturating_sub(unheard.len());
+        let room = MAX_UNHEARD.saturating_sub(unheard.len());
         unheard.extend(places.take(room));
     }
 
     /// What is to be told again, as of `now_us`, and until when; what has come free by itself is not.
-    fn take_unheard(&self, now_us: u64) -> Vec<(PlaceAsk, u64)> {
+    fn take_unheard(&self, now_us: u64) -> Vec<(SlotCommand, u64)> {
         let mut unheard = std::mem::take(&mut *self.unheard.lock());
         unheard.retain(|(_, until)| *until > now_us);
         unheard
@@ -109,20 +109,20 @@ impl Places {
 
     /// The places whose time is a quarter over, by key; they stay due until the store has heard of
     /// them.
-    fn due(&self, now_us: u64) -> Vec<Vec<PlaceAsk>> {
-        let mut by_key: HashMap<SubjectKey, Vec<PlaceAsk>> = HashMap::new();
+    fn due(&self, now_us: u64) -> Vec<Vec<SlotCommand>> {
+        let mut by_key: HashMap<SubjectKey, Vec<SlotCommand>> = HashMap::new();
         for kept in self.held.lock().values() {
             if now_us.saturating_sub(kept.asked_us) >= span_us(&kept.ask) / u64::from(RENEWED) {
                 by_key.entry(kept.ask.key).or_default().push(kept.ask);
             }
         }
-        let chunks = by_key.values().flat_map(|places| places.chunks(MOST_PLACES));
-        chunks.map(<[PlaceAsk]>::to_vec).collect()
+        let chunks = by_key.values().flat_map(|places| places.chunks(MAX_PLACES));
+        chunks.map(<[SlotCommand]>::to_vec).collect()
     }
 
     /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds any more: that was given
     /// back meanwhile, and may have been taken again.
-    fn renewed(&self, places: &[PlaceAsk], heard: bool, now_us: u64) -> Vec<PlaceAsk> {
+    fn renewed(&self, places: &[SlotCommand], heard: bool, now_us: u64) -> Vec<SlotCommand> {
         let mut held = self.held.lock();
         let mut gone = Vec::new();
         for place in places {
@@ -146,11 +146,11 @@ impl Places {
             Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / (2 * RENEWED);
         let unheard = !self.unheard.lock().is_empty();
         // Longer than a timer may be is never.
-        shortest.min(if unheard { AGAIN } else { Duration::from_secs(3600) })
+        shortest.min(if unheard { RETRY_DELAY } else { Duration::from_secs(3600) })
     }
 }
 
-fn span_us(place: &PlaceAsk) -> u64 {
+fn span_us(place: &SlotCommand) -> u64 {
     u64::from(place.span_ms) * 1000
 }
 
@@ -182,7 +182,7 @@ impl SharedStore {
         watching: bool,
     ) -> Option<SharedPlace> {
         let places = self.places();
-        let ask = PlaceAsk { key, id: places.name()?, most, span_ms, watching };
+        let ask = SlotCommand { key, id: places.name()?, most, span_ms, watching };
         let kept = Kept { ask, asked_us: Now::read().mono_us, sent: false };
         places.held.lock().insert(ask.id, kept);
         Some(SharedPlace { store: Arc::clone(self), ask, over: false })
@@ -190,7 +190,7 @@ impl SharedStore {
 
     /// Puts together what nobody waits for. A place that is given back so is given back in the end.
     #[must_use]
-    pub fn tell(&self, question: Question) -> Ask {
+    pub fn tell(&self, question: StoreCommand) -> QueuedCommand {
         if question.action != Action::Release {
             return self.ask(question, Box::new(drop));
         }
@@ -201,12 +201,12 @@ impl SharedStore {
             }
         };
         // It is not refused where too many wait: it makes room for others.
-        Ask { question, waiter: Waiter::new(Box::new(reply)) }
+        QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }
     }
 
     /// Asks, and waits: whether the store has heard it.
-    async fn heard(&self, questions: Vec<Question>) -> Vec<bool> {
-        let (asks, answers): (Vec<Ask>, Vec<_>) = questions
+    async fn heard(&self, questions: Vec<StoreCommand>) -> Vec<bool> {
+        let (asks, answers): (Vec<QueuedCommand>, Vec<_>) = questions
             .into_iter()
             .map(|question| {
                 let (reply, answer) = oneshot::channel();
@@ -214,7 +214,7 @@ impl SharedStore {
                     // Nobody is there to hear it where the task was ended.
                     let _ = reply.send(heard.is_ok());
                 };
-                (Ask { question, waiter: Waiter::new(Box::new(reply)) }, answer)
+                (QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }, answer)
             })
             .unzip();
         self.submit(asks);
@@ -227,11 +227,11 @@ impl SharedStore {
 
     async fn tell_again(&self) {
         let unheard = self.places().take_unheard(Now::read().mono_us);
-        let chunks: Vec<_> = unheard.chunks(MOST_PLACES).collect();
-        for some in chunks.chunks(MOST_QUESTIONS) {
-            let question = |chunk: &&[(PlaceAsk, u64)]| {
+        let chunks: Vec<_> = unheard.chunks(MAX_PLACES).collect();
+        for some in chunks.chunks(MAX_QUESTIONS) {
+            let question = |chunk: &&[(SlotCommand, u64)]| {
                 let places = chunk.iter().map(|(place, _)| *place).collect();
-                Question::of_places(Action::Release, places)
+                StoreCommand::of_places(Action::Release, places)
             };
             let heard = self.heard(some.iter().map(question).collect()).await;
             for (chunk, _) in some.iter().zip(heard).filter(|(_, heard)| !heard) {
@@ -241,9 +241,9 @@ impl SharedStore {
     }
 
     async fn renew_due(&self) {
-        for some in self.places().due(Now::read().mono_us).chunks(MOST_QUESTIONS) {
+        for some in self.places().due(Now::read().mono_us).chunks(MAX_QUESTIONS) {
             let now_us = Now::read().mono_us;
-            let question = |places: &Vec<_>| Question::of_places(Action::Renew, places.clone());
+            let question = |places: &Vec<_>| StoreCommand::of_places(Action::Renew, places.clone());
             let heard = self.heard(some.iter().map(question).collect()).await;
             for (places, heard) in some.iter().zip(heard) {
                 let gone = self.places().renewed(places, heard, now_us);
@@ -264,7 +264,7 @@ async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
         let Some(store) = store.upgrade() else { return };
         if !store.status().is_available() {
             drop(store);
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
             continue;
         }
         // Who holds a place loses it where this is late; what was given back comes free in any case.
@@ -272,7 +272,7 @@ async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
         // A store that misses many of them would otherwise be told all of them for each one more.
         if Instant::now() >= next_telling {
             store.tell_again().await;
-            next_telling = Instant::now() + AGAIN;
+            next_telling = Instant::now() + RETRY_DELAY;
         }
     }
 }
@@ -281,7 +281,7 @@ async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
 #[derive(Debug)]
 pub struct SharedPlace {
     store: Arc<SharedStore>,
-    ask: PlaceAsk,
+    ask: SlotCommand,
     /// Nobody has to be told any more.
     over: bool,
 }
@@ -289,7 +289,7 @@ pub struct SharedPlace {
 impl SharedPlace {
     /// What to ask the store for it. From here on the store may have it.
     #[must_use]
-    pub fn ask(&self) -> PlaceAsk {
+    pub fn ask(&self) -> SlotCommand {
         if let Some(kept) = self.store.places().held.lock().get_mut(&self.ask.id) {
             kept.sent = true;
         }
@@ -308,10 +308,10 @@ impl SharedPlace {
 
     /// Gives it back: what to tell the store, if it may have it.
     #[must_use]
-    pub fn give_back(mut self) -> Option<(Arc<SharedStore>, Question)> {
+    pub fn give_back(mut self) -> Option<(Arc<SharedStore>, StoreCommand)> {
         self.over = true;
         self.forget().then(|| {
-            let question = Question::of_places(Action::Release, vec![self.ask]);
+            let question = StoreCommand::of_places(Action::Release, vec![self.ask]);
             (Arc::clone(&self.store), question)
         })
     }
@@ -326,7 +326,7 @@ impl SharedPlace {
 impl Drop for SharedPlace {
     fn drop(&mut self) {
         if !self.over && self.forget() {
-            let question = Question::of_places(Action::Release, vec![self.ask]);
+            let question = StoreCommand::of_places(Action::Release, vec![self.ask]);
             self.store.submit(vec![self.store.tell(question)]);
         }
     }
@@ -340,7 +340,7 @@ mod tests {
 
     use super::*;
     use crate::few::Few;
-    use crate::quota::Answer;
+    use crate::quota::CommandResult;
     use crate::store::config::MemoryConfig;
     use crate::store::error::StoreError;
     use crate::store::shared::Backend;
@@ -366,11 +366,11 @@ mod tests {
             &self.local
         }
 
-        async fn run(self, _: Arc<Status>, mut asks: UnboundedReceiver<Vec<Ask>>) {
+        async fn run(self, _: Arc<Status>, mut asks: UnboundedReceiver<Vec<QueuedCommand>>) {
             while let Some(batch) = asks.recv().await {
-                for Ask { question, waiter } in batch {
+                for QueuedCommand { question, waiter } in batch {
                     let heard = question.action != Action::Release;
-                    let answer = Answer { admitted: true, standings: Few::new() };
+                    let answer = CommandResult { admitted: true, standings: Few::new() };
                     waiter.tell(if heard { Ok(answer) } else { Err(StoreError::Timeout) });
                     // The test may be over.
                     let _ = self.said.send((question.action, question.places.len()));
@@ -385,11 +385,11 @@ mod tests {
         (SharedStore::open(Deaf { name, local, said }).unwrap(), hears)
     }
 
-    fn place(number: u32) -> PlaceAsk {
+    fn place(number: u32) -> SlotCommand {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_le_bytes());
         let key = SubjectKey([1; 16]);
-        PlaceAsk { key, id: PlaceId(id), most: 1, span_ms: 60_000, watching: false }
+        SlotCommand { key, id: SlotId(id), most: 1, span_ms: 60_000, watching: false }
     }
 
     #[test]
@@ -399,7 +399,7 @@ mod tests {
         let begun = Instant::now();
         let mut told = 0;
         for number in 0..200 {
-            let question = Question::of_places(Action::Release, vec![place(number)]);
+            let question = StoreCommand::of_places(Action::Release, vec![place(number)]);
             store.submit(vec![store.tell(question)]);
             // It, and what may have been told again with it.
             for _ in 0..2 {
@@ -410,7 +410,7 @@ mod tests {
             hears.recv_timeout(PATIENCE).unwrap();
             told += 1;
         }
-        let rounds = begun.elapsed().as_millis() / AGAIN.as_millis();
+        let rounds = begun.elapsed().as_millis() / RETRY_DELAY.as_millis();
         assert!((told - 200) as u128 <= rounds + 1, "{told} in {rounds} rounds");
     }
 
@@ -445,9 +445,9 @@ mod tests {
         assert_eq!(places.take_unheard(now_us), []);
         places.keep_unheard(taken.iter().copied());
         assert_eq!(places.take_unheard(now_us + 60_000_000), [], "it has come free by itself");
-        let many: Vec<_> = (0..u32::try_from(MOST_UNHEARD).unwrap()).map(place).collect();
+        let many: Vec<_> = (0..u32::try_from(MAX_UNHEARD).unwrap()).map(place).collect();
         places.not_heard(&many);
         places.keep_unheard(taken.iter().copied());
-        assert_eq!(places.unheard.lock().len(), MOST_UNHEARD);
+        assert_eq!(places.unheard.lock().len(), MAX_UNHEARD);
     }
 }

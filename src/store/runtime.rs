@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// How often a process says that it is alive.
-pub(super) const BEAT: Duration = Duration::from_secs(2);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// After how much silence, in milliseconds, it is not counted any more.
 pub(super) const SILENCE_MS: u64 = 7_000;
 /// The longest that a probe may take: it may be slower than a request would wait for.

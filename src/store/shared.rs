@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::ask::{Ask, Waiter};
+use super::ask::{QueuedCommand, Responder};
 use super::config::MemoryConfig;
 use super::error::{Reply, StoreError};
 use super::memory::MemoryStore;
@@ -20,7 +20,7 @@ use super::redis::notices::{self, Publication};
 use super::runtime;
 use super::status::Status;
 use crate::error::ConfigError;
-use crate::quota::{Answer, Question};
+use crate::quota::{CommandResult, StoreCommand};
 
 /// A kind of store that processes share.
 pub trait Backend: Sized {
@@ -43,7 +43,7 @@ pub trait Backend: Sized {
     fn run(
         self,
         status: Arc<Status>,
-        asks: UnboundedReceiver<Vec<Ask>>,
+        asks: UnboundedReceiver<Vec<QueuedCommand>>,
     ) -> impl Future<Output = ()> + Send + 'static;
 
     /// How to reach its servers, where it is one that keeps all that it is given: revocations, and who is listed.
@@ -56,7 +56,7 @@ pub trait Backend: Sized {
 #[derive(Debug)]
 pub struct SharedStore {
     kind: &'static str,
-    asks: UnboundedSender<Vec<Ask>>,
+    asks: UnboundedSender<Vec<QueuedCommand>>,
     status: Arc<Status>,
     /// What the store said last, and what is counted here while it is away. It is on the store's clock.
     local: Arc<MemoryStore>,
@@ -145,18 +145,18 @@ impl SharedStore {
 
     /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with [`StoreError::Unavailable`].
     #[must_use]
-    pub fn ask(&self, question: Question, reply: Reply<Answer>) -> Ask {
-        self.ask_for(question, Waiter::new(reply))
+    pub fn ask(&self, question: StoreCommand, reply: Reply<CommandResult>) -> QueuedCommand {
+        self.ask_for(question, Responder::new(reply))
     }
 
     /// As [`Self::ask`], for whoever else waits.
     #[must_use]
-    pub fn ask_for(&self, question: Question, waiter: Waiter) -> Ask {
+    pub fn ask_for(&self, question: StoreCommand, waiter: Responder) -> QueuedCommand {
         if self.status.enter() {
-            return Ask { question, waiter: waiter.entered(&self.status) };
+            return QueuedCommand { question, waiter: waiter.entered(&self.status) };
         }
         // It is not sent: it would only make the others late.
-        let mut ask = Ask { question, waiter };
+        let mut ask = QueuedCommand { question, waiter };
         ask.waiter.settle(Err(StoreError::Overloaded));
         ask
     }
@@ -171,7 +171,7 @@ impl SharedStore {
     }
 
     /// Sends questions, those of one tick together: they leave as one pipeline.
-    pub fn submit(&self, mut asks: Vec<Ask>) {
+    pub fn submit(&self, mut asks: Vec<QueuedCommand>) {
         asks.retain(|ask| ask.waiter.waits());
         // Where nobody receives, they are dropped and so answered.
         drop(self.asks.send(asks));

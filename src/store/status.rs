@@ -9,9 +9,9 @@ use super::outage::{Outages, StoreNotice};
 use crate::clock::Now;
 
 /// So many failures in a row, and the store is not asked any more until it has answered a probe.
-const MOST_FAILURES: u32 = 5;
+const MAX_FAILURES: u32 = 5;
 /// More questions than this at once are not answered in time anyway.
-const MOST_WAITING: usize = 20_000;
+const MAX_WAITING: usize = 20_000;
 /// An answer arrives so soon after it was given.
 const LATEST_ANSWER_US: u64 = 10_000_000;
 /// The offset of a store whose clock nobody has read yet.
@@ -125,12 +125,12 @@ impl Status {
 
     /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken as lost.
     pub(super) fn failed(&self) -> bool {
-        self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MOST_FAILURES
+        self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MAX_FAILURES
     }
 
     /// Counts questions that are on their way; `false` where there are too many.
     pub(super) fn enter(&self) -> bool {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) < MOST_WAITING {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) < MAX_WAITING {
             return true;
         }
         self.leave();
@@ -351,8 +351,8 @@ mod tests {
     #[test]
     fn more_questions_than_can_be_answered_are_not_taken() {
         let status = Status::default();
-        let taken = (0..MOST_WAITING + 10).filter(|_| status.enter()).count();
-        assert_eq!((taken, status.waiting()), (MOST_WAITING, MOST_WAITING));
+        let taken = (0..MAX_WAITING + 10).filter(|_| status.enter()).count();
+        assert_eq!((taken, status.waiting()), (MAX_WAITING, MAX_WAITING));
         status.leave();
         assert!(status.enter());
     }

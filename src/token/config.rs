@@ -12,7 +12,7 @@ use crate::session;
 use crate::session::RefreshConfig;
 use crate::token::cache::Cache;
 use crate::token::issuer::{self, Issuer};
-use crate::token::presentation::Presentation;
+use crate::token::presentation::TokenSources;
 
 /// What stands beside the issuers: it holds for all of them.
 const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
@@ -27,7 +27,7 @@ pub struct TokenConfig {
     pub(super) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
     /// How a token may come.
-    pub(super) presentation: Presentation,
+    pub(super) presentation: TokenSources,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
     /// How refresh tokens live, where there are any.
@@ -60,7 +60,7 @@ impl TokenConfig {
             None => vec![Arc::new(Issuer::parse(&options, None)?)],
             Some(items) => several(&options, items)?,
         };
-        let presentation = Presentation::parse(&options)?;
+        let presentation = TokenSources::parse(&options)?;
         Ok(Self {
             issuers,
             cache: cache(&options)?,

@@ -14,8 +14,8 @@ use crate::token::reader::Scheme;
 use crate::token::verify::Verified;
 use crate::token::words;
 
-const MOST_WORDS: usize = 50;
-const MOST_CLAIMS: usize = 20;
+const MAX_WORDS: usize = 50;
+const MAX_CLAIMS: usize = 20;
 const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What a route demands. Everything that is there must be met.
@@ -232,8 +232,8 @@ fn names(
             }
         }
     }
-    if words.len() > MOST_WORDS {
-        return Err(ConfigError::invalid(path, format!("must name at most {MOST_WORDS}")));
+    if words.len() > MAX_WORDS {
+        return Err(ConfigError::invalid(path, format!("must name at most {MAX_WORDS}")));
     }
     Ok(words)
 }
@@ -245,8 +245,8 @@ fn claims(options: &Options<'_>) -> Result<Vec<(ClaimPath, Vec<Value>)>, ConfigE
     let Some(members) = value.as_object().filter(|members| !members.is_empty()) else {
         return Err(ConfigError::invalid(path, wanted).suggest("write { email_verified: true }"));
     };
-    if members.len() > MOST_CLAIMS {
-        return Err(ConfigError::invalid(path, format!("must name at most {MOST_CLAIMS} claims")));
+    if members.len() > MAX_CLAIMS {
+        return Err(ConfigError::invalid(path, format!("must name at most {MAX_CLAIMS} claims")));
     }
     members.iter().map(|(name, value)| claim(&path, name, value)).collect()
 }

@@ -6,7 +6,7 @@
 //! a guesser finds. Sources: RFC 7515, 7517, 7518, 7519, RFC 8725 (Best Current Practices) and its successor in
 //! draft, RFC 6750 for what the client is told, RFC 9068 for `at+jwt`.
 //!
-//! The way of a token: [`Presentation`] finds it in the request; `reader` takes it apart and reads its header; where there
+//! The way of a token: [`TokenSources`] finds it in the request; `reader` takes it apart and reads its header; where there
 //! are several issuers, its `iss` chooses one of them; `ring` finds the one key, which `remote` may have to fetch; the
 //! signature is verified; only then are the claims read (`json`) and judged (`claims`).
 //!
@@ -54,7 +54,7 @@ pub use denial::{ClaimFault, TokenDenial};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
-pub use presentation::{DpopMode, Found, Presentation, Source};
+pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
 pub use reader::{MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Scheme, credentials};
 pub use verify::{
     Claims, Fingerprint, Revocable, Unverified, Verified, Verifier, no_name, no_token_or_jti,

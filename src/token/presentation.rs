@@ -41,7 +41,7 @@ pub enum DpopMode {
 
 /// How a token may come. It can't be made but from options.
 #[derive(Debug)]
-pub struct Presentation {
+pub struct TokenSources {
     sources: Vec<Source>,
     /// What must come with a token.
     pub dpop: DpopMode,
@@ -51,7 +51,7 @@ pub struct Presentation {
 
 /// A token as a request has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'r> {
+pub struct PresentedToken<'r> {
     /// The token.
     pub token: &'r str,
     /// How it was presented. In a cookie or in the query it is a bearer token.
@@ -61,7 +61,7 @@ pub struct Found<'r> {
     pub in_header: bool,
 }
 
-impl Presentation {
+impl TokenSources {
     /// Reads `from`, `dpop` and `dpopNonce` of the option `jwt`.
     pub(super) fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
         let sources = sources(options)?;
@@ -115,22 +115,24 @@ impl Presentation {
     /// # Errors
     /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts would be a guess.
     /// Credentials of another scheme are [`TokenDenial::Missing`].
-    pub fn find<'r>(&self, request: &'r Request) -> Result<Option<Found<'r>>, TokenDenial> {
+    pub fn find<'r>(
+        &self,
+        request: &'r Request,
+    ) -> Result<Option<PresentedToken<'r>>, TokenDenial> {
         let mut found = None;
         for source in &self.sources {
-            let token = match source {
-                Source::Header => self.in_header(request)?,
-                Source::Cookie(name) => in_cookies(request, name)?.map(|token| Found {
-                    token,
-                    scheme: Scheme::Bearer,
-                    in_header: false,
-                }),
-                Source::Query(name) => in_query(request, name)?.map(|token| Found {
-                    token,
-                    scheme: Scheme::Bearer,
-                    in_header: false,
-                }),
-            };
+            let token =
+                match source {
+                    Source::Header => self.in_header(request)?,
+                    Source::Cookie(name) => in_cookies(request, name)?.map(|token| {
+                        PresentedToken { token, scheme: Scheme::Bearer, in_header: false }
+                    }),
+                    Source::Query(name) => in_query(request, name)?.map(|token| PresentedToken {
+                        token,
+                        scheme: Scheme::Bearer,
+                        in_header: false,
+                    }),
+                };
             match (token, found.is_some()) {
                 (Some(_), true) => return Err(TokenDenial::Ambiguous),
                 (Some(_), false) => found = token,
@@ -140,14 +142,17 @@ impl Presentation {
         Ok(found)
     }
 
-    fn in_header<'r>(&self, request: &'r Request) -> Result<Option<Found<'r>>, TokenDenial> {
+    fn in_header<'r>(
+        &self,
+        request: &'r Request,
+    ) -> Result<Option<PresentedToken<'r>>, TokenDenial> {
         // `Request::read` has refused a second header of this name.
         let Some(value) = request.header("authorization") else { return Ok(None) };
         let (scheme, token) = credentials(value)?;
         if scheme == Scheme::Dpop && self.dpop == DpopMode::Off {
             return Err(TokenDenial::Missing);
         }
-        Ok(Some(Found { token, scheme, in_header: true }))
+        Ok(Some(PresentedToken { token, scheme, in_header: true }))
     }
 }
 

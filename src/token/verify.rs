@@ -19,7 +19,7 @@ use crate::token::claims::{self, Registered, Times};
 use crate::token::config::{TokenConfig, bare_typ};
 use crate::token::denial::TokenDenial;
 use crate::token::issuer::Issuer;
-use crate::token::presentation::Presentation;
+use crate::token::presentation::TokenSources;
 use crate::token::reader::Compact;
 
 /// What a token is revoked by: 128 bits that stand for it.
@@ -188,7 +188,7 @@ impl Verifier {
 
     /// How a token may come.
     #[must_use]
-    pub fn presentation(&self) -> &Presentation {
+    pub fn presentation(&self) -> &TokenSources {
         &self.config.presentation
     }
 

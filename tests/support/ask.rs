@@ -3,11 +3,14 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use keepstone::quota::{Answer, Question};
+use keepstone::quota::{CommandResult, StoreCommand};
 use keepstone::store::{SharedStore, StoreError};
 
 /// Asks all of it at once; the answers are in the order of the questions.
-pub fn ask_all(store: &SharedStore, questions: &[Question]) -> Vec<Result<Answer, StoreError>> {
+pub fn ask_all(
+    store: &SharedStore,
+    questions: &[StoreCommand],
+) -> Vec<Result<CommandResult, StoreError>> {
     let (tell, told) = channel();
     let asks = questions.iter().enumerate().map(|(i, question)| {
         let tell = tell.clone();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use keepstone::quota::algorithm::{Rule, State, WHOLE};
-use keepstone::quota::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use keepstone::quota::{Action, CommandResult, LimitCheck, LimitStatus, StoreCommand, SubjectKey};
 
 /// What is known of one limit of a subject.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,12 +18,12 @@ pub struct Model(HashMap<(SubjectKey, u32), Count>);
 
 impl Model {
     /// What is to be answered to `question`, where the store judged its limits at `clocks`.
-    pub fn answer(&mut self, question: &Question, clocks: &[u64]) -> Answer {
+    pub fn answer(&mut self, question: &StoreCommand, clocks: &[u64]) -> CommandResult {
         let demands = question
             .subjects
             .iter()
             .flat_map(|ask| ask.demands.iter().map(|demand| (ask.subject, demand)));
-        let asked: Vec<(SubjectKey, &Demand, u64)> = demands
+        let asked: Vec<(SubjectKey, &LimitCheck, u64)> = demands
             .zip(clocks)
             .map(|((subject, demand), now_us)| (subject, demand, *now_us))
             .collect();
@@ -36,7 +36,7 @@ impl Model {
                 !judged || free && demand.rule.fits(count.state, demand.cost, *now_us)
             })
             .collect();
-        let watches = |(_, demand, _): &(SubjectKey, &Demand, u64)| demand.rule.is_watching();
+        let watches = |(_, demand, _): &(SubjectKey, &LimitCheck, u64)| demand.rule.is_watching();
         let admitted = fits.iter().zip(&asked).all(|(fits, asked)| *fits || watches(asked));
         if admitted {
             // What only watches does not count what it would have refused.
@@ -49,9 +49,9 @@ impl Model {
         }
         let standings = asked.iter().zip(fits).map(|((subject, demand, now_us), fits)| {
             let Count { state, blocked_until_us } = self.count(*subject, demand, *now_us);
-            Standing { fits, state, factor: WHOLE, blocked_until_us, now_us: *now_us }
+            LimitStatus { fits, state, factor: WHOLE, blocked_until_us, now_us: *now_us }
         });
-        Answer { admitted, standings: standings.collect() }
+        CommandResult { admitted, standings: standings.collect() }
     }
 
     /// Nothing is known of the subject any more.
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// How it stands: what is over is as if it had never been.
-    fn count(&self, subject: SubjectKey, demand: &Demand, now_us: u64) -> Count {
+    fn count(&self, subject: SubjectKey, demand: &LimitCheck, now_us: u64) -> Count {
         let Count { state, blocked_until_us } =
             self.0.get(&(subject, demand.tag)).copied().unwrap_or_default();
         Count {
@@ -74,8 +74,8 @@ fn is_over(rule: &Rule, state: State, now_us: u64) -> bool {
     rule.view(state, now_us).expires_us == 0
 }
 
-fn changed(action: Action, count: Count, demand: &Demand, now_us: u64) -> Count {
-    let Demand { rule, cost, .. } = demand;
+fn changed(action: Action, count: Count, demand: &LimitCheck, now_us: u64) -> Count {
+    let LimitCheck { rule, cost, .. } = demand;
     let state = match action {
         // What costs nothing changes nothing.
         Action::Consume if *cost == 0 => count.state,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keepstone::clock::Now;
-use keepstone::limit::{Check, LimitPolicy, Limiter, PolicySet, Subject};
+use keepstone::limit::{Check, LimitMask, LimitPolicy, Limiter, Subject};
 use keepstone::net::ClientKey;
 use keepstone::store::SharedStore;
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl Process {
             custom_keys: &[],
             custom_costs: &[],
         };
-        let mut check = self.limiter.begin(PolicySet::ALL, &subject, self.now()).unwrap();
+        let mut check = self.limiter.begin(LimitMask::ALL, &subject, self.now()).unwrap();
         loop {
             match check {
                 Check::Done(outcome) => {

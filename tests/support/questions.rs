@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keepstone::few::Few;
 use keepstone::quota::algorithm::{Algorithm, Rule};
-use keepstone::quota::{Action, Demand, Question, SubjectAsk, SubjectKey};
+use keepstone::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 
 use super::dice::Dice;
 
@@ -49,15 +49,15 @@ impl World {
     }
 
     /// Anything that may be asked, about 1 to 3 of `subjects`.
-    pub fn question(&self, dice: &mut Dice, subjects: &[SubjectKey]) -> Question {
+    pub fn question(&self, dice: &mut Dice, subjects: &[SubjectKey]) -> StoreCommand {
         let most = subjects.len().min(3);
         let count = usize::try_from(dice.between(1, most as u64)).unwrap();
         let subjects = dice.some(subjects, count, false);
-        Question::about(action(dice), self.asks(dice, subjects, 1))
+        StoreCommand::about(action(dice), self.asks(dice, subjects, 1))
     }
 
     /// Requests of one shape about few subjects, for a batch.
-    pub fn requests(&self, dice: &mut Dice, shape: Shape, count: u64) -> Vec<Question> {
+    pub fn requests(&self, dice: &mut Dice, shape: Shape, count: u64) -> Vec<StoreCommand> {
         let few = dice.some(&self.subjects, 3, false);
         let one = |dice: &mut Dice| {
             let action = if dice.one_in(5) { Action::Look } else { Action::Consume };
@@ -65,7 +65,7 @@ impl World {
                 Shape::Simple => {
                     let subject = *dice.pick(&few);
                     let demand = self.demand(dice, |rule| rule.algorithm().has_burst());
-                    vec![SubjectAsk { subject, demands: Few::from([demand]) }]
+                    vec![SubjectCommand { subject, demands: Few::from([demand]) }]
                 }
                 Shape::Wide => {
                     let count = usize::try_from(dice.between(1, 2)).unwrap();
@@ -73,27 +73,28 @@ impl World {
                     self.asks(dice, subjects, 2)
                 }
             };
-            Question::about(action, subjects)
+            StoreCommand::about(action, subjects)
         };
         (0..count).map(|_| one(dice)).collect()
     }
 
-    fn asks(&self, dice: &mut Dice, subjects: Vec<SubjectKey>, least: u64) -> Vec<SubjectAsk> {
+    fn asks(&self, dice: &mut Dice, subjects: Vec<SubjectKey>, least: u64) -> Vec<SubjectCommand> {
         let ask = |subject| {
             let count = usize::try_from(dice.between(least, 4)).unwrap();
             // Policies are always asked in one order, but not every guard has the same ones.
             let in_order = !dice.one_in(4);
             let limits = dice.some(&self.limits, count, in_order);
-            let demand = |(tag, rule): (u32, Rule)| Demand { tag, rule, cost: cost(dice, &rule) };
-            SubjectAsk { subject, demands: limits.into_iter().map(demand).collect() }
+            let demand =
+                |(tag, rule): (u32, Rule)| LimitCheck { tag, rule, cost: cost(dice, &rule) };
+            SubjectCommand { subject, demands: limits.into_iter().map(demand).collect() }
         };
         subjects.into_iter().map(ask).collect()
     }
 
-    fn demand(&self, dice: &mut Dice, wanted: impl Fn(&Rule) -> bool) -> Demand {
+    fn demand(&self, dice: &mut Dice, wanted: impl Fn(&Rule) -> bool) -> LimitCheck {
         let limits: Vec<_> = self.limits.iter().filter(|(_, rule)| wanted(rule)).collect();
         let (tag, rule) = **dice.pick(&limits);
-        Demand { tag, rule, cost: cost(dice, &rule) }
+        LimitCheck { tag, rule, cost: cost(dice, &rule) }
     }
 }
 

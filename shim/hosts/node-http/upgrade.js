@@ -64,7 +64,7 @@ function upgradeOf(owner, wholeStack) {
 }
 
 /** How much a client may send before its handshake is answered, in bytes. */
-const MOST_EARLY = 65_536
+const MAX_EARLY = 65_536
 
 /**
  * Closes the socket of a handshake that waits when its client closes its side. Node reads such a
@@ -80,7 +80,7 @@ function watch(socket) {
       early.push(chunk)
       size += chunk.length
     }
-    if (size > MOST_EARLY) close()
+    if (size > MAX_EARLY) close()
   }
   socket.on('readable', look)
   socket.once('end', close)

@@ -144,7 +144,7 @@ pub struct Fetched {
 
 /// Something that the people who run the service should hear of: said once for each change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct OperatorWarning {
     /// The stable code.
     pub code: &'static str,
     /// What continues the sentence "the issuer `name` ...".
@@ -250,7 +250,7 @@ impl RemoteKeys {
     }
 
     /// The fetch that is to be made now, if there is one, and after how long to ask again.
-    pub fn due(&self, now: Now) -> (Option<Fetch>, Option<Duration>, Option<Notice>) {
+    pub fn due(&self, now: Now) -> (Option<Fetch>, Option<Duration>, Option<OperatorWarning>) {
         let mut state = self.state.lock();
         if state.closed {
             return (None, None, None);
@@ -296,7 +296,7 @@ impl RemoteKeys {
         number: u32,
         came: Result<(&Fetched, &[u8]), Fault>,
         now: Now,
-    ) -> Option<Notice> {
+    ) -> Option<OperatorWarning> {
         let mut state = self.state.lock();
         if state.closed {
             return None;
@@ -313,7 +313,7 @@ impl RemoteKeys {
         number: u32,
         came: Result<(&Fetched, &[u8]), Fault>,
         now: Now,
-    ) -> (Option<Notice>, Waiting) {
+    ) -> (Option<OperatorWarning>, Waiting) {
         let Some(flight) = state.schedule.end(number) else { return (None, Vec::new()) };
         let judged = came.and_then(|(head, body)| match (flight.what, &self.source) {
             (What::Metadata, Source::Metadata { issuer, loopback, .. }) => {
@@ -389,13 +389,13 @@ impl RemoteKeys {
     }
 
     /// What is to be told now: a change is told once.
-    fn notice(&self, state: &mut State, now: Now) -> Option<Notice> {
+    fn notice(&self, state: &mut State, now: Now) -> Option<OperatorWarning> {
         let is = self.state_now(state, now);
         let first_fault = is == RemoteState::NotReady && state.fault.is_some();
         let told = std::mem::replace(&mut state.told, is);
         if is == RemoteState::Fresh {
             // Nobody has to hear that all is as it should be, but after an alarm.
-            return std::mem::take(&mut state.alarmed).then(|| Notice {
+            return std::mem::take(&mut state.alarmed).then(|| OperatorWarning {
                 code: "GUARD_ISSUER_RECOVERED",
                 text: "gives keys again".to_owned(),
             });
@@ -424,7 +424,7 @@ impl RemoteKeys {
             ),
         };
         state.alarmed = true;
-        Some(Notice { code, text })
+        Some(OperatorWarning { code, text })
     }
 
     fn left(&self, now: Now) -> Duration {

@@ -10,13 +10,13 @@ use crate::clock::micros;
 
 /// The longest time between two looks. A longer `max-age` does not make it longer: a key that its issuer withdraws is
 /// to be refused soon, and a look with `If-None-Match` costs nobody much.
-pub(crate) const MOST_REFRESH: Duration = Duration::from_secs(5 * 60);
+pub(crate) const MAX_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The shortest, whatever the issuer says.
 pub(crate) const LEAST_REFRESH: Duration = Duration::from_secs(60);
 /// Tokens with an unknown `kid` cause one fetch in this time.
 pub(crate) const COOLDOWN: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const MOST_RETRY: Duration = Duration::from_secs(60);
+const MAX_RETRY: Duration = Duration::from_secs(60);
 /// A fetch of which nothing is heard has failed. The edge gives up long before.
 const FLIGHT: Duration = Duration::from_secs(30);
 /// Metadata is read again after this time, or when the set it names can't be had three times in a row.
@@ -115,7 +115,7 @@ impl Schedule {
     pub(crate) fn succeeded(&mut self, says: Option<Duration>, spread: f64, now_us: u64) {
         self.failures = 0;
         self.wanted = false;
-        let wait = says.unwrap_or(MOST_REFRESH).clamp(LEAST_REFRESH, MOST_REFRESH);
+        let wait = says.unwrap_or(MAX_REFRESH).clamp(LEAST_REFRESH, MAX_REFRESH);
         self.next_us = now_us.saturating_add(micros(wait.mul_f64(1.0 - 0.1 * spread)));
     }
 
@@ -128,7 +128,7 @@ impl Schedule {
             return;
         }
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(6));
-        let wait = doubled.min(MOST_RETRY).mul_f64(1.0 - 0.5 * spread);
+        let wait = doubled.min(MAX_RETRY).mul_f64(1.0 - 0.5 * spread);
         self.wanted = false;
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_multiple_of(REDISCOVER_FAILURES) {

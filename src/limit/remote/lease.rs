@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::few::Few;
 use crate::limit::limiter::Part;
 use crate::quota::algorithm::{Rule, State};
-use crate::quota::{Action, Demand, Question, SubjectAsk};
+use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand};
 use crate::store::{Key, Locked, Record};
 
 const LEASED: u64 = 0x4c45_4153_4544_2121;
@@ -162,7 +162,7 @@ pub(super) fn plan(
     parts: &mut [Part<'_>],
     instances: u32,
     now: Now,
-) -> Vec<Question> {
+) -> Vec<StoreCommand> {
     let now_us = now.mono_us;
     let mut unspent = Vec::new();
     // Where one limit asks for every request, a lease of another could not be spent.
@@ -222,7 +222,7 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
 
 /// Gives back what is left of a lease that is over, by the rule for all that is given back, see
 /// [`Rule::remainder`].
-fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<Question> {
+fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<StoreCommand> {
     let rule = part.counter.rule;
     let charged = if rule.algorithm().has_burst() {
         // The last that the store said of the key; while a lease holds, that is its own charge.
@@ -232,9 +232,9 @@ fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<Question> {
         rule.charged_before(ago_us, now.unix_us)
     };
     let (rule, cost) = rule.remainder(charged, lease.left, rule.clock(now))?;
-    let demand = Demand { tag: part.counter.tag, rule, cost };
-    let subject = SubjectAsk { subject: part.subject?, demands: Few::from([demand]) };
-    Some(Question::about(Action::Refund, vec![subject]))
+    let demand = LimitCheck { tag: part.counter.tag, rule, cost };
+    let subject = SubjectCommand { subject: part.subject?, demands: Few::from([demand]) };
+    Some(StoreCommand::about(Action::Refund, vec![subject]))
 }
 
 fn low(number: u64) -> u32 {

@@ -9,7 +9,10 @@ use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::manual::{KeyState, key_state};
 use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
 use crate::quota::algorithm::{State, WHOLE};
-use crate::quota::{Action, Answer, Demand, PlaceAsk, PlaceId, Question, Standing, SubjectAsk};
+use crate::quota::{
+    Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, SlotId, StoreCommand,
+    SubjectCommand,
+};
 use crate::store::{Key, Record};
 
 /// What `guard.limits` can be asked to do.
@@ -70,7 +73,7 @@ impl Limiter {
         name: &str,
         key: &[&str],
         manual: Manual,
-    ) -> Result<(PendingManual, Question), LimitError> {
+    ) -> Result<(PendingManual, StoreCommand), LimitError> {
         let policy = match manual {
             Manual::Get | Manual::Reset => self.policy(name)?,
             _ => self.in_time(name)?,
@@ -92,30 +95,30 @@ impl Limiter {
         if policy.own.rule.is_in_flight() {
             let place = |counter: &&Counter| {
                 let (most, span_ms) = counter.rule.places();
-                Ok(PlaceAsk {
+                Ok(SlotCommand {
                     key: place_key_of_parts(&policy.key, counter, key)?,
-                    id: PlaceId([0; 16]),
+                    id: SlotId([0; 16]),
                     most,
                     span_ms,
                     watching: false,
                 })
             };
             let places = counters.iter().map(place).collect::<Result<_, LimitError>>()?;
-            return Ok((pending, Question::of_places(action, places)));
+            return Ok((pending, StoreCommand::of_places(action, places)));
         }
         let demands = counters
             .iter()
-            .map(|counter| Demand { tag: counter.tag, rule: counter.rule, cost })
+            .map(|counter| LimitCheck { tag: counter.tag, rule: counter.rule, cost })
             .collect();
         let subject = shared_key_of_parts(&policy.key, key)?;
-        Ok((pending, Question::about(action, vec![SubjectAsk { subject, demands }])))
+        Ok((pending, StoreCommand::about(action, vec![SubjectCommand { subject, demands }])))
     }
 
     /// What the store's answer means: how the key stands under the policy's own limit.
     pub fn manual_answer(
         &self,
         pending: &PendingManual,
-        answer: &Answer,
+        answer: &CommandResult,
     ) -> Result<KeyState, LimitError> {
         let policy = self.policy(&pending.name)?;
         // What is kept here of the key is not true any more.
@@ -123,7 +126,7 @@ impl Limiter {
         let standing = match answer.standings.first() {
             Some(standing) => *standing,
             // Who frees all places is told of none.
-            None if policy.own.rule.is_in_flight() && !pending.manual.tells() => Standing {
+            None if policy.own.rule.is_in_flight() && !pending.manual.tells() => LimitStatus {
                 fits: true,
                 state: State::default(),
                 factor: WHOLE,

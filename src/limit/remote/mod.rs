@@ -18,13 +18,13 @@ use smallvec::SmallVec;
 use super::charge::Place;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
-use super::limiter::{Limiter, Part, PolicySet, record};
+use super::limiter::{LimitMask, Limiter, Part, record};
 use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{Rule, State, WHOLE};
-use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
 
 /// A refusal of the store is believed for this long at most, though its own time to wait may be longer: a reset by
@@ -39,7 +39,7 @@ pub enum Check<'l> {
     /// It is decided.
     Done(Outcome<'l>),
     /// The store has to be asked; [`Limiter::finish`] takes its answer.
-    Ask(Pending, Question),
+    Ask(Pending, StoreCommand),
 }
 
 /// A request that waits for the store.
@@ -63,7 +63,7 @@ impl Limiter {
     /// As [`Self::check`], for a limiter over any store: over a shared one, what is not known here has to be asked.
     pub fn begin(
         &self,
-        which: PolicySet,
+        which: LimitMask,
         subject: &Subject<'_>,
         now: Now,
     ) -> Result<Check<'_>, LimitError> {
@@ -95,7 +95,7 @@ impl Limiter {
     pub fn finish(
         &self,
         pending: Pending,
-        answer: Result<Answer, StoreError>,
+        answer: Result<CommandResult, StoreError>,
         now: Now,
     ) -> Result<Check<'_>, LimitError> {
         let Some(shared) = &self.shared else { return Err(LimitError::StoreAway) };
@@ -340,7 +340,7 @@ fn ask<'l>(mut parts: Few<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<
         }
         places.push(part.held.as_ref().ok_or(LimitError::StoreAway)?.ask());
     }
-    let question = Question { action: Action::Consume, subjects: subjects_of(&parts), places };
+    let question = StoreCommand { action: Action::Consume, subjects: subjects_of(&parts), places };
     Ok(Check::Ask(Pending::new(parts), question))
 }
 
@@ -352,15 +352,15 @@ fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPla
 }
 
 /// The subjects of a request, each once, with what counts it in time. The order is that of [`in_asked_order`].
-fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectAsk> {
-    let mut subjects: Vec<SubjectAsk> = Vec::with_capacity(parts.len());
+fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectCommand> {
+    let mut subjects: Vec<SubjectCommand> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
         let Some(subject) = part.subject else { continue };
         let cost = part.cost.saturating_mul(part.ahead + 1);
-        let demand = Demand { tag: part.counter.tag, rule: part.asked_rule(), cost };
+        let demand = LimitCheck { tag: part.counter.tag, rule: part.asked_rule(), cost };
         match subjects.iter_mut().find(|known| known.subject == subject) {
             Some(known) => known.demands.push(demand),
-            None => subjects.push(SubjectAsk { subject, demands: Few::from([demand]) }),
+            None => subjects.push(SubjectCommand { subject, demands: Few::from([demand]) }),
         }
     }
     subjects

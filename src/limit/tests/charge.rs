@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, limiter, request};
 use crate::clock::Now;
-use crate::limit::{Charged, Limiter, PolicySet, Subject};
+use crate::limit::{LimitMask, Limiter, Reservation, Subject};
 use crate::net::ClientKey;
 use crate::quota::algorithm::{Algorithm, Rule, State, admit};
 
@@ -23,9 +23,9 @@ fn login(count: &str, algorithm: &str) -> Arc<Limiter> {
 }
 
 /// One request: `None` if it is refused.
-fn enter(limiter: &Arc<Limiter>, subject: &Subject<'_>, now: Now) -> Option<Charged> {
-    let outcome = limiter.check(PolicySet::ALL, subject, now).unwrap();
-    outcome.allowed.then(|| Charged::new(Arc::clone(limiter), outcome.charges, outcome.held))
+fn enter(limiter: &Arc<Limiter>, subject: &Subject<'_>, now: Now) -> Option<Reservation> {
+    let outcome = limiter.check(LimitMask::ALL, subject, now).unwrap();
+    outcome.allowed.then(|| Reservation::new(Arc::clone(limiter), outcome.charges, outcome.held))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{SECOND, at, check, limiter, request};
-use crate::limit::PolicySet;
+use crate::limit::LimitMask;
 use crate::net::ClientKey;
 
 fn client() -> ClientKey {
@@ -125,7 +125,7 @@ fn a_limit_that_only_watches_leaves_no_headers_where_it_is_alone_and_a_block_of_
         limiter(&json!({ "name": "new", "limit": 1, "window": "1h", "onExceed": "shadow" }));
     let client = client();
     limiter.block("new", &["203.0.113.7"], std::time::Duration::from_secs(60), at(0)).unwrap();
-    let outcome = limiter.check(PolicySet::ALL, &request(&client), at(1)).unwrap();
+    let outcome = limiter.check(LimitMask::ALL, &request(&client), at(1)).unwrap();
     assert!(outcome.allowed && outcome.states[0].violated);
     assert_eq!((outcome.rate_limit.as_str(), &*outcome.rate_limit_policy), ("", ""));
     assert_eq!(outcome.to_refusal(), None);

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::{SECOND, at, check, limiter, request};
 use crate::error::ConfigCode;
 use crate::limit::{
-    Charged, Held, LimitError, LimitPolicy, Limiter, Manual, OnStoreFailure, PolicySet, Signal,
-    Subject, Whom,
+    ConcurrencyPermit, LimitError, LimitMask, LimitPolicy, Limiter, Manual, OnStoreFailure,
+    Reservation, Signal, SignalTarget, Subject,
 };
 use crate::net::ClientKey;
 use crate::store::MemoryStore;
@@ -137,7 +137,7 @@ fn who_gives_a_place_back_twice_or_late_frees_nobody_elses() {
     let mut old = check(&limiter, &request(&client), at(0));
     limiter.call("reports", &[KEY], Manual::Reset, at(0)).unwrap();
     let young: Vec<_> = (0..2).map(|_| check(&limiter, &request(&client), at(0))).collect();
-    let charged = Charged::new(Arc::clone(&limiter), Vec::new(), std::mem::take(&mut old.held));
+    let charged = Reservation::new(Arc::clone(&limiter), Vec::new(), std::mem::take(&mut old.held));
     assert!(charged.holds_places());
     assert!(charged.settle(true, at(0)).is_empty(), "no other store is to be told");
     drop(old);
@@ -161,7 +161,7 @@ fn what_is_about_limits_in_time_is_refused() {
         assert_eq!(asked.unwrap_err(), LimitError::InFlight);
     }
     let signal = Signal { factor: 100, ttl: Duration::from_secs(60) };
-    let whom = Whom::Address(ClientKey::parse(KEY));
+    let whom = SignalTarget::Address(ClientKey::parse(KEY));
     assert_eq!(limiter.signal(whom, None, signal, at(0)), Ok(0), "and a signal does not reach it");
     let client = ClientKey::parse(KEY);
     let held: Vec<_> = (0..2).map(|_| check(&limiter, &request(&client), at(0))).collect();
@@ -247,12 +247,12 @@ proptest! {
         ]));
         let name = |client: u8| format!("203.0.113.{client}");
         // Who is inside, with what it counts by, and the same once more as numbers.
-        let mut inside: Vec<(u8, bool, bool, Vec<Held>)> = Vec::new();
+        let mut inside: Vec<(u8, bool, bool, Vec<ConcurrencyPermit>)> = Vec::new();
         let mut model: HashMap<(u8, &str), u64> = HashMap::new();
         for step in steps {
             match step {
                 Step::Begin(client, all) => {
-                    let which = if all { PolicySet::ALL } else { PolicySet::NONE.with(0) };
+                    let which = if all { LimitMask::ALL } else { LimitMask::NONE.with(0) };
                     let address = ClientKey::parse(&name(client));
                     let mut outcome = limiter.check(which, &request(&address), at(0)).unwrap();
                     let count = |of: &str| model.iter().filter(|((c, n), _)| *c == client && *n == of).map(|(_, n)| *n).sum::<u64>();

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, check, limiter, request};
 use crate::clock::Now;
-use crate::limit::{LimitError, PolicySet, Subject};
+use crate::limit::{LimitError, LimitMask, Subject};
 use crate::net::ClientKey;
 
 fn client(address: &str) -> ClientKey {
@@ -124,7 +124,7 @@ fn a_function_that_gave_nothing_is_an_error_and_never_a_pass() {
         let mut policy = json!({ "name": "own", "limit": 1, "window": "60s" });
         policy[option] = json!("\0function");
         let limiter = limiter(&policy);
-        assert_eq!(limiter.check(PolicySet::ALL, &request(&client), at(0)).unwrap_err(), error);
+        assert_eq!(limiter.check(LimitMask::ALL, &request(&client), at(0)).unwrap_err(), error);
     }
 }
 
@@ -231,9 +231,9 @@ fn policies_that_counted_a_request_already_can_be_left_out() {
         { "name": "b", "limit": 9, "window": "60s" },
     ]));
     let client = client("203.0.113.7");
-    let first = PolicySet::NONE.with(limiter.index_of("a").unwrap());
+    let first = LimitMask::NONE.with(limiter.index_of("a").unwrap());
     limiter.check(first, &request(&client), at(0)).unwrap();
-    let rest = limiter.check(PolicySet::ALL.without(first), &request(&client), at(0)).unwrap();
+    let rest = limiter.check(LimitMask::ALL.without(first), &request(&client), at(0)).unwrap();
     assert_eq!(rest.rate_limit, r#""b";r=8;t=7"#);
     let all = check(&limiter, &request(&client), at(0));
     assert_eq!((all.states[0].remaining, all.states[1].remaining), (7, 7));

@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 
 use super::{SECOND, admitted, at, check, request};
 use crate::error::ConfigCode;
-use crate::limit::{LimitPolicy, Limiter, LiveLimiter};
+use crate::limit::{LimitPolicy, Limiter, ReloadableLimiter};
 use crate::net::ClientKey;
 use crate::store::MemoryStore;
 
-fn live(store: &Arc<MemoryStore>, policies: &Value) -> LiveLimiter {
+fn live(store: &Arc<MemoryStore>, policies: &Value) -> ReloadableLimiter {
     let policies = LimitPolicy::parse_all("rateLimit", policies).unwrap();
     let limiter = Limiter::new(policies.clone(), Arc::clone(store), "").unwrap();
-    LiveLimiter::new(policies, limiter)
+    ReloadableLimiter::new(policies, limiter)
 }
 
-fn passes(live: &LiveLimiter) -> usize {
+fn passes(live: &ReloadableLimiter) -> usize {
     let client = ClientKey::parse("203.0.113.7");
     admitted(&live.now(), &request(&client), 100, at(0))
 }
 
-fn set(store: &MemoryStore, live: &LiveLimiter, value: &Value) {
+fn set(store: &MemoryStore, live: &ReloadableLimiter, value: &Value) {
     let notice = live.change("api", value).unwrap().unwrap();
     store.notices().hear(&notice, 1).unwrap();
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{LimitPolicy, Limiter, Outcome, PolicySet, Subject};
+use super::{LimitMask, LimitPolicy, Limiter, Outcome, Subject};
 use crate::clock::Now;
 use crate::net::ClientKey;
 use crate::store::MemoryStore;
@@ -49,7 +49,7 @@ fn request(client: &ClientKey) -> Subject<'_> {
 }
 
 fn check<'l>(limiter: &'l Limiter, subject: &Subject<'_>, now: Now) -> Outcome<'l> {
-    limiter.check(PolicySet::ALL, subject, now).unwrap()
+    limiter.check(LimitMask::ALL, subject, now).unwrap()
 }
 
 /// How many of `tries` requests at one instant are admitted.

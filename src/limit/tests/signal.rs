@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{NOON, SECOND, admitted, at, check, limiter, request};
-use crate::limit::{LimitError, Signal, Whom};
+use crate::limit::{LimitError, Signal, SignalTarget};
 use crate::net::ClientKey;
 use crate::quota::algorithm::{Algorithm, Rule, State};
 
@@ -35,7 +35,10 @@ fn a_signal_makes_a_limit_tighter_or_wider_for_its_time_and_for_its_client_alone
             "name": "api", "limit": 40, "window": "1h", "algorithm": algorithm,
         }));
         let client = client();
-        assert_eq!(limiter.signal(Whom::Address(client), None, signal(factor), at(0)), Ok(1));
+        assert_eq!(
+            limiter.signal(SignalTarget::Address(client), None, signal(factor), at(0)),
+            Ok(1)
+        );
         assert_eq!(
             admitted(&limiter, &request(&client), 500, at(0)),
             passes,
@@ -54,7 +57,7 @@ fn what_was_counted_stays_when_the_signal_is_over() {
         }));
         let client = client();
         assert_eq!(admitted(&limiter, &request(&client), 35, at(0)), 35);
-        assert_eq!(limiter.signal(Whom::Address(client), None, signal(100), at(0)), Ok(1));
+        assert_eq!(limiter.signal(SignalTarget::Address(client), None, signal(100), at(0)), Ok(1));
         assert!(!check(&limiter, &request(&client), at(1)).allowed, "{algorithm}");
         assert_eq!(admitted(&limiter, &request(&client), 100, at(60 * SECOND)), 5, "{algorithm}");
     }
@@ -65,7 +68,10 @@ fn a_signal_of_one_takes_an_earlier_one_back() {
     let limiter = limiter(&json!({ "name": "api", "limit": 10, "window": "1h" }));
     let client = client();
     for factor in [100, 1000] {
-        assert_eq!(limiter.signal(Whom::Address(client), None, signal(factor), at(0)), Ok(1));
+        assert_eq!(
+            limiter.signal(SignalTarget::Address(client), None, signal(factor), at(0)),
+            Ok(1)
+        );
     }
     assert_eq!(admitted(&limiter, &request(&client), 50, at(0)), 10);
 }
@@ -77,12 +83,15 @@ fn a_signal_reaches_the_limits_that_count_by_its_subject_alone_or_the_one_that_i
         { "name": "user", "limit": 10, "window": "1h", "key": "user", "tiers": { "pro": { "limit": 20 } } },
         { "name": "route", "limit": 10, "window": "1h", "key": ["user", "route"] },
     ]));
-    let whom = Whom::User("eve");
+    let whom = SignalTarget::User("eve");
     assert_eq!(limiter.signal(whom, None, signal(100), at(0)), Ok(2), "a limit and its tier");
     assert_eq!(limiter.signal(whom, Some("ip"), signal(100), at(0)), Ok(0));
-    assert_eq!(limiter.signal(Whom::Address(client()), None, signal(100), at(0)), Ok(3));
-    assert_eq!(limiter.signal(Whom::Address(client()), Some("ip"), signal(100), at(0)), Ok(1));
-    assert_eq!(limiter.signal(Whom::Token("t"), None, signal(100), at(0)), Ok(0));
+    assert_eq!(limiter.signal(SignalTarget::Address(client()), None, signal(100), at(0)), Ok(3));
+    assert_eq!(
+        limiter.signal(SignalTarget::Address(client()), Some("ip"), signal(100), at(0)),
+        Ok(1)
+    );
+    assert_eq!(limiter.signal(SignalTarget::Token("t"), None, signal(100), at(0)), Ok(0));
     assert_eq!(limiter.get("user", &["eve"], at(0)).unwrap().remaining, 1);
     assert!(limiter.consume("user", &["eve"], 1, at(0)).unwrap().allowed);
     assert!(!limiter.consume("user", &["eve"], 1, at(0)).unwrap().allowed);

@@ -215,8 +215,7 @@ impl<'s> Builder<'s> {
             }
         }
         known.sort_by(|a, b| a.name.cmp(&b.name));
-        let plain =
-            known.len() <= MOST_SCANNED && known.iter().all(|member| is_plain(&member.name));
+        let plain = known.len() <= MAX_SCANNED && known.iter().all(|member| is_plain(&member.name));
         Some(Members {
             least: limit(map, "minProperties", 0)?,
             most: limit(map, "maxProperties", u32::MAX)?,
@@ -252,7 +251,7 @@ impl<'s> Builder<'s> {
 }
 
 /// As many members as there are bits for those that a scan has seen.
-const MOST_SCANNED: usize = 64;
+const MAX_SCANNED: usize = 64;
 
 /// Whether a name stands in a body as it is, and is none that the parser has to look at closely.
 fn is_plain(name: &str) -> bool {

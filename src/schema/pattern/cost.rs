@@ -13,11 +13,11 @@ use regex_syntax::hir::ClassUnicode;
 use super::syntax::{Fault, Node};
 
 /// The most places in all sets together. Each takes the engine some 0.1 microseconds, once.
-const MOST_PLACES: usize = 200_000;
+const MAX_PLACES: usize = 200_000;
 /// The most places of a pattern.
 const LARGEST: usize = 40_000;
 /// The most that is looked at before a pattern is taken for one that has too many.
-const MOST_WORK: usize = 10_000_000;
+const MAX_WORK: usize = 10_000_000;
 
 enum State {
     /// One character of the set, then the next state.
@@ -175,7 +175,7 @@ impl<'n> Places<'n> {
 
     fn are_few(&self, entry: usize) -> bool {
         let kinds = self.kinds();
-        let most = MOST_PLACES / self.bytes();
+        let most = MAX_PLACES / self.bytes();
         let (first, ends) = self.reach(&[entry], true);
         let (again, _) = self.reach(&[entry], false);
         let mut seen = HashSet::from([first.clone()]);
@@ -198,7 +198,7 @@ impl<'n> Places<'n> {
                     open.push(to);
                 }
             }
-            if places > most || work > MOST_WORK {
+            if places > most || work > MAX_WORK {
                 return false;
             }
         }

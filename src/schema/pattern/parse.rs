@@ -6,7 +6,7 @@ use super::syntax::{Fault, Flags, Node, range};
 /// Groups in groups.
 const DEEPEST: u32 = 60;
 /// What a quantifier may say.
-const MOST_REPEATED: u32 = 1_000_000;
+const MAX_REPEATED: u32 = 1_000_000;
 
 pub(super) struct Parser {
     chars: Vec<char>,
@@ -285,7 +285,7 @@ impl Parser {
         let number = |text: &str| -> Option<u32> {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let number = digits.then(|| text.parse().unwrap_or(u32::MAX))?;
-            Some(number.min(MOST_REPEATED))
+            Some(number.min(MAX_REPEATED))
         };
         match text.split_once(',') {
             None => number(&text).map(|count| (count, Some(count))),

@@ -17,7 +17,7 @@ use super::history::{Kind, Promise, Step, Steps, Violation, haste};
 use super::process::Process;
 use super::service::{Service, one_of};
 use super::world::World;
-use crate::clients::Standing;
+use crate::clients::ListAction;
 pub(super) use client::Client;
 use watch::{Asked, Made, Watch};
 
@@ -163,10 +163,10 @@ impl Kind for Limits {
                 }
             }
             Act::Block(process, client) => {
-                self.list(process, client, Some(Standing::Blocked)).await;
+                self.list(process, client, Some(ListAction::Blocked)).await;
             }
             Act::Allow(process, client) => {
-                self.list(process, client, Some(Standing::Allowed)).await;
+                self.list(process, client, Some(ListAction::Allowed)).await;
             }
             Act::Unlist(process, client) => self.list(process, client, None).await,
             Act::SetLimit(process, figure) => self.set_limit(process, figure).await,
@@ -317,12 +317,12 @@ impl Limits {
         outcome.code()
     }
 
-    async fn list(&self, process: usize, client: usize, standing: Option<Standing>) {
+    async fn list(&self, process: usize, client: usize, standing: Option<ListAction>) {
         let (process, address) = (self.service.process(process), listed(client));
         let what = match standing {
             None => 0,
-            Some(Standing::Blocked) => 1,
-            Some(Standing::Allowed) => 2,
+            Some(ListAction::Blocked) => 1,
+            Some(ListAction::Allowed) => 2,
         };
         let call = self.watch.says(&address, process.number, what);
         let stored = process.list(&address, standing).await.is_ok();

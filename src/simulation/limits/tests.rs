@@ -9,7 +9,7 @@ use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
 use super::{Client, Kind, Limits, PLACES};
-use crate::clients::Standing;
+use crate::clients::ListAction;
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -156,7 +156,7 @@ fn a_word_that_was_lost_is_published_again_where_an_older_one_came_into_its_plac
         for server in 0..2 {
             world.change(server, |server| server.skew_us = -84_000_000);
         }
-        other.list("192.0.2.2", Some(Standing::Allowed)).await.expect("the store has it");
+        other.list("192.0.2.2", Some(ListAction::Allowed)).await.expect("the store has it");
         sleep(Duration::from_secs(3)).await;
         world.cut_off(one.number, 0, true);
         other.block("192.0.2.3", false).await.expect("the store has it");
@@ -183,7 +183,7 @@ fn a_word_wins_over_an_earlier_one_that_was_lost_unread_also_where_the_clock_was
         sleep(Duration::from_secs(3)).await;
         world.change(1, |server| server.is_held = true);
         world.cut_off(other.number, 0, true);
-        one.list(CLIENT, Some(Standing::Allowed)).await.expect("the store has it");
+        one.list(CLIENT, Some(ListAction::Allowed)).await.expect("the store has it");
         world.cut_off(one.number, 1, true);
         world.change(0, |server| server.is_alive = false);
         world.promote(1);
@@ -204,7 +204,7 @@ fn a_block_ends_in_its_time_wherever_the_clock_of_the_store_is_set() {
         simulate(async {
             let (world, _ending) = World::begin_calm(1, 1);
             let processes = started(&world, 2, &config()).await;
-            processes[0].list_for(CLIENT, Standing::Blocked, 20_000).await.expect("it is kept");
+            processes[0].list_for(CLIENT, ListAction::Blocked, 20_000).await.expect("it is kept");
             sleep(Duration::from_secs(2)).await;
             world.change(0, |server| server.skew_us = skew_us);
             for (after_s, wanted) in [(15, "client_blocked"), (5, "passed")] {
@@ -347,7 +347,7 @@ fn all_that_was_said_is_published_again_within_two_seconds_however_much_it_is() 
         let process = &started(&world, 1, &config()).await[0];
         for i in 0..1_500 {
             let address = format!("10.0.{}.{}", i / 250, i % 250);
-            process.list(&address, Some(Standing::Blocked)).await.unwrap();
+            process.list(&address, Some(ListAction::Blocked)).await.unwrap();
         }
         let there = || run(&world, &["HLEN", "keepstone:{notices}"]);
         assert_eq!(there(), redis::Value::Int(1_500));

@@ -16,7 +16,7 @@ const OPTIONS: &[&str] = &["servers", "prefix", "timeout", "processes", "maxByte
 const SCHEME: &str = "memcached://";
 const DEFAULT_PORT: u16 = 11_211;
 /// As many as a set of bits holds.
-pub(super) const MOST_SERVERS: usize = 64;
+pub(super) const MAX_SERVERS: usize = 64;
 
 /// A Memcached store that all processes share.
 #[derive(Debug, Clone)]
@@ -78,8 +78,8 @@ impl MemcachedConfig {
 }
 
 fn servers(path: &str, list: &[Value]) -> Result<Vec<Address>, ConfigError> {
-    if list.is_empty() || list.len() > MOST_SERVERS {
-        let problem = format!("must be a list of 1 to {MOST_SERVERS} servers");
+    if list.is_empty() || list.len() > MAX_SERVERS {
+        let problem = format!("must be a list of 1 to {MAX_SERVERS} servers");
         return Err(ConfigError::invalid(path, problem).suggest("write ['127.0.0.1:11211']"));
     }
     let mut servers: Vec<Address> = Vec::with_capacity(list.len());

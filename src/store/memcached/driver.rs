@@ -17,13 +17,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::MemcachedConfig;
-use super::judge::{Book, Books, CommandRun, Stored, Written};
-use super::lanes::{Due, Lanes};
+use super::judge::{Books, CommandRun, RecordView, Stored, Written};
+use super::lanes::{Queued, RecordQueue};
 use super::server::Server;
 use super::wire::{Command, Reply, expiry};
 use crate::clock::{Now, micros};
-use crate::quota::{Answer, Question, SubjectKey};
-use crate::store::ask::{Ask, Waiter};
+use crate::quota::{CommandResult, StoreCommand, SubjectKey};
+use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
 use crate::store::record::key;
@@ -40,7 +40,7 @@ pub(super) struct Driver {
     prefix: String,
     timeout: Duration,
     status: Arc<Status>,
-    lanes: Mutex<Lanes>,
+    lanes: Mutex<RecordQueue>,
 }
 
 impl Backend for MemcachedConfig {
@@ -64,13 +64,17 @@ impl Backend for MemcachedConfig {
     fn run(
         self,
         status: Arc<Status>,
-        asks: UnboundedReceiver<Vec<Ask>>,
+        asks: UnboundedReceiver<Vec<QueuedCommand>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         run(self, status, asks)
     }
 }
 
-async fn run(config: MemcachedConfig, status: Arc<Status>, mut asks: UnboundedReceiver<Vec<Ask>>) {
+async fn run(
+    config: MemcachedConfig,
+    status: Arc<Status>,
+    mut asks: UnboundedReceiver<Vec<QueuedCommand>>,
+) {
     let MemcachedConfig { servers, prefix, timeout, .. } = config;
     let servers = servers.into_iter().map(|address| Server::new(address, &prefix)).collect();
     let (prefix, lanes) = (format!("{prefix}l:"), Mutex::default());
@@ -93,9 +97,9 @@ async fn run(config: MemcachedConfig, status: Arc<Status>, mut asks: UnboundedRe
 }
 
 /// Sends on their way those that may go now; the others wait for those that are on it.
-fn offer(driver: &Arc<Driver>, asks: Vec<Ask>) {
+fn offer(driver: &Arc<Driver>, asks: Vec<QueuedCommand>) {
     let by = Instant::now() + driver.timeout;
-    let dues = asks.into_iter().map(|ask| Due { ask, by }).collect();
+    let dues = asks.into_iter().map(|ask| Queued { ask, by }).collect();
     let batches = driver
         .lanes
         .lock()
@@ -106,14 +110,14 @@ fn offer(driver: &Arc<Driver>, asks: Vec<Ask>) {
 }
 
 /// Answers a batch, each question in its time, and then lets go those that wait for its records.
-async fn carry(driver: Arc<Driver>, batch: Vec<Due>) {
+async fn carry(driver: Arc<Driver>, batch: Vec<Queued>) {
     let subjects: HashSet<SubjectKey> = batch
         .iter()
         .flat_map(|due| due.ask.question.subjects.iter().map(|ask| ask.subject))
         .collect();
     let mut cases = Vec::with_capacity(batch.len());
     let mut waiters = Vec::with_capacity(batch.len());
-    for Due { ask, by } in batch {
+    for Queued { ask, by } in batch {
         cases.push(CommandRun::new(ask.question));
         waiters.push(Some((ask.waiter, by)));
     }
@@ -142,7 +146,7 @@ impl Drop for Held {
 }
 
 /// Who waits for the answers of a batch, and until when.
-struct Desk(Mutex<Vec<Option<(Waiter, Instant)>>>);
+struct Desk(Mutex<Vec<Option<(Responder, Instant)>>>);
 
 impl Desk {
     /// The instant by which the next answer must be there.
@@ -151,14 +155,14 @@ impl Desk {
     }
 
     /// Tells who waits; `false` where nobody does any more.
-    fn tell(&self, place: usize, answer: Result<Answer, StoreError>) -> bool {
+    fn tell(&self, place: usize, answer: Result<CommandResult, StoreError>) -> bool {
         let waiter = self.0.lock().get_mut(place).and_then(Option::take);
         waiter.map(|(waiter, _)| waiter.tell(answer)).is_some()
     }
 
     /// Tells those whose time is over.
     fn expire(&self, now: Instant) {
-        let late = |place: &mut Option<(Waiter, Instant)>| place.take_if(|(_, by)| *by <= now);
+        let late = |place: &mut Option<(Responder, Instant)>| place.take_if(|(_, by)| *by <= now);
         let late: Vec<_> = self.0.lock().iter_mut().filter_map(late).collect();
         for (waiter, _) in late {
             waiter.tell(Err(StoreError::Timeout));
@@ -202,7 +206,7 @@ fn close(
     desk: &Desk,
     place: usize,
     case: &CommandRun,
-    answer: Result<Answer, StoreError>,
+    answer: Result<CommandResult, StoreError>,
 ) {
     let admitted = answer.as_ref().is_ok_and(|answer| answer.admitted);
     if desk.tell(place, answer) && admitted {
@@ -213,9 +217,9 @@ fn close(
     }
 }
 
-fn give_back(driver: &Arc<Driver>, question: Question) {
+fn give_back(driver: &Arc<Driver>, question: StoreCommand) {
     // Nobody waits for it.
-    let ask = Ask { question, waiter: Waiter::new(Box::new(drop)) };
+    let ask = QueuedCommand { question, waiter: Responder::new(Box::new(drop)) };
     let driver = Arc::clone(driver);
     // Not at once: the records are still busy with the batch that charged them.
     tokio::spawn(async move { offer(&driver, vec![ask]) });
@@ -240,9 +244,9 @@ async fn read(driver: &Arc<Driver>, subjects: HashSet<SubjectKey>) -> Books {
                 let reply = replies.as_ref().map_err(|error| *error).map(|replies| replies.get(i));
                 let book = match reply {
                     Ok(Some(Reply::Value(Some(known)))) => {
-                        Ok(Book::read(&known.value, Some(known.version), now_us))
+                        Ok(RecordView::read(&known.value, Some(known.version), now_us))
                     }
-                    Ok(Some(Reply::Value(None))) => Ok(Book::read(&[], None, now_us)),
+                    Ok(Some(Reply::Value(None))) => Ok(RecordView::read(&[], None, now_us)),
                     Ok(_) => Err(StoreError::Refused),
                     Err(error) => Err(error),
                 };
@@ -262,7 +266,8 @@ async fn read(driver: &Arc<Driver>, subjects: HashSet<SubjectKey>) -> Books {
 async fn write(driver: &Arc<Driver>, books: &Books) -> Written {
     let mut by_server: HashMap<usize, Vec<(SubjectKey, Command)>> = HashMap::new();
     for (subject, book) in books {
-        let Some((record, span_us, version)) = book.as_ref().ok().and_then(Book::written) else {
+        let Some((record, span_us, version)) = book.as_ref().ok().and_then(RecordView::written)
+        else {
             continue;
         };
         let place = driver.place_of(*subject);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::quota::WireState;
 use crate::quota::algorithm::{Rule, State, WHOLE};
-use crate::quota::{Action, Answer, Demand, Question, Standing, SubjectKey};
+use crate::quota::{Action, CommandResult, LimitCheck, LimitStatus, StoreCommand, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 
@@ -17,9 +17,9 @@ const END_OF_TIME: u64 = 1 << 53;
 
 /// A record as the questions of a batch leave it.
 #[derive(Debug, Clone)]
-pub(super) struct Book {
+pub(super) struct RecordView {
     entries: Vec<Entry>,
-    /// When it is judged. It never goes back, see [`Book::turn_to`].
+    /// When it is judged. It never goes back, see [`RecordView::turn_to`].
     now_us: u64,
     /// Whether it is to be written.
     changed: bool,
@@ -27,7 +27,7 @@ pub(super) struct Book {
     version: Option<u64>,
 }
 
-impl Book {
+impl RecordView {
     /// The record that lies in `value`, if there is one, at an instant of its server's clock.
     pub(super) fn read(value: &[u8], version: Option<u64>, now_us: u64) -> Self {
         let mut changed = false;
@@ -57,7 +57,7 @@ impl Book {
     /// little ahead of ours. A state that lies further ahead was written before the clock was set
     /// back: it counts as used up now, and that is stored, or the key would be locked until the
     /// clock has caught up.
-    fn turn_to(&mut self, demands: &[Demand]) {
+    fn turn_to(&mut self, demands: &[LimitCheck]) {
         for demand in demands {
             let Some(entry) = self.entry(demand.tag) else { continue };
             let earliest = demand.rule.earliest(state(demand, entry));
@@ -79,27 +79,27 @@ impl Book {
     }
 
     /// What a signal leaves of the limits, in thousandths.
-    fn factor(&self, demand: &Demand) -> u16 {
+    fn factor(&self, demand: &LimitCheck) -> u16 {
         self.entry(demand.tag + 2).map_or(WHOLE, Entry::factor)
     }
 
-    fn rule(&self, demand: &Demand) -> Rule {
+    fn rule(&self, demand: &LimitCheck) -> Rule {
         match self.factor(demand) {
             WHOLE => demand.rule,
             factor => demand.rule.scaled(factor),
         }
     }
 
-    fn standing(&self, demand: &Demand) -> Standing {
+    fn standing(&self, demand: &LimitCheck) -> LimitStatus {
         let state = self.entry(demand.tag).map_or(State::default(), |entry| state(demand, entry));
         let blocked_until_us = self.entry(demand.tag + 1).map_or(0, |block| block.till_us);
         let rule = self.rule(demand);
         let fits = blocked_until_us == 0 && rule.fits(state, demand.cost, self.now_us);
         let factor = self.factor(demand);
-        Standing { fits, state, blocked_until_us, factor, now_us: self.now_us }
+        LimitStatus { fits, state, blocked_until_us, factor, now_us: self.now_us }
     }
 
-    fn change(&mut self, demand: &Demand, action: Action) {
+    fn change(&mut self, demand: &LimitCheck, action: Action) {
         let (rule, now_us) = (self.rule(demand), self.now_us);
         let old = self.standing(demand).state;
         let new = match action {
@@ -144,12 +144,12 @@ fn made_at(now_us: u64, factor: u16) -> WireState {
     WireState { a: u64::from(factor), b: seconds_of(now_us), c: 0 }
 }
 
-fn state(demand: &Demand, entry: &Entry) -> State {
+fn state(demand: &LimitCheck, entry: &Entry) -> State {
     demand.rule.from_wire(entry.state)
 }
 
 /// The records of a batch, or why one could not be read.
-pub(super) type Books = HashMap<SubjectKey, Result<Book, StoreError>>;
+pub(super) type Books = HashMap<SubjectKey, Result<RecordView, StoreError>>;
 
 /// What became of the records that were to be written.
 pub(super) type Written = HashMap<SubjectKey, Result<Stored, StoreError>>;
@@ -165,23 +165,23 @@ pub(super) enum Stored {
 /// A question on its way, maybe over several rounds.
 #[derive(Debug)]
 pub(super) struct CommandRun {
-    pub(super) question: Question,
+    pub(super) question: StoreCommand,
     /// For each subject, how it stands where its part is written.
-    done: Vec<Option<Vec<Standing>>>,
+    done: Vec<Option<Vec<LimitStatus>>>,
 }
 
 /// What a question comes to in one round, if all that it changes can be written.
 #[derive(Debug)]
 pub(super) struct RoundOutcome {
-    answer: Answer,
+    answer: CommandResult,
     /// For each subject, how it stands.
-    standings: Vec<Vec<Standing>>,
+    standings: Vec<Vec<LimitStatus>>,
     /// Whether it has changed its subjects.
     charged: bool,
 }
 
 impl CommandRun {
-    pub(super) fn new(question: Question) -> Self {
+    pub(super) fn new(question: StoreCommand) -> Self {
         let done = question.subjects.iter().map(|_| None).collect();
         Self { question, done }
     }
@@ -195,7 +195,7 @@ impl CommandRun {
     /// Judges it, and changes the records where everything fits.
     pub(super) fn judge(&self, books: &mut Books) -> Result<RoundOutcome, StoreError> {
         let (action, subjects) = (self.question.action, &self.question.subjects);
-        let mut standings: Vec<Vec<Standing>> = Vec::with_capacity(subjects.len());
+        let mut standings: Vec<Vec<LimitStatus>> = Vec::with_capacity(subjects.len());
         for (ask, done) in subjects.iter().zip(&self.done) {
             if let Some(done) = done {
                 standings.push(done.clone());
@@ -207,8 +207,9 @@ impl CommandRun {
         }
         let judged = matches!(action, Action::Consume | Action::Look);
         let demands = subjects.iter().flat_map(|ask| &ask.demands);
-        let passes =
-            |(demand, standing): (&Demand, &Standing)| standing.fits || demand.rule.is_watching();
+        let passes = |(demand, standing): (&LimitCheck, &LimitStatus)| {
+            standing.fits || demand.rule.is_watching()
+        };
         let admitted = !judged || demands.zip(standings.iter().flatten()).all(passes);
         let charged = admitted && action != Action::Look;
         if charged {
@@ -221,12 +222,12 @@ impl CommandRun {
                     if counts {
                         book.change(demand, action);
                     }
-                    *standing = Standing { fits: counts, ..book.standing(demand) };
+                    *standing = LimitStatus { fits: counts, ..book.standing(demand) };
                 }
             }
         }
         let all = standings.iter().flatten().copied().collect();
-        Ok(RoundOutcome { answer: Answer { admitted, standings: all }, standings, charged })
+        Ok(RoundOutcome { answer: CommandResult { admitted, standings: all }, standings, charged })
     }
 
     /// The answer, once what it depends on is written; `None` where it has to be judged again.
@@ -234,7 +235,7 @@ impl CommandRun {
         &mut self,
         verdict: Result<RoundOutcome, StoreError>,
         written: &Written,
-    ) -> Option<Result<Answer, StoreError>> {
+    ) -> Option<Result<CommandResult, StoreError>> {
         let RoundOutcome { answer, standings, charged } = match verdict {
             Ok(verdict) => verdict,
             Err(error) => return Some(Err(error)),
@@ -259,18 +260,18 @@ impl CommandRun {
     }
 
     /// What has to be given back where it was charged for a request that was then not admitted.
-    pub(super) fn refund(&self) -> Option<Question> {
+    pub(super) fn refund(&self) -> Option<StoreCommand> {
         if self.question.action != Action::Consume {
             return None;
         }
         let parts = self.question.subjects.iter().zip(&self.done);
         let subjects: Vec<_> =
             parts.filter_map(|(ask, done)| ask.refund(Some(done.as_deref()?))).collect();
-        (!subjects.is_empty()).then_some(Question::about(Action::Refund, subjects))
+        (!subjects.is_empty()).then_some(StoreCommand::about(Action::Refund, subjects))
     }
 }
 
-fn book_of(books: &mut Books, subject: SubjectKey) -> Result<&mut Book, StoreError> {
+fn book_of(books: &mut Books, subject: SubjectKey) -> Result<&mut RecordView, StoreError> {
     match books.get_mut(&subject) {
         Some(Ok(book)) => Ok(book),
         Some(Err(error)) => Err(*error),

@@ -7,16 +7,16 @@ use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use crate::quota::SubjectKey;
-use crate::store::ask::Ask;
+use crate::store::ask::QueuedCommand;
 
 /// A question with the instant by which it must be answered.
 #[derive(Debug)]
-pub(super) struct Due {
-    pub(super) ask: Ask,
+pub(super) struct Queued {
+    pub(super) ask: QueuedCommand,
     pub(super) by: Instant,
 }
 
-impl Due {
+impl Queued {
     fn subjects(&self) -> impl Iterator<Item = SubjectKey> + '_ {
         self.ask.question.subjects.iter().map(|ask| ask.subject)
     }
@@ -27,21 +27,21 @@ pub(super) type Servers = u64;
 
 /// What is on its way and what waits.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(super) struct RecordQueue {
     /// Whose record is being judged.
     busy: HashSet<SubjectKey>,
     /// Questions about those, in the order in which they came.
-    parked: Vec<Due>,
+    parked: Vec<Queued>,
 }
 
-impl Lanes {
+impl RecordQueue {
     /// Takes questions in, and gives those that may go now, in batches. `server_of` has the place of a subject's server.
     pub(super) fn admit(
         &mut self,
-        incoming: Vec<Due>,
+        incoming: Vec<Queued>,
         server_of: impl Fn(SubjectKey) -> u32,
-    ) -> Vec<Vec<Due>> {
-        let mut batches: HashMap<Servers, Vec<Due>> = HashMap::new();
+    ) -> Vec<Vec<Queued>> {
+        let mut batches: HashMap<Servers, Vec<Queued>> = HashMap::new();
         // Where each subject's questions go now; `None` is not yet.
         let mut way: HashMap<SubjectKey, Option<Servers>> = HashMap::new();
         let waiting = std::mem::take(&mut self.parked);
@@ -81,25 +81,28 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::few::Few;
-    use crate::quota::{Action, Question, SubjectAsk};
-    use crate::store::ask::Waiter;
+    use crate::quota::{Action, StoreCommand, SubjectCommand};
+    use crate::store::ask::Responder;
 
     fn subject(number: u8) -> SubjectKey {
         SubjectKey([number; 16])
     }
 
-    fn due(numbers: &[u8]) -> Due {
-        let ask = |number: &u8| SubjectAsk { subject: subject(*number), demands: Few::new() };
+    fn due(numbers: &[u8]) -> Queued {
+        let ask = |number: &u8| SubjectCommand { subject: subject(*number), demands: Few::new() };
         let subjects = numbers.iter().map(ask).collect();
-        let question = Question::about(Action::Consume, subjects);
-        Due { ask: Ask { question, waiter: Waiter::new(Box::new(drop)) }, by: Instant::now() }
+        let question = StoreCommand::about(Action::Consume, subjects);
+        Queued {
+            ask: QueuedCommand { question, waiter: Responder::new(Box::new(drop)) },
+            by: Instant::now(),
+        }
     }
 
     /// Even numbers are on one server, odd ones on another.
-    fn admit(lanes: &mut Lanes, questions: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
+    fn admit(lanes: &mut RecordQueue, questions: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
         let dues = questions.iter().map(|numbers| due(numbers)).collect();
         let batches = lanes.admit(dues, |subject| u32::from(subject.0[0] % 2));
-        let numbers = |due: &Due| due.subjects().map(|subject| subject.0[0]).collect();
+        let numbers = |due: &Queued| due.subjects().map(|subject| subject.0[0]).collect();
         let mut shown: Vec<Vec<Vec<u8>>> =
             batches.iter().map(|batch| batch.iter().map(numbers).collect()).collect();
         shown.sort();
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn questions_about_one_record_go_together_and_later_ones_wait() {
-        let mut lanes = Lanes::default();
+        let mut lanes = RecordQueue::default();
         assert_eq!(admit(&mut lanes, &[&[2], &[2], &[4]]), [[[2], [2], [4]]]);
         assert!(admit(&mut lanes, &[&[2], &[4, 2]]).is_empty());
         assert_eq!(admit(&mut lanes, &[&[6]]), [[[6]]]);
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn questions_for_different_servers_go_apart() {
-        let mut lanes = Lanes::default();
+        let mut lanes = RecordQueue::default();
         assert_eq!(admit(&mut lanes, &[&[2], &[1], &[3]]), [vec![vec![1], vec![3]], vec![vec![2]]]);
         lanes.release([subject(1), subject(2), subject(3)]);
         assert_eq!(admit(&mut lanes, &[&[2], &[1, 2], &[3]]), [[[2]], [[3]]]);

@@ -13,7 +13,7 @@ use super::wire::{Command, Reply, Versioned, expiry};
 use crate::clock::Now;
 use crate::store::error::StoreError;
 use crate::store::fault::StoreFault;
-use crate::store::runtime::{BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered};
+use crate::store::runtime::{BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered};
 use crate::store::status::Status;
 
 /// After how much silence a process is not counted any more.
@@ -28,7 +28,7 @@ type Process = [u8; 8];
 /// Bytes of a process in the list of those alive: its number, and when it was heard of, in microseconds.
 const PROCESS: usize = 16;
 /// So many processes are counted at most.
-const MOST_PROCESSES: usize = 4096;
+const MAX_PROCESSES: usize = 4096;
 
 /// A server.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl Server {
             changed();
         }
         loop {
-            first_of(sleep(jittered(BEAT)), link.closed()).await;
+            first_of(sleep(jittered(HEARTBEAT)), link.closed()).await;
             if link.is_closed() {
                 return link.fault();
             }
@@ -268,7 +268,7 @@ fn refusal(replies: &[Reply]) -> Option<StoreFault> {
 fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, u32) {
     let mut list = [process.as_slice(), &now_us.to_le_bytes()].concat();
     let others = known.map_or(&[][..], |known| known.value.as_slice());
-    for other in others.chunks_exact(PROCESS).take(MOST_PROCESSES) {
+    for other in others.chunks_exact(PROCESS).take(MAX_PROCESSES) {
         let Some((name, heard)) = other.split_first_chunk::<8>() else { continue };
         let heard_us = heard.first_chunk().map_or(0, |heard| u64::from_le_bytes(*heard));
         if *name != process && heard_us.abs_diff(now_us) < SILENCE_US {

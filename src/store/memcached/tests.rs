@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::judge::{Book, Books, CommandRun, Stored, Written};
+use super::judge::{Books, CommandRun, RecordView, Stored, Written};
 use crate::quota::algorithm::{Algorithm, Rule};
-use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::store::error::StoreError;
 
 const SECOND: u64 = 1_000_000;
@@ -18,10 +18,10 @@ fn subject(number: u8) -> SubjectKey {
 }
 
 fn case(action: Action, subjects: &[u8], rule: Rule, cost: u32) -> CommandRun {
-    let demands = vec![Demand { tag: 4, rule, cost }];
+    let demands = vec![LimitCheck { tag: 4, rule, cost }];
     let ask =
-        |number: &u8| SubjectAsk { subject: subject(*number), demands: demands.clone().into() };
-    CommandRun::new(Question::about(action, subjects.iter().map(ask).collect()))
+        |number: &u8| SubjectCommand { subject: subject(*number), demands: demands.clone().into() };
+    CommandRun::new(StoreCommand::about(action, subjects.iter().map(ask).collect()))
 }
 
 fn rule(algorithm: Algorithm, limit: u32, window_ms: u64) -> Rule {
@@ -36,7 +36,7 @@ impl Server {
     fn read(&self, subjects: impl Iterator<Item = SubjectKey>, now_us: u64) -> Books {
         let book = |key| {
             let record = self.0.get(&key).map_or(&[][..], Vec::as_slice);
-            (key, Ok(Book::read(record, None, now_us)))
+            (key, Ok(RecordView::read(record, None, now_us)))
         };
         subjects.map(book).collect()
     }
@@ -60,7 +60,7 @@ impl Server {
         case: &mut CommandRun,
         now_us: u64,
         lost: &[u8],
-    ) -> Option<Result<Answer, StoreError>> {
+    ) -> Option<Result<CommandResult, StoreError>> {
         let mut books = self.read(case.open(), now_us);
         let verdict = case.judge(&mut books);
         let written = self.write(&books, lost);
@@ -206,12 +206,14 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     let mut server = Server::default();
     let [strict, watching] = [4, 2].map(|limit| rule(Algorithm::Gcra, limit, 3_600_000));
     let watching = watching.watching();
-    let demands =
-        vec![Demand { tag: 4, rule: strict, cost: 1 }, Demand { tag: 8, rule: watching, cost: 1 }];
-    let subjects = vec![SubjectAsk { subject: subject(1), demands: demands.into() }];
+    let demands = vec![
+        LimitCheck { tag: 4, rule: strict, cost: 1 },
+        LimitCheck { tag: 8, rule: watching, cost: 1 },
+    ];
+    let subjects = vec![SubjectCommand { subject: subject(1), demands: demands.into() }];
     let mut verdicts = Vec::new();
     for _ in 0..5 {
-        let question = Question::about(Action::Consume, subjects.clone());
+        let question = StoreCommand::about(Action::Consume, subjects.clone());
         let answer = server.round(&mut CommandRun::new(question), NOW, &[]).unwrap().unwrap();
         let left = watching.view(answer.standings[1].state, NOW).remaining;
         verdicts.push((answer.admitted, answer.standings[1].fits, left));

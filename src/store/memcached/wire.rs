@@ -1,17 +1,17 @@
 //! The classic text protocol, as far as it is needed: `gets`, `add`, `cas` and `stats`. Every Memcached and every proxy
 //! before one speaks it.
 //!
-//! Reading is strict. What does not answer exactly what was asked is [`Garbage`], and the connection is given up: an
+//! Reading is strict. What does not answer exactly what was asked is [`ProtocolError`], and the connection is given up: an
 //! answer that is taken for another one's would be a count that is taken for another's.
 
 use crate::store::fault::StoreFault;
 
 /// The longest line of an answer, without its end.
-const MOST_LINE: usize = 2048;
+const MAX_LINE: usize = 2048;
 /// The longest value, which is Memcached's own default limit.
-const MOST_VALUE: usize = 1 << 20;
+const MAX_VALUE: usize = 1 << 20;
 /// The longest answer to `stats`.
-const MOST_STATS: usize = 1 << 16;
+const MAX_STATS: usize = 1 << 16;
 /// Memcached takes a longer time to live for an instant, in Unix seconds.
 const LONGEST_SPAN: u64 = 30 * 86_400;
 /// What all our items have as flags.
@@ -64,7 +64,7 @@ pub(super) enum Reply {
 
 /// What is no answer to what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Garbage;
+pub(super) struct ProtocolError;
 
 impl Command {
     /// Reads a value and its version.
@@ -110,7 +110,7 @@ pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
 }
 
 /// Reads an answer from the front of what has come: it and its length, or `None` where more has to come.
-pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize)>, Garbage> {
+pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let Some((first, length)) = line(bytes)? else { return Ok(None) };
     if first.starts_with(b"SERVER_ERROR ") {
         let is_full = first.starts_with(b"SERVER_ERROR out of memory");
@@ -121,7 +121,7 @@ pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize
         Expect::Stored => match first {
             b"STORED" => Ok(Some((Reply::Stored, length))),
             b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND" => Ok(Some((Reply::Conflict, length))),
-            _ => Err(Garbage),
+            _ => Err(ProtocolError),
         },
         Expect::Value(_) if first == b"END" => Ok(Some((Reply::Value(None), length))),
         Expect::Value(key) => value(bytes, first, length, key),
@@ -130,12 +130,12 @@ pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize
 }
 
 /// The line at the front, without its end, and its length with it.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Garbage> {
-    let within = bytes.get(..MOST_LINE + 2).unwrap_or(bytes);
+fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError> {
+    let within = bytes.get(..MAX_LINE + 2).unwrap_or(bytes);
     let Some(end) = memchr::memchr(b'\n', within) else {
-        return if within.len() < bytes.len() { Err(Garbage) } else { Ok(None) };
+        return if within.len() < bytes.len() { Err(ProtocolError) } else { Ok(None) };
     };
-    let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Garbage)?;
+    let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(ProtocolError)?;
     Ok(Some((line, end + 1)))
 }
 
@@ -145,22 +145,22 @@ fn value(
     first: &[u8],
     head: usize,
     key: &[u8],
-) -> Result<Option<(Reply, usize)>, Garbage> {
+) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let mut words = first.split(|byte| *byte == b' ');
     if words.next() != Some(b"VALUE") || words.next() != Some(key) {
-        return Err(Garbage);
+        return Err(ProtocolError);
     }
-    let mut next = || words.next().and_then(number).ok_or(Garbage);
+    let mut next = || words.next().and_then(number).ok_or(ProtocolError);
     let (_flags, size, version) = (next()?, next()?, next()?);
-    let size = usize::try_from(size).ok().filter(|size| *size <= MOST_VALUE).ok_or(Garbage)?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= MAX_VALUE).ok_or(ProtocolError)?;
     if words.next().is_some() {
-        return Err(Garbage);
+        return Err(ProtocolError);
     }
     let rest = bytes.get(head..).unwrap_or_default();
     let Some((value, tail)) = rest.split_at_checked(size) else { return Ok(None) };
     let known = tail.get(..TAIL.len()).unwrap_or(tail);
     if !TAIL.starts_with(known) {
-        return Err(Garbage);
+        return Err(ProtocolError);
     }
     if known.len() < TAIL.len() {
         return Ok(None);
@@ -170,23 +170,23 @@ fn value(
 }
 
 /// Lines of `STAT <name> <value>`, one of them for `time`, then `END`.
-fn time(bytes: &[u8]) -> Result<Option<(Reply, usize)>, Garbage> {
+fn time(bytes: &[u8]) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let mut time = None;
     let mut at = 0;
     while let Some((line, length)) = line(bytes.get(at..).unwrap_or_default())? {
         at += length;
-        if at > MOST_STATS {
-            return Err(Garbage);
+        if at > MAX_STATS {
+            return Err(ProtocolError);
         }
         if line == b"END" {
-            return time.map(|time| Some((Reply::Time(time), at))).ok_or(Garbage);
+            return time.map(|time| Some((Reply::Time(time), at))).ok_or(ProtocolError);
         }
-        let stat = line.strip_prefix(b"STAT ").ok_or(Garbage)?;
+        let stat = line.strip_prefix(b"STAT ").ok_or(ProtocolError)?;
         if let Some(digits) = stat.strip_prefix(b"time ") {
-            time = Some(number(digits).ok_or(Garbage)?);
+            time = Some(number(digits).ok_or(ProtocolError)?);
         }
     }
-    if bytes.len() > MOST_STATS { Err(Garbage) } else { Ok(None) }
+    if bytes.len() > MAX_STATS { Err(ProtocolError) } else { Ok(None) }
 }
 
 /// A number in digits alone.
@@ -292,13 +292,18 @@ mod tests {
             (b"STAT time x\r\nEND\r\n", Expect::Time),
             (b"RESET\r\n", Expect::Time),
         ] {
-            assert_eq!(read(bytes, &expect), Err(Garbage), "{}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                read(bytes, &expect),
+                Err(ProtocolError),
+                "{}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         for expect in [value_of(b"k"), Expect::Stored] {
-            assert_eq!(read(&[b'x'; MOST_LINE + 3], &expect), Err(Garbage));
+            assert_eq!(read(&[b'x'; MAX_LINE + 3], &expect), Err(ProtocolError));
         }
-        let endless = b"STAT a 1\r\n".repeat(MOST_STATS / 10 + 1);
-        assert_eq!(read(&endless, &Expect::Time), Err(Garbage));
+        let endless = b"STAT a 1\r\n".repeat(MAX_STATS / 10 + 1);
+        assert_eq!(read(&endless, &Expect::Time), Err(ProtocolError));
     }
 
     #[test]

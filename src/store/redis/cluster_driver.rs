@@ -17,8 +17,8 @@ use super::script::{By, Call, calls, read};
 use super::slots::slot_of_command;
 use super::store_error;
 use crate::clock::Now;
-use crate::quota::Question;
-use crate::store::ask::{Ask, Waiter};
+use crate::quota::StoreCommand;
+use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::error::StoreError;
 use crate::store::runtime::{BACKOFF, Task, jittered, spawn_beside};
 
@@ -79,7 +79,11 @@ impl Driver {
 }
 
 /// Sends questions on their way, those about the same nodes together.
-pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: Vec<Ask>) {
+pub(super) async fn dispatch(
+    driver: Arc<Driver>,
+    cluster: Arc<Cluster>,
+    batch: Vec<QueuedCommand>,
+) {
     let deadline = Instant::now() + driver.connector.config().timeout;
     let view = if driver.status.is_available() {
         timeout_at(deadline, cluster.view()).await.ok().flatten()
@@ -88,9 +92,9 @@ pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: 
     };
     let Some(view) = view else {
         let error = StoreError::Unavailable;
-        return Waiter::tell_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
+        return Responder::tell_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
     };
-    let mut groups: BTreeMap<Vec<usize>, Vec<Ask>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<usize>, Vec<QueuedCommand>> = BTreeMap::new();
     for ask in batch {
         if let Some(nodes) = nodes_of(&driver, &view, &ask.question) {
             groups.entry(nodes).or_default().push(ask);
@@ -103,17 +107,17 @@ pub(super) async fn dispatch(driver: Arc<Driver>, cluster: Arc<Cluster>, batch: 
         let (driver, cluster, view) =
             (Arc::clone(&driver), Arc::clone(&cluster), Arc::clone(&view));
         spawn_beside(async move {
-            let (questions, waiters): (Vec<Question>, Vec<Waiter>) =
+            let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
                 asks.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
             let sender = Sender { driver: &driver, cluster: &cluster, view: &view, deadline };
             let answers = sender.answers(&nodes, &questions).await;
-            Waiter::tell_all(waiters.into_iter().zip(answers));
+            Responder::tell_all(waiters.into_iter().zip(answers));
         });
     }
 }
 
 /// The places of the nodes that a question is about, in order; `None` where a key has none.
-fn nodes_of(driver: &Driver, view: &View, question: &Question) -> Option<Vec<usize>> {
+fn nodes_of(driver: &Driver, view: &View, question: &StoreCommand) -> Option<Vec<usize>> {
     let mut nodes = Vec::with_capacity(1);
     let mut has_all = true;
     driver.scripts.each_key(question, |key| match view.owner(key) {
@@ -139,8 +143,8 @@ impl Sender<'_> {
     async fn answers(
         self,
         nodes: &[usize],
-        questions: &[Question],
-    ) -> Vec<Result<crate::quota::Answer, StoreError>> {
+        questions: &[StoreCommand],
+    ) -> Vec<Result<crate::quota::CommandResult, StoreError>> {
         let is_available = |node: &usize| {
             self.view.nodes.get(*node).is_some_and(|node| node.status.is_available())
         };
@@ -177,7 +181,7 @@ impl Sender<'_> {
     async fn send(
         self,
         calls: &[&Call],
-        questions: &[Question],
+        questions: &[StoreCommand],
         by: By,
     ) -> (Vec<Value>, Option<StoreError>) {
         let mut by_node: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();

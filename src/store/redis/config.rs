@@ -30,9 +30,9 @@ const OPTIONS: &[&str] = &[
     "minReplicas",
 ];
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
-const MOST_NODES: usize = 64;
-const MOST_REPLICAS: u64 = 16;
-const MOST_DB: i64 = 65_535;
+const MAX_NODES: usize = 64;
+const MAX_REPLICAS: u64 = 16;
+const MAX_DB: i64 = 65_535;
 
 /// A Redis or Valkey store that all processes share.
 #[derive(Clone)]
@@ -180,7 +180,7 @@ fn digest(value: &Value) -> [u8; 32] {
 }
 
 fn min_replicas(options: &Options<'_>) -> Result<u8, ConfigError> {
-    let count = options.integer("minReplicas", 0..=MOST_REPLICAS)?.unwrap_or(0);
+    let count = options.integer("minReplicas", 0..=MAX_REPLICAS)?.unwrap_or(0);
     Ok(u8::try_from(count).unwrap_or(u8::MAX))
 }
 
@@ -247,8 +247,8 @@ fn sentinel(options: &Options<'_>) -> Result<Topology, ConfigError> {
 fn nodes(options: &Options<'_>, key: &str) -> Result<Vec<ConnectionInfo>, ConfigError> {
     let path = options.path_of(key);
     let items = options.list(key)?.unwrap_or_default();
-    if items.is_empty() || items.len() > MOST_NODES {
-        return Err(options.invalid(key, format!("must be a list of 1 to {MOST_NODES} URLs")));
+    if items.is_empty() || items.len() > MAX_NODES {
+        return Err(options.invalid(key, format!("must be a list of 1 to {MAX_NODES} URLs")));
     }
     let mut nodes = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
@@ -290,8 +290,8 @@ fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
         return Err(ConfigError::invalid(path, "must have a port from 1 to 65535"));
     }
     let settings = node.redis_settings();
-    if !(0..=MOST_DB).contains(&settings.db()) {
-        let problem = format!("must have a database from 0 to {MOST_DB}");
+    if !(0..=MAX_DB).contains(&settings.db()) {
+        let problem = format!("must have a database from 0 to {MAX_DB}");
         return Err(ConfigError::invalid(path, problem));
     }
     if settings.protocol() != ProtocolVersion::RESP2 {
@@ -322,7 +322,7 @@ fn credentials(options: &Options<'_>, node: ConnectionInfo) -> Result<Connection
         }
         settings = settings.set_password(password);
     }
-    if let Some(db) = options.integer("db", 0..=MOST_DB.unsigned_abs())? {
+    if let Some(db) = options.integer("db", 0..=MAX_DB.unsigned_abs())? {
         settings = settings.set_db(i64::try_from(db).unwrap_or_default());
     }
     Ok(node.set_redis_settings(settings))

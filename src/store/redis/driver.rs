@@ -20,13 +20,13 @@ use super::fault::{fault_of, first_fault};
 use super::nodes::{Cluster, Node, Watch};
 use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
 use crate::clock::Now;
-use crate::quota::{Answer, Question};
-use crate::store::ask::{Ask, Waiter};
+use crate::quota::{CommandResult, StoreCommand};
+use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::config::MemoryConfig;
 use crate::store::error::StoreError;
 use crate::store::fault::StoreFault;
 use crate::store::runtime::{
-    BACKOFF, BEAT, CONNECT_TIMEOUT, PROBE, SILENCE_MS, jittered, spawn_beside,
+    BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered, spawn_beside,
 };
 use crate::store::shared::Backend;
 use crate::store::status::Status;
@@ -70,7 +70,7 @@ impl Backend for Arc<Connector> {
     fn run(
         self,
         status: Arc<Status>,
-        asks: UnboundedReceiver<Vec<Ask>>,
+        asks: UnboundedReceiver<Vec<QueuedCommand>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         run(self, status, asks)
     }
@@ -83,7 +83,7 @@ impl Backend for Arc<Connector> {
 async fn run(
     connector: Arc<Connector>,
     status: Arc<Status>,
-    mut asks: UnboundedReceiver<Vec<Ask>>,
+    mut asks: UnboundedReceiver<Vec<QueuedCommand>>,
 ) {
     let scripts = Scripts::new(&connector.config().prefix);
     let patience = connector.config().timeout.max(PROBE);
@@ -145,7 +145,7 @@ impl Driver {
     }
 
     /// Sends questions on their way.
-    fn send(self: &Arc<Self>, batch: Vec<Ask>) {
+    fn send(self: &Arc<Self>, batch: Vec<QueuedCommand>) {
         let driver = Arc::clone(self);
         match &self.servers {
             Servers::One(node) => drop(spawn_beside(carry(driver, Arc::clone(node), batch))),
@@ -180,7 +180,7 @@ impl Driver {
     /// Writes signs of life until one does not arrive, or somebody says that the connection is
     /// broken.
     async fn stay(&self, node: &Node, mut link: Link) -> Result<(), StoreFault> {
-        while timeout(jittered(BEAT), node.broken.notified()).await.is_err() {
+        while timeout(jittered(HEARTBEAT), node.broken.notified()).await.is_err() {
             self.beat(node, &mut link).await?;
             self.look_around();
         }
@@ -254,26 +254,26 @@ impl Driver {
 }
 
 /// Sends a batch to the one server and tells everyone who asked, within the store's timeout.
-async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<Ask>) {
+async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
     let deadline = Instant::now() + driver.connector.config().timeout;
-    let (questions, waiters): (Vec<Question>, Vec<Waiter>) =
+    let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
         batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
     let error = match timeout_at(deadline, converse(&driver, &node, &questions)).await {
         Ok(Ok(answers)) => {
-            return Waiter::tell_all(waiters.into_iter().zip(answers));
+            return Responder::tell_all(waiters.into_iter().zip(answers));
         }
         Ok(Err(error)) => error,
         Err(_) => StoreError::Timeout,
     };
-    Waiter::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
+    Responder::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
 }
 
 /// One answer for each question, or a fault that all of them met.
 async fn converse(
     driver: &Arc<Driver>,
     node: &Node,
-    questions: &[Question],
-) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    questions: &[StoreCommand],
+) -> Result<Vec<Result<CommandResult, StoreError>>, StoreError> {
     if !node.status.is_available() {
         return Err(StoreError::Unavailable);
     }
@@ -316,7 +316,7 @@ impl Driver {
         node: &Node,
         link: &mut Link,
         calls: impl Iterator<Item = &'c Call>,
-        questions: &[Question],
+        questions: &[StoreCommand],
         by: By,
     ) -> Result<Vec<Value>, RedisError> {
         let mut pipeline = Pipeline::new();
@@ -335,11 +335,11 @@ impl Driver {
 
 /// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
 /// that arrives, they are a request short.
-pub(super) fn give_back(driver: &Arc<Driver>, questions: &[Question], results: &Results) {
-    let refunds: Vec<Ask> = results
+pub(super) fn give_back(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
+    let refunds: Vec<QueuedCommand> = results
         .refunds(questions)
         // Nobody waits for it.
-        .map(|question| Ask { question, waiter: Waiter::new(Box::new(drop)) })
+        .map(|question| QueuedCommand { question, waiter: Responder::new(Box::new(drop)) })
         .collect();
     if !refunds.is_empty() {
         driver.send(refunds);

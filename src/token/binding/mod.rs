@@ -7,7 +7,7 @@
 //!
 //! The way of a bound token: `confirmation` reads its `cnf`; `proof` reads the header `DPoP` with the same strict reader
 //! as a token, and judges it against the request (`url`) and the token; `nonce` says whether it is as fresh as the server
-//! wants it; and [`UsedProofs`] takes it once, behind the limits.
+//! wants it; and [`ReplayCache`] takes it once, behind the limits.
 //!
 //! # Decisions
 //!
@@ -15,7 +15,7 @@
 //!   `x5t#S256`: where both stand, both must hold.
 //! - The URL of a proof must be the one of the request, by its `Host` and by what is known of its scheme. An attacker
 //!   chooses the `Host` of a request that he makes: with `hosts`, a proof for another server is refused even so.
-//! - A clock that is set back makes old proofs young again ([`SetBack`]): those that may have been used before are refused,
+//! - A clock that is set back makes old proofs young again ([`ClockRollback`]): those that may have been used before are refused,
 //!   and with them every new one, until the clock has caught up.
 //! - A store that does not answer can't say whether a proof was used: 503, never a pass.
 //! - Where the connection has a certificate, TLS has proved that the client has its key, whoever signed it. So its digest
@@ -30,5 +30,5 @@ mod url;
 pub use confirmation::{Confirmation, Thumbprint};
 pub use nonce::{Freshness, Nonces};
 pub use proof::{ALGORITHMS, MAX_AGE, Proof, ProofFault, ProofId, ProofRequest, read_proof};
-pub use replay::{Remembered, ReplayStep, SetBack, Use, UsedProofs};
+pub use replay::{ClockRollback, Remembered, ReplayCache, ReplayStep, Use};
 pub use url::ProofUrl;

@@ -37,7 +37,7 @@ pub struct ProofRequest<'a> {
     pub now: Now,
     /// How far the clock of the proof's maker may be ahead.
     pub ahead_us: u64,
-    /// Up to when proofs may have been used that nobody remembers: what [`crate::token::binding::SetBack`] says.
+    /// Up to when proofs may have been used that nobody remembers: what [`crate::token::binding::ClockRollback`] says.
     pub forgotten_until_us: u64,
 }
 

@@ -11,7 +11,7 @@
 //! 2. A proof that this process knows to be used is refused before the limits: a replay charges
 //!    nobody. Where another process has taken the proof, each process charges the first replay that
 //!    it sees, and no other.
-//! 3. One key uses at most [`MOST_OF_ONE_KEY`] in the time for which they are remembered, twice as
+//! 3. One key uses at most [`MAX_OF_ONE_KEY`] in the time for which they are remembered, twice as
 //!    many where it was idle before. Nobody gets 503 because of somebody else's key.
 //! 4. A list knows when it began. A proof that was made before may have been used: it is refused.
 //!    So a restart of this process or of the server, `FLUSHALL` and a failover make no used proof
@@ -33,7 +33,7 @@ use crate::clock::MAX_TOLERANCE;
 use crate::clock::{Now, micros};
 use crate::few::Few;
 use crate::quota::algorithm::{Algorithm, Rule, State};
-use crate::quota::{Action, Answer, Demand, Question, SubjectAsk, SubjectKey};
+use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::store::{
     Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, SharedStore, StoreError,
 };
@@ -46,7 +46,7 @@ const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLAC
 const SLACK: Duration = Duration::from_secs(10);
 /// How many proofs one key uses at most in the time for which they are remembered: 769 requests a
 /// second.
-const MOST_OF_ONE_KEY: u32 = 100_000;
+const MAX_OF_ONE_KEY: u32 = 100_000;
 /// The place of the mark within the record of a proof, which has nothing else in it.
 const TAG: u32 = 4;
 
@@ -56,14 +56,14 @@ const TAG: u32 = 4;
 /// here, that of the store elsewhere. Set back, the first makes a proof young again that the second lets be forgotten. So
 /// whatever may have been used before that is not taken any more, until the clock has caught up.
 #[derive(Debug, Default)]
-pub struct SetBack {
+pub struct ClockRollback {
     /// The highest that the clock was ahead of the monotonic one.
     lead_us: AtomicU64,
     /// The time at which it was set back last, by the clock as it was before.
     until_us: AtomicU64,
 }
 
-impl SetBack {
+impl ClockRollback {
     /// Up to when proofs may have been used that nobody remembers: those made until then are not to be taken. 0 for a
     /// clock that was not set back.
     pub fn until_us(&self, now: Now) -> u64 {
@@ -81,7 +81,8 @@ impl SetBack {
     /// That of this process: a proof is for all its guards.
     #[must_use]
     pub fn here() -> &'static Self {
-        static HERE: SetBack = SetBack { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
+        static HERE: ClockRollback =
+            ClockRollback { lead_us: AtomicU64::new(0), until_us: AtomicU64::new(0) };
         #[cfg(test)]
         if let Some(own) = crate::simulation::set_back() {
             return own;
@@ -92,7 +93,7 @@ impl SetBack {
 
 /// The proofs that were used.
 #[derive(Debug)]
-pub enum UsedProofs {
+pub enum ReplayCache {
     /// In this process: one list for all guards and threads.
     Local(Arc<Remembered>),
     /// In a store that processes share.
@@ -100,7 +101,7 @@ pub enum UsedProofs {
         /// Which decides.
         store: Arc<SharedStore>,
         /// Those that this process knows to be used in this store: they are refused without asking
-        /// anybody. Each store has its own, and [`UsedProofs::mark`] names it: a request that two
+        /// anybody. Each store has its own, and [`ReplayCache::mark`] names it: a request that two
         /// guards with two stores admit has its proof used once in each.
         known: Arc<Remembered>,
         /// Alike for all guards whose options lead to the same records.
@@ -128,17 +129,17 @@ pub enum Use {
 pub enum ReplayStep {
     /// Nothing more.
     Done(Use),
-    /// The store has to be asked; [`UsedProofs::answered`] reads its answer.
-    Ask(Arc<SharedStore>, Question),
+    /// The store has to be asked; [`ReplayCache::answered`] reads its answer.
+    Ask(Arc<SharedStore>, StoreCommand),
 }
 
-impl UsedProofs {
+impl ReplayCache {
     /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is taken until the first
     /// are too old. It lives as long as the process: a guard that is built anew still knows what
     /// was used.
     #[must_use]
     pub fn local() -> Self {
-        SetBack::here().until_us(Now::read());
+        ClockRollback::here().until_us(Now::read());
         Self::Local(Remembered::here())
     }
 
@@ -146,7 +147,7 @@ impl UsedProofs {
     #[must_use]
     pub fn shared(store: &Arc<SharedStore>) -> Self {
         // A clock that is set back before the first proof comes is noticed, too.
-        SetBack::here().until_us(Now::read());
+        ClockRollback::here().until_us(Now::read());
         store.status().keep_proofs();
         let known = Remembered::new(Arc::clone(store.used_proofs()), Now::read());
         let name = match store.connector() {
@@ -199,11 +200,16 @@ impl UsedProofs {
 
     /// What the store's answer about a proof means.
     #[must_use]
-    pub fn answered(&self, proof: &Proof, answer: &Result<Answer, StoreError>, now: Now) -> Use {
+    pub fn answered(
+        &self,
+        proof: &Proof,
+        answer: &Result<CommandResult, StoreError>,
+        now: Now,
+    ) -> Use {
         let outcome = match answer {
             Err(_) => Use::Unknown,
-            Ok(Answer { admitted: true, .. }) => Use::First,
-            Ok(Answer { standings, .. }) => match standings.as_slice() {
+            Ok(CommandResult { admitted: true, .. }) => Use::First,
+            Ok(CommandResult { standings, .. }) => match standings.as_slice() {
                 [own, ..] if !own.fits => Use::Again,
                 [_, maker] if !maker.fits => Use::TooMany,
                 [_, _] => Use::Forgotten,
@@ -308,21 +314,21 @@ fn spent(now: Now) -> Record {
 }
 
 fn of_one_key() -> Rule {
-    Rule::new(Algorithm::Gcra, MOST_OF_ONE_KEY, KEPT, MOST_OF_ONE_KEY)
+    Rule::new(Algorithm::Gcra, MAX_OF_ONE_KEY, KEPT, MAX_OF_ONE_KEY)
 }
 
 /// A store that `keeps_all` it is given is full some time, so it counts what each key has used.
 /// Memcached forgets instead.
-fn question(proof: &Proof, keeps_all: bool, now: Now) -> Question {
-    let ask = |subject, rule| SubjectAsk {
+fn question(proof: &Proof, keeps_all: bool, now: Now) -> StoreCommand {
+    let ask = |subject, rule| SubjectCommand {
         subject: SubjectKey(subject),
-        demands: Few::from([Demand { tag: TAG, rule, cost: 1 }]),
+        demands: Few::from([LimitCheck { tag: TAG, rule, cost: 1 }]),
     };
     let own = ask(*proof.id.as_bytes(), Rule::new(Algorithm::Gcra, 1, KEPT, 1));
     if !keeps_all {
-        return Question::about(Action::Consume, vec![own]);
+        return StoreCommand::about(Action::Consume, vec![own]);
     }
     let age_us = now.unix_us.saturating_sub(proof.made_us);
     let maker = ask(proof.maker(), of_one_key());
-    Question::about(Action::Prove { age_us }, vec![own, maker])
+    StoreCommand::about(Action::Prove { age_us }, vec![own, maker])
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::store::{MemoryConfig, MemoryStore};
 use crate::token::binding::{
-    Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, ReplayStep, SetBack, Thumbprint,
-    Use, UsedProofs,
+    ClockRollback, Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, ReplayCache,
+    ReplayStep, Thumbprint, Use,
 };
 use crate::token::tests::binding::{judge, judge_after, judge_at, proof};
 
@@ -93,7 +93,7 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
 }
 
 /// What becomes of a proof in a list that asks nobody.
-fn take(used: &UsedProofs, proof: &Proof, now: Now) -> Use {
+fn take(used: &ReplayCache, proof: &Proof, now: Now) -> Use {
     match used.take(proof, now) {
         ReplayStep::Done(outcome) => outcome,
         ReplayStep::Ask(..) => panic!("a list in this process asks no store"),
@@ -103,7 +103,7 @@ fn take(used: &UsedProofs, proof: &Proof, now: Now) -> Use {
 #[test]
 fn a_proof_is_used_once_and_remembered_until_it_is_too_old() {
     let used =
-        UsedProofs::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)), now());
+        ReplayCache::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)), now());
     let (a, b) =
         (judge(&proof(&json!({}))).unwrap(), judge(&proof(&json!({ "jti": "p-2" }))).unwrap());
     // The `jti` counts, not the text: whoever has the key can sign again and again.
@@ -128,8 +128,8 @@ fn set_back(seconds: u64, by: u64) -> Now {
 fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
     // By more than a proof is remembered longer than it is good; noticed late, when the proof is forgotten.
     for (by, noticed) in [(71, 131), (100, 131), (100, 10), (500, 510), (500, 501)] {
-        let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
-        let clock = SetBack::default();
+        let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+        let clock = ClockRollback::default();
         let use_up = |text: &str, now| {
             let proof = judge_after(text, now, clock.until_us(now))?;
             Ok::<_, ProofFault>(take(&used, &proof, now) == Use::First)
@@ -151,7 +151,7 @@ fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
 
 #[test]
 fn proofs_are_taken_again_once_the_clock_has_caught_up() {
-    let clock = SetBack::default();
+    let clock = ClockRollback::default();
     let fresh = |now: Now| {
         let text = proof(&json!({ "iat": now.unix_seconds() }));
         judge_after(&text, now, clock.until_us(now)).map(|_| ())
@@ -176,7 +176,7 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
 
 #[test]
 fn no_flood_of_proofs_makes_room_for_one_that_was_used() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
     let first = judge(&proof(&json!({}))).unwrap();
     assert!(take(&used, &first, now()) == Use::First);
     let mut refused = 0;
@@ -195,7 +195,7 @@ fn no_flood_of_proofs_makes_room_for_one_that_was_used() {
 
 #[test]
 fn of_a_hundred_threads_with_one_proof_one_gets_it() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
     let proof = judge(&proof(&json!({}))).unwrap();
     let taken: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..100)
@@ -209,7 +209,7 @@ fn of_a_hundred_threads_with_one_proof_one_gets_it() {
 #[test]
 fn one_key_leaves_room_in_the_list_for_those_of_others() {
     let store = Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES));
-    let used = UsedProofs::in_memory(store, now());
+    let used = ReplayCache::in_memory(store, now());
     let own = judge(&proof(&json!({}))).unwrap();
     let numbered = |key: Thumbprint, number: u32| {
         let mut bytes = *key.as_bytes();
@@ -233,7 +233,7 @@ fn one_key_leaves_room_in_the_list_for_those_of_others() {
 #[test]
 fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once() {
     let began = Now { unix_us: NOW_S * 1_000_000 + 400_000, mono_us: 7_000_000 };
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), began);
+    let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), began);
     let at = |made: Value, now: Now| {
         let text = proof(&json!({ "iat": made }));
         let proof = judge_at(&text, now).unwrap();
@@ -256,7 +256,7 @@ fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once()
 
 #[test]
 fn what_is_known_to_be_used_is_known_without_using_anything_up() {
-    let used = UsedProofs::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
+    let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
     let proof = judge(&proof(&json!({}))).unwrap();
     assert!(!used.knows(&proof, now()));
     assert_eq!(take(&used, &proof, now()), Use::First);

@@ -20,7 +20,7 @@ pub(super) const PROMISES: &[Promise] = &[
     LEASES,
     SHARES,
     COMES_BACK,
-    MOST_PLACES,
+    MAX_PLACES,
     OWN_PLACES,
     NO_PLACE_LOST,
     PROOF_ONCE,
@@ -40,7 +40,7 @@ const SHARES: Promise =
     ("limit.shares", "without the store, a process admits its share of a limit by processes");
 const COMES_BACK: Promise =
     ("limit.back", "a key that is used up has a quota again once the time of a whole one is over");
-const MOST_PLACES: Promise =
+const MAX_PLACES: Promise =
     ("places.most", "at most concurrent requests of a key are under way, as the store counts them");
 const OWN_PLACES: Promise =
     ("places.shares", "without the store, a process lets one in while it has less than its share");
@@ -307,7 +307,7 @@ impl Watch {
             + troubles.steps_since(since_us).saturating_sub(1);
         let count = counted.len() as u64;
         if !alone && count > PLACES.0 * (1 + excuses) {
-            found = Some((MOST_PLACES, format!("{count} since {oldest_us} us")));
+            found = Some((MAX_PLACES, format!("{count} since {oldest_us} us")));
         }
         drop(troubles);
         if let Some((promise, what)) = found {
@@ -329,7 +329,7 @@ impl Watch {
             self.violated(NO_PLACE_LOST, format!("only {count} are free"));
         }
         if counted > PLACES.0 {
-            self.violated(MOST_PLACES, format!("{counted} in the end"));
+            self.violated(MAX_PLACES, format!("{counted} in the end"));
         }
     }
 

@@ -9,7 +9,10 @@ use super::proofs_clock::ProofsClock;
 use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{State, WHOLE};
-use crate::quota::{Action, Answer, Demand, PlaceAsk, Question, Standing, SubjectAsk, SubjectKey};
+use crate::quota::{
+    Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, StoreCommand, SubjectCommand,
+    SubjectKey,
+};
 use crate::store::error::StoreError;
 use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 
@@ -26,7 +29,7 @@ const ADJUST: &str = concat!(include_str!("../lua/record.lua"), include_str!("..
 
 /// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
 /// take less than a millisecond.
-const MOST_REQUESTS: usize = 64;
+const MAX_REQUESTS: usize = 64;
 
 /// A script with the digest that a server knows it by.
 #[derive(Debug)]
@@ -91,25 +94,25 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn of<'q>(&self, questions: &'q [Question]) -> &'q [SubjectAsk] {
+    fn of<'q>(&self, questions: &'q [StoreCommand]) -> &'q [SubjectCommand] {
         let subjects = questions.get(self.question).map(|question| &question.subjects);
         subjects.and_then(|subjects| subjects.get(self.subjects.clone())).unwrap_or_default()
     }
 
-    pub(super) fn places<'q>(&self, questions: &'q [Question]) -> &'q [PlaceAsk] {
+    pub(super) fn places<'q>(&self, questions: &'q [StoreCommand]) -> &'q [SlotCommand] {
         let places = questions.get(self.question).map(|question| &question.places);
         places.and_then(|places| places.get(self.places.clone())).unwrap_or_default()
     }
 
     /// Whether something else of its question is judged apart.
-    fn is_some_of(&self, questions: &[Question]) -> bool {
+    fn is_some_of(&self, questions: &[StoreCommand]) -> bool {
         questions.get(self.question).is_some_and(|question| {
             self.subjects.len() < question.subjects.len()
                 || self.places.len() < question.places.len()
         })
     }
 
-    fn action(&self, questions: &[Question]) -> Action {
+    fn action(&self, questions: &[StoreCommand]) -> Action {
         questions.get(self.question).map_or(Action::Look, |question| question.action)
     }
 }
@@ -136,7 +139,7 @@ impl Scripts {
     }
 
     /// Calls `take` with each key that a question is about, but for those in the slot of another.
-    pub(super) fn each_key(&self, question: &Question, mut take: impl FnMut(&str)) {
+    pub(super) fn each_key(&self, question: &StoreCommand, mut take: impl FnMut(&str)) {
         if matches!(question.action, Action::Prove { .. }) {
             return take(&self.proofs);
         }
@@ -157,7 +160,7 @@ impl Scripts {
     }
 
     /// The command of a call.
-    pub(super) fn command(&self, call: &Call, questions: &[Question], by: By) -> Cmd {
+    pub(super) fn command(&self, call: &Call, questions: &[StoreCommand], by: By) -> Cmd {
         let script = match call.script {
             Kind::Judge => &self.judge,
             Kind::JudgeOne => &self.judge_one,
@@ -215,11 +218,11 @@ impl Scripts {
         command
     }
 
-    fn proving(&self, mut command: Cmd, call: &Call, questions: &[Question]) -> Cmd {
+    fn proving(&self, mut command: Cmd, call: &Call, questions: &[StoreCommand]) -> Cmd {
         for part in &call.parts {
             let Action::Prove { age_us } = part.action(questions) else { continue };
             let [proof, maker] = part.of(questions) else { continue };
-            let first = |ask: &SubjectAsk| ask.demands.first().map(|demand| demand.rule);
+            let first = |ask: &SubjectCommand| ask.demands.first().map(|demand| demand.rule);
             let rule = first(maker);
             command.arg(3).arg(&self.proofs);
             command.arg(key(&format!("{}:", self.proofs), &proof.subject));
@@ -238,7 +241,7 @@ impl Scripts {
     }
 
     /// The command that frees some places of a key, or all.
-    fn freeing(&self, call: &Call, questions: &[Question]) -> Cmd {
+    fn freeing(&self, call: &Call, questions: &[StoreCommand]) -> Cmd {
         let mut command = redis::cmd(if call.script == Kind::Free { "DEL" } else { "ZREM" });
         let mut places = call.parts.iter().flat_map(|part| part.places(questions)).peekable();
         if let Some(first) = places.peek() {
@@ -252,8 +255,8 @@ impl Scripts {
         command
     }
 
-    fn renewing(&self, mut command: Cmd, call: &Call, questions: &[Question]) -> Cmd {
-        let places: Vec<&PlaceAsk> =
+    fn renewing(&self, mut command: Cmd, call: &Call, questions: &[StoreCommand]) -> Cmd {
+        let places: Vec<&SlotCommand> =
             call.parts.iter().flat_map(|part| part.places(questions)).collect();
         if let Some(first) = places.first() {
             let names: Vec<u8> = places.iter().flat_map(|place| place.id.0).collect();
@@ -265,7 +268,7 @@ impl Scripts {
 
 /// The calls that answer a batch of questions. Where one server has all keys, many questions go into one call, so that
 /// its clock is read once; in a cluster (`apart`) each subject has a call of its own.
-pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
+pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
     let mut calls = releases(questions);
     for (question, asked) in questions.iter().enumerate() {
         let judged = matches!(asked.action, Action::Consume | Action::Look);
@@ -279,7 +282,7 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
             let simple = asked.places.is_empty() && is_simple(&asked.subjects);
             let script = if simple { Kind::JudgeOne } else { Kind::Judge };
             let part = Part { question, subjects: all, places: 0..asked.places.len() };
-            let open = |call: &&mut Call| call.script == script && call.parts.len() < MOST_REQUESTS;
+            let open = |call: &&mut Call| call.script == script && call.parts.len() < MAX_REQUESTS;
             // What is changed by hand before a request is asked is changed before it is judged.
             let mut later = calls.iter_mut().rev().take_while(|call| call.script.judges());
             match later.find(open) {
@@ -318,7 +321,7 @@ pub(super) fn calls(questions: &[Question], apart: bool) -> Vec<Call> {
 
 /// What is given back in a batch: before anything is asked, since it makes room, and for each key together. No place is
 /// given back in the batch that asks for it: its owner has had no answer yet.
-fn releases(questions: &[Question]) -> Vec<Call> {
+fn releases(questions: &[StoreCommand]) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut by_key: HashMap<SubjectKey, usize> = HashMap::new();
     for (question, asked) in questions.iter().enumerate() {
@@ -346,14 +349,19 @@ impl Kind {
 }
 
 /// Whether one limit of GCRA is all that counts.
-fn is_simple(subjects: &[SubjectAsk]) -> bool {
+fn is_simple(subjects: &[SubjectCommand]) -> bool {
     let [subject] = subjects else { return false };
     let [demand] = subject.demands.as_slice() else { return false };
     demand.rule.algorithm().has_burst() && !demand.rule.is_watching()
 }
 
 /// A request as judge.lua unpacks it.
-fn push_request(out: &mut Vec<u8>, action: Action, subjects: &[SubjectAsk], places: &[PlaceAsk]) {
+fn push_request(
+    out: &mut Vec<u8>,
+    action: Action,
+    subjects: &[SubjectCommand],
+    places: &[SlotCommand],
+) {
     // No request has more than 64 limits, and so no more subjects.
     let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
     out.extend([u8::from(action == Action::Consume), count(subjects.len())]);
@@ -370,7 +378,7 @@ fn push_request(out: &mut Vec<u8>, action: Action, subjects: &[SubjectAsk], plac
 }
 
 /// Limits as the scripts unpack them: `<I4BdI4dI4I4`.
-fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q Demand>) {
+fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q LimitCheck>) {
     for demand in demands {
         let terms = demand.rule.terms(demand.cost);
         out.extend_from_slice(&demand.tag.to_le_bytes());
@@ -387,7 +395,7 @@ fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q Demand>)
 #[derive(Debug)]
 pub(super) struct Results {
     /// For each question.
-    pub(super) answers: Vec<Result<Answer, StoreError>>,
+    pub(super) answers: Vec<Result<CommandResult, StoreError>>,
     /// What was charged for questions that something else has refused: only in a cluster, where no script sees all.
     to_refund: Vec<Charged>,
 }
@@ -397,7 +405,7 @@ pub(super) struct Results {
 #[derive(Debug)]
 struct Charged {
     part: Part,
-    standings: Option<Few<Standing>>,
+    standings: Option<Few<LimitStatus>>,
 }
 
 impl Results {
@@ -405,8 +413,8 @@ impl Results {
     /// given back by its owner, who knows what to do where that is lost.
     pub(super) fn refunds<'r>(
         &'r self,
-        questions: &'r [Question],
-    ) -> impl Iterator<Item = Question> + 'r {
+        questions: &'r [StoreCommand],
+    ) -> impl Iterator<Item = StoreCommand> + 'r {
         let subjects = move |Charged { part, standings }: &Charged| {
             let mut standings = standings.as_deref();
             let mut back = Vec::new();
@@ -414,16 +422,16 @@ impl Results {
                 back.extend(ask.refund(standings));
                 standings = standings.and_then(|standings| standings.get(ask.demands.len()..));
             }
-            (!back.is_empty()).then(|| Question::about(Action::Refund, back))
+            (!back.is_empty()).then(|| StoreCommand::about(Action::Refund, back))
         };
         self.to_refund.iter().filter_map(subjects)
     }
 }
 
 /// Reads the replies to the calls of a batch.
-pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[Question]) -> Results {
-    let nothing = || Answer { admitted: true, standings: Few::new() };
-    let mut answers: Vec<Result<Answer, StoreError>> =
+pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[StoreCommand]) -> Results {
+    let nothing = || CommandResult { admitted: true, standings: Few::new() };
+    let mut answers: Vec<Result<CommandResult, StoreError>> =
         questions.iter().map(|_| Ok(nothing())).collect();
     let mut charged = Vec::new();
     for (i, call) in calls.iter().enumerate() {
@@ -487,8 +495,8 @@ pub(super) fn proofs_key(prefix: &str) -> String {
 
 /// What `lua/prove.lua` says: how proof and key stand. Where both are well, the proof is older than
 /// the list.
-fn proven(number: i64) -> Result<Answer, StoreError> {
-    let standing = |fits| Standing {
+fn proven(number: i64) -> Result<CommandResult, StoreError> {
+    let standing = |fits| LimitStatus {
         fits,
         state: State::default(),
         factor: WHOLE,
@@ -502,18 +510,21 @@ fn proven(number: i64) -> Result<Answer, StoreError> {
         3 => (false, true, false),
         _ => return Err(StoreError::Refused),
     };
-    Ok(Answer { admitted, standings: [standing(own), standing(maker)].into_iter().collect() })
+    Ok(CommandResult {
+        admitted,
+        standings: [standing(own), standing(maker)].into_iter().collect(),
+    })
 }
 
 impl Reader<'_> {
     /// Whether a part was admitted, and how each of its limits stands, and each of its places.
     fn part(
         &mut self,
-        subjects: &[SubjectAsk],
-        places: &[PlaceAsk],
+        subjects: &[SubjectCommand],
+        places: &[SlotCommand],
         consumes: bool,
         now_us: u64,
-    ) -> Option<(bool, Few<Standing>)> {
+    ) -> Option<(bool, Few<LimitStatus>)> {
         let [admitted] = self.bytes()?;
         let mut standings = Few::with_capacity(subjects.len());
         for subject in subjects {
@@ -523,7 +534,7 @@ impl Reader<'_> {
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
                 let [state, block, signal] = entries_of(record, demand.tag, now_us);
-                standings.push(Standing {
+                standings.push(LimitStatus {
                     factor: signal.factor(),
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.state),
@@ -536,7 +547,7 @@ impl Reader<'_> {
             let [fits] = self.bytes()?;
             let others = u64::from(u32::from_le_bytes(self.bytes()?));
             let own = u64::from(consumes && admitted == 1 && fits == 1);
-            standings.push(Standing {
+            standings.push(LimitStatus {
                 fits: fits == 1,
                 state: State([others + own, 0]),
                 factor: WHOLE,

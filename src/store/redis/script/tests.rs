@@ -4,12 +4,12 @@ use crate::quota::algorithm::{Algorithm, Rule};
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn question(limits: usize) -> Question {
+fn question(limits: usize) -> StoreCommand {
     let rule = Rule::new(Algorithm::Gcra, 5, Duration::from_secs(10), 5);
     let tags = (0..).step_by(4).take(limits);
-    let demands = tags.map(|tag| Demand { tag, rule, cost: 1 }).collect();
-    let subjects = vec![SubjectAsk { subject: SubjectKey([7; 16]), demands }];
-    Question::about(Action::Consume, subjects)
+    let demands = tags.map(|tag| LimitCheck { tag, rule, cost: 1 }).collect();
+    let subjects = vec![SubjectCommand { subject: SubjectKey([7; 16]), demands }];
+    StoreCommand::about(Action::Consume, subjects)
 }
 
 proptest! {
@@ -31,14 +31,14 @@ proptest! {
     }
 }
 
-fn place(key: u8, id: u8) -> PlaceAsk {
-    let id = crate::quota::PlaceId([id; 16]);
-    PlaceAsk { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
+fn place(key: u8, id: u8) -> SlotCommand {
+    let id = crate::quota::SlotId([id; 16]);
+    SlotCommand { key: SubjectKey([key; 16]), id, most: 1, span_ms: 1000, watching: false }
 }
 
 #[test]
 fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key() {
-    let release = |places| Question::of_places(Action::Release, places);
+    let release = |places| StoreCommand::of_places(Action::Release, places);
     let mut wants = question(1);
     wants.places = vec![place(1, 9)];
     let questions =
@@ -53,7 +53,7 @@ fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key
     assert_eq!(args.len(), 4);
     for reply in [Value::Int(1), Value::Int(0)] {
         let results = read(&calls[..1], &[reply], &questions[1..2]);
-        assert_eq!(results.answers, [Ok(Answer { admitted: true, standings: Few::new() })]);
+        assert_eq!(results.answers, [Ok(CommandResult { admitted: true, standings: Few::new() })]);
     }
 }
 
@@ -78,7 +78,7 @@ fn no_reply_is_a_fault() {
 
 #[test]
 fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
-    let reset = Question { action: Action::Reset, ..question(1) };
+    let reset = StoreCommand { action: Action::Reset, ..question(1) };
     let calls = calls(&[question(1), reset, question(1), question(1)], false);
     let order: Vec<Kind> = calls.iter().map(|call| call.script).collect();
     assert_eq!(order, [Kind::JudgeOne, Kind::Adjust, Kind::JudgeOne]);
@@ -86,7 +86,7 @@ fn a_request_is_not_judged_before_what_was_changed_by_hand_before_it() {
 
 #[test]
 fn questions_of_one_tick_share_a_call_where_one_server_has_all_keys() {
-    let questions: Vec<Question> = (0..150).map(|_| question(1)).collect();
+    let questions: Vec<StoreCommand> = (0..150).map(|_| question(1)).collect();
     assert_eq!(calls(&questions, false).len(), 3);
     assert_eq!(calls(&questions, true).len(), 150);
 }
@@ -106,18 +106,19 @@ fn reply(admitted: bool, fits: bool, now_us: u64, entry: &Entry) -> Value {
 /// What is given back of a charge to subject 1 at an instant of a window of 60 s, where subject 2
 /// refuses.
 fn given_back(rule: Rule, fits: bool, now_us: u64, second: impl Fn(&Entry) -> Value) -> u64 {
-    let ask = |number| SubjectAsk {
+    let ask = |number| SubjectCommand {
         subject: SubjectKey([number; 16]),
-        demands: Few::from([Demand { tag: 4, rule, cost: 2 }]),
+        demands: Few::from([LimitCheck { tag: 4, rule, cost: 2 }]),
     };
-    let questions = [Question::about(Action::Consume, vec![ask(1), ask(2)])];
+    let questions = [StoreCommand::about(Action::Consume, vec![ask(1), ask(2)])];
     let calls = calls(&questions, true);
     let state = rule.to_wire(rule.charge(State::default(), 2, rule.clock(Now::at_unix_us(now_us))));
     let entry = Entry { tag: 4, state, till_us: now_us + 120_000_000 };
     let replies = [reply(true, fits, now_us, &entry), second(&entry)];
     let results = read(&calls, &replies, &questions);
-    let refunds: Vec<Question> = results.refunds(&questions).collect();
-    let asks: Vec<&SubjectAsk> = refunds.iter().flat_map(|question| &question.subjects).collect();
+    let refunds: Vec<StoreCommand> = results.refunds(&questions).collect();
+    let asks: Vec<&SubjectCommand> =
+        refunds.iter().flat_map(|question| &question.subjects).collect();
     assert!(asks.iter().all(|ask| ask.subject == SubjectKey([1; 16])));
     let before = rule.charge(State::default(), 2, now_us);
     let left = |state| rule.view(state, now_us).remaining;

@@ -3,7 +3,7 @@
 mod histories;
 mod published;
 
-use crate::keys::{Fault, Fetch, Fetched, Notice, RemoteKeys, RemoteState};
+use crate::keys::{Fault, Fetch, Fetched, OperatorWarning, RemoteKeys, RemoteState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct World {
     etag: Option<&'static str>,
     cache_control: Option<&'static str>,
     fetches: Vec<Fetch>,
-    notices: Vec<Notice>,
+    notices: Vec<OperatorWarning>,
 }
 
 impl World {
