@@ -30,7 +30,7 @@ export declare function resumeAfterDelay(ticket: number): string | number
 
 /**
  * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
- * `guard.limits` what `src/node/manage.rs` does.
+ * `guard.limits` what `src/node/guard.rs` does.
  */
 export declare function resumeWithStore(ticket: number): string | number
 

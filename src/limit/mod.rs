@@ -20,6 +20,7 @@
 //! A client is counted apart in each tier of a policy, since each is another limit. What a verified identity could win
 //! by this is bounded: the sum of the tiers that it has at different times.
 
+mod admin;
 mod charge;
 mod config;
 mod error;
@@ -28,7 +29,6 @@ mod headers;
 pub mod in_flight;
 mod limiter;
 mod live;
-mod manual;
 mod outcome;
 mod remote;
 mod signal;
@@ -36,6 +36,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use admin::KeyState;
 pub use charge::{Charge, Place, Reservation};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
@@ -45,8 +46,7 @@ pub(crate) use headers::push_number;
 pub use in_flight::ConcurrencyPermit;
 pub use limiter::{LimitMask, Limiter, MAX_POLICIES};
 pub use live::ReloadableLimiter;
-pub use manual::KeyState;
 pub use outcome::{LimitState, Outcome};
-pub use remote::{Check, Manual, Pending, PendingManual};
+pub use remote::{AdminOp, Check, Pending, PendingAdminOp};
 pub use signal::{Signal, SignalTarget};
 pub use subject::{Subject, user_key};

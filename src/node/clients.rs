@@ -1,13 +1,13 @@
-//! `guard.limits` where it is about clients rather than about one limit. Answers as `src/node/manage.rs` does.
+//! `guard.limits` where it is about clients rather than about one limit. Answers as `src/node/guard.rs` does.
 
 use std::sync::Arc;
 
 use napi_derive::napi;
 use serde_json::Value;
 
-use super::inbox;
+use super::completions;
+use super::guard::{ErrorPayload, guard_of, later, parse, write};
 use super::limits::span;
-use super::manage::{Failure, guard_of, later, parse, write};
 use crate::clients::{ListAction, ListedClient};
 use crate::clock::{Now, micros};
 use crate::config::options::{Options, string_at};
@@ -68,7 +68,7 @@ pub fn limit_set(guard: f64, policy: String) -> String {
         let name = value.get("name").map(|name| string_at("policy.name", name)).transpose()?;
         let name = name.unwrap_or_default();
         let notice = opened.change_limit(name, &value)?.ok_or(LimitError::UnknownPolicy)?;
-        Ok::<_, Failure>((opened, notice))
+        Ok::<_, ErrorPayload>((opened, notice))
     };
     match changed() {
         Ok((opened, notice)) => say(guard, &opened, notice),
@@ -80,22 +80,23 @@ pub fn limit_set(guard: f64, policy: String) -> String {
 pub(super) fn say(guard: f64, opened: &Guard, notice: Notice) -> String {
     let Ok(()) = opened.store().notices().hear(&notice, Now::read().mono_us) else {
         let full = "there is no room for another entry; take some off the lists";
-        return write(Err(Failure::new("ERR_INVALID_ARGUMENT", full)));
+        return write(Err(ErrorPayload::new("ERR_INVALID_ARGUMENT", full)));
     };
     let Store::Shared(store) = opened.store() else { return write(Ok(Value::Null)) };
-    let finish =
-        |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from));
-    later(guard, finish, |inbox, ticket| {
-        store.say(notice, inbox.reply(ticket));
+    let finish = |answer: StoreAnswer| {
+        write(answer.done().map(|()| Value::Null).map_err(ErrorPayload::from))
+    };
+    later(guard, finish, |queue, ticket| {
+        store.say(notice, queue.reply(ticket));
         Ok(())
     })
 }
 
 /// An address, a network, or `{ user }`.
-fn who(key: &Value) -> Result<ListedClient, Failure> {
+fn who(key: &Value) -> Result<ListedClient, ErrorPayload> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
-        Failure::from(error.suggest("write '203.0.113.7', '203.0.113.0/24' or { user: 'id' }"))
+        ErrorPayload::from(error.suggest("write '203.0.113.7', '203.0.113.0/24' or { user: 'id' }"))
     };
     if key.is_object() {
         let options = Options::read("key", key, &["user"])?;
@@ -122,7 +123,7 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
             factor: factor(&options)?,
             ttl: span("options.ttl", options.get("ttl").unwrap_or(&Value::Null))?,
         };
-        Ok::<_, Failure>((
+        Ok::<_, ErrorPayload>((
             guard_of(guard)?,
             key,
             options.string("policy")?.map(str::to_owned),
@@ -143,10 +144,10 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
                         limiter.forget_known(whom, policy.as_deref());
                     }
                 }
-                write(answer.judged().map(|_| Value::Null).map_err(Failure::from))
+                write(answer.judged().map(|_| Value::Null).map_err(ErrorPayload::from))
             };
-            later(guard, finish, |inbox, ticket| {
-                inbox::ask(StoreAsk::Limits(store, question), inbox, ticket);
+            later(guard, finish, |queue, ticket| {
+                completions::ask(StoreAsk::Limits(store, question), queue, ticket);
                 Ok(())
             })
         }
@@ -160,7 +161,7 @@ fn signal_to(
     whom: SignalTarget<'_>,
     policy: Option<&str>,
     signal: Signal,
-) -> Result<Option<(Arc<SharedStore>, StoreCommand)>, Failure> {
+) -> Result<Option<(Arc<SharedStore>, StoreCommand)>, ErrorPayload> {
     if policy.is_some_and(|name| opened.limiter_with(name).is_none()) {
         return Err(LimitError::UnknownPolicy.into());
     }
@@ -184,12 +185,12 @@ fn signal_to(
     };
     asked.ok_or_else(|| {
         let text = "no limit counts by that alone: a signal reaches limits whose `key` is 'ip', 'user' or 'token'";
-        Failure::new("ERR_INVALID_ARGUMENT", text)
+        ErrorPayload::new("ERR_INVALID_ARGUMENT", text)
     })
 }
 
 /// Thousandths, from 10 to 10000.
-fn factor(options: &Options<'_>) -> Result<u16, Failure> {
+fn factor(options: &Options<'_>) -> Result<u16, ErrorPayload> {
     let value = options.require("factor", "how much of the limit there is for a while")?;
     let thousandths = value.as_f64().map(|factor| (factor * 1000.0).round());
     match thousandths.filter(|thousandths| (10.0..=10_000.0).contains(thousandths)) {
@@ -207,10 +208,10 @@ fn factor(options: &Options<'_>) -> Result<u16, Failure> {
 }
 
 /// An address, `{ user }` or `{ token }`.
-fn whom(key: &Value) -> Result<SignalTarget<'_>, Failure> {
+fn whom(key: &Value) -> Result<SignalTarget<'_>, ErrorPayload> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
-        Failure::from(error.suggest("write '203.0.113.7', { user: 'id' } or { token: 'jti' }"))
+        ErrorPayload::from(error.suggest("write '203.0.113.7', { user: 'id' } or { token: 'jti' }"))
     };
     if !key.is_object() {
         let client = key.as_str().and_then(ClientKey::known);

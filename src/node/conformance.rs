@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::manage::{Answer, Failure, parse, write};
+use super::guard::{Answer, ErrorPayload, parse, write};
 use crate::clock::Now;
 use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::schema::Schema;
 use crate::token::{CompactError, verify_compact};
 
-impl From<CompactError> for Failure {
+impl From<CompactError> for ErrorPayload {
     fn from(error: CompactError) -> Self {
         match error {
             CompactError::Key(error) => error.into(),

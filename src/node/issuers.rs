@@ -3,7 +3,7 @@
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::manage::{Failure, guard_of, parse, write};
+use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
@@ -76,7 +76,7 @@ fn answered(
         let mut remotes = tokens_of(&opened)?.remotes();
         let found = remotes.find(|(i, ..)| u32::try_from(*i) == Ok(issuer));
         let (_, name, keys) =
-            found.ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such issuer"))?;
+            found.ok_or_else(|| ErrorPayload::new("ERR_INTERNAL", "there is no such issuer"))?;
         let notice = keys.answered(number, came, Now::read());
         Ok(notice.map_or(Value::Null, |notice| notice_of(name, &notice)))
     })())

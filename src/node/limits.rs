@@ -5,16 +5,16 @@ use std::time::Duration;
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use super::inbox;
-use super::manage::{Failure, guard_of, later, parse, write};
+use super::completions;
+use super::guard::{ErrorPayload, guard_of, later, parse, write};
 use crate::clock::Now;
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
-use crate::limit::{KeyState, LimitError, Manual};
+use crate::limit::{AdminOp, KeyState, LimitError};
 use crate::stack::{StoreAnswer, StoreAsk};
 
 /// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
-fn call_limit(guard: f64, name: &str, key: &[String], manual: Manual) -> String {
+fn call_limit(guard: f64, name: &str, key: &[String], manual: AdminOp) -> String {
     let limiter = guard_of(guard)
         .and_then(|opened| opened.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
     let limiter = match limiter {
@@ -33,13 +33,13 @@ fn call_limit(guard: f64, name: &str, key: &[String], manual: Manual) -> String 
         Err(error) => return write(Err(error.into())),
     };
     let finish = move |answer: StoreAnswer| {
-        write(answer.judged().map_err(Failure::from).and_then(|answer| {
+        write(answer.judged().map_err(ErrorPayload::from).and_then(|answer| {
             let state = limiter.manual_answer(&pending, &answer)?;
             Ok(if manual.tells() { key_state(&state) } else { Value::Null })
         }))
     };
-    later(guard, finish, |inbox, ticket| {
-        inbox::ask(StoreAsk::Limits(store, question), inbox, ticket);
+    later(guard, finish, |queue, ticket| {
+        completions::ask(StoreAsk::Limits(store, question), queue, ticket);
         Ok(())
     })
 }
@@ -64,47 +64,47 @@ fn key_state(state: &KeyState) -> Value {
 /// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
 #[napi(catch_unwind)]
 pub fn limit_consume(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
-    call_limit(guard, &name, &key, Manual::Consume(cost))
+    call_limit(guard, &name, &key, AdminOp::Consume(cost))
 }
 
 /// How a key of a limit stands. Answers `KeyState` of index.d.ts.
 #[napi(catch_unwind)]
 pub fn limit_get(guard: f64, name: String, key: Vec<String>) -> String {
-    call_limit(guard, &name, &key, Manual::Get)
+    call_limit(guard, &name, &key, AdminOp::Get)
 }
 
 /// Takes `cost` from a key whether it has it or not.
 #[napi(catch_unwind)]
 pub fn limit_penalize(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
-    call_limit(guard, &name, &key, Manual::Penalize(cost))
+    call_limit(guard, &name, &key, AdminOp::Penalize(cost))
 }
 
 /// Gives `cost` back to a key.
 #[napi(catch_unwind)]
 pub fn limit_reward(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
-    call_limit(guard, &name, &key, Manual::Reward(cost))
+    call_limit(guard, &name, &key, AdminOp::Reward(cost))
 }
 
 /// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
 #[napi(catch_unwind)]
 pub fn limit_block(guard: f64, name: String, key: Vec<String>, duration: String) -> String {
     match block_span(&duration) {
-        Ok(span) => call_limit(guard, &name, &key, Manual::Block(span)),
+        Ok(span) => call_limit(guard, &name, &key, AdminOp::Block(span)),
         Err(error) => write(Err(error)),
     }
 }
 
-fn block_span(json: &str) -> Result<Duration, Failure> {
+fn block_span(json: &str) -> Result<Duration, ErrorPayload> {
     span("duration", &parse(json)?)
 }
 
 /// A time for which something holds, from 1 ms to 400 days.
-pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
+pub(super) fn span(name: &str, value: &Value) -> Result<Duration, ErrorPayload> {
     let given = json!({ name: value });
     let options = Options::read("", &given, &[name])?;
     let range = Duration::from_millis(1)..=Duration::from_secs(400 * 86_400);
     let missing =
-        || Failure::from(ConfigError::new(ConfigCode::MissingOption, name, "must be given"));
+        || ErrorPayload::from(ConfigError::new(ConfigCode::MissingOption, name, "must be given"));
     if value.is_null() {
         return Err(missing());
     }
@@ -114,5 +114,5 @@ pub(super) fn span(name: &str, value: &Value) -> Result<Duration, Failure> {
 /// Forgets what a key has used, and its block, and frees its places.
 #[napi(catch_unwind)]
 pub fn limit_reset(guard: f64, name: String, key: Vec<String>) -> String {
-    call_limit(guard, &name, &key, Manual::Reset)
+    call_limit(guard, &name, &key, AdminOp::Reset)
 }

@@ -1,7 +1,7 @@
 //! The edge to Node: the only place that names napi.
 //!
 //! Three kinds of exports. Those of [`call`] run on every request: integers and strings in, one text out. Those of
-//! [`inbox`] carry questions to shared stores and answers back, many at once. All others run when a guard is built or
+//! [`completions`] carry questions to shared stores and answers back, many at once. All others run when a guard is built or
 //! managed and answer `{"ok": ...}` or `{"error": ...}` as JSON, so that an error keeps its code, path and suggestion.
 //!
 //! Every export catches panics, which come back as JavaScript errors: the shim refuses the request then.
@@ -16,11 +16,11 @@ mod answer;
 mod background;
 pub mod call;
 pub mod clients;
+pub mod completions;
 pub mod conformance;
-pub mod inbox;
+pub mod guard;
 pub mod issuers;
 pub mod limits;
-pub mod manage;
 pub mod openapi;
 mod registry;
 mod requests;

@@ -6,7 +6,7 @@ use napi_derive::napi;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
-use super::manage::{Failure, guard_of, parse, write};
+use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::slots::{self, Slots};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
@@ -25,8 +25,8 @@ pub(super) fn release_of(guard: u64) {
     APIS.write().retain(|(owner, _)| *owner != guard);
 }
 
-fn known(number: f64) -> Result<Arc<Api>, Failure> {
-    api(number).ok_or_else(|| Failure::new("ERR_CLOSED", "the document is closed"))
+fn known(number: f64) -> Result<Arc<Api>, ErrorPayload> {
+    api(number).ok_or_else(|| ErrorPayload::new("ERR_CLOSED", "the document is closed"))
 }
 
 /// Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`:
@@ -39,7 +39,7 @@ pub fn open_api(guard: f64, document: String, options: String) -> String {
         let refuses = api.refuses_unknown();
         let bases: Vec<String> = api.bases().collect();
         let full = || {
-            Failure::new(
+            ErrorPayload::new(
                 "ERR_INTERNAL",
                 "too many documents are open; read each of them once, not for every request",
             )
@@ -81,7 +81,8 @@ pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
     write((|| {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let schemas = known(api)?.schemas(size(operation), body.map(size));
-        schemas.ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", "there is no such operation"))
+        schemas
+            .ok_or_else(|| ErrorPayload::new("ERR_INVALID_ARGUMENT", "there is no such operation"))
     })())
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::inbox::{Inbox, Listener};
+use super::completions::{CompletionQueue, Listener};
 use super::openapi;
 use super::slots::Slots;
 use crate::guard::Guard;
@@ -79,7 +79,7 @@ pub(crate) fn guard(number: u64) -> Option<Arc<Guard>> {
 }
 
 /// Names the listener of a guard and of the stacks that are built from now on.
-pub(crate) fn set_listener(number: u64, listener: Arc<Inbox>) {
+pub(crate) fn set_listener(number: u64, listener: Arc<CompletionQueue>) {
     if let Some(guard) = GUARDS.write().get_mut(number) {
         guard.listener = Some(listener);
     }

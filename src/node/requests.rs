@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::answer::{self, DecideOutput};
-use super::inbox;
+use super::completions;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
 use crate::limit::Reservation;
@@ -91,7 +91,7 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
     for (store, question) in questions {
-        inbox::tell(&store, question);
+        completions::tell(&store, question);
     }
     any
 }
@@ -114,9 +114,9 @@ pub(super) fn abandon(ticket: u64) {
 }
 
 /// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
-/// `guard.limits` what `src/node/manage.rs` does.
+/// `guard.limits` what `src/node/guard.rs` does.
 pub(super) fn resume_with_store(ticket: u64) -> DecideOutput {
-    let (Some(arrival), Some(waiting)) = (inbox::take(ticket), registry::take(ticket)) else {
+    let (Some(arrival), Some(waiting)) = (completions::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
     };
     match waiting {
@@ -163,10 +163,10 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
 /// costs half.
 fn ask_store(waiting: Box<SuspendedRequest>, ask: StoreAsk) -> DecideOutput {
     let mounted = Arc::clone(&waiting.mounted);
-    let Some(inbox) = &mounted.listener else { return refused(unreadable()) };
+    let Some(queue) = &mounted.listener else { return refused(unreadable()) };
     let waiting = registry::wait(PendingEntry::Request(waiting));
     let Some(ticket) = waiting else { return refused(overloaded()) };
-    inbox::ask(ask, inbox, ticket);
+    completions::ask(ask, queue, ticket);
     DecideOutput::Waits(ticket)
 }
 

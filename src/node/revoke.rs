@@ -5,7 +5,7 @@ use std::sync::Arc;
 use napi_derive::napi;
 use serde_json::Value;
 
-use super::manage::{Failure, guard_of, later, write};
+use super::guard::{ErrorPayload, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::{RevocationList, Tokens};
@@ -16,19 +16,21 @@ use crate::token::{no_name, no_token_or_jti};
 
 /// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
 /// Without a name it is the only one.
-fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, Failure> {
+fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, ErrorPayload> {
     let why = match name {
         None => {
             "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }"
         }
         Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
     };
-    tokens.issuer_named(name).ok_or_else(|| Failure::new("ERR_INVALID_ARGUMENT", why))
+    tokens.issuer_named(name).ok_or_else(|| ErrorPayload::new("ERR_INVALID_ARGUMENT", why))
 }
 
 /// Refuses an argument that would revoke nothing, and say that all is well. The text never has it.
-fn fits(name: &str, why: Option<&'static str>) -> Result<(), Failure> {
-    why.map_or(Ok(()), |why| Err(Failure::new("ERR_INVALID_ARGUMENT", &format!("`{name}` {why}"))))
+fn fits(name: &str, why: Option<&'static str>) -> Result<(), ErrorPayload> {
+    why.map_or(Ok(()), |why| {
+        Err(ErrorPayload::new("ERR_INVALID_ARGUMENT", &format!("`{name}` {why}")))
+    })
 }
 
 /// Whose tokens are meant by the name of a subject, a session or a key: see [`fits`] and [`named`].
@@ -36,7 +38,7 @@ fn issuer_of(
     tokens: &Tokens,
     argument: (&str, &str),
     issuer: Option<&str>,
-) -> Result<(Arc<str>, ()), Failure> {
+) -> Result<(Arc<str>, ()), ErrorPayload> {
     let (name, text) = argument;
     fits(name, no_name(text))?;
     Ok((named(tokens, issuer)?, ()))
@@ -46,9 +48,9 @@ fn issuer_of(
 /// tokens are meant, and what is revoked.
 fn revoke<T>(
     guard: f64,
-    find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), Failure>,
-    local: impl FnOnce(&Tokens, &Revocations, T, Now) -> Result<(), Failure>,
-    shared: impl FnOnce(&Tokens, &SharedRevocations, T, Now, Reply<()>) -> Result<(), Failure>,
+    find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), ErrorPayload>,
+    local: impl FnOnce(&Tokens, &Revocations, T, Now) -> Result<(), ErrorPayload>,
+    shared: impl FnOnce(&Tokens, &SharedRevocations, T, Now, Reply<()>) -> Result<(), ErrorPayload>,
 ) -> String {
     let opened = match guard_of(guard) {
         Ok(opened) => opened,
@@ -59,7 +61,7 @@ fn revoke<T>(
         Err(error) => return write(Err(error)),
     };
     let now = Now::read();
-    let off = || Failure::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
+    let off = || ErrorPayload::new("ERR_MISSING_OPTION", "`revocation` is off on this guard");
     let (issuer, what) = match find(tokens, now) {
         Ok(found) => found,
         Err(error) => return write(Err(error)),
@@ -71,8 +73,10 @@ fn revoke<T>(
     };
     later(
         guard,
-        |answer: StoreAnswer| write(answer.done().map(|()| Value::Null).map_err(Failure::from)),
-        |inbox, ticket| shared(tokens, list, what, now, inbox.reply(ticket)),
+        |answer: StoreAnswer| {
+            write(answer.done().map(|()| Value::Null).map_err(ErrorPayload::from))
+        },
+        |queue, ticket| shared(tokens, list, what, now, queue.reply(ticket)),
     )
 }
 
@@ -92,7 +96,7 @@ pub fn revoke_token(
         let issuer = match (revocable.issuer, issuer) {
             (Some(own), Some(name)) if *own != *name => {
                 let why = "`options.issuer` is not the issuer of the token; leave it out";
-                return Err(Failure::new("ERR_INVALID_ARGUMENT", why));
+                return Err(ErrorPayload::new("ERR_INVALID_ARGUMENT", why));
             }
             (Some(own), _) => own,
             (None, name) => named(tokens, name.as_deref())?,

@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use super::background;
-use super::manage::{Answer, Failure, guard_of, later, write};
+use super::guard::{Answer, ErrorPayload, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::keys::{Rotation, RotationError, Turn};
@@ -17,12 +17,12 @@ const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
 fn with_rotation(guard: f64, run: impl FnOnce(&Rotation) -> Answer) -> String {
     write((|| {
         let opened = guard_of(guard)?;
-        let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
+        let error = || ErrorPayload::new("ERR_MISSING_OPTION", NO_ROTATION);
         run(tokens_of(&opened)?.rotation().ok_or_else(error)?)
     })())
 }
 
-impl From<RotationError> for Failure {
+impl From<RotationError> for ErrorPayload {
     fn from(error: RotationError) -> Self {
         Self(json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }))
     }
@@ -44,19 +44,19 @@ pub fn rotation_tick(guard: f64, force: bool) -> String {
     };
     let (send, receive) = channel();
     let look = move || {
-        let error = || Failure::new("ERR_MISSING_OPTION", NO_ROTATION);
+        let error = || ErrorPayload::new("ERR_MISSING_OPTION", NO_ROTATION);
         let rotation = tokens_of(&opened)?.rotation().ok_or_else(error)?;
         Ok(rotation.tick(&Now::read, force)?)
     };
     later(
         guard,
         move |_| {
-            let turn: Result<Option<Turn>, Failure> =
+            let turn: Result<Option<Turn>, ErrorPayload> =
                 receive.try_recv().unwrap_or_else(|_| Err(no_thread()));
             write(turn.map(|turn| turn.map_or(Value::Null, turned)))
         },
-        |inbox, ticket| {
-            let reply = inbox.reply(ticket);
+        |queue, ticket| {
+            let reply = queue.reply(ticket);
             let work = move || {
                 // A panic answers, too: nothing was sent then.
                 if let Ok(turn) = catch_unwind(AssertUnwindSafe(look)) {
@@ -69,8 +69,8 @@ pub fn rotation_tick(guard: f64, force: bool) -> String {
     )
 }
 
-fn no_thread() -> Failure {
-    Failure::new("ERR_INTERNAL", "no thread could look at the key file")
+fn no_thread() -> ErrorPayload {
+    ErrorPayload::new("ERR_INTERNAL", "no thread could look at the key file")
 }
 
 /// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,

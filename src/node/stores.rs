@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use super::manage::guard_of;
+use super::guard::guard_of;
 use crate::clock::Now;
 use crate::guard::Store;
 use crate::store::{SharedStore, StoreFault, StoreNotice};

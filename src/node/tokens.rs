@@ -6,8 +6,8 @@ use std::time::Duration;
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
-use super::inbox;
-use super::manage::{Answer, Failure, clock, guard_of, later, parse, write};
+use super::completions;
+use super::guard::{Answer, ErrorPayload, clock, guard_of, later, parse, write};
 use crate::clock::Now;
 use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
@@ -18,9 +18,13 @@ use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::StoreError;
 use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenDenial, Unverified};
 
-pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, Failure> {
-    let error =
-        || Failure::new("ERR_MISSING_OPTION", "`jwt` must be set on the guard to work with tokens");
+pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, ErrorPayload> {
+    let error = || {
+        ErrorPayload::new(
+            "ERR_MISSING_OPTION",
+            "`jwt` must be set on the guard to work with tokens",
+        )
+    };
     opened.tokens.as_ref().ok_or_else(error)
 }
 
@@ -77,9 +81,11 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     }
     later(
         guard,
-        move |answer: StoreAnswer| write(answer.done().map(|()| stored).map_err(Failure::from)),
-        |inbox, ticket| {
-            let opened = refresh.open(opening, now, || Some(inbox.reply(ticket)));
+        move |answer: StoreAnswer| {
+            write(answer.done().map(|()| stored).map_err(ErrorPayload::from))
+        },
+        |queue, ticket| {
+            let opened = refresh.open(opening, now, || Some(queue.reply(ticket)));
             opened.unwrap_or(Ok(())).map_err(open_failure)
         },
     )
@@ -127,9 +133,9 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
                 finish(&opened, refresh.conclude(tokens, &token, outcome, now))
             })())
         },
-        |inbox, ticket| {
+        |queue, ticket| {
             let refresh = tokens_of(&asking)?.refresh.as_ref().ok_or_else(without_refresh)?;
-            refresh.ask(&asked, now, slot, inbox.reply(ticket));
+            refresh.ask(&asked, now, slot, queue.reply(ticket));
             Ok(())
         },
     )
@@ -141,7 +147,7 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
 pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
         let continued = RenewedSession::from_json(&parse(&continued)?)
-            .ok_or_else(|| Failure::new("ERR_INTERNAL", "there is no such session"))?;
+            .ok_or_else(|| ErrorPayload::new("ERR_INTERNAL", "there is no such session"))?;
         // The application's function may have taken its time.
         continued.check(tokens).map_err(refresh_failure)?;
         continue_with(tokens, &continued, Some(object("claims", &claims)?))
@@ -167,7 +173,7 @@ fn answer(issued: &Issued, refresh_token: Option<String>) -> Value {
     answer
 }
 
-fn object(name: &str, json: &str) -> Result<Map<String, Value>, Failure> {
+fn object(name: &str, json: &str) -> Result<Map<String, Value>, ErrorPayload> {
     match parse(json)? {
         Value::Object(object) => Ok(object),
         other => {
@@ -177,42 +183,45 @@ fn object(name: &str, json: &str) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-fn signer_of(tokens: &Tokens) -> Result<&Signer, Failure> {
+fn signer_of(tokens: &Tokens) -> Result<&Signer, ErrorPayload> {
     tokens.signer.as_ref().ok_or_else(|| {
-        Failure::new(
+        ErrorPayload::new(
             "ERR_MISSING_OPTION",
             "no key can sign; give `jwt.secret` or a private key in `jwt.keys`",
         )
     })
 }
 
-fn without_refresh() -> Failure {
-    Failure::new("ERR_MISSING_OPTION", "`jwt.refresh` must be set on the guard for refresh tokens")
+fn without_refresh() -> ErrorPayload {
+    ErrorPayload::new(
+        "ERR_MISSING_OPTION",
+        "`jwt.refresh` must be set on the guard for refresh tokens",
+    )
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn issue_failure(error: IssueError) -> Failure {
+fn issue_failure(error: IssueError) -> ErrorPayload {
     if error == IssueError::NotLoaded {
-        return Failure(
+        return ErrorPayload(
             json!({ "code": "ERR_KEY_STORAGE", "status": 503, "message": error.to_string() }),
         );
     }
     if error == IssueError::Ahead {
         return clock(&error.to_string());
     }
-    Failure::new(issue_code(&error), &error.to_string())
+    ErrorPayload::new(issue_code(&error), &error.to_string())
 }
 
-fn open_failure(error: OpenError) -> Failure {
+fn open_failure(error: OpenError) -> ErrorPayload {
     match error {
-        OpenError::Full(full) => Failure::new("ERR_INVALID_ARGUMENT", &full.to_string()),
+        OpenError::Full(full) => ErrorPayload::new("ERR_INVALID_ARGUMENT", &full.to_string()),
         OpenError::Store(error) => error.into(),
     }
 }
 
-fn refresh_failure(error: RefreshError) -> Failure {
+fn refresh_failure(error: RefreshError) -> ErrorPayload {
     let refused = |code: &str, message: &str| {
-        Failure(json!({ "code": code, "status": 401, "message": message }))
+        ErrorPayload(json!({ "code": code, "status": 401, "message": message }))
     };
     match error {
         // Who presents it is told no more than of any other session that is over.
@@ -237,7 +246,7 @@ fn refresh_failure(error: RefreshError) -> Failure {
 }
 
 /// Tells the operator, beside what the caller is told.
-fn unsealed(Failure(mut failure): Failure) -> Failure {
+fn unsealed(ErrorPayload(mut failure): ErrorPayload) -> ErrorPayload {
     if let Some(failure) = failure.as_object_mut() {
         let warning = json!({
             "code": "GUARD_SESSION_RECORD",
@@ -246,7 +255,7 @@ fn unsealed(Failure(mut failure): Failure) -> Failure {
         });
         failure.insert("warning".to_owned(), warning);
     }
-    Failure(failure)
+    ErrorPayload(failure)
 }
 
 const fn issue_code(error: &IssueError) -> &'static str {
@@ -289,8 +298,8 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
             return later(
                 guard,
                 move |_| verify(guard, opened, token, asks - 1),
-                move |inbox, ticket| {
-                    inbox::ask(StoreAsk::Keys(keys), inbox, ticket);
+                move |queue, ticket| {
+                    completions::ask(StoreAsk::Keys(keys), queue, ticket);
                     Ok(())
                 },
             );
@@ -320,8 +329,8 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
                 StoreAnswer::Done(Ok(())) => claims(true),
                 _ => write(Err(stale())),
             },
-            move |inbox, ticket| {
-                inbox::ask(StoreAsk::Revocations(list), inbox, ticket);
+            move |queue, ticket| {
+                completions::ask(StoreAsk::Revocations(list), queue, ticket);
                 Ok(())
             },
         ),
@@ -329,7 +338,7 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
 }
 
 /// Nobody knows at the moment what is revoked.
-fn stale() -> Failure {
+fn stale() -> ErrorPayload {
     stale_refusal().into()
 }
 

@@ -7,12 +7,12 @@
 //! refuses, what was debited ahead of time ([`lease`]), and what is counted here while the store is
 //! away.
 
+mod admin;
 mod lease;
-mod manual;
 
 use std::sync::Arc;
 
-pub use manual::{Manual, PendingManual};
+pub use admin::{AdminOp, PendingAdminOp};
 use smallvec::SmallVec;
 
 use super::charge::Place;

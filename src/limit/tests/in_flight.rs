@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{SECOND, at, check, limiter, request};
 use crate::error::ConfigCode;
 use crate::limit::{
-    ConcurrencyPermit, LimitError, LimitMask, LimitPolicy, Limiter, Manual, OnStoreFailure,
+    AdminOp, ConcurrencyPermit, LimitError, LimitMask, LimitPolicy, Limiter, OnStoreFailure,
     Reservation, Signal, SignalTarget, Subject,
 };
 use crate::net::ClientKey;
@@ -135,7 +135,7 @@ fn who_gives_a_place_back_twice_or_late_frees_nobody_elses() {
     let limiter = Arc::new(limiter(&reports(&json!({}))));
     let client = ClientKey::parse(KEY);
     let mut old = check(&limiter, &request(&client), at(0));
-    limiter.call("reports", &[KEY], Manual::Reset, at(0)).unwrap();
+    limiter.call("reports", &[KEY], AdminOp::Reset, at(0)).unwrap();
     let young: Vec<_> = (0..2).map(|_| check(&limiter, &request(&client), at(0))).collect();
     let charged = Reservation::new(Arc::clone(&limiter), Vec::new(), std::mem::take(&mut old.held));
     assert!(charged.holds_places());
@@ -151,10 +151,10 @@ fn who_gives_a_place_back_twice_or_late_frees_nobody_elses() {
 fn what_is_about_limits_in_time_is_refused() {
     let limiter = limiter(&reports(&json!({})));
     for manual in [
-        Manual::Consume(1),
-        Manual::Penalize(1),
-        Manual::Reward(1),
-        Manual::Block(Duration::from_secs(1)),
+        AdminOp::Consume(1),
+        AdminOp::Penalize(1),
+        AdminOp::Reward(1),
+        AdminOp::Block(Duration::from_secs(1)),
     ] {
         assert_eq!(limiter.call("reports", &[KEY], manual, at(0)), Err(LimitError::InFlight));
         let asked = limiter.manual_question("reports", &[KEY], manual);

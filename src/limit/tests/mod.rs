@@ -1,5 +1,6 @@
 //! What users rely on.
 
+mod admin;
 mod charge;
 mod config;
 mod exceed;
@@ -7,7 +8,6 @@ mod flood;
 mod in_flight;
 mod limiter;
 mod live;
-mod manual;
 mod signal;
 mod threads;
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::MemcachedConfig;
 use super::judge::{Books, CommandRun, RecordView, Stored, Written};
-use super::lanes::{Queued, RecordQueue};
+use super::record_queue::{Queued, RecordQueue};
 use super::server::Server;
 use super::wire::{Command, Reply, expiry};
 use crate::clock::{Now, micros};

@@ -26,7 +26,7 @@ pub mod config;
 mod connection;
 mod driver;
 mod judge;
-mod lanes;
+mod record_queue;
 mod server;
 #[cfg(test)]
 mod tests;

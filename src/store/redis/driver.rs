@@ -31,7 +31,7 @@ use crate::store::runtime::{
 use crate::store::shared::Backend;
 use crate::store::status::Status;
 
-const LIVE: &str = include_str!("lua/live.lua");
+const LIVE: &str = include_str!("lua/heartbeat.lua");
 const BEGAN: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/began.lua"));
 
 pub(super) struct Driver {

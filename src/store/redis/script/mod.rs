@@ -18,12 +18,12 @@ use crate::store::record::{Entry, Reader, double, entries, key, push_key};
 
 const JUDGE: &str = concat!(
     include_str!("../lua/record.lua"),
-    include_str!("../lua/places.lua"),
-    include_str!("../lua/judge.lua")
+    include_str!("../lua/slots.lua"),
+    include_str!("../lua/consume.lua")
 );
 const JUDGE_ONE: &str =
-    concat!(include_str!("../lua/record.lua"), include_str!("../lua/judge_one.lua"));
-const RENEW: &str = concat!(include_str!("../lua/places.lua"), include_str!("../lua/renew.lua"));
+    concat!(include_str!("../lua/record.lua"), include_str!("../lua/consume_gcra.lua"));
+const RENEW: &str = concat!(include_str!("../lua/slots.lua"), include_str!("../lua/renew.lua"));
 const PROVE: &str = concat!(include_str!("../lua/proofs.lua"), include_str!("../lua/prove.lua"));
 const ADJUST: &str = concat!(include_str!("../lua/record.lua"), include_str!("../lua/adjust.lua"));
 
@@ -355,7 +355,7 @@ fn is_simple(subjects: &[SubjectCommand]) -> bool {
     demand.rule.algorithm().has_burst() && !demand.rule.is_watching()
 }
 
-/// A request as judge.lua unpacks it.
+/// A request as consume.lua unpacks it.
 fn push_request(
     out: &mut Vec<u8>,
     action: Action,

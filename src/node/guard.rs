@@ -8,7 +8,7 @@ use napi_derive::napi;
 use serde_json::{Map, Value, json};
 
 use super::answer;
-use super::inbox::Inbox;
+use super::completions::CompletionQueue;
 use super::issuers::issuer_health;
 use super::registry::{self, PendingEntry};
 use super::slots;
@@ -25,17 +25,17 @@ use crate::store::StoreError;
 use crate::token::TokenDenial;
 
 /// An error on its way to a `GuardError`.
-pub(super) struct Failure(pub(super) Value);
+pub(super) struct ErrorPayload(pub(super) Value);
 
-pub(super) type Answer = Result<Value, Failure>;
+pub(super) type Answer = Result<Value, ErrorPayload>;
 
-impl Failure {
+impl ErrorPayload {
     pub(super) fn new(code: &str, message: &str) -> Self {
         Self(json!({ "code": code, "message": message }))
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for ErrorPayload {
     fn from(error: ConfigError) -> Self {
         let mut fields = Map::new();
         fields.insert("code".into(), error.code().as_str().into());
@@ -48,7 +48,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<LimitError> for Failure {
+impl From<LimitError> for ErrorPayload {
     fn from(error: LimitError) -> Self {
         let code = if matches!(error, LimitError::UnknownPolicy) {
             "ERR_UNKNOWN_LIMIT"
@@ -59,7 +59,7 @@ impl From<LimitError> for Failure {
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for ErrorPayload {
     fn from(error: StoreError) -> Self {
         Self(
             json!({ "code": "ERR_STORE_UNAVAILABLE", "status": 503, "message": error.to_string() }),
@@ -67,7 +67,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<RevokeError> for Failure {
+impl From<RevokeError> for ErrorPayload {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::Clock | RevokeError::SetBack => clock(&error.to_string()),
@@ -77,17 +77,17 @@ impl From<RevokeError> for Failure {
 }
 
 /// A clock is wrong. Nothing was done.
-pub(super) fn clock(message: &str) -> Failure {
-    Failure(json!({ "code": "ERR_CLOCK", "status": 503, "message": message }))
+pub(super) fn clock(message: &str) -> ErrorPayload {
+    ErrorPayload(json!({ "code": "ERR_CLOCK", "status": 503, "message": message }))
 }
 
-impl From<TokenDenial> for Failure {
+impl From<TokenDenial> for ErrorPayload {
     fn from(denial: TokenDenial) -> Self {
         denial.to_refusal().into()
     }
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for ErrorPayload {
     fn from(refusal: Refusal) -> Self {
         Self(json!({ "code": refusal.code, "status": refusal.status, "message": refusal.detail }))
     }
@@ -96,27 +96,28 @@ impl From<Refusal> for Failure {
 pub(super) fn write(answer: Answer) -> String {
     match answer {
         Ok(value) => json!({ "ok": value }),
-        Err(Failure(error)) => json!({ "error": error }),
+        Err(ErrorPayload(error)) => json!({ "error": error }),
     }
     .to_string()
 }
 
-pub(super) fn guard_of(guard: f64) -> Result<Arc<Guard>, Failure> {
+pub(super) fn guard_of(guard: f64) -> Result<Arc<Guard>, ErrorPayload> {
     slots::from_js(guard)
         .and_then(registry::guard)
-        .ok_or_else(|| Failure::new("ERR_CLOSED", "the guard is closed"))
+        .ok_or_else(|| ErrorPayload::new("ERR_CLOSED", "the guard is closed"))
 }
 
-fn full() -> Failure {
-    Failure::new(
+fn full() -> ErrorPayload {
+    ErrorPayload::new(
         "ERR_INTERNAL",
         "too many guards or stacks are open; build them once, not for every request",
     )
 }
 
-pub(super) fn parse(json: &str) -> Result<Value, Failure> {
-    serde_json::from_str(json)
-        .map_err(|_| Failure::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON"))
+pub(super) fn parse(json: &str) -> Result<Value, ErrorPayload> {
+    serde_json::from_str(json).map_err(|_| {
+        ErrorPayload::new("ERR_INVALID_ARGUMENT", "the argument can't be written as JSON")
+    })
 }
 
 static CORE: OnceLock<String> = OnceLock::new();
@@ -157,7 +158,7 @@ pub fn create_guard(env: Env, config: String) -> String {
 
 /// The environment that builds a guard. Its guards are released with it: a worker thread ends
 /// without `close()`, and without running its finalizers.
-fn owner(env: Env) -> Result<usize, Failure> {
+fn owner(env: Env) -> Result<usize, ErrorPayload> {
     let owner = env.raw().addr();
     if registry::is_new(owner) {
         let release = |owner| {
@@ -165,7 +166,7 @@ fn owner(env: Env) -> Result<usize, Failure> {
             let _ = catch_unwind(|| registry::release_all(owner));
         };
         let hooked = env.add_env_cleanup_hook(owner, release);
-        hooked.map_err(|_| Failure::new("ERR_INTERNAL", "the environment ends"))?;
+        hooked.map_err(|_| ErrorPayload::new("ERR_INTERNAL", "the environment ends"))?;
     }
     Ok(owner)
 }
@@ -186,7 +187,7 @@ pub fn stack(guard: f64, options: String, only: String) -> String {
             "policy" => Layers::Policy,
             "payload" => Layers::Payload,
             "require" => Layers::Require,
-            _ => return Err(Failure::new("ERR_INTERNAL", "there is no such layer")),
+            _ => return Err(ErrorPayload::new("ERR_INTERNAL", "there is no such layer")),
         };
         let stack = Arc::new(opened.stack(&parse(&options)?, layers)?);
         let mut plan = plan(&stack);
@@ -318,20 +319,20 @@ fn local_counts(tokens: &Tokens) -> Counts {
     sum
 }
 
-/// Answers `{"later": ticket}`: `ask` asks a store for the inbox and the ticket, and `finish` makes
+/// Answers `{"later": ticket}`: `ask` asks a store for the queue and the ticket, and `finish` makes
 /// the answer of what it says.
 pub(super) fn later(
     guard: f64,
     finish: impl FnOnce(StoreAnswer) -> String + 'static,
-    ask: impl FnOnce(&Arc<Inbox>, u64) -> Result<(), Failure>,
+    ask: impl FnOnce(&Arc<CompletionQueue>, u64) -> Result<(), ErrorPayload>,
 ) -> String {
-    let Some(inbox) = slots::from_js(guard).and_then(registry::listener) else {
+    let Some(queue) = slots::from_js(guard).and_then(registry::listener) else {
         // It may have been closed since the call began.
         let why = guard_of(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
         return write(Err(why));
     };
-    // The inbox lasts until the answer is fetched, also where the guard is closed meanwhile.
-    let kept = Arc::clone(&inbox);
+    // The queue lasts until the answer is fetched, also where the guard is closed meanwhile.
+    let kept = Arc::clone(&queue);
     let finish = Box::new(move |answer| {
         let answer = finish(answer);
         drop(kept);
@@ -340,7 +341,7 @@ pub(super) fn later(
     let Some(ticket) = registry::wait(PendingEntry::Call(finish)) else {
         return write(Err(StoreError::Overloaded.into()));
     };
-    match ask(&inbox, ticket) {
+    match ask(&queue, ticket) {
         Ok(()) => json!({ "later": ticket }).to_string(),
         Err(error) => {
             drop(registry::take(ticket));
@@ -354,8 +355,9 @@ pub(super) fn later(
 pub fn policy_evaluate(guard: f64, input: String, query: Option<String>) -> String {
     write((|| {
         let opened = guard_of(guard)?;
-        let error =
-            || Failure::new("ERR_MISSING_OPTION", "`policy` must be set on the guard to ask it");
+        let error = || {
+            ErrorPayload::new("ERR_MISSING_OPTION", "`policy` must be set on the guard to ask it")
+        };
         let set = opened.policy.as_ref().ok_or_else(error)?;
         let query = match query {
             Some(query) => set.query("query", &query)?,

@@ -1,9 +1,9 @@
--- Judges requests that one limit of the algorithm GCRA counts: what judge.lua does, without what they have no need of.
+-- Judges requests that one limit of the algorithm GCRA counts: what consume.lua does, without what they have no need of.
 -- Nearly all limits are of this kind, and this takes half of the server's time.
 --
 -- KEYS     the subject of each request
--- ARGV[i]  request i as judge.lua reads it, with one subject and one limit
--- answers  as judge.lua does
+-- ARGV[i]  request i as consume.lua reads it, with one subject and one limit
+-- answers  as consume.lua does
 local call, unpack, pack, sub = redis.call, struct.unpack, struct.pack, string.sub
 local ceil, max = math.ceil, math.max
 local answer, length = {pack('<d', now)}, 1

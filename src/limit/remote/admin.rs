@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{ALONE, REFUSED, lease};
 use crate::clock::{Now, micros};
+use crate::limit::admin::{KeyState, key_state};
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
-use crate::limit::manual::{KeyState, key_state};
 use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
 use crate::quota::algorithm::{State, WHOLE};
 use crate::quota::{
@@ -17,7 +17,7 @@ use crate::store::{Key, Record};
 
 /// What `guard.limits` can be asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manual {
+pub enum AdminOp {
     /// Judge a cost as a request would be, and count it if it is admitted.
     Consume(u32),
     /// Say how a key stands.
@@ -32,7 +32,7 @@ pub enum Manual {
     Reset,
 }
 
-impl Manual {
+impl AdminOp {
     /// Whether the caller is told how the key stands.
     #[must_use]
     pub const fn tells(self) -> bool {
@@ -42,9 +42,9 @@ impl Manual {
 
 /// A call that waits for the store.
 #[derive(Debug)]
-pub struct PendingManual {
+pub struct PendingAdminOp {
     name: String,
-    manual: Manual,
+    manual: AdminOp,
     keys: Vec<Key>,
 }
 
@@ -54,16 +54,16 @@ impl Limiter {
         &self,
         name: &str,
         key: &[&str],
-        manual: Manual,
+        manual: AdminOp,
         now: Now,
     ) -> Result<Option<KeyState>, LimitError> {
         match manual {
-            Manual::Consume(cost) => self.consume(name, key, cost, now).map(Some),
-            Manual::Get => self.get(name, key, now).map(Some),
-            Manual::Penalize(cost) => self.penalize(name, key, cost, now).map(|()| None),
-            Manual::Reward(cost) => self.reward(name, key, cost, now).map(|()| None),
-            Manual::Block(duration) => self.block(name, key, duration, now).map(|()| None),
-            Manual::Reset => self.reset(name, key).map(|()| None),
+            AdminOp::Consume(cost) => self.consume(name, key, cost, now).map(Some),
+            AdminOp::Get => self.get(name, key, now).map(Some),
+            AdminOp::Penalize(cost) => self.penalize(name, key, cost, now).map(|()| None),
+            AdminOp::Reward(cost) => self.reward(name, key, cost, now).map(|()| None),
+            AdminOp::Block(duration) => self.block(name, key, duration, now).map(|()| None),
+            AdminOp::Reset => self.reset(name, key).map(|()| None),
         }
     }
 
@@ -72,26 +72,26 @@ impl Limiter {
         &self,
         name: &str,
         key: &[&str],
-        manual: Manual,
-    ) -> Result<(PendingManual, StoreCommand), LimitError> {
+        manual: AdminOp,
+    ) -> Result<(PendingAdminOp, StoreCommand), LimitError> {
         let policy = match manual {
-            Manual::Get | Manual::Reset => self.policy(name)?,
+            AdminOp::Get | AdminOp::Reset => self.policy(name)?,
             _ => self.in_time(name)?,
         };
         let (action, cost) = match manual {
-            Manual::Consume(cost) => (Action::Consume, cost),
-            Manual::Get => (Action::Look, 1),
-            Manual::Penalize(cost) => (Action::Charge, cost),
-            Manual::Reward(cost) => (Action::Refund, cost),
-            Manual::Block(duration) => (Action::Block(micros(duration)), 0),
-            Manual::Reset => (Action::Reset, 0),
+            AdminOp::Consume(cost) => (Action::Consume, cost),
+            AdminOp::Get => (Action::Look, 1),
+            AdminOp::Penalize(cost) => (Action::Charge, cost),
+            AdminOp::Reward(cost) => (Action::Refund, cost),
+            AdminOp::Block(duration) => (Action::Block(micros(duration)), 0),
+            AdminOp::Reset => (Action::Reset, 0),
         };
-        let one = matches!(manual, Manual::Consume(_) | Manual::Get);
+        let one = matches!(manual, AdminOp::Consume(_) | AdminOp::Get);
         let counters: Vec<&Counter> =
             policy.counters().take(if one { 1 } else { usize::MAX }).collect();
         let keys = counters.iter().map(|counter| key_of_parts(&policy.key, counter, key));
         let pending =
-            PendingManual { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
+            PendingAdminOp { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
         if policy.own.rule.is_in_flight() {
             let place = |counter: &&Counter| {
                 let (most, span_ms) = counter.rule.places();
@@ -117,7 +117,7 @@ impl Limiter {
     /// What the store's answer means: how the key stands under the policy's own limit.
     pub fn manual_answer(
         &self,
-        pending: &PendingManual,
+        pending: &PendingAdminOp,
         answer: &CommandResult,
     ) -> Result<KeyState, LimitError> {
         let policy = self.policy(&pending.name)?;
@@ -144,7 +144,7 @@ impl Limiter {
         let clock_us = rule.clock(now);
         let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
         let cost = match pending.manual {
-            Manual::Consume(cost) => cost,
+            AdminOp::Consume(cost) => cost,
             _ => 1,
         };
         let state = rule.settle(standing.state, clock_us);

@@ -27,7 +27,7 @@ type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
 /// The answers for one copy of the shim. A thread may have several copies (bundlers, an emptied
 /// `require.cache`), and each of them knows only the tickets of its own guards. Its guards, and
 /// what waits for an answer, keep it.
-pub(crate) struct Inbox {
+pub(crate) struct CompletionQueue {
     arrived: Mutex<Vec<(u64, StoreAnswer)>>,
     /// Whether the thread is to be woken already.
     woken: AtomicBool,
@@ -36,35 +36,35 @@ pub(crate) struct Inbox {
     wake: Wake,
 }
 
-/// The inbox that answers go to, if there is one.
-pub(crate) type Listener = Option<Arc<Inbox>>;
+/// The queue that answers go to, if there is one.
+pub(crate) type Listener = Option<Arc<CompletionQueue>>;
 
 thread_local! {
-    static INBOXES: RefCell<Slots<Weak<Inbox>>> = const { RefCell::new(Slots::new()) };
+    static QUEUES: RefCell<Slots<Weak<CompletionQueue>>> = const { RefCell::new(Slots::new()) };
     static OUTBOX: RefCell<Vec<(Arc<SharedStore>, Vec<QueuedCommand>)>> = const { RefCell::new(Vec::new()) };
     static ARRIVED: RefCell<VecDeque<(u64, StoreAnswer)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-fn inbox(number: f64) -> Listener {
-    INBOXES.with_borrow(|inboxes| inboxes.get(slots::from_js(number)?)?.upgrade())
+fn queue(number: f64) -> Listener {
+    QUEUES.with_borrow(|queues| queues.get(slots::from_js(number)?)?.upgrade())
 }
 
 /// Registers a function that is called when answers for a guard have come. Answers the number of
 /// this listener, which `join` gives to other guards; -1 where there are too many.
 #[napi(catch_unwind, ts_args_type = "guard: number, wake: () => void")]
 pub fn listen(guard: f64, wake: Wake) -> i64 {
-    let inbox = Arc::new(Inbox {
+    let queue = Arc::new(CompletionQueue {
         arrived: Mutex::default(),
         woken: AtomicBool::new(false),
         keys_wanted: AtomicBool::new(false),
         wake,
     });
-    let number = INBOXES.with_borrow_mut(|inboxes| {
-        inboxes.retain(|inbox| inbox.strong_count() > 0);
-        inboxes.insert(Arc::downgrade(&inbox))
+    let number = QUEUES.with_borrow_mut(|queues| {
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.insert(Arc::downgrade(&queue))
     });
     if let Some(guard) = slots::from_js(guard) {
-        registry::set_listener(guard, inbox);
+        registry::set_listener(guard, queue);
     }
     number.and_then(|number| i64::try_from(number).ok()).unwrap_or(-1)
 }
@@ -73,8 +73,8 @@ pub fn listen(guard: f64, wake: Wake) -> i64 {
 /// closed: it has ended.
 #[napi(catch_unwind)]
 pub fn join(guard: f64, listener: f64) -> bool {
-    let (Some(guard), Some(inbox)) = (slots::from_js(guard), inbox(listener)) else { return false };
-    registry::set_listener(guard, inbox);
+    let (Some(guard), Some(queue)) = (slots::from_js(guard), queue(listener)) else { return false };
+    registry::set_listener(guard, queue);
     true
 }
 
@@ -85,17 +85,17 @@ pub fn flush(listener: f64) -> bool {
     for (store, asks) in OUTBOX.take() {
         store.submit(asks);
     }
-    inbox(listener).is_some_and(|inbox| inbox.keys_wanted.swap(false, Ordering::AcqRel))
+    queue(listener).is_some_and(|queue| queue.keys_wanted.swap(false, Ordering::AcqRel))
 }
 
 /// The tickets of `listener` whose answers have come, with a blank behind each; each wants one call
 /// of `settle`, in this order. One text is cheaper to carry over the edge than a list of numbers.
 #[napi(catch_unwind)]
 pub fn arrived(listener: f64) -> String {
-    let Some(inbox) = inbox(listener) else { return String::new() };
+    let Some(queue) = queue(listener) else { return String::new() };
     // First the flag: what comes from now on wakes again.
-    inbox.woken.store(false, Ordering::Release);
-    let arrivals = std::mem::take(&mut *inbox.arrived.lock());
+    queue.woken.store(false, Ordering::Release);
+    let arrivals = std::mem::take(&mut *queue.arrived.lock());
     let mut tickets = String::with_capacity(arrivals.len() * 17);
     for (ticket, _) in &arrivals {
         push_number(&mut tickets, *ticket);
@@ -113,16 +113,16 @@ pub(crate) fn take(ticket: u64) -> Option<StoreAnswer> {
     })
 }
 
-/// Asks a store, or an issuer; the answer comes to `inbox` for `ticket`.
-pub(crate) fn ask(what: StoreAsk, inbox: &Arc<Inbox>, ticket: u64) {
+/// Asks a store, or an issuer; the answer comes to `queue` for `ticket`.
+pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
     match what {
-        StoreAsk::Revocations(list) => list.refresh(inbox.reply(ticket)),
+        StoreAsk::Revocations(list) => list.refresh(queue.reply(ticket)),
         StoreAsk::Keys(keys) => {
-            inbox.keys_wanted.store(true, Ordering::Release);
-            keys.wait(inbox.reply(ticket), Now::read());
+            queue.keys_wanted.store(true, Ordering::Release);
+            keys.wait(queue.reply(ticket), Now::read());
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
-            let recipient: Arc<dyn CompletionSink> = Arc::<Inbox>::clone(inbox);
+            let recipient: Arc<dyn CompletionSink> = Arc::<CompletionQueue>::clone(queue);
             let ask = store.ask_for(question, Responder::ticket(recipient, ticket));
             post(&store, ask);
         }
@@ -145,7 +145,7 @@ fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
 }
 
 /// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
-impl CompletionSink for Inbox {
+impl CompletionSink for CompletionQueue {
     fn take(&self, arrivals: Completions) {
         let judged =
             arrivals.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
@@ -154,11 +154,11 @@ impl CompletionSink for Inbox {
     }
 }
 
-impl Inbox {
+impl CompletionQueue {
     /// The function that a store calls once it has done something; the answer comes for `ticket`.
     pub(crate) fn reply(self: &Arc<Self>, ticket: u64) -> Reply<()> {
-        let inbox = Arc::clone(self);
-        Box::new(move |done| inbox.put(ticket, StoreAnswer::Done(done)))
+        let queue = Arc::clone(self);
+        Box::new(move |done| queue.put(ticket, StoreAnswer::Done(done)))
     }
 
     fn put(&self, ticket: u64, arrival: StoreAnswer) {
