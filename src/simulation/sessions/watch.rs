@@ -110,7 +110,8 @@ impl Watch {
     /// back.
     fn is_lost(&self, stored_us: u64, process: usize) -> bool {
         let troubles = self.service.troubles.lock();
-        troubles.is_unreliable(process) && troubles.has_lost(stored_us)
+        // The answer was on its way for a moment.
+        troubles.is_unreliable(process) && troubles.has_lost(stored_us.saturating_sub(SLACK_US))
     }
 
     pub(super) fn revoking(&self, token: &str) {

@@ -123,12 +123,12 @@ impl Watch {
 
     /// What a process knows of a name in the end.
     pub(in super::super) fn settled(&self, name: &str, process: usize, seen: Option<u64>) {
-        let Some((call, stored_us)) = self.seen.lock().said.last(name) else { return };
+        let Some((call, _)) = self.seen.lock().said.last(name) else { return };
         let is_lost = {
             let troubles = self.service.troubles.lock();
             // Of three keys that belong together, a server that evicts takes any.
             !troubles.evicted_us.is_empty()
-                || troubles.has_died(call.by) && troubles.has_lost(stored_us)
+                || troubles.has_died(call.by) && troubles.has_lost(call.began_us)
                 // Where the clock is behind by then, its version may be the earlier one.
                 || self.seen.lock().said.follows_unread(name, &call, &troubles)
         };
