@@ -349,7 +349,7 @@ fn all_that_was_said_is_published_again_within_two_seconds_however_much_it_is() 
             let address = format!("10.0.{}.{}", i / 250, i % 250);
             process.list(&address, Some(ListAction::Blocked)).await.unwrap();
         }
-        let there = || run(&world, &["HLEN", "keepstone:{notices}"]);
+        let there = || run(&world, &["ZCARD", "keepstone:{notices}:versions"]);
         assert_eq!(there(), redis::Value::Int(1_500));
         world.change(0, Server::flush);
         sleep(Duration::from_secs(2)).await;
