@@ -16,12 +16,12 @@ test('a call of the core with something else than it takes is an error, and the 
   const body = Buffer.from('{}')
   const wrong = {
     decide: [[], ['1', 'head'], [0, 7], [0, {}], [0, 'head', 7], [Symbol('s'), 'head']],
-    resume: [[0], [0, null], [{}, '[]']],
-    certified: [[], [0, 1]],
+    resumeWithCallbacks: [[0], [0, null], [{}, '[]']],
+    resumeWithCertificate: [[], [0, 1]],
     decideBody: [[], [0], [0, 'text'], [0, null], [0, {}], [undefined, body]],
     refuseBody: [[0], [0, body]],
-    wake: [[], ['1']],
-    settle: [[], [null]],
+    resumeAfterDelay: [[], ['1']],
+    resumeWithStore: [[], [null]],
     abandon: [[], [{}]],
     finished: [[0], [0, 1], ['0', true]],
     judgeResponse: [[0, 200], [0, '200', body], [0, 200, 'text']]

@@ -13,7 +13,7 @@ impl Csrf {
         // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is no reading:
         // a WebSocket takes the user's cookies along, and its messages may do anything.
         let reads = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
-        if reads && !request.asks_upgrade() {
+        if reads && !request.asks_upgrade() && !request.is_handshake() {
             return Ok(());
         }
         let origin = request.header("origin");

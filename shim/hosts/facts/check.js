@@ -22,7 +22,7 @@ function checkOf(owner, wholeStack) {
   return async function check(request, ...rest) {
     const facts = readFacts(request)
     const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
-    if (handlers === null) return refused(503, CLOSED, new ResponseHeaders())
+    if (handlers === null) return refusedClosed()
     const kept = keptOf(facts)
     if (facts.upgrade) kept.state.handshake = true
     return await run(handlers, facts, kept)
@@ -139,6 +139,12 @@ function judge({ responses }, status, json) {
     instead = { status, type: 'application/json', body: answer.text }
   }
   return instead
+}
+
+function refusedClosed() {
+  const headers = new ResponseHeaders()
+  headers.setHeader('Retry-After', '1')
+  return refused(503, CLOSED, headers)
 }
 
 /** The plain stack; null where the guard was closed before its first check. */
