@@ -10,7 +10,9 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
-    /** The options of this route, as `guard.securityStack` takes them; `false` takes the route out. */
+    /**
+     * The options of this route, as `guard.securityStack` takes them; `false` takes the route out.
+     */
     keepstone?: RouteOptions | false
   }
 }
@@ -34,7 +36,8 @@ export declare class RequestRefused extends Error {
 }
 
 /**
- * The whole stack of a guard on every route of an application, and on requests that no route is for.
+ * The whole stack of a guard on every route of an application, and on requests that no route is
+ * for.
  *
  * ```ts
  * import Fastify from 'fastify'
@@ -43,12 +46,14 @@ export declare class RequestRefused extends Error {
  *
  * const app = Fastify()
  * await app.register(keepstone, { guard: createGuard() })
- * app.post('/orders', { config: { keepstone: { body: { type: 'object' } } } }, async (request) => request.body)
+ * const config = { keepstone: { body: { type: 'object' } } } as const
+ * app.post('/orders', { config }, async (request) => request.body)
  * ```
  *
- * Register it before the routes. The request is decided in `onRequest`, body included; handlers find the checked body in
- * `request.body`, the claims in `request.user`. A refusal is an error, {@link RequestRefused}: without an error handler
- * of the application it is sent as the problem document.
+ * Register it before the routes. The request is decided in `onRequest`, body included; handlers
+ * find the checked body in `request.body`, the claims in `request.user`. A refusal is an error,
+ * {@link RequestRefused}: without an error handler of the application it is sent as the problem
+ * document.
  *
  * @throws {@link "keepstone".GuardError} `ERR_MISSING_OPTION` without `guard`; when a route is
  *   added, as `guard.securityStack` does for its options.

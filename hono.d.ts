@@ -33,11 +33,13 @@ export interface KeepstoneOptions {
  *
  * const guard = createGuard()
  * const app = new Hono()
- * app.post('/orders', keepstone(guard, { body: { type: 'object', properties: { sku: { type: 'string' } } } }), (c) => c.json(c.get('body'), 201))
+ * const body = { type: 'object', properties: { sku: { type: 'string' } } } as const
+ * app.post('/orders', keepstone(guard, { body }), (c) => c.json(c.get('body'), 201))
  * ```
  *
  * @param guard what `createGuard` has returned.
- * @param route options of the routes it stands on, as `guard.securityStack` takes them. Left out: the guard's own.
+ * @param route options of the routes it stands on, as `guard.securityStack` takes them. Left out:
+ * the guard's own.
  * @param options what the server does not say.
  * @throws {@link "keepstone".GuardError} `ERR_MISSING_OPTION` without `guard`; otherwise as
  *   `guard.securityStack` does.

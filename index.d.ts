@@ -30,7 +30,8 @@ declare global {
 
     interface Request {
       /**
-       * The claims of the verified token; `undefined` when the request carries none. Same declaration as passport's.
+       * The claims of the verified token; `undefined` when the request carries none. Same
+       * declaration as passport's.
        */
       user?: User | undefined
       /** What keepstone knows about this request; set by the first keepstone layer that sees it. */
@@ -53,12 +54,13 @@ declare namespace guard {
   /**
    * Checks the whole configuration and builds a guard. A request never meets an unchecked option.
    *
-   * @param config every layer's options; `{}` gives headers, a rate limit of 100 requests per 60 s and client
-   *   address, and body limits, without CORS, tokens or policy.
+   * @param config every layer's options; `{}` gives headers, a rate limit of 100 requests per 60 s
+   * and client address, and body limits, without CORS, tokens or policy.
    * @returns the guard; it holds no handle that keeps the process alive.
-   * @throws {@link GuardError} with a {@link ConfigErrorCode}, the option's `path` and a `suggestion`: for an unknown
-   *   key, a value of the wrong type or out of range, a missing or contradicting option, a weak secret or key, a
-   *   schema that can't be compiled, a policy that can't be loaded.
+   * @throws {@link GuardError} with a {@link ConfigErrorCode}, the option's `path` and a
+   * `suggestion`: for an unknown key, a value of the wrong type or out of range, a missing or
+   * contradicting option, a weak secret or key, a schema that can't be compiled, a policy that
+   * can't be loaded.
    */
   export function createGuard(config?: GuardConfig): Guard
 

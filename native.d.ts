@@ -3,34 +3,44 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
- * JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of a request that waits for a shared store.
+ * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only
+ * JavaScript knows as JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of
+ * a request that waits for a shared store.
  *
- * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another type.
+ * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another
+ * type.
  */
 export declare function decide(stack: number, head: string, extras?: string | undefined | null): string | number
 
-/** Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`. */
+/**
+ * Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' |
+ * 'cost', value]]`.
+ */
 export declare function resumeWithCallbacks(ticket: number, keys: string): string | number
 
 /**
- * Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
- * connection's, if it has one.
+ * Goes on with a request whose token is bound to a certificate: `fingerprint` is the
+ * `fingerprint256` of the connection's, if it has one.
  */
 export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
-/** Goes on with a request whose body was read. `undefined` is the usual answer: it passes, and there is nothing to add. */
+/**
+ * Goes on with a request whose body was read. `undefined` is the usual answer: it passes, and there
+ * is nothing to add.
+ */
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
 
-/** Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`. */
+/**
+ * Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
+ */
 export declare function refuseBody(ticket: number, why: string): string | number
 
 /** Goes on with a request that a limit has held back. */
 export declare function resumeAfterDelay(ticket: number): string | number
 
 /**
- * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
- * `guard.limits` what `src/node/guard.rs` does.
+ * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for
+ * a call of `guard.limits` what `src/node/guard.rs` does.
  */
 export declare function resumeWithStore(ticket: number): string | number
 
@@ -38,14 +48,15 @@ export declare function resumeWithStore(ticket: number): string | number
 export declare function abandon(ticket: number): void
 
 /**
- * Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where
- * a store has to be told, which `flush` does.
+ * Gives back the places of a request, and what does not count of its charge, now that its response
+ * is known. `true` where a store has to be told, which `flush` does.
  */
 export declare function finished(receipt: number, failed: boolean): boolean
 
 /**
- * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. `undefined` where it goes out as it
- * is; otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
+ * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. `undefined`
+ * where it goes out as it is; otherwise `0` and the text to send instead, or `1` and a problem
+ * document that says what is wrong with it.
  */
 export declare function judgeResponse(stack: number, status: number, body: ArrayBufferView): string | undefined
 
@@ -68,18 +79,21 @@ export declare function arrived(listener: number): string
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
 /**
- * What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
- * is set. Answers the value.
+ * What the payload layer itself reads of a body with its defaults and without a schema: of JSON,
+ * or of a form where `form` is set. Answers the value.
  */
 export declare function conformanceReadBody(bytes: Uint8Array, form: boolean): string
 
 /**
- * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
- * Answers `{valid, errors}`.
+ * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?,
+ * registry?, formats? }`. Answers `{valid, errors}`.
  */
 export declare function conformanceValidateJson(schema: string, bytes: Uint8Array, options: string): string
 
-/** Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No claim is looked at. */
+/**
+ * Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No
+ * claim is looked at.
+ */
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
@@ -89,9 +103,10 @@ export declare function conformanceVerifyCompact(token: string, jwk: string): st
 export declare function coreId(): string
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
- * rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
- * whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
+ * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
+ * unknownInput, shared, fetches, rotation}`: its number, members of `input` that the policy reads
+ * and no request has, whether its store is a shared one, whether keys are to be fetched for it,
+ * and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
  */
 export declare function createGuard(config: string): string
 
@@ -111,17 +126,20 @@ export declare function health(guard: number): string
 export declare function join(guard: number, listener: number): boolean
 
 /**
- * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
- * when to ask again, `null` for never.
+ * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+ * [...]}`, where `in` is when to ask again, `null` for never.
  */
 export declare function keysDue(guard: number): string
 
-/** A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as `keysFetched` does. */
+/**
+ * A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as
+ * `keysFetched` does.
+ */
 export declare function keysFailed(guard: number, issuer: number, number: number, why: string): string
 
 /**
- * An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`. Answers what is to be told,
- * `{code, message}` or `null`.
+ * An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`.
+ * Answers what is to be told, `{code, message}` or `null`.
  */
 export declare function keysFetched(guard: number, issuer: number, number: number, head: string, body: Uint8Array): string
 
@@ -132,9 +150,11 @@ export declare function knowsLimit(guard: number, name: string): string
 export declare function limitBlock(guard: number, name: string, key: Array<string>, duration: string): string
 
 /**
- * Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+ * Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of
+ * index.d.ts.
  *
- * This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
+ * This and the calls below may answer `{"later": ticket}` instead: the answer then comes with
+ * `settle`.
  */
 export declare function limitConsume(guard: number, name: string, key: Array<string>, cost: number): string
 
@@ -153,10 +173,16 @@ export declare function limitReward(guard: number, name: string, key: Array<stri
 /** Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`. */
 export declare function limitSet(guard: number, policy: string): string
 
-/** Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`. */
+/**
+ * Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{
+ * factor, ttl, policy? }`.
+ */
 export declare function limitSignal(guard: number, key: string, options: string): string
 
-/** Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON. */
+/**
+ * Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key`
+ * and `ttl` are JSON.
+ */
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
 /**
@@ -172,10 +198,11 @@ export declare function listen(guard: number, wake: () => void): number
 export declare function openApi(guard: number, document: string, options: string): string
 
 /**
- * The operation that a request is about. The answer begins with its kind: `=` and the operation's number, a line break
- * and its path parameters as JSON (empty without any); `!` and the methods of the path, where it has others; `?` for an
- * unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
- * `mount` is the path under which the handler is mounted.
+ * The operation that a request is about. The answer begins with its kind: `=` and the operation's
+ * number, a line break and its path parameters as JSON (empty without any); `!` and the methods of
+ * the path, where it has others; `?` for an unknown path; `-` for one outside of the document; `x`
+ * and code, status and detail in lines for a path that is refused. `mount` is the path under which
+ * the handler is mounted.
  */
 export declare function openApiFind(api: number, method: string, target: string, mount: string): string
 
@@ -185,7 +212,10 @@ export declare function openApiOperation(api: number, name: string): string
 /** Forgets a document. */
 export declare function openApiRelease(api: number): void
 
-/** The schemas of an operation as `stack` takes them, with a body of that media type or without one. */
+/**
+ * The schemas of an operation as `stack` takes them, with a body of that media type or without
+ * one.
+ */
 export declare function openApiSchemas(api: number, operation: number, body?: number | undefined | null): string
 
 /** The scopes that the claims of a token name, a list as JSON: as the layers of the core read them. */
@@ -195,8 +225,8 @@ export declare function openApiScopes(claims: string): string
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
 /**
- * The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
- * `docs/reference/errors.md`, `detail` one sentence without a final period.
+ * The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599,
+ * `code` one of `docs/reference/errors.md`, `detail` one sentence without a final period.
  */
 export declare function problem(status: number, code: string, detail?: string | undefined | null): string
 
@@ -212,13 +242,17 @@ export declare function revokeKey(guard: number, key: string, issuer?: string | 
 /** Revokes all tokens of a session. */
 export declare function revokeSession(guard: number, session: string, issuer?: string | undefined | null): string
 
-/** Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now. */
+/**
+ * Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to
+ * now.
+ */
 export declare function revokeSubject(guard: number, subject: string, before?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
  * Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
  *
- * This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says whose token is meant.
+ * This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says
+ * whose token is meant.
  */
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
@@ -237,8 +271,8 @@ export declare function rotationTake(guard: number, loaded: string | undefined |
 export declare function rotationTick(guard: number, force: boolean): string
 
 /**
- * Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed
- * response headers, and what it will ask the application for.
+ * Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its
+ * number, its fixed response headers, and what it will ask the application for.
  */
 export declare function stack(guard: number, options: string, only: string): string
 
@@ -255,14 +289,15 @@ export declare function storeFault(guard: number): string
 export declare function storeNotice(guard: number): string
 
 /**
- * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
- * (JSON) what the application puts in place of the session's.
+ * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`]
+ * has answered, `claims` (JSON) what the application puts in place of the session's.
  */
 export declare function tokenContinue(guard: number, continued: string, claims: string): string
 
 /**
- * Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
- * refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
+ * Issues an access token with `claims` (JSON), and a refresh token where that is asked for.
+ * Answers `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the
+ * session is stored in a shared store.
  */
 export declare function tokenIssue(guard: number, claims: string, options: string): string
 
@@ -270,13 +305,13 @@ export declare function tokenIssue(guard: number, claims: string, options: strin
 export declare function tokenJwks(guard: number): string
 
 /**
- * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
- * born, expiresIn, claims, presented}`.
+ * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`]
+ * needs: `{refreshToken, born, expiresIn, claims, presented}`.
  */
 export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
 /**
- * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the
- * issuer is asked.
+ * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the
+ * shared store or the issuer is asked.
  */
 export declare function tokenVerify(guard: number, token: string): string

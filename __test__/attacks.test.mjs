@@ -1,5 +1,5 @@
-// What an attacker sends, and what a careless application does around the guard: none of it passes what should be
-// refused, ends the process, or leaves anything behind.
+// What an attacker sends, and what a careless application does around the guard: none of it passes
+// what should be refused, ends the process, or leaves anything behind.
 
 /* oxlint-disable unicorn/no-thenable -- an application may return one */
 
@@ -25,7 +25,10 @@ const unlimited = (more) => createGuard({ rateLimit: false, ...more })
 const origin = { origin: 'https://a.example' }
 const slowly = (value, ms = 60) => async () => (await sleep(ms), value)
 
-/** Sends exactly these bytes and gives everything that comes back within `ms`. Each further part follows a little later. */
+/**
+ * Sends exactly these bytes and gives everything that comes back within `ms`. Each further part
+ * follows a little later.
+ */
 function raw(port, parts, ms = 150) {
   return new Promise((resolve) => {
     const socket = net.connect(port, '127.0.0.1').setNoDelay(true)
@@ -58,7 +61,9 @@ async function calls(work) {
   return made
 }
 
-/** Runs `work` and gives the errors that nobody caught meanwhile: each of them would end a process. */
+/**
+ * Runs `work` and gives the errors that nobody caught meanwhile: each of them would end a process.
+ */
 async function uncaught(work) {
   const errors = []
   const listen = (error) => errors.push(error)
@@ -76,7 +81,10 @@ async function uncaught(work) {
   return errors.map((error) => String(error?.message ?? error))
 }
 
-/** Puts members on Object.prototype while `work` runs, as a prototype pollution in the application does. */
+/**
+ * Puts members on Object.prototype while `work` runs, as a prototype pollution in the application
+ * does.
+ */
 async function polluted(members, work) {
   Object.assign(Object.prototype, members)
   try {

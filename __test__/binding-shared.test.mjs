@@ -16,7 +16,9 @@ const PROCESSES = 4
 const REPLAYS = 1000
 const secret = randomBytes(48).toString('base64url')
 
-/** Sends one proof again and again to all processes at once; the statuses by how often they came. */
+/**
+ * Sends one proof again and again to all processes at once; the statuses by how often they came.
+ */
 async function replay(peers, headers) {
   const counts = {}
   const each = REPLAYS / PROCESSES
@@ -34,7 +36,8 @@ async function replay(peers, headers) {
 }
 
 for (const [kind, start, store, revocation] of [
-  // Nobody is to be late here, however slow the machine: a request that waits too long is refused and has used its proof.
+  // Nobody is to be late here, however slow the machine: a request that waits too long is refused
+  // and has used its proof.
   ['Redis', startRedis, ({ url }) => ({ redis: { url, timeout: '5s' } }), {}],
   ['Memcached', startMemcached, ({ port }) => ({ memcached: { servers: [`127.0.0.1:${port}`], timeout: '5s' } }), { scope: 'process' }]
 ]) {

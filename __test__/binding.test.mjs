@@ -195,7 +195,10 @@ test('a store that does not answer lets no proof pass', async () => {
 
 const thumbprint = (pem) => createHash('sha256').update(new X509Certificate(pem).raw).digest('base64url')
 
-/** A server that asks for a certificate and takes any or none: that TLS has proved its key is enough. */
+/**
+ * A server that asks for a certificate and takes any or none: that TLS has proved its key is
+ * enough.
+ */
 function tlsServer(listener, more = {}) {
   const { server } = testCertificates()
   return https.createServer({ key: server.key, cert: server.cert, requestCert: true, rejectUnauthorized: false, ...more }, listener)

@@ -1,4 +1,5 @@
-// How the bytes of a body come in: forms, compressed bodies, slow and vanished clients, and parsers of the application.
+// How the bytes of a body come in: forms, compressed bodies, slow and vanished clients, and parsers
+// of the application.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
@@ -24,7 +25,10 @@ const ORDER = {
 const echo = (req, res) => res.json({ body: req.body })
 const code = ({ status, json: problem }) => [status, problem?.code]
 
-/** Writes `parts` one after the other, each once the one before is sent, and gives what comes back until the end. */
+/**
+ * Writes `parts` one after the other, each once the one before is sent, and gives what comes back
+ * until the end.
+ */
 async function raw(port, parts, { half = false } = {}) {
   const socket = net.connect(port, '127.0.0.1').setNoDelay(true)
   socket.on('error', () => {})
@@ -140,7 +144,8 @@ for (const [name, express] of expresses) {
         ]) {
           assert.deepEqual(code(await send({ ...request, path })), [400, wanted], String(request.body))
         }
-        // body-parser inflates before it calls `verify`; the header still says that it came compressed.
+        // body-parser inflates before it calls `verify`; the header still says that it came
+        // compressed.
         assert.deepEqual(code(await send({ ...json(gzipSync('{"name":"a"}'), { headers: { 'content-encoding': 'gzip' } }), path })), [415, 'unsupported_encoding'])
       }
     })
@@ -244,7 +249,8 @@ test('a client that sends far more than allowed, and only then reads, finds the 
       socket.on('error', (error) => errors.push(error.code))
       socket.pause()
       socket.write(start)
-      // 8 MB are more than what the system's buffers take: without somebody who reads them, this never ends.
+      // 8 MB are more than what the system's buffers take: without somebody who reads them, this
+      // never ends.
       for (let i = 0; i < 8; i += 1) await new Promise((resolve) => socket.write(framed, resolve))
       let answer = ''
       socket.on('data', (data) => (answer += data))

@@ -1,5 +1,5 @@
-// Every code block of README.md and docs/ compiles under `strict`, and runs where it can. scripts/snippets.mjs says how
-// a block becomes a program.
+// Every code block of README.md and docs/ compiles under `strict`, and runs where it can.
+// scripts/snippets.mjs says how a block becomes a program.
 
 import test, { after, before, describe } from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,4 +1,5 @@
-// The same requests get the same answers on every host: Express, node:http, Fastify, Hono, and any other by `guard.check`.
+// The same requests get the same answers on every host: Express, node:http, Fastify, Hono, and any
+// other by `guard.check`.
 
 import test, { after, before, describe } from 'node:test'
 import assert from 'node:assert/strict'

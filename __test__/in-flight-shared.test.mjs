@@ -1,5 +1,5 @@
-// Requests under way in several processes at once: what Redis counts together, and what becomes of that when a process or
-// Redis itself is gone.
+// Requests under way in several processes at once: what Redis counts together, and what becomes of
+// that when a process or Redis itself is gone.
 
 import assert from 'node:assert/strict'
 import http from 'node:http'

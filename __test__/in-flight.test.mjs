@@ -1,4 +1,5 @@
-// Limits of requests that are under way at once: over every store that has them, with real connections.
+// Limits of requests that are under way at once: over every store that has them, with real
+// connections.
 
 import assert from 'node:assert/strict'
 import http from 'node:http'
@@ -24,8 +25,8 @@ const taken = async (guard, name = 'reports', key = K) => (await guard.limits.ge
 const takes = (guard, count, name, key) => waitUntil(`${count} under way`, async () => (await taken(guard, name, key)) === count)
 
 /**
- * Serves a guard's stack. `open` are the requests inside: `[req, res]`. `wrap` may make the listener another one.
- * When the test is over no place is taken, whatever has happened.
+ * Serves a guard's stack. `open` are the requests inside: `[req, res]`. `wrap` may make the
+ * listener another one. When the test is over no place is taken, whatever has happened.
  */
 async function api(config, use, { inside = () => {}, server = (listener) => http.createServer(listener) } = {}) {
   const guard = createGuard(config)
@@ -98,7 +99,8 @@ for (const [store, option] of Object.entries(stores)) {
         const [req, res] = open[i]
         end({ socket, req, res })
         await takes(guard, 0)
-        // It was one place: with another request under way, what comes late must not free that one's.
+        // It was one place: with another request under way, what comes late must not free that
+        // one's.
         const other = await connected(port)
         other.write(REQUEST)
         await entered(i + 2)

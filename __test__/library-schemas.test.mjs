@@ -1,4 +1,5 @@
-// Schemas of zod, valibot, arktype, joi and TypeBox: the verdict is the library's own, and so is what the handler gets.
+// Schemas of zod, valibot, arktype, joi and TypeBox: the verdict is the library's own, and so is
+// what the handler gets.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,4 +1,5 @@
-// What becomes of a request that exceeds a limit, and of its cost once its response is known: over every store.
+// What becomes of a request that exceeds a limit, and of its cost once its response is known: over
+// every store.
 
 import assert from 'node:assert/strict'
 import http from 'node:http'
@@ -130,7 +131,8 @@ for (const [store, option] of Object.entries(STORES)) {
         return { status, ms: performance.now() - start, retry: headers['retry-after'] }
       }))
       const passed = answers.filter(({ status }) => status === 200).map(({ ms }) => ms).toSorted((a, b) => a - b)
-      // The first one at once, the last one in the fourth slot; a slow machine sends some of them when another slot has come.
+      // The first one at once, the last one in the fourth slot; a slow machine sends some of them
+      // when another slot has come.
       assert.ok(passed.length >= 4 && passed.length <= 5 + passed.at(-1) / 200 - 3, JSON.stringify(answers))
       assert.ok(passed.at(-1) >= 590, JSON.stringify(passed))
       for (const [i, ms] of passed.entries()) assert.ok(ms >= i * 200 - 15, JSON.stringify(passed))

@@ -1,5 +1,5 @@
-// What is wrong with a configuration is said when the guard is built: with a code, the option's path, and what to write
-// instead. A guard that would be weaker than it looks never starts.
+// What is wrong with a configuration is said when the guard is built: with a code, the option's
+// path, and what to write instead. A guard that would be weaker than it looks never starts.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

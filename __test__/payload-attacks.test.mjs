@@ -1,4 +1,5 @@
-// The table of attacks on bodies, forms and queries: each is refused on its bytes, and what is good beside it is not.
+// The table of attacks on bodies, forms and queries: each is refused on its bytes, and what is good
+// beside it is not.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
-// Documents at random: whatever the core accepts, JavaScript reads to the same value, or the check would be of another
-// document than the handler's. KEEPSTONE_DOCUMENTS says how many, KEEPSTONE_SEED which ones.
+// Documents at random: whatever the core accepts, JavaScript reads to the same value, or the check
+// would be of another document than the handler's. KEEPSTONE_DOCUMENTS says how many,
+// KEEPSTONE_SEED which ones.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

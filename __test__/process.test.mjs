@@ -101,7 +101,8 @@ const { once } = require('node:events')
   const { code, signal, out } = await run(process.execPath, ['-e', script])
   assert.equal(signal, null, out)
   assert.equal(code, 0, out)
-  // GCRA gives quota back once in 3.6 s here, so each request sees one less than the one before, but for a few.
+  // GCRA gives quota back once in 3.6 s here, so each request sees one less than the one before,
+  // but for a few.
   const [, workers, distinct] = /workers (\d+) distinct (\d+)/.exec(out) ?? []
   assert.equal(workers, '20', out)
   assert.ok(Number(distinct) >= 15, out)

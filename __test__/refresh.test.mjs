@@ -1,4 +1,5 @@
-// Refresh tokens over both kinds of store, between processes, and over a way to the store that fails.
+// Refresh tokens over both kinds of store, between processes, and over a way to the store that
+// fails.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'

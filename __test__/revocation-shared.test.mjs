@@ -1,4 +1,5 @@
-// One list of revocations for all processes: real processes, a real Redis, and a way to it that fails.
+// One list of revocations for all processes: real processes, a real Redis, and a way to it that
+// fails.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'

@@ -1,4 +1,5 @@
-// Signing keys that change by themselves: kept in a file that processes share, and by an application's own functions.
+// Signing keys that change by themselves: kept in a file that processes share, and by an
+// application's own functions.
 
 import assert from 'node:assert/strict'
 import { createPublicKey, verify as verifyBytes } from 'node:crypto'
@@ -152,7 +153,10 @@ test('options of rotation are judged when the guard is built', async () => {
   await assert.rejects(createGuard({ jwt: { issuer: ISSUER, audience: AUDIENCE, secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' } }).tokens.rotate(), { code: 'ERR_MISSING_OPTION' })
 })
 
-/** A store with versions, as Vault's key-value store has them: who saves must have seen what is there. */
+/**
+ * A store with versions, as Vault's key-value store has them: who saves must have seen what is
+ * there.
+ */
 function vault() {
   const kept = { text: null, saves: 0, fails: false }
   const answer = async (value) => {

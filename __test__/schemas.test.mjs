@@ -1,5 +1,5 @@
-// What a guard's schemas share, and what they change: drafts, registered schemas, own formats, keywords and texts,
-// sanitizers; and functions that the core can't ask.
+// What a guard's schemas share, and what they change: drafts, registered schemas, own formats,
+// keywords and texts, sanitizers; and functions that the core can't ask.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

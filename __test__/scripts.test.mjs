@@ -93,7 +93,10 @@ test('the lockfile installs on every platform, and names no host to install from
   assert.doesNotMatch(text, /"resolved"/)
 })
 
-/** A machine with these programs; `calls` are the commands that were run on it, `failures` what the script ended with. */
+/**
+ * A machine with these programs; `calls` are the commands that were run on it, `failures` what the
+ * script ended with.
+ */
 function machine(programs, { uid = 1000, brings = [] } = {}) {
   const installed = new Set(programs)
   const [calls, failures] = [[], []]
@@ -192,4 +195,12 @@ test('an import that leads up a floor or across one is found, those of tests are
     ['attic/mod.rs', 'use crate::clock::Now;']
   ])
   assert.deepEqual(found, ['src/json/parser.rs -> schema', 'src/keys/ring.rs -> limit', 'src/attic/mod.rs has no floor'])
+})
+
+test('a comment that is too wide and a file that is too long are found, code and characters beyond ASCII are not', async () => {
+  const { faults } = await import('../scripts/layout.mjs')
+  const wide = (start) => start + 'x'.repeat(101 - start.length)
+  assert.deepEqual(faults('a.rs', [wide('    /// '), wide('let x = '), '// ' + 'µ'.repeat(97), wide(' * '), wide('-- ')].join('\n')).map((line) => line.split(':')[1]), ['1', '4', '5'])
+  assert.equal(faults('a.js', 'x\n'.repeat(640)).length, 0)
+  assert.equal(faults('a.js', 'x\n'.repeat(641)).length, 1)
 })

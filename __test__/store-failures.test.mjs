@@ -1,5 +1,5 @@
-// What clients see while the store fails in each of the ways that stores fail in: no crash, no 429 for a client that is
-// under its limit, and the store back in use soon after it is back.
+// What clients see while the store fails in each of the ways that stores fail in: no crash, no 429
+// for a client that is under its limit, and the store back in use soon after it is back.
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -14,7 +14,8 @@ import { freePort } from './helpers/processes.mjs'
 import { startFaultProxy, startRedis, waitUntil } from './helpers/servers.mjs'
 import { KEY, LIMIT, assertCallsFail, assertUnavailable, serveGuard } from './helpers/store-guard.mjs'
 
-// Requests wait this long for the store. More than in production, so that a busy machine is not taken for a fault.
+// Requests wait this long for the store. More than in production, so that a busy machine is not
+// taken for a fault.
 const TIMEOUT = 250
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -92,7 +93,8 @@ for (const [what, harm, mend, keepsCounts] of FAULTS) {
     t.diagnostic(`a request took ${each.toFixed(1)} ms without the store, which was back in use after ${recovery.toFixed(0)} ms`)
     const remaining = await api.remaining('/closed')
     if (keepsCounts) {
-      // The one that found it back, and this one. What was asked in vain may have been counted, too.
+      // The one that found it back, and this one. What was asked in vain may have been counted,
+      // too.
       assert.ok(remaining <= known - 2 && remaining >= known - 40, `${known} ${remaining}`)
     } else {
       assert.equal(remaining, LIMIT - 2)
@@ -167,7 +169,8 @@ test('connections that the store kills, again and again, cost nobody a 429 and n
   assert.ok(remaining <= LIMIT - passed - 1 && remaining >= LIMIT - passed - failed - 40, `${remaining} after ${passed} and ${failed}`)
 })
 
-// Serves the guard to its parent: each message is how many requests to make, answered by how many passed and were refused.
+// Serves the guard to its parent: each message is how many requests to make, answered by how many
+// passed and were refused.
 const MEMBER = `
 const { createGuard } = require('keepstone')
 const http = require('node:http')

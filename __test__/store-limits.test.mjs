@@ -1,4 +1,5 @@
-// Every store counts alike: one table of cases, over each of them. What Redis is asked for it is counted, too.
+// Every store counts alike: one table of cases, over each of them. What Redis is asked for it is
+// counted, too.
 
 import assert from 'node:assert/strict'
 import test, { after } from 'node:test'
@@ -14,8 +15,8 @@ const memcachedAt = (servers) => (i) => ({
   memcached: { servers: servers.map(({ port }) => `127.0.0.1:${port}`), prefix: `case${servers.length}-${i}:`, timeout: '5s' }
 })
 
-// The option `store` for the case of this number. Requests wait longer than they would in production: these tests are
-// about counts, and machines that run tests are slow.
+// The option `store` for the case of this number. Requests wait longer than they would in
+// production: these tests are about counts, and machines that run tests are slow.
 const STORES = {
   memory: () => undefined,
   redis: (i) => ({ redis: { url: redis.url, prefix: `case${i}:`, timeout: '5s' } }),

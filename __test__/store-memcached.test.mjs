@@ -9,7 +9,8 @@ import { expresses, serve } from './helpers/http.mjs'
 import { startFaultProxy, startMemcached, waitUntil } from './helpers/servers.mjs'
 
 const [, express] = expresses[0]
-// Requests wait this long for the store. More than in production, so that a busy machine is not taken for a fault.
+// Requests wait this long for the store. More than in production, so that a busy machine is not
+// taken for a fault.
 const TIMEOUT = 500
 
 let one
@@ -32,7 +33,10 @@ const fresh = () => `t${prefixes++}:`
 const address = ({ port }) => `127.0.0.1:${port}`
 const limit = (more) => ({ name: 'api', limit: 5, window: '1h', ...more })
 
-/** A guard over `servers`. Another `maxBytes` makes it another store in this process, as in another process. */
+/**
+ * A guard over `servers`. Another `maxBytes` makes it another store in this process, as in another
+ * process.
+ */
 function build({ servers = [one], prefix = fresh(), process = 1, rateLimit = limit(), ...more } = {}) {
   const memcached = { servers: servers.map(address), prefix, timeout: `${TIMEOUT}ms`, maxBytes: `${process}mb` }
   return createGuard({ store: { memcached }, rateLimit, ...more })

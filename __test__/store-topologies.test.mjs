@@ -23,7 +23,8 @@ async function forTest(t, starting) {
   return server
 }
 
-// Where the store answers, requests wait longer than in production: a busy machine is no fault. Where it does not, less.
+// Where the store answers, requests wait longer than in production: a busy machine is no fault.
+// Where it does not, less.
 const options = (more) => ({ timeout: '1s', ...more })
 const useless = (more) => options({ timeout: '100ms', ...more })
 
@@ -36,7 +37,10 @@ async function assertCounts(api) {
   assert.equal(await api.remaining('/closed'), first - 3)
 }
 
-/** The store can't be used: each policy does as it says, and nothing of it is ever passed on in the clear. */
+/**
+ * The store can't be used: each policy does as it says, and nothing of it is ever passed on in the
+ * clear.
+ */
 async function assertUnusable(api) {
   for (let i = 0; i < 3; i++) {
     assertUnavailable(await api.get('/closed'))
@@ -158,7 +162,10 @@ test('a database of its own is used, by URL and by option', async (t) => {
 const MUCH = 1_000_000
 const byHeader = (name, limit) => ({ name, limit, window: '300d', algorithm: 'fixed-window', exact: true, key: (req) => req.headers[`x-${name}`] ?? 'nobody' })
 
-/** A cluster counts subjects that live on different nodes, all of them or none, and goes on when a node is replaced. */
+/**
+ * A cluster counts subjects that live on different nodes, all of them or none, and goes on when a
+ * node is replaced.
+ */
 async function assertClusterCounts(t, cluster, redis) {
   const rateLimit = [byHeader('wide', MUCH), byHeader('tight', 3), byHeader('other', MUCH)]
   const api = await serveGuard(t, options(redis), { rateLimit })

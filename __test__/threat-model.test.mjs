@@ -1,5 +1,5 @@
-// docs/internals/threat-model.md names a test for each attack. A test that was renamed or taken out must not
-// be named any more.
+// docs/internals/threat-model.md names a test for each attack. A test that was renamed or taken out
+// must not be named any more.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

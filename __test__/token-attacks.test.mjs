@@ -1,5 +1,5 @@
-// The table of attacks on tokens: none is accepted, by guard.tokens.verify or in front of Express. `npm run bench:attacks`
-// runs the same table against other libraries.
+// The table of attacks on tokens: none is accepted, by guard.tokens.verify or in front of Express.
+// `npm run bench:attacks` runs the same table against other libraries.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

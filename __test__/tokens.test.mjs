@@ -1,4 +1,5 @@
-// Tokens of every algorithm, signed by Node's own crypto and read by the guard, and the other way round.
+// Tokens of every algorithm, signed by Node's own crypto and read by the guard, and the other way
+// round.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,4 +1,5 @@
-// The suites of others, on the addon: KEEPSTONE_VECTORS names the folder that holds them (CONTRIBUTING.md).
+// The suites of others, on the addon: KEEPSTONE_VECTORS names the folder that holds them
+// (CONTRIBUTING.md).
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

@@ -1,8 +1,10 @@
-// The table of attacks on tokens (__test__/helpers/token-attacks.mjs), run against keepstone and other libraries.
-// Usage: node bench/attacks.mjs [--all]      --all lists every attack that anybody accepts
+// The table of attacks on tokens (__test__/helpers/token-attacks.mjs), run against keepstone and
+// other libraries. Usage: node bench/attacks.mjs [--all]      --all lists every attack that anybody
+// accepts
 //
-// A library is asked as its documentation has it: the algorithm pinned, issuer and audience given. What it offers beyond
-// that (maximum ages, required claims, a check of `typ`) is left at its default, as keepstone's options are.
+// A library is asked as its documentation has it: the algorithm pinned, issuer and audience given.
+// What it offers beyond that (maximum ages, required claims, a check of `typ`) is left at its
+// default, as keepstone's options are.
 
 import { createRequire } from 'node:module'
 import { rivals } from './lib/rivals.mjs'
@@ -13,7 +15,9 @@ import { keepstone } from '../__test__/helpers/token-verifiers.mjs'
 const { version } = createRequire(import.meta.url)('../package.json')
 const libraries = [{ name: `keepstone ${version}`, supports: () => true, make: keepstone }, ...rivals]
 
-/** `accepted`, `refused`, or `-` where the library does not have an algorithm that the case needs. */
+/**
+ * `accepted`, `refused`, or `-` where the library does not have an algorithm that the case needs.
+ */
 async function ask({ supports, make }, { setup, token }) {
   if (!setup.keys.every(({ alg }) => supports(alg))) return '-'
   try {

@@ -1,9 +1,9 @@
-// The worst bodies of up to 100 kB that a client can send: what each costs until its answer is finished, and how large the
-// answer is. Beside it JSON.parse with zod, on the same bytes and with the same rules where zod has them.
-// Usage: node bench/bodies.mjs [part of a name]
+// The worst bodies of up to 100 kB that a client can send: what each costs until its answer is
+// finished, and how large the answer is. Beside it JSON.parse with zod, on the same bytes and with
+// the same rules where zod has them. Usage: node bench/bodies.mjs [part of a name]
 //
-// Without HTTP: the middleware is called with a request that has what it reads of one, its body in pieces of 16 kB. What is
-// measured is the processor time of the whole process, per request.
+// Without HTTP: the middleware is called with a request that has what it reads of one, its body in
+// pieces of 16 kB. What is measured is the processor time of the whole process, per request.
 
 import { createRequire } from 'node:module'
 import path from 'node:path'

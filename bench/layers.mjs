@@ -1,4 +1,5 @@
-// What each layer costs: one switched on at a time, measured over real HTTP. `node bench/run.mjs --layers`.
+// What each layer costs: one switched on at a time, measured over real HTTP. `node bench/run.mjs
+// --layers`.
 
 import { stacks } from './lib/stacks.mjs'
 

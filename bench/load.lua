@@ -1,5 +1,5 @@
--- Prepared POST requests, taken in turn, so that every user and body comes round. The file named in the first
--- argument has one request per line: the token, a blank, the body.
+-- Prepared POST requests, taken in turn, so that every user and body comes round. The file named in
+-- the first argument has one request per line: the token, a blank, the body.
 local prepared, at = {}, 0
 
 function init(args)

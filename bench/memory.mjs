@@ -1,8 +1,9 @@
-// Whether memory stays flat: 10^5 handlers of `guard.validate()` built and let go, and 10^7 checks through one of them.
-// Usage: node --expose-gc bench/memory.mjs [constructions] [checks]
+// Whether memory stays flat: 10^5 handlers of `guard.validate()` built and let go, and 10^7 checks
+// through one of them. Usage: node --expose-gc bench/memory.mjs [constructions] [checks]
 //
-// A check is what a request with a body costs: the head is decided, the body judged, the ticket given back. Half of the
-// bodies are refused. The resident size is printed at ten points of each; it may rise while caches fill, and must then stay.
+// A check is what a request with a body costs: the head is decided, the body judged, the ticket
+// given back. Half of the bodies are refused. The resident size is printed at ten points of each;
+// it may rise while caches fill, and must then stay.
 
 import { createRequire } from 'node:module'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -38,7 +39,8 @@ async function watched(count, step) {
   for (let part = 0; part < 10; part += 1) {
     for (let i = 0; i < count / 10; i += 1) {
       step(i)
-      // Handlers are given back between turns of the event loop, as they are where each request builds one.
+      // Handlers are given back between turns of the event loop, as they are where each request
+      // builds one.
       if (i % 200 === 199) await turn()
     }
     await settle()

@@ -1,5 +1,5 @@
-// Documents of growing size: how long it takes to read and judge one, and to find the operation of a request. A figure per
-// operation that stays the same as the document grows is what to look for.
+// Documents of growing size: how long it takes to read and judge one, and to find the operation of
+// a request. A figure per operation that stays the same as the document grows is what to look for.
 // Usage: node bench/openapi.mjs [rounds]
 
 import path from 'node:path'
@@ -15,7 +15,10 @@ const SIZES = [250, 1000, 4000]
 const REQUESTS = 20_000
 const rounds = Number(process.argv[2] ?? 5)
 
-/** A document with that many operations, two per path, of which every other one has a body that refers to others. */
+/**
+ * A document with that many operations, two per path, of which every other one has a body that
+ * refers to others.
+ */
 function documentOf(operations) {
   const paths = {}
   const schemas = {}

@@ -1,10 +1,10 @@
-// The table of attacks on bodies, forms and queries (__test__/helpers/payload-attacks.mjs), run against keepstone and
-// against what else is put before a handler.
-// Usage: node bench/payload-attacks.mjs [--all]      --all lists what each attack came to
+// The table of attacks on bodies, forms and queries (__test__/helpers/payload-attacks.mjs), run
+// against keepstone and against what else is put before a handler. Usage: node
+// bench/payload-attacks.mjs [--all]      --all lists what each attack came to
 //
-// Every stack has the same rules in its own words: as strict as it offers them, with its parsers as they come. An attack
-// counts as `passed` where the handler is reached, as `large` where a refusal is more than 8 kB, and as `failed` where the
-// answer is a 500 or there is none.
+// Every stack has the same rules in its own words: as strict as it offers them, with its parsers as
+// they come. An attack counts as `passed` where the handler is reached, as `large` where a refusal
+// is more than 8 kB, and as `failed` where the answer is a 500 or there is none.
 
 import http from 'node:http'
 import { once } from 'node:events'

@@ -1,10 +1,11 @@
 // What a check of a body costs, side by side with ajv, zod and express-validator. See README.md.
 // Usage: node bench/payload.mjs [calls|http] [--rounds N]
 //
-// `calls`: in one process, what it takes from the bytes of a body to a JavaScript object that was checked. Bodies take
-// turns, since some validators remember the last one. The call into the core is in keepstone's figure; the heads of the
-// requests, which are decided once whatever the body, are decided before the clock starts.
-// `http`: a POST through Express, with nothing but the body's parser and one validator. CPU per request of the server.
+// `calls`: in one process, what it takes from the bytes of a body to a JavaScript object that was
+// checked. Bodies take turns, since some validators remember the last one. The call into the core
+// is in keepstone's figure; the heads of the requests, which are decided once whatever the body,
+// are decided before the clock starts. `http`: a POST through Express, with nothing but the body's
+// parser and one validator. CPU per request of the server.
 
 import { createRequire } from 'node:module'
 import path from 'node:path'

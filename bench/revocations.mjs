@@ -1,5 +1,5 @@
-// Revocations that processes share through Redis: how soon they are known, and what a million of them take. See README.md.
-// Usage: node bench/revocations.mjs [spread|million ...]
+// Revocations that processes share through Redis: how soon they are known, and what a million of
+// them take. See README.md. Usage: node bench/revocations.mjs [spread|million ...]
 
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
@@ -42,7 +42,10 @@ async function spread() {
   for (const one of all) await stop(one.child)
 }
 
-/** A million revocations: bytes in Redis and in a process, and how long a new process takes to know them. */
+/**
+ * A million revocations: bytes in Redis and in a process, and how long a new process takes to know
+ * them.
+ */
 async function million() {
   const count = Number(process.env.REVOCATIONS ?? 1_000_000)
   const writers = await Promise.all([start(), start()])

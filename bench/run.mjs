@@ -1,5 +1,5 @@
-// Measures the same route under the same load in several stacks, side by side. See README.md for what each one does,
-// and `node bench/run.mjs --help`.
+// Measures the same route under the same load in several stacks, side by side. See README.md for
+// what each one does, and `node bench/run.mjs --help`.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -76,7 +76,9 @@ function readOptions() {
   }
 }
 
-/** The stacks of this run, without those whose needs are not met here; says loudly which and why. */
+/**
+ * The stacks of this run, without those whose needs are not met here; says loudly which and why.
+ */
 function choose({ layers, only }) {
   const skipped = []
   const noKeepstone = whyNoKeepstone()
@@ -119,8 +121,8 @@ function sayings(skipped) {
 }
 
 /**
- * Starts, checks and keeps a server for each stack. One that does not start joins `skipped`; one that fails its checks
- * ends the run, since its figures would be no figures.
+ * Starts, checks and keeps a server for each stack. One that does not start joins `skipped`; one
+ * that fails its checks ends the run, since its figures would be no figures.
  */
 async function startAll(chosen, skipped, redis, layers) {
   const running = []
@@ -147,7 +149,10 @@ async function startAll(chosen, skipped, redis, layers) {
   return running
 }
 
-/** Time the server's own processor was busy, and in all, in milliseconds; zeros where the server is not pinned. */
+/**
+ * Time the server's own processor was busy, and in all, in milliseconds; zeros where the server is
+ * not pinned.
+ */
 function processorTimes() {
   const times = pins === null ? {} : os.cpus()[pins.server].times
   const total = Object.values(times).reduce((sum, value) => sum + value, 0)
@@ -183,7 +188,10 @@ async function measure({ stack, server }, run, seconds, redis) {
   }
 }
 
-/** Until V8 has seen the hot path often enough to have compiled it; counted in requests, for a slow stack needs longer. */
+/**
+ * Until V8 has seen the hot path often enough to have compiled it; counted in requests, for a slow
+ * stack needs longer.
+ */
 async function warm({ server }, run, seconds) {
   for (let second = 0; second < seconds; second += 1) {
     await run(server.url, 1)
@@ -306,7 +314,8 @@ async function main() {
   const run = load(options.tool, requests(), connections)
   for (const entry of entries) await warm(entry, run, warmup)
   for (let round = 0; round < rounds; round += 1) {
-    // Another first stack each round, and every second round backwards, so that no stack always follows the same one.
+    // Another first stack each round, and every second round backwards, so that no stack always
+    // follows the same one.
     const turn = entries.map((_, index) => entries[(index + round) % entries.length])
     if (round % 2 === 1) turn.reverse()
     for (const entry of turn) entry.rounds.push(await measure(entry, run, seconds, redis))

@@ -1,4 +1,5 @@
-// What a session with a refresh token takes: bytes in the process, and in Redis. `node --expose-gc bench/sessions.mjs [sessions]`
+// What a session with a refresh token takes: bytes in the process, and in Redis. `node --expose-gc
+// bench/sessions.mjs [sessions]`
 
 import { createRequire } from 'node:module'
 import path from 'node:path'

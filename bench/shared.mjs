@@ -1,5 +1,5 @@
-// Limits over Redis: whether they hold when many processes ask at once, and what a decision costs. See README.md.
-// Usage: node bench/shared.mjs [exact|lease|cost ...]
+// Limits over Redis: whether they hold when many processes ask at once, and what a decision costs.
+// See README.md. Usage: node bench/shared.mjs [exact|lease|cost ...]
 
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -41,7 +41,10 @@ async function processes(count, settings, use) {
   }
 }
 
-/** 8 processes, 100 keys, a million decisions, every one asked: nobody gets more than the limit and what came back. */
+/**
+ * 8 processes, 100 keys, a million decisions, every one asked: nobody gets more than the limit and
+ * what came back.
+ */
 async function exact() {
   const limit = 2000
   const window = 60_000

@@ -1,6 +1,7 @@
-// What leases cost and what they let through, simulated: processes that ask a store for a key's quota as src/limit/remote
-// does, requests that come at random. It backs the figures of docs/internals/guarantees.md and runs in a few seconds, without a store.
-// Usage: node bench/simulate.mjs
+// What leases cost and what they let through, simulated: processes that ask a store for a key's
+// quota as src/limit/remote does, requests that come at random. It backs the figures of
+// docs/internals/guarantees.md and runs in a few seconds, without a store. Usage: node
+// bench/simulate.mjs
 
 const SPAN = 1 // seconds that a lease lasts, where the window is 50 s or longer
 const SHARE = 0.75 // of what a process expects to need within it
@@ -18,7 +19,10 @@ function random(seed) {
   }
 }
 
-/** The quota of one key in the store: GCRA, as a level that falls by `rate` and may be at most `burst`. */
+/**
+ * The quota of one key in the store: GCRA, as a level that falls by `rate` and may be at most
+ * `burst`.
+ */
 class Quota {
   constructor(rate, burst) {
     Object.assign(this, { rate, burst, level: 0, at: 0, commands: 0 })

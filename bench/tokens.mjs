@@ -1,9 +1,11 @@
-// What verifying a token costs, beside other libraries in one process: `npm run bench:tokens`. See README.md.
+// What verifying a token costs, beside other libraries in one process: `npm run bench:tokens`. See
+// README.md.
 //
-// Two ways into keepstone: `verify` is guard.tokens.verify, which answers a promise, and `request` is what a request costs
-// in the middleware (guard.authenticate(): the head read, the token found in it, verified and asked for revocation, the
-// claims on req.user and read by the handler). The others are called as their README has it, without a request around them.
-// How far the core is from a bare signature check is measured in Rust: `cargo bench --bench tokens`.
+// Two ways into keepstone: `verify` is guard.tokens.verify, which answers a promise, and `request`
+// is what a request costs in the middleware (guard.authenticate(): the head read, the token found
+// in it, verified and asked for revocation, the claims on req.user and read by the handler). The
+// others are called as their README has it, without a request around them. How far the core is from
+// a bare signature check is measured in Rust: `cargo bench --bench tokens`.
 
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -32,7 +34,10 @@ async function guardOf(alg, cache) {
   return guard
 }
 
-/** What of a request and a response the middleware reads and writes; without HTTP, which would cost far more. */
+/**
+ * What of a request and a response the middleware reads and writes; without HTTP, which would cost
+ * far more.
+ */
 function request(text) {
   const headers = { host: 'api.example.com', authorization: `Bearer ${text}` }
   return {
@@ -41,7 +46,10 @@ function request(text) {
   }
 }
 
-/** Who takes part: `add` says how one verifies, `library` adds another library if it has the algorithm. */
+/**
+ * Who takes part: `add` says how one verifies, `library` adds another library if it has the
+ * algorithm.
+ */
 function contenders(alg) {
   const setup = { keys: [{ alg, key: keyOf(alg) }] }
   const all = []
@@ -53,7 +61,9 @@ function contenders(alg) {
   return { all, add, library }
 }
 
-/** A verifier that is the whole way through the middleware: the handler behind it reads one claim. */
+/**
+ * A verifier that is the whole way through the middleware: the handler behind it reads one claim.
+ */
 function throughMiddleware(guard) {
   const handler = guard.authenticate()
   let seen

@@ -1,5 +1,6 @@
-//! What the check of a body costs in the core, its parser alone and with its schema: `cargo bench --bench payload`. With
-//! `-- once` it runs few times, for counting instructions. `bench/payload.mjs` measures the same from Node.
+//! What the check of a body costs in the core, its parser alone and with its schema: `cargo bench
+//! --bench payload`. With `-- once` it runs few times, for counting instructions.
+//! `bench/payload.mjs` measures the same from Node.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -1,8 +1,9 @@
-//! What the token layer adds to a signature check: a whole uncached verification beside the bare call of `aws-lc-rs`
-//! with the same key, message and signature, in turns within one process. `cargo bench --bench tokens`
+//! What the token layer adds to a signature check: a whole uncached verification beside the bare
+//! call of `aws-lc-rs` with the same key, message and signature, in turns within one process.
+//! `cargo bench --bench tokens`
 //!
-//! A ratio is taken within each round, then the median over the rounds: what disturbs the machine disturbs neighbours
-//! alike.
+//! A ratio is taken within each round, then the median over the rounds: what disturbs the machine
+//! disturbs neighbours alike.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

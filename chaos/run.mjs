@@ -1,5 +1,5 @@
-// Plays havoc with real servers and processes under load: docs/internals/guarantees.md says what must hold then.
-// Usage: npm run chaos -- [minutes, 10] [seed] [stores, e.g. redis,cluster]
+// Plays havoc with real servers and processes under load: docs/internals/guarantees.md says what
+// must hold then. Usage: npm run chaos -- [minutes, 10] [seed] [stores, e.g. redis,cluster]
 
 import { randomInt } from 'node:crypto'
 import { runCampaign } from './campaign.mjs'

@@ -1,7 +1,7 @@
 // The promises of the documentation, each by its id, and whether what clients see keeps them.
 //
-// docs/internals/guarantees.md has the sentences and the bounds; the folders of src/simulation/ have those
-// that the simulation plays.
+// docs/internals/guarantees.md has the sentences and the bounds; the folders of src/simulation/
+// have those that the simulation plays.
 
 import { EXACT, LEASED, LONGEST_HOLD, MAX_STALENESS, PACED, PLACES, REUSE_WINDOW, milliseconds, rateOf } from './limits.mjs'
 import { now } from './time.mjs'

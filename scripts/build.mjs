@@ -1,9 +1,10 @@
 // Builds the addon, unless the one that is there was built from the same sources.
 // Usage: node scripts/build.mjs [--debug] [--force]
 //
-// The release build goes into the root, where native.js finds it. The debug build (`--debug`) has overflow checks,
-// debug assertions and the exports that only tests use; it goes into target/debug-addon/, where it can't be taken for
-// the other. Tests load it through NAPI_RS_NATIVE_LIBRARY_PATH.
+// The release build goes into the root, where native.js finds it. The debug build (`--debug`) has
+// overflow checks, debug assertions and the exports that only tests use; it goes into
+// target/debug-addon/, where it can't be taken for the other. Tests load it through
+// NAPI_RS_NATIVE_LIBRARY_PATH.
 
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -14,7 +15,10 @@ import { fail, isMain, output, readJson, root, run, say } from './lib.mjs'
 const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs']
 const BUILDERS = { release: buildRelease, debug: buildDebug }
 
-/** Builds the addon if it is stale; `kind` is `'release'` or `'debug'`. Returns the path of the .node file. */
+/**
+ * Builds the addon if it is stale; `kind` is `'release'` or `'debug'`. Returns the path of the
+ * .node file.
+ */
 export function build(kind, { force = false } = {}) {
   const tools = `${output('rustc', ['--version', '--verbose'])}${JSON.stringify(readJson('package.json').napi)}`
   const hash = hashSources(root, SOURCES, tools)
@@ -33,7 +37,8 @@ export function build(kind, { force = false } = {}) {
 function buildRelease() {
   const addons = () => readdirSync(root).filter((name) => /^keepstone\..+\.node$/.test(name))
   for (const name of addons()) rmSync(join(root, name))
-  // Without --js and --dts, napi would overwrite index.js and index.d.ts, which are written by hand.
+  // Without --js and --dts, napi would overwrite index.js and index.d.ts, which are written by
+  // hand.
   const names = ['--js', 'native.js', '--dts', 'native.d.ts']
   run(process.execPath, ['node_modules/@napi-rs/cli/dist/cli.js', 'build', '--platform', '--release', ...names])
   const [addon, ...more] = addons()
@@ -41,7 +46,8 @@ function buildRelease() {
   return addon
 }
 
-// By cargo itself: napi builds for an explicit target, and so would build every dependency once more than cargo test.
+// By cargo itself: napi builds for an explicit target, and so would build every dependency once
+// more than cargo test.
 function buildDebug() {
   const messages = output('cargo', ['build', '--locked', '--lib', '--message-format=json-render-diagnostics'], 'inherit')
   if (messages === null) fail('cargo build failed')
@@ -59,15 +65,18 @@ function buildDebug() {
   return addon
 }
 
-/** The addon of the last build if it is there and was built from sources with this hash, else `null`. */
+/**
+ * The addon of the last build if it is there and was built from sources with this hash, else
+ * `null`.
+ */
 export function freshAddon(stamp, hash, base = root) {
   if (stamp?.hash !== hash || typeof stamp.addon !== 'string') return null
   return existsSync(join(base, stamp.addon)) ? stamp.addon : null
 }
 
 /**
- * A hash over the names and contents of the files and folders `sources` below `base`, and over `tools`, what they are built with.
- * Contents, since a checkout sets times anew.
+ * A hash over the names and contents of the files and folders `sources` below `base`, and over
+ * `tools`, what they are built with. Contents, since a checkout sets times anew.
  */
 export function hashSources(base, sources, tools) {
   const hash = createHash('sha256').update(tools)

@@ -1,5 +1,5 @@
-// Makes sure that the machine has what the other scripts need, and that node_modules is what package-lock.json says.
-// Usage: node scripts/ensure.mjs
+// Makes sure that the machine has what the other scripts need, and that node_modules is what
+// package-lock.json says. Usage: node scripts/ensure.mjs
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,10 @@ import { fail, isMain, output, readJson, root, run, say } from './lib.mjs'
 
 const RUST = 'install Rust from https://rustup.rs, or with your system\'s packages, and run the command again'
 
-/** Checks Node and Rust, and installs the npm packages where they are not those of package-lock.json. */
+/**
+ * Checks Node and Rust, and installs the npm packages where they are not those of
+ * package-lock.json.
+ */
 export function ensure() {
   const { engines } = readJson('package.json')
   const node = engines.node.replace('>=', '')

@@ -1,5 +1,5 @@
-// The floors of the core: a folder of src/ imports only what stands below it. Tests may look anywhere.
-// Usage: node scripts/floors.mjs
+// The floors of the core: a folder of src/ imports only what stands below it. Tests may look
+// anywhere. Usage: node scripts/floors.mjs
 
 import { readFileSync, readdirSync } from 'node:fs'
 import { fail, isMain, root, say } from './lib.mjs'

@@ -39,7 +39,10 @@ export function run(command, args, env = {}) {
   if (status !== 0) process.exit(status ?? (signal === 'SIGINT' ? 130 : 1))
 }
 
-/** Runs a command in the root and returns its output; `null` where it fails. What it says on stderr goes to `stderr`. */
+/**
+ * Runs a command in the root and returns its output; `null` where it fails. What it says on stderr
+ * goes to `stderr`.
+ */
 export function output(command, args, stderr = 'ignore') {
   const stdio = ['ignore', 'pipe', stderr]
   const { status, stdout } = spawn(command, args, { stdio, encoding: 'utf8', maxBuffer: 64 << 20 })
@@ -47,7 +50,8 @@ export function output(command, args, stderr = 'ignore') {
 }
 
 function spawn(command, args, { env, ...options }) {
-  // npm and npx are .cmd files on Windows, which only a shell runs. No argument here comes from outside.
+  // npm and npx are .cmd files on Windows, which only a shell runs. No argument here comes from
+  // outside.
   const shell = process.platform === 'win32' && /^(npm|npx)$/.test(command)
   return spawnSync(command, args, { cwd: root, shell, env: { ...process.env, ...env }, ...options })
 }

@@ -10,7 +10,9 @@ const CODE = /^(src|shim|types|tests|scripts|chaos|__test__|index\.d\.ts|fastify
 const QUOTED = /(?<![\w./@$}-])(?:src|shim|types|docs|scripts|__test__)\/[\w./-]*\w/g
 const COMMENT = /(?:^|\s)(?:\/\/[/!]?|\/?\*+|#|--)\s(.*)$/
 
-/** All that is amiss, as lines `file:line: what`. `read` gives the text of a file of the repository. */
+/**
+ * All that is amiss, as lines `file:line: what`. `read` gives the text of a file of the repository.
+ */
 export function danglingLinks(files = repositoryFiles(), read = (file) => readFileSync(join(root, file), 'utf8')) {
   const anchors = new Map()
   const anchorsOf = (file) => {

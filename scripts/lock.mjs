@@ -1,9 +1,10 @@
-// Completes package-lock.json with the optional packages of other platforms, which npm leaves out where it can't get
-// them (npm/cli#4828); `npm ci` then fails everywhere. Run it after every change of the dependencies.
-// Usage: node scripts/lock.mjs [folder]
+// Completes package-lock.json with the optional packages of other platforms, which npm leaves out
+// where it can't get them (npm/cli#4828); `npm ci` then fails everywhere. Run it after every change
+// of the dependencies. Usage: node scripts/lock.mjs [folder]
 //
-// What it adds has the exact version that its parent asks for, and no integrity: npm fills that in on a machine that
-// installs it. An optional dependency that is no platform package, or has no exact version, ends the script.
+// What it adds has the exact version that its parent asks for, and no integrity: npm fills that in
+// on a machine that installs it. An optional dependency that is no platform package, or has no
+// exact version, ends the script.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,7 +13,10 @@ import { fail, isMain, root, say } from './lib.mjs'
 const PLATFORM = /-(android|darwin|freebsd|linux|openharmony|win32)-(arm64|arm|ia32|loong64|ppc64|riscv64|s390x|x64)(?:-(gnu|musl)?[a-z]*)?$/
 const WASM = /-wasm32-wasi$/
 
-/** Adds to the lockfile what is missing of optional dependencies; returns the names of what was added. */
+/**
+ * Adds to the lockfile what is missing of optional dependencies; returns the names of what was
+ * added.
+ */
 export function complete(lock) {
   const added = []
   for (const [path, parent] of Object.entries(lock.packages)) {

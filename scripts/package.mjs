@@ -1,5 +1,5 @@
-// Checks the tarball as npm would publish it: what is in it, and whether every way of importing finds its types.
-// Usage: node scripts/package.mjs
+// Checks the tarball as npm would publish it: what is in it, and whether every way of importing
+// finds its types. Usage: node scripts/package.mjs
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,13 +1,15 @@
 // Makes sure that the programs are there which the tests start: Redis, Memcached and openssl; and
 // libfaketime, which sets their clocks. Usage: node scripts/servers.mjs
 //
-// As root on Debian and Ubuntu what is missing is installed; anywhere else the script says what to install and fails.
+// As root on Debian and Ubuntu what is missing is installed; anywhere else the script says what to
+// install and fails.
 
 import { accessSync, constants, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import * as lib from './lib.mjs'
 
-// `names` are programs of which one is enough; the rest are the packages that bring it. Sentinel is redis-server too.
+// `names` are programs of which one is enough; the rest are the packages that bring it. Sentinel is
+// redis-server too.
 const PROGRAMS = {
   redis: { names: ['redis-server', 'valkey-server'], apt: 'redis-server', dnf: 'valkey', brew: 'redis' },
   memcached: { names: ['memcached'], apt: 'memcached', dnf: 'memcached', brew: 'memcached' },
@@ -84,8 +86,9 @@ export function ensureServers({ find = which, uid = process.getuid?.(), run = li
 }
 
 /**
- * Keeps Debian from starting the services it installs: the tests start their own, on ports of their own. A policy that is
- * there already is the machine's, and stays. Returns what takes the policy away again, as the end of the process does.
+ * Keeps Debian from starting the services it installs: the tests start their own, on ports of their
+ * own. A policy that is there already is the machine's, and stays. Returns what takes the policy
+ * away again, as the end of the process does.
  */
 export function holdServices(policy = POLICY) {
   try {

@@ -1,8 +1,9 @@
-// Makes programs of the js and ts blocks of README.md, docs/ and the comments of the types, and type-checks them.
-// Usage: node scripts/snippets.mjs [pages]; __test__/docs.test.mjs also runs them.
+// Makes programs of the js and ts blocks of README.md, docs/ and the comments of the types, and
+// type-checks them. Usage: node scripts/snippets.mjs [pages]; __test__/docs.test.mjs also runs
+// them.
 //
-// A block that imports `createGuard` stands alone. Any other is a fragment: it is put into a function behind the
-// preamble of its page. Comments of the page that a reader does not see:
+// A block that imports `createGuard` stands alone. Any other is a fragment: it is put into a
+// function behind the preamble of its page. Comments of the page that a reader does not see:
 //
 //   <!-- preamble        TypeScript that the fragments of the page stand behind
 //   <!-- no run: why     the next block is checked and not run
@@ -34,7 +35,10 @@ export function pages() {
   return listed.split('\n').filter((file) => /^(README|docs\/.*)\.md$|^(types\/)?\w+\.d\.ts$/.test(file) && file !== 'native.d.ts')
 }
 
-/** The blocks of a page: `{ page, line, language, code, preamble, then, noRun }`; `line` is that of the first line of code. */
+/**
+ * The blocks of a page: `{ page, line, language, code, preamble, then, noRun }`; `line` is that of
+ * the first line of code.
+ */
 export function blocksOf(page) {
   const blocks = []
   const ofTypes = page.endsWith('.d.ts')
@@ -68,8 +72,8 @@ function programOf({ language, code, preamble, trial, fragment }) {
 }
 
 /**
- * Writes the programs of blocks and compiles them under `strict`. Gives each its `name` (`page:line`), its `file` in
- * JavaScript, and its `errors`.
+ * Writes the programs of blocks and compiles them under `strict`. Gives each its `name`
+ * (`page:line`), its `file` in JavaScript, and its `errors`.
  */
 export function compile(blocks) {
   rmSync(FOLDER, { recursive: true, force: true })

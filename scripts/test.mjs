@@ -12,7 +12,8 @@ const chosen = process.argv.slice(2)
 
 ensure()
 ensureServers()
-// JSONTestSuite, the JSON-Schema-Test-Suite and Wycheproof, as others publish them: they are not part of the repository.
+// JSONTestSuite, the JSON-Schema-Test-Suite and Wycheproof, as others publish them: they are not
+// part of the repository.
 const vectors = process.env.KEEPSTONE_VECTORS ?? join(root, '../shared/vectors')
 const missing = ['json-parsing', 'json-schema', 'wycheproof'].filter((name) => !existsSync(join(vectors, name)))
 const outside = missing.length === 0 ? { KEEPSTONE_VECTORS: vectors } : {}
@@ -21,7 +22,8 @@ if (chosen.length === 0) {
   run('cargo', ['test', '--locked'], outside)
   build('release')
 }
-// Without files the addon that ships is tested; the tests of panics load the debug one by themselves.
+// Without files the addon that ships is tested; the tests of panics load the debug one by
+// themselves.
 const addon = build('debug')
 const env = { ...outside, ...(chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}) }
 // This reporter says at the end what failed, also where nobody sits at a terminal.

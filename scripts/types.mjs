@@ -1,5 +1,5 @@
-// Compiles the type tests in every way a user may: TypeScript 5.9 and 7, @types/express 4 and 5, nodenext and bundler.
-// Usage: node scripts/types.mjs
+// Compiles the type tests in every way a user may: TypeScript 5.9 and 7, @types/express 4 and 5,
+// nodenext and bundler. Usage: node scripts/types.mjs
 
 import { run } from './lib.mjs'
 

@@ -1,15 +1,15 @@
 'use strict'
 
-// An answer of the core is lines of text; src/node/answer.rs says which line is what, and why. A number is the ticket of a
-// request that waits for a shared store.
+// An answer of the core is lines of text; src/node/answer.rs says which line is what, and why. A
+// number is the ticket of a request that waits for a shared store.
 
 const { prepareHeaders } = require('./headers.js')
 
 /** The lines of an answer; an empty one is what is not there. */
 const read = (text) => text.split('\n')
 
-// Claims by their text, which the core has verified anew each time: to copy an object is several times quicker than to
-// read its text again. Nobody but this file ever holds one of these objects.
+// Claims by their text, which the core has verified anew each time: to copy an object is several
+// times quicker than to read its text again. Nobody but this file ever holds one of these objects.
 const MAX_CLAIMS = 1000
 const knownClaims = new Map()
 
@@ -40,7 +40,10 @@ function copy(value) {
 const MAX_HEADERS = 1000
 const knownHeaders = new Map()
 
-/** The response headers of a line: values of `Vary`, which are added to what is there, and the others for `putHeaders`. */
+/**
+ * The response headers of a line: values of `Vary`, which are added to what is there, and the
+ * others for `putHeaders`.
+ */
 function readHeaders(line) {
   const known = knownHeaders.get(line)
   if (known !== undefined) return known

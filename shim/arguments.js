@@ -1,6 +1,7 @@
 'use strict'
 
-// What the calls of a guard take besides options: judged here, since a wrong type can't be written down for the core.
+// What the calls of a guard take besides options: judged here, since a wrong type can't be written
+// down for the core.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')

@@ -1,6 +1,7 @@
 'use strict'
 
-// Single readers of the core, for running outside test suites on the addon that ships. index.js does not load this.
+// Single readers of the core, for running outside test suites on the addon that ships. index.js
+// does not load this.
 
 const { types } = require('node:util')
 const native = require('../native.js')
@@ -8,7 +9,9 @@ const { encodeData } = require('./encode.js')
 const { GuardError, unwrap } = require('./errors.js')
 const { internal } = require('./store.js')
 
-/** The payload of a compact JWS whose signature is good. conformance.d.ts documents all of these. */
+/**
+ * The payload of a compact JWS whose signature is good. conformance.d.ts documents all of these.
+ */
 function verifyCompact(token, jwkOrJwkSet) {
   if (typeof token !== 'string') throw wrong('token', 'a string')
   return Buffer.from(ask(native.conformanceVerifyCompact, token, encodeData('jwk', object('jwk', jwkOrJwkSet))), 'base64')

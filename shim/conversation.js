@@ -1,9 +1,10 @@
 'use strict'
 
-// The conversation with the core about one request. The core decides (src/stack/mod.rs has the order); this file asks it
-// and says what to do next. It knows no server: a host (./hosts) reads the request and carries out what is said here.
-// One native call before the body, one after it, and one more where a shared store was asked; no promise unless the
-// application's own functions return one.
+// The conversation with the core about one request. The core decides (src/stack/mod.rs has the
+// order); this file asks it and says what to do next. It knows no server: a host (./hosts) reads
+// the request and carries out what is said here. One native call before the body, one after it, and
+// one more where a shared store was asked; no promise unless the application's own functions return
+// one.
 //
 // A host gives a context for each request, with these members:
 //
@@ -19,8 +20,10 @@
 // - `isOver()`: whether the client went away or somebody has answered
 // - `isEnded()`: whether somebody has answered
 // - `onceClosed(run)`: calls `run` when the client goes away; returns what takes that back
-// - `bodyReadBefore(isForm)`: the bytes of a body that somebody else has read; null where it is still to be read
-// - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the contract
+// - `bodyReadBefore(isForm)`: the bytes of a body that somebody else has read; null where it is
+//   still to be read
+// - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the
+//   contract
 // - `keepBody(bytes)`: the bytes that are judged
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined where there is none
 // - `keepReceipt(receipt)`: what to hand in to the core once the response is over
@@ -46,8 +49,8 @@ const {
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
-// What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it was a form or a sanitizer
-// has changed it.
+// What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it
+// was a form or a sanitizer has changed it.
 const JSON_BODY = '1'
 const WRITTEN_BODY = '2'
 
@@ -56,8 +59,8 @@ const CORE = native.coreId()
 
 /**
  * Builds the conversation of one stack: `start(ctx)` begins it for a request.
- * `owner` is the guard's inside ({ handle, log, pin }), `options` what the user narrowed, `only` the one layer that
- * it has (null: all of them).
+ * `owner` is the guard's inside ({ handle, log, pin }), `options` what the user narrowed, `only`
+ * the one layer that it has (null: all of them).
  */
 function buildConversation(owner, options, only) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
@@ -77,7 +80,7 @@ function buildConversation(owner, options, only) {
   const checksBody = parts.includes('body')
   // Only `guard.validate` hands out what it found valid.
   const keepsValid = only === 'payload' && parts.length > 0
-  const conversation = { start, stack, core: CORE, owner }
+  const conversation = { start, stack, core: CORE }
 
   function start(ctx) {
     if (headers !== null || cors !== null) ctx.decisions = ctx.state.decisionsOf(owner)
@@ -98,8 +101,8 @@ function buildConversation(owner, options, only) {
     return origin === undefined ? decide(ctx, undefined) : askForOrigin(ctx, origin)
   }
 
-  // Every step says whether the request has passed. The next handler is called outside of the `try`: what it throws is
-  // its own affair.
+  // Every step says whether the request has passed. The next handler is called outside of the
+  // `try`: what it throws is its own affair.
   function attempt(ctx, step) {
     let passed = false
     try {
@@ -273,7 +276,8 @@ function buildConversation(owner, options, only) {
     ctx.keepBody(bytes)
     const answer = native.decideBody(takeTicket(ctx), bytes)
     if (answer !== undefined) return go(ctx, answer)
-    // It passes, and there is nothing to add. While we waited, though, the client may have gone away.
+    // It passes, and there is nothing to add. While we waited, though, the client may have gone
+    // away.
     return ctx.isOver() ? false : pass(ctx, JSON_BODY, '')
   }
 
@@ -281,7 +285,8 @@ function buildConversation(owner, options, only) {
     const { req, state } = ctx
     let valid
     if (keepsValid || second.length > 0 || body === WRITTEN_BODY) valid = checked === '' ? {} : JSON.parse(checked)
-    // A stack without a schema of its own leaves what an earlier one has made of the body: it may have dropped members.
+    // A stack without a schema of its own leaves what an earlier one has made of the body: it may
+    // have dropped members.
     if (body !== '' && (!state.hasBody || checksBody)) {
       req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true

@@ -6,9 +6,9 @@ const { describeError, warnOnce } = require('./errors.js')
 const { guardOf } = require('./request.js')
 
 /**
- * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `limit` the name of the limit
- * that refuses, '' for none; `hasShadow` whether a limit of the stack only watches. What the function throws or rejects
- * with becomes a warning.
+ * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `limit`
+ * the name of the limit that refuses, '' for none; `hasShadow` whether a limit of the stack only
+ * watches. What the function throws or rejects with becomes a warning.
  */
 function emitDecision(owner, req, view, { outcome, status, code, limit = '', hasShadow = false }) {
   const guard = guardOf(req)
@@ -35,7 +35,10 @@ function emitDecision(owner, req, view, { outcome, status, code, limit = '', has
   }
 }
 
-/** The path for a log: a target may also hold a password (`http://user:password@host/`) or a fragment. */
+/**
+ * The path for a log: a target may also hold a password (`http://user:password@host/`) or a
+ * fragment.
+ */
 function pathOf(target) {
   const text = String(target ?? '')
   return text.startsWith('/') ? text.split(/[?#]/, 1)[0] : text === '*' ? '*' : ''

@@ -1,6 +1,7 @@
 'use strict'
 
-// Options go to the core as one JSON document. What JSON has no word for is a marked string: src/config/options.rs.
+// Options go to the core as one JSON document. What JSON has no word for is a marked string:
+// src/config/options.rs.
 
 const { types } = require('node:util')
 const { readData, readOptions } = require('./plain.js')

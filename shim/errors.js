@@ -1,6 +1,9 @@
 'use strict'
 
-/** What the guard throws and rejects with. `code` is stable; docs/reference/errors.md has a heading for each. */
+/**
+ * What the guard throws and rejects with. `code` is stable; docs/reference/errors.md has a heading
+ * for each.
+ */
 class GuardError extends Error {
   constructor(message, { code, status, path, suggestion, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause })

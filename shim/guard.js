@@ -48,7 +48,8 @@ function createGuard(...rest) {
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
   }
   const guard = {}
-  // What the handlers need to know of the guard; `pin` keeps it from being collected while one of them is in use.
+  // What the handlers need to know of the guard; `pin` keeps it from being collected while one of
+  // them is in use.
   const owner = {
     handle,
     functions,
@@ -66,14 +67,16 @@ function createGuard(...rest) {
     }
     return buildHandler(owner, options === undefined ? undefined : readOptions(option, { [option]: options }), name)
   }
-  // What may need a store answers a promise, though the memory store needs none: a store may be on another machine.
+  // What may need a store answers a promise, though the memory store needs none: a store may be on
+  // another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
   const soon = (fn, ...args) => later(answerOf(fn, handle, ...args))
   const limit = (fn, name, key, ...args) => soon(fn, text('name', name), parts(key), ...args)
 
   const list = (action, key, ttl, reason) =>
     soon(native.listClient, action, encodeData('key', key), encodeData('ttl', ttl ?? null), reason === undefined ? undefined : text('reason', reason))
-  // Three arguments are a limit's name, a key and a duration, unless the first one can only be a client.
+  // Three arguments are a limit's name, a key and a duration, unless the first one can only be a
+  // client.
   const isOfLimit = (first, third) =>
     third !== undefined && typeof first === 'string' && (isIP(first.split('/', 1)[0]) === 0 || call(native.knowsLimit, first))
 

@@ -5,9 +5,9 @@ const zlib = require('node:zlib')
 const INFLATE = { gzip: zlib.gunzip, deflate: zlib.inflate, br: zlib.brotliDecompress }
 
 /**
- * Decompresses a body, in a thread of its own. `done(bytes, fault)`: the bytes; or why not: `'swells'` where they are
- * more than `ratio` times as many, `'large'` where they are more than `limit`, `'garbled'` where they are not what they
- * should be.
+ * Decompresses a body, in a thread of its own. `done(bytes, fault)`: the bytes; or why not:
+ * `'swells'` where they are more than `ratio` times as many, `'large'` where they are more than
+ * `limit`, `'garbled'` where they are not what they should be.
  */
 function inflate(bytes, coding, ratio, limit, done) {
   // Nothing is nothing in every coding.

@@ -1,7 +1,8 @@
 'use strict'
 
-// Fetches the keys that issuers publish. The core says when, where and what of it is good (src/keys/remote); here is
-// what only Node can do: the request itself, with the proxies and authorities of the application.
+// Fetches the keys that issuers publish. The core says when, where and what of it is good
+// (src/keys/remote); here is what only Node can do: the request itself, with the proxies and
+// authorities of the application.
 
 const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
@@ -18,7 +19,10 @@ onFlush(() => {
   for (const look of looks.values()) look()
 })
 
-/** Fetches the keys of a guard's issuers as long as it is open. Nothing of it holds the process open but a fetch itself. */
+/**
+ * Fetches the keys of a guard's issuers as long as it is open. Nothing of it holds the process open
+ * but a fetch itself.
+ */
 function followIssuers(handle) {
   // By its controller, every fetch that is on its way.
   const running = new Set()
@@ -98,7 +102,9 @@ async function get(url, headers, signal) {
   return { head, body: await readAll(response) }
 }
 
-/** The body, of which no more than the most is ever held: `content-length` may be missing or wrong. */
+/**
+ * The body, of which no more than the most is ever held: `content-length` may be missing or wrong.
+ */
 async function readAll(response) {
   const chunks = []
   let length = 0

@@ -5,8 +5,8 @@ const { describeError, warnOnce } = require('./errors.js')
 const { flushSoon } = require('./store.js')
 
 /**
- * Hands a receipt in to the core: the request is over. What it was charged may be given back where it has failed, and its
- * slots among the requests in flight are free.
+ * Hands a receipt in to the core: the request is over. What it was charged may be given back where
+ * it has failed, and its slots among the requests in flight are free.
  */
 function finish(receipt, failed) {
   try {

@@ -1,6 +1,7 @@
 'use strict'
 
-// What the handlers of this process keep on a request: what applications see as `req.guard`, and what only they see.
+// What the handlers of this process keep on a request: what applications see as `req.guard`, and
+// what only they see.
 
 const { randomBytes } = require('node:crypto')
 const { GuardError, warnOnce } = require('./errors.js')
@@ -110,7 +111,10 @@ class RequestState {
   raw = null
   /** Whether `req.body` is ours. */
   hasBody = false
-  /** The path parameters that ./openapi.js has found, for the handler that it calls; else those of the router count. */
+  /**
+   * The path parameters that ./openapi.js has found, for the handler that it calls; else those of
+   * the router count.
+   */
   params = undefined
   /** The handler of ./openapi.js that stands in a route for those that it calls. */
   mounted = undefined
@@ -118,7 +122,10 @@ class RequestState {
   mountedNext = undefined
   /** What each validating handler has found. */
   valid = null
-  /** What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of this request has it. */
+  /**
+   * What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of
+   * this request has it.
+   */
   proofs = undefined
   /** Functions and receipts in turn: what is called with each receipt when the response is over. */
   receipts = null
@@ -140,7 +147,10 @@ class RequestState {
     return (this.decisions = new GuardDecisions(owner, this.decisions))
   }
 
-  /** The numbers of the limits of `owner` that this request was counted by already; undefined where there are none. */
+  /**
+   * The numbers of the limits of `owner` that this request was counted by already; undefined where
+   * there are none.
+   */
   countedBy(owner) {
     if (this.counted === null) return undefined
     const ids = []
@@ -168,7 +178,10 @@ class RequestState {
   }
 }
 
-/** What the conversation of `guard.validate(...)` found valid on this request: `{ body, query, params, headers }`. */
+/**
+ * What the conversation of `guard.validate(...)` found valid on this request: `{ body, query,
+ * params, headers }`.
+ */
 function validOf(req, conversation) {
   const valid = req[kState]?.valid?.get(conversation)
   if (valid === undefined) {

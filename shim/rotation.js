@@ -1,6 +1,7 @@
 'use strict'
 
-// Signing keys that change by themselves: the core says what is due, this has the timer and calls the application.
+// Signing keys that change by themselves: the core says what is due, this has the timer and calls
+// the application.
 
 const native = require('../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
@@ -104,7 +105,8 @@ function turnBy(handle, { load, save }, isStopped) {
       const turn = unwrap(native.rotationTake(handle, found, force && forced === null))
       notice ??= turn.notice
       if (turn.save === null) return { ...(forced ?? turn), notice }
-      // What is not saved is not used, and what another process has saved meanwhile counts: so it is loaded again.
+      // What is not saved is not used, and what another process has saved meanwhile counts: so it
+      // is loaded again.
       if ((await inTime('`save`', save(turn.save, found))) !== false && force) forced ??= turn
     }
     throw storageError('`load` does not give what was saved, or other processes save again and again')

@@ -1,8 +1,9 @@
 'use strict'
 
-// Schemas of other libraries become JSON Schema here, before the core sees them. Where that loses a rule (a refinement, a
-// transform, the flags of a pattern), the library's own check runs after the core's, on what the core let through, and its
-// output is what the handler gets. Where nothing is lost, the library is not asked at all.
+// Schemas of other libraries become JSON Schema here, before the core sees them. Where that loses a
+// rule (a refinement, a transform, the flags of a pattern), the library's own check runs after the
+// core's, on what the core let through, and its output is what the handler gets. Where nothing is
+// lost, the library is not asked at all.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
@@ -17,7 +18,8 @@ const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 // Where schemas stand in the options of a route.
 const SCHEMA_PATH = /^(?:body|query|params|headers|cookies|response\.[^.]*)$/
 const MAX_ERRORS = 20
-// The most bytes of the errors of a problem document, which has at most 8192: as in src/schema/explain.rs.
+// The most bytes of the errors of a problem document, which has at most 8192: as in
+// src/schema/explain.rs.
 const MAX_BYTES = 7 * 1024
 // A path is cut to this many steps.
 const MAX_STEPS = 8
@@ -108,7 +110,8 @@ function convert(part, schema, standard) {
     }
   }
   if (standard.vendor === 'valibot' && schema.kind === 'schema') return fromValibot(schema)
-  // joi converts what it gets: '5' is a number to it, and a text may be an object. Nothing of its types is certain.
+  // joi converts what it gets: '5' is a number to it, and a text may be an object. Nothing of its
+  // types is certain.
   if (standard.vendor === 'joi' || standard.vendor === 'valibot') return anything()
   try {
     if (typeof standard.jsonSchema?.input === 'function') return { json: fromStandard(standard), exact: false }

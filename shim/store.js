@@ -1,7 +1,7 @@
 'use strict'
 
-// Waiting for a shared store or an issuer. What is asked within one tick leaves together; when answers have come, the core calls once
-// for all of them.
+// Waiting for a shared store or an issuer. What is asked within one tick leaves together; when
+// answers have come, the core calls once for all of them.
 
 const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
@@ -12,7 +12,8 @@ const { GuardError, unwrap } = require('./errors.js')
 const PLACE = 0xfffff
 const waiting = []
 
-// Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost behind the guard.
+// Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost
+// behind the guard.
 class Waiting extends AsyncResource {
   constructor(ticket, goOn, what) {
     super('KEEPSTONE')
@@ -34,7 +35,10 @@ function listen(guard) {
   if (!native.join(guard, listener)) listener = native.listen(guard, deliver)
 }
 
-/** Calls `goOn(ticket, what)` in the context of the caller once the answer is there: `native.resumeWithStore(ticket)` fetches it. */
+/**
+ * Calls `goOn(ticket, what)` in the context of the caller once the answer is there:
+ * `native.resumeWithStore(ticket)` fetches it.
+ */
 function wait(ticket, goOn, what) {
   waiting[ticket & PLACE] = new Waiting(ticket, goOn, what)
   flushSoon()
@@ -88,7 +92,8 @@ function goOnWith(ticket) {
   }
 }
 
-// The wake-up holds nothing open, but a call that somebody awaits has to be answered before the process may end.
+// The wake-up holds nothing open, but a call that somebody awaits has to be answered before the
+// process may end.
 let calls = 0
 let holding = null
 

@@ -13,12 +13,16 @@ const { later } = require('./store.js')
 /** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
 const CLAIMS_OF = '{"ok":'
 
-/** How long others may keep the public keys, in seconds: less than a key is published before it signs. */
+/**
+ * How long others may keep the public keys, in seconds: less than a key is published before it
+ * signs.
+ */
 const JWKS_MAX_AGE = 300
 
 /**
- * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong. `raw` gives the core's text as
- * it is. `keys` are the signing keys that change by themselves, or null.
+ * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong.
+ * `raw` gives the core's text as it is. `keys` are the signing keys that change by themselves, or
+ * null.
  */
 function tokenCalls(call, soon, raw, keys) {
   return {
@@ -29,7 +33,8 @@ function tokenCalls(call, soon, raw, keys) {
         const claims = claimsOption(rest)
         const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
         if (claims === undefined) return session
-        // What is told to the application it may change, what the core is told to go on with it may not.
+        // What is told to the application it may change, what the core is told to go on with it may
+        // not.
         const kept = JSON.stringify(session)
         // Whatever goes wrong in there, within `reuseWindow` the same token may be presented again.
         const changed = await claims(session.claims)

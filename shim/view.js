@@ -1,6 +1,8 @@
 'use strict'
 
-/** A request as the guards of this process read it: once, and every layer of every guard uses it. */
+/**
+ * A request as the guards of this process read it: once, and every layer of every guard uses it.
+ */
 class RequestView {
   /** As sent: case matters. */
   method
@@ -35,8 +37,9 @@ class RequestView {
   }
 
   /**
-   * The head as src/request/mod.rs reads it: `address` is the connection's, `client` what the host's framework takes for
-   * the client's, `flags` the letters that differ between guards, `route` the pattern and `place` where the route stands.
+   * The head as src/request/mod.rs reads it: `address` is the connection's, `client` what the
+   * host's framework takes for the client's, `flags` the letters that differ between guards,
+   * `route` the pattern and `place` where the route stands.
    */
   head(address, client, flags, route, place) {
     const count = 8 + this.fields.length

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// One instant on both clocks. It is read once per request and handed to every layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Microseconds since the Unix epoch: for claims and for stores that other machines share. It may jump.
+    /// Microseconds since the Unix epoch: for claims and for stores that other machines share. It
+    /// may jump.
     pub unix_us: u64,
     /// Microseconds on a clock that never goes back: for limits that live in this process. On Linux
     /// it goes on while the machine sleeps.
@@ -55,8 +56,8 @@ impl Now {
     }
 }
 
-/// What no store was asked for while the machine slept is as old as that, and the monotonic clock of
-/// the standard library stands still meanwhile. `None` where there is no other one.
+/// What no store was asked for while the machine slept is as old as that, and the monotonic clock
+/// of the standard library stands still meanwhile. `None` where there is no other one.
 #[cfg(target_os = "linux")]
 fn since_boot() -> Option<Duration> {
     use rustix::time::{DynamicClockId, clock_gettime_dynamic};

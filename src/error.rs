@@ -1,7 +1,8 @@
-//! What is wrong with a configuration: one error type for everything that is judged when a guard is built.
+//! What is wrong with a configuration: one error type for everything that is judged when a guard is
+//! built.
 //!
-//! Style of the texts: lowercase start, no final period, the option's path first, then what to write instead.
-//! A submitted value is never repeated, since it may be a secret.
+//! Style of the texts: lowercase start, no final period, the option's path first, then what to
+//! write instead. A submitted value is never repeated, since it may be a secret.
 
 use std::fmt;
 
@@ -60,8 +61,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `path` is the option as the user writes it (`cors.origins[0]`), `problem` continues the sentence that it
-    /// starts (`must not end with a slash`).
+    /// `path` is the option as the user writes it (`cors.origins[0]`), `problem` continues the
+    /// sentence that it starts (`must not end with a slash`).
     pub fn new(code: ConfigCode, path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { code, path: path.into(), problem: problem.into(), suggestion: None }
     }

@@ -1,22 +1,27 @@
-//! What a client is told when a layer says no: one small type, turned into RFC 9457 problem+json in one place.
+//! What a client is told when a layer says no: one small type, turned into RFC 9457 problem+json in
+//! one place.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
-/// A refusal: a [`Problem`], as a client is told it. It is one pointer, since nearly every result that could be one is none.
+/// A refusal: a [`Problem`], as a client is told it. It is one pointer, since nearly every result
+/// that could be one is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(Box<Problem>);
 
-/// What a refusal says (RFC 9457). It holds nothing that the client sent: no token, no submitted value.
+/// What a refusal says (RFC 9457). It holds nothing that the client sent: no token, no submitted
+/// value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status, 400 to 599.
     pub status: u16,
-    /// The stable machine-readable code, e.g. `token_expired`. `docs/reference/errors.md` has a heading for each.
+    /// The stable machine-readable code, e.g. `token_expired`. `docs/reference/errors.md` has a
+    /// heading for each.
     pub code: &'static str,
     /// One sentence for a developer, without a final period.
     pub detail: Cow<'static, str>,
-    /// Response headers that belong to this refusal, e.g. `WWW-Authenticate` or `Retry-After`. Name, value.
+    /// Response headers that belong to this refusal, e.g. `WWW-Authenticate` or `Retry-After`.
+    /// Name, value.
     pub headers: Vec<(&'static str, String)>,
     /// The rate limit that refused, for the operator; of several the first one.
     pub limit: Option<Box<str>>,
@@ -43,7 +48,8 @@ pub struct FieldError {
 }
 
 impl Refusal {
-    /// A refusal without headers or field errors. Where one is made is kept apart from the way of all others.
+    /// A refusal without headers or field errors. Where one is made is kept apart from the way of
+    /// all others.
     #[must_use]
     #[cold]
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {

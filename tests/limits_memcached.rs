@@ -160,7 +160,8 @@ fn it_counts_exactly_as_the_rules_say() {
     const OPERATIONS: usize = 6_000;
     let servers = [Server::start(), Server::start()];
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
-    // By one process: another one's clock is a little different, so that both are right about what is over.
+    // By one process: another one's clock is a little different, so that both are right about what
+    // is over.
     let worlds = [(&addresses[..1], 20), (&addresses[..], 30)];
     for (seed, (addresses, process)) in (1u64..).zip(worlds) {
         let store = open(addresses, process);

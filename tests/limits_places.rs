@@ -1,5 +1,5 @@
-//! Redis counts places of requests under way exactly: every answer of the script is compared with a model, on random
-//! questions.
+//! Redis counts places of requests under way exactly: every answer of the script is compared with a
+//! model, on random questions.
 //!
 //! `KEEPSTONE_OPERATIONS` says how many, `KEEPSTONE_SEED` which ones.
 
@@ -61,7 +61,8 @@ impl End {
     }
 }
 
-/// What has to be, without a store: places by key with when they come free, and what a subject has used.
+/// What has to be, without a store: places by key with when they come free, and what a subject has
+/// used.
 #[derive(Debug, Default)]
 struct Model {
     places: HashMap<SubjectKey, HashMap<SlotId, End>>,
@@ -192,7 +193,8 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
     while done < operations {
         match run.dice.between(0, 9) {
             0..=5 => {
-                // What one tick asks is judged in its order: all of it has places, so all of it is in one script.
+                // What one tick asks is judged in its order: all of it has places, so all of it is
+                // in one script.
                 let count = run.dice.between(1, 12);
                 let questions: Vec<StoreCommand> = (0..count).map(|_| run.request()).collect();
                 for (question, answer) in questions.iter().zip(ask(&store, &questions)) {
@@ -226,7 +228,8 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                 done += 1;
             }
             8 => {
-                // Places of one key whose span is long: when exactly they were renewed does not matter then.
+                // Places of one key whose span is long: when exactly they were renewed does not
+                // matter then.
                 let number = *run.dice.pick(&[0, 2, 4, 6]);
                 let of = |place: &&SlotCommand| place.key == key(1_000_000 + number);
                 let places: Vec<SlotCommand> = run.held.iter().filter(of).copied().collect();

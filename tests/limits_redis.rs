@@ -1,4 +1,5 @@
-//! Redis counts exactly as the rules say: every answer of the scripts is compared with a model, on random questions.
+//! Redis counts exactly as the rules say: every answer of the scripts is compared with a model, on
+//! random questions.
 //!
 //! `KEEPSTONE_OPERATIONS` says how many, `KEEPSTONE_SEED` which ones.
 
@@ -255,7 +256,8 @@ fn spoil(dice: &mut Dice, connection: &mut Connection, key: &str) {
             connection.set(key, bytes(dice, entries * 28)).unwrap()
         }
         _ => {
-            // An entry of a limit that is asked for, or of its block, with numbers that are none of ours.
+            // An entry of a limit that is asked for, or of its block, with numbers that are none of
+            // ours.
             let tag = u32::try_from(dice.between(0, 3)).unwrap().to_le_bytes();
             let numbers =
                 [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e300, 1.8e19, 1e15 + 0.5];

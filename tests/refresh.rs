@@ -1,4 +1,5 @@
-//! Families of refresh tokens in Redis: the script answers as the memory store does, whatever comes in whatever order.
+//! Families of refresh tokens in Redis: the script answers as the memory store does, whatever comes
+//! in whatever order.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Revocations that processes share, against real servers: each test starts a `redis-server` of its own, and two or more
-//! copies of the list, as processes have them.
+//! Revocations that processes share, against real servers: each test starts a `redis-server` of its
+//! own, and two or more copies of the list, as processes have them.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,8 +1,9 @@
 // Lists of clients.
 
 /**
- * Networks in CIDR form, or addresses; an IPv6 address stands for its /56. The longest network that a client lies in
- * decides, so that `allow` may take an address out of a network in `block`. At most 10000 in each.
+ * Networks in CIDR form, or addresses; an IPv6 address stands for its /56. The longest network that
+ * a client lies in decides, so that `allow` may take an address out of a network in `block`. At
+ * most 10000 in each.
  */
 export interface ClientsOptions {
   /** Not limited. */

@@ -15,12 +15,15 @@ import type { RequestSchemas } from './schema'
 import type { AuthenticateOptions, JwtOptions } from './token'
 
 /**
- * A time span: a whole number with a unit, `ms`, `s`, `m`, `h` or `d` (`'60s'`, `'1h'`), or a whole number of
- * milliseconds.
+ * A time span: a whole number with a unit, `ms`, `s`, `m`, `h` or `d` (`'60s'`, `'1h'`), or a whole
+ * number of milliseconds.
  */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
 
-/** A size: a whole number with a unit, `b`, `kb` or `mb` (1 kb = 1024 bytes), or a whole number of bytes. */
+/**
+ * A size: a whole number with a unit, `b`, `kb` or `mb` (1 kb = 1024 bytes), or a whole number of
+ * bytes.
+ */
 export type Size = number | `${number}${'b' | 'kb' | 'mb'}`
 
 /** A function of the request. Its parameter may be annotated as `express.Request`. */
@@ -33,7 +36,8 @@ export type FromRequest<T> = { of(req: IncomingMessage): T }['of']
  */
 export interface GuardConfig {
   /**
-   * The defaults of the headers layer: `'api'` for JSON only, `'web'` for an origin that also serves pages.
+   * The defaults of the headers layer: `'api'` for JSON only, `'web'` for an origin that also
+   * serves pages.
    * @default 'api'
    */
   readonly profile?: 'api' | 'web'
@@ -43,38 +47,40 @@ export interface GuardConfig {
    */
   readonly headers?: HeadersOptions | false
   /**
-   * Cross-origin access (Fetch Standard, section 3.2). `false` sends no CORS header, so browsers keep other
-   * origins out.
+   * Cross-origin access (Fetch Standard, section 3.2). `false` sends no CORS header, so browsers
+   * keep other origins out.
    * @default false
    */
   readonly cors?: CorsOptions | false
   /**
-   * Whether requests that change something must come from our own pages. On by itself where `jwt.from` has a cookie, and
-   * then it can't be `false`.
+   * Whether requests that change something must come from our own pages. On by itself where
+   * `jwt.from` has a cookie, and then it can't be `false`.
    * @default {} where a token may come in a cookie, else false
    */
   readonly csrf?: CsrfOptions | false
   /**
-   * The hosts this API answers to, in lower case: `'api.example.com'` on any port, `'api.example.com:8443'` on
-   * this one. A request for another host is refused with 403 by {@link Guard.securityStack}; single layers do not
-   * look at it. At least one.
+   * The hosts this API answers to, in lower case: `'api.example.com'` on any port,
+   * `'api.example.com:8443'` on this one. A request for another host is refused with 403 by {@link
+   * Guard.securityStack}; single layers do not look at it. At least one.
    * @default any host
    */
   readonly hosts?: readonly string[]
   /**
-   * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`. Only what
-   * they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is the rightmost address that
-   * is no such proxy. `'unix'` is the proxy at a Unix socket, which has no address. A range of all
-   * addresses is refused. With this list, also an empty one, Express's `trust proxy` is not
-   * consulted. A network in IPv6 notation that holds IPv4 addresses (`'::ffff:10.0.0.0/104'`) is
-   * that of these. WebSocket handshakes with `X-Forwarded-For` are refused without the list.
-   * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's address is the
-   * client's
+   * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`.
+   * Only what they write into `X-Forwarded-For` and `X-Forwarded-Proto` is believed: the client is
+   * the rightmost address that is no such proxy. `'unix'` is the proxy at a Unix socket, which has
+   * no address. A range of all addresses is refused. With this list, also an empty one, Express's
+   * `trust proxy` is not consulted. A network in IPv6 notation that holds IPv4 addresses
+   * (`'::ffff:10.0.0.0/104'`) is that of these. WebSocket handshakes with `X-Forwarded-For` are
+   * refused without the list.
+   * @default Express's `trust proxy` decides (`req.ip`, `req.secure`); without it, the socket's
+   * address is the client's
    */
   readonly trustedProxies?: readonly string[]
   /**
-   * Networks of clients that are not limited, and of such as are refused with 403 before their token and the limits
-   * are looked at. {@link Limits.block} and {@link Limits.allow} add to it while the guard runs.
+   * Networks of clients that are not limited, and of such as are refused with 403 before their
+   * token and the limits are looked at. {@link Limits.block} and {@link Limits.allow} add to it
+   * while the guard runs.
    */
   readonly clients?: ClientsOptions
   /**
@@ -83,8 +89,8 @@ export interface GuardConfig {
    */
   readonly store?: StoreOptions
   /**
-   * One policy, or 1 to 16 that must all agree: a request that one refuses is charged by none. `false` limits
-   * nothing.
+   * One policy, or 1 to 16 that must all agree: a request that one refuses is charged by none.
+   * `false` limits nothing.
    * @default { name: 'default', limit: 100, window: '60s' }
    */
   readonly rateLimit?: RateLimit | readonly RateLimit[] | false
@@ -94,10 +100,11 @@ export interface GuardConfig {
    */
   readonly jwt?: JwtOptions | false
   /**
-   * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off. With a `redis` store
-   * all processes with its `prefix` and the same `jwt.issuer` have one list. In memory, revocations are this guard's
-   * own, or those of all guards with the same `store.memory.shared` and `jwt.issuer`, and there is nothing to choose.
-   * Memcached may forget what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
+   * Whether tokens can be taken back with {@link Guard.revoke}; `false` switches the layer off.
+   * With a `redis` store all processes with its `prefix` and the same `jwt.issuer` have one list.
+   * In memory, revocations are this guard's own, or those of all guards with the same
+   * `store.memory.shared` and `jwt.issuer`, and there is nothing to choose. Memcached may forget
+   * what it is given, so beside it the option must be `{ scope: 'process' }` or `false`.
    * @default {} where `jwt` is set
    */
   readonly revocation?: RevocationOptions | false
@@ -112,9 +119,10 @@ export interface GuardConfig {
    */
   readonly policy?: PolicyOptions | false
   /**
-   * Called for every decision of a handler, before its answer is sent. An error thrown here is reported once as a
-   * process warning (`GUARD_LOG_FAILED`) and changes no decision, and so is a promise that rejects; it is not waited
-   * for. The event holds no token, claim value but `sub`, or body.
+   * Called for every decision of a handler, before its answer is sent. An error thrown here is
+   * reported once as a process warning (`GUARD_LOG_FAILED`) and changes no decision, and so is a
+   * promise that rejects; it is not waited for. The event holds no token, claim value but `sub`, or
+   * body.
    */
   readonly log?: (event: DecisionEvent) => void
 }
@@ -130,23 +138,27 @@ export interface RouteOptions extends RequestSchemas {
    */
   readonly cors?: CorsOptions | false
   /**
-   * Replaces the guard's `csrf` on these routes. Where tokens may come in cookies, `false` needs `jwt: false` beside it.
+   * Replaces the guard's `csrf` on these routes. Where tokens may come in cookies, `false` needs
+   * `jwt: false` beside it.
    */
   readonly csrf?: CsrfOptions | false
   /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
   readonly rateLimit?: RateLimit | readonly RateLimit[] | false
   /**
-   * Whether a request without a token passes here; `false` looks at no token, so that `req.user` is not set. The
-   * guard must have `jwt`.
+   * Whether a request without a token passes here; `false` looks at no token, so that `req.user` is
+   * not set. The guard must have `jwt`.
    */
   readonly jwt?: AuthenticateOptions | false
   /**
-   * Narrows the guard's `payload` on these routes, where it says something; what it says of schemas is of the guard
-   * alone. `false` leaves the body to the application, while query, params and headers are still checked; it contradicts
-   * a `body` schema and a policy that reads `input.body`.
+   * Narrows the guard's `payload` on these routes, where it says something; what it says of schemas
+   * is of the guard alone. `false` leaves the body to the application, while query, params and
+   * headers are still checked; it contradicts a `body` schema and a policy that reads `input.body`.
    */
   readonly payload?: PayloadOptions | false
-  /** Which rule of the guard's policy decides on these routes; `false` asks none. The guard must have `policy`. */
+  /**
+   * Which rule of the guard's policy decides on these routes; `false` asks none. The guard must
+   * have `policy`.
+   */
   readonly policy?: AuthorizeOptions | false
 }
 
@@ -155,26 +167,29 @@ export interface StoreOptions {
   /** Counters in the memory of this process. They are gone when it ends. */
   readonly memory?: MemoryStoreOptions
   /**
-   * Counters in Redis 7 or later or in Valkey, which all processes share. A URL, or options where one is not enough.
-   * The connection is made in the background: neither `createGuard` nor the first request waits for it.
+   * Counters in Redis 7 or later or in Valkey, which all processes share. A URL, or options where
+   * one is not enough. The connection is made in the background: neither `createGuard` nor the
+   * first request waits for it.
    */
   readonly redis?: string | RedisStoreOptions
   /**
-   * Counters in Memcached 1.4 or later, which all processes share. A list of servers, or options where that is not
-   * enough. The guarantee is weaker than that of Redis, see {@link MemcachedStoreOptions}. The connections are made in
-   * the background: neither `createGuard` nor the first request waits for them.
+   * Counters in Memcached 1.4 or later, which all processes share. A list of servers, or options
+   * where that is not enough. The guarantee is weaker than that of Redis, see {@link
+   * MemcachedStoreOptions}. The connections are made in the background: neither `createGuard` nor
+   * the first request waits for them.
    */
   readonly memcached?: readonly string[] | MemcachedStoreOptions
 }
 
 /**
- * A Redis or Valkey store: one of `url`, `cluster` and `sentinel`, and what they need. Guards and worker threads of a
- * process with the same options share its connection, and processes with the same `prefix` share its counts.
+ * A Redis or Valkey store: one of `url`, `cluster` and `sentinel`, and what they need. Guards and
+ * worker threads of a process with the same options share its connection, and processes with the
+ * same `prefix` share its counts.
  */
 export interface RedisStoreOptions {
   /**
-   * One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS, of which the certificate is always
-   * checked; also `valkey://` and `valkeys://`.
+   * One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS, of which the
+   * certificate is always checked; also `valkey://` and `valkeys://`.
    */
   readonly url?: string
   /** Redis Cluster: URLs of 1 to 64 of its nodes, all with TLS or none. They tell of the others. */
@@ -196,7 +211,10 @@ export interface RedisStoreOptions {
    * @default 0
    */
   readonly db?: number
-  /** What an encrypted connection needs beyond the system's authorities, as PEM text or a Buffer of it. */
+  /**
+   * What an encrypted connection needs beyond the system's authorities, as PEM text or a Buffer of
+   * it.
+   */
   readonly tls?:
     | {
         /** The authority that signed the servers' certificates, instead of the system's. */
@@ -228,7 +246,8 @@ export interface RedisStoreOptions {
    */
   readonly processes?: number
   /**
-   * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
+   * The most memory for what is kept of the store in this process: leases, refusals, and the counts
+   * while it is away.
    * @default '64mb'
    */
   readonly maxBytes?: Size
@@ -243,24 +262,26 @@ export interface RedisStoreOptions {
 }
 
 /**
- * A Memcached store. Guards and worker threads of a process with the same options share its connections, and
- * processes with the same `servers` and `prefix` share its counts. Without TLS and without a login: keep the servers
- * in a network that is yours.
+ * A Memcached store. Guards and worker threads of a process with the same options share its
+ * connections, and processes with the same `servers` and `prefix` share its counts. Without TLS and
+ * without a login: keep the servers in a network that is yours.
  *
- * No count is overwritten by another process, but counts can be lost: Memcached forgets all of them when it is
- * restarted or flushed, and single ones when it is full. Such a key begins anew. In any span W a key is admitted at
- * most burst + limit / window × (W + s), where s is how much the processes differ in reading the server's clock:
- * below 0.1 s as a rule, 2 s at most just after one has connected. The processes' own wall clocks decide nothing.
- * Without {@link RateLimitPolicy.exact} leases come on top, as with Redis.
+ * No count is overwritten by another process, but counts can be lost: Memcached forgets all of them
+ * when it is restarted or flushed, and single ones when it is full. Such a key begins anew. In any
+ * span W a key is admitted at most burst + limit / window × (W + s), where s is how much the
+ * processes differ in reading the server's clock: below 0.1 s as a rule, 2 s at most just after one
+ * has connected. The processes' own wall clocks decide nothing. Without {@link
+ * RateLimitPolicy.exact} leases come on top, as with Redis.
  *
- * A key lives on one of the servers, picked by the text of their addresses, so all processes must write them alike. A
- * server that is away takes its keys along and no others. Revocations are never kept here, since one that is forgotten
- * would let a revoked token pass: with `jwt`, write `revocation: { scope: 'process' }` or `revocation: false`.
+ * A key lives on one of the servers, picked by the text of their addresses, so all processes must
+ * write them alike. A server that is away takes its keys along and no others. Revocations are never
+ * kept here, since one that is forgotten would let a revoked token pass: with `jwt`, write
+ * `revocation: { scope: 'process' }` or `revocation: false`.
  */
 export interface MemcachedStoreOptions {
   /**
-   * 1 to 64 servers, in any order: `host:port`, `[address]:port` or `memcached://host:port`; without a port it is
-   * 11211.
+   * 1 to 64 servers, in any order: `host:port`, `[address]:port` or `memcached://host:port`;
+   * without a port it is 11211.
    */
   readonly servers: readonly string[]
   /**
@@ -269,8 +290,9 @@ export interface MemcachedStoreOptions {
    */
   readonly prefix?: string
   /**
-   * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their `onStoreFailure` says. A
-   * request takes two round trips, and up to eight where many processes count one key.
+   * The longest that a request waits for the store; 1 ms to 5 s. Then its limits do as their
+   * `onStoreFailure` says. A request takes two round trips, and up to eight where many processes
+   * count one key.
    * @default '25ms'
    */
   readonly timeout?: Duration
@@ -284,7 +306,8 @@ export interface MemcachedStoreOptions {
    */
   readonly processes?: number
   /**
-   * The most memory for what is kept of the store in this process: leases, refusals, and the counts while it is away.
+   * The most memory for what is kept of the store in this process: leases, refusals, and the counts
+   * while it is away.
    * @default '64mb'
    */
   readonly maxBytes?: Size
@@ -293,49 +316,50 @@ export interface MemcachedStoreOptions {
 /** The memory store. Cluster processes do not share it: each counts for itself. */
 export interface MemoryStoreOptions {
   /**
-   * The most memory that counters may take; 1 MB to 16 GB. It is taken as it is needed. Where it is full, keys that
-   * have used least are forgotten, and blocked ones never.
+   * The most memory that counters may take; 1 MB to 16 GB. It is taken as it is needed. Where it is
+   * full, keys that have used least are forgotten, and blocked ones never.
    * @default '64mb', or the size that the shared store of this name has
    */
   readonly maxBytes?: Size
   /**
-   * A name of 1 to 128 bytes under which guards and worker threads of this process share one store: limits with the
-   * same name and figures count together, and guards with the same `jwt.issuer` share their revocations. Left out:
-   * the store belongs to this guard alone.
+   * A name of 1 to 128 bytes under which guards and worker threads of this process share one store:
+   * limits with the same name and figures count together, and guards with the same `jwt.issuer`
+   * share their revocations. Left out: the store belongs to this guard alone.
    */
   readonly shared?: string
 }
 
 /**
- * How a list of revocations that processes share is looked at: only with a `redis` store. Each process has a copy of the
- * list and follows the store, so that a request asks nobody. While the copy can't be trusted, a request with a token is
- * refused with 503 `revocation_stale`: also between the start of a process and the moment when it has read the list
- * ({@link Guard.ready}).
+ * How a list of revocations that processes share is looked at: only with a `redis` store. Each
+ * process has a copy of the list and follows the store, so that a request asks nobody. While the
+ * copy can't be trusted, a request with a token is refused with 503 `revocation_stale`: also
+ * between the start of a process and the moment when it has read the list ({@link Guard.ready}).
  */
 export interface RevocationOptions {
   /**
-   * `'replica'` looks in the copy. `'strict'` asks the store for what is new before each check, one command for all
-   * requests that come meanwhile; {@link Guard.require} asks so on single routes.
+   * `'replica'` looks in the copy. `'strict'` asks the store for what is new before each check, one
+   * command for all requests that come meanwhile; {@link Guard.require} asks so on single routes.
    * @default 'replica'
    */
   readonly mode?: 'replica' | 'strict'
   /**
-   * The longest that a revocation by another process may take to be known here, in the worst case; usually it takes
-   * milliseconds. 1 s to 5 min.
+   * The longest that a revocation by another process may take to be known here, in the worst case;
+   * usually it takes milliseconds. 1 s to 5 min.
    * @default '5s'
    */
   readonly maxStaleness?: Duration
   /**
-   * What becomes of requests with a token while that can't be promised: `'deny'` refuses them, `'probe'` asks the store
-   * as `'strict'` does, where it was heard of within one and a half seconds; after a longer silence
-   * both refuse until a second after it is back, since another process may have to put back what a
-   * failover has lost.
+   * What becomes of requests with a token while that can't be promised: `'deny'` refuses them,
+   * `'probe'` asks the store as `'strict'` does, where it was heard of within one and a half
+   * seconds; after a longer silence both refuse until a second after it is back, since another
+   * process may have to put back what a failover has lost.
    * @default 'deny'
    */
   readonly onStale?: 'deny' | 'probe'
   /**
-   * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each process has a list of
-   * its own, and a token that is revoked in one is still good in the others. Nothing else may be given then.
+   * Beside `store.memcached` alone, and needed there: Memcached may forget at any time, so each
+   * process has a list of its own, and a token that is revoked in one is still good in the others.
+   * Nothing else may be given then.
    */
   readonly scope?: 'process'
 }

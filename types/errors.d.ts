@@ -1,6 +1,9 @@
 // The error, and its codes.
 
-/** Every error that keepstone throws or rejects with. `docs/reference/errors.md` has an entry for each code. */
+/**
+ * Every error that keepstone throws or rejects with. `docs/reference/errors.md` has an entry for
+ * each code.
+ */
 export declare class GuardError extends Error {
   private constructor()
   readonly name: 'GuardError'
@@ -31,8 +34,8 @@ export type ConfigErrorCode =
   | 'ERR_INVALID_OPENAPI'
 
 /**
- * Why a token is not accepted. A request with such a token is refused with the same code and 401, with 503 for
- * `issuer_unavailable`.
+ * Why a token is not accepted. A request with such a token is refused with the same code and 401,
+ * with 503 for `issuer_unavailable`.
  */
 export type TokenErrorCode =
   | 'token_missing'

@@ -73,8 +73,8 @@ export interface Guard {
    * if (!result.allowed) return answer(result.status, result.headers, result.body)
    * ```
    *
-   * @param request the facts. What is left out counts as absent: without `address`, no list of clients is about the
-   *   request.
+   * @param request the facts. What is left out counts as absent: without `address`, no list of
+   * clients is about the request.
    * @param stack what {@link Guard.securityStack} or a layer of this guard has returned, one or a
    *   list, for options of this route. Default: the plain stack.
    * @returns a promise: the request passes, with its user, body and the headers to set; or it is
@@ -113,9 +113,9 @@ export interface Guard {
   cors(options?: CorsOptions): RequestHandler
 
   /**
-   * The CSRF layer alone, for the cookies of an application: refuses with 403 `csrf_failed` what a page of another origin
-   * may have made a browser send. Where the guard's `jwt` finds a token in the `Authorization` header, nothing is refused:
-   * no such page can make a browser add one.
+   * The CSRF layer alone, for the cookies of an application: refuses with 403 `csrf_failed` what a
+   * page of another origin may have made a browser send. Where the guard's `jwt` finds a token in
+   * the `Authorization` header, nothing is refused: no such page can make a browser add one.
    *
    * @param options replace the guard's `csrf` on these routes; left out: the guard's own, or our
    *   own origin alone.
@@ -123,8 +123,8 @@ export interface Guard {
   csrf(options?: CsrfOptions): RequestHandler
 
   /**
-   * The rate limit layer alone. Where the guard has `jwt`, a token that is there is verified, so that it can count by
-   * user; a bad one is refused with 401.
+   * The rate limit layer alone. Where the guard has `jwt`, a token that is there is verified, so
+   * that it can count by user; a bad one is refused with 401.
    *
    * @param policies replace the guard's `rateLimit` on these routes; left out: the guard's own.
    * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard's `rateLimit` is false and
@@ -133,20 +133,21 @@ export interface Guard {
   rateLimit(policies?: RateLimit | readonly RateLimit[]): RequestHandler
 
   /**
-   * The token layer alone, with revocation: sets `req.user` and `req.guard.token`, or refuses with 401. It verifies
-   * the token anew: what an earlier handler left on `req` is not trusted.
+   * The token layer alone, with revocation: sets `req.user` and `req.guard.token`, or refuses with
+   * 401. It verifies the token anew: what an earlier handler left on `req` is not trusted.
    *
    * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`.
    */
   authenticate(options?: AuthenticateOptions): RequestHandler
 
   /**
-   * Checks body, query, params, headers and cookies against schemas and refuses with 400, 413, 415 or 422.
+   * Checks body, query, params, headers and cookies against schemas and refuses with 400, 413, 415
+   * or 422.
    *
-   * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is checked on its raw
-   * bytes before any JavaScript object exists; the handlers that follow find the parsed body in `req.body`, typed.
-   * `req.query`, `req.params`, `req.headers` and the cookies stay as they are: read the checked and converted values
-   * with `.valid(req)`.
+   * The limits on the body are the guard's `payload`, as `payload` here narrows them. The body is
+   * checked on its raw bytes before any JavaScript object exists; the handlers that follow find the
+   * parsed body in `req.body`, typed. `req.query`, `req.params`, `req.headers` and the cookies stay
+   * as they are: read the checked and converted values with `.valid(req)`.
    *
    * ```ts
    * const signup = guard.validate({ body: z.strictObject({ username: z.string().min(3) }) })
@@ -155,8 +156,8 @@ export interface Guard {
    *
    * @param schemas for each part of the request a JSON Schema (draft 2020-12 unless `$schema` or
    *   `payload.draft` says otherwise), or a schema of TypeBox, zod 4, valibot, arktype, joi or any
-   *   other library with Standard Schema; `response` for the handler's answers. docs/guides/schemas.md has
-   *   the rules.
+   * other library with Standard Schema; `response` for the handler's answers.
+   * docs/guides/schemas.md has the rules.
    * @throws {@link GuardError} `ERR_INVALID_SCHEMA` when a schema can't be compiled,
    *   `ERR_INVALID_OPTION` for a status that is none, for `onResponse` without `response` and where
    *   nothing is to be checked,
@@ -166,9 +167,9 @@ export interface Guard {
   validate<const S extends ValidateOptions>(schemas: S): ValidateHandler<S>
 
   /**
-   * The `verify` hook of `express.json`, `express.urlencoded` and their like: keeps the bytes that such a parser has
-   * read, so that a stack or `validate` behind it judges them, duplicate keys and all. They are given back with the
-   * request. Not for parsers of other formats.
+   * The `verify` hook of `express.json`, `express.urlencoded` and their like: keeps the bytes that
+   * such a parser has read, so that a stack or `validate` behind it judges them, duplicate keys and
+   * all. They are given back with the request. Not for parsers of other formats.
    *
    * ```ts
    * app.use(express.json({ verify: guard.captureRaw }))
@@ -179,8 +180,9 @@ export interface Guard {
   captureRaw(req: IncomingMessage, res: ServerResponse, buffer: Uint8Array): void
 
   /**
-   * Guards a whole API by its own description, an OpenAPI document of version 3.0 or 3.1: who may call an operation,
-   * and what may be sent to it. Every schema, parameter, media type and security scheme is judged now.
+   * Guards a whole API by its own description, an OpenAPI document of version 3.0 or 3.1: who may
+   * call an operation, and what may be sent to it. Every schema, parameter, media type and security
+   * scheme is judged now.
    *
    * ```ts
    * const api = guard.fromOpenApi(JSON.parse(await readFile('openapi.json', 'utf8')))
@@ -197,24 +199,27 @@ export interface Guard {
   fromOpenApi(doc: OpenApiDocument | Readonly<Record<string, unknown>>, options?: OpenApiOptions): OpenApiGuard
 
   /**
-   * The policy layer alone: refuses with 403 unless the policy says yes. Where the guard has `jwt`, a token that is
-   * there is verified for `input.user`; a bad one is refused with 401. Where the policy reads `input.body`, the body
-   * is read and checked first.
+   * The policy layer alone: refuses with 403 unless the policy says yes. Where the guard has `jwt`,
+   * a token that is there is verified for `input.user`; a bad one is refused with 401. Where the
+   * policy reads `input.body`, the body is read and checked first.
    *
    * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `policy`.
    */
   authorize(options?: AuthorizeOptions): RequestHandler
 
   /**
-   * What a route demands of a request beyond what the stack before it has asked for: a verified token in any case, and of
-   * it all that `demands` says. It verifies the token itself, so it works without a stack as well.
+   * What a route demands of a request beyond what the stack before it has asked for: a verified
+   * token in any case, and of it all that `demands` says. It verifies the token itself, so it works
+   * without a stack as well.
    *
    * ```ts
-   * app.post('/orders', guard.require({ scope: 'orders:write', role: ['clerk', 'admin'] }), handler)
+   * const clerks = guard.require({ scope: 'orders:write', role: ['clerk', 'admin'] })
+   * app.post('/orders', clerks, handler)
    * ```
    *
-   * A token that does not meet a demand is refused with 403 `insufficient_scope`, `insufficient_role` or
-   * `insufficient_claims` (RFC 6750 section 3.1), or with 401 `insufficient_user_authentication` (RFC 9470).
+   * A token that does not meet a demand is refused with 403 `insufficient_scope`,
+   * `insufficient_role` or `insufficient_claims` (RFC 6750 section 3.1), or with 401
+   * `insufficient_user_authentication` (RFC 9470).
    *
    * @param demands at least one; left out: any verified token will do.
    * @throws {@link GuardError} `ERR_INVALID_OPTION` where the guard was built without `jwt`, and
@@ -223,8 +228,9 @@ export interface Guard {
   require(demands?: RouteDemands): RequestHandler
 
   /**
-   * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s, with an `ETag` (304 for
-   * who has it). Secrets and private keys are never part of it; keys that will sign are. Once the guard is closed, the endpoint answers 503 without a body.
+   * Serves the public keys of this guard as a JWK set (RFC 7517 section 5), to be cached for 300 s,
+   * with an `ETag` (304 for who has it). Secrets and private keys are never part of it; keys that
+   * will sign are. Once the guard is closed, the endpoint answers 503 without a body.
    *
    * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard was built without `jwt`.
    */
@@ -240,19 +246,21 @@ export interface Guard {
   readonly policy: Policy
 
   /**
-   * Resolves when the guard can decide requests: with the memory store at once, with a shared store when that has
-   * answered and the list of revocations has been read, which takes 2 s and more where the list is new; and when every
-   * issuer whose keys are at a URL has given some. It may be left out: limits then do as their `onStoreFailure` says, and
-   * requests with a token are refused with 503.
+   * Resolves when the guard can decide requests: with the memory store at once, with a shared store
+   * when that has answered and the list of revocations has been read, which takes 2 s and more
+   * where the list is new; and when every issuer whose keys are at a URL has given some. It may be
+   * left out: limits then do as their `onStoreFailure` says, and requests with a token are refused
+   * with 503.
    *
    * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` after 10 s without a
    *   store, `ERR_ISSUER_UNAVAILABLE` without the keys of an issuer; `ERR_CLOSED`.
    */
   ready(): Promise<void>
   /**
-   * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse every request with 503
-   * `guard_closed`; requests that are being decided go on. Calling it again does nothing. A guard
-   * that nobody holds any more closes by itself, and so do the guards of a worker thread that ends.
+   * Gives back what the guard holds. Later calls fail with `ERR_CLOSED`, and its layers refuse
+   * every request with 503 `guard_closed`; requests that are being decided go on. Calling it again
+   * does nothing. A guard that nobody holds any more closes by itself, and so do the guards of a
+   * worker thread that ends.
    */
   close(): Promise<void>
   /**
@@ -266,27 +274,33 @@ export interface Guard {
 /** What {@link Guard.require} demands. */
 export interface RouteDemands {
   /**
-   * Whether the shared store itself must say that the token was not revoked. Where it gives no answer within its
-   * `timeout`, the request is refused with 503 `revocation_stale`. The guard's `revocation` must be
-   * on.
+   * Whether the shared store itself must say that the token was not revoked. Where it gives no
+   * answer within its `timeout`, the request is refused with 503 `revocation_stale`. The guard's
+   * `revocation` must be on.
    * @default false
    */
   readonly fresh?: boolean
   /**
-   * Scopes that the token must have, all of them: a list, or one string in which spaces separate. They are looked for in
-   * the claim `scope` (RFC 8693 section 4.2), and in `scp` where there is none; each may be a list or a string with spaces.
+   * Scopes that the token must have, all of them: a list, or one string in which spaces separate.
+   * They are looked for in the claim `scope` (RFC 8693 section 4.2), and in `scp` where there is
+   * none; each may be a list or a string with spaces.
    */
   readonly scope?: string | readonly string[]
-  /** Roles of which the token must have one, in the claim `role` or `roles`, each a string or a list. */
+  /**
+   * Roles of which the token must have one, in the claim `role` or `roles`, each a string or a
+   * list.
+   */
   readonly role?: string | readonly string[]
   /**
-   * What claims must be: by the name of a claim, or by a JSON Pointer (RFC 6901) such as `'/realm_access/level'`, the value,
-   * or a list of which it must be one. A claim that is a list must hold it. Kinds count: `'true'` is not `true`.
+   * What claims must be: by the name of a claim, or by a JSON Pointer (RFC 6901) such as
+   * `'/realm_access/level'`, the value, or a list of which it must be one. A claim that is a list
+   * must hold it. Kinds count: `'true'` is not `true`.
    */
   readonly claims?: { readonly [claim: string]: ClaimValue | readonly ClaimValue[] }
   /**
-   * How long ago the user may have logged in, by the claim `auth_time` (OpenID Connect Core section 2); 1 s to 366 days. A
-   * token without it is refused: `iat` is new with every refresh, and proves no login.
+   * How long ago the user may have logged in, by the claim `auth_time` (OpenID Connect Core section
+   * 2); 1 s to 366 days. A token without it is refused: `iat` is new with every refresh, and proves
+   * no login.
    */
   readonly maxAge?: Duration
 }

@@ -1,15 +1,16 @@
 // Options of the response headers.
 
 /**
- * Response headers. What is left out is as the profile says; `false` leaves a header out. `X-Content-Type-Options:
- * nosniff` is always sent.
+ * Response headers. What is left out is as the profile says; `false` leaves a header out.
+ * `X-Content-Type-Options: nosniff` is always sent.
  */
 export interface HeadersOptions {
   /**
    * `Content-Security-Policy` (CSP Level 3).
-   * @default `default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'` (profile `'api'`);
-   *   `default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none';
-   *   script-src 'self'; script-src-attr 'none'; style-src 'self'` (profile `'web'`)
+   * @default `default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+   * (profile `'api'`); `default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors
+   * 'self'; object-src 'none'; script-src 'self'; script-src-attr 'none'; style-src 'self'`
+   * (profile `'web'`)
    */
   readonly csp?: CspOptions | false
   /**
@@ -18,7 +19,8 @@ export interface HeadersOptions {
    */
   readonly hsts?: HstsOptions | false
   /**
-   * `X-Frame-Options` (RFC 7034). Follows the `frame-ancestors` of `csp.directives` where only that is given.
+   * `X-Frame-Options` (RFC 7034). Follows the `frame-ancestors` of `csp.directives` where only that
+   * is given.
    * @default 'DENY' (profile `'api'`), 'SAMEORIGIN' (profile `'web'`)
    */
   readonly frameOptions?: 'DENY' | 'SAMEORIGIN' | false
@@ -48,8 +50,9 @@ export interface HeadersOptions {
    */
   readonly coep?: 'require-corp' | 'credentialless' | 'unsafe-none' | false
   /**
-   * `Permissions-Policy`: for each browser feature who may use it, `'self'`, `'*'` or https origins; an empty list is
-   * nobody, `false` takes the feature out of the header. Written over the defaults.
+   * `Permissions-Policy`: for each browser feature who may use it, `'self'`, `'*'` or https
+   * origins; an empty list is nobody, `false` takes the feature out of the header. Written over the
+   * defaults.
    * @default nobody: camera, display-capture, geolocation, microphone, payment, usb
    */
   readonly permissionsPolicy?: Readonly<Record<string, readonly string[] | false>> | false
@@ -72,7 +75,9 @@ export interface HeadersOptions {
 
 /** `Content-Security-Policy`. */
 export interface CspOptions {
-  /** For each directive its sources, in place of the profile's; `false` leaves the directive out. */
+  /**
+   * For each directive its sources, in place of the profile's; `false` leaves the directive out.
+   */
   readonly directives?: Readonly<Record<string, readonly string[] | false>>
   /**
    * Sends `Content-Security-Policy-Report-Only`: browsers report and block nothing.
@@ -80,8 +85,8 @@ export interface CspOptions {
    */
   readonly reportOnly?: boolean
   /**
-   * Makes a new nonce for every response, adds it to `script-src` and `style-src`, and gives it to the handler as
-   * `req.guard.nonce`. Profile `'web'` only.
+   * Makes a new nonce for every response, adds it to `script-src` and `style-src`, and gives it to
+   * the handler as `req.guard.nonce`. Profile `'web'` only.
    * @default false
    */
   readonly nonce?: boolean
@@ -100,8 +105,8 @@ export interface HstsOptions {
    */
   readonly includeSubDomains?: boolean
   /**
-   * Asks to be put on the browsers' preload list, which takes months to leave. Needs `includeSubDomains` and a
-   * `maxAge` of at least 31536000.
+   * Asks to be put on the browsers' preload list, which takes months to leave. Needs
+   * `includeSubDomains` and a `maxAge` of at least 31536000.
    * @default false
    */
   readonly preload?: boolean

@@ -5,7 +5,10 @@ import type { GuardError } from './errors'
 import type { Guard } from './guard'
 import type { RequestHandler } from './request'
 
-/** An OpenAPI document, as far as its shape matters here. Documents with types of their own fit it, too. */
+/**
+ * An OpenAPI document, as far as its shape matters here. Documents with types of their own fit it,
+ * too.
+ */
 export interface OpenApiDocument {
   /** `3.0.x` or `3.1.x`. */
   readonly openapi: string
@@ -34,37 +37,44 @@ export interface OpenApiOptions {
    */
   readonly unknown?: 'pass' | 'refuse'
   /**
-   * What becomes of bodies and parameters of a form that is not read (`multipart/form-data`, `deepObject`, objects as
-   * parameters or in forms): an error when the guard is built, or they pass to the application unchecked, while everything else
-   * of the operation is checked. A query with such a parameter is not checked at all.
+   * What becomes of bodies and parameters of a form that is not read (`multipart/form-data`,
+   * `deepObject`, objects as parameters or in forms): an error when the guard is built, or they
+   * pass to the application unchecked, while everything else of the operation is checked. A query
+   * with such a parameter is not checked at all.
    * @default 'refuse'
    */
   readonly unreadable?: 'refuse' | 'pass'
   /**
-   * What becomes of members that a body (at its top) or a query does not declare, where the document says nothing of
-   * `additionalProperties`: refused with 422, or accepted, as JSON Schema has it.
+   * What becomes of members that a body (at its top) or a query does not declare, where the
+   * document says nothing of `additionalProperties`: refused with 422, or accepted, as JSON Schema
+   * has it.
    * @default 'refuse'
    */
   readonly undeclared?: 'refuse' | 'accept'
   /**
-   * What becomes of JSON answers that are not as the document says, by the schema of their status. `'strip'`: members that
-   * no schema declares, and `writeOnly` ones, are dropped, and what is wrong otherwise becomes a 500; `'fail'`: both become
-   * a 500; `'warn'`: they are sent and told. Without it the document's `responses` are not looked at.
+   * What becomes of JSON answers that are not as the document says, by the schema of their status.
+   * `'strip'`: members that no schema declares, and `writeOnly` ones, are dropped, and what is
+   * wrong otherwise becomes a 500; `'fail'`: both become a 500; `'warn'`: they are sent and told.
+   * Without it the document's `responses` are not looked at.
    */
   readonly responses?: 'strip' | 'warn' | 'fail'
-  /** Names of formats that are not checked. A format that is neither known nor named here is an error. */
+  /**
+   * Names of formats that are not checked. A format that is neither known nor named here is an
+   * error.
+   */
   readonly ignoreFormats?: readonly string[]
   /**
-   * How security schemes are carried out, by name. Bearer tokens, OAuth 2 and OpenID Connect need no entry: they are
-   * tokens of the guard. API keys, other HTTP schemes and mutual TLS need one. `'token'`: a token that the guard
-   * verifies; `false`: it is checked elsewhere, and nothing is asked here.
+   * How security schemes are carried out, by name. Bearer tokens, OAuth 2 and OpenID Connect need
+   * no entry: they are tokens of the guard. API keys, other HTTP schemes and mutual TLS need one.
+   * `'token'`: a token that the guard verifies; `false`: it is checked elsewhere, and nothing is
+   * asked here.
    */
   readonly security?: { readonly [scheme: string]: SecurityFunction | 'token' | false }
 }
 
 /**
- * Says whether a request meets a security scheme. Only `true`, or a promise of it, is a yes. What it throws refuses the
- * request with 500.
+ * Says whether a request meets a security scheme. Only `true`, or a promise of it, is a yes. What
+ * it throws refuses the request with 500.
  */
 export type SecurityFunction = (req: IncomingMessage, demand: SecurityDemand) => boolean | Promise<boolean>
 
@@ -81,24 +91,28 @@ export interface SecurityDemand {
 /** What {@link Guard.fromOpenApi} gives. */
 export interface OpenApiGuard {
   /**
-   * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical path, asks for what
-   * its `security` demands (401, 403), then checks parameters and body (400, 413, 415, 422).
-   * Literal text of a path is compared as it was sent, values are decoded. `req.body` is the parsed
-   * body; `req.params` and `req.query` are left alone, see {@link OpenApiGuard.valid}.
+   * Guards the whole API: `app.use(api.handler)`. It finds the operation by method and canonical
+   * path, asks for what its `security` demands (401, 403), then checks parameters and body (400,
+   * 413, 415, 422). Literal text of a path is compared as it was sent, values are decoded.
+   * `req.body` is the parsed body; `req.params` and `req.query` are left alone, see {@link
+   * OpenApiGuard.valid}.
    */
   readonly handler: RequestHandler
   /**
-   * The same for one operation, on a route of your own: `app.get('/users/:id', ...api.stack('getUser'), handler)`.
-   * The path is the route's affair, and its parameters must have the names that the document has.
+   * The same for one operation, on a route of your own: `app.get('/users/:id',
+   * ...api.stack('getUser'), handler)`. The path is the route's affair, and its parameters must
+   * have the names that the document has.
    *
    * @param operation its `operationId`, or method and path: `'GET /users/{id}'`.
    * @throws {@link GuardError} `ERR_INVALID_OPTION` with a did-you-mean where there is none.
    */
   stack(operation: string): RequestHandler[]
   /**
-   * What was found valid on the request, converted, with defaults filled in. A part without a schema is not there.
+   * What was found valid on the request, converted, with defaults filled in. A part without a
+   * schema is not there.
    *
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request is about no operation of this document.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request is about no operation of
+   * this document.
    */
   valid(req: IncomingMessage): OpenApiValid
   /** The operations of the document. */

@@ -8,14 +8,15 @@ import type { ConcurrencyLimit, ConcurrencyTier, RateLimitPolicy, RateLimitTier 
 import type { JwkSet } from './token'
 
 /**
- * The rate limits outside of a request: those of the guard and of all its stacks and layers, also of such as are
- * mounted nowhere. Every method rejects with {@link GuardError} `ERR_UNKNOWN_LIMIT` for a name that no policy has,
- * and `ERR_INVALID_ARGUMENT` for an unusable key or number.
+ * The rate limits outside of a request: those of the guard and of all its stacks and layers, also
+ * of such as are mounted nowhere. Every method rejects with {@link GuardError} `ERR_UNKNOWN_LIMIT`
+ * for a name that no policy has, and `ERR_INVALID_ARGUMENT` for an unusable key or number.
  *
  * `consume` and `get` are about the policy's own limit; the others reach the key in every tier.
  *
- * Of a {@link ConcurrencyLimit} only `get`, `set` and `reset` can be asked: `consume`, `penalize`, `reward` and `block` of
- * its keys reject with `ERR_INVALID_ARGUMENT`, and `signal` does not reach it.
+ * Of a {@link ConcurrencyLimit} only `get`, `set` and `reset` can be asked: `consume`, `penalize`,
+ * `reward` and `block` of its keys reject with `ERR_INVALID_ARGUMENT`, and `signal` does not reach
+ * it.
  */
 export interface Limits {
   /**
@@ -31,48 +32,58 @@ export interface Limits {
   /** Gives `cost` units (1) back to `key`; at most what it has used. */
   reward(name: string, key: LimitKey, cost?: number): Promise<void>
   /**
-   * Refuses `key` for a time from now, 1 ms to 400 days, whatever it has left. Replaces an earlier block. Rejects
-   * with `ERR_INVALID_OPTION` for what is no such time.
+   * Refuses `key` for a time from now, 1 ms to 400 days, whatever it has left. Replaces an earlier
+   * block. Rejects with `ERR_INVALID_OPTION` for what is no such time.
    */
   block(name: string, key: LimitKey, duration: Duration): Promise<void>
   /**
-   * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`: an address (IPv6: its /56) or a
-   * network before its token is looked at, a user as soon as the token has told who it is. It holds for all guards
-   * over the same store: at once in this process, and with Redis within 3 s in all others. Of two lists, the longest
-   * network decides, as in {@link ClientsOptions}; of two calls for one client, the later one.
+   * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`: an address
+   * (IPv6: its /56) or a network before its token is looked at, a user as soon as the token has
+   * told who it is. It holds for all guards over the same store: at once in this process, and with
+   * Redis within 3 s in all others. Of two lists, the longest network decides, as in {@link
+   * ClientsOptions}; of two calls for one client, the later one.
    *
-   * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds here all the same.
-   * With Memcached it holds in this process alone.
+   * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds
+   * here all the same. With Memcached it holds in this process alone.
    *
    * @param reason for the `log` event alone, at most 200 bytes.
    */
   block(client: ClientRef, ttl: Duration, reason?: string): Promise<void>
-  /** Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in all else. */
+  /**
+   * Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in
+   * all else.
+   */
   allow(client: ClientRef, ttl: Duration): Promise<void>
   /**
-   * Makes the limits of a client tighter or wider for a while, say after a CAPTCHA that failed or was passed: those
-   * that count by its address, user or token alone (`key: 'ip'`, `'user'` or `'token'`), or the one named `policy`. With
-   * `factor` 0.1 a window has a tenth of its `limit` (at least 1), and for GCRA and the buckets a request costs ten times
-   * as much (at most everything, so that one passes in the end). What was counted stays. A later signal for the same
+   * Makes the limits of a client tighter or wider for a while, say after a CAPTCHA that failed or
+   * was passed: those that count by its address, user or token alone (`key: 'ip'`, `'user'` or
+   * `'token'`), or the one named `policy`. With `factor` 0.1 a window has a tenth of its `limit`
+   * (at least 1), and for GCRA and the buckets a request costs ten times as much (at most
+   * everything, so that one passes in the end). What was counted stays. A later signal for the same
    * client takes the place of an earlier one; `factor` 1 takes it back.
    *
-   * With Redis it holds in all processes: at once for limits that ask for every request, within a second for others. While
-   * the store is away, processes that count alone do not know of it.
+   * With Redis it holds in all processes: at once for limits that ask for every request, within a
+   * second for others. While the store is away, processes that count alone do not know of it.
    */
   signal(client: SignalRef, options: SignalOptions): Promise<void>
   /**
-   * Gives a limit of this guard other figures while it runs: at once in this process, and with Redis within 3 s in all
-   * others. What is left out of `window`, `burst` and `tiers` stays as it was configured; the figures are checked as they
-   * are when a guard is built. Counts begin anew. It holds for 400 days at most, also for processes that start later, as
-   * long as the limit is configured as it is here: a deploy with other options wins. With Memcached it holds in this
-   * process alone. Of a {@link ConcurrencyLimit} it takes `concurrent` and `tiers`, and requests under way still count.
+   * Gives a limit of this guard other figures while it runs: at once in this process, and with
+   * Redis within 3 s in all others. What is left out of `window`, `burst` and `tiers` stays as it
+   * was configured; the figures are checked as they are when a guard is built. Counts begin anew.
+   * It holds for 400 days at most, also for processes that start later, as long as the limit is
+   * configured as it is here: a deploy with other options wins. With Memcached it holds in this
+   * process alone. Of a {@link ConcurrencyLimit} it takes `concurrent` and `tiers`, and requests
+   * under way still count.
    */
   set(policy: LimitChange): Promise<void>
-  /** Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions} stays. */
+  /**
+   * Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions}
+   * stays.
+   */
   unblock(client: ClientRef): Promise<void>
   /**
-   * Forgets what `key` used, and its block. Of a {@link ConcurrencyLimit} it frees all places; with Redis, requests that
-   * are still under way take theirs again within half of its `timeout`.
+   * Forgets what `key` used, and its block. Of a {@link ConcurrencyLimit} it frees all places; with
+   * Redis, requests that are still under way take theirs again within half of its `timeout`.
    */
   reset(name: string, key: LimitKey): Promise<void>
 }
@@ -91,7 +102,10 @@ export interface KeyState {
   readonly retryAfter: number
   /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
   readonly blockedFor: number
-  /** Of a {@link ConcurrencyLimit}, and there alone: how many requests are under way. It may be more than `limit` after `set`. */
+  /**
+   * Of a {@link ConcurrencyLimit}, and there alone: how many requests are under way. It may be more
+   * than `limit` after `set`.
+   */
   readonly taken?: number
 }
 
@@ -134,7 +148,9 @@ export interface RateLimitChange {
   readonly concurrent?: never
 }
 
-/** What a limit counts apart: one text, or one for each part of the policy's `key`, in its order. */
+/**
+ * What a limit counts apart: one text, or one for each part of the policy's `key`, in its order.
+ */
 export type LimitKey = string | readonly [string, ...string[]]
 
 /**
@@ -147,8 +163,8 @@ export interface IssueClaims {
   /** Whom the token is about (RFC 7519 section 4.1.2). */
   readonly sub?: string
   /**
-   * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another login with the same
-   * `sid` takes the place of the one before.
+   * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another
+   * login with the same `sid` takes the place of the one before.
    * @default a random one
    */
   readonly sid?: string
@@ -175,22 +191,30 @@ export interface IssueOptions {
 /** Options of {@link Tokens.refresh}. */
 export interface RefreshTokenOptions {
   /**
-   * Gives the claims of the new access token for those that the session began with, for roles that change. They hold for
-   * this token alone; `sub` and `sid` stay as they are. What it throws rejects the refresh, and the same token may be
-   * used again within `reuseWindow`.
+   * Gives the claims of the new access token for those that the session began with, for roles that
+   * change. They hold for this token alone; `sub` and `sid` stay as they are. What it throws
+   * rejects the refresh, and the same token may be used again within `reuseWindow`.
    * @default the claims of the session
    */
   readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>)
 }
 
-/** An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1), camel-cased. */
+/**
+ * An issued token, in the member names of an OAuth 2.0 token response (RFC 6749 section 5.1),
+ * camel-cased.
+ */
 export interface IssuedToken {
   readonly accessToken: string
-  /** Good for one use, of {@link Tokens.refresh}; only where `jwt.refresh` is set. Opaque: `ksr_` and 86 characters. */
+  /**
+   * Good for one use, of {@link Tokens.refresh}; only where `jwt.refresh` is set. Opaque: `ksr_`
+   * and 86 characters.
+   */
   readonly refreshToken?: string
   /** In seconds. */
   readonly expiresIn: number
-  /** How it is sent: `'DPoP'` where its claims have `cnf.jkt` (RFC 9449 section 5), else `'Bearer'`. */
+  /**
+   * How it is sent: `'DPoP'` where its claims have `cnf.jkt` (RFC 9449 section 5), else `'Bearer'`.
+   */
   readonly tokenType: 'Bearer' | 'DPoP'
 }
 
@@ -207,37 +231,41 @@ export interface Claims {
 }
 
 /**
- * Tokens outside of a request. Every failure rejects with {@link GuardError}; a guard without `jwt` fails with
- * `ERR_MISSING_OPTION`.
+ * Tokens outside of a request. Every failure rejects with {@link GuardError}; a guard without `jwt`
+ * fails with `ERR_MISSING_OPTION`.
  */
 export interface Tokens {
   /**
-   * Issues a signed token, of at most 8 KiB. Rejects with `ERR_MISSING_OPTION` where the guard has no secret and no
-   * private key, with `ERR_INVALID_ARGUMENT` for claims that JSON has no word for or that the guard would not verify,
-   * and with `ERR_INVALID_OPTION` for claims that are no object and for an `expiresIn` out of its range.
+   * Issues a signed token, of at most 8 KiB. Rejects with `ERR_MISSING_OPTION` where the guard has
+   * no secret and no private key, with `ERR_INVALID_ARGUMENT` for claims that JSON has no word for
+   * or that the guard would not verify, and with `ERR_INVALID_OPTION` for claims that are no object
+   * and for an `expiresIn` out of its range.
    */
   issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
   /**
-   * Takes a refresh token and gives the next pair, with the claims, and for as long, as {@link Tokens.issue} did. Each
-   * token is good for one use; within `jwt.refresh.reuseWindow` it gives the same successor again.
+   * Takes a refresh token and gives the next pair, with the claims, and for as long, as {@link
+   * Tokens.issue} did. Each token is good for one use; within `jwt.refresh.reuseWindow` it gives
+   * the same successor again.
    *
-   * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401 `ERR_REFRESH_REUSED` for a
-   * replay, which has ended the session, its access tokens included; with 401 `token_revoked` where its subject was
-   * revoked. Without the store with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale`: within `reuseWindow` the same
-   * token may be used again, and for longer where the store was not reached.
+   * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401
+   * `ERR_REFRESH_REUSED` for a replay, which has ended the session, its access tokens included;
+   * with 401 `token_revoked` where its subject was revoked. Without the store with 503
+   * `ERR_STORE_UNAVAILABLE` or `revocation_stale`: within `reuseWindow` the same token may be used
+   * again, and for longer where the store was not reached.
    */
   refresh(refreshToken: string, options?: RefreshTokenOptions): Promise<IssuedToken>
   /**
-   * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then revokes. A next key that
-   * is younger than two minutes has to be read by other processes first: `from` is the second from which it signs.
-   * Rejects with `ERR_MISSING_OPTION` without `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it
-   * can't be saved or there are 100 keys already, and
-   * with what the application's `load` or `save` throws.
+   * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then
+   * revokes. A next key that is younger than two minutes has to be read by other processes first:
+   * `from` is the second from which it signs. Rejects with `ERR_MISSING_OPTION` without
+   * `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved or there are 100 keys
+   * already, and with what the application's `load` or `save` throws.
    */
   rotate(): Promise<{ readonly kid: string; readonly from: number }>
   /**
-   * Verifies a token as a request's token is, revocation included. Rejects with a {@link TokenErrorCode}; with `token_bound`
-   * for a token that is bound to a key or a certificate, since there is no request that shows it.
+   * Verifies a token as a request's token is, revocation included. Rejects with a {@link
+   * TokenErrorCode}; with `token_bound` for a token that is bound to a key or a certificate, since
+   * there is no request that shows it.
    */
   verify(token: string): Promise<Claims>
   /**
@@ -249,20 +277,24 @@ export interface Tokens {
 }
 
 /**
- * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with `ERR_MISSING_OPTION`. Each promise
- * resolves when the revocation is stored and in force: a request that starts afterwards is refused with 401
- * `token_revoked`. Guards and worker threads with the same `store.memory.shared` and `jwt.issuer` have one list.
+ * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with
+ * `ERR_MISSING_OPTION`. Each promise resolves when the revocation is stored and in force: a request
+ * that starts afterwards is refused with 401 `token_revoked`. Guards and worker threads with the
+ * same `store.memory.shared` and `jwt.issuer` have one list.
  *
- * With a `redis` store all processes have one list. A promise resolves when the store has the revocation, which is then
- * in force in this process, within milliseconds in the others, and after `maxStaleness` at the latest. It rejects with
- * `ERR_STORE_UNAVAILABLE` where the store has not said that it has it: the token is refused here all the same, but call
- * again, or the others may never hear of it.
+ * With a `redis` store all processes have one list. A promise resolves when the store has the
+ * revocation, which is then in force in this process, within milliseconds in the others, and after
+ * `maxStaleness` at the latest. It rejects with `ERR_STORE_UNAVAILABLE` where the store has not
+ * said that it has it: the token is refused here all the same, but call again, or the others may
+ * never hear of it.
  *
- * With several issuers each has a list of its own, and {@link RevokeOptions} must say whose token, subject, session or key
- * is meant, unless the whole token is given: two issuers may well use one name.
+ * With several issuers each has a list of its own, and {@link RevokeOptions} must say whose token,
+ * subject, session or key is meant, unless the whole token is given: two issuers may well use one
+ * name.
  *
- * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one time; beyond that,
- * and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`, and nothing is forgotten for it.
+ * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one
+ * time; beyond that, and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`,
+ * and nothing is forgotten for it.
  */
 export interface Revoke {
   /**
@@ -275,17 +307,23 @@ export interface Revoke {
    */
   token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
   /**
-   * Every token of a subject that was issued until now, within this second too, and the refresh tokens of sessions that
-   * began until then. A token that {@link Tokens.issue}
-   * makes afterwards is good.
+   * Every token of a subject that was issued until now, within this second too, and the refresh
+   * tokens of sessions that began until then. A token that {@link Tokens.issue} makes afterwards is
+   * good.
    * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not
    *   ahead. Left out: now, or what the clock of this process had shown, where it was set back by
    *   up to a minute. By more, the promise rejects with `ERR_CLOCK` until it has caught up.
    */
   subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
-  /** Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and its refresh token. */
+  /**
+   * Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and
+   * its refresh token.
+   */
   session(sid: string, options?: RevokeOptions): Promise<void>
-  /** Every token that this key signed or will sign, as long as the list is kept: in memory, by whoever shares it. */
+  /**
+   * Every token that this key signed or will sign, as long as the list is kept: in memory, by
+   * whoever shares it.
+   */
   key(kid: string, options?: RevokeOptions): Promise<void>
 }
 
@@ -351,7 +389,9 @@ export interface HealthReport {
      * ever. Only of a shared store.
      */
     readonly away?: number
-    /** How many processes were last seen to share it, this one among them. Only of a shared store. */
+    /**
+     * How many processes were last seen to share it, this one among them. Only of a shared store.
+     */
     readonly instances?: number
     /** How many questions are on their way to it. Only of a shared store. */
     readonly waiting?: number
@@ -371,7 +411,10 @@ export interface HealthReport {
   readonly revoked: RevocationCounts | null
   /** How this process's copy of a shared list of revocations is; `null` where there is none. */
   readonly revocation: {
-    /** `'fresh'`: it decides. `'stale'`: older than `maxStaleness`. `'not-ready'`: not read to its end yet. */
+    /**
+     * `'fresh'`: it decides. `'stale'`: older than `maxStaleness`. `'not-ready'`: not read to its
+     * end yet.
+     */
     readonly state: 'fresh' | 'stale' | 'not-ready'
     /** Milliseconds since it was certain that nothing is missing; `null` for never. */
     readonly age: number | null
@@ -381,8 +424,8 @@ export interface HealthReport {
 }
 
 /**
- * Why a shared store is not available. The word is stable; docs/guides/operations.md says what to do about
- * each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
+ * Why a shared store is not available. The word is stable; docs/guides/operations.md says what to
+ * do about each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
  */
 export type StoreError =
   | 'name'
@@ -418,9 +461,9 @@ export interface IssuerHealth {
   /** As `jwt` names it. */
   readonly issuer: string
   /**
-   * `'ready'`: its keys are in the options, or the last fetch was good. `'failing'`: the last fetch was not, and the keys
-   * that are known are used. `'stale'`: they are older than `staleFor`, and its tokens are refused with 503.
-   * `'not-ready'`: it has given none yet, or `load` of
+   * `'ready'`: its keys are in the options, or the last fetch was good. `'failing'`: the last fetch
+   * was not, and the keys that are known are used. `'stale'`: they are older than `staleFor`, and
+   * its tokens are refused with 503. `'not-ready'`: it has given none yet, or `load` of
    * `jwt.rotation` has not.
    */
   readonly state: 'ready' | 'failing' | 'stale' | 'not-ready'

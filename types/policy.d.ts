@@ -4,8 +4,9 @@ import type { Size } from './config'
 import type { Guard } from './guard'
 
 /**
- * Authorization by a Rego policy. Only `true`, or an object whose `allow` is `true`, lets a request pass; such an
- * object may also have `reasons` (texts, for the log) and, where it denies, a `status` from 400 to 499.
+ * Authorization by a Rego policy. Only `true`, or an object whose `allow` is `true`, lets a request
+ * pass; such an object may also have `reasons` (texts, for the log) and, where it denies, a
+ * `status` from 400 to 499.
  *
  * `input` has `method`, `effective_method`, `path`, `decoded_path`, `raw_path`, `route`, `params`,
  * `query`, `headers`, `user`, `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see
@@ -15,8 +16,9 @@ import type { Guard } from './guard'
  */
 export interface PolicyOptions {
   /**
-   * A folder with `.rego` files (also in folders below it), one `.rego` file, or the texts themselves by name. A
-   * path is relative to the working directory of the process. Read once, at construction.
+   * A folder with `.rego` files (also in folders below it), one `.rego` file, or the texts
+   * themselves by name. A path is relative to the working directory of the process. Read once, at
+   * construction.
    */
   readonly policies: string | Readonly<Record<string, string>>
   /**
@@ -24,10 +26,13 @@ export interface PolicyOptions {
    * @default {}
    */
   readonly data?: object
-  /** The rule that decides, e.g. `'data.httpapi.authz.allow'`. It must have a `default` that denies. */
+  /**
+   * The rule that decides, e.g. `'data.httpapi.authz.allow'`. It must have a `default` that denies.
+   */
   readonly query: string
   /**
-   * The version of Rego. `'auto'` reads each file as v1, or, where it lacks v1's `if` and `contains`, as v0.
+   * The version of Rego. `'auto'` reads each file as v1, or, where it lacks v1's `if` and
+   * `contains`, as v0.
    * @default 'auto'
    */
   readonly regoVersion?: 'auto' | 'v0' | 'v1'

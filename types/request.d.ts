@@ -30,7 +30,8 @@ export type ValidateHandler<S> = RouteHandler<S> & {
   /**
    * What this handler found valid on the request, converted and typed.
    *
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request has not passed this very handler.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request has not passed this very
+   * handler.
    */
   valid(req: IncomingMessage): Valid<S>
 }
@@ -69,7 +70,10 @@ export interface VerifiedToken {
   readonly kid?: string
   /** The algorithm of that key. */
   readonly alg: Algorithm
-  /** What it is bound to, where it is: a key whose proof was checked, the certificate of the connection, or both. */
+  /**
+   * What it is bound to, where it is: a key whose proof was checked, the certificate of the
+   * connection, or both.
+   */
   readonly bound?: 'dpop' | 'mtls' | 'dpop+mtls'
 }
 
@@ -100,11 +104,14 @@ export interface DecisionEvent {
   /** The path, without the query. */
   readonly path: string
   /**
-   * What was decided. `'preflight'` is a CORS preflight that was answered here; `'response'` comes after `'allow'` where
-   * the handler's answer was not as its schema says.
+   * What was decided. `'preflight'` is a CORS preflight that was answered here; `'response'` comes
+   * after `'allow'` where the handler's answer was not as its schema says.
    */
   readonly outcome: 'allow' | 'refuse' | 'preflight' | 'response'
-  /** The status of a refusal, of a preflight's answer, or of the answer that was not as its schema says. */
+  /**
+   * The status of a refusal, of a preflight's answer, or of the answer that was not as its schema
+   * says.
+   */
   readonly status?: number | undefined
   /** The code of a refusal, as in the problem document. */
   readonly code?: string | undefined
@@ -118,6 +125,9 @@ export interface DecisionEvent {
   readonly user?: string | undefined
   /** What the policy gave as reasons. */
   readonly reasons: readonly string[]
-  /** The limits with `onExceed: 'shadow'` that would have refused the request, where the stack has such limits. */
+  /**
+   * The limits with `onExceed: 'shadow'` that would have refused the request, where the stack has
+   * such limits.
+   */
   readonly shadow?: readonly string[] | undefined
 }

@@ -9,34 +9,45 @@ import type { PayloadOptions } from './payload'
  */
 export interface RequestSchemas {
   /**
-   * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of `additionalProperties` at
-   * its top, members that it does not declare are refused; `additionalProperties: true` lets them pass. A zod schema does
-   * with them as zod does.
+   * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of
+   * `additionalProperties` at its top, members that it does not declare are refused;
+   * `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
    */
   readonly body?: Schema
   /**
-   * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it is. Text is converted
-   * to the declared type; undeclared names are refused, and so is a name twice unless it is a list.
+   * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it
+   * is. Text is converted to the declared type; undeclared names are refused, and so is a name
+   * twice unless it is a list.
    */
   readonly query?: Schema
-  /** The route's parameters, where the handler is mounted on the route. Text is converted to the declared type. */
+  /**
+   * The route's parameters, where the handler is mounted on the route. Text is converted to the
+   * declared type.
+   */
   readonly params?: Schema
-  /** The request headers, by lower-case name. Headers that are not declared pass and are not in `.valid(req)`. */
+  /**
+   * The request headers, by lower-case name. Headers that are not declared pass and are not in
+   * `.valid(req)`.
+   */
   readonly headers?: Schema
-  /** The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one twice is refused. */
+  /**
+   * The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one
+   * twice is refused.
+   */
   readonly cookies?: Schema
   /**
-   * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An answer that is sent in one
-   * piece (`res.json`, `res.send`, `res.end`) is judged before it leaves; at every depth an object with `properties` is
-   * closed unless it says `additionalProperties: true`. Streams, other media types and statuses without a schema leave
-   * as they are. A library's schema must have Standard JSON Schema; its output is what is judged.
+   * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An
+   * answer that is sent in one piece (`res.json`, `res.send`, `res.end`) is judged before it
+   * leaves; at every depth an object with `properties` is closed unless it says
+   * `additionalProperties: true`. Streams, other media types and statuses without a schema leave as
+   * they are. A library's schema must have Standard JSON Schema; its output is what is judged.
    */
   readonly response?: Readonly<Record<number | string, Schema>>
   /**
-   * What becomes of an answer that is not as its schema says. `'strip'` drops undeclared members, and sends 500
-   * `response_mismatch` in the place of an answer that is wrong otherwise; `'fail'` sends the 500 for both; `'warn'` sends
-   * the answer. All three tell `log` (`outcome: 'response'`) and once the warning `GUARD_RESPONSE`, but for members that
-   * were dropped.
+   * What becomes of an answer that is not as its schema says. `'strip'` drops undeclared members,
+   * and sends 500 `response_mismatch` in the place of an answer that is wrong otherwise; `'fail'`
+   * sends the 500 for both; `'warn'` sends the answer. All three tell `log` (`outcome: 'response'`)
+   * and once the warning `GUARD_RESPONSE`, but for members that were dropped.
    * @default 'strip'
    */
   readonly onResponse?: 'strip' | 'warn' | 'fail'
@@ -45,15 +56,16 @@ export interface RequestSchemas {
 /** What {@link Guard.validate} takes. */
 export interface ValidateOptions extends RequestSchemas {
   /**
-   * Narrows the guard's `payload` on these routes; `false` leaves the body to the application, while the other parts are
-   * still checked. It contradicts a `body` schema. What `payload` says of schemas is of the guard alone.
+   * Narrows the guard's `payload` on these routes; `false` leaves the body to the application,
+   * while the other parts are still checked. It contradicts a `body` schema. What `payload` says of
+   * schemas is of the guard alone.
    */
   readonly payload?: PayloadOptions | false
 }
 
 /**
- * A JSON Schema, a TypeBox schema, or a schema of a library with Standard Schema, such as zod 4, valibot, arktype and
- * joi.
+ * A JSON Schema, a TypeBox schema, or a schema of a library with Standard Schema, such as zod 4,
+ * valibot, arktype and joi.
  */
 export type Schema = JsonSchema | StandardSchema
 
@@ -117,9 +129,10 @@ export type Infer<T> = T extends { readonly '~standard': { readonly types?: infe
   : FromSchema<T>
 
 /**
- * What passes the JSON Schema `S`, as far as TypeScript can say it: `type`, `const`, `enum`, `properties`,
- * `required`, `items`, `prefixItems`, `additionalProperties`, `patternProperties`, `anyOf`, `oneOf` and `allOf`.
- * Other keywords, `$ref` among them, leave the type as it is. TypeBox schemas are JSON Schemas.
+ * What passes the JSON Schema `S`, as far as TypeScript can say it: `type`, `const`, `enum`,
+ * `properties`, `required`, `items`, `prefixItems`, `additionalProperties`, `patternProperties`,
+ * `anyOf`, `oneOf` and `allOf`. Other keywords, `$ref` among them, leave the type as it is. TypeBox
+ * schemas are JSON Schemas.
  */
 export type FromSchema<S> = [S] extends [false]
   ? never

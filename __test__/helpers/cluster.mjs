@@ -6,8 +6,9 @@ import { startRedis } from './redis.mjs'
 const SLOTS = 16384
 
 /**
- * Starts a cluster of `primaries`, each with `replicasPer` replicas. A node that is gone for `nodeTimeout` milliseconds
- * is replaced. `tls`, `acl` and `args` are those of `startRedis`, for every node.
+ * Starts a cluster of `primaries`, each with `replicasPer` replicas. A node that is gone for
+ * `nodeTimeout` milliseconds is replaced. `tls`, `acl` and `args` are those of `startRedis`, for
+ * every node.
  */
 export async function startCluster({ primaries = 3, replicasPer = 1, nodeTimeout = 1000, args = [], ...options } = {}) {
   const clusterArgs = ['--cluster-enabled', 'yes', '--cluster-node-timeout', String(nodeTimeout), '--repl-ping-replica-period', '1']
@@ -16,7 +17,8 @@ export async function startCluster({ primaries = 3, replicasPer = 1, nodeTimeout
   const stop = async () => {
     await Promise.all(nodes.map((node) => node.stop()))
   }
-  // Of those that answer: a node that was cut off may take itself for the primary still, but not with the last epoch.
+  // Of those that answer: a node that was cut off may take itself for the primary still, but not
+  // with the last epoch.
   const primaryOf = async (key) => {
     const slot = await keySlot(nodes, key)
     const owners = (await views(nodes)).filter(([, view]) => owns(self(view), slot))
@@ -45,19 +47,27 @@ export async function startCluster({ primaries = 3, replicasPer = 1, nodeTimeout
       if (ownView === undefined) return []
       return all.filter(([, view]) => self(view).primary === self(ownView).id).map(([node]) => node)
     },
-    /** Kills the node that holds the key and returns it; `settled()` waits for the one that takes over. */
+    /**
+     * Kills the node that holds the key and returns it; `settled()` waits for the one that takes
+     * over.
+     */
     async killPrimaryOf(key) {
       const primary = await primaryOf(key)
       await primary.kill()
       return primary
     },
-    /** Makes a replica the primary, with the consent of the primary, and returns when all nodes know. */
+    /**
+     * Makes a replica the primary, with the consent of the primary, and returns when all nodes
+     * know.
+     */
     async failover(replica) {
       await replica.command('CLUSTER', 'FAILOVER')
       await waitUntil('the replica is primary', async () => self(await viewOf(replica)).primary === '-')
       await settled()
     },
-    /** Waits until the nodes that run serve all slots, have their data and agree on who holds what. */
+    /**
+     * Waits until the nodes that run serve all slots, have their data and agree on who holds what.
+     */
     settled,
     stop
   }

@@ -1,4 +1,5 @@
-// A request of node:http as the facts that `guard.check` takes, written with what the documentation says alone.
+// A request of node:http as the facts that `guard.check` takes, written with what the documentation
+// says alone.
 
 /** `signal` aborts when the client goes away. */
 export function factsOfServer(req, res) {

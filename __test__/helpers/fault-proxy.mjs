@@ -60,8 +60,9 @@ export async function startFaultProxy(firstPort) {
     /** Per connection and direction; `Infinity` ends it. */
     throttle: (bytesPerSecond) => (faults.bytesPerSecond = bytesPerSecond),
     /**
-     * Accepts connections, keeps them open and swallows what comes, the end of either side too. When it ends, the
-     * connections that lost something are reset: TCP never delivers a stream with a hole.
+     * Accepts connections, keeps them open and swallows what comes, the end of either side too.
+     * When it ends, the connections that lost something are reset: TCP never delivers a stream with
+     * a hole.
      */
     blackhole(on) {
       faults.blackhole = on
@@ -84,7 +85,8 @@ export async function startFaultProxy(firstPort) {
   }
 }
 
-// A socket that is being ended can't be reset: libuv refuses, and Node 20 then waits for it forever when it exits.
+// A socket that is being ended can't be reset: libuv refuses, and Node 20 then waits for it forever
+// when it exits.
 function reset(socket) {
   if (socket.writableEnded) socket.destroy()
   else socket.resetAndDestroy()

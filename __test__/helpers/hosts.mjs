@@ -1,4 +1,5 @@
-// One API on every host that keepstone runs in. Each has the routes of `ROUTES`, with a stack of their own.
+// One API on every host that keepstone runs in. Each has the routes of `ROUTES`, with a stack of
+// their own.
 
 import http from 'node:http'
 import { once } from 'node:events'
@@ -13,8 +14,8 @@ import { factsOfServer } from './facts.mjs'
 const require = createRequire(import.meta.url)
 
 /**
- * A host: `start(guard, routes)` serves them and gives `{ port, stop }`. A route is `[method, path, options, answer]`;
- * `answer({ user, guard, body })` gives `[status, value]`, or a promise of it.
+ * A host: `start(guard, routes)` serves them and gives `{ port, stop }`. A route is `[method, path,
+ * options, answer]`; `answer({ user, guard, body })` gives `[status, value]`, or a promise of it.
  */
 export const hosts = [
   ['Express 5', (guard, routes) => startExpress(require('express'), guard, routes)],

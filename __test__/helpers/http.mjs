@@ -28,7 +28,10 @@ export async function serve(listener, use, server = http.createServer(listener))
   }
 }
 
-/** One request. `from` is the client's own loopback address, `raw` a list of header names and values as they are. */
+/**
+ * One request. `from` is the client's own loopback address, `raw` a list of header names and values
+ * as they are.
+ */
 export function send(port, { method = 'GET', path = '/', headers = {}, body, from, client = http, ...more } = {}) {
   return new Promise((resolve, reject) => {
     const request = client.request(

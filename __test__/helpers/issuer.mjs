@@ -23,8 +23,9 @@ export function makeKey(kid, more = {}) {
 }
 
 /**
- * Starts an issuer. `publish(path, answer)` says what it answers at a path: an object is sent as JSON with an `ETag`, a
- * function is called with the request and the response. `seen` has every request as `{ url, headers }`.
+ * Starts an issuer. `publish(path, answer)` says what it answers at a path: an object is sent as
+ * JSON with an `ETag`, a function is called with the request and the response. `seen` has every
+ * request as `{ url, headers }`.
  */
 export async function startIssuer({ tls } = {}) {
   const answers = new Map()

@@ -6,8 +6,9 @@ const SPKI = { type: 'spki', format: 'der' }
 const PKCS8 = { type: 'pkcs8', format: 'der' }
 
 /**
- * `{ publicKey, privateKey }` as `generateKeyPairSync` gives them, but read from their bytes: its key objects share a lock
- * with the job that made them, and Node 20 waits for ever where that job is collected while one of them is exported.
+ * `{ publicKey, privateKey }` as `generateKeyPairSync` gives them, but read from their bytes: its
+ * key objects share a lock with the job that made them, and Node 20 waits for ever where that job
+ * is collected while one of them is exported.
  */
 export function keyPair(type, options = {}) {
   const pair = generateKeyPairSync(type, { ...options, publicKeyEncoding: SPKI, privateKeyEncoding: PKCS8 })

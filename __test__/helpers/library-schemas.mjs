@@ -1,4 +1,5 @@
-// Schemas of five libraries as people write them, each with values that it accepts, and a seeded generator of others.
+// Schemas of five libraries as people write them, each with values that it accepts, and a seeded
+// generator of others.
 
 import { z } from 'zod'
 import * as v from 'valibot'
@@ -74,7 +75,8 @@ const ofJoi = () => [
   ['renamed', Joi.object({ b: Joi.string() }).rename('a', 'b'), { a: 'x' }], ['pattern members', Joi.object().pattern(/^[a-z]$/, Joi.number()), { a: 1 }], ['array', Joi.array().items(Joi.string()), ['a']], ['array bounds', Joi.array().items(Joi.number()).min(1).max(3), [1, 2]], ['single', Joi.array().items(Joi.string()).single(), 'a'], ['unique', Joi.array().unique(), [1, 2]], ['ordered', Joi.array().ordered(Joi.string(), Joi.number()), ['a', 1]], ['alternatives', Joi.alternatives(Joi.string(), Joi.object({ a: Joi.number() })), { a: 1 }], ['custom', Joi.string().custom((s) => `${s}!`), 'a']
 ]
 
-// TypeBox's schemas are JSON Schema, and read as such: an object at the top says what becomes of other members.
+// TypeBox's schemas are JSON Schema, and read as such: an object at the top says what becomes of
+// other members.
 const closed = { additionalProperties: false }
 const ofTypebox = () => [
   ['string', Type.String(), 'a'], ['min', Type.String({ minLength: 3 }), 'abc'], ['max', Type.String({ maxLength: 3 }), 'abc'], ['pattern', Type.String({ pattern: '^[a-z]+$' }), 'abc'], ['pattern unanchored', Type.String({ pattern: 'b' }), 'abc'], ['uuid', Type.String({ format: 'uuid' }), uuid], ['ipv4', Type.String({ format: 'ipv4' }), '10.0.0.1'],
@@ -91,7 +93,10 @@ const standard = (schema) => (value) => {
 }
 const checked = (schema) => (value) => ({ ok: Value.Check(schema, value), output: value })
 
-/** `[library, name, schema, verdict, examples]`: `verdict(value)` is the library's own, `{ ok, output }`. */
+/**
+ * `[library, name, schema, verdict, examples]`: `verdict(value)` is the library's own, `{ ok,
+ * output }`.
+ */
 export const librarySchemas = [
   ['zod', ofZod, standard],
   ['valibot', ofValibot, standard],

@@ -1,5 +1,5 @@
-// What rate limits do, whatever store counts them: a table of configurations, of what is sent and called, and of what
-// comes of it.
+// What rate limits do, whatever store counts them: a table of configurations, of what is sent and
+// called, and of what comes of it.
 
 import assert from 'node:assert/strict'
 import { createGuard } from 'keepstone'
@@ -10,10 +10,12 @@ const [, express] = expresses[0]
 const K = '127.0.0.1'
 // So long that nothing comes back, and no window ends, while the tests run.
 const WINDOW = '300d'
-// Exact: what a process has leased of a shared store and not spent yet would be missing from what is left.
+// Exact: what a process has leased of a shared store and not spent yet would be missing from what
+// is left.
 const limit = (more) => ({ name: 'api', limit: 3, window: WINDOW, exact: true, ...more })
 
-// What is done. A request gives its status and what is left of each limit that has counted it, a call what it says.
+// What is done. A request gives its status and what is left of each limit that has counted it, a
+// call what it says.
 const get = (path = '/', more) => ({ request: { path, ...more } })
 const post = (path = '/', more) => get(path, { method: 'POST', ...more })
 const by = (claims, step) => ({ ...step, claims })

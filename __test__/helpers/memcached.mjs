@@ -17,13 +17,17 @@ export async function startMemcached({ port, args = [] } = {}) {
   })
   const command = (text) => ask(server.port, text)
   return Object.assign(server, {
-    /** The answer to a command of the text protocol, e.g. `set key 0 60 5\r\nvalue`, without the last line end. */
+    /**
+     * The answer to a command of the text protocol, e.g. `set key 0 60 5\r\nvalue`, without the
+     * last line end.
+     */
     command,
     stats: async () => parseStats(await command('stats'))
   })
 }
 
-// A connection of its own, which the server closes after the answer: so its end is known for every command.
+// A connection of its own, which the server closes after the answer: so its end is known for every
+// command.
 async function ask(port, text) {
   const socket = net.connect({ host: '127.0.0.1', port })
   const chunks = []

@@ -1,10 +1,13 @@
-// Bodies, forms and queries that must never reach a handler, as data: for the tests, and for other stacks in
-// bench/payload-attacks.mjs. Each is the good request with one thing wrong in it, so that nothing else can be the reason
-// why it is refused.
+// Bodies, forms and queries that must never reach a handler, as data: for the tests, and for other
+// stacks in bench/payload-attacks.mjs. Each is the good request with one thing wrong in it, so that
+// nothing else can be the reason why it is refused.
 
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 
-/** What the route under attack takes. `meta` may be anything, as in many an API: only hygiene protects it. */
+/**
+ * What the route under attack takes. `meta` may be anything, as in many an API: only hygiene
+ * protects it.
+ */
 export const SCHEMA = {
   type: 'object',
   required: ['username', 'note'],
@@ -28,7 +31,8 @@ const good = { username: 'ada99', note: 'x', age: 36 }
 const many = (count, make) => Array.from({ length: count }, (_, i) => make(i))
 const nested = (depth, inner = '1') => `${'['.repeat(depth)}${inner}${']'.repeat(depth)}`
 
-// ------------------------------------------------------------------------------------------------------------- JSON
+// -------------------------------------------------------------------------------------------------
+// JSON
 
 const json = (body, headers = {}) => ({
   method: 'POST',
@@ -114,7 +118,8 @@ const bombs = [
   ['gzip in gzip', gzipSync(small), 'gzip, gzip']
 ].map(([name, body, coding]) => ({ kind: 'compression', name, where: 'body', code: 'unsupported_encoding', request: json(body, { 'content-encoding': coding }) }))
 
-// -------------------------------------------------------------------------------------------------- forms and queries
+// -------------------------------------------------------------------------------------------------
+// forms and queries
 
 // The good request and one thing more: its names are `username`, `note`, `age`.
 const pairs = [
@@ -173,7 +178,9 @@ const queries = asText.map(([kind, name, query, code]) => ({
   kind, name, where: 'query', code: code === 'malformed' ? 'malformed_query' : code, request: { method: 'GET', path: `/query?${query}` }
 }))
 
-/** `{ kind, name, where, code, request }`: what it is, and the code that keepstone refuses it with. */
+/**
+ * `{ kind, name, where, code, request }`: what it is, and the code that keepstone refuses it with.
+ */
 export const attacks = [...bodies, ...media, ...bombs, ...forms, ...queries]
 
 /** Requests that every stack must take, and what the handler must see. */

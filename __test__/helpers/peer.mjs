@@ -8,9 +8,9 @@ import { send } from './http.mjs'
 const program = fileURLToPath(new URL('./peer-process.mjs', import.meta.url))
 
 /**
- * Starts a process with a guard of `config`, as JSON can say it. `get(path, headers)` sends it a request, `call(path,
- * ...args)` calls a function of its guard (`'revoke.token'`) and rejects with the error's `code`.
- * `clock` is a `settableClock()` that it reads.
+ * Starts a process with a guard of `config`, as JSON can say it. `get(path, headers)` sends it a
+ * request, `call(path, ...args)` calls a function of its guard (`'revoke.token'`) and rejects with
+ * the error's `code`. `clock` is a `settableClock()` that it reads.
  */
 export async function startPeer(config, { clock } = {}) {
   const env = { ...process.env, ...clock?.env }

@@ -1,5 +1,5 @@
-// The description of an API as teams write them: 3.0, with references, composition, several kinds of parameters and
-// security of several kinds.
+// The description of an API as teams write them: 3.0, with references, composition, several kinds
+// of parameters and security of several kinds.
 
 const ref = (kind, name) => ({ $ref: `#/components/${kind}/${name}` })
 const json = (schema) => ({ 'application/json': { schema } })
@@ -116,7 +116,10 @@ export const petstore = {
   }
 }
 
-/** Options that the document needs: two of its schemes are the application's, and photos are not read. */
+/**
+ * Options that the document needs: two of its schemes are the application's, and photos are not
+ * read.
+ */
 export const petstoreOptions = {
   unreadable: 'pass',
   security: {

@@ -1,7 +1,7 @@
 // Server programs as children of the test process, on ports of 127.0.0.1 that nobody else has.
 //
-// Nothing here keeps the test process open, and no server outlives it: one that is told to end kills its servers, and
-// for one that is killed a watcher does.
+// Nothing here keeps the test process open, and no server outlives it: one that is told to end
+// kills its servers, and for one that is killed a watcher does.
 
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
@@ -37,8 +37,9 @@ export function removeFolder(folder) {
 
 /**
  * A free port, of which `port + 10000` is free too: the nodes of a Redis Cluster talk there.
- * Both lie below the ports that systems give to outgoing connections. A client that tries again and again would else
- * once be given the port of the stopped server, connect to itself, and keep the server from coming back.
+ * Both lie below the ports that systems give to outgoing connections. A client that tries again and
+ * again would else once be given the port of the stopped server, connect to itself, and keep the
+ * server from coming back.
  */
 export async function freePort() {
   for (;;) {
@@ -63,7 +64,9 @@ async function isFree(port) {
   }
 }
 
-/** Waits until `condition()` answers something true, and returns that; what it throws means not yet. */
+/**
+ * Waits until `condition()` answers something true, and returns that; what it throws means not yet.
+ */
 export async function waitUntil(what, condition, timeout = 10_000) {
   const deadline = Date.now() + timeout
   let cause
@@ -81,7 +84,10 @@ export async function waitUntil(what, condition, timeout = 10_000) {
   throw new Error(`waited ${timeout} ms in vain: ${what}`, { cause })
 }
 
-/** What the servers answer to `ask(server)`, as `[server, answer]`, without those that are gone, fail or hang. */
+/**
+ * What the servers answer to `ask(server)`, as `[server, answer]`, without those that are gone,
+ * fail or hang.
+ */
 export async function answersOf(servers, ask) {
   const late = sleep(500, undefined, { ref: false })
   const asked = servers.map(async (server) => [server, await Promise.race([ask(server), late])])
@@ -187,7 +193,8 @@ function spawnServer(program, args, env, folder) {
   }
 }
 
-// A shell that waits for a line, and clears up where the end of this process closes the pipe before it comes.
+// A shell that waits for a line, and clears up where the end of this process closes the pipe before
+// it comes.
 function watch(pid, folder = '') {
   const script = 'read -r line || { kill -9 "$1"; rm -rf "$2"; }'
   const watcher = spawn('sh', ['-c', script, 'sh', String(pid), folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })

@@ -15,8 +15,10 @@ export const ADMIN = { user: 'test-helper', password: randomBytes(16).toString('
 /**
  * Starts a Redis that keeps nothing on disk.
  *
- * - `tls: true` speaks TLS only; `{ clientAuth: true }` asks clients for a certificate. `redis.tls` has what a client needs.
- * - `acl: [{ user, password, rules }]` are the users, e.g. with the rules `'~app:* +get'`. Only they may log in.
+ * - `tls: true` speaks TLS only; `{ clientAuth: true }` asks clients for a certificate. `redis.tls`
+ *   has what a client needs.
+ * - `acl: [{ user, password, rules }]` are the users, e.g. with the rules `'~app:* +get'`. Only
+ *   they may log in.
  * - `args` are more arguments of the program, `dir` is a folder for its files that outlives it.
  * - `clock` is a `settableClock()` that it reads: `clock.shift(ms)` sets its wall clock while it
  *   runs.
@@ -47,10 +49,16 @@ export async function startRedis({ port, tls, acl, args = [], dir, clock } = {})
   return Object.assign(server, {
     url: `${tls ? 'rediss' : 'redis'}://127.0.0.1:${server.port}`,
     tls: certificates?.client,
-    /** A connection of its own, with `command(...args)` and `close()`; `options` are those of `respClient`. */
+    /**
+     * A connection of its own, with `command(...args)` and `close()`; `options` are those of
+     * `respClient`.
+     */
     client: (options) => client(server.port, options),
     command,
-    /** By command: `{ calls, usec, ... }`, those of the helpers too. `command('CONFIG', 'RESETSTAT')` sets them back. */
+    /**
+     * By command: `{ calls, usec, ... }`, those of the helpers too. `command('CONFIG',
+     * 'RESETSTAT')` sets them back.
+     */
     commandStats: async () => parseCommandStats(await command('INFO', 'commandstats')),
     /**
      * Replicas get nothing of what is written from now on: their connections are cut, and new ones

@@ -4,8 +4,9 @@ import net from 'node:net'
 import tls from 'node:tls'
 
 /**
- * Connects at the first command, and again after the connection was lost. `tls` has the options of `tls.connect`.
- * An error of Redis rejects, with its first word as `code`. Only a command that waits keeps the process open.
+ * Connects at the first command, and again after the connection was lost. `tls` has the options of
+ * `tls.connect`. An error of Redis rejects, with its first word as `code`. Only a command that
+ * waits keeps the process open.
  */
 export function respClient({ host = '127.0.0.1', port, tls: tlsOptions, user = 'default', password }) {
   let link

@@ -9,7 +9,9 @@ import { respClient } from './resp.mjs'
 
 const NAME = 'keepstone'
 
-/** Starts all of them. `acl` and `args` are those of `startRedis`, for the primary and its replicas. */
+/**
+ * Starts all of them. `acl` and `args` are those of `startRedis`, for the primary and its replicas.
+ */
 export async function startSentinels({ sentinels: count = 3, replicas = 1, acl, args = [] } = {}) {
   const nodes = []
   const sentinels = []

@@ -1,5 +1,5 @@
-// Runs one program of scripts/snippets.mjs. Every server listens on a free port of the loopback, and ends with the
-// process. A warning of the guard is a fault of the block.
+// Runs one program of scripts/snippets.mjs. Every server listens on a free port of the loopback,
+// and ends with the process. A warning of the guard is a fault of the block.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -20,8 +20,8 @@ const policy = (onStoreFailure, exact) => ({
 })
 
 /**
- * `/local`, `/closed` and `/open` are what becomes of a request without the store; each has a limit of its own. That of
- * `/closed` is exact: what is left of it is what the store says.
+ * `/local`, `/closed` and `/open` are what becomes of a request without the store; each has a limit
+ * of its own. That of `/closed` is exact: what is left of it is what the store says.
  */
 export const POLICIES = [policy('local', false), policy('closed', true), policy('open', false)]
 

@@ -35,9 +35,10 @@ export function selfSigned() {
 }
 
 /**
- * A certificate for a server on 127.0.0.1 or localhost and one for a client, both of one authority. Each has the options
- * of `tls.connect` in PEM (`ca`, `cert`, `key`) and the paths of the same (`caFile`, `certFile`, `keyFile`).
- * They are made once, and their files are there until the process ends.
+ * A certificate for a server on 127.0.0.1 or localhost and one for a client, both of one authority.
+ * Each has the options of `tls.connect` in PEM (`ca`, `cert`, `key`) and the paths of the same
+ * (`caFile`, `certFile`, `keyFile`). They are made once, and their files are there until the
+ * process ends.
  */
 export function testCertificates() {
   certificates ??= makeCertificates(makeFolder())
@@ -50,7 +51,8 @@ function makeCertificates(folder) {
   return { server: signed('server'), client: signed('client') }
 }
 
-// A new key and its certificate with the extensions of one section of the configuration, by `authority` or by itself.
+// A new key and its certificate with the extensions of one section of the configuration, by
+// `authority` or by itself.
 function sign(folder, section, authority) {
   const path = (ending) => join(folder, `${section}.${ending}`)
   const [config, keyFile, certFile, request] = ['cnf', 'key', 'crt', 'csr'].map((ending) => path(ending))

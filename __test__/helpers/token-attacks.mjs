@@ -1,7 +1,9 @@
-// Tokens of which none may be accepted, and tokens that must be: one table for the tests and for `npm run bench:attacks`.
+// Tokens of which none may be accepted, and tokens that must be: one table for the tests and for
+// `npm run bench:attacks`.
 //
-// A case is `{ group, name, setup, token }`. `setup` is what the verifier is given, `{ keys: [{ kid?, alg, key }] }`, with
-// one key or several; `key` is a secret, PEM text or a JWK. `wire: false` marks what no HTTP header can carry as it is.
+// A case is `{ group, name, setup, token }`. `setup` is what the verifier is given, `{ keys: [{
+// kid?, alg, key }] }`, with one key or several; `key` is a secret, PEM text or a JWK. `wire:
+// false` marks what no HTTP header can carry as it is.
 
 import { keyPair } from './key-pair.mjs'
 import { deflateRawSync } from 'node:zlib'
@@ -31,7 +33,10 @@ function none() {
   )
 }
 
-/** A public key, which everybody has, as an HMAC secret: CVE-2015-9235, CVE-2023-48223, CVE-2026-34950, CVE-2026-48526. */
+/**
+ * A public key, which everybody has, as an HMAC secret: CVE-2015-9235, CVE-2023-48223,
+ * CVE-2026-34950, CVE-2026-48526.
+ */
 function confusion() {
   return ONE_OF_EACH.flatMap((alg) => {
     const { publicKey } = ALGORITHMS[alg].pair
@@ -131,8 +136,9 @@ function signatures() {
 }
 
 /**
- * The key is the fault: a token that was signed as it should, for a verifier that was given such a key. Empty secrets are
- * CVE-2025-65945 and CVE-2026-44351, no key at all CVE-2022-23540 and GHSA-8wpc-h4q6-8fxv.
+ * The key is the fault: a token that was signed as it should, for a verifier that was given such a
+ * key. Empty secrets are CVE-2025-65945 and CVE-2026-44351, no key at all CVE-2022-23540 and
+ * GHSA-8wpc-h4q6-8fxv.
  */
 function keys() {
   const cases = []
@@ -165,7 +171,8 @@ function keys() {
   add('RS256 with an EC key (CVE-2022-23541)', 'RS256', spki('ES256'), good({ alg: 'RS256' }, claims(), 'ES256'))
   add('ES256 with a key on P-384 (CVE-2022-23539)', 'ES256', spki('ES384'), token('ES384', { alg: 'ES256' }, claims()))
   add('ES256 with a point off the curve', 'ES256', { ...jwk('ES256'), y: jwk('ES256').x }, good({}, claims(), 'ES256'))
-  // R and A the neutral point and s = 0: the equation of RFC 8032 section 5.1.7 holds for every message.
+  // R and A the neutral point and s = 0: the equation of RFC 8032 section 5.1.7 holds for every
+  // message.
   const neutral = Buffer.alloc(32).fill(1, 0, 1)
   for (const [name, x] of [['the neutral point', neutral], ['the neutral point with a sign', Buffer.concat([neutral.subarray(0, 31), Buffer.from([0x80])])]]) {
     add(`EdDSA with ${name} as its key`, 'EdDSA', { kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') }, `${part({ alg: 'EdDSA' })}.${part(claims())}.${Buffer.concat([neutral, Buffer.alloc(32)]).toString('base64url')}`)
@@ -175,7 +182,10 @@ function keys() {
   return cases
 }
 
-/** A token that brings its own key or asks for one; extensions that must be understood (CVE-2025-59420, GHSA-hm7r-c7qw-ghp6). */
+/**
+ * A token that brings its own key or asks for one; extensions that must be understood
+ * (CVE-2025-59420, GHSA-hm7r-c7qw-ghp6).
+ */
 function headers() {
   const own = keyPair('ec', { namedCurve: 'P-256' })
   const ownJwk = own.publicKey.export({ format: 'jwk' })
@@ -292,7 +302,10 @@ function forms() {
   ].map((one) => ({ setup: hs, ...one }))
 }
 
-/** Claims of another kind or value: a list of issuers is CVE-2025-30144, times that are no numbers CVE-2026-25537. */
+/**
+ * Claims of another kind or value: a list of issuers is CVE-2025-30144, times that are no numbers
+ * CVE-2026-25537.
+ */
 function wrongClaims() {
   const ms = NOW * 1000
   const of = (name, values) => values.map((value) => [`${name} ${JSON.stringify(value)?.slice(0, 60)}`, claims({ [name]: value })])
@@ -371,7 +384,10 @@ export const attacks = Object.entries({
   payloads
 }).flatMap(([group, make]) => make().map((one) => ({ group, ...one })))
 
-/** Tokens that every verifier of their algorithm must accept, so that nothing passes by refusing everything. */
+/**
+ * Tokens that every verifier of their algorithm must accept, so that nothing passes by refusing
+ * everything.
+ */
 export const controls = [
   ...NAMES.map((alg) => ({ name: `${alg}`, setup: verifying(alg), token: good({}, claims(), alg) })),
   ...PAIRS.map((alg) => ({ name: `${alg} with a JWK`, setup: { keys: [{ alg, key: jwk(alg) }] }, token: good({}, claims(), alg) })),

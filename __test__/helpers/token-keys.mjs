@@ -1,4 +1,5 @@
-// The keys that the table of attacks is about, made anew in each run, and how a token is put together by hand.
+// The keys that the table of attacks is about, made anew in each run, and how a token is put
+// together by hand.
 
 import { checkPrimeSync, constants, createHmac, createPrivateKey, createPublicKey, createHash, randomBytes, sign as signBytes } from 'node:crypto'
 import { keyPair } from './key-pair.mjs'
@@ -14,7 +15,9 @@ const ec = (namedCurve) => keyPair('ec', { namedCurve })
 const pss = (salt) => ({ padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: salt })
 const ieee = { dsaEncoding: 'ieee-p1363' }
 
-/** By algorithm: `pair` of a key pair or `secret`, the hash, and what Node needs to sign with it. */
+/**
+ * By algorithm: `pair` of a key pair or `secret`, the hash, and what Node needs to sign with it.
+ */
 export const ALGORITHMS = {
   HS256: { secret: randomBytes(48).toString('base64url'), hash: 'sha256' },
   HS384: { secret: randomBytes(48).toString('base64url'), hash: 'sha384' },
@@ -40,7 +43,9 @@ export function signature(alg, message, key) {
   return signBytes(own.hash, Buffer.from(message), { key: key ?? own.pair.privateKey, ...own.options })
 }
 
-/** A token over exactly this header and payload (text, bytes or an object), signed as `alg` does. */
+/**
+ * A token over exactly this header and payload (text, bytes or an object), signed as `alg` does.
+ */
 export function token(alg, header, payload, key) {
   const message = `${part(header)}.${part(payload)}`
   return `${message}.${signature(alg, message, key).toString('base64url')}`
@@ -75,7 +80,9 @@ function inverse(a, modulus) {
   return ((x % modulus) + modulus) % modulus
 }
 
-/** A whole RSA key that has the fingerprint of CVE-2017-15361: each prime is k * M + 65537^a mod M. */
+/**
+ * A whole RSA key that has the fingerprint of CVE-2017-15361: each prime is k * M + 65537^a mod M.
+ */
 export function rocaKey() {
   const primes = Array.from({ length: 167 }, (_, n) => n + 1).filter((n) => n > 1 && Array.from({ length: n - 2 }, (_, d) => d + 2).every((d) => n % d !== 0))
   const product = primes.reduce((all, prime) => all * BigInt(prime), 1n)
@@ -94,7 +101,10 @@ export function rocaKey() {
   return { privateKey: createPrivateKey({ key, format: 'jwk' }), jwk: { kty: 'RSA', n: key.n, e: key.e } }
 }
 
-/** What anybody can sign for an RSA key with the exponent 1: the signature is the padded hash itself (RFC 8017 section 9.2). */
+/**
+ * What anybody can sign for an RSA key with the exponent 1: the signature is the padded hash itself
+ * (RFC 8017 section 9.2).
+ */
 export function signedWithoutKey(n, message) {
   const info = Buffer.from('3031300d060960864801650304020105000420', 'hex')
   const end = Buffer.concat([Buffer.from([0]), info, digest('sha256', message)])

@@ -8,7 +8,10 @@ import { has, start, temporaryFolder } from './processes.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 
-/** Writes the requests once and returns `run(url, seconds)`, which resolves to requests, seconds, refused, failed, p50, p99 (ms). */
+/**
+ * Writes the requests once and returns `run(url, seconds)`, which resolves to requests, seconds,
+ * refused, failed, p50, p99 (ms).
+ */
 export function load(tool, requests, connections) {
   const file = path.join(temporaryFolder(), 'requests')
   writeFileSync(file, requests.map(({ token, body }) => `${token} ${body}\n`).join(''))

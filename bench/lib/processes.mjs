@@ -1,5 +1,5 @@
-// Starting and ending processes: Redis, the servers, the load. Everything listens on 127.0.0.1 and on a free port, and
-// nothing outlives this process.
+// Starting and ending processes: Redis, the servers, the load. Everything listens on 127.0.0.1 and
+// on a free port, and nothing outlives this process.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -40,14 +40,18 @@ function processors() {
   }
 }
 
-/** Which processor does what: the server has one for itself. Null where processes cannot be pinned. */
+/**
+ * Which processor does what: the server has one for itself. Null where processes cannot be pinned.
+ */
 export const pins = (() => {
   const list = processors()
   if (list === null || list.length < 2 || !has('taskset')) return null
   return { server: list[0], load: list[1], redis: list[2] ?? list[1] }
 })()
 
-/** Spawns a process pinned to the processor of its role, or to none without one; it dies with us. */
+/**
+ * Spawns a process pinned to the processor of its role, or to none without one; it dies with us.
+ */
 export function start(role, command, args, options) {
   const pinned = pins === null || role === null ? [command, args] : ['taskset', ['-c', String(pins[role]), command, ...args]]
   const child = spawn(...pinned, options)
@@ -90,7 +94,10 @@ function answersPing(port) {
 /** What to do where there is no Redis. */
 export const REDIS_MISSING = 'redis-server is not installed (Debian: apt-get install redis-server; macOS: brew install redis)'
 
-/** A Redis of our own, without persistence. Returns its process and base URL; every stack takes a database of its own. */
+/**
+ * A Redis of our own, without persistence. Returns its process and base URL; every stack takes a
+ * database of its own.
+ */
 export async function startRedis() {
   if (!has('redis-server')) throw new Error(REDIS_MISSING)
   const port = await freePort()
@@ -109,7 +116,10 @@ export async function startRedis() {
   throw new Error('redis-server did not come up')
 }
 
-/** Processor time a process has used so far, in microseconds; null where the kernel does not show it. */
+/**
+ * Processor time a process has used so far, in microseconds; null where the kernel does not show
+ * it.
+ */
 export function cpuOf(child) {
   try {
     const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ')
@@ -119,7 +129,10 @@ export function cpuOf(child) {
   }
 }
 
-/** A server of one stack: its port, and `ask(question)` for what only it knows. Throws with its output if it fails. */
+/**
+ * A server of one stack: its port, and `ask(question)` for what only it knows. Throws with its
+ * output if it fails.
+ */
 export async function startServer(file, settings, { pinned = true } = {}) {
   const child = start(pinned ? 'server' : null, process.execPath, [file], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

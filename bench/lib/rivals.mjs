@@ -1,4 +1,5 @@
-// Other JWT libraries, each set up as its documentation has it: the algorithm pinned, issuer and audience given.
+// Other JWT libraries, each set up as its documentation has it: the algorithm pinned, issuer and
+// audience given.
 
 import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -14,7 +15,10 @@ const versionOf = (name) => JSON.parse(readFileSync(require.resolve(name).replac
 const pem = (alg, key) =>
   alg.startsWith('HS') || typeof key === 'string' || key === undefined ? key : createPublicKey({ key, format: 'jwk' }).export({ type: 'spki', format: 'pem' })
 
-/** `make(setup, issuer, audience)` gives `verify(token)`, a promise or not; it throws where the setup is refused. */
+/**
+ * `make(setup, issuer, audience)` gives `verify(token)`, a promise or not; it throws where the
+ * setup is refused.
+ */
 export const rivals = [
   {
     name: `jsonwebtoken ${versionOf('jsonwebtoken')}`,

@@ -8,7 +8,10 @@ const servers = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 's
 const peers = ['headers', 'cors', 'limit', 'jwt', 'revocation', 'body']
 const all = [...peers, 'policy']
 
-/** In the order of the table. `database` is the stack's own in Redis; its absence says that it needs none. */
+/**
+ * In the order of the table. `database` is the stack's own in Redis; its absence says that it needs
+ * none.
+ */
 export const stacks = [
   { name: 'bare', file: 'bare.cjs', layers: [], what: 'Express 5 and express.json(): no protection' },
   {
@@ -40,7 +43,10 @@ export const fileOf = (stack) => path.join(servers, stack.file)
 
 const unreachable = { client: 1e9, user: 1e9 }
 
-/** What a server is told. `redis` is the base URL; limits are out of reach unless a check wants to reach them. */
+/**
+ * What a server is told. `redis` is the base URL; limits are out of reach unless a check wants to
+ * reach them.
+ */
 export function settingsOf(stack, redis, { limits = unreachable, database = stack.database } = {}) {
   return {
     layers: stack.layers,

@@ -1,5 +1,6 @@
-// Medians and spreads. Ratios are taken within a round first, because what disturbs a shared machine disturbs
-// neighbouring measurements alike; the median of those ratios is then steadier than a ratio of medians.
+// Medians and spreads. Ratios are taken within a round first, because what disturbs a shared
+// machine disturbs neighbouring measurements alike; the median of those ratios is then steadier
+// than a ratio of medians.
 
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b)

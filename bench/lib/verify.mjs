@@ -1,5 +1,5 @@
-// Before anything is timed: the good request passes and what a stack claims to refuse is refused. A stack that got fast
-// by not doing its work fails here.
+// Before anything is timed: the good request passes and what a stack claims to refuse is refused. A
+// stack that got fast by not doing its work fails here.
 
 import { body, claims, origins, sign } from './fixtures.mjs'
 
@@ -38,7 +38,10 @@ const must = (truth, what) => {
   if (!truth) throw new Error(what)
 }
 
-/** Checks one running server against the layers of its stack; throws with what went wrong. Returns the number of checks. */
+/**
+ * Checks one running server against the layers of its stack; throws with what went wrong. Returns
+ * the number of checks.
+ */
 export async function verify(stack, server) {
   const has = (layer) => stack.layers.includes(layer)
   let checks = 0
@@ -79,7 +82,10 @@ export async function verify(stack, server) {
 /** The limits that `verifyLimits` wants its server to have. */
 export const tightLimits = { client: 6, user: 3 }
 
-/** Checks on a server with tight limits that both of them count: per user first, then per client address. */
+/**
+ * Checks on a server with tight limits that both of them count: per user first, then per client
+ * address.
+ */
 export async function verifyLimits(stack, server) {
   const send = async (user) => (await post(server, { token: sign(claims(user)) })).status
   const statuses = []

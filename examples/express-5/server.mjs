@@ -1,5 +1,6 @@
-// A small API behind every layer of keepstone, on the embedded default: nothing to install but the package.
-// Start it with `npm start` from the repository, or with `node examples/express-5/server.mjs` once it is built.
+// A small API behind every layer of keepstone, on the embedded default: nothing to install but the
+// package. Start it with `npm start` from the repository, or with `node
+// examples/express-5/server.mjs` once it is built.
 
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,8 @@ const AUDIENCE = 'my-backend-app'
 
 const guard = createGuard({
   cors: { origins: ['https://app.example.com'] },
-  // A secret of its own for each start is right for a demonstration only: set JWT_SECRET to keep tokens over restarts.
+  // A secret of its own for each start is right for a demonstration only: set JWT_SECRET to keep
+  // tokens over restarts.
   jwt: { issuer: ISSUER, audience: AUDIENCE, secret: process.env.JWT_SECRET ?? randomBytes(32).toString('base64url') },
   rateLimit: [
     { name: 'client', limit: 100, window: '60s' },

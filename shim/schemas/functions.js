@@ -1,9 +1,10 @@
 'use strict'
 
-// Formats and keywords that are functions of the application, and TypeBox's refinements. The core has no JavaScript to
-// run, so they are asked behind it, on what it let through. That is sound only where the schema applies in every case:
-// under `anyOf` the core would have to know their answer to choose. Anywhere else the core refuses them when the schema is
-// compiled (src/schema/keywords.rs), so that here only the other places are looked at.
+// Formats and keywords that are functions of the application, and TypeBox's refinements. The core
+// has no JavaScript to run, so they are asked behind it, on what it let through. That is sound only
+// where the schema applies in every case: under `anyOf` the core would have to know their answer to
+// choose. Anywhere else the core refuses them when the schema is compiled (src/schema/keywords.rs),
+// so that here only the other places are looked at.
 
 const { GuardError } = require('../errors.js')
 
@@ -11,7 +12,8 @@ const MAX_DEPTH = 200
 
 /**
  * The functions in a JSON Schema, as one check `(value, report)`; null where there are none.
- * `own` is `{ formats, keywords }`, two Maps of functions by name; `report(path, code, detail)` is told what is wrong.
+ * `own` is `{ formats, keywords }`, two Maps of functions by name; `report(path, code, detail)` is
+ * told what is wrong.
  */
 function functionsOf(schema, own) {
   const node = nodeOf(schema, own, new Set())

@@ -1,8 +1,8 @@
 'use strict'
 
-// The first stage for schemas of other libraries: a JSON Schema that refuses nothing that the library accepts. Where it
-// also accepts nothing that the library refuses, and the library would hand out the value as it came, it is exact, and
-// the library need not be asked.
+// The first stage for schemas of other libraries: a JSON Schema that refuses nothing that the
+// library accepts. Where it also accepts nothing that the library refuses, and the library would
+// hand out the value as it came, it is exact, and the library need not be asked.
 
 /** What a converter writes into. `exact` is lowered, never raised. */
 class Gate {
@@ -46,16 +46,18 @@ class Gate {
   finish(json) {
     const whole = { $schema: 'https://json-schema.org/draft/2020-12/schema', ...json }
     if (Object.keys(this.#defs).length > 0) whole.$defs = this.#defs
-    // A top without a word on other members would be closed by the core, which is for schemas written for it.
+    // A top without a word on other members would be closed by the core, which is for schemas
+    // written for it.
     if (whole.additionalProperties === undefined && whole.unevaluatedProperties === undefined) whole.unevaluatedProperties = true
     return whole
   }
 }
 
 /**
- * The source of a pattern that the core's engine and JavaScript's read alike, on any string; null where that is not
- * certain. Both agree on patterns that are anchored at both ends and hold but plain ASCII: `.`, negated classes, `\s` and
- * flags are about characters that the two do not count or fold alike.
+ * The source of a pattern that the core's engine and JavaScript's read alike, on any string; null
+ * where that is not certain. Both agree on patterns that are anchored at both ends and hold but
+ * plain ASCII: `.`, negated classes, `\s` and flags are about characters that the two do not count
+ * or fold alike.
  */
 function samePattern(regexp) {
   const { source, flags } = regexp
@@ -90,7 +92,9 @@ function samePattern(regexp) {
   return depth === 0 ? source : null
 }
 
-/** Where a class ends that begins at `start`; -1 for one that the two engines may read otherwise. */
+/**
+ * Where a class ends that begins at `start`; -1 for one that the two engines may read otherwise.
+ */
 function classEnd(text, start) {
   if (text[start + 1] === '^' || text[start + 1] === ']') return -1
   for (let i = start + 1; i < text.length; i += 1) {
@@ -109,13 +113,14 @@ const WIDE = '\u{1f600}'
 const MAX_PROBED = 10_000
 
 /**
- * Keywords for the bound `kind` ('min', 'max', 'length') on the length of a string, as the library counts it: `refuses` is
- * its own check, and says whether a string is refused. Some versions of zod count characters, and others what `length`
- * says. Null where that can't be told.
+ * Keywords for the bound `kind` ('min', 'max', 'length') on the length of a string, as the library
+ * counts it: `refuses` is its own check, and says whether a string is refused. Some versions of zod
+ * count characters, and others what `length` says. Null where that can't be told.
  */
 function lengthOf(kind, limit, refuses) {
   if (!Number.isSafeInteger(limit) || limit < 0 || limit > MAX_PROBED) return null
-  // As many units as are asked for, but half as many characters; or as many characters, in twice the units.
+  // As many units as are asked for, but half as many characters; or as many characters, in twice
+  // the units.
   const probe = WIDE.repeat(kind === 'min' ? Math.ceil(limit / 2) : limit)
   const refused = refuses(probe)
   const counts = limit < 2 && kind === 'min' ? '~' : refused === (kind === 'min') ? '' : '~'

@@ -1,8 +1,9 @@
 'use strict'
 
-// Any library that writes its schemas as JSON Schema itself (Standard JSON Schema), arktype among them. What it writes is
-// believed in its outlines only: lengths are counted in one way here and in another there, patterns lose their flags, and
-// formats of one name are checked by different rules. The library's own check always follows.
+// Any library that writes its schemas as JSON Schema itself (Standard JSON Schema), arktype among
+// them. What it writes is believed in its outlines only: lengths are counted in one way here and in
+// another there, patterns lose their flags, and formats of one name are checked by different rules.
+// The library's own check always follows.
 
 const KEPT = new Set([
   '$ref', '$defs', 'definitions', 'type', 'enum', 'const', 'properties', 'required', 'additionalProperties', 'items', 'prefixItems', 'minItems', 'maxItems',
@@ -10,7 +11,10 @@ const KEPT = new Set([
 ])
 const SCHEMAS = new Set(['$defs', 'definitions', 'properties'])
 
-/** The outlines of a converted schema: nothing in it is stricter than the library, whichever way it counts. */
+/**
+ * The outlines of a converted schema: nothing in it is stricter than the library, whichever way it
+ * counts.
+ */
 function outlines(node) {
   if (node === null || typeof node !== 'object') return node
   if (Array.isArray(node)) return node.map(outlines)

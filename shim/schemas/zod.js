@@ -1,11 +1,14 @@
 'use strict'
 
-// zod 4 (and zod/mini): what their definitions say, read one by one. zod's own conversion to JSON Schema forgets
-// refinements, transforms, coercion and the flags of patterns without a word, so it is not asked.
+// zod 4 (and zod/mini): what their definitions say, read one by one. zod's own conversion to JSON
+// Schema forgets refinements, transforms, coercion and the flags of patterns without a word, so it
+// is not asked.
 
 const { Gate, add, constants, lengthOf, orNull, samePattern } = require('./gate.js')
 
-/** The first stage of a zod schema: `{ json, exact }`. Throws a text where JSON has no such type. */
+/**
+ * The first stage of a zod schema: `{ json, exact }`. Throws a text where JSON has no such type.
+ */
 function fromZod(schema) {
   const gate = new Gate()
   const json = read(schema, gate)
@@ -86,13 +89,16 @@ function readOption(option, gate) {
   return NO_JSON.has(option._zod.def.type) && option._zod.def.coerce !== true ? { not: {} } : read(option, gate)
 }
 
-/** Puts the checks of a type into `json`, up to the first that may change the value or is not known. */
+/**
+ * Puts the checks of a type into `json`, up to the first that may change the value or is not known.
+ */
 function readChecks(json, def, gate, put) {
   const checks = [...(def.check === undefined ? [] : [{ _zod: { def } }]), ...(def.checks ?? [])]
   const known = { ...json }
   for (const check of checks) {
     if (check._zod.def.check === 'overwrite') {
-      // It counts for what was checked before it, too, in the eyes of who reads the schema; only the type is certain.
+      // It counts for what was checked before it, too, in the eyes of who reads the schema; only
+      // the type is certain.
       return gate.loose(json)
     }
   }
@@ -110,7 +116,8 @@ function readChecks(json, def, gate, put) {
   return known
 }
 
-// Each gives the keywords of a check; null where the library judges it, and undefined where it may change the value.
+// Each gives the keywords of a check; null where the library judges it, and undefined where it may
+// change the value.
 
 function ofString(check, json, refuses) {
   switch (check.check) {

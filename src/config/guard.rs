@@ -1,5 +1,5 @@
-//! The options of a guard and of a stack, checked. Each layer's own `config.rs` does the work; this file knows which
-//! options there are, and which of them contradict each other.
+//! The options of a guard and of a stack, checked. Each layer's own `config.rs` does the work; this
+//! file knows which options there are, and which of them contradict each other.
 
 use std::net::Ipv4Addr;
 
@@ -126,7 +126,8 @@ pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, Config
     Ok(Some(texts.into_iter().map(str::to_owned).collect()))
 }
 
-/// Options that need another layer: said now, since the layer would silently do less than what was asked for.
+/// Options that need another layer: said now, since the layer would silently do less than what was
+/// asked for.
 pub(crate) fn contradictions(options: &Options<'_>) -> Result<(), ConfigError> {
     let on = |key| matches!(Switch::read(options, key), Switch::On(_));
     if on("revocation") && !on("jwt") {

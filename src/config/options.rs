@@ -1,7 +1,8 @@
-//! Options as JavaScript sends them: one JSON document, in which what JSON has no word for is a marked string.
+//! Options as JavaScript sends them: one JSON document, in which what JSON has no word for is a
+//! marked string.
 //!
-//! A function is the string `"\0function"` and a `Buffer` is `"\0bytes:"` with base64 behind it: no string that a
-//! user writes in an option starts with NUL, and where one does it is refused.
+//! A function is the string `"\0function"` and a `Buffer` is `"\0bytes:"` with base64 behind it: no
+//! string that a user writes in an option starts with NUL, and where one does it is refused.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,8 +25,8 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Takes `value` as an object whose keys are all in `known`; an unknown key is an error with a did-you-mean.
-    /// `path` is empty for the top of the configuration.
+    /// Takes `value` as an object whose keys are all in `known`; an unknown key is an error with a
+    /// did-you-mean. `path` is empty for the top of the configuration.
     pub fn read(
         path: impl Into<String>,
         value: &'a Value,
@@ -115,7 +116,8 @@ impl<'a> Options<'a> {
         })
     }
 
-    /// A duration within `range`: `'60s'`, `'1h'` (units ms, s, m, h, d) or a number of milliseconds.
+    /// A duration within `range`: `'60s'`, `'1h'` (units ms, s, m, h, d) or a number of
+    /// milliseconds.
     pub fn duration(
         &self,
         key: &str,
@@ -138,7 +140,8 @@ impl<'a> Options<'a> {
         Err(error(format!("must be from {} to {}", show(*range.start()), show(*range.end()))))
     }
 
-    /// A size in bytes within `range`: `'100kb'` (units b, kb, mb; 1 kb = 1024 bytes) or a number of bytes.
+    /// A size in bytes within `range`: `'100kb'` (units b, kb, mb; 1 kb = 1024 bytes) or a number
+    /// of bytes.
     pub fn size(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
         let wanted =
             format!("a size from {} to {} bytes, such as '100kb'", range.start(), range.end());
@@ -275,14 +278,16 @@ pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word nearest to `word`, if one is near: by Jaro-Winkler, ignoring case, or as a part of it.
+/// The known word nearest to `word`, if one is near: by Jaro-Winkler, ignoring case, or as a part
+/// of it.
 #[must_use]
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     const NEAR: f64 = 0.75;
     let word = word.to_ascii_lowercase();
     let score = |name: &str| {
         let name = name.to_ascii_lowercase();
-        // `allowedOrigins` holds `origins`: what other packages call an option is often ours with a word in front.
+        // `allowedOrigins` holds `origins`: what other packages call an option is often ours with a
+        // word in front.
         let part =
             name.len() >= 4 && (word.contains(&name) || name.contains(&word) && word.len() >= 4);
         if part { 1.0 } else { strsim::jaro_winkler(&word, &name) }

@@ -54,7 +54,8 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Whether `origin`, as a request claims it, is one of these. It need not be well-formed: what is stored is.
+    /// Whether `origin`, as a request claims it, is one of these. It need not be well-formed: what
+    /// is stored is.
     pub(super) fn has(&self, origin: &str) -> bool {
         if self.exact.contains(origin) {
             return true;
@@ -89,13 +90,16 @@ impl Listed {
 impl Cors {
     /// Reads `CorsOptions`:
     ///
-    /// * `origins` (required): a list of origins such as `https://app.example.com`, `http://localhost:3000` or
-    ///   `https://*.example.com` (exactly one label for the star); or `['*']`, without credentials; or a function
+    /// * `origins` (required): a list of origins such as `https://app.example.com`,
+    ///   `http://localhost:3000` or `https://*.example.com` (exactly one label for the star); or
+    ///   `['*']`, without credentials; or a function
     /// * `credentials`: whether cookies and client certificates may come along. Default false
     /// * `methods`: what a preflight may ask for. Default `GET, HEAD, PUT, PATCH, POST, DELETE`
     /// * `requestHeaders`: likewise. Default `authorization` and `content-type`
-    /// * `exposeHeaders`: response headers that pages may read, beside those that they always may. Default none
-    /// * `maxAge`: how long a browser keeps the answer to a preflight, in seconds, 0 to 86400. Default 7200
+    /// * `exposeHeaders`: response headers that pages may read, beside those that they always may.
+    ///   Default none
+    /// * `maxAge`: how long a browser keeps the answer to a preflight, in seconds, 0 to 86400.
+    ///   Default 7200
     ///
     /// `path` is where the options stand, `cors`.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {

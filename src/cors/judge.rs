@@ -9,7 +9,8 @@ const VARY_ORIGIN: &str = "Origin";
 /// An `OPTIONS` request is a preflight or not, allowed or not, by all three.
 const VARY_OPTIONS: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
-/// What CORS needs to know of a request. Header values as Node gives them: lines of one name joined by `, `.
+/// What CORS needs to know of a request. Header values as Node gives them: lines of one name joined
+/// by `, `.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CorsRequest<'a> {
     /// The request's method, in its own case.
@@ -36,7 +37,8 @@ pub enum CorsKind {
     },
 }
 
-/// Why a request of another origin gets no leave. For logs and metrics: a client learns no more than the status.
+/// Why a request of another origin gets no leave. For logs and metrics: a client learns no more
+/// than the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CorsDenial {
@@ -79,7 +81,8 @@ pub struct CorsAnswer<'a> {
 }
 
 impl<'a> CorsAnswer<'a> {
-    /// The response headers, at most six. `Vary` is to be added to what is there, the others are to be set.
+    /// The response headers, at most six. `Vary` is to be added to what is there, the others are to
+    /// be set.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
         [
             ("Vary", self.vary),
@@ -124,9 +127,9 @@ impl Cors {
         matches!(self.origins, Origins::Function)
     }
 
-    /// The origin to ask the user's function about, before [`Cors::judge`]: `None` where there is no function, no
-    /// `Origin`, or one that we refuse whatever the function says (`null`, no origin at all, or plain http beside
-    /// credentials).
+    /// The origin to ask the user's function about, before [`Cors::judge`]: `None` where there is
+    /// no function, no `Origin`, or one that we refuse whatever the function says (`null`, no
+    /// origin at all, or plain http beside credentials).
     #[must_use]
     pub fn asks<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
         let origin = origin.filter(|_| matches!(self.origins, Origins::Function))?;

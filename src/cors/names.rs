@@ -4,7 +4,8 @@ use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 
-/// The methods that Node's HTTP parser knows and the Fetch standard lets a page send. No other one can arrive.
+/// The methods that Node's HTTP parser knows and the Fetch standard lets a page send. No other one
+/// can arrive.
 const METHODS: [&str; 33] = [
     "ACL",
     "BIND",
@@ -44,7 +45,8 @@ const METHODS: [&str; 33] = [
 /// Fetch section 2.2.1.
 const FORBIDDEN_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
-/// Fetch section 2.2.2, "forbidden request-header"; names that start with `proxy-` or `sec-` are forbidden too.
+/// Fetch section 2.2.2, "forbidden request-header"; names that start with `proxy-` or `sec-` are
+/// forbidden too.
 const FORBIDDEN_REQUEST_HEADERS: [&str; 19] = [
     "accept-charset",
     "accept-encoding",

@@ -15,8 +15,8 @@ pub struct Csrf {
 }
 
 impl Csrf {
-    /// Reads `CsrfOptions`: `origins`, a list of origins such as `https://app.example.com` whose pages may send what they
-    /// like in the user's name. No wildcards. Default none but our own.
+    /// Reads `CsrfOptions`: `origins`, a list of origins such as `https://app.example.com` whose
+    /// pages may send what they like in the user's name. No wildcards. Default none but our own.
     ///
     /// `path` is where the options stand, `csrf`.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {

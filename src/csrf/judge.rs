@@ -27,7 +27,8 @@ impl Csrf {
             None => match origin {
                 Some(origin) if own(request).as_deref() == Some(origin) || trusted() => Ok(()),
                 Some(_) => Err(refusal("the request was made by a page of another origin")),
-                // Not a browser; and if it is, there is nothing in the request that it has added by itself.
+                // Not a browser; and if it is, there is nothing in the request that it has added by
+                // itself.
                 None if request.header("cookie").is_none() => Ok(()),
                 None => Err(refusal("a request with cookies needs Sec-Fetch-Site or Origin")),
             },

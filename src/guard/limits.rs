@@ -39,7 +39,8 @@ impl Guard {
         self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
     }
 
-    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this
+    /// name.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -1,6 +1,7 @@
 //! A guard's inside: the checked configuration of every layer and what the layers share.
 //!
-//! It is built once and never changes, but for what it counts and revokes; stacks borrow their parts from it.
+//! It is built once and never changes, but for what it counts and revokes; stacks borrow their
+//! parts from it.
 
 mod limits;
 pub mod refresh;
@@ -115,7 +116,8 @@ pub enum Layers {
 }
 
 impl Guard {
-    /// Checks the configuration of a guard, an object with the options of `GuardConfig` in index.d.ts.
+    /// Checks the configuration of a guard, an object with the options of `GuardConfig` in
+    /// index.d.ts.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -199,8 +201,9 @@ impl Guard {
         self.store.notices().lists.user(|| user_key(user), now.mono_us)
     }
 
-    /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an attacker's page can reach
-    /// an API that trusts its network (DNS rebinding), and links made from `Host` lead to the attacker.
+    /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an
+    /// attacker's page can reach an API that trusts its network (DNS rebinding), and links made
+    /// from `Host` lead to the attacker.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), Refusal> {
         let Some(hosts) = &self.hosts else { return Ok(()) };
         let host = request.header("host").unwrap_or_default().to_ascii_lowercase();

@@ -61,7 +61,8 @@ pub enum RefreshError {
     /// Its session began in the future of this process, whose clock is behind, or is over by it and
     /// not by that of the store. Nothing was used.
     Clock,
-    /// A store gave no answer. Nothing is lost: within the window the same token may be presented again.
+    /// A store gave no answer. Nothing is lost: within the window the same token may be presented
+    /// again.
     Store(StoreError),
     /// The access token can't be issued.
     Issue(IssueError),
@@ -127,7 +128,8 @@ pub enum Used {
 }
 
 impl Refresh {
-    /// For what `config` says, or an error where the guard has no store or no revocation that could keep its promise.
+    /// For what `config` says, or an error where the guard has no store or no revocation that could
+    /// keep its promise.
     pub(super) fn new(
         config: RefreshConfig,
         signer: &Signer,
@@ -181,8 +183,8 @@ impl Refresh {
         FamilyKey::of(&self.issuer, session)
     }
 
-    /// Makes the first token of a family for an access token that was issued with `claims`. It may be handed out when
-    /// [`Self::open`] has stored the family.
+    /// Makes the first token of a family for an access token that was issued with `claims`. It may
+    /// be handed out when [`Self::open`] has stored the family.
     pub fn begin(
         &self,
         mut claims: Map<String, Value>,
@@ -237,7 +239,8 @@ impl Refresh {
         tokens.look_at_clock(now);
         let families = match &self.families {
             Families::Local(families) => families,
-            // What is revoked is looked at when the store has answered; where that can't be, nothing is begun.
+            // What is revoked is looked at when the store has answered; where that can't be,
+            // nothing is begun.
             Families::Shared(_, list) => {
                 return match list.gate(true, now) {
                     Gate::Refuse => Used::Now(Err(RefreshError::Stale)),
@@ -260,8 +263,8 @@ impl Refresh {
 
     /// Asks the store at `now`: what came of it is put into `outcome` before `reply` is called.
     ///
-    /// Where the token was used before, the session is revoked and the store has said so, and else what was revoked until
-    /// now has been read: [`Self::conclude`] says what it comes to.
+    /// Where the token was used before, the session is revoked and the store has said so, and else
+    /// what was revoked until now has been read: [`Self::conclude`] says what it comes to.
     pub fn ask(&self, token: &RefreshToken, now: Now, outcome: Arc<Slot>, reply: Reply<()>) {
         let (Families::Shared(families, list), Some(presented), Some(seals)) =
             (&self.families, self.presentation(token, now), self.seals(now))
@@ -325,8 +328,8 @@ impl Refresh {
         }
     }
 
-    /// A function that ends the family of a session in the store, for when its revocation is stored; `None` where the
-    /// families are in this process.
+    /// A function that ends the family of a session in the store, for when its revocation is
+    /// stored; `None` where the families are in this process.
     #[must_use]
     pub fn closing(&self, session: &str) -> Option<impl FnOnce(Reply<()>) + Send + 'static> {
         let Families::Shared(families, _) = &self.families else { return None };
@@ -379,7 +382,8 @@ impl RenewedSession {
     }
 }
 
-/// Reads what was revoked until now. A refresh has more patience than a request: where the store is late, it is asked again.
+/// Reads what was revoked until now. A refresh has more patience than a request: where the store is
+/// late, it is asked again.
 fn catch_up(list: Arc<SharedRevocations>, since: Now, reply: Reply<()>) {
     let asked = Arc::clone(&list);
     asked.refresh(Box::new(move |done| {

@@ -35,7 +35,8 @@ pub struct Tokens {
     pub revocations: RevocationList,
     /// `None` where no refresh tokens are given.
     pub refresh: Option<Refresh>,
-    /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use one `jti`.
+    /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use
+    /// one `jti`.
     others: Vec<(Arc<str>, RevocationList)>,
     /// The issuer that `revocations` belongs to.
     own: Arc<str>,
@@ -69,7 +70,8 @@ pub enum Known {
 }
 
 impl Tokens {
-    /// Whether a token may come in a cookie, which a browser sends whoever made it send the request.
+    /// Whether a token may come in a cookie, which a browser sends whoever made it send the
+    /// request.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {
         self.verifier.presentation().takes_cookies()
@@ -128,8 +130,8 @@ impl Tokens {
         [&self.revocations].into_iter().chain(self.others.iter().map(|(_, list)| list))
     }
 
-    /// The name under which something is revoked: the one that was given, if it is of an issuer; without one the only
-    /// issuer's. `None` where that is not certain.
+    /// The name under which something is revoked: the one that was given, if it is of an issuer;
+    /// without one the only issuer's. `None` where that is not certain.
     #[must_use]
     pub fn issuer_named(&self, name: Option<&str>) -> Option<Arc<str>> {
         match name {
@@ -209,8 +211,8 @@ impl Tokens {
         }
     }
 
-    /// Where to revoke the tokens of an issuer in this process. What no token needs any more is forgotten here, once a minute at
-    /// the most: a request never waits for that.
+    /// Where to revoke the tokens of an issuer in this process. What no token needs any more is
+    /// forgotten here, once a minute at the most: a request never waits for that.
     pub fn to_revoke_of(&self, issuer: &str, now: Now) -> Option<&Revocations> {
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
@@ -228,8 +230,8 @@ impl Tokens {
 }
 
 impl Guard {
-    /// A layer that needs to know who it is looks at the token itself: what an earlier handler found is not handed
-    /// through JavaScript, where any code could have changed it.
+    /// A layer that needs to know who it is looks at the token itself: what an earlier handler
+    /// found is not handed through JavaScript, where any code could have changed it.
     pub(crate) fn token_demand(
         &self,
         options: &Options<'_>,
@@ -355,7 +357,8 @@ pub(super) fn tokens(
         swept_minute: AtomicU64::new(0),
     };
     tokens.check_nonces()?;
-    // The last thing, since it may write the first keys: options that are refused leave no file behind.
+    // The last thing, since it may write the first keys: options that are refused leave no file
+    // behind.
     if let Some(rotation) = tokens.rotation() {
         rotation.open("jwt.rotation.storage", Now::read())?;
     }

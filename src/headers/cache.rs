@@ -1,4 +1,5 @@
-//! `Cache-Control` (RFC 9111 section 5.2.2), checked, since a cache ignores a word that it does not know.
+//! `Cache-Control` (RFC 9111 section 5.2.2), checked, since a cache ignores a word that it does not
+//! know.
 
 use crate::config::options::did_you_mean;
 use crate::error::{ConfigCode, ConfigError};
@@ -16,7 +17,8 @@ const PLAIN: [&str; 9] = [
 ];
 const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-if-error", "stale-while-revalidate"];
 
-/// Checks a value of the option `cacheControl` and returns it in one spelling: `no-store`, `private, max-age=60`.
+/// Checks a value of the option `cacheControl` and returns it in one spelling: `no-store`,
+/// `private, max-age=60`.
 pub(super) fn parse(path: &str, text: &str) -> Result<String, ConfigError> {
     let mut directives: Vec<String> = Vec::new();
     for part in text.split(',') {

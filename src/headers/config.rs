@@ -64,21 +64,26 @@ pub struct HeadersConfig {
 }
 
 impl HeadersConfig {
-    /// Reads `HeadersOptions`; `None` is the profile's defaults. `path` is where the options stand, `headers`.
+    /// Reads `HeadersOptions`; `None` is the profile's defaults. `path` is where the options stand,
+    /// `headers`.
     ///
-    /// Every header has one option; `false` leaves the header out, an absent option is the profile's default:
+    /// Every header has one option; `false` leaves the header out, an absent option is the
+    /// profile's default:
     ///
-    /// * `csp`: `{ directives, reportOnly, nonce }`. `directives` maps a directive's name to its list of sources, over
-    ///   the profile's; `false` takes one out. `reportOnly` (default false) reports instead of enforcing. `nonce`
-    ///   (default false, web profile only) puts a fresh nonce into `script-src` and `style-src`
-    /// * `hsts`: `{ maxAge, includeSubDomains, preload }`, seconds 0 to 315360000. Default two years, true, false
+    /// * `csp`: `{ directives, reportOnly, nonce }`. `directives` maps a directive's name to its
+    ///   list of sources, over the profile's; `false` takes one out. `reportOnly` (default false)
+    ///   reports instead of enforcing. `nonce` (default false, web profile only) puts a fresh nonce
+    ///   into `script-src` and `style-src`
+    /// * `hsts`: `{ maxAge, includeSubDomains, preload }`, seconds 0 to 315360000. Default two
+    ///   years, true, false
     /// * `frameOptions`: `'DENY'` or `'SAMEORIGIN'`
     /// * `referrerPolicy`: a token, or a list of which browsers take the last that they know
     /// * `corp`: `'same-origin'`, `'same-site'` or `'cross-origin'`
-    /// * `coop`: `'same-origin'`, `'same-origin-allow-popups'`, `'noopener-allow-popups'` or `'unsafe-none'`
+    /// * `coop`: `'same-origin'`, `'same-origin-allow-popups'`, `'noopener-allow-popups'` or
+    ///   `'unsafe-none'`
     /// * `coep`: `'require-corp'`, `'credentialless'` or `'unsafe-none'`
-    /// * `permissionsPolicy`: maps a feature to its list of origins (`'self'`, `'*'`, https origins), over the
-    ///   defaults; `[]` switches it off, `false` takes it out of the header
+    /// * `permissionsPolicy`: maps a feature to its list of origins (`'self'`, `'*'`, https
+    ///   origins), over the defaults; `[]` switches it off, `false` takes it out of the header
     /// * `cacheControl`: the header's text
     /// * `reportingEndpoints`: maps a name to an https address
     /// * `remove`: names of response headers to take off, beside `X-Powered-By`
@@ -200,7 +205,8 @@ fn frame_option(options: &Options<'_>) -> Result<FrameOption, ConfigError> {
     Ok(given.map_or(FrameOption::Absent, FrameOption::Only))
 }
 
-/// `X-Frame-Options` follows `frame-ancestors` where only that is given; what it has no word for is left to CSP.
+/// `X-Frame-Options` follows `frame-ancestors` where only that is given; what it has no word for is
+/// left to CSP.
 fn frame_header(profile: Profile, option: FrameOption, csp: Option<&Csp>) -> Option<Frame> {
     match option {
         FrameOption::Off => None,

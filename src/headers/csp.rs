@@ -1,4 +1,5 @@
-//! `Content-Security-Policy`: the profile's directives, what the user says of them, and whether the whole makes sense.
+//! `Content-Security-Policy`: the profile's directives, what the user says of them, and whether the
+//! whole makes sense.
 
 use std::collections::BTreeMap;
 
@@ -194,7 +195,8 @@ impl Csp {
         .suggest("leave out one of the two: the other follows"))
     }
 
-    /// Refuses script sources that let any injected script run: then the policy only looks like one.
+    /// Refuses script sources that let any injected script run: then the policy only looks like
+    /// one.
     fn judge_scripts(&self, path: &str, profile: Profile) -> Result<(), ConfigError> {
         let names: &[&str] = if self.lists.contains_key("script-src") {
             &["script-src", "script-src-elem", "script-src-attr", "worker-src", "object-src"]
@@ -220,7 +222,8 @@ impl Csp {
                 )
                 .suggest("leave out the 'unsafe-' keywords, or serve pages with profile: 'web'"));
             }
-            // Event handler attributes on their own are a step that sites take on the way to a strict policy.
+            // Event handler attributes on their own are a step that sites take on the way to a
+            // strict policy.
             if has("'unsafe-inline'") && !trusted && *name != "script-src-attr" {
                 return Err(ConfigError::invalid(
                     path(),

@@ -1,5 +1,5 @@
-//! Framing is said twice, by `X-Frame-Options` (RFC 7034) and by CSP's `frame-ancestors`; browsers that know the
-//! second ignore the first. Here both always say the same.
+//! Framing is said twice, by `X-Frame-Options` (RFC 7034) and by CSP's `frame-ancestors`; browsers
+//! that know the second ignore the first. Here both always say the same.
 
 /// What `X-Frame-Options` can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

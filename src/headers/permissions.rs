@@ -11,7 +11,8 @@ use crate::net::origin;
 /// Off by default in both profiles: what would hurt most if injected script had it.
 const OFF: [&str; 6] = ["camera", "display-capture", "geolocation", "microphone", "payment", "usb"];
 
-/// The features that browsers know, standard or shipped. Others are ignored by browsers, so they are refused here.
+/// The features that browsers know, standard or shipped. Others are ignored by browsers, so they
+/// are refused here.
 const FEATURES: [&str; 56] = [
     "accelerometer",
     "ambient-light-sensor",
@@ -71,8 +72,9 @@ const FEATURES: [&str; 56] = [
     "summarizer",
 ];
 
-/// Reads the option `permissionsPolicy` over the defaults; `None` is the defaults alone. Returns the header's value, a
-/// dictionary of inner lists (RFC 9651 section 3.2), empty where everything was taken out.
+/// Reads the option `permissionsPolicy` over the defaults; `None` is the defaults alone. Returns
+/// the header's value, a dictionary of inner lists (RFC 9651 section 3.2), empty where everything
+/// was taken out.
 pub(super) fn parse(path: &str, value: Option<&Value>) -> Result<String, ConfigError> {
     let mut policy: BTreeMap<&str, String> =
         OFF.iter().map(|name| (*name, "()".to_owned())).collect();

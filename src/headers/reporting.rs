@@ -44,7 +44,8 @@ pub(super) fn text(endpoints: &[(&str, &str)]) -> String {
     members.join(", ")
 }
 
-/// An absolute https address without user, password or fragment, in characters that need no escape in a header.
+/// An absolute https address without user, password or fragment, in characters that need no escape
+/// in a header.
 pub(super) fn https_url(path: &str, text: &str) -> Result<(), ConfigError> {
     let error = |problem: &str| {
         Err(ConfigError::invalid(path, problem)

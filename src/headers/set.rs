@@ -5,11 +5,13 @@
 pub struct HeaderSet {
     /// On every response: name and value, sorted by name, no name twice.
     pub always: Vec<(String, String)>,
-    /// On responses to secure requests only: `Strict-Transport-Security`. RFC 6797 section 7.2 forbids it elsewhere.
+    /// On responses to secure requests only: `Strict-Transport-Security`. RFC 6797 section 7.2
+    /// forbids it elsewhere.
     pub secure: Vec<(String, String)>,
     /// Names to take off every response, in lower case, sorted. Always has `x-powered-by`.
     pub remove: Vec<String>,
-    /// The policy that needs a fresh nonce for each response, where `csp.nonce` is on; it is not in `always` then.
+    /// The policy that needs a fresh nonce for each response, where `csp.nonce` is on; it is not in
+    /// `always` then.
     pub nonce: Option<NonceHeader>,
 }
 
@@ -23,7 +25,8 @@ pub struct NonceHeader {
 }
 
 impl NonceHeader {
-    /// The header's value for one response. `nonce` is base64 of 16 random bytes, never used before.
+    /// The header's value for one response. `nonce` is base64 of 16 random bytes, never used
+    /// before.
     #[must_use]
     pub fn value(&self, nonce: &str) -> String {
         self.parts.join(nonce)

@@ -1,4 +1,5 @@
-//! What is wrong with a text before any schema is asked, and JSON Pointers that are safe to send back.
+//! What is wrong with a text before any schema is asked, and JSON Pointers that are safe to send
+//! back.
 
 use crate::refusal::{FieldError, Refusal};
 
@@ -27,7 +28,8 @@ pub enum FaultCode {
     DuplicateKey,
     /// `__proto__`, or `constructor` with `prototype` in it: prototype pollution.
     ForbiddenKey,
-    /// A key that begins with `$` or contains `.`, which a document database may take for an operator or a path.
+    /// A key that begins with `$` or contains `.`, which a document database may take for an
+    /// operator or a path.
     OperatorKey,
     /// More containers in one another than `maxDepth`.
     TooDeep,
@@ -35,10 +37,11 @@ pub enum FaultCode {
     TooManyNodes,
     /// More keys in one object than `maxKeys`.
     TooManyKeys,
-    /// A number that JavaScript would silently change: beyond 2^53 - 1 as an integer, beyond a double, or so small
-    /// that it becomes 0.
+    /// A number that JavaScript would silently change: beyond 2^53 - 1 as an integer, beyond a
+    /// double, or so small that it becomes 0.
     UnsafeNumber,
-    /// A name of a form or query with brackets: parsers read it as a member of an object, of a list, or as it stands.
+    /// A name of a form or query with brackets: parsers read it as a member of an object, of a
+    /// list, or as it stands.
     BracketedKey,
     /// A form whose percent-encoding is broken or hides bytes that are no UTF-8.
     MalformedForm,
@@ -108,7 +111,8 @@ impl Fault {
 pub(crate) const KEY_CHARS: usize = 64;
 const POINTER_BYTES: usize = 512;
 
-/// A JSON Pointer in fragment form (RFC 6901 section 6), built segment by segment and never longer than is sane.
+/// A JSON Pointer in fragment form (RFC 6901 section 6), built segment by segment and never longer
+/// than is sane.
 #[derive(Debug, Clone)]
 pub(crate) struct Pointer {
     text: String,

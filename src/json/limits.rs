@@ -7,7 +7,8 @@ use crate::refusal::Refusal;
 pub enum Operators {
     /// Refuse them, unless the schema itself declares the key.
     Refuse,
-    /// Let them through: for APIs that take such documents and never hand them to a database as they are.
+    /// Let them through: for APIs that take such documents and never hand them to a database as
+    /// they are.
     Allow,
 }
 
@@ -39,7 +40,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The refusal of a body over `max_bytes`. It ends the connection, so that the rest need not be read.
+    /// The refusal of a body over `max_bytes`. It ends the connection, so that the rest need not be
+    /// read.
     #[must_use]
     pub fn too_large() -> Refusal {
         Refusal::new(413, "body_too_large", "the body is larger than is accepted")

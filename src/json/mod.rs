@@ -1,7 +1,8 @@
 //! Strict JSON on bytes: RFC 8259 to the letter, without what two readers take in two ways.
 //!
-//! `parser` turns bytes into a tape in one pass, within [`Limits`]; a [`Document`] shows it. `number` keeps numbers that
-//! JavaScript would change apart, `write` turns a tape into text again, `fault` names what is wrong with a text.
+//! `parser` turns bytes into a tape in one pass, within [`Limits`]; a [`Document`] shows it.
+//! `number` keeps numbers that JavaScript would change apart, `write` turns a tape into text again,
+//! `fault` names what is wrong with a text.
 
 pub(crate) mod fault;
 mod limits;

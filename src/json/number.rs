@@ -1,4 +1,5 @@
-//! Numbers: the grammar of RFC 8259 section 6, and which of them JavaScript holds without changing them.
+//! Numbers: the grammar of RFC 8259 section 6, and which of them JavaScript holds without changing
+//! them.
 
 /// The largest integer that JavaScript, which has doubles only, can tell from its neighbours.
 pub(crate) const MAX_SAFE: u64 = 9_007_199_254_740_991;
@@ -15,7 +16,8 @@ pub(crate) enum Scanned {
     Unsafe,
 }
 
-/// Reads one number from the start of `bytes` and says how long it is, or at which byte the grammar is broken.
+/// Reads one number from the start of `bytes` and says how long it is, or at which byte the grammar
+/// is broken.
 pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let negative = bytes.first() == Some(&b'-');
@@ -76,9 +78,9 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
 /// The most bytes of a fraction with its point that [`short`] reads.
 const MAX_SHORT: usize = 15;
 
-/// A decimal fraction of few digits, `places` of them behind the point: the digits as a whole number and the power of ten are
-/// both exact as doubles, so one division rounds as it should (W. D. Clinger, How to Read Floating Point Numbers
-/// Accurately, 1990).
+/// A decimal fraction of few digits, `places` of them behind the point: the digits as a whole
+/// number and the power of ten are both exact as doubles, so one division rounds as it should (W.
+/// D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
 fn short(digits: u64, places: usize) -> f64 {
     const POWERS: [f64; MAX_SHORT] =
         [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
@@ -103,9 +105,9 @@ fn double(value: f64, mantissa: &[u8], has_exponent: bool) -> Scanned {
         return Scanned::Unsafe;
     }
     if value.abs() > MAX_SAFE_DOUBLE {
-        // `1e22` is the notation of someone who wants a double; `9007199254740993.0` and `9007199254740993e0` are
-        // integers in disguise, and would come out changed. So the digits must be those that JavaScript itself would
-        // write for the double.
+        // `1e22` is the notation of someone who wants a double; `9007199254740993.0` and
+        // `9007199254740993e0` are integers in disguise, and would come out changed. So the digits
+        // must be those that JavaScript itself would write for the double.
         let shortest = format!("{:e}", value.abs());
         let shortest = shortest.split('e').next().unwrap_or_default().bytes();
         let shortest: Vec<u8> = shortest.filter(u8::is_ascii_digit).collect();
@@ -118,7 +120,8 @@ fn double(value: f64, mantissa: &[u8], has_exponent: bool) -> Scanned {
     Scanned::Float(value)
 }
 
-/// Whether `text` is exactly one number by the grammar of JSON: no spaces, no `+`, no leading zeros, no hex.
+/// Whether `text` is exactly one number by the grammar of JSON: no spaces, no `+`, no leading
+/// zeros, no hex.
 pub(crate) fn is_number(text: &str) -> bool {
     scan(text.as_bytes()).is_ok_and(|(_, len)| len == text.len())
 }

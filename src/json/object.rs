@@ -1,9 +1,10 @@
 //! A strict reader of one JSON object (RFC 8259), for the header and the claims of a token.
 //!
-//! `serde_json` keeps the last of two members with one name, and another reader of the same token may keep the first:
-//! two views of one identity. Here a second member of the same name is a fault at every level, however it is spelt
-//! (`"\u0072ole"` is `role`). So are `__proto__`, lone surrogates, and whole numbers that JavaScript can't hold
-//! exactly: what passes means the same in Rust and after `JSON.parse`.
+//! `serde_json` keeps the last of two members with one name, and another reader of the same token
+//! may keep the first: two views of one identity. Here a second member of the same name is a fault
+//! at every level, however it is spelt (`"\u0072ole"` is `role`). So are `__proto__`, lone
+//! surrogates, and whole numbers that JavaScript can't hold exactly: what passes means the same in
+//! Rust and after `JSON.parse`.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,8 @@ use serde_json::{Map, Number, Value};
 pub(crate) const MAX_DEPTH: usize = 16;
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// The text is no JSON object that this reader takes. There is no more to say: a token is signed by a program.
+/// The text is no JSON object that this reader takes. There is no more to say: a token is signed by
+/// a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotStrictJson;
 
@@ -31,7 +33,8 @@ pub(crate) fn read_object(text: &str) -> Read<Map<String, Value>> {
     if reader.at == text.len() { Ok(object) } else { Err(NotStrictJson) }
 }
 
-/// Takes and refuses exactly what [`read_object`] does, without making a map of it: most claims are only handed on.
+/// Takes and refuses exactly what [`read_object`] does, without making a map of it: most claims are
+/// only handed on.
 pub(crate) fn read_members(text: &str) -> Read<Members<'_>> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_whitespace();

@@ -1,4 +1,5 @@
-//! The parser: RFC 8259 to the letter, plus what no honest client sends, in one pass and without recursion.
+//! The parser: RFC 8259 to the letter, plus what no honest client sends, in one pass and without
+//! recursion.
 
 use crate::json::fault::{Fault, FaultCode, Pointer};
 use crate::json::number;
@@ -6,13 +7,15 @@ use crate::json::number::Scanned;
 use crate::json::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
 use crate::json::{Limits, Operators};
 
-/// Objects of up to this many keys are searched for duplicates key by key, larger ones by sorting at their end.
+/// Objects of up to this many keys are searched for duplicates key by key, larger ones by sorting
+/// at their end.
 const SMALL_OBJECT: u32 = 16;
 
-/// Parses `bytes` onto `tape` and returns them as text. `declared` are the keys that would count as operators but are
-/// named by the schema, sorted.
+/// Parses `bytes` onto `tape` and returns them as text. `declared` are the keys that would count as
+/// operators but are named by the schema, sorted.
 ///
-/// The caller has checked that there are no more than `maxBytes`, which keeps every offset within 32 bits.
+/// The caller has checked that there are no more than `maxBytes`, which keeps every offset within
+/// 32 bits.
 pub(crate) fn parse<'s>(
     bytes: &'s [u8],
     limits: &Limits,
@@ -59,7 +62,8 @@ struct Parser<'s, 'p> {
     bytes: &'s [u8],
     at: usize,
     tape: &'p mut Tape,
-    /// The container that is being read; those around it are in the tape's list. Outside of all there is one that is none.
+    /// The container that is being read; those around it are in the tape's list. Outside of all
+    /// there is one that is none.
     frame: Frame,
     nodes: u32,
     max_nodes: u32,
@@ -257,8 +261,8 @@ impl Parser<'_, '_> {
         Some(self.text_of(*rec))
     }
 
-    /// Looks for a duplicate among the many keys of an object that ends here. Sorted, not hashed: there are no
-    /// collisions for an attacker to choose.
+    /// Looks for a duplicate among the many keys of an object that ends here. Sorted, not hashed:
+    /// there are no collisions for an attacker to choose.
     fn sorted_keys_differ(&mut self, frame: Frame) -> Outcome<()> {
         let mut keys = std::mem::take(&mut self.tape.keys);
         keys.clear();
@@ -448,8 +452,8 @@ fn look(key: &[u8]) -> u64 {
     1 << (mix & 63)
 }
 
-/// Whether a key leads to a prototype: as it stands, or for code that takes it for a path, as `set(object, 'a.b[c]')` of
-/// many a library does.
+/// Whether a key leads to a prototype: as it stands, or for code that takes it for a path, as
+/// `set(object, 'a.b[c]')` of many a library does.
 fn pollutes(key: &str, in_constructor: impl Fn() -> bool) -> bool {
     if !key.bytes().any(|byte| matches!(byte, b'.' | b'[')) {
         return key == "__proto__" || key == "prototype" && in_constructor();
@@ -475,7 +479,8 @@ fn closer(frame: Frame) -> u8 {
     if frame.object { b'}' } else { b']' }
 }
 
-/// Where the run of bytes that stand for themselves in a string ends: at a quote, a backslash, a control byte or the end.
+/// Where the run of bytes that stand for themselves in a string ends: at a quote, a backslash, a
+/// control byte or the end.
 #[inline]
 pub(crate) fn plain_until(bytes: &[u8], at: usize) -> usize {
     run_until(bytes, at, special_bytes, |_| false)
@@ -490,7 +495,8 @@ pub(crate) fn space_until(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// As [`plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other` tells one.
+/// As [`plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other`
+/// tells one.
 #[inline]
 fn run_until(
     bytes: &[u8],
@@ -516,8 +522,8 @@ fn run_until(
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Marks the high bit of each byte that is `byte`. Those above the lowest marked one may be marked wrongly (the borrow of a
-/// subtraction), so only the lowest counts.
+/// Marks the high bit of each byte that is `byte`. Those above the lowest marked one may be marked
+/// wrongly (the borrow of a subtraction), so only the lowest counts.
 #[inline]
 fn those_that_are(byte: u8, word: u64) -> u64 {
     let x = word ^ (LOW * u64::from(byte));

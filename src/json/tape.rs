@@ -1,6 +1,8 @@
-//! The document as a tape: one flat record per key and value, in the order of the text, over the bytes of the body.
+//! The document as a tape: one flat record per key and value, in the order of the text, over the
+//! bytes of the body.
 //!
-//! Strings stay where they are in the body; only those with escapes are written out, into one side buffer.
+//! Strings stay where they are in the body; only those with escapes are written out, into one side
+//! buffer.
 
 use std::cell::Cell;
 
@@ -24,8 +26,8 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// One key or value. What `c` and `d` mean depends on the kind; the constructors and readers below are the only code
-/// that knows.
+/// One key or value. What `c` and `d` mean depends on the kind; the constructors and readers below
+/// are the only code that knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rec {
     pub(crate) kind: Kind,
@@ -121,7 +123,8 @@ impl Default for Frame {
 
 pub(crate) const NO_KEY: u32 = u32::MAX;
 
-/// The buffers of one parse. They are kept for the next one, so that a small body costs no allocation.
+/// The buffers of one parse. They are kept for the next one, so that a small body costs no
+/// allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     pub(crate) recs: Vec<Rec>,
@@ -142,7 +145,8 @@ thread_local! {
 }
 
 impl Tape {
-    /// Runs `run` with this thread's buffers. A nested call finds the spare taken and works on fresh ones.
+    /// Runs `run` with this thread's buffers. A nested call finds the spare taken and works on
+    /// fresh ones.
     pub(crate) fn with<T>(run: impl FnOnce(&mut Self) -> T) -> T {
         let mut tape = SPARE.take();
         let result = run(&mut tape);
@@ -171,7 +175,8 @@ impl Tape {
     }
 }
 
-/// A parsed body. It borrows the body's bytes and the thread's buffers, and lives as long as the closure it is given to.
+/// A parsed body. It borrows the body's bytes and the thread's buffers, and lives as long as the
+/// closure it is given to.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
     source: &'a str,

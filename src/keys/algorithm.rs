@@ -101,7 +101,8 @@ impl Algorithm {
         }
     }
 
-    /// The least bytes of an HMAC secret: the length of the hash (RFC 7518 section 3.2). Zero for other families.
+    /// The least bytes of an HMAC secret: the length of the hash (RFC 7518 section 3.2). Zero for
+    /// other families.
     pub(crate) const fn least_secret_bytes(self) -> usize {
         match self {
             Self::Hs256 => 32,

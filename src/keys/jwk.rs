@@ -1,8 +1,8 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037).
 //!
-//! The reader of `jsonwebtoken` looks at the key's numbers alone; whether the key is meant for what it would be used
-//! for (`kty`, `crv`, `alg`, `use`, `key_ops`) is judged here first, so that a key for encryption or for another
-//! algorithm never verifies a token.
+//! The reader of `jsonwebtoken` looks at the key's numbers alone; whether the key is meant for what
+//! it would be used for (`kty`, `crv`, `alg`, `use`, `key_ops`) is judged here first, so that a key
+//! for encryption or for another algorithm never verifies a token.
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};

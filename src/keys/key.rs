@@ -1,7 +1,7 @@
 //! One key with exactly one algorithm, parsed once.
 //!
-//! RFC 8725 bis says it as a MUST: the algorithm is a property of the key, and what a token's header says is only
-//! compared with it. A public key can then never become an HMAC secret.
+//! RFC 8725 bis says it as a MUST: the algorithm is a property of the key, and what a token's
+//! header says is only compared with it. A public key can then never become an HMAC secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Key {
         Self::however_guessable(path, material, algorithm)
     }
 
-    /// As [`Self::new`], but a secret need only be long enough: the published vectors are signed with such.
+    /// As [`Self::new`], but a secret need only be long enough: the published vectors are signed
+    /// with such.
     pub(crate) fn however_guessable(
         path: &str,
         material: Material,
@@ -154,7 +155,8 @@ impl Key {
             seal,
             withdrawn: AtomicBool::new(false),
         };
-        // What this key signs it must also verify, or a broken pair would only be seen by the first user.
+        // What this key signs it must also verify, or a broken pair would only be seen by the first
+        // user.
         if key.can_sign() {
             let probe = key.sign(b"keepstone").and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
             if !probe.is_some_and(|signature| key.verify(b"keepstone", &signature)) {
@@ -171,7 +173,8 @@ impl Key {
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.verifying {
             Verifying::Hmac(key) => {
-                // `sign` and compare, not `hmac::verify`: the same, with the length checked in sight.
+                // `sign` and compare, not `hmac::verify`: the same, with the length checked in
+                // sight.
                 let tag = hmac::sign(key, message);
                 constant_time::verify_slices_are_equal(tag.as_ref(), signature).is_ok()
             }
@@ -183,7 +186,8 @@ impl Key {
         self.signing.is_some()
     }
 
-    /// The signature over `message` in base64url, or `None` where the key has no private part or signing fails.
+    /// The signature over `message` in base64url, or `None` where the key has no private part or
+    /// signing fails.
     pub(crate) fn sign(&self, message: &[u8]) -> Option<String> {
         match self.signing.as_ref()? {
             Signing::Jwt(key, algorithm) => {
@@ -213,7 +217,8 @@ impl Key {
         self.withdrawn.store(true, Ordering::Release);
     }
 
-    /// Whether `other` is this very key: the same name, algorithm, time and numbers. Secrets are never the same.
+    /// Whether `other` is this very key: the same name, algorithm, time and numbers. Secrets are
+    /// never the same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.algorithm == other.algorithm

@@ -135,14 +135,15 @@ fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str
 pub(crate) enum SetOf {
     /// Published by an issuer: secrets in it would be known to all.
     Public,
-    /// A SPIFFE bundle: as public, and only the keys for JWT-SVIDs count, each of which has a `kid`.
+    /// A SPIFFE bundle: as public, and only the keys for JWT-SVIDs count, each of which has a
+    /// `kid`.
     Bundle,
     /// Of an outside test suite: all secrets or all public, and its secrets may be guessable.
     Vectors,
 }
 
-/// The keys of a JWK set, each with the path it is at. Keys for encryption and keys of algorithms that `allowed` has
-/// not are left out: a set is the issuer's and holds what the issuer needs.
+/// The keys of a JWK set, each with the path it is at. Keys for encryption and keys of algorithms
+/// that `allowed` has not are left out: a set is the issuer's and holds what the issuer needs.
 pub(crate) fn jwk_set(
     path: &str,
     value: &Value,
@@ -189,7 +190,8 @@ pub(crate) fn set_member(
 ) -> Result<Option<Key>, ConfigError> {
     let mut jwk = Cow::Borrowed(jwk);
     if of == SetOf::Bundle {
-        // SPIFFE Trust Domain and Bundle, section 4.2.2: what is for another kind of SVID is not looked at.
+        // SPIFFE Trust Domain and Bundle, section 4.2.2: what is for another kind of SVID is not
+        // looked at.
         if jwk.get("use").is_none_or(|used| used != "jwt-svid") {
             return Ok(None);
         }

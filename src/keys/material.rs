@@ -173,8 +173,8 @@ pub(crate) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<Encodin
     EncodingKey::from_rsa_pem(pem.as_bytes())
 }
 
-/// Whether these bytes are a public key in some dress. As an HMAC secret it would be one that everybody knows: with
-/// it, anybody signs (CVE-2015-9235 and its followers).
+/// Whether these bytes are a public key in some dress. As an HMAC secret it would be one that
+/// everybody knows: with it, anybody signs (CVE-2015-9235 and its followers).
 pub(crate) fn looks_public(secret: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(secret) else { return is_der(secret) };
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -197,7 +197,8 @@ pub(crate) fn looks_public(secret: &[u8]) -> bool {
     decoded.is_ok_and(|bytes| is_der(&bytes))
 }
 
-/// A DER sequence over the whole length that starts with a sequence (SPKI, certificate) or an integer (PKCS#1, PKCS#8).
+/// A DER sequence over the whole length that starts with a sequence (SPKI, certificate) or an
+/// integer (PKCS#1, PKCS#8).
 fn is_der(bytes: &[u8]) -> bool {
     let (body, len) = match bytes {
         [0x30, len @ 0..=0x7f, body @ ..] | [0x30, 0x81, len, body @ ..] => {

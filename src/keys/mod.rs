@@ -1,8 +1,9 @@
 //! Keys: what they are made of, how strong they are, and which of them a token belongs to.
 //!
-//! `material` and `jwk` read keys, `strength` refuses weak ones, and a [`Key`](key::Key) has one algorithm for good.
-//! `ring` holds the keys of an issuer and finds the one that a header names; [`RemoteKeys`] fetches rings, [`Rotation`]
-//! makes keys one after the other, [`SealKey`] seals the records of sessions.
+//! `material` and `jwk` read keys, `strength` refuses weak ones, and a [`Key`](key::Key) has one
+//! algorithm for good. `ring` holds the keys of an issuer and finds the one that a header names;
+//! [`RemoteKeys`] fetches rings, [`Rotation`] makes keys one after the other, [`SealKey`] seals the
+//! records of sessions.
 
 pub(crate) mod algorithm;
 mod error;

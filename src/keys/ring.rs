@@ -1,8 +1,8 @@
 //! The keys of an issuer, and which of them a token is to be verified with.
 //!
-//! A key is alive from its `notBefore` until its `notAfter`, as long as its issuer publishes it. Whoever keeps a key
-//! for later, as the cache of verified tokens does, asks [`Key::usable_at`] again: a key that was withdrawn says so
-//! itself, whatever ring it was in.
+//! A key is alive from its `notBefore` until its `notAfter`, as long as its issuer publishes it.
+//! Whoever keeps a key for later, as the cache of verified tokens does, asks [`Key::usable_at`]
+//! again: a key that was withdrawn says so itself, whatever ring it was in.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ pub(crate) enum Keys {
 }
 
 impl Keys {
-    /// The one key that a token with this header may be signed with, now. Where `may_ask`, the answer may be to wait
-    /// for the issuer.
+    /// The one key that a token with this header may be signed with, now. Where `may_ask`, the
+    /// answer may be to wait for the issuer.
     pub(crate) fn choose(
         &self,
         header: &Header,
@@ -45,7 +45,8 @@ impl Keys {
         }
     }
 
-    /// Whether keys that were chosen before may still be relied on: not where their issuer has been away for too long.
+    /// Whether keys that were chosen before may still be relied on: not where their issuer has been
+    /// away for too long.
     pub(crate) fn are_current(&self, now: Now) -> bool {
         match self {
             Self::Fixed(_) | Self::Rotating(..) => true,
@@ -118,7 +119,8 @@ fn rotated(
     }
 }
 
-/// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the same.
+/// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the
+/// same.
 #[derive(Debug, Default)]
 pub(crate) struct KeyRing {
     keys: Vec<Arc<Key>>,
@@ -157,8 +159,8 @@ impl KeyRing {
 
     /// The one key that a token with this header may be signed with, at this second.
     ///
-    /// The `kid` chooses; the `alg` only has to agree. A token without `kid` belongs to the key without one, or to
-    /// the only key there is.
+    /// The `kid` chooses; the `alg` only has to agree. A token without `kid` belongs to the key
+    /// without one, or to the only key there is.
     pub(crate) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, KeyError> {
         if !self.keys.iter().any(|key| key.algorithm.name() == header.alg) {
             return Err(KeyError::Algorithm);
@@ -172,7 +174,8 @@ impl KeyRing {
         if key.algorithm.name() == header.alg { Ok(key) } else { Err(KeyError::Algorithm) }
     }
 
-    /// The key that new tokens are signed with at this second: a private key before a secret, the newest first.
+    /// The key that new tokens are signed with at this second: a private key before a secret, the
+    /// newest first.
     pub(crate) fn signing(&self, seconds: u64) -> Option<&Arc<Key>> {
         let usable = self.keys.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
         // `max_by_key` takes the last of equals, so the list is turned for the first one to win.
@@ -199,8 +202,8 @@ impl KeyRing {
         }
     }
 
-    /// This ring in the place of `old`: a key that is in both stays the very same, so that what was verified with it
-    /// stays known.
+    /// This ring in the place of `old`: a key that is in both stays the very same, so that what was
+    /// verified with it stays known.
     pub(crate) fn in_place_of(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(same) = old.keys.iter().find(|known| known.is(key)) {

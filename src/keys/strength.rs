@@ -1,8 +1,9 @@
-//! How strong a key is: judged when the guard is built, since no request can make up for a weak one.
+//! How strong a key is: judged when the guard is built, since no request can make up for a weak
+//! one.
 //!
-//! An HMAC secret can be guessed offline from one token, and the tools for it try words, repeats and sequences first
-//! (OWASP JWT cheat sheet, "Weak token secret"). So a secret must be as long as its hash (RFC 7518 section 3.2) and
-//! its bits are counted the way such a tool would spend them.
+//! An HMAC secret can be guessed offline from one token, and the tools for it try words, repeats
+//! and sequences first (OWASP JWT cheat sheet, "Weak token secret"). So a secret must be as long as
+//! its hash (RFC 7518 section 3.2) and its bits are counted the way such a tool would spend them.
 
 use crate::keys::algorithm::Algorithm;
 
@@ -20,8 +21,9 @@ pub(crate) enum WeakSecret {
     Guessable,
 }
 
-/// Bits that each byte of the least length must be worth. The lowest that 20,000 random secrets of 32 characters measured
-/// was 2.3 a byte in hexadecimal, 2.7 in letters and digits and 4.1 as bytes, so none of these is refused by chance.
+/// Bits that each byte of the least length must be worth. The lowest that 20,000 random secrets of
+/// 32 characters measured was 2.3 a byte in hexadecimal, 2.7 in letters and digits and 4.1 as
+/// bytes, so none of these is refused by chance.
 const LEAST_BITS_A_BYTE: f64 = 2.0;
 /// More than this is not looked at: a good secret is good long before.
 const JUDGED_BYTES: usize = 256;
@@ -37,12 +39,13 @@ pub(crate) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), We
     if bits(secret) < wanted { Err(WeakSecret::Guessable) } else { Ok(()) }
 }
 
-/// About how many bits a guesser needs for `secret`: the cheapest way to put it together from single characters,
-/// repeats of what came before, sequences and common words.
+/// About how many bits a guesser needs for `secret`: the cheapest way to put it together from
+/// single characters, repeats of what came before, sequences and common words.
 pub(crate) fn bits(secret: &[u8]) -> f64 {
     const REPEAT: f64 = 8.0;
     const SEQUENCE: f64 = 8.0;
-    // What people write is no random choice of words: less than the 8 bits that one of these would be.
+    // What people write is no random choice of words: less than the 8 bits that one of these would
+    // be.
     const KNOWN_WORD: f64 = 5.0;
     const ANY_WORD: f64 = 13.0;
     let secret = secret.get(..JUDGED_BYTES).unwrap_or(secret);
@@ -141,7 +144,8 @@ fn separator_at(bytes: &[u8], at: usize) -> usize {
     usize::from(bytes.get(at).is_some_and(|byte| b" -_.,:/+".contains(byte)))
 }
 
-/// A run of letters that stands alone and could be spoken: a word of some language, with at most a capital in front.
+/// A run of letters that stands alone and could be spoken: a word of some language, with at most a
+/// capital in front.
 fn spoken_word_at(bytes: &[u8], at: usize) -> usize {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
     let rest = bytes.get(at..).unwrap_or_default();
@@ -218,8 +222,8 @@ pub(crate) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     Ok(())
 }
 
-/// Whether an Ed25519 public key is a point of small order: with such a key the empty signature fits every message
-/// (RFC 8032 leaves it to the verifier to look, and most do not).
+/// Whether an Ed25519 public key is a point of small order: with such a key the empty signature
+/// fits every message (RFC 8032 leaves it to the verifier to look, and most do not).
 pub(crate) fn has_small_order(x: &[u8]) -> bool {
     let Some((last, front)) = x.split_last() else { return false };
     // The sign of the other coordinate does not matter, nor does how the number is spelt.
@@ -227,8 +231,8 @@ pub(crate) fn has_small_order(x: &[u8]) -> bool {
     SMALL_ORDER.iter().any(|point| point.split_last() == Some((&last, front)))
 }
 
-/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the numbers beyond the field that stand for
-/// the first ones too.
+/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the numbers beyond the
+/// field that stand for the first ones too.
 const SMALL_ORDER: [[u8; 32]; 7] = {
     const fn ending(first: u8, middle: u8, last: u8) -> [u8; 32] {
         let mut point = [middle; 32];
@@ -255,8 +259,8 @@ const SMALL_ORDER: [[u8; 32]; 7] = {
     ]
 };
 
-/// The primes of the ROCA fingerprint (CVE-2017-15361): a modulus of the flawed Infineon library is a power of 65537
-/// modulo each of them, any other one is by chance in one of 2^27 cases.
+/// The primes of the ROCA fingerprint (CVE-2017-15361): a modulus of the flawed Infineon library is
+/// a power of 65537 modulo each of them, any other one is by chance in one of 2^27 cases.
 const SMALL_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
     101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
@@ -359,7 +363,8 @@ mod tests {
         assert!(lowest > 64.0);
     }
 
-    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, as a modulus of the flawed generator is.
+    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, as a modulus of
+    /// the flawed generator is.
     const ROCA: &str = "8acbd6c9bc2b944ba6530a52fc31f458b2724b0f812aa5d10a987f0142869ec4c68dec1851ae4988\
              89cefac8357e2226e5903d56c6d06421a3af44a9a8655ed26812c657c780ba2fc9e056dc6f86e0f3\
              6ff3f18868afd897c8ca01f9aace57f8798388b305abe780201c7abd6cb969a479f8e5c131850de4\
@@ -377,7 +382,8 @@ mod tests {
             .collect();
         assert_eq!(n.len(), 256);
         assert_eq!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
-        // No other number nearby has the fingerprint: what is refused is the pattern, not the size or the last byte.
+        // No other number nearby has the fingerprint: what is refused is the pattern, not the size
+        // or the last byte.
         for last in 0..=255 {
             if n[255] != last {
                 let mut other = n.clone();

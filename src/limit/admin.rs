@@ -1,8 +1,9 @@
 //! `guard.limits`: counts changed by the program itself, e.g. a failed login that costs five.
 //!
-//! A key is named by its parts, as the policy's `key` lists them: `["203.0.113.7"]` for `'ip'`, `["alice"]` for
-//! `'user'`, `["alice", "/v1/login"]` for `['user', 'route']`. `consume` and `get` are about the policy's own limit;
-//! the others reach the key in every tier, since the key of somebody with a role is counted under that role's limit.
+//! A key is named by its parts, as the policy's `key` lists them: `["203.0.113.7"]` for `'ip'`,
+//! `["alice"]` for `'user'`, `["alice", "/v1/login"]` for `['user', 'route']`. `consume` and `get`
+//! are about the policy's own limit; the others reach the key in every tier, since the key of
+//! somebody with a role is counted under that role's limit.
 
 use std::time::Duration;
 
@@ -104,7 +105,8 @@ impl Limiter {
         })
     }
 
-    /// Refuses a key for `duration` from now, whatever it has left. A block that is there already is replaced.
+    /// Refuses a key for `duration` from now, whatever it has left. A block that is there already
+    /// is replaced.
     pub fn block(
         &self,
         name: &str,

@@ -1,4 +1,5 @@
-//! What may be given back of a request's charge once its response is known, and the places of requests that wait.
+//! What may be given back of a request's charge once its response is known, and the places of
+//! requests that wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,8 +47,8 @@ impl Charge {
     }
 }
 
-/// What a request was charged and holds, until its response is known. Where this is dropped its places are given back, and
-/// nothing else.
+/// What a request was charged and holds, until its response is known. Where this is dropped its
+/// places are given back, and nothing else.
 #[derive(Debug)]
 pub struct Reservation {
     limiter: Arc<Limiter>,
@@ -68,8 +69,8 @@ impl Reservation {
         !self.held.is_empty()
     }
 
-    /// Gives back its places, and what does not count, now that it is known whether the request has failed: at once what was charged
-    /// here; for a shared store, what to ask it.
+    /// Gives back its places, and what does not count, now that it is known whether the request has
+    /// failed: at once what was charged here; for a shared store, what to ask it.
     #[must_use]
     pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, StoreCommand)> {
         let clock = self.limiter.shared.as_ref().map_or(now, |shared| shared.status().clock(now));

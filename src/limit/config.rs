@@ -116,7 +116,8 @@ enum PathPattern {
 }
 
 impl LimitPolicy {
-    /// Reads `value`, what the user wrote at `path`: one policy or a list of 1 to 16 with unique names.
+    /// Reads `value`, what the user wrote at `path`: one policy or a list of 1 to 16 with unique
+    /// names.
     pub fn parse_all(path: &str, value: &Value) -> Result<Vec<Self>, ConfigError> {
         let Value::Array(items) = value else { return Ok(vec![Self::parse(path, value)?]) };
         if items.is_empty() || items.len() > MAX_POLICIES_PER_LIST {
@@ -215,8 +216,9 @@ impl LimitPolicy {
 }
 
 impl LimitPolicy {
-    /// This policy with other figures, as `guard.limits.set` is given them: `name`, `limit`, and what else is to change
-    /// of `window`, `burst` and `tiers`; `concurrent` and `tiers` where it counts requests under way.
+    /// This policy with other figures, as `guard.limits.set` is given them: `name`, `limit`, and
+    /// what else is to change of `window`, `burst` and `tiers`; `concurrent` and `tiers` where it
+    /// counts requests under way.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -266,8 +268,9 @@ impl LimitPolicy {
 impl Scope {
     /// Whether the policy is about requests with this method and path.
     ///
-    /// It is read as widely as Express routes: paths without regard to case and to a slash at the end, and GET with
-    /// HEAD, since all of these reach the same handler and would otherwise get around the limit.
+    /// It is read as widely as Express routes: paths without regard to case and to a slash at the
+    /// end, and GET with HEAD, since all of these reach the same handler and would otherwise get
+    /// around the limit.
     pub(super) fn includes(&self, method: &str, path: &str) -> bool {
         let method_fits =
             |wanted: &String| wanted == method || (wanted == "GET" && method == "HEAD");

@@ -37,7 +37,8 @@ pub enum LimitError {
         /// Which policy it is.
         policy: usize,
     },
-    /// The store has no place that it may use: all that the key could take hold blocked keys. Nothing was changed.
+    /// The store has no place that it may use: all that the key could take hold blocked keys.
+    /// Nothing was changed.
     #[error("the store is full of blocked keys; give it more `maxBytes`")]
     StoreFull,
 }

@@ -1,4 +1,5 @@
-//! The options that say which requests count, and what becomes of those that are too many or can't be judged.
+//! The options that say which requests count, and what becomes of those that are too many or can't
+//! be judged.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Count {
 pub enum OnExceed {
     /// It is refused.
     Reject,
-    /// It waits for its turn, for so long at most, and so many others at most wait beside it in this guard.
+    /// It waits for its turn, for so long at most, and so many others at most wait beside it in
+    /// this guard.
     Delay {
         /// The longest wait.
         longest: Duration,
@@ -51,7 +53,8 @@ pub enum OnExceed {
     Shadow,
 }
 
-/// What becomes of a request that a shared store can't judge. A store in this process does not fail.
+/// What becomes of a request that a shared store can't judge. A store in this process does not
+/// fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStoreFailure {
     /// This process judges it, by its part of the limit.
@@ -111,7 +114,8 @@ impl OnExceed {
     }
 }
 
-/// Whether each request is judged by the store itself, and what becomes of it where the store is away.
+/// Whether each request is judged by the store itself, and what becomes of it where the store is
+/// away.
 pub(super) fn exactness(
     options: &Options<'_>,
     count: Count,
@@ -129,7 +133,8 @@ pub(super) fn exactness(
         let problem = "is 'closed', but a limit with `onExceed: 'shadow'` refuses nothing";
         return Err(conflict(options.path_of("onStoreFailure"), problem).suggest("leave it out"));
     }
-    // Who asks for exactness, or counts what fails, guards something that must not be guessed: a guess is no answer there.
+    // Who asks for exactness, or counts what fails, guards something that must not be guessed: a
+    // guess is no answer there.
     let guards = (exact || count == Count::Failed) && !shadow;
     let otherwise = if guards { OnStoreFailure::Closed } else { OnStoreFailure::Local };
     // What is given back, and when a turn comes, is known to the store alone.

@@ -1,4 +1,5 @@
-//! The response headers of draft-ietf-httpapi-ratelimit-headers-11, and `Retry-After`. Only this file knows the wire.
+//! The response headers of draft-ietf-httpapi-ratelimit-headers-11, and `Retry-After`. Only this
+//! file knows the wire.
 //!
 //! Both fields are Lists of Strings with parameters (RFC 9651 section 3.1):
 //!
@@ -7,9 +8,10 @@
 //! RateLimit: "api";r=99;t=1, "daily";r=998;t=86
 //! ```
 //!
-//! `q` is the limit, `w` the window in whole seconds (left out where the window is none: it may not be rounded to
-//! something that is not true; for requests under way, `qu` says what `q` counts), `r` what is left, `t` the whole seconds until more is (left out where all of it is there).
-//! A policy's name needs no escaping: configuration lets no quote or backslash into it.
+//! `q` is the limit, `w` the window in whole seconds (left out where the window is none: it may not
+//! be rounded to something that is not true; for requests under way, `qu` says what `q` counts),
+//! `r` what is left, `t` the whole seconds until more is (left out where all of it is there). A
+//! policy's name needs no escaping: configuration lets no quote or backslash into it.
 
 use crate::quota::algorithm::Rule;
 

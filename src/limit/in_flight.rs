@@ -1,18 +1,22 @@
 //! Limits of requests that are under way at once: `concurrent`.
 //!
-//! The attack: requests that are few but slow or heavy, reports and searches, or that are made slow on purpose, until all
-//! workers and connections of the service are taken. A limit in time lets them through.
+//! The attack: requests that are few but slow or heavy, reports and searches, or that are made slow
+//! on purpose, until all workers and connections of the service are taken. A limit in time lets
+//! them through.
 //!
-//! A request takes a place when all its limits admit it, and gives it back once: when its response is over, when its
-//! connection is closed, or when a later layer has refused it. Who owns a place is told by ownership: [`ConcurrencyPermit`] gives it
-//! back when it is dropped, so that no way out of this crate forgets one, and none gives it back twice.
+//! A request takes a place when all its limits admit it, and gives it back once: when its response
+//! is over, when its connection is closed, or when a later layer has refused it. Who owns a place
+//! is told by ownership: [`ConcurrencyPermit`] gives it back when it is dropped, so that no way out
+//! of this crate forgets one, and none gives it back twice.
 //!
-//! In this process places are counted (`store/under_way.rs`). In a shared store each place has a name of its own and an
-//! end, which this process moves on while the request lives (`store/places.rs`): what a dead process has held comes free
-//! by itself, and giving back a name twice frees nobody else's place. Every place of a shared store is counted here too:
-//! when the store goes away, this process knows what it has under way.
+//! In this process places are counted (`store/under_way.rs`). In a shared store each place has a
+//! name of its own and an end, which this process moves on while the request lives
+//! (`store/places.rs`): what a dead process has held comes free by itself, and giving back a name
+//! twice frees nobody else's place. Every place of a shared store is counted here too: when the
+//! store goes away, this process knows what it has under way.
 //!
-//! The number of places is no part of a key: when `limits.set` changes it, those that are taken still count.
+//! The number of places is no part of a key: when `limits.set` changes it, those that are taken
+//! still count.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,7 +29,8 @@ pub struct Limiter {
     pub(super) shared: Option<Arc<SharedStore>>,
     scope: String,
     pub(super) policies: Vec<CompiledLimit>,
-    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and none only watches.
+    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and
+    /// none only watches.
     header: Option<String>,
 }
 
@@ -77,7 +78,8 @@ impl LimitMask {
         if index < MAX_POLICIES { Self(self.0 | 1 << index) } else { self }
     }
 
-    /// What is in this set and not in `other`: the policies that a request has not been counted by yet.
+    /// What is in this set and not in `other`: the policies that a request has not been counted by
+    /// yet.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -111,7 +113,8 @@ pub(super) struct Part<'l> {
     pub(super) now: Now,
     /// How the key stands, with this request where it was counted.
     pub(super) record: Record,
-    /// What this process has of the limit, while a shared store is away. Rare, as the next one: a rule is large.
+    /// What this process has of the limit, while a shared store is away. Rare, as the next one: a
+    /// rule is large.
     pub(super) share: Option<Box<Rule>>,
     /// What a signal has made of the limit for this client.
     pub(super) scaled: Option<Box<Rule>>,
@@ -122,8 +125,8 @@ pub(super) struct Part<'l> {
     /// What was debited ahead of time and is still to be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
-    /// Its place among the requests under way: in this process, and in a shared store. Most limits have none, and carry
-    /// little for it.
+    /// Its place among the requests under way: in this process, and in a shared store. Most limits
+    /// have none, and carry little for it.
     pub(super) taken: Option<Box<LocalPlace>>,
     pub(super) held: Option<Box<SharedPlace>>,
 }
@@ -176,10 +179,12 @@ impl Part<'_> {
 }
 
 impl Limiter {
-    /// A limiter over `store`. Limiters that share a store share the counts of policies with the same `scope`, name
-    /// and limits; give each guard a scope of its own to keep them apart, or all the same one.
+    /// A limiter over `store`. Limiters that share a store share the counts of policies with the
+    /// same `scope`, name and limits; give each guard a scope of its own to keep them apart, or all
+    /// the same one.
     ///
-    /// Fails for more than [`MAX_POLICIES`] and for a name that comes twice: the counts would be told apart by nothing.
+    /// Fails for more than [`MAX_POLICIES`] and for a name that comes twice: the counts would be
+    /// told apart by nothing.
     pub fn new(
         policies: Vec<LimitPolicy>,
         store: Arc<MemoryStore>,
@@ -188,8 +193,8 @@ impl Limiter {
         Self::over(policies, store, None, scope)
     }
 
-    /// A limiter over a store that other processes share. Limiters of all processes share the counts of policies with
-    /// the same name and limits. Fails as [`Self::new`] does.
+    /// A limiter over a store that other processes share. Limiters of all processes share the
+    /// counts of policies with the same name and limits. Fails as [`Self::new`] does.
     pub fn shared(
         policies: Vec<LimitPolicy>,
         shared: Arc<SharedStore>,
@@ -231,7 +236,8 @@ impl Limiter {
         Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
     }
 
-    /// A limiter like this one with other policies. Requests that wait here are among those that may wait there.
+    /// A limiter like this one with other policies. Requests that wait here are among those that
+    /// may wait there.
     pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.store);
         let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
@@ -245,7 +251,8 @@ impl Limiter {
         Ok(limiter)
     }
 
-    /// The index of the policy with this name, for [`LimitMask::with`] and the `custom_*` lists of a [`Subject`].
+    /// The index of the policy with this name, for [`LimitMask::with`] and the `custom_*` lists of
+    /// a [`Subject`].
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.policies.iter().position(|policy| policy.name == name)
@@ -275,10 +282,11 @@ impl Limiter {
         self.policies.iter().any(|policy| !policy.tiers.is_empty())
     }
 
-    /// Judges a request by all policies of `which` that are about it. If all admit it, all count it; if one refuses,
-    /// none does. Fails where a user's function gave nothing to count by.
+    /// Judges a request by all policies of `which` that are about it. If all admit it, all count
+    /// it; if one refuses, none does. Fails where a user's function gave nothing to count by.
     ///
-    /// This is for a limiter in this process; for one over a shared store it judges by what is known here.
+    /// This is for a limiter in this process; for one over a shared store it judges by what is
+    /// known here.
     pub fn check(
         &self,
         which: LimitMask,
@@ -492,8 +500,9 @@ impl CompiledLimit {
         }
     }
 
-    /// The most generous tier among `roles`, or the policy's own limit. A further role is a further right: it must not
-    /// cost its owner a higher limit, and neither the order of roles in a token nor that of tiers may decide.
+    /// The most generous tier among `roles`, or the policy's own limit. A further role is a further
+    /// right: it must not cost its owner a higher limit, and neither the order of roles in a token
+    /// nor that of tiers may decide.
     fn counter_for(&self, roles: &[&str]) -> &Counter {
         let tier = self.tiers.iter().find(|(name, _)| roles.contains(&name.as_str()));
         tier.map_or(&self.own, |(_, counter)| counter)
@@ -516,7 +525,8 @@ impl CompiledLimit {
 impl Counter {
     fn new(name: &str, tier: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
         if rule.is_in_flight() {
-            // Requests are under way whatever the limit is, so it is no part of the key: it may change.
+            // Requests are under way whatever the limit is, so it is no part of the key: it may
+            // change.
             let kind = [rule.algorithm() as u8];
             let parts = [scope.as_bytes(), name.as_bytes(), &kind, tier.as_bytes()];
             let prefix = store.prefix(&parts);
@@ -527,7 +537,8 @@ impl Counter {
                 header: policy_item(name, &rule),
             };
         }
-        // The rule is part of the key, since a state means something to the rule that wrote it alone.
+        // The rule is part of the key, since a state means something to the rule that wrote it
+        // alone.
         let limit = [rule.limit(), rule.window_us(), rule.capacity()].map(u64::to_le_bytes);
         let parts =
             [scope.as_bytes(), name.as_bytes(), &[rule.algorithm() as u8], limit.as_flattened()];
@@ -536,8 +547,9 @@ impl Counter {
     }
 }
 
-/// The record to keep for a state, which becomes spent where less than `price` is left. A refusal alone does not make it
-/// so: a client that may name a high cost could otherwise take places for ever at the price of one request.
+/// The record to keep for a state, which becomes spent where less than `price` is left. A refusal
+/// alone does not make it so: a client that may name a high cost could otherwise take places for
+/// ever at the price of one request.
 pub(super) fn record(
     old: &Record,
     rule: &Rule,

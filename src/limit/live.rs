@@ -1,8 +1,8 @@
 //! A limiter whose limits change while the guard runs: `guard.limits.set`.
 //!
-//! A change is a notice of the store (`src/store/notices.rs`), so that a shared store carries it to all processes. It
-//! holds for limits that were configured as the changed one was: a deploy that writes other figures wins over what was
-//! set before it.
+//! A change is a notice of the store (`src/store/notices.rs`), so that a shared store carries it to
+//! all processes. It holds for limits that were configured as the changed one was: a deploy that
+//! writes other figures wins over what was set before it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,7 +80,8 @@ impl ReloadableLimiter {
         Arc::clone(&current.limiter)
     }
 
-    /// The notice that changes the limit which `value` names, or `None` where there is none of this name.
+    /// The notice that changes the limit which `value` names, or `None` where there is none of this
+    /// name.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -31,12 +31,13 @@ pub struct LimitState<'l> {
 pub struct Outcome<'l> {
     /// Whether every policy admits it. If not, none has counted it.
     pub allowed: bool,
-    /// The value of `RateLimit`. Empty where no policy that refuses was about the request: then send neither header.
+    /// The value of `RateLimit`. Empty where no policy that refuses was about the request: then
+    /// send neither header.
     pub rate_limit: String,
     /// The value of `RateLimit-Policy`.
     pub rate_limit_policy: Cow<'l, str>,
-    /// The value of `Retry-After` after a refusal: whole seconds, 1 or more, until all violated policies would admit
-    /// the same request.
+    /// The value of `Retry-After` after a refusal: whole seconds, 1 or more, until all violated
+    /// policies would admit the same request.
     pub retry_after: Option<u64>,
     /// The policies that were about the request, in their order.
     pub states: Few<LimitState<'l>>,
@@ -56,8 +57,8 @@ impl<'l> Outcome<'l> {
         self.states.iter().filter(|state| state.violated && !state.shadow).map(|state| state.name)
     }
 
-    /// The 429 for a request that is not allowed, with `Retry-After` (RFC 6585 section 4, RFC 9110 section 10.2.3).
-    /// `None` if it is allowed.
+    /// The 429 for a request that is not allowed, with `Retry-After` (RFC 6585 section 4, RFC 9110
+    /// section 10.2.3). `None` if it is allowed.
     #[must_use]
     pub fn to_refusal(&self) -> Option<Refusal> {
         if self.allowed {

@@ -1,9 +1,10 @@
-//! What is known of a client beyond what it asks: a CAPTCHA that failed makes its limits tighter for a while, one that it
-//! has passed makes them wider.
+//! What is known of a client beyond what it asks: a CAPTCHA that failed makes its limits tighter
+//! for a while, one that it has passed makes them wider.
 //!
-//! A signal is kept beside what is counted of the client: in this process under a variant of the key, in a shared store
-//! as an entry of the record. It reaches the limits that count by one thing alone, be it the address, the user or the
-//! token: of a combination with a route nobody could say which. Limits of requests under way know no signals.
+//! A signal is kept beside what is counted of the client: in this process under a variant of the
+//! key, in a shared store as an entry of the record. It reaches the limits that count by one thing
+//! alone, be it the address, the user or the token: of a combination with a route nobody could say
+//! which. Limits of requests under way know no signals.
 
 use super::config::{KeyPart, KeySpec};
 use super::error::LimitError;

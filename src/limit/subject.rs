@@ -21,8 +21,8 @@ pub struct Subject<'r> {
     pub user: Option<&'r str>,
     /// What names the verified token: its `jti` or a fingerprint of it.
     pub token: Option<&'r str>,
-    /// The route's pattern, `/users/:id`. A path put here gives each path a count of its own, and a client picks its
-    /// paths.
+    /// The route's pattern, `/users/:id`. A path put here gives each path a count of its own, and a
+    /// client picks its paths.
     pub route: &'r str,
     /// The method in upper case.
     pub method: &'r str,
@@ -90,7 +90,8 @@ impl Subject<'_> {
                         (KeyPart::Route, ..) => write_route(key, self.route),
                         (KeyPart::User, Some(user), _) => write_text(key, b'u', user),
                         (KeyPart::Token, _, Some(token)) => write_text(key, b'j', token),
-                        // Whoever is anonymous is counted by address and does not share one count with all others.
+                        // Whoever is anonymous is counted by address and does not share one count
+                        // with all others.
                         _ => self.client.write_to(key),
                     }
                 }
@@ -194,9 +195,11 @@ pub fn user_key(user: &str) -> SubjectKey {
     key.subject()
 }
 
-/// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds two that are alike.
+/// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds
+/// two that are alike.
 ///
-/// What is short, and nearly all is, is kept here and digested at once: a context of its own costs more than that.
+/// What is short, and nearly all is, is kept here and digested at once: a context of its own costs
+/// more than that.
 struct Digest {
     short: [u8; SHORT],
     length: usize,
@@ -263,8 +266,8 @@ impl Hasher for Digest {
     }
 }
 
-/// What the states of a limit are marked with in a shared store: a multiple of four, since the next number marks its block,
-/// and the one behind that a signal.
+/// What the states of a limit are marked with in a shared store: a multiple of four, since the next
+/// number marks its block, and the one behind that a signal.
 pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
     let mut digest = Digest::new();
     for part in parts {
@@ -275,7 +278,8 @@ pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
     u32::from_le_bytes([a, b, c, d]) & !3
 }
 
-/// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts apart from one.
+/// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts
+/// apart from one.
 fn write_text(key: &mut impl Hasher, kind: u8, text: &str) {
     key.write_u8(kind);
     key.write_usize(text.len());

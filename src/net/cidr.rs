@@ -27,8 +27,8 @@ impl Cidr {
         }
     }
 
-    /// Reads a network in CIDR form, or an address, which stands for its client as [`ClientKey`] has it: an IPv6
-    /// address for its /56. `None` for anything else.
+    /// Reads a network in CIDR form, or an address, which stands for its client as [`ClientKey`]
+    /// has it: an IPv6 address for its /56. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Some((address, _)) = text.split_once('/') else {

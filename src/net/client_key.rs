@@ -1,9 +1,10 @@
 //! Which client an address stands for.
 //!
-//! One IPv4 address is one client. One IPv6 customer has a whole prefix, mostly a /56 (RIPE-690; RFC 6177 leaves /48 to
-//! /64), and takes a new address out of it whenever it likes: counted one by one its limit would never bite, so the
-//! /56 is the client. An IPv4 client that reaches us through IPv6 stays that IPv4 client, or all of them would fall
-//! into one /56 (as all of `::ffff:0:0/96` did in CVE-2026-30827) or escape their count by coming the other way.
+//! One IPv4 address is one client. One IPv6 customer has a whole prefix, mostly a /56 (RIPE-690;
+//! RFC 6177 leaves /48 to /64), and takes a new address out of it whenever it likes: counted one by
+//! one its limit would never bite, so the /56 is the client. An IPv4 client that reaches us through
+//! IPv6 stays that IPv4 client, or all of them would fall into one /56 (as all of `::ffff:0:0/96`
+//! did in CVE-2026-30827) or escape their count by coming the other way.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -26,21 +27,23 @@ enum Client {
 const SLASH_56: u128 = u128::MAX << (128 - 56);
 const SLASH_48: u128 = u128::MAX << (128 - 48);
 const SLASH_96: u128 = u128::MAX << (128 - 96);
-/// `64:ff9b::/96`, the well-known prefix of RFC 6052 section 2.1: the last 32 bits are the IPv4 address.
+/// `64:ff9b::/96`, the well-known prefix of RFC 6052 section 2.1: the last 32 bits are the IPv4
+/// address.
 const WELL_KNOWN_TRANSLATION: u128 = 0x0064_ff9b << 96;
-/// `64:ff9b:1::/48`, RFC 8215. Where in it the IPv4 address is, is up to who runs the translator (RFC 6052 section 2.2
-/// has five layouts), so it can't be taken out. The whole address is the client: it differs exactly where the IPv4
-/// address does, and it is the translator that writes it, so a client can't vary it.
+/// `64:ff9b:1::/48`, RFC 8215. Where in it the IPv4 address is, is up to who runs the translator
+/// (RFC 6052 section 2.2 has five layouts), so it can't be taken out. The whole address is the
+/// client: it differs exactly where the IPv4 address does, and it is the translator that writes it,
+/// so a client can't vary it.
 const LOCAL_TRANSLATION: u128 = 0x0064_ff9b_0001 << 80;
 
 impl ClientKey {
-    /// The one key that all clients without a readable address share. It is counted as any other: not knowing who
-    /// somebody is gives no free pass.
+    /// The one key that all clients without a readable address share. It is counted as any other:
+    /// not knowing who somebody is gives no free pass.
     pub const UNKNOWN: Self = Self(Client::Unknown);
 
-    /// Reads an address as Node gives it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`, `fe80::1%eth0`; with a
-    /// port too (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies write it. Anything else is
-    /// [`ClientKey::UNKNOWN`].
+    /// Reads an address as Node gives it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`,
+    /// `fe80::1%eth0`; with a port too (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies
+    /// write it. Anything else is [`ClientKey::UNKNOWN`].
     #[must_use]
     pub fn parse(address: &str) -> Self {
         Self::known(address).unwrap_or(Self::UNKNOWN)

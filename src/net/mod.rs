@@ -1,4 +1,5 @@
-//! What travels: addresses and networks, origins, percent-encoding, query strings, the tokens of HTTP.
+//! What travels: addresses and networks, origins, percent-encoding, query strings, the tokens of
+//! HTTP.
 
 mod cidr;
 mod client_key;

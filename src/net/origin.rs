@@ -1,5 +1,5 @@
-//! Origins as a browser writes them (RFC 6454 section 6.2, the URL standard's host serialisation): one parser for what
-//! the configuration lists and for what a request claims.
+//! Origins as a browser writes them (RFC 6454 section 6.2, the URL standard's host serialisation):
+//! one parser for what the configuration lists and for what a request claims.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,8 @@ const fn fault(problem: &'static str, suggestion: &'static str) -> Fault {
 const EXAMPLE: &str = "write an origin such as 'https://app.example.com'";
 
 impl Pattern<'_> {
-    /// Whether what is sent there can be read or changed on the way: plain http, but not within this machine.
+    /// Whether what is sent there can be read or changed on the way: plain http, but not within
+    /// this machine.
     pub(crate) fn is_insecure(&self) -> bool {
         let loopback = self.host == "localhost"
             || self.host.ends_with(".localhost")
@@ -45,7 +46,8 @@ impl Pattern<'_> {
     }
 }
 
-/// Parses an origin in exactly the form in which a browser sends it, so that equal origins are equal strings.
+/// Parses an origin in exactly the form in which a browser sends it, so that equal origins are
+/// equal strings.
 pub(crate) fn parse(text: &str) -> Result<Pattern<'_>, Fault> {
     characters(text)?;
     let (scheme, rest) = text
@@ -185,7 +187,8 @@ fn host_of(host: &str) -> Result<(), Fault> {
     if host.is_empty() || host.len() > MAX_HOST || !host.split('.').all(is_label) {
         return Err(fault("must have a host of letters, digits, '-', '_' and dots", EXAMPLE));
     }
-    // The URL standard takes a host whose last label is a number for an IPv4 address, in whatever odd form.
+    // The URL standard takes a host whose last label is a number for an IPv4 address, in whatever
+    // odd form.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
     if numeric && host.parse::<Ipv4Addr>().is_err() {
@@ -257,8 +260,9 @@ fn wildcard_of(scheme: &str, host: &str) -> Result<(), Fault> {
 
 /// Whether anybody can register a name right below `host`.
 ///
-/// This is not the whole Public Suffix List (10,000 entries that change monthly). It knows the common form of country
-/// registries (`co.uk`, `com.br`) and the hosting platforms met most often; the rest is the user's to know.
+/// This is not the whole Public Suffix List (10,000 entries that change monthly). It knows the
+/// common form of country registries (`co.uk`, `com.br`) and the hosting platforms met most often;
+/// the rest is the user's to know.
 fn is_public_suffix(host: &str) -> bool {
     const REGISTRY: [&str; 12] =
         ["ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "or", "org"];

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Decodes `text` into `bytes`, a `+` as a space if `plus_is_space` (the query encoding of forms). False where a `%` has
-/// no two hex digits behind it.
+/// Decodes `text` into `bytes`, a `+` as a space if `plus_is_space` (the query encoding of forms).
+/// False where a `%` has no two hex digits behind it.
 pub(crate) fn decode(text: &str, plus_is_space: bool, bytes: &mut Vec<u8>) -> bool {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,29 +1,36 @@
-//! What the shim gets for one request: one text, since a string is the cheapest thing to carry over the edge.
-//! `shim/answer.js` names the places.
+//! What the shim gets for one request: one text, since a string is the cheapest thing to carry over
+//! the edge. `shim/answer.js` names the places.
 //!
-//! It is lines, in which everything has its place, and an empty line is what is not there. JavaScript cuts it with one
-//! `split` and reads JSON only in the lines that a handler asks for: to read all of it as one JSON document costs more
-//! than to make the decision, since V8 looks up every short string of it. A place that is always there can't be read from
-//! an `Object.prototype` that a bug of the application polluted. No value has a line break: JSON escapes it, and no header
-//! may have one.
+//! It is lines, in which everything has its place, and an empty line is what is not there.
+//! JavaScript cuts it with one `split` and reads JSON only in the lines that a handler asks for: to
+//! read all of it as one JSON document costs more than to make the decision, since V8 looks up
+//! every short string of it. A place that is always there can't be read from an `Object.prototype`
+//! that a bug of the application polluted. No value has a line break: JSON escapes it, and no
+//! header may have one.
 //!
 //! A request that waits for a shared store is answered by its ticket alone, a number.
 //!
-//! | line | what |
-//! |---|---|
-//! | 0 | `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's key and cost functions, `6` wait, `7` look at the connection's certificate |
-//! | 1, 2, 3 | status, code and problem+json text of a refusal |
-//! | 4 | most bytes of the body to read, and behind a blank `form` or `json` and its content coding where it is not plain JSON; milliseconds to wait; of a refusal by a rate limit, its name |
-//! | 5 | `1` when the body was checked and may be parsed as JSON, `2` when line 14 has it: it was a form, or a sanitizer has changed it |
-//! | 6 | `1` when the request came over TLS |
-//! | 7 | response headers: names and values in turn, separated by U+001F |
-//! | 8 | the response header `RateLimit`: the others are mostly those of the request before, this one never |
-//! | 9, 10 | verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof |
-//! | 11 | client address |
-//! | 12, 13 | limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where one only watches: whether it would have refused; reasons of the policy, a list |
-//! | 14 | the `body` that a form stands for or that a sanitizer has changed, checked `query`, `params`, `headers` and `cookies`, an object |
-//! | 15 | ticket of the waiting request |
-//! | 16 | receipt of what may be given back once the response is known; the line is there only where there is one |
+//! - 0: `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's
+//!   key and cost functions, `6` wait, `7` look at the connection's certificate
+//! - 1, 2, 3: status, code and problem+json text of a refusal
+//! - 4: most bytes of the body to read, and behind a blank `form` or `json` and its content coding
+//!   where it is not plain JSON; milliseconds to wait; of a refusal by a rate limit, its name
+//! - 5: `1` when the body was checked and may be parsed as JSON, `2` when line 14 has it: it was a
+//!   form, or a sanitizer has changed it
+//! - 6: `1` when the request came over TLS
+//! - 7: response headers: names and values in turn, separated by U+001F
+//! - 8: the response header `RateLimit`: the others are mostly those of the request before, this
+//!   one never
+//! - 9, 10: verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is
+//!   bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof
+//! - 11: client address
+//! - 12, 13: limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where
+//!   one only watches: whether it would have refused; reasons of the policy, a list
+//! - 14: the `body` that a form stands for or that a sanitizer has changed, checked `query`,
+//!   `params`, `headers` and `cookies`, an object
+//! - 15: ticket of the waiting request
+//! - 16: receipt of what may be given back once the response is known; the line is there only where
+//!   there is one
 
 use std::net::IpAddr;
 
@@ -106,7 +113,8 @@ pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
     out.push('\n');
     let identity = x.identity.as_deref().filter(|_| !x.identity_written);
     if let Some(identity) = identity {
-        // The reader of tokens takes claims with line breaks between members, and JSON may have none inside a string.
+        // The reader of tokens takes claims with line breaks between members, and JSON may have
+        // none inside a string.
         push_line(&mut out, identity.claims.json());
     }
     out.push('\n');
@@ -312,7 +320,8 @@ impl List<'_> {
     }
 }
 
-/// The most bytes of a problem document, so that no body makes an answer that is larger than what asked for it.
+/// The most bytes of a problem document, so that no body makes an answer that is larger than what
+/// asked for it.
 const MAX_PROBLEM: usize = 8192;
 
 /// A refusal as RFC 9457 problem+json, of at most 8 kB: errors beyond that are left out.
@@ -346,7 +355,8 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
     out
 }
 
-/// The problem document of a refusal that the host makes itself, such as a fault of the application's functions.
+/// The problem document of a refusal that the host makes itself, such as a fault of the
+/// application's functions.
 pub(crate) fn plain_problem(status: u16, code: &str, detail: Option<&str>) -> String {
     let mut out = open_problem(status, code, detail);
     out.push('}');

@@ -1,10 +1,12 @@
 //! The calls of the request path, made by Node-API itself.
 //!
-//! What `#[napi]` generates keeps a book of what it has borrowed for each call, since it serves asynchronous functions
-//! too, and asks twice for each text: more than most of these calls take (`docs/internals/architecture.md` has the figures). Here
-//! a call borrows for as long as it runs, and nothing of JavaScript runs meanwhile.
+//! What `#[napi]` generates keeps a book of what it has borrowed for each call, since it serves
+//! asynchronous functions too, and asks twice for each text: more than most of these calls take
+//! (`docs/internals/architecture.md` has the figures). Here a call borrows for as long as it runs,
+//! and nothing of JavaScript runs meanwhile.
 //!
-//! This is the only file with unsafe code of our own. `call.d.ts` says of its calls what the generated types would.
+//! This is the only file with unsafe code of our own. `call.d.ts` says of its calls what the
+//! generated types would.
 
 #![expect(unsafe_code, reason = "Node-API is a C interface")]
 
@@ -42,7 +44,8 @@ pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
 macro_rules! call {
     ($function:path: $($argument:ident),+) => {{
         extern "C" fn call(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-            // SAFETY: Node-API calls this, on the thread of `env`, with what it has made for this call.
+            // SAFETY: Node-API calls this, on the thread of `env`, with what it has made for this
+            // call.
             unsafe {
                 run(env, info, |[$($argument),+]| {
                     Some($function($(Argument::read(&Value { env, value: $argument })?),+).write(env))
@@ -54,8 +57,8 @@ macro_rules! call {
 }
 use call;
 
-/// Runs one call: its arguments are read and its answer is written by `work`, which gives nothing where an argument is
-/// not what it should be. A panic becomes an error of JavaScript.
+/// Runs one call: its arguments are read and its answer is written by `work`, which gives nothing
+/// where an argument is not what it should be. A panic becomes an error of JavaScript.
 ///
 /// # Safety
 ///
@@ -68,7 +71,8 @@ unsafe fn run<const N: usize>(
     let called = catch_unwind(AssertUnwindSafe(|| {
         let mut count = N;
         let mut arguments = [null_mut(); N];
-        // SAFETY: there is room for `count` arguments; those that are missing are filled with `undefined`.
+        // SAFETY: there is room for `count` arguments; those that are missing are filled with
+        // `undefined`.
         let status = unsafe {
             sys::napi_get_cb_info(
                 env,
@@ -190,15 +194,15 @@ impl<'v> Argument<'v> for &'v [u8] {
         if length == 0 || bytes.is_null() {
             return Some(&[]);
         }
-        // SAFETY: Node-API has told where they are and how many. The argument holds them until the call is over, and
-        // nothing of JavaScript runs before that.
+        // SAFETY: Node-API has told where they are and how many. The argument holds them until the
+        // call is over, and nothing of JavaScript runs before that.
         Some(unsafe { slice::from_raw_parts(bytes.cast::<u8>(), length) })
     }
 }
 
 impl Value {
-    /// Copies as much of a text as fits into `into`; its length in bytes, or `None` where it is no text. Lone
-    /// surrogates become U+FFFD.
+    /// Copies as much of a text as fits into `into`; its length in bytes, or `None` where it is no
+    /// text. Lone surrogates become U+FFFD.
     fn text(&self, into: &mut [u8]) -> Option<usize> {
         let mut length = 0;
         // SAFETY: the value is of the call that runs, and there is room for so many bytes.
@@ -245,8 +249,9 @@ impl Answer for String {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         let mut value = null_mut();
         let length = self.len().cast_signed();
-        // SAFETY: `env` is that of the call that runs, and the text is as long as told. What is ASCII needs no decoder.
-        // Where it fails, which a text of 512 MB does, an error of JavaScript is on its way.
+        // SAFETY: `env` is that of the call that runs, and the text is as long as told. What is
+        // ASCII needs no decoder. Where it fails, which a text of 512 MB does, an error of
+        // JavaScript is on its way.
         unsafe {
             if self.is_ascii() {
                 sys::napi_create_string_latin1(env, self.as_ptr().cast(), length, &raw mut value);

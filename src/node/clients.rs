@@ -1,4 +1,5 @@
-//! `guard.limits` where it is about clients rather than about one limit. Answers as `src/node/guard.rs` does.
+//! `guard.limits` where it is about clients rather than about one limit. Answers as
+//! `src/node/guard.rs` does.
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ pub fn knows_limit(guard: f64, name: String) -> String {
     write(guard_of(guard).map(|opened| opened.limiter_with(&name).is_some().into()))
 }
 
-/// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key` and `ttl` are JSON.
+/// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key`
+/// and `ttl` are JSON.
 #[napi(catch_unwind)]
 pub fn list_client(
     guard: f64,
@@ -113,7 +115,8 @@ fn who(key: &Value) -> Result<ListedClient, ErrorPayload> {
     Ok(ListedClient::Network(network))
 }
 
-/// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{ factor, ttl, policy? }`.
+/// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{
+/// factor, ttl, policy? }`.
 #[napi(catch_unwind)]
 pub fn limit_signal(guard: f64, key: String, options: String) -> String {
     let asked = (|| {

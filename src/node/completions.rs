@@ -1,7 +1,9 @@
-//! Questions to shared stores and to issuers on their way out, and answers on their way back to the thread of JavaScript that asked.
+//! Questions to shared stores and to issuers on their way out, and answers on their way back to the
+//! thread of JavaScript that asked.
 //!
-//! What is asked within one tick leaves together, and however many answers have come, the thread is woken once: a
-//! wake-up costs as much as many decisions. The wake-up holds nothing open, so that the process can end.
+//! What is asked within one tick leaves together, and however many answers have come, the thread is
+//! woken once: a wake-up costs as much as many decisions. The wake-up holds nothing open, so that
+//! the process can end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -144,7 +146,8 @@ fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
     });
 }
 
-/// The answers of a batch are there together: a thread that was woken for the first of them would come back for each.
+/// The answers of a batch are there together: a thread that was woken for the first of them would
+/// come back for each.
 impl CompletionSink for CompletionQueue {
     fn take(&self, arrivals: Completions) {
         let judged =

@@ -1,5 +1,5 @@
-//! What `keepstone/conformance` calls: single readers of the core, for running outside test suites on the addon that
-//! ships. No request comes through here. Answers are those of [`super::manage`].
+//! What `keepstone/conformance` calls: single readers of the core, for running outside test suites
+//! on the addon that ships. No request comes through here. Answers are those of [`super::manage`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +25,8 @@ impl From<CompactError> for ErrorPayload {
     }
 }
 
-/// Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No claim is looked at.
+/// Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No
+/// claim is looked at.
 #[napi(catch_unwind)]
 pub fn conformance_verify_compact(token: String, jwk: String) -> String {
     let payload = || -> Answer {
@@ -43,8 +44,8 @@ pub fn conformance_parse_json(bytes: &[u8]) -> String {
     })
 }
 
-/// What the payload layer itself reads of a body with its defaults and without a schema: of JSON, or of a form where `form`
-/// is set. Answers the value.
+/// What the payload layer itself reads of a body with its defaults and without a schema: of JSON,
+/// or of a form where `form` is set. Answers the value.
 #[napi(catch_unwind)]
 pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
     let parts = Parts {
@@ -63,8 +64,8 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
     })
 }
 
-/// Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?, registry?, formats? }`.
-/// Answers `{valid, errors}`.
+/// Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?,
+/// registry?, formats? }`. Answers `{valid, errors}`.
 #[napi(catch_unwind)]
 pub fn conformance_validate_json(schema: String, bytes: &[u8], options: String) -> String {
     let verdict = || -> Answer {
@@ -97,7 +98,8 @@ fn compiled(schema: &Value, options: &Value) -> Result<(Schema, PayloadConfig), 
     Ok((schema, config))
 }
 
-/// What is wrong with an instance; one that was refused before the schema was asked has one error, at its root.
+/// What is wrong with an instance; one that was refused before the schema was asked has one error,
+/// at its root.
 fn errors(refusal: &Refusal) -> Vec<Value> {
     if refusal.errors.is_empty() {
         return vec![

@@ -1,4 +1,5 @@
-//! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message, path?, suggestion?}}`.
+//! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message,
+//! path?, suggestion?}}`.
 
 use std::panic::catch_unwind;
 use std::sync::{Arc, OnceLock};
@@ -132,9 +133,10 @@ pub fn core_id() -> String {
         .clone()
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard, unknownInput, shared, fetches,
-/// rotation}`: its number, members of `input` that the policy reads and no request has, whether its store is a shared one,
-/// whether keys are to be fetched for it, and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
+/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
+/// unknownInput, shared, fetches, rotation}`: its number, members of `input` that the policy reads
+/// and no request has, whether its store is a shared one, whether keys are to be fetched for it,
+/// and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -171,8 +173,8 @@ fn owner(env: Env) -> Result<usize, ErrorPayload> {
     Ok(owner)
 }
 
-/// Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its number, its fixed
-/// response headers, and what it will ask the application for.
+/// Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its
+/// number, its fixed response headers, and what it will ask the application for.
 #[napi(catch_unwind)]
 pub fn stack(guard: f64, options: String, only: String) -> String {
     write((|| {
@@ -240,8 +242,8 @@ pub fn release(guard: f64) {
     }
 }
 
-/// The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599, `code` one of
-/// `docs/reference/errors.md`, `detail` one sentence without a final period.
+/// The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599,
+/// `code` one of `docs/reference/errors.md`, `detail` one sentence without a final period.
 #[napi(catch_unwind)]
 pub fn problem(status: u16, code: String, detail: Option<String>) -> String {
     answer::plain_problem(status, &code, detail.as_deref())

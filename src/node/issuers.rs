@@ -10,8 +10,8 @@ use crate::guard::Tokens;
 use crate::keys::{Fault, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
-/// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices": [...]}`, where `in` is
-/// when to ask again, `null` for never.
+/// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+/// [...]}`, where `in` is when to ask again, `null` for never.
 #[napi(catch_unwind)]
 pub fn keys_due(guard: f64) -> String {
     write((|| {
@@ -38,8 +38,8 @@ pub fn keys_due(guard: f64) -> String {
     })())
 }
 
-/// An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`. Answers what is to be told,
-/// `{code, message}` or `null`.
+/// An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`.
+/// Answers what is to be told, `{code, message}` or `null`.
 #[napi(catch_unwind)]
 pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[u8]) -> String {
     let head = parse(&head).map(|head| {
@@ -59,7 +59,8 @@ pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[
     }
 }
 
-/// A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as `keysFetched` does.
+/// A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as
+/// `keysFetched` does.
 #[napi(catch_unwind)]
 pub fn keys_failed(guard: f64, issuer: u32, number: u32, why: String) -> String {
     answered(guard, issuer, number, Err(Fault::from_kind(&why)))

@@ -59,9 +59,11 @@ fn key_state(state: &KeyState) -> Value {
     told
 }
 
-/// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of index.d.ts.
+/// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of
+/// index.d.ts.
 ///
-/// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with `settle`.
+/// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with
+/// `settle`.
 #[napi(catch_unwind)]
 pub fn limit_consume(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, AdminOp::Consume(cost))

@@ -75,7 +75,8 @@ pub fn open_api_operation(api: f64, name: String) -> String {
     write(known(api).and_then(|api| Ok(api.named(&name)?.into())))
 }
 
-/// The schemas of an operation as `stack` takes them, with a body of that media type or without one.
+/// The schemas of an operation as `stack` takes them, with a body of that media type or without
+/// one.
 #[napi(catch_unwind)]
 pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
     write((|| {
@@ -86,10 +87,11 @@ pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
     })())
 }
 
-/// The operation that a request is about. The answer begins with its kind: `=` and the operation's number, a line break
-/// and its path parameters as JSON (empty without any); `!` and the methods of the path, where it has others; `?` for an
-/// unknown path; `-` for one outside of the document; `x` and code, status and detail in lines for a path that is refused.
-/// `mount` is the path under which the handler is mounted.
+/// The operation that a request is about. The answer begins with its kind: `=` and the operation's
+/// number, a line break and its path parameters as JSON (empty without any); `!` and the methods of
+/// the path, where it has others; `?` for an unknown path; `-` for one outside of the document; `x`
+/// and code, status and detail in lines for a path that is refused. `mount` is the path under which
+/// the handler is mounted.
 #[napi(catch_unwind)]
 pub fn open_api_find(api: f64, method: String, target: String, mount: String) -> String {
     #[cfg(debug_assertions)]

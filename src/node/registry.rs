@@ -43,8 +43,8 @@ static STACKS: RwLock<Slots<Arc<Mounted>>> = RwLock::new(Slots::new());
 
 /// What waits under a ticket.
 pub(crate) enum PendingEntry {
-    /// A request that waits for its body, its turn, the application's functions, its connection's certificate, an issuer or
-    /// a shared store.
+    /// A request that waits for its body, its turn, the application's functions, its connection's
+    /// certificate, an issuer or a shared store.
     Request(Box<SuspendedRequest>),
     /// A call that waits for a shared store, with what makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),

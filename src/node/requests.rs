@@ -14,8 +14,8 @@ use crate::refusal::Refusal;
 use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
 
 /// Decides a request up to its body.
-/// `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only JavaScript knows as
-/// JSON. Returns the answer of `src/node/answer.rs`.
+/// `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what
+/// only JavaScript knows as JSON. Returns the answer of `src/node/answer.rs`.
 pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> DecideOutput {
     #[cfg(debug_assertions)]
     super::panics::point();
@@ -28,7 +28,8 @@ pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Decide
     answer_for(Box::new(SuspendedRequest { mounted, exchange }), step)
 }
 
-/// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' | 'cost', value]]`.
+/// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' |
+/// 'cost', value]]`.
 pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
@@ -39,8 +40,8 @@ pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
     answer_for(waiting, step)
 }
 
-/// Goes on with a request whose token is bound to a certificate: `fingerprint` is the `fingerprint256` of the
-/// connection's, if it has one.
+/// Goes on with a request whose token is bound to a certificate: `fingerprint` is the
+/// `fingerprint256` of the connection's, if it has one.
 pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
@@ -51,7 +52,8 @@ pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) 
     answer_for(waiting, step)
 }
 
-/// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is nothing to add.
+/// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is
+/// nothing to add.
 pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
     #[cfg(debug_assertions)]
     super::panics::point();
@@ -84,8 +86,8 @@ pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
     answer_for(waiting, step)
 }
 
-/// Gives back the places of a request, and what does not count of its charge, now that its response is known. `true` where a store has to
-/// be told, which `flush` does.
+/// Gives back the places of a request, and what does not count of its charge, now that its response
+/// is known. `true` where a store has to be told, which `flush` does.
 pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     let Some(PendingEntry::Reserved(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
@@ -96,8 +98,9 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     any
 }
 
-/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Nothing where it goes out as it is;
-/// otherwise `0` and the text to send instead, or `1` and a problem document that says what is wrong with it.
+/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Nothing
+/// where it goes out as it is; otherwise `0` and the text to send instead, or `1` and a problem
+/// document that says what is wrong with it.
 pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
     let Some(responses) = registry::responses(stack) else { return Some(wrong(&closed())) };
@@ -113,8 +116,8 @@ pub(super) fn abandon(ticket: u64) {
     drop(registry::take(ticket));
 }
 
-/// Goes on with what has waited for a shared store. For a request it returns what `decide` does, for a call of
-/// `guard.limits` what `src/node/guard.rs` does.
+/// Goes on with what has waited for a shared store. For a request it returns what `decide` does,
+/// for a call of `guard.limits` what `src/node/guard.rs` does.
 pub(super) fn resume_with_store(ticket: u64) -> DecideOutput {
     let (Some(arrival), Some(waiting)) = (completions::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
@@ -140,8 +143,8 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     let opened = answer::open(&waiting.exchange, &step);
     let charged = waiting.exchange.charged.take();
     let holds_places = charged.as_ref().is_some_and(Reservation::holds_places);
-    // Where there is no room to keep it, no cost is given back. A place is given back at once, so that the request would be
-    // under way without one.
+    // Where there is no room to keep it, no cost is given back. A place is given back at once, so
+    // that the request would be under way without one.
     let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Reserved(charged)));
     if holds_places && receipt.is_none() {
         return refused(overloaded());
@@ -152,15 +155,16 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     // The next answer says only what is new.
     waiting.exchange.forget_written();
     let Some(ticket) = registry::wait(PendingEntry::Request(waiting)) else {
-        // This answer tells of no receipt, so nobody would hand it in: its places would stay taken for ever.
+        // This answer tells of no receipt, so nobody would hand it in: its places would stay taken
+        // for ever.
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
     };
     DecideOutput::Lines(answer::close(opened, Some(ticket), receipt))
 }
 
-/// Nothing is told of a request that waits for a store but its ticket: the answer that follows tells all, and this way
-/// costs half.
+/// Nothing is told of a request that waits for a store but its ticket: the answer that follows
+/// tells all, and this way costs half.
 fn ask_store(waiting: Box<SuspendedRequest>, ask: StoreAsk) -> DecideOutput {
     let mounted = Arc::clone(&waiting.mounted);
     let Some(queue) = &mounted.listener else { return refused(unreadable()) };

@@ -14,8 +14,8 @@ use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
 use crate::token::{no_name, no_token_or_jti};
 
-/// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means another thing to the next.
-/// Without a name it is the only one.
+/// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means
+/// another thing to the next. Without a name it is the only one.
 fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, ErrorPayload> {
     let why = match name {
         None => {
@@ -44,8 +44,8 @@ fn issuer_of(
     Ok((named(tokens, issuer)?, ()))
 }
 
-/// Revokes: in this process at once, or in a shared store, which answers later that it has stored it. `find` says whose
-/// tokens are meant, and what is revoked.
+/// Revokes: in this process at once, or in a shared store, which answers later that it has stored
+/// it. `find` says whose tokens are meant, and what is revoked.
 fn revoke<T>(
     guard: f64,
     find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), ErrorPayload>,
@@ -82,7 +82,8 @@ fn revoke<T>(
 
 /// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
 ///
-/// This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says whose token is meant.
+/// This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says
+/// whose token is meant.
 #[napi(catch_unwind)]
 pub fn revoke_token(
     guard: f64,
@@ -116,7 +117,8 @@ pub fn revoke_token(
     )
 }
 
-/// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to now.
+/// Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to
+/// now.
 #[napi(catch_unwind)]
 pub fn revoke_subject(
     guard: f64,

@@ -32,8 +32,9 @@ fn with_tokens(guard: f64, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
     write((|| run(tokens_of(&*guard_of(guard)?)?, Now::read()))())
 }
 
-/// Issues an access token with `claims` (JSON), and a refresh token where that is asked for. Answers `{accessToken,
-/// refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the session is stored in a shared store.
+/// Issues an access token with `claims` (JSON), and a refresh token where that is asked for.
+/// Answers `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the
+/// session is stored in a shared store.
 #[napi(catch_unwind)]
 pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     let opened = match guard_of(guard) {
@@ -91,8 +92,8 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     )
 }
 
-/// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`] needs: `{refreshToken,
-/// born, expiresIn, claims, presented}`.
+/// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`]
+/// needs: `{refreshToken, born, expiresIn, claims, presented}`.
 #[napi(catch_unwind)]
 pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     let opened = match guard_of(guard) {
@@ -141,8 +142,8 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     )
 }
 
-/// Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`] has answered, `claims`
-/// (JSON) what the application puts in place of the session's.
+/// Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`]
+/// has answered, `claims` (JSON) what the application puts in place of the session's.
 #[napi(catch_unwind)]
 pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
@@ -267,8 +268,8 @@ const fn issue_code(error: &IssueError) -> &'static str {
     }
 }
 
-/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the shared store or the
-/// issuer is asked.
+/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the
+/// shared store or the issuer is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: f64, token: String) -> String {
     match guard_of(guard).and_then(|opened| tokens_of(&opened).map(|_| Arc::clone(&opened))) {
@@ -277,7 +278,8 @@ pub fn token_verify(guard: f64, token: String) -> String {
     }
 }
 
-/// The issuer may be asked `asks` times: what was on its way when the token came may have begun too early.
+/// The issuer may be asked `asks` times: what was on its way when the token came may have begun too
+/// early.
 fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
     let now = Now::read();
     let judged = tokens_of(&opened).and_then(|tokens| {
@@ -315,7 +317,8 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
             Ok(tokens.check(&verified)?)
         });
         match checked {
-            // As the token has them: to write them anew would cost more than all the rest for a known token.
+            // As the token has them: to write them anew would cost more than all the rest for a
+            // known token.
             Ok(()) => format!("{{\"ok\":{}}}", verified.claims.json()),
             Err(error) => write(Err(error)),
         }

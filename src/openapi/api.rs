@@ -57,10 +57,12 @@ pub enum Match {
 }
 
 impl Api {
-    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `guard` would.
+    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `guard`
+    /// would.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its place in the document as the path: `paths./users.post.requestBody`.
+    /// The first thing that is wrong, with its place in the document as the path:
+    /// `paths./users.post.requestBody`.
     pub fn read(
         guard: &Arc<Guard>,
         document: &Value,
@@ -197,8 +199,8 @@ impl Api {
         }
     }
 
-    /// The schemas of an operation as `guard.validate` takes them, with a body of the media type of this number, or
-    /// without one. `None` where there is no such operation or media type.
+    /// The schemas of an operation as `guard.validate` takes them, with a body of the media type of
+    /// this number, or without one. `None` where there is no such operation or media type.
     #[must_use]
     pub fn schemas(&self, operation: usize, body: Option<usize>) -> Option<Value> {
         let operation = self.operations.get(operation)?;

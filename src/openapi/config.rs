@@ -38,21 +38,25 @@ pub struct OpenApiConfig {
     pub(crate) undeclared: Undeclared,
     pub(crate) ignored_formats: Vec<String>,
     pub(crate) security: BTreeMap<String, SchemeUse>,
-    /// The `onResponse` of every operation; without it the answers of the document are not looked at.
+    /// The `onResponse` of every operation; without it the answers of the document are not looked
+    /// at.
     pub(crate) responses: Option<&'static str>,
 }
 
 impl OpenApiConfig {
     /// Reads the options:
     ///
-    /// - `basePath`: what stands before every path of the document, `''` or `'/v1'`; by default the path of `servers`
+    /// - `basePath`: what stands before every path of the document, `''` or `'/v1'`; by default the
+    ///   path of `servers`
     /// - `unknown`: `'pass'` (default) or `'refuse'` requests that no operation is about
-    /// - `unreadable`: `'refuse'` (default) or `'pass'`: bodies and parameters of a form that is not read
-    /// - `undeclared`: `'refuse'` (default) or `'accept'`: members that a body or query does not declare
+    /// - `unreadable`: `'refuse'` (default) or `'pass'`: bodies and parameters of a form that is
+    ///   not read
+    /// - `undeclared`: `'refuse'` (default) or `'accept'`: members that a body or query does not
+    ///   declare
     /// - `ignoreFormats`: names of formats that are not checked
     /// - `security`: by name of the scheme `'token'`, `false` or a function
-    /// - `responses`: `'strip'`, `'warn'` or `'fail'`: what becomes of answers that are not as the document says; without
-    ///   it they are not judged
+    /// - `responses`: `'strip'`, `'warn'` or `'fail'`: what becomes of answers that are not as the
+    ///   document says; without it they are not judged
     pub fn parse(value: &Value) -> Result<Self, ConfigError> {
         const KNOWN: &[&str] = &[
             "basePath",

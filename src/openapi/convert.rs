@@ -1,14 +1,16 @@
-//! Schemas of a document, turned into JSON Schema (draft 2020-12, or the dialect that a 3.1 document names) as requests
-//! are to be judged by it.
+//! Schemas of a document, turned into JSON Schema (draft 2020-12, or the dialect that a 3.1
+//! document names) as requests are to be judged by it.
 //!
-//! The shape of a schema stays as it is, keyword by keyword, so that a fault that is found in the result has a place in
-//! the document. A `$ref` becomes `#/$defs/s0`, whatever place in the document it leads to; each place is turned once,
-//! however many operations refer to it, and cycles are fine.
+//! The shape of a schema stays as it is, keyword by keyword, so that a fault that is found in the
+//! result has a place in the document. A `$ref` becomes `#/$defs/s0`, whatever place in the
+//! document it leads to; each place is turned once, however many operations refer to it, and cycles
+//! are fine.
 //!
-//! What has no counterpart: `nullable` becomes a type, the boolean limits of 3.0 become numbers, integer formats become
-//! limits, `byte` a pattern. A `readOnly` property becomes one that is never valid, and is not required: a client must
-//! not send what the server alone decides. In an answer that goes for `writeOnly` instead. `discriminator` is left out: it
-//! tells a reader which branch is meant, and the branches say what is valid.
+//! What has no counterpart: `nullable` becomes a type, the boolean limits of 3.0 become numbers,
+//! integer formats become limits, `byte` a pattern. A `readOnly` property becomes one that is never
+//! valid, and is not required: a client must not send what the server alone decides. In an answer
+//! that goes for `writeOnly` instead. `discriminator` is left out: it tells a reader which branch
+//! is meant, and the branches say what is valid.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +21,8 @@ use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
 use crate::config::options::{describe, nearest};
 use crate::error::ConfigError;
 
-/// The extension by which a parameter says that one text is a list: `','` stands between its elements.
+/// The extension by which a parameter says that one text is a list: `','` stands between its
+/// elements.
 pub(crate) const SPLIT: &str = "x-split";
 
 /// Schemas nest at most this deep in the document, references not counted.
@@ -115,8 +118,8 @@ impl<'d> Converter<'d> {
         Ok(self.definitions)
     }
 
-    /// `unsent` has the names of properties that a schema around this one, for the same object, says to go the other way
-    /// only.
+    /// `unsent` has the names of properties that a schema around this one, for the same object,
+    /// says to go the other way only.
     fn schema(
         &mut self,
         pointer: &str,
@@ -330,7 +333,8 @@ impl<'d> Converter<'d> {
         Ok(Value::Object(out))
     }
 
-    /// The formats of `OpenAPI` (its registry has them) that JSON Schema does not know; all others are left to it.
+    /// The formats of `OpenAPI` (its registry has them) that JSON Schema does not know; all others
+    /// are left to it.
     fn format(
         &self,
         here: &str,
@@ -378,7 +382,8 @@ impl<'d> Converter<'d> {
         Ok(())
     }
 
-    /// The names of the properties of one object that go the other way only, wherever a part of its schema says so.
+    /// The names of the properties of one object that go the other way only, wherever a part of its
+    /// schema says so.
     fn collect_unsent(
         &self,
         map: &'d Map<String, Value>,
@@ -417,8 +422,8 @@ impl<'d> Converter<'d> {
     }
 }
 
-/// Refuses a schema that refers to itself for the same value: asking it would never end. A schema that refers to itself
-/// for a part of the value, as a tree does, ends with the value.
+/// Refuses a schema that refers to itself for the same value: asking it would never end. A schema
+/// that refers to itself for a part of the value, as a tree does, ends with the value.
 fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -488,7 +493,8 @@ fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
     }
 }
 
-/// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand there.
+/// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand
+/// there.
 fn nothing_beside_ref(
     pointer: &str,
     map: &Map<String, Value>,

@@ -74,8 +74,8 @@ impl<'d> Document<'d> {
         Some(At { pointer: pointer.to_owned(), value })
     }
 
-    /// Where a `$ref` leads that stands at `pointer`: a place in this document. `None` where it names another document
-    /// by its URI, which only the schemas that the guard knows can resolve.
+    /// Where a `$ref` leads that stands at `pointer`: a place in this document. `None` where it
+    /// names another document by its URI, which only the schemas that the guard knows can resolve.
     pub(crate) fn target(
         &self,
         pointer: &str,
@@ -137,7 +137,8 @@ fn version(root: &Map<String, Value>) -> Result<Version, ConfigError> {
     }
 }
 
-/// The dialect that a URI names; `None` for draft 2020-12, of which that of `OpenAPI` is an extension.
+/// The dialect that a URI names; `None` for draft 2020-12, of which that of `OpenAPI` is an
+/// extension.
 pub(crate) fn dialect_of<'d>(
     pointer: &str,
     uri: &'d Value,
@@ -223,7 +224,8 @@ pub(crate) fn list<'d>(
     }
 }
 
-/// Refuses a field that the specification does not know there: a misspelt one would be a rule that is not carried out.
+/// Refuses a field that the specification does not know there: a misspelt one would be a rule that
+/// is not carried out.
 pub(crate) fn known_fields(
     pointer: &str,
     map: &Map<String, Value>,

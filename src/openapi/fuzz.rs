@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::api::{Api, Match};
 use crate::guard::Guard;
 
-/// Reads `document` as an API. Nothing may panic; and of what is accepted every operation must give schemas that compile,
-/// and be found by a path made from its template.
+/// Reads `document` as an API. Nothing may panic; and of what is accepted every operation must give
+/// schemas that compile, and be found by a path made from its template.
 ///
 /// # Panics
 ///

@@ -38,7 +38,8 @@ pub(crate) const ANNOTATIONS: &[&str] = &[
     "$comment",
 ];
 
-/// The other keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early draft and its own.
+/// The other keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early
+/// draft and its own.
 pub(crate) const V30: &[(&str, Keep)] = &[
     ("$ref", Special),
     ("type", Special),
@@ -69,8 +70,8 @@ pub(crate) const V30: &[(&str, Keep)] = &[
     ("additionalProperties", Schema),
 ];
 
-/// The other keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema (2020-12 or the
-/// dialect that the document names) and a few of its own.
+/// The other keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema
+/// (2020-12 or the dialect that the document names) and a few of its own.
 pub(crate) const V31: &[(&str, Keep)] = &[
     // What refers to one of these finds it by its pointer.
     ("$defs", Nothing),

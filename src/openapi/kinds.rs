@@ -11,7 +11,8 @@ use super::document::Document;
 pub(crate) struct Kinds<'d>(pub(crate) Document<'d>);
 
 impl<'d> Kinds<'d> {
-    /// Why a form (`application/x-www-form-urlencoded`) can't be read into a schema; `None` where it can.
+    /// Why a form (`application/x-www-form-urlencoded`) can't be read into a schema; `None` where
+    /// it can.
     pub(crate) fn no_form(self, schema: &'d Value) -> Option<&'static str> {
         let mut kinds = BTreeSet::new();
         self.kinds(schema, &mut kinds);
@@ -79,8 +80,8 @@ impl<'d> Kinds<'d> {
         });
     }
 
-    /// Calls `visit` with each schema that applies to the same value, once, however they refer to one another. It says
-    /// whether those that this one is made of matter, too.
+    /// Calls `visit` with each schema that applies to the same value, once, however they refer to
+    /// one another. It says whether those that this one is made of matter, too.
     fn each_in_place(self, schema: &'d Value, visit: &mut dyn FnMut(&'d Value) -> bool) {
         let mut open = vec![schema];
         let mut seen = HashSet::new();

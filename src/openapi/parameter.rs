@@ -1,8 +1,10 @@
-//! Parameters: one schema for the query, the path, the headers and the cookies of an operation each.
+//! Parameters: one schema for the query, the path, the headers and the cookies of an operation
+//! each.
 //!
-//! Read are the styles that the package's own parser of text can tell apart: `form` in the query (lists as repeated names,
-//! or with `explode: false` with commas), `simple` in paths and headers (lists with commas), `form` in cookies. What has
-//! another form (`deepObject`, `matrix`, objects, JSON in `content`) is an error, or with `unreadable: 'pass'` not checked.
+//! Read are the styles that the package's own parser of text can tell apart: `form` in the query
+//! (lists as repeated names, or with `explode: false` with commas), `simple` in paths and headers
+//! (lists with commas), `form` in cookies. What has another form (`deepObject`, `matrix`, objects,
+//! JSON in `content`) is an error, or with `unreadable: 'pass'` not checked.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +22,8 @@ use crate::error::ConfigError;
 pub(crate) struct Part {
     pub(crate) schema: Value,
     pub(crate) refs: BTreeSet<usize>,
-    /// Places in it with the pointers into the document that they came from; the longest one counts.
+    /// Places in it with the pointers into the document that they came from; the longest one
+    /// counts.
     pub(crate) places: Vec<(String, String)>,
 }
 
@@ -66,8 +69,9 @@ pub(crate) struct Reader<'r, 'd> {
 }
 
 impl<'d> Reader<'_, 'd> {
-    /// Reads the parameters of the operation at `pointer`: those of its path, `shared`, and its own. `names` are the
-    /// parameters in the path's template, `keys` what the query may hold besides, or must not.
+    /// Reads the parameters of the operation at `pointer`: those of its path, `shared`, and its
+    /// own. `names` are the parameters in the path's template, `keys` what the query may hold
+    /// besides, or must not.
     pub(crate) fn read(
         &mut self,
         pointer: &str,

@@ -10,8 +10,9 @@ use super::document::{At, Document, child, fault, known_fields, object};
 use super::parameter::Part;
 use crate::error::ConfigError;
 
-/// Reads the `responses` at a place. A status of which the document has no schema may have any JSON, so that no less exact
-/// status is asked for it; none are returned where there is no schema at all.
+/// Reads the `responses` at a place. A status of which the document has no schema may have any
+/// JSON, so that no less exact status is asked for it; none are returned where there is no schema
+/// at all.
 pub(crate) fn read<'d>(
     document: Document<'d>,
     at: &At<'d>,

@@ -1,9 +1,11 @@
-//! Which operation a request is about: its path against the templates of the document (`OpenAPI` 3.1.1 section 4.8.8.2).
+//! Which operation a request is about: its path against the templates of the document (`OpenAPI`
+//! 3.1.1 section 4.8.8.2).
 //!
-//! A literal segment comes before a template, at each place from the left; a template with text around it
-//! (`{id}:cancel`) stands between. Where a path has no operation for the method, less literal ones are asked. Two
-//! templates of which neither is the more literal one are refused, since the application's own router may choose the
-//! other one: the rules of an operation would guard another.
+//! A literal segment comes before a template, at each place from the left; a template with text
+//! around it (`{id}:cancel`) stands between. Where a path has no operation for the method, less
+//! literal ones are asked. Two templates of which neither is the more literal one are refused,
+//! since the application's own router may choose the other one: the rules of an operation would
+//! guard another.
 //!
 //! Routers compare literal text in different ways: as it was sent (Express) or decoded, with or
 //! without regard to case. The rules that are asked must be those of the handler that runs:
@@ -290,7 +292,8 @@ impl Router {
     /// Builds the tree.
     ///
     /// # Errors
-    /// Two paths that are the same, or of which neither is the more literal one for a request that fits both.
+    /// Two paths that are the same, or of which neither is the more literal one for a request that
+    /// fits both.
     pub(crate) fn build(routes: &[Route]) -> Result<Self, ConfigError> {
         let mut known: HashMap<&[Segment], &Route> = HashMap::new();
         for route in routes {

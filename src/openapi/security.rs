@@ -1,8 +1,9 @@
 //! What an operation demands of whoever asks: `security` (`OpenAPI` 3.1.1 section 4.8.30).
 //!
-//! The items of the list are alternatives; within one, all schemes must be met. `{}` is an alternative that demands
-//! nothing, an empty list demands nothing at all. A scheme that the package can't carry out itself must be mapped by an
-//! option: an operation is never left open in silence.
+//! The items of the list are alternatives; within one, all schemes must be met. `{}` is an
+//! alternative that demands nothing, an empty list demands nothing at all. A scheme that the
+//! package can't carry out itself must be mapped by an option: an operation is never left open in
+//! silence.
 
 use serde_json::{Map, Value, json};
 
@@ -43,8 +44,9 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    /// The names that a query has beside its parameters, with their schemas. `tokens` are those under which a token of
-    /// the guard may come, which every reader of a query passes over: to an operation that asks for none such a name is undeclared.
+    /// The names that a query has beside its parameters, with their schemas. `tokens` are those
+    /// under which a token of the guard may come, which every reader of a query passes over: to an
+    /// operation that asks for none such a name is undeclared.
     pub(crate) fn query_names(
         &self,
         tokens: &[String],

@@ -57,7 +57,8 @@ pub struct Checked {
     pub headers: Option<String>,
     /// The declared cookies, alike.
     pub cookies: Option<String>,
-    /// A form as JSON text, with types and defaults where there is a schema for the body, as sanitizers have left it.
+    /// A form as JSON text, with types and defaults where there is a schema for the body, as
+    /// sanitizers have left it.
     pub form: Option<String>,
     /// The body, if one was sent and [`Parts::keep_body`] asked for it.
     pub body: Option<Value>,
@@ -66,9 +67,10 @@ pub struct Checked {
 }
 
 impl Schemas {
-    /// Compiles what `schemas` has under `body`, `query`, `params`, `headers` and `cookies`; other keys are left to the
-    /// caller. `path` is the option they stand in, empty at the top; `forms` says whether forms are read into the body's;
-    /// `rules` is what they share with all schemas of the guard.
+    /// Compiles what `schemas` has under `body`, `query`, `params`, `headers` and `cookies`; other
+    /// keys are left to the caller. `path` is the option they stand in, empty at the top; `forms`
+    /// says whether forms are read into the body's; `rules` is what they share with all schemas of
+    /// the guard.
     pub fn parse(
         path: &str,
         schemas: &Map<String, Value>,
@@ -126,8 +128,8 @@ impl Schemas {
         self.body.is_some()
     }
 
-    /// Whether nothing but the body has a schema, and this one matches for certain: then [`Self::check`] has nothing to say.
-    /// It does not look for that again.
+    /// Whether nothing but the body has a schema, and this one matches for certain: then
+    /// [`Self::check`] has nothing to say. It does not look for that again.
     #[must_use]
     pub fn passes_fast_path(&self, body: &[u8], format: Format, limits: &Limits) -> bool {
         format == Format::Json
@@ -143,8 +145,9 @@ impl Schemas {
             && self.cookies.is_none()
     }
 
-    /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if too large); otherwise
-    /// the errors of all parts come in one 422. A body is checked for cleanliness also where it has no schema.
+    /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if
+    /// too large); otherwise the errors of all parts come in one 422. A body is checked for
+    /// cleanliness also where it has no schema.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
         let limits = parts.limits;
         let mut found = Found::told_in(self.messages.choose(parts.language));

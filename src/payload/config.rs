@@ -21,7 +21,8 @@ pub struct BodyTypes {
 /// How many times larger a compressed body may become, unless `inflate.ratio` says otherwise.
 const RATIO: u32 = 20;
 
-/// How large and how odd a payload may be. The defaults fit an API; [`PayloadConfig::parse`] checks every field.
+/// How large and how odd a payload may be. The defaults fit an API; [`PayloadConfig::parse`] checks
+/// every field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadConfig {
     limits: Limits,
@@ -51,8 +52,8 @@ impl PayloadConfig {
     /// - `maxNodes`: values in all, 10,000; 1 to 10,000,000
     /// - `maxKeys`: keys in one object, 1000; 1 to 1,000,000
     /// - `operators`: `'refuse'` or `'allow'` keys that begin with `$` or contain `.`
-    /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with how many times larger they
-    ///   may become, 20; 1 to 1000
+    /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with how
+    ///   many times larger they may become, 20; 1 to 1000
     /// - `timeout`: how long a body may take to arrive, `'30s'`; 10 ms to 1 hour
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         Self::default().narrowed(path, value)

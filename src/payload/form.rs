@@ -1,9 +1,10 @@
-//! Names and values that arrive as text (queries, forms, route parameters, headers) on their way to one JSON object,
-//! which is judged like any other.
+//! Names and values that arrive as text (queries, forms, route parameters, headers) on their way to
+//! one JSON object, which is judged like any other.
 //!
-//! Forms and queries are flat: `application/x-www-form-urlencoded` as in the URL Standard, section 5.1, read strictly.
-//! Parsers differ on everything beyond that (a name twice, `a[b]=`, `a[0]=`, `a.b=`), and an attacker picks the reading
-//! that one of them lets through, so there is one reading here and the rest is refused:
+//! Forms and queries are flat: `application/x-www-form-urlencoded` as in the URL Standard, section
+//! 5.1, read strictly. Parsers differ on everything beyond that (a name twice, `a[b]=`, `a[0]=`,
+//! `a.b=`), and an attacker picks the reading that one of them lets through, so there is one
+//! reading here and the rest is refused:
 //!
 //! - a name twice is a list where the schema says so, and a duplicate everywhere else
 //! - `name[]` is the same list, spelt out; both spellings for one name are a duplicate
@@ -29,7 +30,8 @@ pub(crate) struct Form<'s, 'q> {
     object: Writer,
     /// The values of declared lists, which may come in any order.
     lists: Vec<List<'q>>,
-    /// The values of `name[]` where there is no schema. Sorted, not hashed: there are no collisions to choose.
+    /// The values of `name[]` where there is no schema. Sorted, not hashed: there are no collisions
+    /// to choose.
     loose: BTreeMap<String, Vec<Cow<'q, str>>>,
     /// The declared members that were given, where there is a default to fill in.
     given: Vec<usize>,
@@ -37,7 +39,8 @@ pub(crate) struct Form<'s, 'q> {
     left: u32,
     /// How many values there may be.
     max_nodes: u32,
-    /// Whether blanks around the elements of a list in one text are dropped, as in a header (RFC 9110 section 5.6.1).
+    /// Whether blanks around the elements of a list in one text are dropped, as in a header (RFC
+    /// 9110 section 5.6.1).
     pub(crate) trims: bool,
 }
 
@@ -48,8 +51,8 @@ struct List<'q> {
 }
 
 impl<'s, 'q> Form<'s, 'q> {
-    /// No members yet, and no more of them and of their values than `limits` has it: the document would be refused anyway,
-    /// and this bounds the work until then.
+    /// No members yet, and no more of them and of their values than `limits` has it: the document
+    /// would be refused anyway, and this bounds the work until then.
     pub(crate) fn new(plan: Option<&'s Plan>, size: usize, limits: &Limits) -> Self {
         Self {
             plan,
@@ -93,7 +96,8 @@ impl<'s, 'q> Form<'s, 'q> {
     fn add(&mut self, key: &str, bracketed: bool, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let Some((at, field)) = self.plan.and_then(|plan| plan.find(key)) else {
             self.count()?;
-            // Not declared: a string, which a closed schema refuses. A second one is the parser's to refuse.
+            // Not declared: a string, which a closed schema refuses. A second one is the parser's
+            // to refuse.
             self.object.scalar(key, &value, Types::default());
             return Ok(());
         };
@@ -138,7 +142,8 @@ impl<'s, 'q> Form<'s, 'q> {
         for (at, field) in fields.iter().enumerate() {
             let list = self.lists.iter().find(|list| list.field == at);
             match (list, &field.default) {
-                // One value of what may be a list or a single value is a single value, unless it was said to be a list.
+                // One value of what may be a list or a single value is a single value, unless it
+                // was said to be a list.
                 (Some(List { values, bracketed: false, .. }), _)
                     if values.len() == 1 && field.types.has_scalar() =>
                 {
@@ -157,7 +162,8 @@ impl<'s, 'q> Form<'s, 'q> {
     }
 }
 
-/// The elements of a list that came as one text: all, or one more than `most`, for which the document is refused.
+/// The elements of a list that came as one text: all, or one more than `most`, for which the
+/// document is refused.
 fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str>> {
     let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
     let trimmed = |part: &'q str| if trims { part.trim() } else { part };
@@ -171,8 +177,9 @@ fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str
     }
 }
 
-/// Reads `text`, a query without its `?` or the text of a form, and hands the document that it stands for to `run`.
-/// Returns that document as JSON text, too, as sanitizers have left it. Offsets of faults are those of the pair in `text`.
+/// Reads `text`, a query without its `?` or the text of a form, and hands the document that it
+/// stands for to `run`. Returns that document as JSON text, too, as sanitizers have left it.
+/// Offsets of faults are those of the pair in `text`.
 pub(crate) fn read_pairs<T>(
     text: &str,
     limits: &Limits,
@@ -207,9 +214,9 @@ pub(crate) fn read_pairs<T>(
     }
 }
 
-/// The text of a form. The fault is that it is no UTF-8; that it begins with a byte order mark, which some parsers take for
-/// a part of the first name and others drop; or that a control character stands in it as it is, which no browser and no
-/// library writes.
+/// The text of a form. The fault is that it is no UTF-8; that it begins with a byte order mark,
+/// which some parsers take for a part of the first name and others drop; or that a control
+/// character stands in it as it is, which no browser and no library writes.
 pub(crate) fn form_text(bytes: &[u8]) -> Result<&str, Fault> {
     let fault = |code, at| Fault { code, offset: Some(at), pointer: Pointer::root().finish() };
     let text = std::str::from_utf8(bytes)
@@ -311,8 +318,8 @@ impl Writer {
         self.0.push(']');
     }
 
-    /// What may be a string is one. Otherwise a text that is a number or boolean by JSON's own grammar becomes one; any
-    /// other text stays a string, for the schema to refuse.
+    /// What may be a string is one. Otherwise a text that is a number or boolean by JSON's own
+    /// grammar becomes one; any other text stays a string, for the schema to refuse.
     fn value(&mut self, value: &str, types: Types) {
         let is_value = !types.has(Types::STRING)
             && (types.has(Types::NUMBER) && is_number(value)

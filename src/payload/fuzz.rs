@@ -6,8 +6,9 @@ use crate::json::Limits;
 use crate::json::tape::Document;
 use crate::schema::Schema;
 
-/// Feeds `data` to the parser. Nothing may panic, and what is accepted must be what every other parser reads: valid by
-/// `serde_json`, with the same value, and the same again when written out and read once more.
+/// Feeds `data` to the parser. Nothing may panic, and what is accepted must be what every other
+/// parser reads: valid by `serde_json`, with the same value, and the same again when written out
+/// and read once more.
 ///
 /// # Panics
 ///
@@ -34,8 +35,9 @@ pub fn fuzz_json(data: &[u8]) {
     );
 }
 
-/// Compiles `schema`, if it is JSON, and asks it about `data`. Nothing may panic, and a refusal must be one that can be
-/// sent: with a status, and with errors where it is a 422. What is accepted quickly must be what is accepted with care.
+/// Compiles `schema`, if it is JSON, and asks it about `data`. Nothing may panic, and a refusal
+/// must be one that can be sent: with a status, and with errors where it is a 422. What is accepted
+/// quickly must be what is accepted with care.
 ///
 /// # Panics
 ///

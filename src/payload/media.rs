@@ -1,5 +1,5 @@
-//! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and forms, where they are asked
-//! for) in UTF-8 is refused before a byte of it is read.
+//! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and
+//! forms, where they are asked for) in UTF-8 is refused before a byte of it is read.
 
 use crate::net::is_token;
 use crate::payload::config::PayloadConfig;
@@ -113,8 +113,9 @@ impl BodyFault {
 }
 
 impl PayloadConfig {
-    /// How a body with these header values is to be read: `application/json` or a `+json` type, or a form, as `types` has
-    /// it, in UTF-8 (said or not), and without a content coding unless `inflate` is on. The refusal is a 415.
+    /// How a body with these header values is to be read: `application/json` or a `+json` type, or
+    /// a form, as `types` has it, in UTF-8 (said or not), and without a content coding unless
+    /// `inflate` is on. The refusal is a 415.
     ///
     /// A charset such as utf-7 hides `<` from every check but the browser's; a coding hides a bomb.
     pub fn accepts(
@@ -205,7 +206,8 @@ fn parse(text: &str) -> Option<MediaType> {
     Some(MediaType { format, is_utf8: charset.unwrap_or(true) })
 }
 
-/// One parameter from the start of `text`: its name, whether its value is `utf-8`, and what follows its semicolon.
+/// One parameter from the start of `text`: its name, whether its value is `utf-8`, and what follows
+/// its semicolon.
 fn parameter(text: &str) -> Option<(&str, bool, &str)> {
     let (name, value) = text.split_once('=')?;
     if !is_token(name) {

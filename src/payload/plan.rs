@@ -1,5 +1,5 @@
-//! What the members of a query, of route parameters and of headers are meant to be: read from the schema once, since
-//! text on its way has no types.
+//! What the members of a query, of route parameters and of headers are meant to be: read from the
+//! schema once, since text on its way has no types.
 
 use serde_json::Value;
 
@@ -82,7 +82,8 @@ pub(crate) struct Plan {
     pub(crate) reserved: Vec<Box<str>>,
 }
 
-/// References and compositions are followed this deep; what lies deeper is read as a string and judged as one.
+/// References and compositions are followed this deep; what lies deeper is read as a string and
+/// judged as one.
 const DEPTH: u32 = 16;
 
 impl Plan {
@@ -155,7 +156,8 @@ fn each_in_place(root: &Value, schema: &Value, run: &mut dyn FnMut(&Value)) {
     }
 }
 
-/// The types that a schema allows: those it names, those of its constants, or those of the schemas it is made of.
+/// The types that a schema allows: those it names, those of its constants, or those of the schemas
+/// it is made of.
 fn types(root: &Value, schema: &Value, depth: u32) -> Types {
     let mut found = Types::default();
     match schema.get("type") {

@@ -1,5 +1,5 @@
-//! Answers of handlers against their schemas: what a schema does not declare never leaves (OWASP API3:2023), and an answer
-//! of another form is noticed before a client sees it.
+//! Answers of handlers against their schemas: what a schema does not declare never leaves (OWASP
+//! API3:2023), and an answer of another form is noticed before a client sees it.
 
 use serde_json::Value;
 
@@ -54,7 +54,8 @@ pub enum Reply {
 }
 
 impl Responses {
-    /// Reads `response`, schemas by status (`200`, `'2xx'`, `default`), and `onResponse`, `'strip'` without it.
+    /// Reads `response`, schemas by status (`200`, `'2xx'`, `default`), and `onResponse`, `'strip'`
+    /// without it.
     ///
     /// # Errors
     /// The first thing that is wrong with them.
@@ -95,7 +96,8 @@ impl Responses {
         Ok(responses)
     }
 
-    /// What becomes of an answer with `status` and the JSON text `bytes`. `None` where no schema is about it.
+    /// What becomes of an answer with `status` and the JSON text `bytes`. `None` where no schema is
+    /// about it.
     #[must_use]
     pub fn judge(&self, status: u16, bytes: &[u8]) -> Option<Reply> {
         let find = |list: &'_ [(u16, Response)], wanted: u16| {
@@ -112,7 +114,8 @@ impl Responses {
 
 impl Response {
     fn compile(path: &str, schema: &Value, rules: &SchemaRules) -> Result<Self, ConfigError> {
-        // Every object with `properties` is closed by the shapes; the schema itself need not say so.
+        // Every object with `properties` is closed by the shapes; the schema itself need not say
+        // so.
         let (schema, shapes) = Schema::compile_answer(path, schema, rules)?;
         Ok(Self { schema, shapes })
     }

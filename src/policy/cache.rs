@@ -1,12 +1,14 @@
 //! Decisions that were made already.
 //!
-//! A policy is a function of its input and its data, and the data of a [`super::PolicySet`] never changes. So where the
-//! modules ask for nothing that changes by itself (the time, a random number), the answer to the same input is the same
-//! answer, and evaluating it again is a waste: with an interpreter it is the dearest step of a request.
+//! A policy is a function of its input and its data, and the data of a [`super::PolicySet`] never
+//! changes. So where the modules ask for nothing that changes by itself (the time, a random
+//! number), the answer to the same input is the same answer, and evaluating it again is a waste:
+//! with an interpreter it is the dearest step of a request.
 //!
-//! An input is known by a 128-bit keyed hash of all that it would be built from, which nobody outside can aim at: for two
-//! inputs to meet takes about 2^64 of them. Neither the claims nor anything else of a request is kept, but for what a policy
-//! itself writes into its reasons. Faults are not remembered.
+//! An input is known by a 128-bit keyed hash of all that it would be built from, which nobody
+//! outside can aim at: for two inputs to meet takes about 2^64 of them. Neither the claims nor
+//! anything else of a request is kept, but for what a policy itself writes into its reasons. Faults
+//! are not remembered.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,7 +24,8 @@ use super::scan::Scan;
 /// Functions whose answer is another one the next time, or that do something.
 const IMPURE: [&str; 5] = ["print", "rand.intn", "time.now_ns", "trace", "uuid.rfc4122"];
 
-/// Decisions that one thread remembers. Whoever sends ever new inputs makes us forget, and pays no less than before.
+/// Decisions that one thread remembers. Whoever sends ever new inputs makes us forget, and pays no
+/// less than before.
 const MOST: usize = 1024;
 
 thread_local! {
@@ -118,7 +121,8 @@ impl Writer {
             Json::Bool(bool) => self.tag(1 + u8::from(*bool)),
             Json::Number(number) => {
                 self.tag(3);
-                // As `super::input` reads a number, so that two which differ to a policy differ here.
+                // As `super::input` reads a number, so that two which differ to a policy differ
+                // here.
                 if let Some(number) = number.as_i64() {
                     self.tag(0);
                     self.0.extend_from_slice(&number.to_le_bytes());

@@ -21,7 +21,8 @@ const DEPTH: RangeInclusive<u64> = 4..=128;
 /// Where the Rego text comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySource {
-    /// A `.rego` file, or a folder whose `.rego` files are all loaded, also those in folders below it.
+    /// A `.rego` file, or a folder whose `.rego` files are all loaded, also those in folders below
+    /// it.
     Path(PathBuf),
     /// Modules given in the configuration: name and Rego text, sorted by name.
     Modules(Vec<(String, String)>),
@@ -56,7 +57,8 @@ impl Default for Limits {
     }
 }
 
-/// A checked `policy` option. The Rego text itself is judged by [`PolicySet::compile`](super::PolicySet::compile).
+/// A checked `policy` option. The Rego text itself is judged by
+/// [`PolicySet::compile`](super::PolicySet::compile).
 #[derive(Debug, Clone)]
 pub struct PolicyConfig {
     pub(super) path: String,
@@ -70,7 +72,8 @@ pub struct PolicyConfig {
 impl PolicyConfig {
     /// Reads the option at `path` (`policy`):
     ///
-    /// - `policies`, required: a folder or a `.rego` file, or an object from module name to Rego text
+    /// - `policies`, required: a folder or a `.rego` file, or an object from module name to Rego
+    ///   text
     /// - `data`: an object, default empty
     /// - `query`, required: a rule with a default, `data.httpapi.authz.allow`
     /// - `regoVersion`: `'auto'` (default), `'v0'` or `'v1'`
@@ -118,7 +121,8 @@ impl PolicyConfig {
     }
 }
 
-/// `data.` and identifiers: a rule's own path and nothing that would be evaluated, such as a comparison.
+/// `data.` and identifiers: a rule's own path and nothing that would be evaluated, such as a
+/// comparison.
 pub(super) fn rule_path(path: &str, query: &str) -> Result<String, ConfigError> {
     let identifier = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -194,7 +198,8 @@ fn data(path: &str, value: &Value) -> Result<Value, ConfigError> {
     Ok(value.clone())
 }
 
-/// What JSON has no word for arrives as a string that starts with NUL: as data it would be a text the policy compares.
+/// What JSON has no word for arrives as a string that starts with NUL: as data it would be a text
+/// the policy compares.
 fn holds_marker(value: &Value) -> bool {
     match value {
         Value::String(text) => text.starts_with('\0'),

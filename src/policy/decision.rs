@@ -81,8 +81,8 @@ impl Outcome {
         matches!(self, Self::Allow { .. })
     }
 
-    /// What the client is told: 403 `policy_denied` (or the policy's own 4xx status), 503 `policy_fault` with
-    /// `Retry-After`, and `None` where the request passes.
+    /// What the client is told: 403 `policy_denied` (or the policy's own 4xx status), 503
+    /// `policy_fault` with `Retry-After`, and `None` where the request passes.
     #[must_use]
     pub fn to_refusal(&self) -> Option<Refusal> {
         match self {

@@ -18,7 +18,8 @@ use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::refusal::Refusal;
 
-/// Engines that one thread keeps. A process has one or two sets; more is a reload under way, or a test.
+/// Engines that one thread keeps. A process has one or two sets; more is a reload under way, or a
+/// test.
 const ENGINES_PER_THREAD: usize = 8;
 
 /// Modules and data that passed every check. It never changes; cloning it shares it.
@@ -57,13 +58,14 @@ struct ThreadEngine {
 }
 
 thread_local! {
-    /// An engine is `&mut` while it evaluates, and warm afterwards: one for each thread, most recent last.
+    /// An engine is `&mut` while it evaluates, and warm afterwards: one for each thread, most
+    /// recent last.
     static ENGINES: RefCell<Vec<ThreadEngine>> = const { RefCell::new(Vec::new()) };
 }
 
 impl PolicySet {
-    /// Loads and judges the modules. An [`InvalidPolicy`](crate::error::ConfigCode::InvalidPolicy) error has
-    /// `file:line:col` in its text.
+    /// Loads and judges the modules. An [`InvalidPolicy`](crate::error::ConfigCode::InvalidPolicy)
+    /// error has `file:line:col` in its text.
     pub fn compile(config: &PolicyConfig) -> Result<Self, ConfigError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut loaded = load::load(config)?;
@@ -92,7 +94,8 @@ impl PolicySet {
         QueryId { set: self.inner.id, rule: Arc::clone(&self.inner.query) }
     }
 
-    /// Another rule, for one route: `path` is the option that names it, `query` as in [`PolicyConfig::parse`].
+    /// Another rule, for one route: `path` is the option that names it, `query` as in
+    /// [`PolicyConfig::parse`].
     pub fn query(&self, path: &str, query: &str) -> Result<QueryId, ConfigError> {
         let query = rule_path(path, query)?;
         load::entrypoint(&self.inner.scan, path, &query)?;
@@ -150,7 +153,8 @@ impl PolicySet {
         self.inner.plan.unknown()
     }
 
-    /// Asks `query` about a request. It never panics, and only [`Outcome::Allow`] lets the request pass.
+    /// Asks `query` about a request. It never panics, and only [`Outcome::Allow`] lets the request
+    /// pass.
     pub fn evaluate(&self, query: &QueryId, input: &InputParts<'_>, now: Now) -> Outcome {
         let Inner { id, plan, limits, .. } = &*self.inner;
         let remembers = self.inner.repeats && query.set == *id;
@@ -171,7 +175,8 @@ impl PolicySet {
         outcome
     }
 
-    /// Asks `query` about an input made by hand: for tests of a policy and for decisions that are no requests.
+    /// Asks `query` about an input made by hand: for tests of a policy and for decisions that are
+    /// no requests.
     pub fn evaluate_json(&self, query: &QueryId, input: &serde_json::Value, now: Now) -> Outcome {
         let limits = &self.inner.limits;
         match convert(input, &mut Budget::new(limits), limits.depth) {
@@ -201,7 +206,8 @@ impl PolicySet {
                 self.keep_engine(engine);
                 outcome
             }
-            // After an error the engine is thrown away: regorus leaves scopes and `with` replacements behind.
+            // After an error the engine is thrown away: regorus leaves scopes and `with`
+            // replacements behind.
             Ok(Err(error)) => {
                 let limit = error.downcast_ref::<LimitError>();
                 let text = error.to_string();

@@ -1,13 +1,14 @@
 //! Which rule depends on which, and whether one depends on itself.
 //!
-//! OPA refuses recursion when it compiles. regorus does not, and a function that calls itself would run until the
-//! stack ends, which no limit of time prevents.
+//! OPA refuses recursion when it compiles. regorus does not, and a function that calls itself would
+//! run until the stack ends, which no limit of time prevents.
 
 use std::collections::BTreeMap;
 
 use super::scan::{Call, RuleScan, Scan, Use};
 
-/// The functions of ours that `call` may mean, in the order in which the engine looks for them. Empty: a built-in.
+/// The functions of ours that `call` may mean, in the order in which the engine looks for them.
+/// Empty: a built-in.
 pub(super) fn callees<'s>(
     scan: &'s Scan,
     caller: &'s RuleScan,

@@ -34,7 +34,8 @@ use crate::refusal::Refusal;
 pub enum QueryPart<'a> {
     /// Decoded names and values, in their order.
     Pairs(&'a [(Cow<'a, str>, Cow<'a, str>)]),
-    /// What stands behind the `?`, `application/x-www-form-urlencoded`. It is decoded only if the policy reads it.
+    /// What stands behind the `?`, `application/x-www-form-urlencoded`. It is decoded only if the
+    /// policy reads it.
     Raw(&'a str),
 }
 
@@ -62,7 +63,8 @@ pub struct RateView {
     pub reset: u64,
 }
 
-/// A request as the layers before saw it. Everything is borrowed; nothing is copied that the policy does not read.
+/// A request as the layers before saw it. Everything is borrowed; nothing is copied that the policy
+/// does not read.
 #[derive(Debug, Clone, Copy)]
 pub struct InputParts<'a> {
     /// The method as sent.
@@ -292,8 +294,8 @@ impl InputPlan {
         Ok(Value::from(input))
     }
 
-    /// Writes down what the input of one request is built from, which costs less than to build it. `None`: it can't be
-    /// built, or is never the same twice.
+    /// Writes down what the input of one request is built from, which costs less than to build it.
+    /// `None`: it can't be built, or is never the same twice.
     pub(super) fn write(
         &self,
         parts: &InputParts<'_>,
@@ -319,7 +321,8 @@ impl InputPlan {
                     out.maybe(token.exp, Writer::number);
                 }),
                 Field::Client => out.text(parts.client_ip),
-                // Of these a policy mostly reads a little, and what it does not read must not make it another input.
+                // Of these a policy mostly reads a little, and what it does not read must not make
+                // it another input.
                 Field::Params | Field::Query | Field::Headers => {
                     let mut budget = Budget::new(limits);
                     let value = build_field(*field, members, parts, now, &mut budget, limits);
@@ -547,7 +550,8 @@ fn token_value(token: TokenView<'_>, budget: &mut Budget) -> Result<Value, Input
     Ok(Value::from(value))
 }
 
-/// A JSON value as Rego sees it. Whole numbers keep every digit. `depth` is how many levels may follow.
+/// A JSON value as Rego sees it. Whole numbers keep every digit. `depth` is how many levels may
+/// follow.
 pub(super) fn convert(json: &Json, budget: &mut Budget, depth: usize) -> Result<Value, InputError> {
     Ok(match json {
         Json::Null => {

@@ -1,4 +1,5 @@
-//! The gate between Rego text and requests: what could fail or open up at run time is refused when a guard is built.
+//! The gate between Rego text and requests: what could fail or open up at run time is refused when
+//! a guard is built.
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,8 @@ use crate::error::ConfigError;
 const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
 const DATA_BUDGET: Limits =
     Limits { time: std::time::Duration::ZERO, input_bytes: 64 << 20, depth: 128 };
-/// Headers that carry credentials. A policy sees what was verified (`input.user`, `input.token`), not the secret.
+/// Headers that carry credentials. A policy sees what was verified (`input.user`, `input.token`),
+/// not the secret.
 pub(super) const CREDENTIAL_HEADERS: [&str; 4] =
     ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
@@ -113,7 +115,8 @@ fn add_module(
         RegoVersion::V0 => add(true, text),
         RegoVersion::V1 => add(false, text),
         RegoVersion::Auto => match add(false, text.clone()) {
-            // "`if` keyword is required before rule body", "`contains` keyword is required for partial set rules"
+            // "`if` keyword is required before rule body", "`contains` keyword is required for
+            // partial set rules"
             Err(error) if error.contains("keyword is required") => add(true, text),
             result => result,
         },
@@ -133,7 +136,8 @@ pub(super) fn prepare(engine: &mut Engine, policy: &str, query: &str) -> Result<
     }
 }
 
-/// Checks that `query` names a rule that always has a value, and that this value denies. `at` is the option's path.
+/// Checks that `query` names a rule that always has a value, and that this value denies. `at` is
+/// the option's path.
 pub(super) fn entrypoint(scan: &Scan, at: &str, query: &str) -> Result<(), ConfigError> {
     let path: Vec<&str> = query.split('.').skip(1).collect();
     let name = path.last().copied().unwrap_or_default();
@@ -203,7 +207,8 @@ fn check_headers(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> 
     Ok(())
 }
 
-/// A call must be of a function that exists, with as many arguments as it takes (one more takes the result).
+/// A call must be of a function that exists, with as many arguments as it takes (one more takes the
+/// result).
 fn check_call(
     config: &PolicyConfig,
     scan: &Scan,
@@ -246,7 +251,8 @@ fn check_call(
     }
 }
 
-/// Data at, above or below a rule would take the rule's place: `{"authz": {"allow": true}}` would allow everything.
+/// Data at, above or below a rule would take the rule's place: `{"authz": {"allow": true}}` would
+/// allow everything.
 fn check_data(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
     for rule in &scan.rules {
         let mut data = Some(&config.data);
@@ -267,7 +273,8 @@ fn check_data(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The `file:line:col` in an error of the engine. The rest of its text may hold what the client sent.
+/// The `file:line:col` in an error of the engine. The rest of its text may hold what the client
+/// sent.
 pub(super) fn place(error: &str) -> Option<&str> {
     let (_, rest) = error.split_once("--> ")?;
     let place = rest.lines().next()?.trim();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// What is read of a document. Two levels are told apart (`input.user.role`); what is below is read whole.
+/// What is read of a document. Two levels are told apart (`input.user.role`); what is below is read
+/// whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Need {
     /// Everything: the document is used as a whole, or by a key that is only known at run time.

@@ -62,7 +62,8 @@ pub(super) struct RuleScan {
     /// The number of arguments, of a function.
     pub(super) arity: Option<usize>,
     pub(super) default: Option<DefaultScan>,
-    /// What v0 makes of `allow if ...`: a rule with neither a body nor a value, always true, and one named `if`.
+    /// What v0 makes of `allow if ...`: a rule with neither a body nor a value, always true, and
+    /// one named `if`.
     pub(super) misread: bool,
     pub(super) uses: Vec<Use>,
     pub(super) calls: Vec<Call>,

@@ -1,32 +1,39 @@
 //! The algorithms: pure functions from a small state, a cost and an instant to a verdict.
 //!
-//! | name | bounds | good for |
-//! |---|---|---|
-//! | `gcra`, `token-bucket`, `leaky-bucket` | in any span W: burst + limit / window × W | nearly everything |
-//! | `fixed-window` | limit in each aligned window, up to twice that across a boundary | calendar quotas |
-//! | `sliding-window` | limit in each aligned window, and less than twice that in any span of one window | moving from other limiters |
-//! | (`concurrent`) | limit at any instant: requests under way, see [`super::in_flight`] | work that is slow or heavy |
+//! - `gcra`, `token-bucket`, `leaky-bucket`: in any span W: burst + limit / window × W; good for:
+//!   nearly everything
+//! - `fixed-window`: limit in each aligned window, up to twice that across a boundary; good for:
+//!   calendar quotas
+//! - `sliding-window`: limit in each aligned window, and less than twice that in any span of one
+//!   window; good for: moving from other limiters
+//! - (`concurrent`): limit at any instant, of requests in flight: [`crate::limit::in_flight`]; good
+//!   for: work that is slow or heavy
 //!
-//! **GCRA**, the generic cell rate algorithm of ITU-T I.371 as *virtual scheduling*: the state is one instant, the
-//! theoretical arrival time (TAT). A request that costs `c` moves it on by `c × window / limit` and fits if it is then
-//! at most `burst × window / limit` ahead of now. A **leaky bucket as a meter** is the other description in I.371 of
-//! the same test: the bucket's level is TAT − now, it leaks at the rate and a request that would overflow it is
-//! refused (unlike the leaky bucket as a *queue*, which delays requests and which this is not). A **token bucket** is
-//! its mirror: the tokens in it are the burst minus that level. The three answer alike for the same limit, window and
-//! burst, which the tests show against a bucket that is counted naively; they have three names because people think
-//! in one of them. One arithmetic is kept here rather than three.
+//! **GCRA**, the generic cell rate algorithm of ITU-T I.371 as *virtual scheduling*: the state is
+//! one instant, the theoretical arrival time (TAT). A request that costs `c` moves it on by `c ×
+//! window / limit` and fits if it is then at most `burst × window / limit` ahead of now. A **leaky
+//! bucket as a meter** is the other description in I.371 of the same test: the bucket's level is
+//! TAT − now, it leaks at the rate and a request that would overflow it is refused (unlike the
+//! leaky bucket as a *queue*, which delays requests and which this is not). A **token bucket** is
+//! its mirror: the tokens in it are the burst minus that level. The three answer alike for the same
+//! limit, window and burst, which the tests show against a bucket that is counted naively; they
+//! have three names because people think in one of them. One arithmetic is kept here rather than
+//! three.
 //!
-//! **Fixed window**: windows are aligned to the Unix epoch and not to the first request, so `1d` is a UTC day, every
-//! process and every store finds the same window from the clock alone, and a client can tell when it ends.
+//! **Fixed window**: windows are aligned to the Unix epoch and not to the first request, so `1d` is
+//! a UTC day, every process and every store finds the same window from the clock alone, and a
+//! client can tell when it ends.
 //!
-//! **Sliding window**: two fixed windows, the older one weighted by the part of it that still lies within one window
-//! before now, as if its requests had come evenly.
+//! **Sliding window**: two fixed windows, the older one weighted by the part of it that still lies
+//! within one window before now, as if its requests had come evenly.
 //!
-//! All arithmetic is on integers and exact. The interval `window / limit` is kept as a fraction in lowest terms, and
-//! GCRA's instant counts in `1 / scale` microseconds, so nothing is rounded and nothing drifts.
+//! All arithmetic is on integers and exact. The interval `window / limit` is kept as a fraction in
+//! lowest terms, and GCRA's instant counts in `1 / scale` microseconds, so nothing is rounded and
+//! nothing drifts.
 //!
-//! A clock that goes back frees nothing and never makes a wait longer than a full quota takes to come back: what lies
-//! too far ahead of the clock is pulled back to "used up as of now" (see [`Rule::settle`]).
+//! A clock that goes back frees nothing and never makes a wait longer than a full quota takes to
+//! come back: what lies too far ahead of the clock is pulled back to "used up as of now" (see
+//! [`Rule::settle`]).
 
 use std::time::Duration;
 
@@ -51,8 +58,8 @@ pub enum Algorithm {
     FixedWindow,
     /// Two aligned windows, the older one weighted.
     SlidingWindow,
-    /// Requests under way: the state is their number, and the window how long one is believed to be under way that
-    /// nobody is heard of. A policy is not given this by name.
+    /// Requests under way: the state is their number, and the window how long one is believed to be
+    /// under way that nobody is heard of. A policy is not given this by name.
     InFlight,
 }
 
@@ -64,8 +71,9 @@ impl Algorithm {
     }
 }
 
-/// What is remembered of one key under one rule. All zeros is a key that was never seen. The words mean something to
-/// the rule that wrote them alone, so a store must keep the states of different rules apart.
+/// What is remembered of one key under one rule. All zeros is a key that was never seen. The words
+/// mean something to the rule that wrote them alone, so a store must keep the states of different
+/// rules apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State(pub [u64; 2]);
 
@@ -120,13 +128,14 @@ pub struct Admission {
     pub state: State,
     /// How the key stands after this request.
     pub view: View,
-    /// After a refusal: microseconds until the same request is admitted if nothing else comes; else 0.
+    /// After a refusal: microseconds until the same request is admitted if nothing else comes; else
+    /// 0.
     pub retry_after_us: u64,
 }
 
 impl Rule {
-    /// `limit` requests per `window`, at most `burst` of them at once (windows have no burst: it is `limit` there).
-    /// Zeros are taken as one: configuration refuses them before.
+    /// `limit` requests per `window`, at most `burst` of them at once (windows have no burst: it is
+    /// `limit` there). Zeros are taken as one: configuration refuses them before.
     #[must_use]
     pub fn new(algorithm: Algorithm, limit: u32, window: Duration, burst: u32) -> Self {
         let limit = u64::from(limit.max(1));
@@ -139,8 +148,9 @@ impl Rule {
         Self { algorithm, limit, window_us, capacity, step, scale, full, slack: 0, watching: false }
     }
 
-    /// The same limit for requests that may wait up to `longest` for their turn: they are charged ahead of time, each
-    /// behind the others, and [`Rule::delay`] says how long each has to wait. It means nothing to windows.
+    /// The same limit for requests that may wait up to `longest` for their turn: they are charged
+    /// ahead of time, each behind the others, and [`Rule::delay`] says how long each has to wait.
+    /// It means nothing to windows.
     #[must_use]
     pub fn with_delay(mut self, longest: Duration) -> Self {
         if self.algorithm.has_burst() {
@@ -163,13 +173,15 @@ impl Rule {
         self
     }
 
-    /// The same limit for a client of whom `factor` thousandths of it are thought: 100 makes it a tenth, 10000 ten times
-    /// as much. A request that fits the limit fits this one at the end of a quiet time, however small it is.
+    /// The same limit for a client of whom `factor` thousandths of it are thought: 100 makes it a
+    /// tenth, 10000 ten times as much. A request that fits the limit fits this one at the end of a
+    /// quiet time, however small it is.
     #[must_use]
     pub fn scaled(mut self, factor: u16) -> Self {
         let (factor, whole) = (u128::from(factor.max(1)), u128::from(WHOLE));
         if self.algorithm.has_burst() {
-            // The state is an instant, so it stays what it is, while each unit takes more of it or less.
+            // The state is an instant, so it stays what it is, while each unit takes more of it or
+            // less.
             self.step = (self.step * whole).div_ceil(factor).clamp(1, self.full.max(1));
             let more = u64::try_from(self.full / self.step).unwrap_or(u64::MAX);
             self.capacity = self.capacity.max(more);
@@ -221,7 +233,8 @@ impl Rule {
         self.full + self.slack
     }
 
-    /// The same limit for one of `instances` that share it: its part of the limit and of the burst, at least 1.
+    /// The same limit for one of `instances` that share it: its part of the limit and of the burst,
+    /// at least 1.
     #[must_use]
     pub fn share(&self, instances: u32) -> Self {
         let part =
@@ -237,7 +250,8 @@ impl Rule {
         Self { slack, watching: self.watching, ..share }
     }
 
-    /// The clock this rule counts on, in microseconds: the wall clock for aligned windows, else the monotonic one.
+    /// The clock this rule counts on, in microseconds: the wall clock for aligned windows, else the
+    /// monotonic one.
     #[must_use]
     pub const fn clock(&self, now: Now) -> u64 {
         if self.algorithm.has_burst() { now.mono_us } else { now.unix_us }
@@ -297,18 +311,20 @@ impl Rule {
         ceil_div(self.level(state, now_us).saturating_sub(self.full), self.scale)
     }
 
-    /// What is left to give back of a charge of `cost`, which has left `charged` behind: as a rule, and a cost under
-    /// that rule. `None` where nothing is.
+    /// What is left to give back of a charge of `cost`, which has left `charged` behind: as a rule,
+    /// and a cost under that rule. `None` where nothing is.
     ///
-    /// Of what a request has used, part may have come back by itself, and been used again by others. Giving all of it
-    /// back then would let more through than the limit. Under GCRA the request lies at the end of the queue that
-    /// `charged` is, so what has not leaked of its cost is at most what is still ahead of now (where others of that
-    /// queue were given back in the meantime, it is less: then up to one cost is given back too much). A window that is
-    /// over has nothing to give back, and one that is about to end is left alone: the store may see it end first.
+    /// Of what a request has used, part may have come back by itself, and been used again by
+    /// others. Giving all of it back then would let more through than the limit. Under GCRA the
+    /// request lies at the end of the queue that `charged` is, so what has not leaked of its cost
+    /// is at most what is still ahead of now (where others of that queue were given back in the
+    /// meantime, it is less: then up to one cost is given back too much). A window that is over has
+    /// nothing to give back, and one that is about to end is left alone: the store may see it end
+    /// first.
     #[must_use]
     pub fn remainder(&self, charged: State, cost: u32, now_us: u64) -> Option<(Self, u32)> {
         if self.algorithm == Algorithm::InFlight {
-            // Its places have owners of their own, see [`super::in_flight`].
+            // Its places have owners of their own, see [`crate::limit::in_flight`].
             return None;
         }
         if !self.algorithm.has_burst() {
@@ -352,8 +368,8 @@ impl Rule {
         }
     }
 
-    /// The state itself, unless it lies ahead of a clock that went back: then what is used up as of now. Without this
-    /// a key would be locked for as long as the clock was set back.
+    /// The state itself, unless it lies ahead of a clock that went back: then what is used up as of
+    /// now. Without this a key would be locked for as long as the clock was set back.
     #[must_use]
     pub fn settle(&self, state: State, now_us: u64) -> State {
         let ahead = match self.algorithm {
@@ -377,8 +393,9 @@ impl Rule {
         self.with_level(self.level(state, from_us), to_us)
     }
 
-    /// The earliest instant at which `state` can have been written. Processes whose clocks differ judge a record at no
-    /// earlier instant than that: none sets the time of a record back, and so none frees what another has counted.
+    /// The earliest instant at which `state` can have been written. Processes whose clocks differ
+    /// judge a record at no earlier instant than that: none sets the time of a record back, and so
+    /// none frees what another has counted.
     #[must_use]
     pub fn earliest(&self, state: State) -> u64 {
         match self.algorithm {
@@ -391,8 +408,9 @@ impl Rule {
         }
     }
 
-    /// Microseconds until a request of `cost` is admitted without waiting, if nothing else comes; 0 if it is now. A cost
-    /// above [`Rule::capacity`] is never admitted: the answer is then the wait for everything that there is.
+    /// Microseconds until a request of `cost` is admitted without waiting, if nothing else comes; 0
+    /// if it is now. A cost above [`Rule::capacity`] is never admitted: the answer is then the wait
+    /// for everything that there is.
     #[must_use]
     pub fn wait(&self, state: State, cost: u32, now_us: u64) -> u64 {
         if cost == 0 || self.slack == 0 && self.fits(state, cost, now_us) {
@@ -461,7 +479,8 @@ impl Rule {
 
     // GCRA. Instants and levels count in `1 / scale` microseconds.
 
-    /// What a cost adds to the level. A scaled rule takes no more than there is for a cost that the limit can hold.
+    /// What a cost adds to the level. A scaled rule takes no more than there is for a cost that the
+    /// limit can hold.
     fn takes(&self, cost: u32) -> u128 {
         if u64::from(cost) > self.capacity {
             return self.reach() + self.step;
@@ -473,8 +492,8 @@ impl Rule {
         u128::from(now_us) * self.scale
     }
 
-    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for one that has used everything, more for one with
-    /// requests that wait.
+    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for one that has used everything,
+    /// more for one with requests that wait.
     fn level(&self, state: State, now_us: u64) -> u128 {
         to_u128(state).saturating_sub(self.at(now_us)).min(self.full + self.slack)
     }
@@ -504,8 +523,9 @@ impl Rule {
         if window < self.window_of(now_us) { 0 } else { count.min(self.limit) }
     }
 
-    /// What is used in the window before the current one and in the current one. After a step back of the clock it
-    /// counts as used now, all of it: how much of it had faded is not known any more.
+    /// What is used in the window before the current one and in the current one. After a step back
+    /// of the clock it counts as used now, all of it: how much of it had faded is not known any
+    /// more.
     fn counts(&self, State([window, counts]): State, now_us: u64) -> (u64, u64) {
         let (older, newer) = (counts >> 32, (counts & 0xffff_ffff).min(self.limit));
         let current = self.window_of(now_us);
@@ -565,7 +585,8 @@ fn pack(older: u64, newer: u64) -> u64 {
     older << 32 | newer
 }
 
-/// Rounds down; what passes 64 bits is capped. Nearly always both fit 64 bits, where division is many times faster.
+/// Rounds down; what passes 64 bits is capped. Nearly always both fit 64 bits, where division is
+/// many times faster.
 fn floor_div(number: u128, by: u128) -> u64 {
     match (u64::try_from(number), u64::try_from(by)) {
         (Ok(number), Ok(by)) => number.checked_div(by).unwrap_or(u64::MAX),

@@ -3,14 +3,16 @@
 use super::algorithm::{Rule, State};
 use crate::few::Few;
 
-/// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out of the store.
+/// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out
+/// of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubjectKey(pub [u8; 16]);
 
 /// One limit's part in a question about a subject.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitCheck {
-    /// Which limit, within the subject's record: a multiple of four. The next number is its block, the one behind it a signal.
+    /// Which limit, within the subject's record: a multiple of four. The next number is its block,
+    /// the one behind it a signal.
     pub tag: u32,
     /// How it counts.
     pub rule: Rule,
@@ -153,7 +155,8 @@ pub struct LimitStatus {
     pub now_us: u64,
 }
 
-/// What a store says: one standing for each demand, in their order, and behind them one for each place that was looked at.
+/// What a store says: one standing for each demand, in their order, and behind them one for each
+/// place that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandResult {
     /// Whether all fit, and were charged where that was asked.

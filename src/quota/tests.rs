@@ -42,7 +42,8 @@ fn any_walk() -> impl Strategy<Value = Vec<(u64, u32)>> {
     prop::collection::vec((step, 1..4u32), 1..120)
 }
 
-/// A token bucket as a book has it, in exact fractions: tokens × window, so that a microsecond brings `limit`.
+/// A token bucket as a book has it, in exact fractions: tokens × window, so that a microsecond
+/// brings `limit`.
 struct Naive {
     tokens: u128,
     last_us: u64,
@@ -208,7 +209,8 @@ proptest! {
         let view = rule.view(state, now);
         prop_assert!(rule.view(state, before).remaining <= view.remaining);
 
-        // Whatever the step, everything is back after what a full quota takes: it is forgotten that it was later.
+        // Whatever the step, everything is back after what a full quota takes: it is forgotten that
+        // it was later.
         let all = u32::try_from(rule.capacity()).unwrap();
         let longest = match algorithm {
             Algorithm::FixedWindow => window,
@@ -240,7 +242,8 @@ proptest! {
 
 #[test]
 fn a_limit_that_does_not_divide_its_window_does_not_drift() {
-    // 7 per second: an interval of 142857.14… µs. Rounded down it would admit one more in 11 days, rounded up one less.
+    // 7 per second: an interval of 142857.14… µs. Rounded down it would admit one more in 11 days,
+    // rounded up one less.
     let rule = rule(Algorithm::Gcra, 7, 1_000_000, 1);
     let (mut state, mut now, mut count) = (State::default(), NOON, 0u64);
     while now < NOON + 100_000_000 {

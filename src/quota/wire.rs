@@ -1,5 +1,6 @@
-//! Rules and states as numbers that other programs compute with: the scripts in a shared store, whose numbers are
-//! doubles. Every number here is whole and below 2^53, so that nothing is rounded on the way or there.
+//! Rules and states as numbers that other programs compute with: the scripts in a shared store,
+//! whose numbers are doubles. Every number here is whole and below 2^53, so that nothing is rounded
+//! on the way or there.
 
 use super::algorithm::{Algorithm, Rule, State};
 
@@ -25,7 +26,8 @@ pub struct WireRule {
 pub struct WireState {
     /// GCRA: the instant in whole microseconds; else the number of the window.
     pub a: u64,
-    /// GCRA: the rest of it in parts of a microsecond; else what was used (sliding: in the window before).
+    /// GCRA: the rest of it in parts of a microsecond; else what was used (sliding: in the window
+    /// before).
     pub b: u32,
     /// Sliding: what was used in this window.
     pub c: u32,
@@ -40,7 +42,8 @@ impl Rule {
             Algorithm::FixedWindow | Algorithm::SlidingWindow => WireRule {
                 kind: watching + if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
                 p: self.window_us(),
-                // More than two windows hold never fits, and gives back all of them, however much more.
+                // More than two windows hold never fits, and gives back all of them, however much
+                // more.
                 q: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
                 r: 0,
                 s: whole(u128::from(self.limit())),

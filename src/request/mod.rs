@@ -1,8 +1,9 @@
-//! One request, one view: method, path, client address and headers are computed once, here, and every layer, limiter,
-//! schema and policy uses the same ones.
+//! One request, one view: method, path, client address and headers are computed once, here, and
+//! every layer, limiter, schema and policy uses the same ones.
 //!
-//! What it stops: path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not read two different
-//! paths), duplicated security headers (each side of a proxy believes another one), and forged client addresses.
+//! What it stops: path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not
+//! read two different paths), duplicated security headers (each side of a proxy believes another
+//! one), and forged client addresses.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -58,8 +59,9 @@ impl Flags {
     }
 }
 
-/// Headers that decide about security, as bits: one that stands twice is refused, since two readers may each take another
-/// one. The bits of a request also say which of them it lacks, without a look at all names.
+/// Headers that decide about security, as bits: one that stands twice is refused, since two readers
+/// may each take another one. The bits of a request also say which of them it lacks, without a look
+/// at all names.
 fn single(name: &str) -> u16 {
     match name {
         "host" => 1,
@@ -104,8 +106,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads the head as the shim wrote it. The path isn't judged yet ([`Request::canonicalise`] does that), so that
-    /// even a refusal of a bad path has its CORS headers.
+    /// Reads the head as the shim wrote it. The path isn't judged yet ([`Request::canonicalise`]
+    /// does that), so that even a refusal of a bad path has its CORS headers.
     ///
     /// # Errors
     /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the
@@ -239,8 +241,9 @@ impl Request {
         Ok(())
     }
 
-    /// Lets trusted proxies say who the client is and whether the request came over TLS: the rightmost address in
-    /// `X-Forwarded-For` that is no trusted proxy is the client, since everything left of it is the client's own word.
+    /// Lets trusted proxies say who the client is and whether the request came over TLS: the
+    /// rightmost address in `X-Forwarded-For` that is no trusted proxy is the client, since
+    /// everything left of it is the client's own word.
     fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
         if trusted.is_empty() {
             // A handshake meets no application of Express, whose `trust proxy` may name the
@@ -352,7 +355,8 @@ impl Request {
         self.text(&(self.target.start..self.path_end))
     }
 
-    /// The canonical path: decoded, without the query. As sent until [`Request::canonicalise`] has run.
+    /// The canonical path: decoded, without the query. As sent until [`Request::canonicalise`] has
+    /// run.
     #[must_use]
     pub fn path(&self) -> &str {
         self.decoded_path.as_deref().unwrap_or_else(|| self.raw_path())
@@ -402,7 +406,8 @@ impl Request {
         })
     }
 
-    /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a Unix socket).
+    /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a
+    /// Unix socket).
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.client
@@ -467,8 +472,8 @@ fn trim(head: &str, span: &Span) -> Span {
     start..start + text.trim_ascii().len()
 }
 
-/// A host in lower case, and a port where it is not the scheme's own; `None` where it is no host that a URL may have. Names
-/// with and without a dot at their end are two names.
+/// A host in lower case, and a port where it is not the scheme's own; `None` where it is no host
+/// that a URL may have. Names with and without a dot at their end are two names.
 pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
     if !text.bytes().all(plain) {
@@ -493,7 +498,8 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
     Some(authority)
 }
 
-/// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a port behind it.
+/// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a
+/// port behind it.
 fn parse_address(text: &str) -> Option<IpAddr> {
     // Most requests have no address from Express, and it takes a while to see that none can be
     // read.

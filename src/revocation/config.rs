@@ -15,7 +15,8 @@ const SHARED: [&str; 3] = ["mode", "maxStaleness", "onStale"];
 pub struct RevocationConfig {
     /// Where a check looks.
     pub mode: Mode,
-    /// The longest that a revocation by another process may take to be known here: 1 second to 5 minutes.
+    /// The longest that a revocation by another process may take to be known here: 1 second to 5
+    /// minutes.
     pub max_staleness: Duration,
     /// What becomes of a request with a token when that can't be promised.
     pub on_stale: OnStale,
@@ -52,10 +53,11 @@ impl Default for RevocationConfig {
 }
 
 impl RevocationConfig {
-    /// Parses the option `revocation`; `shared` is whether the store is one that other processes use too.
+    /// Parses the option `revocation`; `shared` is whether the store is one that other processes
+    /// use too.
     ///
-    /// `mode`, `maxStaleness` and `onStale` are about a shared list. With a list in this process they would promise
-    /// what is not there, so they are refused.
+    /// `mode`, `maxStaleness` and `onStale` are about a shared list. With a list in this process
+    /// they would promise what is not there, so they are refused.
     pub fn parse(path: &str, value: &Value, shared: bool) -> Result<Self, ConfigError> {
         if !value.is_object() {
             let problem = format!(
@@ -88,8 +90,9 @@ impl RevocationConfig {
         })
     }
 
-    /// As [`Self::parse`], beside a store in Memcached. It may forget what it is given at any time, and then revoked
-    /// tokens would pass: so the list is this process's own, and only where the user says that he knows.
+    /// As [`Self::parse`], beside a store in Memcached. It may forget what it is given at any time,
+    /// and then revoked tokens would pass: so the list is this process's own, and only where the
+    /// user says that he knows.
     pub fn parse_beside_memcached(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let conflict = |at: String, problem| {
             ConfigError::new(ConfigCode::ConflictingOptions, at, problem).suggest(

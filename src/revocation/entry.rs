@@ -1,17 +1,18 @@
 //! What a revocation is called, and how it is written into the stream.
 //!
-//! All processes must call a thing by the same name, so a name is a hash without a key: the first bytes of a SHA-256
-//! over issuer, kind and what was revoked. A token's name has 8 bytes, and is what the table keeps, so that the table
-//! alone is enough to publish it again after the servers have lost it. That is short enough to be aimed at, by trying
-//! 2^64 tokens for one victim, and the prize would be that the victim is logged out; but whoever aims must choose a
-//! `jti`, and the issuer does that. The names of subjects and sessions may be chosen by those who bear them, and there
-//! are many victims at once to aim at, so these have 16 bytes.
+//! All processes must call a thing by the same name, so a name is a hash without a key: the first
+//! bytes of a SHA-256 over issuer, kind and what was revoked. A token's name has 8 bytes, and is
+//! what the table keeps, so that the table alone is enough to publish it again after the servers
+//! have lost it. That is short enough to be aimed at, by trying 2^64 tokens for one victim, and the
+//! prize would be that the victim is logged out; but whoever aims must choose a `jti`, and the
+//! issuer does that. The names of subjects and sessions may be chosen by those who bear them, and
+//! there are many victims at once to aim at, so these have 16 bytes.
 //!
-//! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the kind, the name, the
-//! minute after which it may be forgotten and, for a subject, the second up to which its tokens are
-//! refused. A guard also writes how long its tokens and sessions may live, so that whoever revokes
-//! knows the longest. All numbers are big-endian. The form is fixed and short so that Redis packs a
-//! hundred of them into one node.
+//! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the
+//! kind, the name, the minute after which it may be forgotten and, for a subject, the second up to
+//! which its tokens are refused. A guard also writes how long its tokens and sessions may live, so
+//! that whoever revokes knows the longest. All numbers are big-endian. The form is fixed and short
+//! so that Redis packs a hundred of them into one node.
 //!
 //! Four random bytes follow. A server that has lost its last entries may give their ids again,
 //! where its clock is behind them, and one that was lost may be written once more: by its id and
@@ -101,7 +102,8 @@ impl Entry {
         }
     }
 
-    /// Reads what [`Self::encode`] wrote. `None` for anything else, such as an entry of a later version.
+    /// Reads what [`Self::encode`] wrote. `None` for anything else, such as an entry of a later
+    /// version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
         let entry = match kind {
@@ -158,7 +160,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// Where an entry stands in the stream: milliseconds of the server's clock, and a number within the millisecond.
+/// Where an entry stands in the stream: milliseconds of the server's clock, and a number within the
+/// millisecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
     pub(super) ms: u64,
@@ -201,7 +204,8 @@ pub(super) enum Kind {
 pub(super) enum Namer {
     /// For a list of this process: hashes under a random key, which nobody can aim at.
     Private(RandomState),
-    /// For a list that processes share: they agree on the hash, which begins with one of the issuer.
+    /// For a list that processes share: they agree on the hash, which begins with one of the
+    /// issuer.
     Agreed([u8; 16]),
 }
 
@@ -341,6 +345,7 @@ mod tests {
         assert_eq!(a.name(Kind::Session, "x") >> 96, NAME_OF_X);
     }
 
-    /// The first 4 bytes of SHA-256(SHA-256("keepstone revocation\0a")[..16] || 2 || "x"), by sha256sum.
+    /// The first 4 bytes of SHA-256(SHA-256("keepstone revocation\0a")[..16] || 2 || "x"), by
+    /// sha256sum.
     const NAME_OF_X: u128 = 0xd687_955e;
 }

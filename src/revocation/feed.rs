@@ -1,7 +1,9 @@
-//! Reads the stream into the sets of this process, and writes into it: everything that waits for the servers.
+//! Reads the stream into the sets of this process, and writes into it: everything that waits for
+//! the servers.
 //!
-//! One task follows the stream on a connection of its own, since it waits there for what comes next; a second
-//! connection is for what is revoked here and for what is asked in between. The task ends with the last guard.
+//! One task follows the stream on a connection of its own, since it waits there for what comes
+//! next; a second connection is for what is revoked here and for what is asked in between. The task
+//! ends with the last guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -264,8 +266,8 @@ impl Feed {
         applied.map(|()| entry).map_err(|_| StoreError::Refused)
     }
 
-    /// Reads what is new at the primary, so that what was stored before this call is in the sets when it answers. All
-    /// who ask before the store's thread gets to it share one round trip.
+    /// Reads what is new at the primary, so that what was stored before this call is in the sets
+    /// when it answers. All who ask before the store's thread gets to it share one round trip.
     pub(super) fn refresh(self: &Arc<Self>, reply: Reply<()>) {
         let mut asking = self.asking.lock();
         asking.push(Replying::new(reply));
@@ -377,7 +379,8 @@ impl Feed {
         *self.commands.lock() = None;
     }
 
-    /// A connection that has failed, or leads to a server that is no primary any more, is not used again.
+    /// A connection that has failed, or leads to a server that is no primary any more, is not used
+    /// again.
     fn failed(&self, error: &RedisError) -> StoreError {
         let kept = matches!(
             error.kind(),
@@ -406,8 +409,8 @@ impl Feed {
         // The first answer tells whether this server lacks what was stored. The others wait for a
         // second only, so it comes at once.
         let block = session.has_read.then_some(block);
-        // What is read was there at the earliest when it was asked for, so this moment is what an answer proves: on our
-        // own monotonic clock, whatever the clocks of the servers say.
+        // What is read was there at the earliest when it was asked for, so this moment is what an
+        // answer proves: on our own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();
         let patience = PATIENCE + Duration::from_millis(block.unwrap_or(0));
         let read = ask(link, &self.keys.read(&cursor, block), patience).await?;
@@ -482,7 +485,8 @@ impl Feed {
         }
     }
 
-    /// Publishes some of what the servers have lost: one process at a time, the others see by reading what is there.
+    /// Publishes some of what the servers have lost: one process at a time, the others see by
+    /// reading what is there.
     async fn restore(&self, link: &mut Link, session: &mut Session, now: Now) -> Result<(), Fault> {
         if !self.follower.lock().is_missing() {
             if std::mem::take(&mut session.restoring) {
@@ -601,7 +605,8 @@ async fn follow_once(feed: &Weak<Feed>) -> Option<Fault> {
     }
 }
 
-/// Sends `commands`; an answer that takes too long is none, and the connection is not to be used again.
+/// Sends `commands`; an answer that takes too long is none, and the connection is not to be used
+/// again.
 async fn ask(
     link: &mut Link,
     commands: &Pipeline,

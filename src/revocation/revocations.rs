@@ -86,7 +86,8 @@ pub struct Counts {
     pub token_bytes: usize,
 }
 
-/// The list of what is revoked, in this process. All methods take `&self` and may be called by many threads.
+/// The list of what is revoked, in this process. All methods take `&self` and may be called by many
+/// threads.
 #[derive(Debug)]
 pub struct Revocations {
     rules: Rules,
@@ -201,7 +202,8 @@ impl Rules {
         Ok(Entry::Key { name: self.namer.name(Kind::Key, kid) })
     }
 
-    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by the tolerance.
+    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by
+    /// the tolerance.
     fn latest_expiry(&self, clocks: Clocks) -> u64 {
         clocks
             .latest_s()
@@ -279,8 +281,9 @@ pub(super) fn behind(known: Option<u64>, now_s: u64) -> u64 {
 }
 
 impl Revocations {
-    /// The list that all guards of this process use which give the same `name` and `issuer`, in worker threads too. It
-    /// lives as long as somebody uses it, and keeps entries for the longest of their lifetimes.
+    /// The list that all guards of this process use which give the same `name` and `issuer`, in
+    /// worker threads too. It lives as long as somebody uses it, and keeps entries for the longest
+    /// of their lifetimes.
     #[must_use]
     pub fn shared(
         config: RevocationConfig,
@@ -302,7 +305,8 @@ impl Revocations {
         list
     }
 
-    /// An empty list for tokens that live at most `max_lifetime`, which is [`crate::token::Issuer::max_lifetime`].
+    /// An empty list for tokens that live at most `max_lifetime`, which is
+    /// [`crate::token::Issuer::max_lifetime`].
     #[must_use]
     pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
         let sets = Sets::new(Forgetting::unconfirmed());
@@ -311,8 +315,9 @@ impl Revocations {
 
     /// Revokes the token with this `jti`.
     ///
-    /// `expires_at`, in seconds since 1970, is when the token expires or later; without it the longest lifetime there
-    /// is. A time that is long over stores nothing, since no such token would be taken.
+    /// `expires_at`, in seconds since 1970, is when the token expires or later; without it the
+    /// longest lifetime there is. A time that is long over stores nothing, since no such token
+    /// would be taken.
     pub fn revoke_token(
         &self,
         jti: &str,
@@ -333,14 +338,15 @@ impl Revocations {
         self.apply(self.rules.token(fingerprint, expires_at, self.clock(now))?, now)
     }
 
-    /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since 1970; `None` is now.
+    /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since
+    /// 1970; `None` is now.
     ///
-    /// A token that is issued within the very second is refused too: `iat` is in seconds, and it may have been first.
-    /// To issue one that is taken, see [`Self::subject_before`]. An issuer whose clock is ahead writes an `iat` that
-    /// is later than it was; a `before` can't know that, so such a token is missed by as much. Where
-    /// the clock of this process was set back, `None` is up to what it had shown: see
-    /// [`RevokeError::SetBack`].
-    /// An earlier call with a later `before` stays in force.
+    /// A token that is issued within the very second is refused too: `iat` is in seconds, and it
+    /// may have been first. To issue one that is taken, see [`Self::subject_before`]. An issuer
+    /// whose clock is ahead writes an `iat` that is later than it was; a `before` can't know that,
+    /// so such a token is missed by as much. Where the clock of this process was set back, `None`
+    /// is up to what it had shown: see [`RevokeError::SetBack`]. An earlier call with a later
+    /// `before` stays in force.
     pub fn revoke_subject(
         &self,
         subject: &str,
@@ -351,7 +357,8 @@ impl Revocations {
         self.apply(self.rules.subject(subject, before, known, self.clock(now))?, now)
     }
 
-    /// The second up to which the tokens of `subject` are revoked: one that is to be taken must have a later `iat`.
+    /// The second up to which the tokens of `subject` are revoked: one that is to be taken must
+    /// have a later `iat`.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
@@ -385,13 +392,14 @@ impl Revocations {
         self.sets.apply(&self.rules.key(kid)?, 0)
     }
 
-    /// Whether `token` is still good. Empty lists cost a load each, the others a hash and a look-up.
+    /// Whether `token` is still good. Empty lists cost a load each, the others a hash and a
+    /// look-up.
     pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
         if self.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
-    /// Forgets what no token could be refused by any more. To be called about once a minute; without it the list is
-    /// as good, but keeps its memory until the next revocation.
+    /// Forgets what no token could be refused by any more. To be called about once a minute;
+    /// without it the list is as good, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {
         self.sets.sweep(self.sets.minute(now));
     }
@@ -402,8 +410,8 @@ impl Revocations {
         self.sets.counts()
     }
 
-    /// Notices where the clock of this process was set back: tokens may have been issued by it as it
-    /// was before. To be called where tokens are issued and taken.
+    /// Notices where the clock of this process was set back: tokens may have been issued by it as
+    /// it was before. To be called where tokens are issued and taken.
     pub fn look_at_clock(&self, now: Now) {
         self.rules.look(now);
     }
@@ -429,7 +437,8 @@ pub(super) fn minute(seconds: u64) -> u32 {
     u32::try_from(seconds / 60).unwrap_or(u32::MAX)
 }
 
-/// The minute in which the last token with this expiry is taken: a verifier may be late by its tolerance.
+/// The minute in which the last token with this expiry is taken: a verifier may be late by its
+/// tolerance.
 fn until_minute(expires_at: u64) -> u32 {
     minute(expires_at.saturating_add(MAX_TOLERANCE.as_secs()))
 }

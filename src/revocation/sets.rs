@@ -56,7 +56,8 @@ impl<T: Copy> Names<T> {
         self.map.read().get(&name).copied()
     }
 
-    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays` was asked of all.
+    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays`
+    /// was asked of all.
     fn put(
         &self,
         name: u128,

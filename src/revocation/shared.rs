@@ -14,8 +14,9 @@ use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME, Verified};
 
-/// The list that processes share. All methods take `&self` and may be called by many threads, and none of them waits:
-/// what needs the store answers through a [`Reply`], called once on the store's thread.
+/// The list that processes share. All methods take `&self` and may be called by many threads, and
+/// none of them waits: what needs the store answers through a [`Reply`], called once on the store's
+/// thread.
 pub struct SharedRevocations {
     rules: Rules,
     feed: Arc<Feed>,
@@ -45,8 +46,9 @@ pub struct Status {
 }
 
 impl SharedRevocations {
-    /// The list of `issuer` at these servers and under their prefix. All guards of this process that name the same
-    /// servers and prefix have one copy, in worker threads too; it is followed as long as somebody uses it.
+    /// The list of `issuer` at these servers and under their prefix. All guards of this process
+    /// that name the same servers and prefix have one copy, in worker threads too; it is followed
+    /// as long as somebody uses it.
     ///
     /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is told to the other processes
     /// before anything is decided here: what any of them revokes is kept for the longest lifetime
@@ -102,7 +104,8 @@ impl SharedRevocations {
         &self.rules
     }
 
-    /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the store.
+    /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the
+    /// store.
     #[must_use]
     pub fn gate(&self, wants_fresh: bool, now: Now) -> Gate {
         match replica::gate(&self.config, self.freshness(now), wants_fresh) {
@@ -127,17 +130,19 @@ impl SharedRevocations {
         if self.feed.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
-    /// Reads what is new at the store. After an `Ok`, [`Self::check`] knows of everything that was stored before the
-    /// call. Calls at one time share a round trip, each waits at most the store's `timeout`.
+    /// Reads what is new at the store. After an `Ok`, [`Self::check`] knows of everything that was
+    /// stored before the call. Calls at one time share a round trip, each waits at most the store's
+    /// `timeout`.
     pub fn refresh(&self, reply: Reply<()>) {
         self.feed.refresh(reply);
     }
 
     /// Revokes the token with this `jti`; see [`super::Revocations::revoke_token`].
     ///
-    /// As with the other calls, an `Err` means that nothing was done and `reply` is not called. Otherwise the token is
-    /// refused here at once, and `reply` is called with `Ok` when the store has it, perhaps before this returns. With an
-    /// error nobody knows whether the other processes will hear of it: revoke it again.
+    /// As with the other calls, an `Err` means that nothing was done and `reply` is not called.
+    /// Otherwise the token is refused here at once, and `reply` is called with `Ok` when the store
+    /// has it, perhaps before this returns. With an error nobody knows whether the other processes
+    /// will hear of it: revoke it again.
     pub fn revoke_token(
         &self,
         jti: &str,
@@ -213,7 +218,8 @@ impl SharedRevocations {
         self.publish(self.rules().session(sid, until, self.clocks(now))?, now, reply)
     }
 
-    /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists anywhere.
+    /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists
+    /// anywhere.
     pub fn revoke_key(&self, kid: &str, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
         self.publish(self.rules.key(kid)?, now, reply)
     }

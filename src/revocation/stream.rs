@@ -45,8 +45,8 @@ impl Keys {
 
     /// Asks for what follows `cursor`, waiting up to `block_ms` for it.
     ///
-    /// The first command is a write that changes nothing. Only a primary takes it, and only one that may take writes: a
-    /// replica answers reads as well, from a past that it does not tell.
+    /// The first command is a write that changes nothing. Only a primary takes it, and only one
+    /// that may take writes: a replica answers reads as well, from a past that it does not tell.
     ///
     /// The last one looks for the entry at `cursor`: after the wait, since the stream may be lost
     /// and begun anew meanwhile, and what was read is then no sequel.
@@ -63,7 +63,8 @@ impl Keys {
         ask
     }
 
-    /// Asks for the first `count` entries, for the server's clock and whether somebody publishes lost entries.
+    /// Asks for the first `count` entries, for the server's clock and whether somebody publishes
+    /// lost entries.
     pub(super) fn head(&self, count: usize) -> Pipeline {
         let mut ask = Pipeline::new();
         ask.cmd("XRANGE").arg(&self.stream).arg("-").arg("+").arg("COUNT").arg(count);

@@ -18,7 +18,8 @@ pub(super) struct Table {
     len: AtomicUsize,
 }
 
-/// Open addressing with linear probing. The two arrays are apart so that a slot is 12 bytes and not 16.
+/// Open addressing with linear probing. The two arrays are apart so that a slot is 12 bytes and not
+/// 16.
 #[derive(Debug, Default)]
 struct Shard {
     hashes: Vec<u64>,
@@ -54,8 +55,8 @@ impl Table {
             .is_some_and(|shard| shard.read().find(hash).is_some_and(|(_, found)| found))
     }
 
-    /// Adds `hash` until the end of `minute`, or keeps it longer where it is there. `false` where the table holds
-    /// `most` entries and this would be one more.
+    /// Adds `hash` until the end of `minute`, or keeps it longer where it is there. `false` where
+    /// the table holds `most` entries and this would be one more.
     pub(super) fn insert(&self, hash: u64, minute: u32, now_minute: u32, most: usize) -> bool {
         let hash = stored(hash);
         let Some(shard) = self.shard(hash) else { return false };
@@ -122,7 +123,8 @@ impl Table {
 }
 
 impl Shard {
-    /// The slot of `hash` and true, or the slot to put it in and false; `None` where there are no slots.
+    /// The slot of `hash` and true, or the slot to put it in and false; `None` where there are no
+    /// slots.
     fn find(&self, hash: u64) -> Option<(usize, bool)> {
         let slots = self.hashes.len();
         // The shard took the top bits, so they are the same for all in here: turn them away.
@@ -145,7 +147,8 @@ impl Shard {
         }
     }
 
-    /// Drops what is over, and makes room for `more`. Slots are only given back or taken where the load asks for it.
+    /// Drops what is over, and makes room for `more`. Slots are only given back or taken where the
+    /// load asks for it.
     fn rebuild(&mut self, now_minute: u32, more: usize) {
         self.swept = now_minute;
         let live = self

@@ -65,7 +65,8 @@ fn a_revocation_outlives_the_token_by_the_clock_tolerance_and_then_leaves() {
 
 #[test]
 fn an_expiry_that_is_wrong_does_not_undo_a_revocation() {
-    // The caller knew the jti and guessed the expiry, too late or too early by some: it is found all the same.
+    // The caller knew the jti and guessed the expiry, too late or too early by some: it is found
+    // all the same.
     let list = list();
     list.revoke_token("a", Some(NOW_S + 3_600), now()).unwrap();
     list.revoke_token("b", None, now()).unwrap();

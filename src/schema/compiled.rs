@@ -29,10 +29,12 @@ use crate::schema::rules::{DRAFTS, SchemaRules};
 use crate::schema::shape::Shapes;
 use crate::schema::tape_json::{TapeJson, TapeNode};
 
-/// All errors are collected in documents of up to this many values; in larger ones the first is enough. Collecting is
-/// eager, and a large document that is wrong everywhere has tens of thousands of them.
+/// All errors are collected in documents of up to this many values; in larger ones the first is
+/// enough. Collecting is eager, and a large document that is wrong everywhere has tens of thousands
+/// of them.
 const EXPLAIN_NODES: u32 = 512;
-/// A choice inside a recursion multiplies the work at each level, so there all errors are collected up to this depth.
+/// A choice inside a recursion multiplies the work at each level, so there all errors are collected
+/// up to this depth.
 const EXPLAIN_DEPTH: u32 = 4;
 /// No more errors than this are looked at.
 const WALKED: usize = 100;
@@ -60,12 +62,14 @@ impl Schema {
 
     /// Compiles `schema`, an object or a boolean, given as the option `path` (`body`).
     ///
-    /// The draft is that of `$schema`, that of `rules` without it. Formats are asserted and must be known, patterns run in
-    /// linear time (unless `x-regex` says otherwise), references stay within the schema and those that are registered,
-    /// and a keyword that is misspelt or unknown to the draft is an error.
+    /// The draft is that of `$schema`, that of `rules` without it. Formats are asserted and must be
+    /// known, patterns run in linear time (unless `x-regex` says otherwise), references stay within
+    /// the schema and those that are registered, and a keyword that is misspelt or unknown to the
+    /// draft is an error.
     ///
     /// With `closed`, a schema that describes an object and says neither `additionalProperties` nor
-    /// `unevaluatedProperties` at its top refuses keys that it does not declare. `additionalProperties: true` opens it.
+    /// `unevaluatedProperties` at its top refuses keys that it does not declare.
+    /// `additionalProperties: true` opens it.
     pub fn compile_with(
         path: &str,
         schema: &Value,
@@ -75,7 +79,8 @@ impl Schema {
         Self::compile_whole(path, schema, closed, rules).map(|(schema, _)| schema)
     }
 
-    /// As [`Self::compile_with`]; also returns the schema as a whole, with the registered ones that it refers to.
+    /// As [`Self::compile_with`]; also returns the schema as a whole, with the registered ones that
+    /// it refers to.
     pub(crate) fn compile_whole(
         path: &str,
         schema: &Value,
@@ -87,8 +92,8 @@ impl Schema {
         Ok((compiled, whole))
     }
 
-    /// As [`Self::compile_with`], for an answer: nothing is closed, and the shapes are returned, by which its members
-    /// leave or stay. Every reference must be one that they follow.
+    /// As [`Self::compile_with`], for an answer: nothing is closed, and the shapes are returned, by
+    /// which its members leave or stay. Every reference must be one that they follow.
     pub(crate) fn compile_answer(
         path: &str,
         schema: &Value,
@@ -168,9 +173,10 @@ impl Schema {
         self.sanitizers.as_ref()
     }
 
-    /// Compiles `schema` as the specification has it, for running outside conformance suites: nothing is closed,
-    /// misspellings pass, and formats are asserted only with `formats`. `draft` is `4`, `6`, `7`, `2019-09` or `2020-12`,
-    /// the default of schemas without `$schema`; `registry` holds documents by URI, the only ones a `$ref` may lead to.
+    /// Compiles `schema` as the specification has it, for running outside conformance suites:
+    /// nothing is closed, misspellings pass, and formats are asserted only with `formats`. `draft`
+    /// is `4`, `6`, `7`, `2019-09` or `2020-12`, the default of schemas without `$schema`;
+    /// `registry` holds documents by URI, the only ones a `$ref` may lead to.
     pub fn conformance(
         schema: &Value,
         draft: &str,
@@ -220,7 +226,8 @@ impl Schema {
         &self.operator_like_keys
     }
 
-    /// Whether `bytes` are JSON within the limits of `limits` that matches for certain, and nothing else is to be done with them.
+    /// Whether `bytes` are JSON within the limits of `limits` that matches for certain, and nothing
+    /// else is to be done with them.
     pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
         bytes.len() <= limits.max_bytes
             && self.sanitizers.is_none()
@@ -258,7 +265,8 @@ impl Schema {
         self.within_budget(Share::Check, check) == (true, false)
     }
 
-    /// What the fast path says, if there is one, and what the crate says: for holding one against the other.
+    /// What the fast path says, if there is one, and what the crate says: for holding one against
+    /// the other.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.fast_path.as_ref();
         let quick = quick
@@ -267,7 +275,8 @@ impl Schema {
         (quick, self.within_budget(Share::Check, slow) == (true, false))
     }
 
-    /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing only if it matches.
+    /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing
+    /// only if it matches.
     pub(crate) fn check(
         &self,
         document: &Document<'_>,
@@ -299,7 +308,8 @@ impl Schema {
         let shallow = !(self.has_choice && self.is_recursive) || document.depth() <= EXPLAIN_DEPTH;
         if small && shallow {
             let errors: Vec<_> = self.validator.iter_errors(node).take(WALKED).collect();
-            // Where a schema beside it fails, what that one declares counts as unevaluated: an echo of the real errors.
+            // Where a schema beside it fails, what that one declares counts as unevaluated: an echo
+            // of the real errors.
             let has_cause = errors.iter().any(|error| !is_unevaluated(error));
             for error in errors.iter().filter(|error| !(has_cause && is_unevaluated(error))) {
                 found.add(location, error);
@@ -312,7 +322,8 @@ impl Schema {
         }
     }
 
-    /// The errors about the member `key` of an object, for judging a default value when the guard is built.
+    /// The errors about the member `key` of an object, for judging a default value when the guard
+    /// is built.
     pub(crate) fn accepts_member(&self, document: &Document<'_>, pointer: &str) -> bool {
         let every = || self.validator.iter_errors(TapeNode::Value(document, 0));
         let (errors, gave_up) = self.within_budget(Share::Explain, every);
@@ -356,7 +367,8 @@ fn strict_options<'i>(
     backtracks: bool,
 ) -> jsonschema::ValidationOptions<'i, std::sync::Arc<dyn jsonschema::Retrieve>, TapeJson> {
     let options = jsonschema::options_for::<TapeJson>().with_draft(draft);
-    // The default engine backtracks. This one takes linear time, and refuses what it can't when compiling.
+    // The default engine backtracks. This one takes linear time, and refuses what it can't when
+    // compiling.
     let mut options = options
         .with_pattern_options(pattern::options())
         .with_keyword("pattern", move |_, value, _| backtrack::keyword(value, backtracks))
@@ -447,7 +459,8 @@ pub(crate) const IN_PLACE: &[&str] = &[
     "dependencies",
 ];
 
-/// Refuses functions that nobody would ask: the shim asks them behind the core, where the schema applies in every case.
+/// Refuses functions that nobody would ask: the shim asks them behind the core, where the schema
+/// applies in every case.
 fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), ConfigError> {
     if let Some((at, _)) = survey.functions.first().filter(|_| is_answer) {
         return Err(error_at(path, at, "asks a function, which answers are not judged by")
@@ -461,7 +474,8 @@ fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), C
     }
 }
 
-/// Adds the closing keyword to a schema that describes an object and does not say what becomes of other keys.
+/// Adds the closing keyword to a schema that describes an object and does not say what becomes of
+/// other keys.
 fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Value>, ConfigError> {
     const SAID: &[&str] = &["additionalProperties", "unevaluatedProperties"];
     let Value::Object(map) = schema else { return Ok(Cow::Borrowed(schema)) };
@@ -475,7 +489,8 @@ fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Valu
         // Unlike `additionalProperties` it sees what the schemas beside it declare.
         "unevaluatedProperties"
     } else {
-        // Drafts 7, 6 and 4 have no such keyword. It is fine if the schema refers to one that says it.
+        // Drafts 7, 6 and 4 have no such keyword. It is fine if the schema refers to one that says
+        // it.
         let target =
             map.get("$ref").and_then(local_pointer).and_then(|pointer| schema.pointer(&pointer));
         if target.and_then(Value::as_object).is_some_and(says) {

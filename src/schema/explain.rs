@@ -1,5 +1,5 @@
-//! From the crate's errors to what a client is told: which member, which keyword, what it must be, in plain words and
-//! without any submitted value.
+//! From the crate's errors to what a client is told: which member, which keyword, what it must be,
+//! in plain words and without any submitted value.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
@@ -21,7 +21,8 @@ pub(crate) struct Found<'m> {
     messages: Option<Chosen<'m>>,
 }
 
-/// What the listed errors may take in the answer, so that with what is around them it stays within 8 kB.
+/// What the listed errors may take in the answer, so that with what is around them it stays within
+/// 8 kB.
 const MAX_BYTES: usize = 7 << 10;
 
 impl<'m> Found<'m> {
@@ -153,8 +154,8 @@ impl<'m> Found<'m> {
     }
 }
 
-/// The branch of a choice that the client meant, if that can be told: the only one that the value fits in its type, or
-/// in the constant that tells the branches apart.
+/// The branch of a choice that the client meant, if that can be told: the only one that the value
+/// fits in its type, or in the constant that tells the branches apart.
 fn meant<'e>(
     choice: &ValidationError<'_>,
     branches: &'e [Vec<ValidationError<'static>>],
@@ -176,7 +177,8 @@ fn meant<'e>(
         .or_else(|| closest(branches, &wrong_type))
 }
 
-/// The branch with the fewest errors, of those that the value fits in its type, if there is only one such.
+/// The branch with the fewest errors, of those that the value fits in its type, if there is only
+/// one such.
 fn closest<'e>(
     branches: &'e [Vec<ValidationError<'static>>],
     is_other: &dyn Fn(&ValidationError<'_>) -> bool,
@@ -256,7 +258,8 @@ fn keyword(kind: &Kind) -> &'static str {
     }
 }
 
-/// What the value must be, to go on after its name. It may name what the schema says, never what the client sent.
+/// What the value must be, to go on after its name. It may name what the schema says, never what
+/// the client sent.
 pub(crate) fn words(kind: &Kind) -> String {
     match kind {
         Kind::AdditionalItems { limit } => {

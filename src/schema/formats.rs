@@ -14,11 +14,12 @@ pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
     }
 }
 
-/// An email address as mail servers take it: a dot-atom of at most 64 characters (RFC 5321 section 4.5.3.1.1), `@`, and
-/// a domain name of at least two labels.
+/// An email address as mail servers take it: a dot-atom of at most 64 characters (RFC 5321 section
+/// 4.5.3.1.1), `@`, and a domain name of at least two labels.
 ///
-/// The grammar of RFC 5321 also allows quotes, comments, display names, addresses in brackets and hosts without a dot;
-/// the crate accepts `Name <a@b.co>` and `a@b`. Whoever signs up with one of those wants something else.
+/// The grammar of RFC 5321 also allows quotes, comments, display names, addresses in brackets and
+/// hosts without a dot; the crate accepts `Name <a@b.co>` and `a@b`. Whoever signs up with one of
+/// those wants something else.
 pub(crate) fn is_email(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(at) = bytes.iter().take(MAX_LOCAL + 1).position(|byte| *byte == b'@') else {
@@ -106,7 +107,8 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
-/// A UUID as in RFC 9562 section 4: 32 hex digits in five groups. The crate knows it from draft 2019-09 on only.
+/// A UUID as in RFC 9562 section 4: 32 hex digits in five groups. The crate knows it from draft
+/// 2019-09 on only.
 pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, c)| match i {
@@ -115,7 +117,8 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// The most bytes of a regular expression. Each is compiled, which takes 4 ms for 100 kB of brackets.
+/// The most bytes of a regular expression. Each is compiled, which takes 4 ms for 100 kB of
+/// brackets.
 const MAX_REGEX: usize = 16_384;
 
 /// A regular expression of ECMA-262 as the crate knows them, of at most 16 kB.

@@ -1,6 +1,6 @@
-//! A schema as written, looked over before it is compiled: keywords that are misspelt or that its draft ignores, and
-//! references that lead outside. JSON Schema itself lets an unknown keyword pass in silence, and with it the check that
-//! its author believes in.
+//! A schema as written, looked over before it is compiled: keywords that are misspelt or that its
+//! draft ignores, and references that lead outside. JSON Schema itself lets an unknown keyword pass
+//! in silence, and with it the check that its author believes in.
 
 use std::collections::HashSet;
 
@@ -56,8 +56,8 @@ enum In {
     Only2019,
 }
 
-/// The keywords, in the order of the specification. Annotations of `OpenAPI` and of common libraries are in it so that
-/// they are not taken for misspellings.
+/// The keywords, in the order of the specification. Annotations of `OpenAPI` and of common
+/// libraries are in it so that they are not taken for misspellings.
 const KEYWORDS: &[(&str, Holds, In)] = &[
     ("$schema", Holds::Data, In::All),
     ("$id", Holds::Data, In::From6),
@@ -151,7 +151,8 @@ pub(crate) const FOREIGN_FORMAT: &str = "~format";
 /// `TypeBox`'s refinements, which the shim asks, and its codecs, which nobody carries out.
 const REFINE: &str = "~refine";
 const CODEC: &str = "~codec";
-/// Keywords whose schemas apply in every case where the schema that they stand in does, as far as the shim follows them.
+/// Keywords whose schemas apply in every case where the schema that they stand in does, as far as
+/// the shim follows them.
 const CERTAIN: &[&str] = &["properties", "items", "prefixItems", "additionalProperties", "allOf"];
 
 /// What the walk learns about a schema.
@@ -165,7 +166,8 @@ pub(crate) struct Survey {
     pub(crate) is_recursive: bool,
     /// Whether a string is changed anywhere in it.
     pub(crate) sanitizes: bool,
-    /// The schemas that ask a function, with the pointers to them and whether they apply in every case.
+    /// The schemas that ask a function, with the pointers to them and whether they apply in every
+    /// case.
     pub(crate) functions: Vec<(String, bool)>,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
@@ -398,7 +400,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left alone.
+    /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left
+    /// alone.
     fn extension(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
         if SANITIZERS.contains(&key) {
             if let Value::Bool(on) = value {
@@ -467,7 +470,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where a schema gives itself or its parts names (`$id`), the crate tells inside from outside, offline.
+    /// Where a schema gives itself or its parts names (`$id`), the crate tells inside from outside,
+    /// offline.
     fn leads_out(&self, at: &str) -> bool {
         let target = self.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
         !target.starts_with('#') && !self.has_ids

@@ -98,8 +98,8 @@ impl Messages {
         Chosen { messages: self, language }
     }
 
-    /// The language that the client likes best, of those there are: RFC 9110 section 12.5.4 with the lookup of RFC 4647
-    /// section 3.4, and for a plain `de` also the texts of `de-AT`.
+    /// The language that the client likes best, of those there are: RFC 9110 section 12.5.4 with
+    /// the lookup of RFC 4647 section 3.4, and for a plain `de` also the texts of `de-AT`.
     fn language(&self, accepted: &str) -> Option<&(Box<str>, Texts)> {
         let mut best: Option<(u16, &(Box<str>, Texts))> = None;
         for range in accepted.split(',').take(20) {
@@ -141,7 +141,8 @@ pub(crate) struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
-    /// The application's text for an error, with `{key}` and `{limit}` filled in; `None` where it has none.
+    /// The application's text for an error, with `{key}` and `{limit}` filled in; `None` where it
+    /// has none.
     pub(crate) fn text(
         &self,
         code: &str,

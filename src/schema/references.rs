@@ -1,6 +1,7 @@
-//! References in one form. A schema may refer to a part of itself by names: `$id`, `$anchor`, relative URIs. Before anybody
-//! reads it, every one of them becomes a JSON Pointer from the top and the names go, so that the validator and all that
-//! walk a schema (closing, types of a query, sanitizers, answers) are certain to find the same place.
+//! References in one form. A schema may refer to a part of itself by names: `$id`, `$anchor`,
+//! relative URIs. Before anybody reads it, every one of them becomes a JSON Pointer from the top
+//! and the names go, so that the validator and all that walk a schema (closing, types of a query,
+//! sanitizers, answers) are certain to find the same place.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -15,11 +16,13 @@ use crate::schema::keywords::{error_at, escaped, inner_schemas, is_old, local_po
 /// The base of a schema that has no URI of its own.
 pub(crate) const NO_BASE: &str = "json-schema:///";
 
-/// Points every reference of `schema` by its place from the top, and takes away the names of its parts. `base` is its URI,
-/// `registry` holds the schemas outside of it: what leads to one of those becomes its URI as it is registered.
+/// Points every reference of `schema` by its place from the top, and takes away the names of its
+/// parts. `base` is its URI, `registry` holds the schemas outside of it: what leads to one of those
+/// becomes its URI as it is registered.
 ///
-/// Returns where a reference stands of which nobody can say where it leads (`$dynamicRef`, `$recursiveRef`, a name that
-/// is not there or is there twice). Then nothing was changed: the validator is asked alone.
+/// Returns where a reference stands of which nobody can say where it leads (`$dynamicRef`,
+/// `$recursiveRef`, a name that is not there or is there twice). Then nothing was changed: the
+/// validator is asked alone.
 pub(crate) fn settle(
     schema: &mut Value,
     base: &str,
@@ -151,9 +154,11 @@ impl Walk<'_> {
         known.is_none_or(|known| known == at).then_some(())
     }
 
-    /// What each reference is to say instead, where that is something else; where one stands that leads nowhere.
+    /// What each reference is to say instead, where that is something else; where one stands that
+    /// leads nowhere.
     fn targets(&mut self) -> Result<Vec<(String, String)>, String> {
-        // What only a reference leads to, such as a list of schemas under a name of the author's, has references as well.
+        // What only a reference leads to, such as a list of schemas under a name of the author's,
+        // has references as well.
         let mut from = 0;
         while from < self.refs.len() {
             let until = self.refs.len();

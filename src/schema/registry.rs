@@ -1,5 +1,6 @@
-//! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So everything that walks
-//! a schema (types of a query, defaults, sanitizers, closing) sees one document, and nothing is ever fetched.
+//! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So
+//! everything that walks a schema (types of a query, defaults, sanitizers, closing) sees one
+//! document, and nothing is ever fetched.
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
@@ -13,9 +14,10 @@ use crate::schema::references::{NO_BASE, percent, settle};
 /// Deeper than any schema that `survey` lets pass.
 const DEPTH: u32 = 120;
 
-/// Puts every registered schema that `schema` refers to, directly or through others, into its `$defs` and points the
-/// references there, all of them as JSON Pointers. References to URIs that are not registered stay as they are, for
-/// `survey` to refuse. Returns where a reference stands that can't be followed, if there is one.
+/// Puts every registered schema that `schema` refers to, directly or through others, into its
+/// `$defs` and points the references there, all of them as JSON Pointers. References to URIs that
+/// are not registered stay as they are, for `survey` to refuse. Returns where a reference stands
+/// that can't be followed, if there is one.
 pub(crate) fn embed(
     path: &str,
     schema: &mut Value,
@@ -75,7 +77,8 @@ pub(crate) fn place_of(uri: &str) -> String {
     format!("/$defs/{}", escaped(uri))
 }
 
-/// Rewrites the references of a schema, which is the registered one `base` or the one that the others are put into.
+/// Rewrites the references of a schema, which is the registered one `base` or the one that the
+/// others are put into.
 fn point_inside(
     schema: &mut Value,
     base: Option<&str>,

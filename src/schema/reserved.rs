@@ -1,10 +1,14 @@
-//! Keywords that the shim writes for schemas of other libraries, where JSON Schema's own would judge otherwise.
+//! Keywords that the shim writes for schemas of other libraries, where JSON Schema's own would
+//! judge otherwise.
 //!
-//! - `~minLength`, `~maxLength`: the length of a string as JavaScript counts it, in units of UTF-16. JSON Schema counts
-//!   characters; a schema of zod or valibot must not be judged by another measure.
-//! - `~format`: a format as the library understands it, `{ name, pattern }`; it is told of like the format of that name.
+//! - `~minLength`, `~maxLength`: the length of a string as JavaScript counts it, in units of
+//!   UTF-16. JSON Schema counts characters; a schema of zod or valibot must not be judged by
+//!   another measure.
+//! - `~format`: a format as the library understands it, `{ name, pattern }`; it is told of like the
+//!   format of that name.
 //!
-//! The text of their errors is the limit or the name of the format alone; `explain` makes words of it.
+//! The text of their errors is the limit or the name of the format alone; `explain` makes words of
+//! it.
 
 use jsonschema::{Keyword, ValidationError};
 use serde_json::Value;

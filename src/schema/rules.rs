@@ -1,5 +1,5 @@
-//! What all schemas of a guard share: the default draft, registered schemas, formats and keywords of the application's
-//! own, and its texts for errors.
+//! What all schemas of a guard share: the default draft, registered schemas, formats and keywords
+//! of the application's own, and its texts for errors.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::schema::messages::Messages;
 use crate::schema::pattern::{Flags, Matcher, Pattern};
 use crate::schema::registry::{embed, place_of};
 
-/// The options under `payload` that are about schemas; the limits of bodies are [`super::PayloadConfig`].
+/// The options under `payload` that are about schemas; the limits of bodies are
+/// [`super::PayloadConfig`].
 #[derive(Debug, Default)]
 pub struct SchemaRules {
     draft: Option<Draft>,
@@ -60,7 +61,8 @@ impl SchemaRules {
     ///
     /// - `draft`: `'4'`, `'6'`, `'7'`, `'2019-09'` or `'2020-12'`, of schemas without `$schema`
     /// - `schemas`: schemas by their absolute URI, for `$ref`; nothing is ever fetched
-    /// - `formats`: by name a function, a pattern, or `{ source, flags }` as the shim writes a `RegExp`
+    /// - `formats`: by name a function, a pattern, or `{ source, flags }` as the shim writes a
+    ///   `RegExp`
     /// - `keywords`: by name a function
     /// - `messages`: texts by the code of an error, and the same again by language
     ///
@@ -122,7 +124,8 @@ impl SchemaRules {
         }
     }
 
-    /// A registered schema is looked over by itself: a fault in it should not be found by the one who refers to it.
+    /// A registered schema is looked over by itself: a fault in it should not be found by the one
+    /// who refers to it.
     fn judge_registry(&self, path: &str) -> Result<(), ConfigError> {
         for (uri, schema) in &self.registry {
             let path = format!("{path}['{uri}']");

@@ -1,5 +1,6 @@
-//! Sanitizers: a string is put into one spelling before it is checked, where the schema asks for it by name. Nothing is
-//! escaped or made harmless: what is harmless depends on where it goes, and is done there (OWASP ASVS 5.0, 1.1.2).
+//! Sanitizers: a string is put into one spelling before it is checked, where the schema asks for it
+//! by name. Nothing is escaped or made harmless: what is harmless depends on where it goes, and is
+//! done there (OWASP ASVS 5.0, 1.1.2).
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::{Map, Value};
@@ -46,8 +47,8 @@ impl Ops {
     /// - trim: without the white space around it that JavaScript's `trim` takes away
     /// - nfc: composed as in Unicode Standard Annex 15, so that one character has one spelling
     /// - lowercase: in lower case, by Unicode's rules
-    /// - email: without white space around it, and the domain in lower case (RFC 5321 section 2.4: the part before the
-    ///   `@` is the receiver's own affair)
+    /// - email: without white space around it, and the domain in lower case (RFC 5321 section 2.4:
+    ///   the part before the `@` is the receiver's own affair)
     pub(crate) fn apply(self, text: &str) -> Option<String> {
         let mut now = text;
         if self.has(TRIM | EMAIL) {
@@ -81,7 +82,8 @@ pub(crate) fn sanitize(shapes: &Shapes, tape: &mut Tape, source: &str) -> bool {
     walk(shapes, tape, source, 0, &[0])
 }
 
-/// `applying`: the shapes of the value at `at`. Recursive, which is safe: no tape is deeper than `maxDepth`.
+/// `applying`: the shapes of the value at `at`. Recursive, which is safe: no tape is deeper than
+/// `maxDepth`.
 fn walk(shapes: &Shapes, tape: &mut Tape, source: &str, at: u32, applying: &[usize]) -> bool {
     let all = shapes.in_place(applying, false);
     let document = tape.document(source);
@@ -126,7 +128,8 @@ fn walk(shapes: &Shapes, tape: &mut Tape, source: &str, at: u32, applying: &[usi
     changed
 }
 
-/// Puts another text in the place of a string. The side buffer is where strings are that are not in the source.
+/// Puts another text in the place of a string. The side buffer is where strings are that are not in
+/// the source.
 fn replace(tape: &mut Tape, at: u32, text: &str) -> bool {
     let start = tape.side.len();
     let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(start + text.len())) else {

@@ -1,5 +1,6 @@
-//! The shape of a schema, as a graph: which schema applies to which member. Whoever changes a document before it is
-//! judged (`sanitize`) or before it leaves (`respond`) walks this beside the document.
+//! The shape of a schema, as a graph: which schema applies to which member. Whoever changes a
+//! document before it is judged (`sanitize`) or before it leaves (`respond`) walks this beside the
+//! document.
 
 use std::collections::HashMap;
 
@@ -66,8 +67,8 @@ impl Shapes {
         self.0.get(at)
     }
 
-    /// All that apply to a value to which `applying` do: with those that they refer to or are composed of, and with
-    /// `maybe` also those that may apply.
+    /// All that apply to a value to which `applying` do: with those that they refer to or are
+    /// composed of, and with `maybe` also those that may apply.
     pub(crate) fn in_place(&self, applying: &[usize], maybe: bool) -> Vec<&Shape> {
         let mut all = applying.to_vec();
         let (mut from, mut hops) = (0, 0);
@@ -111,7 +112,8 @@ const NEVER: &[&str] =
     &["not", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties"];
 
 impl Build<'_> {
-    /// `conditional`: the schema may apply, or not; a sanitizer in it can't be carried out before that is known.
+    /// `conditional`: the schema may apply, or not; a sanitizer in it can't be carried out before
+    /// that is known.
     fn shape(&mut self, schema: &Value, at: &str, conditional: bool) -> Result<usize, ConfigError> {
         if let Some(known) = self.known.get(&(at.to_owned(), conditional)) {
             return Ok(*known);

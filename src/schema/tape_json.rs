@@ -1,4 +1,5 @@
-//! The tape as the JSON that the `jsonschema` crate validates: its `json::Json` trait, implemented over [`Document`].
+//! The tape as the JSON that the `jsonschema` crate validates: its `json::Json` trait, implemented
+//! over [`Document`].
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -119,9 +120,10 @@ impl<'a> Node<'a, TapeJson> for TapeNode<'a> {
         }
     }
 
-    // The crate (pinned to one version) asks for this only to put a copy of the offending value into an error, having
-    // its own `equals_value` and `is_unique` above and below. We never show values, so none is copied: a hundred errors
-    // about one large value would cost a hundred copies. The conformance suite would show it if verdicts depended on it.
+    // The crate (pinned to one version) asks for this only to put a copy of the offending value
+    // into an error, having its own `equals_value` and `is_unique` above and below. We never show
+    // values, so none is copied: a hundred errors about one large value would cost a hundred
+    // copies. The conformance suite would show it if verdicts depended on it.
     fn to_value(&self) -> Cow<'a, Value> {
         Cow::Borrowed(&NOTHING)
     }
@@ -272,7 +274,8 @@ pub(crate) fn is_unique(document: &Document<'_>, span: Span) -> bool {
     })
 }
 
-/// A hash that is alike for values that are alike in JSON Schema's sense: `1` and `1.0`, members in any order.
+/// A hash that is alike for values that are alike in JSON Schema's sense: `1` and `1.0`, members in
+/// any order.
 fn hash(document: &Document<'_>, at: u32, hasher: &impl BuildHasher) -> u64 {
     let mut state = hasher.build_hasher();
     match document.item(at) {

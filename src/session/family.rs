@@ -147,8 +147,8 @@ impl Family {
         now_us >= self.forgotten_us
     }
 
-    /// Uses a token. `remembered_us` is how long a family that ends here is remembered, so that who presents its tokens
-    /// then is told the same, and its session is revoked again if need be.
+    /// Uses a token. `remembered_us` is how long a family that ends here is remembered, so that who
+    /// presents its tokens then is told the same, and its session is revoked again if need be.
     pub fn present(
         &mut self,
         presented: &RefreshAttempt,
@@ -224,7 +224,8 @@ fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
 pub struct SessionData {
     /// The [`audience_mark`](crate::session::audience_mark) of the guard that began the session.
     pub audience: [u8; 16],
-    /// The second of the login: a revocation of its subject that is not before this ends the family.
+    /// The second of the login: a revocation of its subject that is not before this ends the
+    /// family.
     pub born_s: u64,
     /// How long its access tokens live, in seconds; `None` for the default.
     pub expires_in_s: Option<u64>,

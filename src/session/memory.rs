@@ -24,8 +24,8 @@ const MINUTE_US: u64 = 60_000_000;
 #[error("there are too many sessions with a refresh token at one time")]
 pub struct Full;
 
-/// Families by their place. All methods take `&self` and may be called by many threads; what races is decided under the lock
-/// of the family's shard.
+/// Families by their place. All methods take `&self` and may be called by many threads; what races
+/// is decided under the lock of the family's shard.
 #[derive(Debug)]
 pub struct MemoryFamilies {
     keyed: RandomState,
@@ -54,7 +54,8 @@ impl MemoryFamilies {
         Self { keyed: RandomState::new(), room: (families / SHARDS, bytes / SHARDS), shards }
     }
 
-    /// The families that all guards of this process have which give the same `name`, in worker threads too.
+    /// The families that all guards of this process have which give the same `name`, in worker
+    /// threads too.
     #[must_use]
     pub fn shared(name: &str) -> Arc<Self> {
         static SHARED: Mutex<BTreeMap<String, Weak<MemoryFamilies>>> = Mutex::new(BTreeMap::new());

@@ -2,8 +2,8 @@
 //! and changed by a script that does so only if it is still the record that was read; its seal says
 //! what may be believed.
 //!
-//! A refresh is no part of a request's way through the layers, so it has a connection of its own, which is made when it is first
-//! needed, and more patience than a limit has.
+//! A refresh is no part of a request's way through the layers, so it has a connection of its own,
+//! which is made when it is first needed, and more patience than a limit has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,8 +190,8 @@ impl RedisFamilies {
         });
     }
 
-    /// The connection. Where it has to be made, that goes on though the call that began it has no patience left: a
-    /// handshake that takes longer than a call would never end otherwise.
+    /// The connection. Where it has to be made, that goes on though the call that began it has no
+    /// patience left: a handshake that takes longer than a call would never end otherwise.
     async fn link(self: &Arc<Self>) -> Result<Link, RedisError> {
         let families = Arc::clone(self);
         let connecting = runtime::spawn_beside(async move {

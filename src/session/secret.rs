@@ -9,7 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::session::family::{NewFamily, RefreshAttempt};
 
-/// Tells a refresh token from everything else, for people and for scanners that look for secrets in code.
+/// Tells a refresh token from everything else, for people and for scanners that look for secrets in
+/// code.
 const PREFIX: &str = "ksr_";
 const LENGTH: usize = 64;
 

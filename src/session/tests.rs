@@ -298,7 +298,8 @@ fn options_are_judged() {
     }
 }
 
-/// The rules in the words of the docs: what a family is to a client that remembers all of its tokens.
+/// The rules in the words of the docs: what a family is to a client that remembers all of its
+/// tokens.
 struct Model {
     /// All tokens that were given, the current one last, with the second of their first use.
     tokens: Vec<(RefreshToken, Option<u64>)>,

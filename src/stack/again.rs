@@ -19,8 +19,8 @@
 //! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word
 //!    asks the store again where that word is older than [`WORD`]: a slow body costs one more
 //!    question, and not one for each packet.
-//! 6. Earlier layers of the same request are asked as well ([`HostInput::earlier`]): the body may be
-//!    read by `guard.validate()`, which knows no token.
+//! 6. Earlier layers of the same request are asked as well ([`HostInput::earlier`]): the body may
+//!    be read by `guard.validate()`, which knows no token.
 //!
 //! [`HostInput::earlier`]: crate::stack::HostInput::earlier
 

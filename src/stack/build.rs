@@ -19,7 +19,8 @@ use crate::schema::SchemaRules;
 use crate::token::Requirements;
 
 impl Guard {
-    /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of one layer alone.
+    /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of
+    /// one layer alone.
     ///
     /// # Errors
     /// The first thing that is wrong with the options.
@@ -132,7 +133,8 @@ impl Guard {
         }
     }
 
-    /// A layer that is mounted alone and looks at a token that may have come in a cookie has it, too.
+    /// A layer that is mounted alone and looks at a token that may have come in a cookie has it,
+    /// too.
     fn csrf_of(
         &self,
         options: &Options<'_>,

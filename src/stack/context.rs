@@ -1,4 +1,5 @@
-//! What a request carries on its way through the layers, and what comes of it: `src/stack/mod.rs` has the way.
+//! What a request carries on its way through the layers, and what comes of it: `src/stack/mod.rs`
+//! has the way.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -66,9 +67,11 @@ pub enum Step {
         /// What they are. Compressed ones are to be decompressed first.
         reading: Reading,
     },
-    /// Ask the application's key and cost functions, and come back with [`Stack::resume_with_callbacks`].
+    /// Ask the application's key and cost functions, and come back with
+    /// [`Stack::resume_with_callbacks`].
     RunCallbacks,
-    /// Look at the certificate of the connection, and come back with [`Stack::resume_with_certificate`].
+    /// Look at the certificate of the connection, and come back with
+    /// [`Stack::resume_with_certificate`].
     AskCertificate,
     /// Ask the shared store, and come back with [`Stack::resume_with_store`].
     AskStore(StoreAsk),
@@ -126,7 +129,8 @@ impl StoreAnswer {
     }
 }
 
-/// What a request waits for before its layers go on: a shared store, an issuer, or what its connection says of the client.
+/// What a request waits for before its layers go on: a shared store, an issuer, or what its
+/// connection says of the client.
 #[derive(Debug)]
 pub enum Suspension {
     /// Layer 4: whether the client has the certificate that the token is bound to.
@@ -139,8 +143,8 @@ pub enum Suspension {
     Again(Door),
     /// Layer 6, of the limiter that has asked: its limits may be others by now.
     Limits(Pending, Arc<Limiter>),
-    /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, where what was on its way had
-    /// begun before the token came.
+    /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, where
+    /// what was on its way had begun before the token came.
     Keys {
         /// Whether this was the first time.
         again: bool,
@@ -186,7 +190,8 @@ pub struct RequestContext {
     pub identity: Option<Arc<Verified>>,
     /// The proof that came with its token, until it is used up.
     pub proof: Option<Box<Proof>>,
-    /// What a later layer is to know of the proof that was taken: [`HostInput::proofs`] gives it back.
+    /// What a later layer is to know of the proof that was taken: [`HostInput::proofs`] gives it
+    /// back.
     pub proof_mark: Option<String>,
     /// Whether a list says that it is not limited.
     pub unlimited: bool,

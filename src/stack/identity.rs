@@ -1,4 +1,5 @@
-//! Layers 4 and 5: whose the request is, whether the token still holds, and whether its bearer may use it.
+//! Layers 4 and 5: whose the request is, whether the token still holds, and whether its bearer may
+//! use it.
 
 use std::borrow::Cow;
 

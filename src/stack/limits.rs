@@ -54,7 +54,8 @@ impl Stack {
                 client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
                 user: identity.and_then(|verified| verified.subject.as_deref()),
                 token: token.as_deref(),
-                // Without a pattern all paths share one count: a client picks its paths, so it must not pick its quota.
+                // Without a pattern all paths share one count: a client picks its paths, so it must
+                // not pick its quota.
                 route: request.route_id().unwrap_or_default(),
                 method: request.method(),
                 path: request.path(),
@@ -89,7 +90,8 @@ impl Stack {
         }
     }
 
-    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the request back.
+    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the
+    /// request back.
     fn note(
         &self,
         x: &mut RequestContext,
@@ -102,7 +104,8 @@ impl Stack {
                 .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
             x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
         }
-        // Both are in the order of the limits, and the outcome leaves out those that are not about this request.
+        // Both are in the order of the limits, and the outcome leaves out those that are not about
+        // this request.
         let mut declared = self.limit_ids.iter();
         for state in &outcome.states {
             let Some((id, name)) = declared.find(|(_, name)| **name == *state.name) else {

@@ -1,24 +1,25 @@
 //! The way of a request through the layers, in order. This is the first file to read.
 //!
 //! ```text
-//!  before the body    1  headers go on          so that every refusal carries them (the shim holds the fixed ones)
+//!  before the body    1  headers go on          every refusal carries them
 //!                     2  CORS                   its headers too; a preflight is answered here
-//!                     3  path and host          one canonical path for every layer behind; lists of clients
-//!                     4  CSRF, identity         token: signature, claims, what it is bound to; all local
-//!                     5  revocation             local; then what a route demands is asked
-//!                     6  rate limits            all policies of this request at once, or none is
-//!                     charged; the proof of a request that they admit is used up
+//!                     3  path and host          one canonical path for all; lists of clients
+//!                     4  CSRF, identity         token: signature, claims, its binding; all local
+//!                     5  revocation             local; then what a route demands is checked
+//!                     6  rate limits            all limits of this request at once, or none is
+//!                                               charged; the proof of a request that they admit
+//!                                               is used up
 //!                     7  policy                 if it doesn't need the body
-//!                     8  media type, length     then the body is read: only for a request that is still welcome
-//!  after the body     9  payload                bytes, then body, query, params and headers against the schemas
+//!                     8  media type, length     then the body is read, if the request still passes
+//!  after the body     9  payload                bytes, then all parts against the schemas
 //!                    10  policy                 if it needs the body
 //!                        the handler
 //! ```
 //!
-//! Why this order: headers and CORS come first, since a browser shows a refusal without them as a network error. The
-//! token comes before the limits, so that a limit can count by user; it is checked locally and costs microseconds. A
-//! forged token is refused before it counts against anybody. The body comes last, since reading it is what an attacker
-//! would like to make us do.
+//! Why this order: headers and CORS come first, since a browser shows a refusal without them as a
+//! network error. The token comes before the limits, so that a limit can count by user; it is
+//! checked locally and costs microseconds. A forged token is refused before it counts against
+//! anybody. The body comes last, since reading it is what an attacker would like to make us do.
 //!
 //! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
 //!
@@ -78,8 +79,8 @@ pub struct Stack {
     /// so this is on unless `csrf` is false.
     pub(crate) handshake_csrf: Option<Arc<Csrf>>,
     pub(crate) limiter: Option<Arc<ReloadableLimiter>>,
-    /// The numbers and names of its limits, in their order: a request is counted once by each number, however many
-    /// stacks it meets.
+    /// The numbers and names of its limits, in their order: a request is counted once by each
+    /// number, however many stacks it meets.
     pub(crate) limit_ids: Vec<(u64, Arc<str>)>,
     /// Functions of the application that the limits need.
     pub callbacks: Vec<Callback>,
@@ -119,7 +120,8 @@ impl Stack {
         self.admit(x, keys).unwrap_or_else(Step::Refuse)
     }
 
-    /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None` where there is none.
+    /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None`
+    /// where there is none.
     #[must_use]
     pub fn resume_with_certificate(
         &self,
@@ -377,7 +379,8 @@ impl Stack {
         let identity = x.identity.as_deref();
         let client =
             request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
-        // The tightest limit is the one that a policy can reason about, but for those that only watch.
+        // The tightest limit is the one that a policy can reason about, but for those that only
+        // watch.
         let limits = x.limits.iter().filter(|limit| limit.shadow.is_none());
         let rate = limits.min_by_key(|limit| limit.remaining);
         let input = InputParts {
@@ -424,7 +427,8 @@ impl Stack {
         keep_body: bool,
     ) -> Result<Option<Box<Checked>>, Refusal> {
         let Some(request) = &x.request else { return Ok(None) };
-        // A route that leaves its body to the application still has its query, params and headers checked.
+        // A route that leaves its body to the application still has its query, params and headers
+        // checked.
         let config = self.payload.as_ref().unwrap_or(&self.guard.payload);
         let none;
         let schemas = match &self.schemas {

@@ -18,7 +18,8 @@ pub struct QueuedCommand {
 /// What a store has said, for those who wait under tickets.
 pub type Completions = Vec<(u64, Result<CommandResult, StoreError>)>;
 
-/// Takes the answers to many questions: those of a batch come in one call, on the store's thread. It must be quick.
+/// Takes the answers to many questions: those of a batch come in one call, on the store's thread.
+/// It must be quick.
 pub trait CompletionSink: Send + Sync {
     /// Takes answers, each with the ticket of who waits for it.
     fn take(&self, arrivals: Completions);
@@ -78,7 +79,8 @@ impl Responder {
         }
     }
 
-    /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as much as many answers.
+    /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as
+    /// much as many answers.
     pub(super) fn tell_all(told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>) {
         let mut batches: Vec<(Arc<dyn CompletionSink>, Completions)> = Vec::new();
         for (mut waiter, answer) in told {

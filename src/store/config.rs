@@ -30,8 +30,8 @@ pub enum StoreConfig {
 /// A store in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryConfig {
-    /// It never takes more bytes than this: 1 MB to 16 GB; `None` is [`MemoryConfig::DEFAULT_BYTES`], or the size that
-    /// the shared store of this name has already.
+    /// It never takes more bytes than this: 1 MB to 16 GB; `None` is
+    /// [`MemoryConfig::DEFAULT_BYTES`], or the size that the shared store of this name has already.
     pub max_bytes: Option<u64>,
     /// All guards of this process that give the same name share one store, in worker threads too.
     pub shared: Option<String>,
@@ -40,8 +40,8 @@ pub struct MemoryConfig {
 }
 
 impl MemoryConfig {
-    /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it, since the store grows as
-    /// it fills.
+    /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it,
+    /// since the store grows as it fills.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
     const MIN_BYTES: u64 = 1 << 20;
     const MAX_BYTES: u64 = 16 << 30;
@@ -54,7 +54,8 @@ impl MemoryConfig {
 }
 
 impl StoreConfig {
-    /// Reads `value`, what the user wrote at `path` (`store`); without it, a memory store of the default size.
+    /// Reads `value`, what the user wrote at `path` (`store`); without it, a memory store of the
+    /// default size.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let memory_path = format!("{path}.memory");
         let Some(value) = value else { return Ok(Self::Memory(MemoryConfig::new(&memory_path))) };
@@ -71,7 +72,8 @@ impl StoreConfig {
             let memcached = MemcachedConfig::parse(&options.path_of("memcached"), memcached)?;
             return Ok(Self::Memcached(Box::new(memcached)));
         }
-        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process alone.
+        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process
+        // alone.
         let memory = options.get("memory").ok_or_else(|| {
             ConfigError::new(
                 ConfigCode::MissingOption,

@@ -12,7 +12,8 @@ pub enum StoreError {
     /// It is away, or has failed so often that it is not asked for a moment.
     #[error("the store is not available")]
     Unavailable,
-    /// It answered, and said no or something that can't be read: a replica, a wrong permission, a full memory.
+    /// It answered, and said no or something that can't be read: a replica, a wrong permission, a
+    /// full memory.
     #[error("the store refused the command")]
     Refused,
     /// More waits for it than it could answer in time.

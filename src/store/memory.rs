@@ -19,7 +19,8 @@ const FEW: usize = 4;
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Vec<Padded>,
-    /// Held while a table is copied into a larger one. Taken after any shard's lock, never before one.
+    /// Held while a table is copied into a larger one. Taken after any shard's lock, never before
+    /// one.
     growing: Mutex<()>,
     max_bytes: u64,
     notices: RuntimeOverrides,
@@ -31,7 +32,8 @@ pub struct MemoryStore {
     high: RandomState,
 }
 
-/// A shard on cache lines of its own, so that two threads at work in neighbours don't slow each other down.
+/// A shard on cache lines of its own, so that two threads at work in neighbours don't slow each
+/// other down.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Padded(Mutex<Shard>);
@@ -101,7 +103,8 @@ impl Hasher for KeyBuilder {
 }
 
 impl MemoryStore {
-    /// A store of its own that takes at most `max_bytes`, but never less than its smallest tables need (about 64 KB).
+    /// A store of its own that takes at most `max_bytes`, but never less than its smallest tables
+    /// need (about 64 KB).
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let fixed = size_of::<Self>() + SHARDS * (size_of::<Padded>() + Shard::EXTRA_BYTES);
@@ -121,7 +124,8 @@ impl MemoryStore {
         }
     }
 
-    /// The store of a configuration: a new one, or for a `shared` name the one that others use already.
+    /// The store of a configuration: a new one, or for a `shared` name the one that others use
+    /// already.
     ///
     /// A shared store lives as long as somebody uses it. Two sizes for one name are an error.
     pub fn open(config: &MemoryConfig) -> Result<Arc<Self>, ConfigError> {
@@ -162,8 +166,9 @@ impl MemoryStore {
         Prefix { low, high, family }
     }
 
-    /// Locks what `keys` are in, so that they can be judged and charged together. The locks are taken in the order of
-    /// the shards, so threads can't wait for each other in a circle. A thread must not lock twice.
+    /// Locks what `keys` are in, so that they can be judged and charged together. The locks are
+    /// taken in the order of the shards, so threads can't wait for each other in a circle. A thread
+    /// must not lock twice.
     #[must_use]
     pub fn lock(&self, keys: impl Iterator<Item = Key>) -> Locked<'_> {
         let mut wanted = 0u32;
@@ -185,8 +190,8 @@ impl MemoryStore {
         locked
     }
 
-    /// A request of `key` has ended; `count` is what [`Locked::begins`] answered. Where its key was forgotten meanwhile
-    /// it frees nothing of others.
+    /// A request of `key` has ended; `count` is what [`Locked::begins`] answered. Where its key was
+    /// forgotten meanwhile it frees nothing of others.
     pub fn ended(&self, key: &Key, count: u64) {
         if let Some(shard) = self.shards.get(key.shard()) {
             shard.0.lock().under_way.give_back(key, count);
@@ -230,7 +235,8 @@ impl MemoryStore {
         self.max_bytes
     }
 
-    /// How many keys it remembers at `now_us`. It looks at every place, so it is for tests and metrics.
+    /// How many keys it remembers at `now_us`. It looks at every place, so it is for tests and
+    /// metrics.
     #[must_use]
     pub fn len(&self, now_us: u64) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().len(now_us)).sum()
@@ -253,8 +259,8 @@ pub struct Locked<'s> {
 }
 
 impl Locked<'_> {
-    /// What is known of `key`, one of those that were locked. For a key without a place of its own it may be the count
-    /// that such keys share.
+    /// What is known of `key`, one of those that were locked. For a key without a place of its own
+    /// it may be the count that such keys share.
     #[must_use]
     pub fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
         let number = key.shard();
@@ -270,7 +276,8 @@ impl Locked<'_> {
         locked.find(|(locked, _)| *locked == number)?.1.get_own(key, now_us)
     }
 
-    /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be refused.
+    /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be
+    /// refused.
     #[must_use]
     pub fn put(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
         let growing = &self.store.growing;
@@ -308,7 +315,8 @@ impl Locked<'_> {
             .map_or(0, |(_, shard)| shard.under_way.count(key))
     }
 
-    /// A request of `key` is under way from now on. Answers what [`MemoryStore::ended`] is to be told when it has ended.
+    /// A request of `key` is under way from now on. Answers what [`MemoryStore::ended`] is to be
+    /// told when it has ended.
     pub fn begins(&mut self, key: &Key) -> u64 {
         let store = self.store;
         let next = || store.next_count.fetch_add(1, Ordering::Relaxed);

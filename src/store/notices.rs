@@ -1,7 +1,9 @@
-//! What is said to all guards over one store while they run: who is listed, and which limits have other figures. A shared store carries it to the other
-//! processes; each keeps a copy, so that no request ever asks for it.
+//! What is said to all guards over one store while they run: who is listed, and which limits have
+//! other figures. A shared store carries it to the other processes; each keeps a copy, so that no
+//! request ever asks for it.
 //!
-//! A notice is a name and a text that lasts for a time. A later one for the same name takes its place.
+//! A notice is a name and a text that lasts for a time. A later one for the same name takes its
+//! place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use crate::quota::SubjectKey;
 pub struct RuntimeOverrides {
     /// Who is listed.
     pub lists: Lists,
-    /// By name, the limits that were changed: what they must have been configured as, and the new figures.
+    /// By name, the limits that were changed: what they must have been configured as, and the new
+    /// figures.
     policies: RwLock<BTreeMap<String, (u32, Value)>>,
     /// How often limits were changed.
     changes: AtomicU64,

@@ -1,7 +1,8 @@
 //! What an operator is told when a shared store goes away and when it is back: once for an outage,
 //! however often its connection comes and goes meanwhile.
 //!
-//! Nobody is called: who wants to tell it looks now and then, and the state is judged as it is then.
+//! Nobody is called: who wants to tell it looks now and then, and the state is judged as it is
+//! then.
 
 use crate::clock::Now;
 use crate::store::fault::StoreFault;

@@ -1,16 +1,18 @@
 //! Places of requests under way, as this process holds them in a shared store.
 //!
-//! Every place has a name of its own, and an end: the store frees it at its end by itself. While the request lives, this
-//! process moves the end on, for all places together and before half of their time is over: so a
-//! request may take as long as it likes, a process that died frees its places after one span, and
-//! one that only could not reach the store for a while takes its places again. It is the store's
-//! own thread that does so: it goes on while JavaScript is busy.
+//! Every place has a name of its own, and an end: the store frees it at its end by itself. While
+//! the request lives, this process moves the end on, for all places together and before half of
+//! their time is over: so a request may take as long as it likes, a process that died frees its
+//! places after one span, and one that only could not reach the store for a while takes its places
+//! again. It is the store's own thread that does so: it goes on while JavaScript is busy.
 //!
-//! One batch for all places of a process was chosen over a time for each request: there is one timer, most requests end
-//! before they are renewed once, and the cost is one command for each key in that time, however many requests there are.
+//! One batch for all places of a process was chosen over a time for each request: there is one
+//! timer, most requests end before they are renewed once, and the cost is one command for each key
+//! in that time, however many requests there are.
 //!
-//! A place is given back with what else is told to the store in that tick. Where that gets lost, it is told again until
-//! the place has come free by itself: a store that was away for a moment must not refuse for a whole span.
+//! A place is given back with what else is told to the store in that tick. Where that gets lost, it
+//! is told again until the place has come free by itself: a store that was away for a moment must
+//! not refuse for a whole span.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,7 +102,8 @@ impl Places {
         unheard.extend(places.take(room));
     }
 
-    /// What is to be told again, as of `now_us`, and until when; what has come free by itself is not.
+    /// What is to be told again, as of `now_us`, and until when; what has come free by itself is
+    /// not.
     fn take_unheard(&self, now_us: u64) -> Vec<(SlotCommand, u64)> {
         let mut unheard = std::mem::take(&mut *self.unheard.lock());
         unheard.retain(|(_, until)| *until > now_us);
@@ -120,8 +123,8 @@ impl Places {
         chunks.map(<[SlotCommand]>::to_vec).collect()
     }
 
-    /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds any more: that was given
-    /// back meanwhile, and may have been taken again.
+    /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds
+    /// any more: that was given back meanwhile, and may have been taken again.
     fn renewed(&self, places: &[SlotCommand], heard: bool, now_us: u64) -> Vec<SlotCommand> {
         let mut held = self.held.lock();
         let mut gone = Vec::new();
@@ -172,7 +175,8 @@ impl SharedStore {
         }
     }
 
-    /// A place of `key`, of which there are `most`. The store is not asked for it yet; `None` where no name can be found.
+    /// A place of `key`, of which there are `most`. The store is not asked for it yet; `None` where
+    /// no name can be found.
     #[must_use]
     pub fn place(
         self: &Arc<Self>,
@@ -267,7 +271,8 @@ async fn renew(store: Weak<SharedStore>, places: Arc<Places>) {
             tokio::time::sleep(RETRY_DELAY).await;
             continue;
         }
-        // Who holds a place loses it where this is late; what was given back comes free in any case.
+        // Who holds a place loses it where this is late; what was given back comes free in any
+        // case.
         store.renew_due().await;
         // A store that misses many of them would otherwise be told all of them for each one more.
         if Instant::now() >= next_telling {
@@ -296,8 +301,8 @@ impl SharedPlace {
         self.ask
     }
 
-    /// The request was refused, though the store may have had this place (`fits`): in a cluster each place is judged by
-    /// itself, elsewhere all of a request are, and none is taken.
+    /// The request was refused, though the store may have had this place (`fits`): in a cluster
+    /// each place is judged by itself, elsewhere all of a request are, and none is taken.
     pub fn was_refused(mut self, fits: bool) {
         let apart = self.store.connector().is_some_and(|connector| connector.is_cluster());
         if !(fits && apart) {

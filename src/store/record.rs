@@ -1,8 +1,9 @@
-//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that counts it, and for
-//! each block and signal, in any order. An entry is a tag, three numbers of state, and when it may be forgotten, all
-//! little endian; numbers above 32 bits are doubles, for the scripts of Redis. Behind the tag of a limit, which is a
-//! multiple of four, are that of its block and that of its signal. They last as long as their
-//! entries, and their second number is the second in which they were made.
+//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that
+//! counts it, and for each block and signal, in any order. An entry is a tag, three numbers of
+//! state, and when it may be forgotten, all little endian; numbers above 32 bits are doubles, for
+//! the scripts of Redis. Behind the tag of a limit, which is a multiple of four, are that of its
+//! block and that of its signal. They last as long as their entries, and their second number is the
+//! second in which they were made.
 
 use std::ops::RangeInclusive;
 
@@ -62,7 +63,8 @@ impl Entry {
         record.extend_from_slice(&double(self.till_us).to_le_bytes());
     }
 
-    /// What the signal that this is the entry of leaves of a limit, in thousandths. What none can have is none.
+    /// What the signal that this is the entry of leaves of a limit, in thousandths. What none can
+    /// have is none.
     pub(super) fn factor(&self) -> u16 {
         let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
         factor.unwrap_or(WHOLE)
@@ -87,8 +89,8 @@ pub(super) fn push_key(key: &mut String, prefix: &str, subject: &SubjectKey) {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, key);
 }
 
-/// The entries of a record that are not over. What something else has put in its place, and what no process of ours has
-/// written, is not there, and is written over.
+/// The entries of a record that are not over. What something else has put in its place, and what no
+/// process of ours has written, is not there, and is written over.
 pub(super) fn entries(record: &[u8], now_us: u64) -> impl Iterator<Item = Entry> + '_ {
     let record = if record.len().is_multiple_of(ENTRY) { record } else { &[] };
     let counts = move |entry: &Entry| entry.till_us > now_us && entry.till_us - now_us <= LATEST_US;

@@ -1,5 +1,5 @@
-//! The one thread that talks to shared stores. It is started with the first such store of the process, shared by all
-//! threads of JavaScript, and holds nothing open: it ends with the process.
+//! The one thread that talks to shared stores. It is started with the first such store of the
+//! process, shared by all threads of JavaScript, and holds nothing open: it ends with the process.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -46,7 +46,8 @@ pub(crate) fn spawn_beside<T: Send + 'static>(
 }
 
 fn start() -> Option<Handle> {
-    // One thread: it waits for sockets nearly all of the time, and a second one would cost each answer a hand-over.
+    // One thread: it waits for sockets nearly all of the time, and a second one would cost each
+    // answer a hand-over.
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(MAX_NAME_LOOKUPS);
     let runtime = builder.enable_all().build().ok()?;
@@ -77,7 +78,8 @@ impl Drop for Task {
     }
 }
 
-/// Up to a quarter more or less, so that processes which start or fail together do not go on together.
+/// Up to a quarter more or less, so that processes which start or fail together do not go on
+/// together.
 pub(super) fn jittered(span: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is no jitter.

@@ -1,5 +1,6 @@
-//! A store that all processes of a service share, as the limiter sees it: questions go out in batches, answers come
-//! back by a callback, and no request ever waits longer than the store's timeout.
+//! A store that all processes of a service share, as the limiter sees it: questions go out in
+//! batches, answers come back by a callback, and no request ever waits longer than the store's
+//! timeout.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -38,27 +39,30 @@ pub trait Backend: Sized {
         1
     }
 
-    /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the thread of
-    /// [`super::runtime`].
+    /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the
+    /// thread of [`super::runtime`].
     fn run(
         self,
         status: Arc<Status>,
         asks: UnboundedReceiver<Vec<QueuedCommand>>,
     ) -> impl Future<Output = ()> + Send + 'static;
 
-    /// How to reach its servers, where it is one that keeps all that it is given: revocations, and who is listed.
+    /// How to reach its servers, where it is one that keeps all that it is given: revocations, and
+    /// who is listed.
     fn connector(&self) -> Option<Arc<Connector>> {
         None
     }
 }
 
-/// A shared store, one for all guards and threads of the process that name the same servers and prefix.
+/// A shared store, one for all guards and threads of the process that name the same servers and
+/// prefix.
 #[derive(Debug)]
 pub struct SharedStore {
     kind: &'static str,
     asks: UnboundedSender<Vec<QueuedCommand>>,
     status: Arc<Status>,
-    /// What the store said last, and what is counted here while it is away. It is on the store's clock.
+    /// What the store said last, and what is counted here while it is away. It is on the store's
+    /// clock.
     local: Arc<MemoryStore>,
     connector: Option<Arc<Connector>>,
     places: Arc<Places>,
@@ -69,7 +73,8 @@ pub struct SharedStore {
 }
 
 impl SharedStore {
-    /// The store of a configuration. It returns at once: the servers are connected to in the background.
+    /// The store of a configuration. It returns at once: the servers are connected to in the
+    /// background.
     pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
@@ -143,7 +148,8 @@ impl SharedStore {
         self.used_proofs.get_or_init(|| Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)))
     }
 
-    /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with [`StoreError::Unavailable`].
+    /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with
+    /// [`StoreError::Unavailable`].
     #[must_use]
     pub fn ask(&self, question: StoreCommand, reply: Reply<CommandResult>) -> QueuedCommand {
         self.ask_for(question, Responder::new(reply))
@@ -161,7 +167,8 @@ impl SharedStore {
         ask
     }
 
-    /// Says something to all processes; the reply comes when the store keeps it, or at once where it keeps no such thing.
+    /// Says something to all processes; the reply comes when the store keeps it, or at once where
+    /// it keeps no such thing.
     pub fn say(&self, notice: Notice, reply: Reply<()>) {
         let Some(said) = &self.said else { return reply(Ok(())) };
         if let Err(SendError(Publication { reply, .. })) = said.send(Publication { notice, reply })

@@ -1,4 +1,5 @@
-//! How a shared store is doing, as all threads see it: the circuit breaker, the store's clock, and how many share it.
+//! How a shared store is doing, as all threads see it: the circuit breaker, the store's clock, and
+//! how many share it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -43,7 +44,8 @@ pub struct Status {
 impl Default for Status {
     fn default() -> Self {
         Self {
-            // Nothing has failed yet: the first requests may wait a moment for the first connection.
+            // Nothing has failed yet: the first requests may wait a moment for the first
+            // connection.
             available: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
@@ -123,7 +125,8 @@ impl Status {
         }
     }
 
-    /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken as lost.
+    /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken
+    /// as lost.
     pub(super) fn failed(&self) -> bool {
         self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MAX_FAILURES
     }
@@ -148,8 +151,8 @@ impl Status {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// The store read `store_us` on its clock after `sent` on ours. From here on [`Self::clock`] is never behind the
-    /// store's: it may deny a moment too short, never too long.
+    /// The store read `store_us` on its clock after `sent` on ours. From here on [`Self::clock`] is
+    /// never behind the store's: it may deny a moment too short, never too long.
     pub(super) fn observe(&self, store_us: u64, sent: Now) {
         let offset = i64::try_from(store_us)
             .ok()

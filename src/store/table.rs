@@ -1,8 +1,9 @@
 //! One shard of the memory store: a table of fixed places.
 //!
-//! Every key has two buckets of eight places that it may be in, and lives in the emptier one ("the power of two
-//! choices"), so a table is about two thirds full (measured: 66 to 74 %) before some key finds no place. No chains and no
-//! tombstones: looking up, dropping and replacing touch these sixteen places and nothing else.
+//! Every key has two buckets of eight places that it may be in, and lives in the emptier one ("the
+//! power of two choices"), so a table is about two thirds full (measured: 66 to 74 %) before some
+//! key finds no place. No chains and no tombstones: looking up, dropping and replacing touch these
+//! sixteen places and nothing else.
 
 use parking_lot::Mutex;
 
@@ -24,8 +25,8 @@ pub struct Record {
     pub expires_us: u64,
     /// Until here the key is blocked by hand; 0 if it is not.
     pub blocked_until_us: u64,
-    /// The share of the quota that is used, from 0 to [`SPENT`]: what has used least goes first, and what is spent
-    /// stays.
+    /// The share of the quota that is used, from 0 to [`SPENT`]: what has used least goes first,
+    /// and what is spent stays.
     pub used: u16,
 }
 
@@ -42,7 +43,8 @@ struct Entry {
     record: Record,
 }
 
-/// The tags, the low halves of the fingerprints, lie apart from the records: eight of them are one cache line.
+/// The tags, the low halves of the fingerprints, lie apart from the records: eight of them are one
+/// cache line.
 #[derive(Debug, Default)]
 struct Places {
     tags: Vec<[u64; WAYS]>,
@@ -94,7 +96,8 @@ impl Places {
         way.is_some_and(|way| self.set(bucket, way, key, record))
     }
 
-    /// Puts a key in the place of that which has used least and of these, expires first; never of one that is kept.
+    /// Puts a key in the place of that which has used least and of these, expires first; never of
+    /// one that is kept.
     fn replace(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
         let mut least: Option<((u16, u64), usize, usize)> = None;
         for bucket in self.buckets_of(key.high) {
@@ -162,7 +165,8 @@ impl Shard {
         self.places.entries.iter().flatten().filter(|e| e.record.expires_us > now_us).count()
     }
 
-    /// The record of a key; while a shared count is in use, that for a key that has none. `None`: never seen.
+    /// The record of a key; while a shared count is in use, that for a key that has none. `None`:
+    /// never seen.
     pub(super) fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
         let own = self.places.find(key).map(|entry| entry.record);
         own.filter(|record| record.expires_us > now_us).or_else(|| {
@@ -202,8 +206,8 @@ impl Shard {
         }
     }
 
-    /// Keeps `record`, if need be as the count that keys without a place share. `false`: nothing is kept, since that is
-    /// taken too.
+    /// Keeps `record`, if need be as the count that keys without a place share. `false`: nothing is
+    /// kept, since that is taken too.
     pub(super) fn put(
         &mut self,
         key: &Key,
@@ -251,7 +255,8 @@ impl Shard {
             for (low, entry) in tags.iter().zip(entries) {
                 if entry.record.expires_us > now_us {
                     let key = Key { low: *low, high: entry.high, family: 0 };
-                    // In a table half full a bucket is not: that both of a key are has no chance worth a number.
+                    // In a table half full a bucket is not: that both of a key are has no chance
+                    // worth a number.
                     let _ = places.insert(&key, entry.record, now_us)
                         || places.replace(&key, entry.record, now_us);
                 }

@@ -1,7 +1,8 @@
 //! How many requests of a key are under way in this process.
 //!
-//! A key is here as long as one of its requests is, and no longer: so there are never more keys than requests, none is
-//! ever dropped to make room for another, and a flood of keys pushes out nothing.
+//! A key is here as long as one of its requests is, and no longer: so there are never more keys
+//! than requests, none is ever dropped to make room for another, and a flood of keys pushes out
+//! nothing.
 
 use std::collections::HashMap;
 
@@ -28,7 +29,8 @@ impl UnderWay {
         self.0.get(&name(key)).map_or(0, |taken| taken.places)
     }
 
-    /// Takes a place; `next` names the count where this is its first. Answers the count that it is part of.
+    /// Takes a place; `next` names the count where this is its first. Answers the count that it is
+    /// part of.
     pub(super) fn take(&mut self, key: &Key, next: impl FnOnce() -> u64) -> u64 {
         let taken =
             self.0.entry(name(key)).or_insert_with(|| Taken { count_id: next(), places: 0 });

@@ -1,9 +1,11 @@
 //! Tokens that were verified already.
 //!
-//! A client sends the same token with each request, and nothing about its signature and claims changes in between. What
-//! does change is asked on every hit: the token's own times, the life of its key and of its issuer's keys as a whole, and,
-//! behind this layer, revocation. A refusal is never
-//! kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its hash only says where to look, so a fast one will do. The options never change; another guard has another cache.
+//! A client sends the same token with each request, and nothing about its signature and claims
+//! changes in between. What does change is asked on every hit: the token's own times, the life of
+//! its key and of its issuer's keys as a whole, and, behind this layer, revocation. A refusal is
+//! never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its
+//! hash only says where to look, so a fast one will do. The options never change; another guard has
+//! another cache.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -57,7 +59,8 @@ impl Entry {
         Self { token: Box::from(token), verified, times, key, issuer }
     }
 
-    /// The claims are kept as text and as a map, and the map, once there is one, takes about three times the text.
+    /// The claims are kept as text and as a map, and the map, once there is one, takes about three
+    /// times the text.
     fn bytes(&self) -> usize {
         self.token.len() + 4 * self.verified.claims.json().len() + ENTRY_BYTES
     }

@@ -1,7 +1,8 @@
 //! The registered claims of a token (RFC 7519 section 4.1), strictly by kind before by value.
 //!
-//! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and an `iss` that is a
-//! list have each been a hole in a well-known library (CVE-2026-25537, CVE-2025-30144).
+//! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and
+//! an `iss` that is a list have each been a hole in a well-known library (CVE-2026-25537,
+//! CVE-2025-30144).
 
 use std::sync::Arc;
 
@@ -87,7 +88,8 @@ pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(),
     Ok(())
 }
 
-/// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification, section 3).
+/// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification,
+/// section 3).
 fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial> {
     let Some(domain) = &config.spiffe else {
         return match required(claims, "iss")? {
@@ -106,8 +108,8 @@ fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial
     }
 }
 
-/// The issuer of a token whose signature is not verified yet, which chooses the keys that it must be by and nothing
-/// else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
+/// The issuer of a token whose signature is not verified yet, which chooses the keys that it must
+/// be by and nothing else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
 pub(super) fn issuer_of<'a>(
     issuers: &'a [Arc<Issuer>],
     claims: &Members<'_>,

@@ -38,20 +38,22 @@ pub struct TokenConfig {
 }
 
 impl TokenConfig {
-    /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or `issuers`, a list of 1
-    /// to 32 such objects; and
+    /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or
+    /// `issuers`, a list of 1 to 32 such objects; and
     ///
-    /// | key | what |
-    /// |---|---|
-    /// | `from` | list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for, default `['header']` |
-    /// | `dpop` | `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC 9449) |
-    /// | `dpopNonce` | `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default false |
-    /// | `cache` | `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were verified; or `false` |
-    /// | `optional` | whether a request without a token passes, default false |
-    /// | `refresh` | refresh tokens: `true` or the options of [`RefreshConfig`] |
+    /// - `from`: list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for,
+    ///   default `['header']`
+    /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
+    ///   9449)
+    /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default
+    ///   false
+    /// - `cache`: `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were
+    ///   verified; or `false`
+    /// - `optional`: whether a request without a token passes, default false
+    /// - `refresh`: refresh tokens: `true` or the options of [`RefreshConfig`]
     ///
-    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that does not say them
-    /// itself.
+    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that
+    /// does not say them itself.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known: Vec<&str> =
             issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();

@@ -25,9 +25,9 @@ pub enum CompactError {
 
 /// The payload of a compact JWS, where its signature is good.
 ///
-/// Takes a JWK or a JWK set, judged as keys in the options are, with two exceptions: the keys may be secrets (`oct`)
-/// if all of them are, and how guessable these are is not judged. RSA keys and secrets must have an `alg`. No claim is
-/// looked at.
+/// Takes a JWK or a JWK set, judged as keys in the options are, with two exceptions: the keys may
+/// be secrets (`oct`) if all of them are, and how guessable these are is not judged. RSA keys and
+/// secrets must have an `alg`. No claim is looked at.
 pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u8>, CompactError> {
     let set = if jwk_or_set.get("keys").is_some() {
         jwk_or_set.clone()

@@ -53,14 +53,16 @@ pub enum Unmet<'d> {
 impl Requirements {
     /// Reads `scope`, `role`, `claims` and `maxAge`:
     ///
-    /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all of them
+    /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all
+    ///   of them
     /// * `role`: a string or a list; the token must have one of them
-    /// * `claims`: an object from the name of a claim, or a JSON Pointer to one, to a string, a number or a boolean or a
-    ///   list of such
+    /// * `claims`: an object from the name of a claim, or a JSON Pointer to one, to a string, a
+    ///   number or a boolean or a list of such
     /// * `maxAge`: a duration from 1 s to 366 d since `auth_time`
     ///
     /// # Errors
-    /// The first thing that is wrong with them. A list without an item would demand nothing, or what nobody has.
+    /// The first thing that is wrong with them. A list without an item would demand nothing, or
+    /// what nobody has.
     pub fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
         let scopes = names(options, "scope", |text| {
             // RFC 6749 section 3.3; it goes into a header as it is.
@@ -78,7 +80,8 @@ impl Requirements {
         *self == Self::default()
     }
 
-    /// The first demand that a token does not meet. `tolerance_us` is how far the clock of its issuer may be ahead.
+    /// The first demand that a token does not meet. `tolerance_us` is how far the clock of its
+    /// issuer may be ahead.
     pub fn check(&self, token: &Verified, now: Now, tolerance_us: u64) -> Result<(), Unmet<'_>> {
         // Most routes demand nothing, and the words of a token are not looked up for them.
         if self.is_empty() {
@@ -181,7 +184,8 @@ fn same(claim: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Whether `auth_time` lies within `max_age`. A token without it proves no login: `iat` is new with every refresh.
+/// Whether `auth_time` lies within `max_age`. A token without it proves no login: `iat` is new with
+/// every refresh.
 fn logged_in_within(
     claims: &Map<String, Value>,
     max_age: Duration,

@@ -1,5 +1,5 @@
-//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3 and RFC 9449
-//! section 7.1.
+//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3
+//! and RFC 9449 section 7.1.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,8 @@ use crate::token::reader::Scheme;
 pub enum TokenDenial {
     /// No token came, or credentials of another scheme than `Bearer`.
     Missing,
-    /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`, `b64`).
+    /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`,
+    /// `b64`).
     Malformed,
     /// Its `exp` has passed.
     Expired,
@@ -45,7 +46,8 @@ pub enum TokenDenial {
     Bound,
     /// It is bound to a certificate (RFC 8705), and the connection has another one or none.
     Certificate,
-    /// It is bound to no key, and has to be: it came with the scheme `DPoP`, or `jwt.dpop` is `required`.
+    /// It is bound to no key, and has to be: it came with the scheme `DPoP`, or `jwt.dpop` is
+    /// `required`.
     Unbound,
     /// Its proof is missing or no good.
     Proof(ProofFault),
@@ -55,7 +57,8 @@ pub enum TokenDenial {
     Nonce,
 }
 
-/// What is wrong with the claims of a token whose signature is good. It holds the claim's name, never its value.
+/// What is wrong with the claims of a token whose signature is good. It holds the claim's name,
+/// never its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimFault {
@@ -84,14 +87,15 @@ impl TokenDenial {
         self.to_refusal_by(Scheme::Bearer)
     }
 
-    /// As [`Self::to_refusal`], with the challenge of the scheme that the client has used or should use. A fault of a
-    /// proof is told with that of `DPoP` in any case.
+    /// As [`Self::to_refusal`], with the challenge of the scheme that the client has used or should
+    /// use. A fault of a proof is told with that of `DPoP` in any case.
     #[must_use]
     pub fn to_refusal_by(&self, scheme: Scheme) -> Refusal {
         let (status, code, error) = self.row();
         let detail = self.detail();
         if status == 503 {
-            // No challenge: another token would not help, and a client must not throw this one away.
+            // No challenge: another token would not help, and a client must not throw this one
+            // away.
             return Refusal::new(status, code, detail).header("Retry-After", "1");
         }
         let scheme = match self {
@@ -175,8 +179,8 @@ impl ClaimFault {
     }
 }
 
-/// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): `error` with its description, then `more` parameters.
-/// Nothing that needs escaping may be in them.
+/// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): `error` with its description, then
+/// `more` parameters. Nothing that needs escaping may be in them.
 pub(super) fn challenge(
     scheme: Scheme,
     error: Option<(&str, &str)>,

@@ -14,7 +14,8 @@ use crate::token::denial::TokenDenial;
 use crate::token::reader::credentials;
 use crate::token::verify::Verifier;
 
-/// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor be let in, whatever `data` is.
+/// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor
+/// be let in, whatever `data` is.
 ///
 /// # Panics
 ///

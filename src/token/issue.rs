@@ -25,9 +25,10 @@ const DEFAULT_EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
 pub struct IssueOptions {
     /// From 1 s to `maxLifetime`. Default: 15 minutes, or `maxLifetime` where that is less.
     pub expires_in: Option<Duration>,
-    /// A second since 1970 after which the token must be issued: [`crate::revocation::Revocations::subject_before`] of
-    /// its subject. A login in the very second of a "log out everywhere" is then not refused with what it followed:
-    /// its `iat` is the next second.
+    /// A second since 1970 after which the token must be issued:
+    /// [`crate::revocation::Revocations::subject_before`] of its subject. A login in the very
+    /// second of a "log out everywhere" is then not refused with what it followed: its `iat` is the
+    /// next second.
     pub after: Option<u64>,
 }
 
@@ -44,7 +45,8 @@ pub struct Issued {
     pub session: String,
     /// Its `iat`.
     pub issued_at_s: u64,
-    /// Whether it is bound to a key (`cnf.jkt`), so that it comes with a proof (RFC 9449 section 5).
+    /// Whether it is bound to a key (`cnf.jkt`), so that it comes with a proof (RFC 9449 section
+    /// 5).
     pub dpop: bool,
 }
 
@@ -100,7 +102,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer with the keys of the first issuer of `config` that has one to sign with, or `None` where none has.
+    /// A signer with the keys of the first issuer of `config` that has one to sign with, or `None`
+    /// where none has.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "as `Verifier::new` takes it")]
     pub fn new(config: Arc<TokenConfig>) -> Option<Self> {
@@ -117,7 +120,8 @@ impl Signer {
     /// Whether a key can sign now.
     ///
     /// # Errors
-    /// [`IssueError::NoKey`], and [`IssueError::NotLoaded`] where keys change by themselves and are not there yet.
+    /// [`IssueError::NoKey`], and [`IssueError::NotLoaded`] where keys change by themselves and are
+    /// not there yet.
     pub fn check(&self, now: Now) -> Result<(), IssueError> {
         self.signing_key(now).map(drop)
     }
@@ -130,11 +134,12 @@ impl Signer {
         })
     }
 
-    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which are set here, and a random
-    /// `sid` where none is given.
+    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which
+    /// are set here, and a random `sid` where none is given.
     ///
-    /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set, or one of several
-    /// audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ` says.
+    /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set,
+    /// or one of several audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ`
+    /// says.
     pub fn issue(
         &self,
         mut claims: Map<String, Value>,
@@ -233,8 +238,9 @@ impl Signer {
         self.config.keys.rotation()
     }
 
-    /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is still to come, so
-    /// that other services know them before the first token. Secrets are never in it.
+    /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is
+    /// still to come, so that other services know them before the first token. Secrets are never in
+    /// it.
     #[must_use]
     pub fn jwks(&self, now: Now) -> Value {
         let seconds = now.unix_seconds();

@@ -40,23 +40,24 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An issuer, as the options say:
 ///
-/// | key | what |
-/// |---|---|
-/// | `issuer` | string, required: the exact `iss` |
-/// | `audience` | string or list of strings, required: one of them must be in `aud` |
-/// | `secret` | string or Buffer of at least 32, 48 or 64 bytes for HS256 (default), HS384, HS512 |
-/// | `keys` | list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer or a JWK |
-/// | `jwks` | a JWK set with public keys, or its URL |
-/// | `discovery` | `true` or `'oauth'`: the issuer's metadata says where its keys are |
-/// | `preset` | `'vault'` or `'spiffe'` |
-/// | `staleFor` | duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while it gives none |
-/// | `rotation` | keys that are made here, as [`RotationConfig`] says |
-/// | `algorithms` | list: no key may have another algorithm |
-/// | `typ` | string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt` |
-/// | `clockTolerance` | duration up to 60 s, default 10 s |
-/// | `maxLifetime` | duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that |
+/// - `issuer`: string, required: the exact `iss`
+/// - `audience`: string or list of strings, required: one of them must be in `aud`
+/// - `secret`: string or Buffer of at least 32, 48 or 64 bytes for HS256 (default), HS384, HS512
+/// - `keys`: list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer
+///   or a JWK
+/// - `jwks`: a JWK set with public keys, or its URL
+/// - `discovery`: `true` or `'oauth'`: the issuer's metadata says where its keys are
+/// - `preset`: `'vault'` or `'spiffe'`
+/// - `staleFor`: duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while
+///   it gives none
+/// - `rotation`: keys that are made here, as [`RotationConfig`] says
+/// - `algorithms`: list: no key may have another algorithm
+/// - `typ`: string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt`
+/// - `clockTolerance`: duration up to 60 s, default 10 s
+/// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that
 ///
-/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or `discovery`; or `rotation`.
+/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or
+/// `discovery`; or `rotation`.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
@@ -79,7 +80,8 @@ enum Preset {
 }
 
 impl Issuer {
-    /// Parses the options of one issuer. What all have in common is in `common`, where there are several.
+    /// Parses the options of one issuer. What all have in common is in `common`, where there are
+    /// several.
     pub(super) fn parse(
         options: &Options<'_>,
         common: Option<&Options<'_>>,
@@ -162,8 +164,8 @@ impl Issuer {
         })
     }
 
-    /// The exact `iss` of its tokens; for the preset `spiffe` the trust domain, `spiffe://example.org`. What it revokes
-    /// is revoked under this name.
+    /// The exact `iss` of its tokens; for the preset `spiffe` the trust domain,
+    /// `spiffe://example.org`. What it revokes is revoked under this name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.issuer

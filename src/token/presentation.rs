@@ -12,8 +12,8 @@ use crate::token::reader::{Scheme, credentials};
 
 const MAX_SOURCES: usize = 8;
 const MAX_NAME: usize = 128;
-/// Browsers take a cookie of this name only over TLS, for exactly this host and all paths: no other host of the domain,
-/// and nobody on the way, can put one in (RFC 6265bis section 4.1.3.2).
+/// Browsers take a cookie of this name only over TLS, for exactly this host and all paths: no other
+/// host of the domain, and nobody on the way, can put one in (RFC 6265bis section 4.1.3.2).
 const HOST_PREFIX: &str = "__Host-";
 
 /// One place in which a token is looked for.
@@ -56,8 +56,9 @@ pub struct PresentedToken<'r> {
     pub token: &'r str,
     /// How it was presented. In a cookie or in the query it is a bearer token.
     pub scheme: Scheme,
-    /// Whether it came in the `Authorization` header, which no page of another site can make a browser send. Cookies are sent
-    /// whoever made the browser send the request, and a query is what that page likes.
+    /// Whether it came in the `Authorization` header, which no page of another site can make a
+    /// browser send. Cookies are sent whoever made the browser send the request, and a query is
+    /// what that page likes.
     pub in_header: bool,
 }
 
@@ -113,8 +114,8 @@ impl TokenSources {
     /// The token of a request, `None` where none of the places has one.
     ///
     /// # Errors
-    /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts would be a guess.
-    /// Credentials of another scheme are [`TokenDenial::Missing`].
+    /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts
+    /// would be a guess. Credentials of another scheme are [`TokenDenial::Missing`].
     pub fn find<'r>(
         &self,
         request: &'r Request,
@@ -156,8 +157,8 @@ impl TokenSources {
     }
 }
 
-/// The value of a cookie. Names are compared as they are, without trimming or decoding: a browser keeps others from
-/// setting `__Host-a`, but not ` __Host-a` or `__Host%2da`.
+/// The value of a cookie. Names are compared as they are, without trimming or decoding: a browser
+/// keeps others from setting `__Host-a`, but not ` __Host-a` or `__Host%2da`.
 fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenDenial> {
     let headers = request.headers().filter(|(header, _)| *header == "cookie");
     let mut found = None;
@@ -175,8 +176,8 @@ fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, T
     Ok(found)
 }
 
-/// The value of a query parameter, as it is: nothing in a token needs encoding. Its name may be encoded, as the
-/// application would decode it.
+/// The value of a query parameter, as it is: nothing in a token needs encoding. Its name may be
+/// encoded, as the application would decode it.
 fn in_query<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenDenial> {
     let mut found = None;
     for pair in request.query().split('&') {

@@ -1,8 +1,8 @@
 //! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography looks at it.
 //!
-//! There is one way to write a token and only that way is taken: three segments of `[A-Za-z0-9_-]`, canonical
-//! base64url without padding, whitespace or stray bits. So one token has one text, and what is revoked by its text
-//! stays revoked.
+//! There is one way to write a token and only that way is taken: three segments of `[A-Za-z0-9_-]`,
+//! canonical base64url without padding, whitespace or stray bits. So one token has one text, and
+//! what is revoked by its text stays revoked.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -33,8 +33,8 @@ pub(super) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`], after the
-    /// signature was found good.
+    /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`],
+    /// after the signature was found good.
     pub(super) fn read(token: &'a str) -> Result<Self, TokenDenial> {
         Self::split(token, |header| Some((Header::of(header)?, ())))
             .map(|(compact, ())| compact)
@@ -59,8 +59,8 @@ impl<'a> Compact<'a> {
         if payload.contains('.') {
             return None;
         }
-        // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached one is signed over
-        // what is not here.
+        // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached
+        // one is signed over what is not here.
         if header.is_empty() || signature.is_empty() || signature.len() > MAX_SIGNATURE_CHARS {
             return None;
         }
@@ -90,9 +90,9 @@ impl<'a> Compact<'a> {
 }
 
 thread_local! {
-    /// The header that was read last, by its segment. All tokens of one key have the same header, and to read one costs
-    /// as much as to compare ten of them. It says nothing about a token, and holds for every guard: the same text is
-    /// always the same header.
+    /// The header that was read last, by its segment. All tokens of one key have the same header,
+    /// and to read one costs as much as to compare ten of them. It says nothing about a token, and
+    /// holds for every guard: the same text is always the same header.
     static LAST: RefCell<Option<(Box<str>, Rc<Header>)>> = const { RefCell::new(None) };
 }
 
@@ -119,8 +119,9 @@ impl Header {
             return None;
         }
         let mut members = object::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
-        // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is understood.
-        // `b64` (RFC 7797) without `crit` would be read differently by those who know it.
+        // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is
+        // understood. `b64` (RFC 7797) without `crit` would be read differently by those who know
+        // it.
         if members.contains_key("crit") || members.contains_key("b64") {
             return None;
         }
@@ -143,10 +144,11 @@ pub enum Scheme {
     Dpop,
 }
 
-/// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1).
+/// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC
+/// 9449 section 7.1).
 ///
-/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by anything but one space and
-/// one token is [`TokenDenial::Malformed`].
+/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by
+/// anything but one space and one token is [`TokenDenial::Malformed`].
 pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenDenial> {
     let (name, token) = value.split_once(' ').unwrap_or((value, ""));
     let scheme = if name.eq_ignore_ascii_case("bearer") {

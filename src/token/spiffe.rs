@@ -1,7 +1,8 @@
 //! SPIFFE IDs (SPIFFE-ID specification, section 2), as far as a JWT-SVID needs them.
 //!
-//! A JWT-SVID need not have an `iss`: its `sub` names the trust domain, and that chooses the keys. So a subject of a
-//! trust domain is only ever taken from that trust domain, whatever another issuer signs.
+//! A JWT-SVID need not have an `iss`: its `sub` names the trust domain, and that chooses the keys.
+//! So a subject of a trust domain is only ever taken from that trust domain, whatever another
+//! issuer signs.
 
 use crate::error::ConfigError;
 
@@ -23,8 +24,8 @@ impl TrustDomain {
         })
     }
 
-    /// Whether `subject` is the SPIFFE ID of a workload of this trust domain. The ID of the trust domain itself is
-    /// none.
+    /// Whether `subject` is the SPIFFE ID of a workload of this trust domain. The ID of the trust
+    /// domain itself is none.
     pub(super) fn holds(&self, subject: &str) -> bool {
         subject.len() <= MAX_ID
             && subject

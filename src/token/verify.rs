@@ -24,10 +24,11 @@ use crate::token::reader::Compact;
 
 /// What a token is revoked by: 128 bits that stand for it.
 ///
-/// Where the token has a `jti`, they are a digest of that; else of its header and payload as they were sent. The
-/// signature is left out on purpose: with ECDSA anybody can write a second valid signature for the same token
-/// (`s` and `n - s`), which would then be one that nobody revoked. Header and payload have one spelling each, since
-/// the reader takes canonical base64url only, and changing either breaks the signature.
+/// Where the token has a `jti`, they are a digest of that; else of its header and payload as they
+/// were sent. The signature is left out on purpose: with ECDSA anybody can write a second valid
+/// signature for the same token (`s` and `n - s`), which would then be one that nobody revoked.
+/// Header and payload have one spelling each, since the reader takes canonical base64url only, and
+/// changing either breaks the signature.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
@@ -192,7 +193,8 @@ impl Verifier {
         &self.config.presentation
     }
 
-    /// How far other clocks may be off, in microseconds, as the options say for the issuer of this token.
+    /// How far other clocks may be off, in microseconds, as the options say for the issuer of this
+    /// token.
     #[must_use]
     pub fn tolerance_us(&self, verified: &Verified) -> u64 {
         let issuers = &self.config.issuers;
@@ -200,22 +202,24 @@ impl Verifier {
         of.map_or(0, |issuer| issuer.tolerance_us)
     }
 
-    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is refused, by the keys
-    /// that are known now.
+    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is
+    /// refused, by the keys that are known now.
     ///
-    /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound to a key or a certificate
-    /// is refused, since nothing is here that shows it: see [`Self::verify_bound`].
+    /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound
+    /// to a key or a certificate is refused, since nothing is here that shows it: see
+    /// [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
         self.verify_bound(token, now).and_then(unbound)
     }
 
-    /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check [`Verified::confirmation`].
+    /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check
+    /// [`Verified::confirmation`].
     pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
         self.judge(token, now, false).map_err(Unverified::denial)
     }
 
-    /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for this token, it says so:
-    /// wait for it with [`RemoteKeys::wait`], and come back.
+    /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for
+    /// this token, it says so: wait for it with [`RemoteKeys::wait`], and come back.
     pub fn attempt(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
         Ok(unbound(self.attempt_bound(token, now)?)?)
     }
@@ -227,7 +231,8 @@ impl Verifier {
 
     fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, Unverified> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
-            // A key that has ended may have a successor of the same name; then the token is judged anew.
+            // A key that has ended may have a successor of the same name; then the token is judged
+            // anew.
             && known.key.usable_at(now.unix_seconds())
             && known.issuer.keys.are_current(now)
         {
@@ -246,9 +251,9 @@ impl Verifier {
 
     /// What to revoke when `token_or_jti` is to be revoked.
     ///
-    /// A token is one that this verifier takes or took: signature, issuer, audience and form must be good, but its
-    /// time may be over. Anything that is not of the form of a token (three segments, the first a header) is taken
-    /// as a bare `jti`.
+    /// A token is one that this verifier takes or took: signature, issuer, audience and form must
+    /// be good, but its time may be over. Anything that is not of the form of a token (three
+    /// segments, the first a header) is taken as a bare `jti`.
     pub fn revocable(&self, token_or_jti: &str, now: Now) -> Result<Revocable, TokenDenial> {
         if looks_like_token(token_or_jti) {
             self.revocable_token(token_or_jti, now)
@@ -275,8 +280,9 @@ impl Verifier {
         may_ask: bool,
     ) -> Result<Judged, Unverified> {
         let compact = Compact::read(token)?;
-        // Where there is but one issuer, the payload is not even decoded before the signature is good: who has no key
-        // can't feed the claims reader. Where there are several, one must be chosen.
+        // Where there is but one issuer, the payload is not even decoded before the signature is
+        // good: who has no key can't feed the claims reader. Where there are several, one must be
+        // chosen.
         let (issuer, key, text, registered) = match self.config.issuers.as_slice() {
             [only] => {
                 let key = signed(only, &compact, now, may_ask)?;
@@ -299,7 +305,8 @@ impl Verifier {
     }
 }
 
-/// The key of `issuer` that the token is signed with, where it is a token of the kind that is wanted.
+/// The key of `issuer` that the token is signed with, where it is a token of the kind that is
+/// wanted.
 fn signed(
     issuer: &Issuer,
     compact: &Compact<'_>,
@@ -416,7 +423,8 @@ fn holds_refresh_token(text: &str) -> bool {
     words(text).any(|word| RefreshToken::read(word).is_some())
 }
 
-/// Three segments, of which the first is a header, or begins as that of a token does where it can't be read.
+/// Three segments, of which the first is a header, or begins as that of a token does where it can't
+/// be read.
 fn looks_like_token(text: &str) -> bool {
     text.split('.').count() == 3 && (text.starts_with("eyJ") || Compact::read(text).is_ok())
 }

@@ -5,9 +5,9 @@ const { GuardError, warnOnce } = require('../../errors.js')
 const { stateOf } = require('./state.js')
 
 /**
- * Reads the body of a request, at most a little more than `limit` bytes: the core refuses what is over.
- * One of these is called, once: `done(bytes)` with a Buffer; `gone()` if the client went away before the end; `late()` if
- * the end has not come within `ms` milliseconds.
+ * Reads the body of a request, at most a little more than `limit` bytes: the core refuses what is
+ * over. One of these is called, once: `done(bytes)` with a Buffer; `gone()` if the client went away
+ * before the end; `late()` if the end has not come within `ms` milliseconds.
  */
 function readBody(req, limit, ms, done, gone, late) {
   // Nothing more is ever heard of a client that went away before.
@@ -31,7 +31,8 @@ function readBody(req, limit, ms, done, gone, late) {
     else if (rest === null) rest = [first, chunk]
     else rest.push(chunk)
     if (size > limit) {
-      // Stop reading. What is still to come is thrown away once the answer is written: see `end` in response.js.
+      // Stop reading. What is still to come is thrown away once the answer is written: see `end` in
+      // response.js.
       req.pause()
       onEnd()
     }
@@ -56,7 +57,10 @@ function readBody(req, limit, ms, done, gone, late) {
   }
 }
 
-/** Keeps the bytes that a parser of the application has read: the `verify` hook of `express.json` and its like. */
+/**
+ * Keeps the bytes that a parser of the application has read: the `verify` hook of `express.json`
+ * and its like.
+ */
 function captureRaw(req, res, buffer) {
   if (!types.isUint8Array(buffer)) {
     throw new GuardError('`captureRaw` takes (req, res, buffer), as the option `verify` of express.json calls it', {
@@ -67,7 +71,10 @@ function captureRaw(req, res, buffer) {
   stateOf(req).raw ??= Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength)
 }
 
-/** The body as bytes, where another parser has read it already; null if all of it is still to be read. */
+/**
+ * The body as bytes, where another parser has read it already; null if all of it is still to be
+ * read.
+ */
 function bodyReadBefore(req, isForm) {
   if (!req.readableDidRead) return req.readableEnded ? Buffer.alloc(0) : null
   if (req.body === undefined) {
@@ -83,7 +90,9 @@ function bodyReadBefore(req, isForm) {
   return Buffer.from(isForm ? formOf(req.body) : JSON.stringify(req.body))
 }
 
-/** A parsed form as text again. What was nested gets a name with brackets, which the core refuses. */
+/**
+ * A parsed form as text again. What was nested gets a name with brackets, which the core refuses.
+ */
 function formOf(body) {
   if (typeof body === 'string') return body
   const pair = (name, value) => `${encodeURIComponent(name)}=${encodeURIComponent(typeof value === 'string' ? value : '')}`
@@ -96,8 +105,8 @@ function formOf(body) {
 }
 
 /**
- * Fastify reads the body after its bridges to Connect and Express (@fastify/middie, @fastify/express) have run: it would
- * wait for ever for one that is read here.
+ * Fastify reads the body after its bridges to Connect and Express (@fastify/middie,
+ * @fastify/express) have run: it would wait for ever for one that is read here.
  */
 function refuseBridge(req, res) {
   const isBridged = ['ips', 'hostname', 'log'].every((name) => Object.hasOwn(req, name)) && Object.hasOwn(res, 'log')

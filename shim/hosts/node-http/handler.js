@@ -1,7 +1,7 @@
 'use strict'
 
-// The host of node:http, node:http2, Express and Connect: carries out what ../../conversation.js says, on a request and
-// response of Node.
+// The host of node:http, node:http2, Express and Connect: carries out what ../../conversation.js
+// says, on a request and response of Node.
 
 const { buildConversation } = require('../../conversation.js')
 const { bodyReadBefore, readBody, refuseBridge } = require('./body.js')
@@ -82,8 +82,8 @@ class NodeHttpContext {
   }
 
   /**
-   * What TLS has proved, and nothing that a header says. `authorized` is no help: where a session is
-   * resumed, Node says so of clients without a certificate, too.
+   * What TLS has proved, and nothing that a header says. `authorized` is no help: where a session
+   * is resumed, Node says so of clients without a certificate, too.
    */
   fingerprint() {
     return this.req.socket.getPeerX509Certificate?.()?.fingerprint256
@@ -106,7 +106,10 @@ class NodeHttpContext {
   }
 }
 
-/** Builds the handler `(req, res, next)` of one stack: the arguments are those of `buildConversation`. */
+/**
+ * Builds the handler `(req, res, next)` of one stack: the arguments are those of
+ * `buildConversation`.
+ */
 function buildHandler(owner, options, only) {
   const conversation = buildConversation(owner, options, only)
   function protect(req, res, next) {

@@ -1,7 +1,7 @@
 'use strict'
 
-// Reads a request of node:http, node:http2, Express or Connect. What the parser has read counts (`rawHeaders`), not what a
-// handler before has made of it (`headers`).
+// Reads a request of node:http, node:http2, Express or Connect. What the parser has read counts
+// (`rawHeaders`), not what a handler before has made of it (`headers`).
 
 const { warnOnce } = require('../../errors.js')
 const { RequestView } = require('../../view.js')

@@ -28,7 +28,8 @@ function holdStream(res, release) {
 
 /** Sets headers that `prepareHeaders` has checked. */
 function putHeaders(res, fields) {
-  // Not where somebody wants to be told, and not on what is no response of this class, such as one of HTTP/2.
+  // Not where somebody wants to be told, and not on what is no response of this class, such as one
+  // of HTTP/2.
   let headers = headersKey === null || res.setHeader !== setHeader ? undefined : res[headersKey]
   if (headers === undefined) {
     for (let i = 0; i < fields.length; i += 3) {

@@ -1,8 +1,9 @@
 'use strict'
 
-// `guard.fromOpenApi`: a document's operations as handlers. The core reads the document (src/openapi), says which
-// operation a request is about, and gives the schemas of each; this file runs what the operation asks for: who may call
-// it, and what may be sent. Handlers of an operation are built when it is first asked for.
+// `guard.fromOpenApi`: a document's operations as handlers. The core reads the document
+// (src/openapi), says which operation a request is about, and gives the schemas of each; this file
+// runs what the operation asks for: who may call it, and what may be sent. Handlers of an operation
+// are built when it is first asked for.
 
 const native = require('../../../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('../../errors.js')
@@ -17,7 +18,8 @@ const { validOf } = require('../../request.js')
 const { kConversation, whenCollected } = require('../../shared.js')
 
 /**
- * Reads a document and builds its guard. `owner` is the inside of the guard, `buildHandler` that of ./handler.js.
+ * Reads a document and builds its guard. `owner` is the inside of the guard, `buildHandler` that of
+ * ./handler.js.
  */
 function fromOpenApi(owner, buildHandler, doc, options) {
   if (typeof doc === 'string' || Buffer.isBuffer(doc)) {
@@ -49,7 +51,8 @@ function fromOpenApi(owner, buildHandler, doc, options) {
         return run(operations[Number(found.slice(1, end))], params, req, res, next)
       }
       case '!':
-        // Which origins may ask is for CORS to say, and which methods there are for the application.
+        // Which origins may ask is for CORS to say, and which methods there are for the
+        // application.
         if (!refusesUnknown || req.method === 'OPTIONS') return next()
         setOn(res, 'Allow', found.slice(1))
         return refuse(owner, req, res, 405, 'method_not_allowed', 'the path has other methods only')
@@ -68,7 +71,8 @@ function fromOpenApi(owner, buildHandler, doc, options) {
     }
   }
 
-  // `params` is undefined where the application's router has matched the path, and has them in `req.params`.
+  // `params` is undefined where the application's router has matched the path, and has them in
+  // `req.params`.
   function run(operation, params, req, res, next) {
     operation.admit(req, res, () => {
       const validate = built(owner, req, res, () => operation.validator(req))
@@ -170,7 +174,10 @@ class Operation {
       : 'the body must be sent as one of the media types of this operation'
   }
 
-  /** The handler that checks what is sent with this request; null where its body is of no media type that fits. */
+  /**
+   * The handler that checks what is sent with this request; null where its body is of no media type
+   * that fits.
+   */
   validator(req) {
     let body = -1
     const view = viewOf(req, stateOf(req))
@@ -179,7 +186,8 @@ class Operation {
       body = this.#media.findIndex(([range]) => fits(media, range))
       if (body === -1) return null
     } else if (this.#bodyRequired) {
-      // It says that a body is missing, among what else is wrong. What isn't read can't be missed by a schema.
+      // It says that a body is missing, among what else is wrong. What isn't read can't be missed
+      // by a schema.
       body = this.#media.findIndex(([, unread]) => !unread)
       if (body === -1) return null
     }
@@ -225,7 +233,10 @@ class Operation {
     })
   }
 
-  /** The handler that verifies tokens; undefined where the request was refused, since it could not be built. */
+  /**
+   * The handler that verifies tokens; undefined where the request was refused, since it could not
+   * be built.
+   */
   #tokenHandler(req, res, options, layer) {
     this.#token ??= built(this.#owner, req, res, () => this.#buildHandler(this.#owner, options, layer)) ?? null
     return this.#token ?? undefined
@@ -290,7 +301,8 @@ class Operation {
 
   /** `scopes` are those of the token, null where there is none. */
   #refuse(req, res, scopes) {
-    // What each alternative with a token misses in it. Where one misses nothing, something else than the token was not enough.
+    // What each alternative with a token misses in it. Where one misses nothing, something else
+    // than the token was not enough.
     const missed = this.#security.map((demands) => demands.filter(isToken)).filter((demands) => demands.length > 0)
       .map((demands) => demands.find((demand) => scopes !== null && !hasAll(scopes, demand)))
     if (scopes !== null && missed.length > 0 && !missed.includes(undefined)) {
@@ -322,7 +334,8 @@ function mediaOf(view) {
 function fits(media, range) {
   if (range === media) return true
   if (!range.includes('*')) return false
-  // A range stands for the JSON types in it (src/openapi/body.rs); the core refuses the others with 415.
+  // A range stands for the JSON types in it (src/openapi/body.rs); the core refuses the others with
+  // 415.
   return range === '*/*' || media.startsWith(range.slice(0, range.indexOf('*')))
 }
 

@@ -1,7 +1,7 @@
 'use strict'
 
-// What a request was charged and may be given back once its response is known, and its places among those that are under
-// way: the core keeps it under a receipt.
+// What a request was charged and may be given back once its response is known, and its places among
+// those that are under way: the core keeps it under a receipt.
 
 const { finish } = require('../../receipt.js')
 const { streamOf } = require('./headers.js')
@@ -43,8 +43,9 @@ function isOver(req, res) {
 }
 
 /**
- * Calls `over` when the connection of a request closes. A response that waits for another one on its connection
- * (pipelining) has no socket yet, and is never closed where that is. Returns what takes it back.
+ * Calls `over` when the connection of a request closes. A response that waits for another one on
+ * its connection (pipelining) has no socket yet, and is never closed where that is. Returns what
+ * takes it back.
  */
 function whenClosed(req, over) {
   const { socket } = req

@@ -1,11 +1,12 @@
 'use strict'
 
-// Answers of handlers against their schemas. A JSON answer that is sent in one piece (`res.json`, `res.send`, `res.end`) is
-// judged before its first byte leaves. What is written in pieces is a stream, and leaves as it is.
+// Answers of handlers against their schemas. A JSON answer that is sent in one piece (`res.json`,
+// `res.send`, `res.end`) is judged before its first byte leaves. What is written in pieces is a
+// stream, and leaves as it is.
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
-const { checkAnswer } = require('../../response-check.js')
+const { checkAnswer, isJsonType } = require('../../response-check.js')
 const { refused } = require('../../shared.js')
 const { holdStream } = require('./headers.js')
 const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.js')
@@ -15,9 +16,11 @@ const SENT = new ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersio
 
 // A script as `res.jsonp` of Express writes it: what stands before its JSON, and the JSON.
 const PADDED = /^(\/\*\*\/ typeof (\S*) === 'function' && \2\()([^]*)\);$/
-const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 
-/** Puts the check of a stack before what `res` sends. The arguments are those of ../../response-check.js. */
+/**
+ * Puts the check of a stack before what `res` sends. The arguments are those of
+ * ../../response-check.js.
+ */
 function checkResponse(res, stack, mode, report) {
   // `released`: the head is on its way, or judged, and what follows is none of our business.
   const check = { stack, mode, report, released: false }
@@ -135,7 +138,7 @@ function judge(res, check, body, encoding) {
  * Whether a client may read the answer as JSON: one value of several is enough, and blanks around
  * it are none.
  */
-const isJson = (res) => [res.getHeader('Content-Type')].flat().some((type) => JSON_TYPE.test(String(type).trim()))
+const isJson = (res) => [res.getHeader('Content-Type')].flat().some(isJsonType)
 
 const isBody = (chunk) => (typeof chunk === 'string' && chunk !== '') || (types.isUint8Array(chunk) && chunk.length > 0)
 

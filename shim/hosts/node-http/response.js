@@ -36,7 +36,10 @@ function closeOf(req, res) {
   return (req.httpVersionMajor >= 2 && streamOf(res)) || res
 }
 
-/** Ends a response: with a problem document, or without a body. Returns false: the request has not passed. */
+/**
+ * Ends a response: with a problem document, or without a body. Returns false: the request has not
+ * passed.
+ */
 function end(res, status, problem) {
   if (res.headersSent) {
     breakOff(res)
@@ -144,9 +147,10 @@ function lingerOn(socket) {
 }
 
 /**
- * Writes an answer after which the connection is closed, while the client is still sending. A connection that is closed
- * with unread bytes is reset, and a reset takes an answer with it that the client has not read yet: so what comes is
- * thrown away for a while before the end (RFC 9112 section 9.6).
+ * Writes an answer after which the connection is closed, while the client is still sending. A
+ * connection that is closed with unread bytes is reset, and a reset takes an answer with it that
+ * the client has not read yet: so what comes is thrown away for a while before the end (RFC 9112
+ * section 9.6).
  */
 function linger(res, problem) {
   const { req } = res

@@ -1,4 +1,5 @@
-//! The misconfigurations that are refused: what is written, where the error points, what it says to write instead.
+//! The misconfigurations that are refused: what is written, where the error points, what it says to
+//! write instead.
 
 use serde_json::{Value, json};
 

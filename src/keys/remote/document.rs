@@ -1,10 +1,11 @@
-//! Judges what an issuer publishes: a JWK set (RFC 7517 section 5), and metadata that names its URL (`OpenID` Connect
-//! Discovery 1.0 section 4.3, RFC 8414 section 3.3).
+//! Judges what an issuer publishes: a JWK set (RFC 7517 section 5), and metadata that names its URL
+//! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
 //!
-//! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text that two readers may
-//! read in two ways, a private key or a secret in it, a `kid` twice, several keys without one, more than 100 keys. A
-//! single key that can't be used here (an unknown kind or algorithm, one for encryption, one that is too weak) is left
-//! out, as section 5 asks: an issuer that starts to sign with something new would else take its old keys with it.
+//! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
+//! that two readers may read in two ways, a private key or a secret in it, a `kid` twice, several
+//! keys without one, more than 100 keys. A single key that can't be used here (an unknown kind or
+//! algorithm, one for encryption, one that is too weak) is left out, as section 5 asks: an issuer
+//! that starts to sign with something new would else take its old keys with it.
 
 use serde_json::{Map, Value};
 
@@ -15,7 +16,8 @@ use crate::keys::remote::fault::Fault;
 use crate::keys::remote::source::fetchable;
 use crate::keys::ring::{KeyRing, MAX_KEYS};
 
-/// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2).
+/// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
+/// 8037 section 2).
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// A set that was found good.
@@ -64,8 +66,8 @@ pub(crate) fn read_set(
     Ok(Set { ring, refresh_hint_s })
 }
 
-/// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves metadata for another
-/// one could else have its tokens taken for theirs.
+/// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves
+/// metadata for another one could else have its tokens taken for theirs.
 pub(crate) fn read_metadata(bytes: &[u8], issuer: &str, loopback: bool) -> Result<String, Fault> {
     let document = object(bytes)?;
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {

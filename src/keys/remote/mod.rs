@@ -1,26 +1,29 @@
 //! Keys that an issuer publishes at a URL (RFC 7517 section 5), kept up to date.
 //!
-//! What it stops: a service that goes down with its issuer (node-jwks-rsa #385); one that keeps trusting a key that its
-//! issuer has withdrawn (jwks-rsa-java #69); one that a flood of tokens with made-up `kid`s lets flood its issuer
-//! (go-oidc #482), or that makes honest requests wait behind them; and one that can be sent elsewhere for its keys.
+//! What it stops: a service that goes down with its issuer (node-jwks-rsa #385); one that keeps
+//! trusting a key that its issuer has withdrawn (jwks-rsa-java #69); one that a flood of tokens
+//! with made-up `kid`s lets flood its issuer (go-oidc #482), or that makes honest requests wait
+//! behind them; and one that can be sent elsewhere for its keys.
 //!
-//! The fetch itself is done by the edge, with the network settings of the application (proxies, authorities); this
-//! module says when and what ([`RemoteKeys::due`]), and judges what came ([`RemoteKeys::answered`]). A look at a key
-//! that is known never waits and takes no lock but that of the ring, which is held for a pointer's change.
+//! The fetch itself is done by the edge, with the network settings of the application (proxies,
+//! authorities); this module says when and what ([`RemoteKeys::due`]), and judges what came
+//! ([`RemoteKeys::answered`]). A look at a key that is known never waits and takes no lock but that
+//! of the ring, which is held for a pointer's change.
 //!
 //! # What becomes of a token
 //!
-//! | its issuer | a `kid` that is known | one that is not |
-//! |---|---|---|
-//! | has given no keys yet | waits for the fetch on its way, then 503 | the same |
-//! | has given keys within `staleFor` | judged at once | waits where a fetch is on its way or may begin; then judged |
-//! | has given none for longer | waits for the fetch on its way, then 503 | the same |
+//! - An issuer that has given no keys yet, or none for longer than `staleFor`: every token waits
+//!   for the fetch on its way, and gets 503 then.
+//! - One that has given keys within `staleFor`: a token with a known key is checked at once. One
+//!   with an unknown key waits where a fetch is on its way or may begin, and is checked then.
 //!
-//! A wait ends with the fetch and after [`PATIENCE`] at the latest, and [`MAX_WAITING`] tokens wait at one time; the
-//! others are judged by what is known. 503 and not 401: a client would throw away a token that is good.
+//! A wait ends with the fetch and after [`PATIENCE`] at the latest, and [`MAX_WAITING`] tokens wait
+//! at one time; the others are judged by what is known. 503 and not 401: a client would throw away
+//! a token that is good.
 //!
-//! A set that was fetched takes the place of the one before it as a whole, so that a key which is not in it any more is
-//! refused from that moment on, in the cache of verified tokens too: the key itself says that it is withdrawn.
+//! A set that was fetched takes the place of the one before it as a whole, so that a key which is
+//! not in it any more is refused from that moment on, in the cache of verified tokens too: the key
+//! itself says that it is withdrawn.
 
 mod document;
 mod fault;
@@ -116,7 +119,8 @@ pub struct RemoteStatus {
     pub fault: Option<Fault>,
 }
 
-/// A fetch that the edge is to make: a GET, without redirects, of at most 256 KiB and within five seconds.
+/// A fetch that the edge is to make: a GET, without redirects, of at most 256 KiB and within five
+/// seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     /// To be handed back with what came of it.
@@ -228,7 +232,8 @@ impl RemoteKeys {
         Err(error)
     }
 
-    /// Whether the issuer may have a new key for this header: not for an algorithm that no key of it may have.
+    /// Whether the issuer may have a new key for this header: not for an algorithm that no key of
+    /// it may have.
     fn may_become_known(&self, header: &Header, ring: &KeyRing) -> bool {
         let unknown = header.kid.as_deref().is_some_and(|kid| !ring.knows(kid));
         unknown
@@ -238,7 +243,8 @@ impl RemoteKeys {
             })
     }
 
-    /// Calls `reply` when the fetch on its way has ended, or after [`PATIENCE`]; at once where none is.
+    /// Calls `reply` when the fetch on its way has ended, or after [`PATIENCE`]; at once where none
+    /// is.
     pub fn wait(&self, reply: Reply<()>, now: Now) {
         let mut state = self.state.lock();
         if state.closed || !state.has_room() || !state.schedule.is_asking(now.mono_us) {

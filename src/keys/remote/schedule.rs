@@ -1,15 +1,16 @@
-//! When an issuer is asked, as a state machine: no clock, no network and no thread in it, so that a test can let an hour
-//! pass in no time.
+//! When an issuer is asked, as a state machine: no clock, no network and no thread in it, so that a
+//! test can let an hour pass in no time.
 //!
-//! One fetch at a time. There are two reasons for one, each with its own budget: the plan (every five minutes, or as
-//! soon as a failure allows), and a token whose `kid` nobody knows (once in 30 s, however many such tokens come).
+//! One fetch at a time. There are two reasons for one, each with its own budget: the plan (every
+//! five minutes, or as soon as a failure allows), and a token whose `kid` nobody knows (once in 30
+//! s, however many such tokens come).
 
 use std::time::Duration;
 
 use crate::clock::micros;
 
-/// The longest time between two looks. A longer `max-age` does not make it longer: a key that its issuer withdraws is
-/// to be refused soon, and a look with `If-None-Match` costs nobody much.
+/// The longest time between two looks. A longer `max-age` does not make it longer: a key that its
+/// issuer withdraws is to be refused soon, and a look with `If-None-Match` costs nobody much.
 pub(crate) const MAX_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The shortest, whatever the issuer says.
 pub(crate) const LEAST_REFRESH: Duration = Duration::from_secs(60);
@@ -19,7 +20,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
 /// A fetch of which nothing is heard has failed. The edge gives up long before.
 const FLIGHT: Duration = Duration::from_secs(30);
-/// Metadata is read again after this time, or when the set it names can't be had three times in a row.
+/// Metadata is read again after this time, or when the set it names can't be had three times in a
+/// row.
 const REDISCOVER: Duration = Duration::from_secs(60 * 60);
 const REDISCOVER_AFTER_FAULT: Duration = Duration::from_secs(10 * 60);
 const REDISCOVER_FAILURES: u32 = 3;
@@ -110,8 +112,8 @@ impl Schedule {
         self.next_us = now_us;
     }
 
-    /// A set was good, or is still the same. `says` is how long it may be kept, as its issuer says; `spread` is from 0
-    /// to 1, so that processes that started together do not stay together.
+    /// A set was good, or is still the same. `says` is how long it may be kept, as its issuer says;
+    /// `spread` is from 0 to 1, so that processes that started together do not stay together.
     pub(crate) fn succeeded(&mut self, says: Option<Duration>, spread: f64, now_us: u64) {
         self.failures = 0;
         self.wanted = false;

@@ -22,13 +22,15 @@ pub(crate) enum Source {
         url: String,
         /// Whose it must be.
         issuer: String,
-        /// Whether all of it is on this machine, so that the set need not be served with TLS either.
+        /// Whether all of it is on this machine, so that the set need not be served with TLS
+        /// either.
         loopback: bool,
     },
 }
 
 impl Source {
-    /// Takes the options `jwks` (as far as it is a URL) and `discovery`. `None` where the keys are in the options.
+    /// Takes the options `jwks` (as far as it is a URL) and `discovery`. `None` where the keys are
+    /// in the options.
     pub(crate) fn parse(
         options: &Options<'_>,
         issuer: &str,
@@ -122,8 +124,8 @@ pub(crate) fn parse_stale_for(options: &Options<'_>) -> Result<Duration, ConfigE
     Ok(options.duration("staleFor", range)?.unwrap_or(Duration::from_secs(60 * MINUTE)))
 }
 
-/// The issuer of Vault's identity tokens, whose address alone may be given. A namespace stands between `/v1/` and
-/// `identity`, a provider of Vault's own behind it.
+/// The issuer of Vault's identity tokens, whose address alone may be given. A namespace stands
+/// between `/v1/` and `identity`, a provider of Vault's own behind it.
 pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError> {
     let url = fetchable(path, text)?;
     if url.path() == "/" && url.query().is_none() {
@@ -138,7 +140,8 @@ pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError
         .suggest("write 'https://vault.example.com:8200' or 'https://vault.example.com:8200/v1/identity/oidc'"))
 }
 
-/// A URL that keys may be fetched from: `https`, or `http` on this machine, where nobody stands in between.
+/// A URL that keys may be fetched from: `https`, or `http` on this machine, where nobody stands in
+/// between.
 pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
     let bad = |problem: &str| Err(ConfigError::invalid(path, problem));
     let Some(url) = (text.len() <= MAX_URL).then(|| Url::parse(text).ok()).flatten() else {

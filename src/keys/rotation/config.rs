@@ -14,7 +14,8 @@ use crate::keys::rotation::MAX_RETIRED;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5 minutes.
+/// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5
+/// minutes.
 const LEAST_OVERLAP: Duration = Duration::from_secs(600);
 /// A process looks once in that time.
 pub(crate) const LOOK: Duration = Duration::from_secs(60);
@@ -47,7 +48,8 @@ pub enum Storage {
 }
 
 impl RotationConfig {
-    /// Parses `{ every?, overlap?, alg?, storage }`; `allowed` are the algorithms that the issuer's keys may have.
+    /// Parses `{ every?, overlap?, alg?, storage }`; `allowed` are the algorithms that the issuer's
+    /// keys may have.
     pub(crate) fn parse(
         path: &str,
         value: &Value,

@@ -68,8 +68,8 @@ impl<'p> KeyFile<'p> {
         Err(RotationError::Linked)
     }
 
-    /// Changes it while nobody else does. `change` is given what is there and says what is to be; what is there in the end is
-    /// returned.
+    /// Changes it while nobody else does. `change` is given what is there and says what is to be;
+    /// what is there in the end is returned.
     pub(crate) fn update(
         &self,
         mut change: impl FnMut(Option<&str>) -> Result<Option<String>, RotationError>,
@@ -113,7 +113,8 @@ impl<'p> KeyFile<'p> {
         Ok(placed)
     }
 
-    /// So that the name survives a crash of the machine. Where it can't be done, the file is as good as ever.
+    /// So that the name survives a crash of the machine. Where it can't be done, the file is as
+    /// good as ever.
     fn sync_folder(&self) {
         if let Ok(folder) = File::open(self.folder()) {
             drop(folder.sync_all());

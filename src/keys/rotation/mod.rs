@@ -1,13 +1,15 @@
 //! Signing keys that change by themselves.
 //!
-//! What it stops: a signing key that is never changed signs for whoever has copied it, for years; and a change that is made by
-//! hand logs everybody out, since somebody still verifies with the old key or does not know the new one yet.
+//! What it stops: a signing key that is never changed signs for whoever has copied it, for years;
+//! and a change that is made by hand logs everybody out, since somebody still verifies with the old
+//! key or does not know the new one yet.
 //!
-//! There is always a key that signs and a *next* key, which is published and signs nothing yet. When its time comes the next one
-//! signs, another next one is made, and the old one is *retired*: it stays until the last token
-//! that it signed has expired, which is `maxLifetime` and the largest clock tolerance later. The
-//! moments are in the state, which all processes read from one place, so they change keys at the
-//! same second without a word, and each knows every key before a token is signed with it.
+//! There is always a key that signs and a *next* key, which is published and signs nothing yet.
+//! When its time comes the next one signs, another next one is made, and the old one is *retired*:
+//! it stays until the last token that it signed has expired, which is `maxLifetime` and the largest
+//! clock tolerance later. The moments are in the state, which all processes read from one place, so
+//! they change keys at the same second without a word, and each knows every key before a token is
+//! signed with it.
 //!
 //! | moment | what is published | what signs |
 //! |---|---|---|
@@ -15,8 +17,8 @@
 //! | `every` later | A, B, C | B |
 //! | and `maxLifetime` and three minutes of running time later | B, C | B |
 //!
-//! A next key is published for at least `overlap` before it signs, also after the service was down when it was due. `rotate()`
-//! does not wait for that: it is for a key that has leaked.
+//! A next key is published for at least `overlap` before it signs, also after the service was down
+//! when it was due. `rotate()` does not wait for that: it is for a key that has leaked.
 //!
 //! # Clocks that are wrong
 //!
@@ -151,7 +153,8 @@ impl Rotation {
         Self { config, rules, live: RwLock::default(), turning: Mutex::default() }
     }
 
-    /// Reads the keys from their file, or makes the first ones. Where callbacks keep them, nothing is done.
+    /// Reads the keys from their file, or makes the first ones. Where callbacks keep them, nothing
+    /// is done.
     pub fn open(&self, path: &str, now: Now) -> Result<(), ConfigError> {
         if let Storage::File(path) = &self.config.storage {
             KeyFile::new(path).sweep();
@@ -178,9 +181,9 @@ impl Rotation {
         matches!(self.config.storage, Storage::Callbacks)
     }
 
-    /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all processes know it.
-    /// `None` where callbacks keep the keys. `clock` is read after the file was. It waits for the
-    /// file system and for other processes: not for a thread of JavaScript.
+    /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all
+    /// processes know it. `None` where callbacks keep the keys. `clock` is read after the file was.
+    /// It waits for the file system and for other processes: not for a thread of JavaScript.
     pub fn tick(
         &self,
         clock: &dyn Fn() -> Now,
@@ -215,8 +218,8 @@ impl Rotation {
         Ok(Some(turn))
     }
 
-    /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved counts when it is handed in
-    /// here again, with `force` unset.
+    /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved
+    /// counts when it is handed in here again, with `force` unset.
     pub fn take(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
         if found.is_some_and(|text| text.len() > MAX_BYTES) {
             return Err(RotationError::Invalid("it is larger than 1 MB"));
@@ -291,7 +294,8 @@ impl Rotation {
         self.live.read().seal_key()
     }
 
-    /// The public keys: the ones that signed what may still be good, the one that signs, and the next.
+    /// The public keys: the ones that signed what may still be good, the one that signs, and the
+    /// next.
     pub(crate) fn public(&self) -> Vec<Map<String, Value>> {
         self.live.read().public()
     }

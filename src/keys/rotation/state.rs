@@ -339,7 +339,8 @@ impl State {
         later.find(|(_, entry)| entry.may_sign()).map(|(i, _)| i)
     }
 
-    /// The name of the key that signs, or with `next` of the one that signs next where that is soon, and its moment.
+    /// The name of the key that signs, or with `next` of the one that signs next where that is
+    /// soon, and its moment.
     pub(crate) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
         let soon = now.unix_seconds().saturating_add(SPREAD.as_secs());
         let next = self.next(now).filter(|_| next).and_then(|i| self.keys.get(i));

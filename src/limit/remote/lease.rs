@@ -1,13 +1,15 @@
-//! Leases: what a busy key will need soon is debited in the store ahead of time, and spent here without asking.
+//! Leases: what a busy key will need soon is debited in the store ahead of time, and spent here
+//! without asking.
 //!
-//! Every admission is debited before it is given, so a process that dies has admitted too little, never too much. What
-//! was debited is spent within [`span_us`] or given back, as far as it has not come back by itself:
-//! a window that is over gets nothing back. So in any span of time W a key is admitted at most
-//! burst + rate × (W + span) times.
+//! Every admission is debited before it is given, so a process that dies has admitted too little,
+//! never too much. What was debited is spent within [`span_us`] or given back, as far as it has not
+//! come back by itself: a window that is over gets nothing back. So in any span of time W a key is
+//! admitted at most burst + rate × (W + span) times.
 //!
-//! A lease is three quarters of what this process is expected to admit within the span, and never more than its part of what is
-//! left. So small limits and quiet keys have none, and are asked for one by one. The request that finds a lease spent
-//! asks for itself and for the next lease in one question.
+//! A lease is three quarters of what this process is expected to admit within the span, and never
+//! more than its part of what is left. So small limits and quiet keys have none, and are asked for
+//! one by one. The request that finds a lease spent asks for itself and for the next lease in one
+//! question.
 
 use crate::clock::Now;
 use crate::few::Few;
@@ -111,15 +113,16 @@ fn wanted(part: &Part<'_>, lease: Lease, instances: u32, now: Now) -> u32 {
         return 1;
     }
     let rule = &part.counter.rule;
-    // More would often be left over and have to be given back: `bench/simulate.mjs` has the figures.
+    // More would often be left over and have to be given back: `bench/simulate.mjs` has the
+    // figures.
     let expected = (lease.rate() * span_us(rule) * 3).div_ceil(4 * SECOND_US);
     let left = rule.view(State(part.record.state), rule.clock(now)).remaining;
     let mine = left / u64::from(instances) / u64::from(part.cost);
     u32::try_from(expected.min(mine).max(1)).unwrap_or(1)
 }
 
-/// Admits a request from leases, if every part of it has one; else counts that it was asked for. `parts` have their
-/// records of what the store said last.
+/// Admits a request from leases, if every part of it has one; else counts that it was asked for.
+/// `parts` have their records of what the store said last.
 pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -> bool {
     let now_us = now.mono_us;
     let mut leases = Vec::with_capacity(parts.len());
@@ -146,8 +149,8 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
     enough
 }
 
-/// Whether leases cover a request that the store would refuse: what is spent of them was admitted before. What was blocked
-/// by hand is not let through.
+/// Whether leases cover a request that the store would refuse: what is spent of them was admitted
+/// before. What was blocked by hand is not let through.
 pub(super) fn cover(locked: &Locked<'_>, parts: &[Part<'_>], now: Now) -> bool {
     parts.iter().all(|part| {
         let record = locked.get(&part.key.variant(LEASED), now.mono_us);

@@ -1,5 +1,5 @@
-//! A request under a shared store: what is known here already, what is asked, and what becomes of it where no answer
-//! comes.
+//! A request under a shared store: what is known here already, what is asked, and what becomes of
+//! it where no answer comes.
 //!
 //! What the store has said is kept under the key itself. Its instants are moved to the monotonic
 //! clock of this process, which nobody sets; only the numbers of aligned windows are those of the
@@ -27,8 +27,9 @@ use crate::quota::algorithm::{Rule, State, WHOLE};
 use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
 
-/// A refusal of the store is believed for this long at most, though its own time to wait may be longer: a reset by
-/// another process is seen that soon, and a client that is over its limit costs one question in this time.
+/// A refusal of the store is believed for this long at most, though its own time to wait may be
+/// longer: a reset by another process is seen that soon, and a client that is over its limit costs
+/// one question in this time.
 const BELIEVED_US: u64 = 1_000_000;
 const REFUSED: u64 = 0x5245_4655_5345_4421;
 const ALONE: u64 = 0x414c_4f4e_4521_2121;
@@ -60,7 +61,8 @@ struct PendingPart {
 }
 
 impl Limiter {
-    /// As [`Self::check`], for a limiter over any store: over a shared one, what is not known here has to be asked.
+    /// As [`Self::check`], for a limiter over any store: over a shared one, what is not known here
+    /// has to be asked.
     pub fn begin(
         &self,
         which: LimitMask,
@@ -104,7 +106,8 @@ impl Limiter {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                // Nobody may talk himself out of being counted: who competes for a record is counted here.
+                // Nobody may talk himself out of being counted: who competes for a record is
+                // counted here.
                 let away = error != StoreError::Contended;
                 return self.without_store(parts, shared, clock, away).map(Check::Done);
             }
@@ -187,8 +190,8 @@ impl Limiter {
         }
     }
 
-    /// What can be decided here, `Some` whether the request is admitted: the store has just refused somebody alike, or a
-    /// lease covers it.
+    /// What can be decided here, `Some` whether the request is admitted: the store has just refused
+    /// somebody alike, or a lease covers it.
     fn look_here(&self, parts: &mut Few<Part<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known: SmallVec<[bool; 8]> = SmallVec::with_capacity(parts.len());
@@ -227,7 +230,8 @@ impl Limiter {
         Some(true)
     }
 
-    /// Judges a request without the store: each policy as it says where the store is away, else here.
+    /// Judges a request without the store: each policy as it says where the store is away, else
+    /// here.
     fn without_store<'l>(
         &'l self,
         mut parts: Few<Part<'l>>,
@@ -273,7 +277,8 @@ impl Limiter {
     }
 }
 
-/// What this process begins with when the store goes away: the same part of its share is used as was of the whole.
+/// What this process begins with when the store goes away: the same part of its share is used as
+/// was of the whole.
 fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> Record {
     let Some(whole) = locked.get(&part.key, now.mono_us) else { return Record::default() };
     let rule = &part.counter.rule;
@@ -351,7 +356,8 @@ fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPla
     shared.place(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
 }
 
-/// The subjects of a request, each once, with what counts it in time. The order is that of [`in_asked_order`].
+/// The subjects of a request, each once, with what counts it in time. The order is that of
+/// [`in_asked_order`].
 fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectCommand> {
     let mut subjects: Vec<SubjectCommand> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
@@ -366,7 +372,8 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectCommand> {
     subjects
 }
 
-/// The parts in the order of the demands of [`subjects_of`], and behind them those of requests under way in their own.
+/// The parts in the order of the demands of [`subjects_of`], and behind them those of requests
+/// under way in their own.
 fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Few<&'p mut Part<'l>> {
     if parts.len() < 2 {
         return parts.iter_mut().collect();

@@ -104,7 +104,8 @@ fn a_signal_reaches_the_limits_that_count_by_its_subject_alone_or_the_one_that_i
 static CLIENT: ClientKey = ClientKey::UNKNOWN;
 
 proptest! {
-    /// However tight, one request fits in the end; however wide, nothing overflows, and the view agrees with what fits.
+    /// However tight, one request fits in the end; however wide, nothing overflows, and the view
+    /// agrees with what fits.
     #[test]
     fn a_scaled_rule_agrees_with_itself(
         limit in 1u32..1_000_000_000,

@@ -47,7 +47,8 @@ fn literal_segments_come_before_templates() {
         ("HEAD /ping", "HEAD /ping"),
         ("GET /ping", "405 HEAD"),
         ("GET /users/me", "GET /users/me"),
-        // The less literal path has the method, and the application's router would find it there, too.
+        // The less literal path has the method, and the application's router would find it there,
+        // too.
         ("DELETE /users/me", "DELETE /users/{id} id=me"),
         ("GET /users/7?id=8", "GET /users/{id} id=7"),
         ("GET /users/a%20b", "GET /users/{id} id=a b"),
@@ -333,7 +334,8 @@ fn path() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    /// The tree finds what looking at each template in turn finds: the most literal one that has the method.
+    /// The tree finds what looking at each template in turn finds: the most literal one that has
+    /// the method.
     #[test]
     fn the_tree_agrees_with_a_naive_search(
         paths in prop::collection::vec((path(), 0..3_usize), 1..12),

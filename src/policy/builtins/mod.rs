@@ -1,8 +1,9 @@
 //! Built-in functions whose work an input could blow up, with a bound in front of them.
 //!
-//! regorus looks at the clock between expressions, not inside a built-in function: `numbers.range(1, 3e6)` runs for
-//! a quarter of a second under a limit of 50 ms. regorus asks extensions before its own functions, so an extension
-//! with the same name can look at the arguments first and then call the original.
+//! regorus looks at the clock between expressions, not inside a built-in function:
+//! `numbers.range(1, 3e6)` runs for a quarter of a second under a limit of 50 ms. regorus asks
+//! extensions before its own functions, so an extension with the same name can look at the
+//! arguments first and then call the original.
 //!
 //! The bounds are those of a few milliseconds of work. An argument beyond one is an error of the
 //! function: the policy has no answer then, and the request is refused.
@@ -211,7 +212,8 @@ fn install_own(
     )
 }
 
-/// A place in no file: regorus's own functions want one to point at, and the extension's caller adds the real one.
+/// A place in no file: regorus's own functions want one to point at, and the extension's caller
+/// adds the real one.
 fn nowhere(arity: usize) -> Result<(Span, Vec<Ref<Expr>>), String> {
     let source = Source::from_contents("built-in".to_owned(), String::new())
         .map_err(|error| error.to_string())?;
@@ -311,7 +313,8 @@ fn range_step(args: &[Value]) -> Result<(), &'static str> {
 }
 
 fn regex_replace(args: &[Value]) -> Result<(), &'static str> {
-    // A match may be empty, and the replacement may name a group as long as the match: this is the most it can be.
+    // A match may be empty, and the replacement may name a group as long as the match: this is the
+    // most it can be.
     let [subject, with] = [text(args, 0), text(args, 2)].map(|text| text.map_or(0, str::len));
     bound((subject + 1).saturating_mul(with + 1), 16 * MAX_TEXT, TOO_LONG)?;
     patterns::searched_all(args, 1, 0)

@@ -43,7 +43,8 @@ fn a_version_that_is_named_is_kept_to() {
 
 #[test]
 fn v1_text_read_as_v0_does_not_become_a_rule_without_a_condition() {
-    // Without the keyword, `allow if input.x` is three rules, and the first is `allow`, always true.
+    // Without the keyword, `allow if input.x` is three rules, and the first is `allow`, always
+    // true.
     for rule in [
         "allow if input.x",
         "allow if { input.x }",

@@ -1,5 +1,5 @@
-//! Where this process stands in the stream of revocations: what it has read, what the servers have lost, and whether
-//! it may decide. Nothing in here waits or asks anybody.
+//! Where this process stands in the stream of revocations: what it has read, what the servers have
+//! lost, and whether it may decide. Nothing in here waits or asks anybody.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,13 +11,15 @@ use crate::clock::{Now, micros};
 
 /// How many entries are read at once. A page keeps the store's thread for some milliseconds.
 pub(super) const READ_PAGE: usize = 4_000;
-/// How many lost entries are published at once: less than a page, so that the next read sees the end of the stream.
+/// How many lost entries are published at once: less than a page, so that the next read sees the
+/// end of the stream.
 pub(super) const PUBLISH_PAGE: usize = 500;
 /// How many entries at the head of the stream are judged at once.
 pub(super) const COMPACT_PAGE: usize = 500;
 /// Entries younger than this stay where they are: every reader is past them long before.
 const COMPACT_AGE_MS: u64 = 60_000;
-/// A stream that is younger may be what is left after a loss, and is waited for to be published again.
+/// A stream that is younger may be what is left after a loss, and is waited for to be published
+/// again.
 const YOUNG: Duration = Duration::from_secs(2);
 /// For so long nobody must have been publishing lost entries.
 const QUIET: Duration = Duration::from_secs(1);
@@ -48,7 +50,8 @@ pub enum Gate {
     Refuse,
 }
 
-/// `proven_us` is the latest moment of the monotonic clock before which nothing was missed; 0 for never.
+/// `proven_us` is the latest moment of the monotonic clock before which nothing was missed; 0 for
+/// never.
 pub(super) fn freshness(ready: bool, proven_us: u64, now: Now, bound: Duration) -> Freshness {
     if !ready || proven_us == 0 {
         Freshness::NotReady
@@ -159,7 +162,8 @@ impl Follower {
         if self.cursor.id != Id::START && !read.is_whole {
             // What came with the answer may be lost by now, too.
             let applied = apply(&read.entries, sets, now_minute);
-            // Nothing that we hold is forgotten, and what turns out not to be in the stream is published again.
+            // Nothing that we hold is forgotten, and what turns out not to be in the stream is
+            // published again.
             self.cursor = Cursor::default();
             self.due.append(&mut self.acknowledged);
             self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
@@ -349,8 +353,8 @@ pub(super) struct Birth {
     pub(super) restoring: bool,
 }
 
-/// Whether what was read to its end can be all there is. A stream that has just begun may be the successor of one that
-/// the servers lost, and the others are about to publish what was in it.
+/// Whether what was read to its end can be all there is. A stream that has just begun may be the
+/// successor of one that the servers lost, and the others are about to publish what was in it.
 #[derive(Debug, Default)]
 struct Settling {
     began_us: Option<u64>,
@@ -411,11 +415,13 @@ pub(super) struct Compaction {
     pub(super) gone: Vec<Id>,
 }
 
-/// Decides on the first entries of the stream, of which one more than a page was asked for. `None`: leave them.
+/// Decides on the first entries of the stream, of which one more than a page was asked for. `None`:
+/// leave them.
 ///
-/// A page goes where at least half of it is needed no more, and the rest moves to the end: so the stream is never much
-/// longer than twice what is needed, and each entry that moves is paid for by one that goes. Nothing that is needed is
-/// ever deleted, however long it lives, so processes need not agree on a longest lifetime.
+/// A page goes where at least half of it is needed no more, and the rest moves to the end: so the
+/// stream is never much longer than twice what is needed, and each entry that moves is paid for by
+/// one that goes. Nothing that is needed is ever deleted, however long it lives, so processes need
+/// not agree on a longest lifetime.
 pub(super) fn compact(
     head: &[(Id, Option<Entry>)],
     now_minute: u32,

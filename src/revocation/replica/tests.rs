@@ -328,8 +328,9 @@ impl Stream {
 }
 
 proptest! {
-    /// Three processes revoke and read; the server loses everything, or its last entries, at any moment. Once all
-    /// have read and published, every revocation that was acknowledged is in the stream and known to all.
+    /// Three processes revoke and read; the server loses everything, or its last entries, at any
+    /// moment. Once all have read and published, every revocation that was acknowledged is in the
+    /// stream and known to all.
     #[test]
     fn no_acknowledged_revocation_is_lost_whatever_the_server_loses(
         steps in proptest::collection::vec((0_usize..5, 0_usize..3), 1..60),

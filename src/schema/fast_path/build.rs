@@ -35,7 +35,8 @@ const FOREIGN: &[&str] = &["nullable", "discriminator", "externalDocs", "xml", "
 const LEFT_TO_THE_CRATE: &[&str] = &["propertyNames", "dependentRequired", FOREIGN_FORMAT];
 
 impl<'s> Builder<'s> {
-    /// `formats` are the names of those that the application has added; `None` where formats are not asserted.
+    /// `formats` are the names of those that the application has added; `None` where formats are
+    /// not asserted.
     pub(crate) fn new(
         root: &'s Value,
         draft: Draft,
@@ -47,7 +48,8 @@ impl<'s> Builder<'s> {
 
     /// The fast path; `None` for a schema that has anything but the usual.
     pub(crate) fn build(mut self) -> Option<FastPath> {
-        // Draft 4 has other meanings for some of these words. A schema of another name inside changes what a reference means.
+        // Draft 4 has other meanings for some of these words. A schema of another name inside
+        // changes what a reference means.
         if self.draft == Draft::Draft4 || has_inner_name(self.root, true) {
             return None;
         }

@@ -1,6 +1,7 @@
 //! Decimal numbers as they are written, for `multipleOf`.
 
-/// A decimal number of few digits, without its sign: `digits` divided by ten to the power of `decimals`.
+/// A decimal number of few digits, without its sign: `digits` divided by ten to the power of
+/// `decimals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decimal {
     digits: u64,

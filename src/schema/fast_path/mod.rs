@@ -1,8 +1,9 @@
-//! A quick yes. Nearly every body that comes matches its schema, and the usual keywords need no general machinery to see
-//! that.
+//! A quick yes. Nearly every body that comes matches its schema, and the usual keywords need no
+//! general machinery to see that.
 //!
-//! An [`FastPath`] never says no: what it does not accept, the crate judges from the start, and a schema with a keyword that is not known
-//! here has no fast path. So a mistake could only be a yes too many, and the tests hold every yes against the crate's.
+//! An [`FastPath`] never says no: what it does not accept, the crate judges from the start, and a
+//! schema with a keyword that is not known here has no fast path. So a mistake could only be a yes
+//! too many, and the tests hold every yes against the crate's.
 
 mod build;
 mod decimal;
@@ -22,7 +23,8 @@ use crate::json::tape::{Document, Kind, Rec, Span};
 use crate::schema::reserved;
 use crate::schema::tape_json::{TapeJson, TapeNode, equals, is_unique};
 
-/// A schema of the usual keywords, as rules that refer to each other by their index. The first is the schema itself.
+/// A schema of the usual keywords, as rules that refer to each other by their index. The first is
+/// the schema itself.
 #[derive(Debug)]
 pub(crate) struct FastPath {
     rules: Vec<Rules>,
@@ -123,7 +125,8 @@ struct Members {
     most: u32,
     /// By name, in its order.
     known: Vec<Member>,
-    /// Which of them has come first, second and so on in the last object. Any mistake in it costs a search.
+    /// Which of them has come first, second and so on in the last object. Any mistake in it costs a
+    /// search.
     order: Box<[AtomicU8]>,
     /// The bits of those that are required.
     required: u64,
@@ -175,7 +178,8 @@ enum Others {
 /// Up to this many names are compared one by one.
 const FEW: usize = 12;
 
-/// What an fast path spends on one document before it leaves the rest to the crate: choices inside recursions multiply.
+/// What an fast path spends on one document before it leaves the rest to the crate: choices inside
+/// recursions multiply.
 struct Fuel {
     left: u32,
     depth: u32,
@@ -302,7 +306,8 @@ impl Text {
             && self.formats.iter().all(|is_format| is_format(text))
     }
 
-    /// Characters are counted only where the number of bytes, one to four for each, does not decide.
+    /// Characters are counted only where the number of bytes, one to four for each, does not
+    /// decide.
     fn has_length(&self, text: &str) -> bool {
         let bytes = text.len();
         if bytes >= self.least.saturating_mul(4) && bytes <= self.most {

@@ -1,5 +1,6 @@
-//! The patterns that most schemas have, such as `^[a-zA-Z0-9_-]{3,20}$`: classes of ASCII characters in a row, each so many
-//! times, from the first character to the last. They are matched byte by byte; all others are left to the regex engine.
+//! The patterns that most schemas have, such as `^[a-zA-Z0-9_-]{3,20}$`: classes of ASCII
+//! characters in a row, each so many times, from the first character to the last. They are matched
+//! byte by byte; all others are left to the regex engine.
 
 /// A pattern that needs no engine.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ impl Pattern {
         Some(Self { parts: parts.into() })
     }
 
-    /// Whether `text` matches when every part takes as much as it can. `false` may be wrong where a part should have left
-    /// something for the next one; `true` is not.
+    /// Whether `text` matches when every part takes as much as it can. `false` may be wrong where a
+    /// part should have left something for the next one; `true` is not.
     pub(crate) fn accepts(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         for part in &self.parts {
@@ -94,7 +95,8 @@ fn escape(byte: u8) -> Option<Set> {
     }
 }
 
-/// A class from behind its bracket on. Classes of all but some characters, and set operations, are none of ours.
+/// A class from behind its bracket on. Classes of all but some characters, and set operations, are
+/// none of ours.
 fn class(mut rest: &[u8]) -> Option<(Set, &[u8])> {
     let mut set = Set::default();
     if rest.starts_with(b"^") || rest.starts_with(b"]") {

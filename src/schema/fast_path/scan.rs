@@ -1,9 +1,11 @@
-//! A quick yes without a tape. Where a schema names every member, the text can be read with the schema in hand: a key is
-//! compared with the names that may stand there, which rules out every key that the parser would have to judge, and a bit
-//! for each name that was seen rules out a second one.
+//! A quick yes without a tape. Where a schema names every member, the text can be read with the
+//! schema in hand: a key is compared with the names that may stand there, which rules out every key
+//! that the parser would have to judge, and a bit for each name that was seen rules out a second
+//! one.
 //!
-//! Like the fast path it never says no: an escape, a member that is not declared, a value that the schema leaves open, and
-//! whatever else is not plain, is left to the parser and to those behind it.
+//! Like the fast path it never says no: an escape, a member that is not declared, a value that the
+//! schema leaves open, and whatever else is not plain, is left to the parser and to those behind
+//! it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,7 +20,8 @@ use crate::schema::tape_json::TapeNode;
 const HOPS: usize = 8;
 
 impl FastPath {
-    /// Whether `bytes` are JSON that the parser takes with the limits of `limits`, and that matches for certain.
+    /// Whether `bytes` are JSON that the parser takes with the limits of `limits`, and that matches
+    /// for certain.
     pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
         let Ok(source) = std::str::from_utf8(bytes) else { return false };
         let mut scan = Scan {
@@ -34,8 +37,8 @@ impl FastPath {
     }
 }
 
-/// What a scan does not change, but for the budget. Where it stands is handed from call to call and back: it stays in a
-/// register that way, and `None` is where it gives up.
+/// What a scan does not change, but for the budget. Where it stands is handed from call to call and
+/// back: it stays in a register that way, and `None` is where it gives up.
 struct Scan<'a> {
     rules: &'a [Rules],
     source: &'a str,
@@ -219,8 +222,9 @@ impl Rules {
 }
 
 impl Members {
-    /// The member whose name, in quotes, the text begins with, and its place among those that are known. It is the object's
-    /// `nth`: programs write the members of their objects in one order, so the one that was there last time is tried first.
+    /// The member whose name, in quotes, the text begins with, and its place among those that are
+    /// known. It is the object's `nth`: programs write the members of their objects in one order,
+    /// so the one that was there last time is tried first.
     fn named_by(&self, text: &[u8], nth: u32) -> Option<(usize, &Member)> {
         let text = text.strip_prefix(b"\"")?;
         // Near the end of a body there are no eight bytes.

@@ -94,7 +94,8 @@ fn recursive() -> Vec<Value> {
         json!({ "$schema": OLD, "definitions": { "node": with(user("#"), "$id", "Node") }, "$ref": "Node" }),
         json!({ "$schema": OLDEST, "definitions": { "node": with(user("#node"), "id", "#node") }, "$ref": "#node" }),
         json!({ "$schema": OLDEST, "definitions": { "node": with(user("Node"), "id", "Node") }, "$ref": "Node" }),
-        // What stands under a name of the author's own is found by its place, and has references as well.
+        // What stands under a name of the author's own is found by its place, and has references as
+        // well.
         json!({ "$ref": "#/models/node", "models": { "node": user("#named") }, "$defs": { "a": with(user("#/models/node"), "$anchor", "named") } }),
     ]
 }

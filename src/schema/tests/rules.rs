@@ -1,4 +1,5 @@
-//! What schemas of a guard share: drafts, registered schemas, formats, texts; sanitizers; and the schemas of answers.
+//! What schemas of a guard share: drafts, registered schemas, formats, texts; sanitizers; and the
+//! schemas of answers.
 
 use serde_json::{Value, json};
 

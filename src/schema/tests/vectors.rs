@@ -23,8 +23,8 @@ fn files(folder: &PathBuf) -> Vec<PathBuf> {
     files
 }
 
-/// What the parser makes of the files of `JSONTestSuite` that are ours to decide, and of the valid ones that it refuses:
-/// name and code a line.
+/// What the parser makes of the files of `JSONTestSuite` that are ours to decide, and of the valid
+/// ones that it refuses: name and code a line.
 const DECIDED: &str = include_str!("json-suite.txt");
 
 #[test]

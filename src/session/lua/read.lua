@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  the record
 -- ARGV[1]  how many bytes a record has at most
--- answers  {seconds, microseconds, record}; an empty record where it is longer, none where there is none
+-- answers  {seconds, microseconds, record}; an empty record where it is longer, none where there is
+-- none
 local time = redis.call('TIME')
 local record = redis.pcall('GET', KEYS[1])
 -- What something else has put in its place is no record. Any other error is an error still.

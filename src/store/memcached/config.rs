@@ -29,7 +29,8 @@ pub struct MemcachedConfig {
     pub(super) timeout: Duration,
     /// How many processes share the limits at least while the store is away.
     pub(super) processes: u32,
-    /// What is kept in this process: copies of what the store said, and the counts while it is away.
+    /// What is kept in this process: copies of what the store said, and the counts while it is
+    /// away.
     pub(super) local: MemoryConfig,
 }
 
@@ -48,7 +49,8 @@ impl fmt::Display for Address {
 }
 
 impl MemcachedConfig {
-    /// Reads `value`, what the user wrote at `path` (`store.memcached`): a list of servers, or an object of options.
+    /// Reads `value`, what the user wrote at `path` (`store.memcached`): a list of servers, or an
+    /// object of options.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         if let Value::Array(list) = value {
             return Ok(Self {

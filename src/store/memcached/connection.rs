@@ -1,5 +1,5 @@
-//! One connection to one server, used by many tasks at once: commands leave as they come, and since answers come back
-//! in the order of the commands, each finds who waits for it.
+//! One connection to one server, used by many tasks at once: commands leave as they come, and since
+//! answers come back in the order of the commands, each finds who waits for it.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -75,8 +75,9 @@ impl Connection {
         self.fault.get().copied().unwrap_or(StoreFault::Network)
     }
 
-    /// Sends commands as one; one reply for each, or `None` where the connection is gone. It waits for as long as that
-    /// takes: who gives up earlier leaves everyone else's answers in their places.
+    /// Sends commands as one; one reply for each, or `None` where the connection is gone. It waits
+    /// for as long as that takes: who gives up earlier leaves everyone else's answers in their
+    /// places.
     pub(super) async fn exchange(&self, commands: Vec<Command>) -> Option<Vec<Reply>> {
         let (tell, told) = oneshot::channel();
         let mut bytes = Vec::with_capacity(commands.iter().map(|one| one.bytes.len()).sum());
@@ -162,7 +163,8 @@ fn fault_in(bytes: &[u8]) -> StoreFault {
     StoreFault::Protocol
 }
 
-/// Hands out every answer that has come in full: how many bytes they were, or `None` where something else has come.
+/// Hands out every answer that has come in full: how many bytes they were, or `None` where
+/// something else has come.
 fn hand_out(bytes: &[u8], queue: &Queue) -> Option<usize> {
     let mut used = 0;
     let mut queue = queue.lock();

@@ -1,9 +1,9 @@
 //! Carries questions to the servers and answers back, on the store's thread.
 //!
-//! A batch is answered in rounds: all records that it is about are read, one pipeline for each server; its questions are
-//! judged one after another; what has changed is written, one pipeline again. Questions about a record that somebody
-//! else has written meanwhile go into the next round, after a moment that is longer each time and never the same for two
-//! processes.
+//! A batch is answered in rounds: all records that it is about are read, one pipeline for each
+//! server; its questions are judged one after another; what has changed is written, one pipeline
+//! again. Questions about a record that somebody else has written meanwhile go into the next round,
+//! after a moment that is longer each time and never the same for two processes.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -194,13 +194,15 @@ async fn work(driver: &Arc<Driver>, cases: Vec<CommandRun>, desk: &Desk) {
             return;
         }
         let round = Duration::from_micros(Now::read().mono_us.saturating_sub(begun));
-        // Whoever competes with many others must spread out further than they do, and still answer in time.
+        // Whoever competes with many others must spread out further than they do, and still answer
+        // in time.
         let most = driver.timeout / 6;
         sleep(random_part((round * (4 << (2 * attempt))).min(most))).await;
     }
 }
 
-/// Gives a case its answer, and gives back what was charged for a request that is not admitted, or not any more.
+/// Gives a case its answer, and gives back what was charged for a request that is not admitted, or
+/// not any more.
 fn close(
     driver: &Arc<Driver>,
     desk: &Desk,
@@ -331,7 +333,8 @@ impl Driver {
             self.status.connected(Now { unix_us: 0, mono_us: last });
         }
         self.status.count_instances(statuses().map(Status::instances).max().unwrap_or(1));
-        // Of several clocks the one that is ahead: what is kept here of another's is forgotten too early, not too late.
+        // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
+        // early, not too late.
         let now = Now::read();
         let connected = statuses().filter(|status| status.has_answered());
         if let Some(now_us) = connected.map(|status| status.clock(now).unix_us).max() {

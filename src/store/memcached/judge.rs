@@ -1,5 +1,6 @@
-//! Judging here what was read from a server: the questions of a batch, one after another, over the records that they
-//! are about. What changes is then written over the version that was read, or all of it is judged again.
+//! Judging here what was read from a server: the questions of a batch, one after another, over the
+//! records that they are about. What changes is then written over the version that was read, or all
+//! of it is judged again.
 
 use std::collections::HashMap;
 
@@ -39,7 +40,8 @@ impl RecordView {
         Self { entries, now_us, changed, version }
     }
 
-    /// What to write, for how long it must be kept, and over which version; `None` where nothing changed.
+    /// What to write, for how long it must be kept, and over which version; `None` where nothing
+    /// changed.
     pub(super) fn written(&self) -> Option<(Vec<u8>, u64, Option<u64>)> {
         if !self.changed {
             return None;
@@ -53,10 +55,10 @@ impl RecordView {
         Some((record, last - self.now_us, self.version))
     }
 
-    /// Judges at no earlier instant than the one at which somebody else has judged already, by a clock that is a
-    /// little ahead of ours. A state that lies further ahead was written before the clock was set
-    /// back: it counts as used up now, and that is stored, or the key would be locked until the
-    /// clock has caught up.
+    /// Judges at no earlier instant than the one at which somebody else has judged already, by a
+    /// clock that is a little ahead of ours. A state that lies further ahead was written before the
+    /// clock was set back: it counts as used up now, and that is stored, or the key would be locked
+    /// until the clock has caught up.
     fn turn_to(&mut self, demands: &[LimitCheck]) {
         for demand in demands {
             let Some(entry) = self.entry(demand.tag) else { continue };

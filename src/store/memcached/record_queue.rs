@@ -1,6 +1,7 @@
-//! Which questions may go together. Two tasks of one process must not write one record at once: one of them would have
-//! to begin again. So a question about a record that is being judged waits, and then goes with all others that wait for
-//! it; and questions about different servers go apart, so that a slow server keeps nobody else.
+//! Which questions may go together. Two tasks of one process must not write one record at once: one
+//! of them would have to begin again. So a question about a record that is being judged waits, and
+//! then goes with all others that wait for it; and questions about different servers go apart, so
+//! that a slow server keeps nobody else.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +36,8 @@ pub(super) struct RecordQueue {
 }
 
 impl RecordQueue {
-    /// Takes questions in, and gives those that may go now, in batches. `server_of` has the place of a subject's server.
+    /// Takes questions in, and gives those that may go now, in batches. `server_of` has the place
+    /// of a subject's server.
     pub(super) fn admit(
         &mut self,
         incoming: Vec<Queued>,

@@ -25,7 +25,8 @@ const FIRST_READINGS: u32 = 16;
 const STEP_US: u64 = 5_000_000;
 /// What tells a process from others.
 type Process = [u8; 8];
-/// Bytes of a process in the list of those alive: its number, and when it was heard of, in microseconds.
+/// Bytes of a process in the list of those alive: its number, and when it was heard of, in
+/// microseconds.
 const PROCESS: usize = 16;
 /// So many processes are counted at most.
 const MAX_PROCESSES: usize = 4096;
@@ -43,8 +44,9 @@ pub(super) struct Server {
     link: watch::Sender<Option<Connection>>,
 }
 
-/// A clock that is read in whole seconds only. The latest second that it can show is the truth; of many readings, that
-/// which came soonest after a second began is nearest to it, and it is nearly the same for every process.
+/// A clock that is read in whole seconds only. The latest second that it can show is the truth; of
+/// many readings, that which came soonest after a second began is nearest to it, and it is nearly
+/// the same for every process.
 #[derive(Debug, Default)]
 struct Clock(VecDeque<i64>);
 
@@ -52,7 +54,8 @@ impl Clock {
     /// Readings that are remembered: those of the last minute.
     const READINGS: usize = 32;
 
-    /// What to add to our monotonic clock to have the server's, which read `second` when we received that.
+    /// What to add to our monotonic clock to have the server's, which read `second` when we
+    /// received that.
     fn read(&mut self, second: u64, received: Now) -> Option<i64> {
         let second_us = i64::try_from(second.checked_mul(1_000_000)?).ok()?;
         if self.0.len() == Self::READINGS {
@@ -88,8 +91,8 @@ impl Server {
         self.status.clock(Now::read()).unix_us
     }
 
-    /// How much it wants a subject: the server that wants it most has it, so that one server more or less moves the
-    /// subjects of that server alone (rendezvous hashing).
+    /// How much it wants a subject: the server that wants it most has it, so that one server more
+    /// or less moves the subjects of that server alone (rendezvous hashing).
     pub(super) fn weight(&self, subject: &[u8; 16]) -> u64 {
         let [one, two] = [0, 8].map(|at| {
             subject
@@ -130,7 +133,8 @@ impl Server {
         }
     }
 
-    /// Connects, and connects again, for ever. `changed` is called when the server comes or goes, and with each beat.
+    /// Connects, and connects again, for ever. `changed` is called when the server comes or goes,
+    /// and with each beat.
     pub(super) async fn keep_connected(&self, changed: impl Fn()) {
         let mut process = Process::default();
         // Processes that could not tell themselves apart would count as one.
@@ -238,7 +242,8 @@ impl Server {
             let (list, alive) = alive(known.as_ref(), process, self.now_us());
             let version = known.as_ref().map(|known| known.version);
             let store = Command::store(&self.live_key, &list, expiry(SILENCE_US, *second), version);
-            // Where another process was faster, the server takes writes; we are in the list at the next beat.
+            // Where another process was faster, the server takes writes; we are in the list at the
+            // next beat.
             match ask(link, vec![store]).await?.as_slice() {
                 [Reply::Stored | Reply::Conflict] => Ok(alive),
                 _ => Err(StoreFault::Protocol),

@@ -1,4 +1,5 @@
-//! What judging here relies on: records of any bytes, clocks that differ, and others who write in between.
+//! What judging here relies on: records of any bytes, clocks that differ, and others who write in
+//! between.
 
 use std::collections::HashMap;
 use std::time::Duration;

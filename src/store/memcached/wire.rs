@@ -1,8 +1,9 @@
-//! The classic text protocol, as far as it is needed: `gets`, `add`, `cas` and `stats`. Every Memcached and every proxy
-//! before one speaks it.
+//! The classic text protocol, as far as it is needed: `gets`, `add`, `cas` and `stats`. Every
+//! Memcached and every proxy before one speaks it.
 //!
-//! Reading is strict. What does not answer exactly what was asked is [`ProtocolError`], and the connection is given up: an
-//! answer that is taken for another one's would be a count that is taken for another's.
+//! Reading is strict. What does not answer exactly what was asked is [`ProtocolError`], and the
+//! connection is given up: an answer that is taken for another one's would be a count that is taken
+//! for another's.
 
 use crate::store::fault::StoreFault;
 
@@ -97,9 +98,10 @@ impl Command {
 
 /// The expiry of an item that must live for `span_us` and not much longer.
 ///
-/// Zero would be for ever. The server counts in ticks of a second and its last one may be two seconds old, so two more
-/// are added. Beyond 30 days the number means an instant, by the server's clock (`server_s`); and an instant that its 32
-/// bits do not hold any more, from 2038 on, would be one in the past: such an item lives for 30 days.
+/// Zero would be for ever. The server counts in ticks of a second and its last one may be two
+/// seconds old, so two more are added. Beyond 30 days the number means an instant, by the server's
+/// clock (`server_s`); and an instant that its 32 bits do not hold any more, from 2038 on, would be
+/// one in the past: such an item lives for 30 days.
 pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
     let span = span_us.div_ceil(1_000_000) + 2;
     if span <= LONGEST_SPAN {
@@ -109,7 +111,8 @@ pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
     if i32::try_from(instant).is_ok() { instant } else { LONGEST_SPAN }
 }
 
-/// Reads an answer from the front of what has come: it and its length, or `None` where more has to come.
+/// Reads an answer from the front of what has come: it and its length, or `None` where more has to
+/// come.
 pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let Some((first, length)) = line(bytes)? else { return Ok(None) };
     if first.starts_with(b"SERVER_ERROR ") {

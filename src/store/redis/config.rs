@@ -1,4 +1,5 @@
-//! `store.redis`, checked: where the servers are, who we are to them, and how long a request waits for them.
+//! `store.redis`, checked: where the servers are, who we are to them, and how long a request waits
+//! for them.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,7 +46,8 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// How many processes share the limits at least while the store is away.
     pub(super) processes: u32,
-    /// What is kept in this process: copies of what the store said, and the counts while it is away.
+    /// What is kept in this process: copies of what the store said, and the counts while it is
+    /// away.
     pub local: MemoryConfig,
     /// How many replicas must have what is not to be lost in a failover, before it counts as
     /// stored: revocations, ended sessions and what is said of clients and limits. 0 to 16.
@@ -96,7 +98,8 @@ impl fmt::Debug for Topology {
 }
 
 impl RedisConfig {
-    /// Reads `value`, what the user wrote at `path` (`store.redis`): a URL, or an object of options.
+    /// Reads `value`, what the user wrote at `path` (`store.redis`): a URL, or an object of
+    /// options.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         if let Value::String(url) = value {
             return Ok(Self {
@@ -238,7 +241,8 @@ fn sentinel(options: &Options<'_>) -> Result<Topology, ConfigError> {
     let Some(first) = nodes.first() else {
         return Err(sentinel.invalid("nodes", "must name at least one sentinel"));
     };
-    // The options beside `sentinel` are about the primary; what sentinels want to know stands in their own URLs.
+    // The options beside `sentinel` are about the primary; what sentinels want to know stands in
+    // their own URLs.
     let anonymous = first.clone().set_redis_settings(redis::RedisConnectionInfo::default());
     let primary = credentials(options, anonymous)?;
     Ok(Topology::Sentinel { name: name.to_owned(), primary, nodes })

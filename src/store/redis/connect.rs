@@ -53,8 +53,8 @@ impl std::fmt::Debug for Link {
 }
 
 impl Connector {
-    /// Checks what can be checked without a server: certificates and keys that can't be read are errors of the
-    /// configuration at `path`.
+    /// Checks what can be checked without a server: certificates and keys that can't be read are
+    /// errors of the configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
         let lasting = tokio::sync::Mutex::default();
         let connector = Self { config, lasting, primaries: Arc::default() };
@@ -79,8 +79,8 @@ impl Connector {
         matches!(self.config.topology, Topology::Cluster(_))
     }
 
-    /// A new connection. `patience` is the longest that an answer may take on it; `None` for ever, which is for
-    /// commands that block, and such a connection must be used for nothing else.
+    /// A new connection. `patience` is the longest that an answer may take on it; `None` for ever,
+    /// which is for commands that block, and such a connection must be used for nothing else.
     pub async fn connect(&self, patience: Option<Duration>) -> Result<Link, RedisError> {
         let connecting = async {
             #[cfg(test)]

@@ -333,8 +333,8 @@ impl Driver {
     }
 }
 
-/// In a cluster each subject is judged by itself. Where one refuses, what the others have charged is given back; until
-/// that arrives, they are a request short.
+/// In a cluster each subject is judged by itself. Where one refuses, what the others have charged
+/// is given back; until that arrives, they are a request short.
 pub(super) fn give_back(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
     let refunds: Vec<QueuedCommand> = results
         .refunds(questions)

@@ -1,8 +1,9 @@
 //! Redis and Valkey as the store that all processes of a service share.
 //!
-//! The record of a subject, an address, a user or a route, is one value with the state of every limit that counts it.
-//! Scripts judge and change it on the server's own clock: all limits of a request at once, all or nothing, and never a
-//! key without an expiry. `lua/consume.lua` has the arithmetic of `src/quota/algorithm.rs`, exact on doubles.
+//! The record of a subject, an address, a user or a route, is one value with the state of every
+//! limit that counts it. Scripts judge and change it on the server's own clock: all limits of a
+//! request at once, all or nothing, and never a key without an expiry. `lua/consume.lua` has the
+//! arithmetic of `src/quota/algorithm.rs`, exact on doubles.
 
 mod acknowledged;
 mod bounded;

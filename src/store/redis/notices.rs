@@ -20,8 +20,8 @@ use crate::store::runtime::jittered;
 use crate::store::{Reply, StoreError};
 
 const SCRIPT: &str = concat!(include_str!("lua/owned.lua"), include_str!("lua/broadcast.lua"));
-/// The clock of the very server that has the notices: in a cluster each has its own. And the name of
-/// the list, which is another one where the store has lost all that it had.
+/// The clock of the very server that has the notices: in a cluster each has its own. And the name
+/// of the list, which is another one where the store has lost all that it had.
 const TIME: &str = concat!(
     include_str!("lua/owned.lua"),
     "local time = redis.call('TIME') \

@@ -64,7 +64,8 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// Reads `cnf`. `None` where anything in it is not understood: a binding that is not checked is none.
+    /// Reads `cnf`. `None` where anything in it is not understood: a binding that is not checked is
+    /// none.
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
         let members = value.as_object().filter(|members| !members.is_empty())?;

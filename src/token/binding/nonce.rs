@@ -1,8 +1,8 @@
-//! Nonces that the server gives (RFC 9449 sections 8 and 9): a proof can then not have been made long before, whatever
-//! clock its maker has, and none can be made in stock for later.
+//! Nonces that the server gives (RFC 9449 sections 8 and 9): a proof can then not have been made
+//! long before, whatever clock its maker has, and none can be made in stock for later.
 //!
-//! They are not remembered. A nonce says when it was made and carries a MAC over that, so every process with the same
-//! secret knows the nonces of all.
+//! They are not remembered. A nonce says when it was made and carries a MAC over that, so every
+//! process with the same secret knows the nonces of all.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -43,9 +43,9 @@ pub enum Freshness {
 }
 
 impl Nonces {
-    /// Reads the option `dpopNonce`: `true`, or `{ secret?, lifetime? }` with a secret of at least 32 bytes, a string or
-    /// a Buffer, that all processes have (without it, a random one of this process), and a lifetime from 10 s to 1 h, 5
-    /// minutes by default.
+    /// Reads the option `dpopNonce`: `true`, or `{ secret?, lifetime? }` with a secret of at least
+    /// 32 bytes, a string or a Buffer, that all processes have (without it, a random one of this
+    /// process), and a lifetime from 10 s to 1 h, 5 minutes by default.
     pub(in crate::token) fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let empty = Value::Object(serde_json::Map::new());
         let value = if *value == Value::Bool(true) { &empty } else { value };
@@ -112,7 +112,8 @@ impl Nonces {
     }
 
     fn at(&self, given_us: u64) -> String {
-        // No signing input of a token has a space in it, so that no token can be made of this, were it the same secret.
+        // No signing input of a token has a space in it, so that no token can be made of this, were
+        // it the same secret.
         let message = format!("keepstone dpop nonce {given_us} {}", self.span_s);
         let mac = self.key.sign(message.as_bytes()).unwrap_or_default();
         format!("{given_us:x}.{}", mac.get(..MAC_CHARS).unwrap_or_default())

@@ -37,11 +37,13 @@ pub struct ProofRequest<'a> {
     pub now: Now,
     /// How far the clock of the proof's maker may be ahead.
     pub ahead_us: u64,
-    /// Up to when proofs may have been used that nobody remembers: what [`crate::token::binding::ClockRollback`] says.
+    /// Up to when proofs may have been used that nobody remembers: what
+    /// [`crate::token::binding::ClockRollback`] says.
     pub forgotten_until_us: u64,
 }
 
-/// What stands for a proof among those that were used: no two have the same unless they are by one key and have one `jti`.
+/// What stands for a proof among those that were used: no two have the same unless they are by one
+/// key and have one `jti`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofId([u8; 16]);
 
@@ -199,8 +201,8 @@ fn public_key(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Key> {
     Key::new("jwk", jwk::read("jwk", jwk, algorithm).ok()?, algorithm).ok()
 }
 
-/// RFC 7638 section 3. The reader of keys has made sure that each of these members has one spelling, which JSON writes
-/// without an escape.
+/// RFC 7638 section 3. The reader of keys has made sure that each of these members has one
+/// spelling, which JSON writes without an escape.
 fn thumbprint(jwk: &Map<String, Value>) -> Option<Thumbprint> {
     let names: &[&str] = match jwk.get("kty")?.as_str()? {
         "EC" => &["crv", "kty", "x", "y"],

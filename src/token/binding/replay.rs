@@ -39,10 +39,12 @@ use crate::store::{
 };
 use crate::token::binding::proof::{MAX_AGE, Proof, ProofId};
 
-/// How long a used proof is remembered: as long as it could be taken, by the clock that is the furthest behind, since one
-/// that was ahead has taken it. The same everywhere, since processes share what they remember.
+/// How long a used proof is remembered: as long as it could be taken, by the clock that is the
+/// furthest behind, since one that was ahead has taken it. The same everywhere, since processes
+/// share what they remember.
 const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLACK);
-/// How far clocks may differ, or be set back, before a proof that was used could be forgotten too early.
+/// How far clocks may differ, or be set back, before a proof that was used could be forgotten too
+/// early.
 const SLACK: Duration = Duration::from_secs(10);
 /// How many proofs one key uses at most in the time for which they are remembered: 769 requests a
 /// second.
@@ -52,9 +54,10 @@ const TAG: u32 = 4;
 
 /// Notices when the clock of this machine is set back.
 ///
-/// How old a proof is says that clock; how long it is remembered says another one, which nobody sets: the monotonic one
-/// here, that of the store elsewhere. Set back, the first makes a proof young again that the second lets be forgotten. So
-/// whatever may have been used before that is not taken any more, until the clock has caught up.
+/// How old a proof is says that clock; how long it is remembered says another one, which nobody
+/// sets: the monotonic one here, that of the store elsewhere. Set back, the first makes a proof
+/// young again that the second lets be forgotten. So whatever may have been used before that is not
+/// taken any more, until the clock has caught up.
 #[derive(Debug, Default)]
 pub struct ClockRollback {
     /// The highest that the clock was ahead of the monotonic one.
@@ -64,15 +67,16 @@ pub struct ClockRollback {
 }
 
 impl ClockRollback {
-    /// Up to when proofs may have been used that nobody remembers: those made until then are not to be taken. 0 for a
-    /// clock that was not set back.
+    /// Up to when proofs may have been used that nobody remembers: those made until then are not to
+    /// be taken. 0 for a clock that was not set back.
     pub fn until_us(&self, now: Now) -> u64 {
         let lead_us = now.unix_us.saturating_sub(now.mono_us);
         let before_us = self.lead_us.fetch_max(lead_us, Ordering::Relaxed);
         if before_us > lead_us.saturating_add(micros(SLACK)) {
             let until_us = now.mono_us.saturating_add(before_us);
             self.until_us.fetch_max(until_us, Ordering::Relaxed);
-            // From here on as it is now. Whoever has read the clock before may put it up again, and it is noticed again.
+            // From here on as it is now. Whoever has read the clock before may put it up again, and
+            // it is noticed again.
             self.lead_us.store(lead_us, Ordering::Relaxed);
         }
         self.until_us.load(Ordering::Relaxed)
@@ -134,9 +138,9 @@ pub enum ReplayStep {
 }
 
 impl ReplayCache {
-    /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is taken until the first
-    /// are too old. It lives as long as the process: a guard that is built anew still knows what
-    /// was used.
+    /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is
+    /// taken until the first are too old. It lives as long as the process: a guard that is built
+    /// anew still knows what was used.
     #[must_use]
     pub fn local() -> Self {
         ClockRollback::here().until_us(Now::read());

@@ -1,5 +1,5 @@
-//! The URL that a proof is for (`htu`), and the URL of a request, in the one form in which they are compared (RFC 9449
-//! section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
+//! The URL that a proof is for (`htu`), and the URL of a request, in the one form in which they are
+//! compared (RFC 9449 section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
 
 use crate::request::{Request, authority};
 
@@ -16,8 +16,8 @@ pub struct ProofUrl {
 }
 
 impl ProofUrl {
-    /// The URL of a request: what the `Host` header and the path say, and the scheme by which it came, as far as a
-    /// trusted proxy or the socket tells. `None` where there is no usable `Host`.
+    /// The URL of a request: what the `Host` header and the path say, and the scheme by which it
+    /// came, as far as a trusted proxy or the socket tells. `None` where there is no usable `Host`.
     #[must_use]
     pub fn of(request: &Request) -> Option<Self> {
         let secure = request.secure();
@@ -45,8 +45,8 @@ impl ProofUrl {
     }
 }
 
-/// A path in which what need not be encoded is not, and the rest is in capitals. Dot segments stay: no request has any by
-/// now, so that a proof with one is for no request.
+/// A path in which what need not be encoded is not, and the rest is in capitals. Dot segments stay:
+/// no request has any by now, so that a proof with one is for no request.
 fn path(raw: &str) -> Option<String> {
     let mut path = String::with_capacity(raw.len());
     let mut bytes = raw.bytes();

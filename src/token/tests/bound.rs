@@ -126,7 +126,8 @@ fn set_back(seconds: u64, by: u64) -> Now {
 
 #[test]
 fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
-    // By more than a proof is remembered longer than it is good; noticed late, when the proof is forgotten.
+    // By more than a proof is remembered longer than it is good; noticed late, when the proof is
+    // forgotten.
     for (by, noticed) in [(71, 131), (100, 131), (100, 10), (500, 510), (500, 501)] {
         let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
         let clock = ClockRollback::default();
@@ -159,7 +160,8 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
     assert_eq!(fresh(set_back(0, 0)), Ok(()));
     // A correction by a few seconds is none that could matter.
     assert_eq!(fresh(set_back(20, 10)), Ok(()));
-    // Noticed when the old clock would have said 60; ten seconds more for proofs that were made ahead of it.
+    // Noticed when the old clock would have said 60; ten seconds more for proofs that were made
+    // ahead of it.
     for (seconds, expected) in [
         (60, Err(ProofFault::Time)),
         (110, Err(ProofFault::Time)),

@@ -1,5 +1,5 @@
-//! What is remembered of a token never outlives what it was good for: random histories against a model that remembers
-//! nothing but what happened.
+//! What is remembered of a token never outlives what it was good for: random histories against a
+//! model that remembers nothing but what happened.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,7 +57,8 @@ fn tokens() -> &'static [Known] {
     })
 }
 
-/// The three configurations that a service may go through: all keys, the second alone, and another audience.
+/// The three configurations that a service may go through: all keys, the second alone, and another
+/// audience.
 fn configs() -> &'static [Value; 3] {
     static CONFIGS: OnceLock<[Value; 3]> = OnceLock::new();
     CONFIGS.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! Tests of the layer as a whole. The keys and the first tokens are by `node:crypto`, so that two implementations
-//! agree, and `testdata/keys.json` is used by nothing else.
+//! Tests of the layer as a whole. The keys and the first tokens are by `node:crypto`, so that two
+//! implementations agree, and `testdata/keys.json` is used by nothing else.
 
 mod algorithms;
 mod attacks;
@@ -123,7 +123,8 @@ fn hs256_claims(claims: &Value) -> String {
     hs256(HS256, &claims.to_string())
 }
 
-/// A token signed with a key pair of the test data by the crate `jsonwebtoken`, whatever the header says.
+/// A token signed with a key pair of the test data by the crate `jsonwebtoken`, whatever the header
+/// says.
 fn signed_as(header: &str, claims: &Value, alg: jsonwebtoken::Algorithm, pair: &str) -> String {
     let pem = key(pair, "privatePem");
     let pem = pem.as_str().unwrap().as_bytes();

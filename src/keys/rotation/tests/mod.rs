@@ -456,8 +456,9 @@ fn a_path_that_can_not_be_written_is_an_error_when_the_guard_is_built() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the pauses between two looks, and whoever rotates by hand: each token is verified by every process as long as
-    /// it lives, and no key signs that another process did not know a minute before.
+    /// Whatever the pauses between two looks, and whoever rotates by hand: each token is verified
+    /// by every process as long as it lives, and no key signs that another process did not know a
+    /// minute before.
     #[test]
     fn no_good_token_is_ever_refused_and_no_key_signs_unknown(
         steps in proptest::collection::vec((0u64..40 * HOUR, proptest::bool::weighted(0.2), 0usize..2), 1..25),

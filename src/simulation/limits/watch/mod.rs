@@ -201,8 +201,8 @@ impl Watch {
         let most = |span_us: u64| {
             let from_us = now_us - span_us;
             if self.is_aligned {
-                // Just behind its beginning, an answer may be about the window before. So may a lease
-                // just behind a step of the clock.
+                // Just behind its beginning, an answer may be about the window before. So may a
+                // lease just behind a step of the clock.
                 let since_us = from_us.saturating_sub(TIMEOUT_US);
                 let steps = |us| troubles.steps_since(us);
                 let windows = troubles.windows(window_us, since_us..now_us)

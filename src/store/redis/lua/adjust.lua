@@ -1,12 +1,12 @@
--- Changes what is counted of one subject by hand: `guard.limits`, and costs given back after a response.
+-- Changes what is counted of one subject by hand: `guard.limits`, and costs given back after a
+-- response.
 --
 -- KEYS[1]  the subject
--- ARGV[1]  'charge' takes a cost whether it is there or not, 'refund' gives one back, 'block' refuses for a time,
---          'reset' forgets what was used and the block, 'signal' makes limits tighter or wider for a time
--- ARGV[2]  the limits that it is about, as consume.lua reads them
--- ARGV[3]  how long a block or a signal lasts, in microseconds
--- ARGV[4]  how many thousandths of the limits a signal leaves
--- answers  as consume.lua does, for one request that was admitted
+-- ARGV[1]  'charge' takes a cost whether it is there or not, 'refund' gives one back, 'block'
+-- refuses for a time, 'reset' forgets what was used and the block, 'signal' makes limits tighter or
+-- wider for a time ARGV[2]  the limits that it is about, as consume.lua reads them ARGV[3]  how
+-- long a block or a signal lasts, in microseconds ARGV[4]  how many thousandths of the limits a
+-- signal leaves answers  as consume.lua does, for one request that was admitted
 local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
 local record = record_of(KEYS[1])

@@ -3,8 +3,8 @@
 -- when the clock was read last.
 --
 -- KEYS[1]  the list, see proofs.lua
--- ARGV[1]  what the list's clock shows at most by now, in microseconds; nothing where that is unknown
--- answers  what it shows
+-- ARGV[1]  what the list's clock shows at most by now, in microseconds; nothing where that is
+-- unknown answers  what it shows
 local info = redis.pcall('INFO', 'server')
 -- A user may not be allowed to ask.
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''

@@ -2,10 +2,10 @@
 --
 -- KEYS     what was said, by name; the names by their places; the names by when they are over
 -- ARGV     the name, the text ('gone' takes back what was said), for how many milliseconds it
---          holds, how many notices there may be, a place that it has to be behind, and the version of a notice that is published again: nothing is written where the store has
---          that one or a later one
+-- holds, how many notices there may be, a place that it has to be behind, and the version of a
+-- notice that is published again: nothing is written where the store has that one or a later one
 -- answers  the place and the version of what the store has now, for how many microseconds it holds
---          and whether it was written, or 0 where there is no room
+-- and whether it was written, or 0 where there is no room
 --
 -- Each change has a place behind all others, so that a reader asks for what is behind the last that
 -- it has seen. It is also behind what its writer has read, so that no clock of a new primary puts
@@ -13,9 +13,9 @@
 -- version of a name wins. What is published again gets another place and keeps its version, since
 -- it was said no later.
 --
--- The field `began` is no notice: it names the list. Where all was lost, and the clock was set back,
--- there may be places before the last that a reader has seen. By the name it knows that it has to
--- read from the beginning.
+-- The field `began` is no notice: it names the list. Where all was lost, and the clock was set
+-- back, there may be places before the last that a reader has seen. By the name it knows that it
+-- has to read from the beginning.
 local said, places, ends = KEYS[1], KEYS[2], KEYS[3]
 local name, text, ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local read, again = tonumber(ARGV[5]), tonumber(ARGV[6])

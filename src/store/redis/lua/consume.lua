@@ -1,15 +1,16 @@
 -- Judges requests, each by everything that counts it, and charges all of it or nothing.
 --
 -- KEYS     the subjects of all requests in turn: an address, a user, a route
--- ARGV[i]  request i: 1 to charge what fits or 0 only to look, how many subjects it has, and for each of them how many
---          limits, then for each limit its tag, the algorithm and five numbers (see script.rs); and, to the end, the places
---          among requests under way that it takes: how many there are, 1 where the limit only watches, for how many
---          milliseconds it is held, and its name. The keys of these follow those of the subjects
--- answers  the server's time, and for each request whether it was admitted, and for each of its subjects which limits
---          fit, as bits, and the record as it is now, with its length before it; for each place whether it fits, and how
---          many are taken without it
+-- ARGV[i]  request i: 1 to charge what fits or 0 only to look, how many subjects it has, and for
+-- each of them how many limits, then for each limit its tag, the algorithm and five numbers (see
+-- script.rs); and, to the end, the places among requests under way that it takes: how many there
+-- are, 1 where the limit only watches, for how many milliseconds it is held, and its name. The keys
+-- of these follow those of the subjects answers  the server's time, and for each request whether it
+-- was admitted, and for each of its subjects which limits fit, as bits, and the record as it is
+-- now, with its length before it; for each place whether it fits, and how many are taken without it
 --
--- Nearly always a record has just the entries that are asked for, in that order: then no table is made of it.
+-- Nearly always a record has just the entries that are asked for, in that order: then no table is
+-- made of it.
 local call, unpack, pack, sub, ceil, floor = redis.call, struct.unpack, struct.pack, string.sub, math.ceil, math.floor
 local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
 local answer, length, subject = {pack('<d', now)}, 1, 0
@@ -53,7 +54,8 @@ local function corrected(key, record, entries)
   return record
 end
 
--- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and no others: no block.
+-- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and
+-- no others: no block.
 local function is_as_asked(record, limits, asked, at)
   if #record ~= limits * LENGTH then return false end
   for from = 1, #record, LENGTH do
@@ -75,8 +77,8 @@ local function windowed(kind, p, q, s, a, b, c)
   c = math.min(c, s)
   local fits = q == 0 or c + q <= s
   if fits and q > 0 and b > 0 then
-    -- What still counts of b must leave room: b * rest <= room * p. The products may have 85 bits, so they are
-    -- compared in two parts.
+    -- What still counts of b must leave room: b * rest <= room * p. The products may have 85 bits,
+    -- so they are compared in two parts.
     local rest, room, part = p - gone, s - c - q, 4194304
     local low, most = b * (rest % part), room * (p % part)
     local high = b * floor(rest / part) + floor(low / part)
@@ -147,7 +149,8 @@ for request = 1, #ARGV do
       local watching = kind >= 16
       if watching then kind = kind - 16 end
       if kind == 0 then
-        -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be ahead
+        -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be
+        -- ahead
         costs = p > 0 or q > 0
         if a < now then a, b = now, 0
         elseif a - now > r or (a - now == r and b > s) then

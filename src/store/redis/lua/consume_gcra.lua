@@ -1,5 +1,6 @@
--- Judges requests that one limit of the algorithm GCRA counts: what consume.lua does, without what they have no need of.
--- Nearly all limits are of this kind, and this takes half of the server's time.
+-- Judges requests that one limit of the algorithm GCRA counts: what consume.lua does, without what
+-- they have no need of. Nearly all limits are of this kind, and this takes half of the server's
+-- time.
 --
 -- KEYS     the subject of each request
 -- ARGV[i]  request i as consume.lua reads it, with one subject and one limit

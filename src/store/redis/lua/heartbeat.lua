@@ -1,4 +1,5 @@
--- Says that a process is alive, and asks how many are. It writes, so it proves that the server takes writes.
+-- Says that a process is alive, and asks how many are. It writes, so it proves that the server
+-- takes writes.
 --
 -- KEYS[1]  the processes, by when they were last heard of
 -- ARGV[1]  this process, ARGV[2]  after how many milliseconds of silence one is gone

@@ -27,8 +27,8 @@ local LATE = 100000
 --
 -- The list's own clock is that of the server without `ahead`. Processes read it every two seconds,
 -- and know what it shows at most: `expected`. What it shows beyond that, the server's clock was set
--- ahead by, and the list is younger than it looks. After a longer pause used proofs may have come to
--- their end before their time, and also where the clock was set by more than they are kept for
+-- ahead by, and the list is younger than it looks. After a longer pause used proofs may have come
+-- to their end before their time, and also where the clock was set by more than they are kept for
 -- longer: the list begins anew.
 local function list_of(key, expected)
   local began, run, seen, ahead, lost =

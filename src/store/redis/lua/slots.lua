@@ -1,5 +1,5 @@
--- Places of requests under way, for consume.lua and renew.lua. The places of a key are a sorted set,
--- by the instants in milliseconds at which they come free.
+-- Places of requests under way, for consume.lua and renew.lua. The places of a key are a sorted
+-- set, by the instants in milliseconds at which they come free.
 
 -- For how many milliseconds the key is kept beyond their end.
 local KEPT = 7200000

@@ -27,8 +27,8 @@ const RENEW: &str = concat!(include_str!("../lua/slots.lua"), include_str!("../l
 const PROVE: &str = concat!(include_str!("../lua/proofs.lua"), include_str!("../lua/prove.lua"));
 const ADJUST: &str = concat!(include_str!("../lua/record.lua"), include_str!("../lua/adjust.lua"));
 
-/// Requests that one call of a script judges at most: a script holds the server up for as long as it runs, and these
-/// take less than a millisecond.
+/// Requests that one call of a script judges at most: a script holds the server up for as long as
+/// it runs, and these take less than a millisecond.
 const MAX_REQUESTS: usize = 64;
 
 /// A script with the digest that a server knows it by.
@@ -266,8 +266,9 @@ impl Scripts {
     }
 }
 
-/// The calls that answer a batch of questions. Where one server has all keys, many questions go into one call, so that
-/// its clock is read once; in a cluster (`apart`) each subject has a call of its own.
+/// The calls that answer a batch of questions. Where one server has all keys, many questions go
+/// into one call, so that its clock is read once; in a cluster (`apart`) each subject has a call of
+/// its own.
 pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
     let mut calls = releases(questions);
     for (question, asked) in questions.iter().enumerate() {
@@ -319,8 +320,8 @@ pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
     calls
 }
 
-/// What is given back in a batch: before anything is asked, since it makes room, and for each key together. No place is
-/// given back in the batch that asks for it: its owner has had no answer yet.
+/// What is given back in a batch: before anything is asked, since it makes room, and for each key
+/// together. No place is given back in the batch that asks for it: its owner has had no answer yet.
 fn releases(questions: &[StoreCommand]) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut by_key: HashMap<SubjectKey, usize> = HashMap::new();
@@ -396,7 +397,8 @@ fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q LimitChe
 pub(super) struct Results {
     /// For each question.
     pub(super) answers: Vec<Result<CommandResult, StoreError>>,
-    /// What was charged for questions that something else has refused: only in a cluster, where no script sees all.
+    /// What was charged for questions that something else has refused: only in a cluster, where no
+    /// script sees all.
     to_refund: Vec<Charged>,
 }
 
@@ -559,7 +561,8 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of the limit with this tag, of its block and of its signal; an empty one where there is none that is not over.
+/// The entries of the limit with this tag, of its block and of its signal; an empty one where there
+/// is none that is not over.
 fn entries_of(record: &[u8], tag: u32, now_us: u64) -> [Entry; 3] {
     let mut found = [None; 3];
     for entry in entries(record, now_us) {

@@ -155,7 +155,8 @@ fn metadata_is_read_again_when_the_set_is_not_where_it_was_and_may_be_away_itsel
     assert!(world.verify(&world.token("p384", "b")).is_ok());
     assert!(world.verify(&token).is_err(), "by a key that is published no more");
 
-    // An hour later metadata is read again; that it is away does not matter as long as the set is there.
+    // An hour later metadata is read again; that it is away does not matter as long as the set is
+    // there.
     world.fetches.clear();
     for _ in 0..5_400 {
         world.now = world.now.plus(second(1));
