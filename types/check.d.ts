@@ -10,13 +10,13 @@ export interface CheckRequest {
   /** Path and query, such as `/v1/orders?page=2`, as the router of the application reads them. */
   readonly target: string
   /**
-   * Pairs of name and value in the order in which they came, a pair for each value of a name that came twice. A
-   * `Headers` object will do.
+   * Pairs of name and value in the order in which they came, a pair for each value of a name that
+   * came twice. A `Headers` object will do.
    */
   readonly headers: Iterable<readonly [string, string]>
   /**
-   * The address of the other end of the connection; that of the client is found by `trustedProxies`.
-   * Left out: none, as on a Unix socket.
+   * The address of the other end of the connection; that of the client is found by
+   * `trustedProxies`. Left out: none, as on a Unix socket.
    */
   readonly address?: string
   /**
@@ -36,11 +36,14 @@ export interface CheckRequest {
    */
   readonly httpVersion?: string
   /**
-   * Whether the server may have dropped headers, since there were too many: then the request is refused with 431.
+   * Whether the server may have dropped headers, since there were too many: then the request is
+   * refused with 431.
    * @default false
    */
   readonly truncated?: boolean
-  /** The pattern of the route, such as `/v1/orders/:id`, for policies and limits. Left out: none. */
+  /**
+   * The pattern of the route, such as `/v1/orders/:id`, for policies and limits. Left out: none.
+   */
   readonly route?: string
   /** The path parameters that the router found, decoded; for schemas and policies. */
   readonly params?: { readonly [name: string]: string | undefined }
@@ -52,9 +55,9 @@ export interface CheckRequest {
   /** Aborts when the client goes away; the check rejects with its `reason` then. */
   readonly signal?: AbortSignal
   /**
-   * The request of the framework: what functions in the options (`key`, `cost`) are called with. All checks with
-   * the same one are about one request, which is counted once. Left out: `{ user, guard, body }`, and each check is
-   * about a request of its own.
+   * The request of the framework: what functions in the options (`key`, `cost`) are called with.
+   * All checks with the same one are about one request, which is counted once. Left out: `{ user,
+   * guard, body }`, and each check is about a request of its own.
    */
   readonly source?: object
 }
@@ -71,9 +74,15 @@ export interface CheckPass {
   readonly guard: RequestGuard
   /** The parsed and checked body; undefined where none was read. */
   readonly body: unknown
-  /** The bytes of the body, decompressed, where the check has read them: a stream can't be read again. */
+  /**
+   * The bytes of the body, decompressed, where the check has read them: a stream can't be read
+   * again.
+   */
   readonly raw: Uint8Array | undefined
-  /** Response headers to set, as pairs; `Vary` is to be added to what the response has. */
+  /**
+   * Response headers to set, as pairs; `Vary` is to be added to what the response has. Read them
+   * when the response is sent: another check of the same request may have changed them.
+   */
   readonly headers: readonly (readonly [string, string])[]
   /** Response headers to take off when the response is sent, in lower case. */
   readonly remove: readonly string[]
@@ -84,7 +93,8 @@ export interface CheckPass {
    *
    * @param status the status of the answer.
    * @param json its text, or the bytes.
-   * @returns what to send instead; null where it goes out as it is, and where the stack has no such schemas.
+   * @returns what to send instead; null where it goes out as it is, and where the stack has no such
+   * schemas.
    */
   checkResponse(status: number, json: string | Uint8Array): CheckedResponse | null
   /**

@@ -5,9 +5,9 @@
 const { Readable } = require('node:stream')
 const { GuardError } = require('../errors.js')
 const { factsOf } = require('./node-http/facts.js')
+const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
-const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 
 /** What Fastify's error handlers get of a refused request. */
 class RequestRefused extends Error {
@@ -74,7 +74,7 @@ async function keepstone(fastify, { guard }) {
     if (result === undefined) return payload
     for (const name of result.remove) reply.removeHeader(name)
     const isText = typeof payload === 'string' || Buffer.isBuffer(payload)
-    if (!isText || !JSON_TYPE.test(String(reply.getHeader('content-type') ?? ''))) return payload
+    if (!isText || !isJsonType(reply.getHeader('content-type'))) return payload
     const instead = result.checkResponse(reply.statusCode, payload)
     if (instead === null) return payload
     for (const name of [...OF_ANOTHER_CONTENT, 'Content-Length']) reply.removeHeader(name)

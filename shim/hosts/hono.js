@@ -4,15 +4,16 @@
 
 const { GuardError } = require('../errors.js')
 const { factsOf } = require('./node-http/facts.js')
+const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
-const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 // Where an answer may hold no body (Fetch standard, "null body status").
 const BODYLESS = new Set([101, 103, 204, 205, 304])
 
 /**
- * The middleware: `app.use(keepstone(guard))`, or `app.post('/orders', keepstone(guard, { body: schema }), handler)`.
- * `options.address(c)` gives the address of the connection on servers that this file does not know.
+ * The middleware: `app.use(keepstone(guard))`, or `app.post('/orders', keepstone(guard, { body:
+ * schema }), handler)`. `options.address(c)` gives the address of the connection on servers that
+ * this file does not know.
  */
 function keepstone(guard, route, options = {}) {
   if (typeof guard?.check !== 'function') {
@@ -49,7 +50,8 @@ function factsOfContext(c, addressOf) {
   const facts = incoming?.rawHeaders === undefined
     ? { method: raw.method, target, headers: raw.headers, tls: raw.url.startsWith('https:'), body: raw.body }
     : { ...factsOf(incoming, target), method: raw.method }
-  // The bytes are those that the framework gives: another middleware may have read the request itself.
+  // The bytes are those that the framework gives: another middleware may have read the request
+  // itself.
   return { ...facts, body: facts.body === null ? null : raw.body, address: addressOf(c), route: routeOf(c), params: c.req.param(), signal: raw.signal, source: c }
 }
 
@@ -75,19 +77,19 @@ function restoreBody(c, raw) {
   const headers = new Headers(c.req.raw.headers)
   headers.delete('content-encoding')
   headers.delete('content-length')
-  const { url, method } = c.req.raw
-  if (raw.length > 0) c.req.raw = new Request(url, { method, headers, body: raw })
+  const { url, method, signal } = c.req.raw
+  c.req.raw = new Request(url, { method, headers, signal, body: raw.length === 0 ? undefined : raw })
 }
 
 /** Headers that a handler has set itself stay; `Vary` is added to. */
 async function finishResponse(c, result) {
   for (const [name, value] of result.headers) {
-    const isVary = name === 'Vary'
-    if (isVary || !c.res.headers.has(name)) c.header(name, value, { append: isVary })
+    if (!c.res.headers.has(name)) c.header(name, value)
+    else if (name === 'Vary') addVary(c, value)
   }
   for (const name of result.remove) if (c.res.headers.has(name)) c.header(name, undefined)
   const { status, headers, body } = c.res
-  if (body === null || BODYLESS.has(status) || !JSON_TYPE.test(headers.get('content-type') ?? '')) return
+  if (body === null || BODYLESS.has(status) || !isJsonType(headers.get('content-type'))) return
   if (!result.checksResponse) return
   const text = await c.res.text()
   const instead = result.checkResponse(status, text)
@@ -100,9 +102,15 @@ async function finishResponse(c, result) {
   c.res = new Response(instead?.body ?? text, { status: instead?.status ?? status, headers: sent })
 }
 
+function addVary(c, value) {
+  const have = c.res.headers.get('Vary').toLowerCase().split(/\s*,\s*/)
+  const more = value.split(', ').filter((name) => !have.includes('*') && !have.includes(name.toLowerCase()))
+  if (more.length > 0) c.header('Vary', more.join(', '), { append: true })
+}
+
 /**
- * Whether somebody says when the answer is over: Node's response does, also where its client goes away. Elsewhere it is
- * over once the handlers have made it.
+ * Whether somebody says when the answer is over: Node's response does, also where its client goes
+ * away. Elsewhere it is over once the handlers have made it.
  */
 function endWithAnswer({ env }, result) {
   const { outgoing } = env ?? {}

@@ -16,21 +16,22 @@ const { ResponseHeaders } = require('./response-headers.js')
 const CLOSED = problemOf(503, 'guard_closed', 'the guard of this API is closed')
 
 /**
- * Builds `guard.check` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of its plain stack.
+ * Builds `guard.check` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of
+ * its plain stack.
  */
 function checkOf(owner, wholeStack) {
   return async function check(request, ...rest) {
     const facts = readFacts(request)
     const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
     if (handlers === null) return refusedClosed()
-    const kept = keptOf(facts)
-    if (facts.upgrade) kept.state.handshake = true
-    return await run(handlers, facts, kept)
+    const shared = sharedOf(facts)
+    if (facts.upgrade) shared.state.handshake = true
+    return await run(handlers, facts, shared)
   }
 }
 
 /** The result of the stacks of `handlers`, one after the other. */
-function run(handlers, facts, kept) {
+function run(handlers, facts, shared) {
   const { signal } = facts
   return new Promise((resolve, reject) => {
     let settled = false
@@ -41,21 +42,20 @@ function run(handlers, facts, kept) {
       conclude(result)
     }
     const aborted = () => {
-      kept.end(undefined)
+      shared.end(undefined)
       settle(reject, signal.reason)
     }
-    const headers = new ResponseHeaders()
     const start = (i) => {
-      if (i === handlers.length) return settle(resolve, passed(kept, headers))
-      handlers[i][kConversation].start(new FactsContext(facts, kept, headers, {
+      if (i === handlers.length) return settle(resolve, passed(shared))
+      handlers[i][kConversation].start(new FactsContext(facts, shared, {
         isSettled: () => settled,
         pass: () => start(i + 1),
         refuse: (status, problem) => {
-          kept.end(status)
-          settle(resolve, refused(status, problem, headers))
+          shared.end(status)
+          settle(resolve, refused(status, problem, shared.headers))
         },
         fail: (error) => {
-          kept.end(undefined)
+          shared.end(undefined)
           settle(reject, error)
         }
       }))
@@ -67,15 +67,19 @@ function run(handlers, facts, kept) {
 }
 
 /** What all checks of one request share. */
-class Kept {
+class SharedState {
   state = new RequestState()
   /** What gets `user`, `guard` and `body`. */
   seen = {}
+  /** The response headers so far: a later check may take off what an earlier one has set. */
+  headers = new ResponseHeaders()
   /** The decisions whose headers are taken off when the response is sent. */
   strips = null
   receipts
   /** The stacks that judge its answer, and how. */
   responses = []
+  /** Whether they have. */
+  isJudged = false
 
   constructor(receipts) {
     this.receipts = receipts
@@ -90,49 +94,59 @@ class Kept {
 // By what the checks of one request have in common.
 const known = new WeakMap()
 
-function keptOf({ source }) {
-  let kept = source === undefined ? undefined : known.get(source)
-  if (kept === undefined) {
+function sharedOf({ source }) {
+  let shared = source === undefined ? undefined : known.get(source)
+  if (shared === undefined) {
     const receipts = []
-    kept = new Kept(receipts)
+    shared = new SharedState(receipts)
     // A host that forgets to call `end` keeps no slot for ever.
-    whenCollected(kept, () => finishAll(receipts, true))
-    if (source !== undefined) known.set(source, kept)
+    whenCollected(shared, () => finishAll(receipts, true))
+    if (source !== undefined) known.set(source, shared)
   }
-  return kept
+  return shared
 }
 
 function finishAll(receipts, failed) {
   for (const receipt of receipts.splice(0)) finish(receipt, failed)
 }
 
-function passed(kept, headers) {
-  const { seen, state } = kept
+function passed(shared) {
+  const { seen, state, headers } = shared
   return {
     allowed: true,
     user: seen.user,
     guard: seen.guard,
     body: seen.body,
     raw: state.raw ?? undefined,
-    headers: headers.entries(),
-    remove: [...new Set([...headers.removed(), ...(kept.strips?.headers.strip ?? [])])],
-    checksResponse: kept.responses.length > 0,
-    checkResponse: (status, json) => judge(kept, status, json),
-    end: (status) => kept.end(status)
+    // Read when the response is sent: until then another check of the request may change them.
+    get headers() {
+      return headers.entries()
+    },
+    get remove() {
+      return [...new Set([...headers.removed(), ...(shared.strips?.headers.strip ?? [])])]
+    },
+    checksResponse: shared.responses.length > 0,
+    checkResponse: (status, json) => judge(shared, status, json),
+    end: (status) => shared.end(status)
   }
 }
 
 function refused(status, problem, headers) {
-  if (problem !== undefined) headers.setHeader('Content-Type', 'application/problem+json')
-  headers.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
+  const own = [['Content-Length', String(Buffer.byteLength(problem ?? ''))]]
+  if (problem !== undefined) own.push(['Content-Type', 'application/problem+json'])
   const code = problem === undefined ? undefined : JSON.parse(problem).code
-  return { allowed: false, status, code, headers: headers.entries(), remove: headers.removed(), body: problem ?? null }
+  return { allowed: false, status, code, headers: [...headers.entries(), ...own], remove: headers.removed(), body: problem ?? null }
 }
 
-/** The answer that is sent instead: the innermost stack judges first. Null where it goes out as it is. */
-function judge({ responses }, status, json) {
+/**
+ * The answer that is sent instead: the innermost stack judges first, and each of them once. Null
+ * where it goes out as it is.
+ */
+function judge(shared, status, json) {
+  if (shared.isJudged) return null
+  shared.isJudged = true
   let instead = null
-  for (const check of responses.toReversed()) {
+  for (const check of shared.responses.toReversed()) {
     const answer = checkAnswer(check, status, Buffer.from(instead?.body ?? json))
     if (answer === null) continue
     if (answer.isFault) return { status: 500, type: 'application/problem+json', body: answer.text }

@@ -10,24 +10,24 @@ class FactsContext {
   skipsCors = false
   ticket = null
   #facts
-  #kept
+  #shared
   #outcome
 
   /**
-   * `kept` is what all checks of the request share (./check.js), `outcome` has the functions `pass()`,
-   * `refuse(status, problem)` and `fail(error)`.
+   * `shared` is what all checks of the request share (./check.js), `outcome` has the functions
+   * `pass()`, `refuse(status, problem)` and `fail(error)`.
    */
-  constructor(facts, kept, headers, outcome) {
-    this.req = kept.seen
-    this.res = headers
-    this.state = kept.state
+  constructor(facts, shared, outcome) {
+    this.req = shared.seen
+    this.res = shared.headers
+    this.state = shared.state
     this.#facts = facts
-    this.#kept = kept
+    this.#shared = shared
     this.#outcome = outcome
   }
 
   subject() {
-    return this.#facts.source ?? this.#kept.seen
+    return this.#facts.source ?? this.#shared.seen
   }
 
   view() {
@@ -53,7 +53,7 @@ class FactsContext {
   }
 
   stripLate(decisions) {
-    this.#kept.strips = decisions
+    this.#shared.strips = decisions
   }
 
   isOver() {
@@ -93,11 +93,11 @@ class FactsContext {
   }
 
   keepReceipt(receipt) {
-    this.#kept.receipts.push(receipt)
+    this.#shared.receipts.push(receipt)
   }
 
   checkResponse(stack, mode, report) {
-    this.#kept.responses.push({ stack, mode, report })
+    this.#shared.responses.push({ stack, mode, report })
   }
 
   end(status, problem) {

@@ -1,6 +1,7 @@
 'use strict'
 
-// Reads what `guard.check` is given. The facts become lines for the core, so no text may hold a line break.
+// Reads what `guard.check` is given. The facts become lines for the core, so no text may hold a
+// line break.
 
 const { types } = require('node:util')
 const { GuardError } = require('../../errors.js')

@@ -1,6 +1,9 @@
 'use strict'
 
-/** The headers that a check puts on a response, and those that it takes off. Names keep the case they were set with. */
+/**
+ * The headers that a check puts on a response, and those that it takes off. Names keep the case
+ * they were set with.
+ */
 class ResponseHeaders {
   /** No response is being sent meanwhile. */
   headersSent = false
