@@ -1,7 +1,7 @@
 'use strict'
 
 // Fetches the keys that issuers publish. The core says when, where and what of it is good
-// (src/keys/remote); here is what only Node can do: the request itself, with the proxies and
+// (src/remote_keys); here is what only Node can do: the request itself, with the proxies and
 // authorities of the application.
 
 const { AsyncResource } = require('node:async_hooks')

@@ -26,7 +26,7 @@ use keepstone::quota::algorithm::{Algorithm, Rule};
 use keepstone::quota::{
     Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey,
 };
-use keepstone::store::SharedStore;
+use keepstone::shared_store::SharedStore;
 use serde_json::json;
 use support::ask::ask_all;
 use support::clock::ClockedServer;

@@ -23,12 +23,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keepstone::memcached::MemcachedConfig;
 use keepstone::quota::algorithm::{Algorithm, Rule};
 use keepstone::quota::{
     Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey,
 };
-use keepstone::store::memcached::MemcachedConfig;
-use keepstone::store::{SharedStore, StoreError};
+use keepstone::shared_store::SharedStore;
+use keepstone::store::StoreError;
 use serde_json::json;
 use support::ask::ask_all;
 use support::dice::Dice;

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use keepstone::quota::algorithm::{Algorithm, Rule};
 use keepstone::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
-use keepstone::store::SharedStore;
+use keepstone::shared_store::SharedStore;
 use redis::{Commands as _, Connection, Value};
 use support::ask::ask_all;
 use support::dice::Dice;

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::keys::{SealKey, Seals};
+use keepstone::redis::{Connector, RedisConfig};
 use keepstone::session::RedisFamilies;
 use keepstone::session::{FamilyKey, MemoryFamilies, Outcome, RefreshConfig, RefreshToken};
-use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
 use serde_json::json;
 

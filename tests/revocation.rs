@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::keys::Algorithm;
+use keepstone::redis::{Connector, RedisConfig};
 use keepstone::revocation::{Freshness, Gate, RevocationConfig, RevokeError, SharedRevocations};
-use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
 use keepstone::token::{Claims, Fingerprint, Verified};
 use serde_json::json;

@@ -18,8 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use keepstone::clock::Now;
+use keepstone::redis::{Connector, RedisConfig};
 use keepstone::revocation::{Freshness, RevocationConfig, SharedRevocations};
-use keepstone::store::redis::{Connector, RedisConfig};
 use keepstone::store::{Reply, StoreError};
 use keepstone::token::Fingerprint;
 use redis::streams::StreamRangeReply;

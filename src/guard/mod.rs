@@ -25,11 +25,12 @@ use crate::limit::{LimitPolicy, ReloadableLimiter, user_key};
 use crate::net::TrustedProxies;
 use crate::payload::PayloadConfig;
 use crate::policy::{PolicyConfig, PolicySet};
+use crate::redis::Connector;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::schema::SchemaRules;
-use crate::store::redis::Connector;
-use crate::store::{MemoryStore, RuntimeOverrides, SharedStore, StoreConfig};
+use crate::shared_store::{SharedStore, StoreConfig};
+use crate::store::{MemoryStore, RuntimeOverrides};
 
 pub use limits::Callback;
 pub(crate) use limits::callbacks;

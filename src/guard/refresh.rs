@@ -10,13 +10,13 @@ use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::Seals;
+use crate::redis::Connector;
 use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::session::RedisFamilies;
 use crate::session::{
     FamilyKey, Full, MemoryFamilies, NewFamily, Outcome, RefreshAttempt, RefreshConfig,
     RefreshToken, SessionData, audience_mark, longest_s,
 };
-use crate::store::redis::Connector;
 use crate::store::{Reply, StoreError};
 use crate::token::{IssueError, IssueOptions, Issued, Signer};
 

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::refresh::{self, Refresh};
 use super::{Guard, Layers, Store};
+use crate::binding::ReplayCache;
 use crate::clock::Now;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
-use crate::keys::{RemoteKeys, RemoteState, Rotation};
+use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
-use crate::token::binding::ReplayCache;
+use crate::rotation::Rotation;
 use crate::token::{Issuer, Signer, TokenConfig, TokenDenial, Verified, Verifier};
 
 /// What a stack wants of a request's token.

@@ -10,6 +10,7 @@ pub(crate) mod number;
 pub(crate) mod object;
 pub(crate) mod parser;
 pub(crate) mod tape;
+pub(crate) mod tape_json;
 #[cfg(test)]
 mod tests;
 pub(crate) mod write;

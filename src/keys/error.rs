@@ -1,18 +1,12 @@
 //! Why there is no key for a token.
 
-use std::sync::Arc;
-
-use super::remote::RemoteKeys;
-
 /// Why a token's header leads to no key.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
     /// No key has its `kid`, or that key may not be used now.
     Unknown,
     /// Its `alg` is not that of the key.
     Algorithm,
-    /// Nobody knows: the keys of the issuer could not be had.
+    /// The keys of the issuer could not be fetched or read.
     Unavailable,
-    /// The issuer is being asked for its keys; the token may be good.
-    Pending(Arc<RemoteKeys>),
 }

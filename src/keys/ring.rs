@@ -6,118 +6,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::Now;
 use crate::error::{ConfigCode, ConfigError};
+use crate::jose::Header;
 use crate::keys::error::KeyError;
-use crate::keys::header::Header;
 use crate::keys::key::Key;
-use crate::keys::remote::RemoteKeys;
-use crate::keys::rotation::Rotation;
-use crate::keys::seal::SealKey;
 
 /// No issuer has more keys.
 pub(crate) const MAX_KEYS: usize = 100;
-
-/// Where the keys of an issuer are.
-#[derive(Debug)]
-pub(crate) enum Keys {
-    /// In the options: these and no others.
-    Fixed(KeyRing),
-    /// At a URL.
-    Remote(Arc<RemoteKeys>),
-    /// Made here, one after the other; those of the options besides.
-    Rotating(Arc<Rotation>, KeyRing),
-}
-
-impl Keys {
-    /// The one key that a token with this header may be signed with, now. Where `may_ask`, the
-    /// answer may be to wait for the issuer.
-    pub(crate) fn choose(
-        &self,
-        header: &Header,
-        now: Now,
-        may_ask: bool,
-    ) -> Result<Arc<Key>, KeyError> {
-        match self {
-            Self::Fixed(ring) => ring.choose(header, now.unix_seconds()).cloned(),
-            Self::Remote(remote) => remote.choose(header, now, may_ask),
-            Self::Rotating(rotation, ring) => rotated(rotation, ring, header, now.unix_seconds()),
-        }
-    }
-
-    /// Whether keys that were chosen before may still be relied on: not where their issuer has been
-    /// away for too long.
-    pub(crate) fn are_current(&self, now: Now) -> bool {
-        match self {
-            Self::Fixed(_) | Self::Rotating(..) => true,
-            Self::Remote(remote) => remote.is_usable(now),
-        }
-    }
-
-    /// The keys that records of sessions are sealed with at this second: the first one seals, all
-    /// of them are taken.
-    ///
-    /// One whose time is still to come is among them, since it is another process's already where
-    /// that has the clock ahead.
-    pub(crate) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
-        let signing = match self {
-            Self::Rotating(rotation, _) => rotation.seal_key(),
-            _ => self.fixed().and_then(|ring| ring.signing(seconds)?.seal.clone()),
-        };
-        let taken = self.iter().filter(|key| key.is_kept_at(seconds));
-        signing.into_iter().chain(taken.filter_map(|key| key.seal.clone())).collect()
-    }
-
-    /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
-    pub(crate) fn signing(&self, now: Now) -> Option<Arc<Key>> {
-        if let Self::Rotating(rotation, _) = self {
-            return rotation.signing(now);
-        }
-        self.fixed()?.signing(now.unix_seconds()).cloned()
-    }
-
-    pub(crate) fn can_sign(&self) -> bool {
-        matches!(self, Self::Rotating(..)) || self.fixed().is_some_and(KeyRing::can_sign)
-    }
-
-    /// The keys that change by themselves.
-    pub(crate) fn rotation(&self) -> Option<&Arc<Rotation>> {
-        if let Self::Rotating(rotation, _) = self { Some(rotation) } else { None }
-    }
-
-    /// The keys of the options.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.fixed().into_iter().flat_map(KeyRing::iter)
-    }
-
-    fn fixed(&self) -> Option<&KeyRing> {
-        match self {
-            Self::Fixed(ring) | Self::Rotating(_, ring) => Some(ring),
-            Self::Remote(_) => None,
-        }
-    }
-}
-
-/// The `kid` chooses as ever: a key that was made here, or one of the options.
-fn rotated(
-    rotation: &Rotation,
-    ring: &KeyRing,
-    header: &Header,
-    seconds: u64,
-) -> Result<Arc<Key>, KeyError> {
-    let made = header.kid.as_deref().and_then(|kid| rotation.find(kid));
-    match made {
-        Some(key) if key.algorithm.name() == header.alg => Ok(key),
-        Some(_) => Err(KeyError::Algorithm),
-        // Until the keys were loaded, nobody knows whether it is of one of them.
-        None if ring.len() > 0 => ring
-            .choose(header, seconds)
-            .cloned()
-            .map_err(|error| if rotation.is_loaded() { error } else { KeyError::Unavailable }),
-        None if rotation.is_loaded() => Err(KeyError::Unknown),
-        None => Err(KeyError::Unavailable),
-    }
-}
 
 /// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the
 /// same.

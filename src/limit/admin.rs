@@ -118,7 +118,7 @@ impl Limiter {
         self.change(name, key, now, |_, record| record.blocked_until_us = until_us)
     }
 
-    /// Forgets what a key has used, and its block, and frees its places.
+    /// Forgets what a key has used, and its block, and frees its slots.
     pub fn reset(&self, name: &str, key: &[&str]) -> Result<(), LimitError> {
         let policy = self.policy(name)?;
         let keys = keys_of(policy, key)?;

@@ -1,4 +1,4 @@
-//! What may be given back of a request's charge once its response is known, and the places of
+//! What may be given back of a request's charge once its response is known, and the slots of
 //! requests that wait.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{Rule, State};
 use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
-use crate::store::{Key, SharedStore};
+use crate::shared_store::SharedStore;
+use crate::store::Key;
 
 /// What one limit has charged a request that it may have to give back.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ impl Charge {
 }
 
 /// What a request was charged and holds, until its response is known. Where this is dropped its
-/// places are given back, and nothing else.
+/// slots are given back, and nothing else.
 #[derive(Debug)]
 pub struct Reservation {
     limiter: Arc<Limiter>,
@@ -63,13 +64,13 @@ impl Reservation {
         Self { limiter, charges, held }
     }
 
-    /// Whether the request has a place that nobody else may have while it is under way.
+    /// Whether the request has a slot that nobody else may have while it is under way.
     #[must_use]
     pub fn holds_places(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Gives back its places, and what does not count, now that it is known whether the request has
+    /// Gives back its slots, and what does not count, now that it is known whether the request has
     /// failed: at once what was charged here; for a shared store, what to ask it.
     #[must_use]
     pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, StoreCommand)> {
@@ -108,12 +109,12 @@ impl Limiter {
 
 /// The requests that one limit holds back in this guard.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DelayQueue {
     taken: Arc<AtomicU32>,
     most: u32,
 }
 
-impl Places {
+impl DelayQueue {
     pub(super) fn new(most: u32) -> Self {
         Self { taken: Arc::default(), most }
     }
@@ -123,19 +124,19 @@ impl Places {
         self.taken = Arc::clone(&other.taken);
     }
 
-    /// A place for a request that may have to wait; `None` where all are taken.
-    pub(super) fn take(&self) -> Option<Place> {
-        let place = Place(Arc::clone(&self.taken));
-        // Dropping the place takes it back.
-        (self.taken.fetch_add(1, Ordering::AcqRel) < self.most).then_some(place)
+    /// A slot for a request that may have to wait; `None` where all are taken.
+    pub(super) fn take(&self) -> Option<DelaySlot> {
+        let slot = DelaySlot(Arc::clone(&self.taken));
+        // Dropping the slot takes it back.
+        (self.taken.fetch_add(1, Ordering::AcqRel) < self.most).then_some(slot)
     }
 }
 
-/// The place of a request that waits, free again when this is dropped.
+/// The slot of a request that waits, free again when this is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicU32>);
+pub struct DelaySlot(Arc<AtomicU32>);
 
-impl Drop for Place {
+impl Drop for DelaySlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -4,18 +4,18 @@
 //! on purpose, until all workers and connections of the service are taken. A limit in time lets
 //! them through.
 //!
-//! A request takes a place when all its limits admit it, and gives it back once: when its response
-//! is over, when its connection is closed, or when a later layer has refused it. Who owns a place
+//! A request takes a slot when all its limits admit it, and gives it back once: when its response
+//! is over, when its connection is closed, or when a later layer has refused it. Who owns a slot
 //! is told by ownership: [`ConcurrencyPermit`] gives it back when it is dropped, so that no way out
 //! of this crate forgets one, and none gives it back twice.
 //!
-//! In this process places are counted (`store/under_way.rs`). In a shared store each place has a
+//! In this process slots are counted (`store/under_way.rs`). In a shared store each slot has a
 //! name of its own and an end, which this process moves on while the request lives
-//! (`store/places.rs`): what a dead process has held comes free by itself, and giving back a name
-//! twice frees nobody else's place. Every place of a shared store is counted here too: when the
+//! (`store/slots.rs`): what a dead process has held comes free by itself, and giving back a name
+//! twice frees nobody else's slot. Every slot of a shared store is counted here too: when the
 //! store goes away, this process knows what it has under way.
 //!
-//! The number of places is no part of a key: when `limits.set` changes it, those that are taken
+//! The number of slots is no part of a key: when `limits.set` changes it, those that are taken
 //! still count.
 
 use std::sync::Arc;
@@ -29,7 +29,8 @@ use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
 use crate::quota::StoreCommand;
 use crate::quota::algorithm::{Algorithm, Rule};
-use crate::store::{Key, Locked, MemoryStore, SharedPlace, SharedStore};
+use crate::shared_store::{SharedSlot, SharedStore};
+use crate::store::{Key, Locked, MemoryStore};
 
 const MOST: u64 = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,12 +42,12 @@ const IN_TIME: &[(&str, &str)] = &[
     ("limit", "counts requests in a time, `concurrent` those that are under way"),
     ("window", "is the time that `limit` counts in, and `concurrent` has none"),
     ("burst", "is for limits in time: `concurrent` is all that there may be at once"),
-    ("algorithm", "is for limits in time: places are simply counted"),
-    ("cost", "is for limits in time: each request takes one place"),
-    ("count", "is for limits in time: each request gives its place back, however it ends"),
-    ("exact", "is for limits in time: a shared store is asked for each place in any case"),
-    ("maxDelay", "is about requests that wait, and none waits for a place"),
-    ("maxDelayed", "is about requests that wait, and none waits for a place"),
+    ("algorithm", "is for limits in time: slots are simply counted"),
+    ("cost", "is for limits in time: each request takes one slot"),
+    ("count", "is for limits in time: each request gives its slot back, however it ends"),
+    ("exact", "is for limits in time: a shared store is asked for each slot in any case"),
+    ("maxDelay", "is about requests that wait, and none waits for a slot"),
+    ("maxDelayed", "is about requests that wait, and none waits for a slot"),
 ];
 
 /// The policy of options that have `concurrent`.
@@ -58,7 +59,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
         }
     }
     if options.get("onExceed").and_then(Value::as_str) == Some("delay") {
-        let why = "is 'delay', but nobody knows when a place comes free";
+        let why = "is 'delay', but nobody knows when a slot comes free";
         return Err(
             conflict(options.path_of("onExceed"), why).suggest("write 'reject' or 'shadow'")
         );
@@ -74,7 +75,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
         tiers: applied(tiers(options, span)?, on_exceed),
         scope: scope(options)?,
         rule: on_exceed.apply(own),
-        // No place is known ahead of time.
+        // No slot is known ahead of time.
         exact: true,
         on_failure,
         count: Count::All,
@@ -135,50 +136,50 @@ impl Rule {
         self.algorithm() == Algorithm::InFlight
     }
 
-    /// How many places there are, and for how many milliseconds one is held that nobody renews.
-    pub(super) fn places(&self) -> (u32, u32) {
+    /// How many slots there are, and for how many milliseconds one is held that nobody renews.
+    pub(super) fn slots(&self) -> (u32, u32) {
         let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         (narrow(self.limit()), narrow(self.window_us() / 1000))
     }
 }
 
-/// A place in this process, free again when this is dropped: not while its key is locked.
+/// A slot in this process, free again when this is dropped: not while its key is locked.
 #[derive(Debug)]
-pub(super) struct LocalPlace {
+pub(super) struct LocalSlot {
     store: Arc<MemoryStore>,
     key: Key,
     count: u64,
 }
 
-impl LocalPlace {
-    /// Takes a place of `key` in `store`, which `locked` is of.
+impl LocalSlot {
+    /// Takes a slot of `key` in `store`, which `locked` is of.
     pub(super) fn take(store: &Arc<MemoryStore>, locked: &mut Locked<'_>, key: Key) -> Self {
         Self { store: Arc::clone(store), key, count: locked.begins(&key) }
     }
 }
 
-impl Drop for LocalPlace {
+impl Drop for LocalSlot {
     fn drop(&mut self) {
         self.store.ended(&self.key, self.count);
     }
 }
 
-/// The place of a request that is under way. Dropping it gives it back.
+/// The slot of a request that is under way. Dropping it gives it back.
 #[derive(Debug)]
 pub struct ConcurrencyPermit {
     /// Held for as long as this is.
-    _local: LocalPlace,
-    shared: Option<SharedPlace>,
+    _local: LocalSlot,
+    shared: Option<SharedSlot>,
 }
 
 impl ConcurrencyPermit {
-    pub(super) fn new(local: LocalPlace, shared: Option<SharedPlace>) -> Self {
+    pub(super) fn new(local: LocalSlot, shared: Option<SharedSlot>) -> Self {
         Self { _local: local, shared }
     }
 
     /// Gives it back. `Some`: what to tell a shared store, with what else it is told.
     #[must_use]
     pub fn give_back(self) -> Option<(Arc<SharedStore>, StoreCommand)> {
-        self.shared.and_then(SharedPlace::give_back)
+        self.shared.and_then(SharedSlot::give_back)
     }
 }

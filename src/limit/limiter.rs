@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::charge::{Charge, Place, Places};
+use super::charge::{Charge, DelayQueue, DelaySlot};
 use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
 use super::exceed::{Count, OnExceed, OnStoreFailure, conflict};
 use super::headers::{policy_item, push_item, push_limit, seconds};
-use super::in_flight::{ConcurrencyPermit, LocalPlace};
+use super::in_flight::{ConcurrencyPermit, LocalSlot};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
@@ -16,7 +16,8 @@ use crate::error::ConfigError;
 use crate::few::Few;
 use crate::quota::SubjectKey;
 use crate::quota::algorithm::{Rule, State, View};
-use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT, SharedPlace, SharedStore};
+use crate::shared_store::{SharedSlot, SharedStore};
+use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT};
 
 /// The most policies that one limiter holds, over all stacks of a guard.
 pub const MAX_POLICIES: usize = 64;
@@ -45,7 +46,7 @@ pub(super) struct CompiledLimit {
     pub(super) on_failure: OnStoreFailure,
     pub(super) count: Count,
     /// `None` where what exceeds the limit does not wait.
-    pub(super) places: Option<Places>,
+    pub(super) delay_queue: Option<DelayQueue>,
     pub(super) own: Counter,
     /// By role or plan, the most generous first.
     pub(super) tiers: Vec<(String, Counter)>,
@@ -118,17 +119,17 @@ pub(super) struct Part<'l> {
     pub(super) share: Option<Box<Rule>>,
     /// What a signal has made of the limit for this client.
     pub(super) scaled: Option<Box<Rule>>,
-    /// Its place among those that wait, where it may have to.
-    pub(super) place: Option<Place>,
+    /// Its slot among those that wait, where it may have to.
+    pub(super) delay_slot: Option<DelaySlot>,
     /// Requests to debit in a shared store ahead of time.
     pub(super) ahead: u32,
     /// What was debited ahead of time and is still to be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
-    /// Its place among the requests under way: in this process, and in a shared store. Most limits
+    /// Its slot among the requests under way: in this process, and in a shared store. Most limits
     /// have none, and carry little for it.
-    pub(super) taken: Option<Box<LocalPlace>>,
-    pub(super) held: Option<Box<SharedPlace>>,
+    pub(super) taken: Option<Box<LocalSlot>>,
+    pub(super) held: Option<Box<SharedSlot>>,
 }
 
 impl Part<'_> {
@@ -141,10 +142,10 @@ impl Part<'_> {
         self.counter.rule.is_watching()
     }
 
-    /// What the request is asked by: where it has no place to wait in, it has to fit at once.
+    /// What the request is asked by: where it has no slot to wait in, it has to fit at once.
     pub(super) fn asked_rule(&self) -> Rule {
         let rule = *self.rule();
-        if self.place.is_some() { rule } else { rule.without_delay() }
+        if self.delay_slot.is_some() { rule } else { rule.without_delay() }
     }
 
     /// Whether the limit counts requests under way.
@@ -152,9 +153,9 @@ impl Part<'_> {
         self.counter.rule.is_in_flight()
     }
 
-    /// Takes a place in this process, whose keys `locked` are.
+    /// Takes a slot in this process, whose keys `locked` are.
     pub(super) fn take(&mut self, store: &Arc<MemoryStore>, locked: &mut Locked<'_>) {
-        self.taken = Some(Box::new(LocalPlace::take(store, locked, self.key)));
+        self.taken = Some(Box::new(LocalSlot::take(store, locked, self.key)));
     }
 
     pub(super) fn clock_us(&self) -> u64 {
@@ -224,7 +225,7 @@ impl Limiter {
         if let Some(shared) = &shared {
             let rules = prepared.iter().map(|policy| &policy.own.rule);
             for rule in rules.filter(|rule| rule.is_in_flight()) {
-                shared.renew_places(rule.places().1);
+                shared.renew_slots(rule.slots().1);
             }
         }
         let simple =
@@ -243,9 +244,9 @@ impl Limiter {
         let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
         for policy in &mut limiter.policies {
             let same = self.policies.iter().find(|known| known.name == policy.name);
-            let known = same.and_then(|known| known.places.as_ref());
-            if let (Some(places), Some(known)) = (&mut policy.places, known) {
-                places.go_on_from(known);
+            let known = same.and_then(|known| known.delay_queue.as_ref());
+            if let (Some(queue), Some(known)) = (&mut policy.delay_queue, known) {
+                queue.go_on_from(known);
             }
         }
         Ok(limiter)
@@ -331,7 +332,7 @@ impl Limiter {
                 record: Record::default(),
                 share: None,
                 scaled: None,
-                place: policy.places.as_ref().and_then(Places::take),
+                delay_slot: policy.delay_queue.as_ref().and_then(DelayQueue::take),
                 ahead: 0,
                 leased: 0,
                 fits: false,
@@ -410,7 +411,7 @@ impl Limiter {
             retry_after: None,
             states: Few::with_capacity(parts.len()),
             delay_us: 0,
-            places: Vec::new(),
+            delay_slots: Vec::new(),
             charges: Vec::new(),
             held: Vec::new(),
         };
@@ -445,7 +446,7 @@ impl Limiter {
                 let delay_us = part.rule().delay(State(part.record.state), part.clock_us());
                 if delay_us > 0 && part.fits && part.cost > 0 {
                     outcome.delay_us = outcome.delay_us.max(delay_us);
-                    outcome.places.extend(part.place);
+                    outcome.delay_slots.extend(part.delay_slot);
                 }
                 if let Some(local) = part.taken {
                     outcome.held.push(ConcurrencyPermit::new(*local, part.held.map(|held| *held)));
@@ -491,8 +492,8 @@ impl CompiledLimit {
             exact: policy.exact,
             on_failure: policy.on_failure,
             count: policy.count,
-            places: match policy.on_exceed {
-                OnExceed::Delay { most, .. } => Some(Places::new(most)),
+            delay_queue: match policy.on_exceed {
+                OnExceed::Delay { most, .. } => Some(DelayQueue::new(most)),
                 OnExceed::Reject | OnExceed::Shadow => None,
             },
             own,

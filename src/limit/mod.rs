@@ -40,7 +40,7 @@ mod subject;
 mod tests;
 
 pub use admin::KeyState;
-pub use charge::{Charge, Place, Reservation};
+pub use charge::{Charge, DelaySlot, Reservation};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
 pub use exceed::{Count, OnExceed, OnStoreFailure};

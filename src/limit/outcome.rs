@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::charge::{Charge, Place};
+use super::charge::{Charge, DelaySlot};
 use super::in_flight::ConcurrencyPermit;
 use crate::few::Few;
 use crate::refusal::Refusal;
@@ -43,11 +43,11 @@ pub struct Outcome<'l> {
     pub states: Few<LimitState<'l>>,
     /// How long the request has to wait for its turn, in microseconds; its slot is charged already.
     pub delay_us: u64,
-    /// Its places among those that wait.
-    pub places: Vec<Place>,
+    /// Its slots among those that wait.
+    pub delay_slots: Vec<DelaySlot>,
     /// What may have to be given back.
     pub charges: Vec<Charge>,
-    /// Its places among the requests that are under way: dropping this ends it.
+    /// Its slots among the requests that are under way: dropping this ends it.
     pub held: Vec<ConcurrencyPermit>,
 }
 

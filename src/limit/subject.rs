@@ -60,7 +60,7 @@ impl Subject<'_> {
         Ok(key.subject())
     }
 
-    /// Whose places in a shared store this request takes one of: each limit has its own.
+    /// Whose slots in a shared store this request takes one of: each limit has its own.
     pub(super) fn place_key(
         &self,
         policy: &CompiledLimit,
@@ -131,7 +131,7 @@ pub(super) fn shared_key_of_parts(
     Ok(key.subject())
 }
 
-/// As [`shared_key_of_parts`], of the places of one limit.
+/// As [`shared_key_of_parts`], of the slots of one limit.
 pub(super) fn place_key_of_parts(
     spec: &KeySpec,
     counter: &Counter,

@@ -56,9 +56,9 @@ const SEPARATOR: char = '\u{1f}';
 const RATE_LIMIT: &str = "RateLimit";
 
 /// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
-pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
+pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     let mut out = String::with_capacity(768);
-    let new = !x.written;
+    let new = !ctx.written;
     let refusal = if let Step::Refuse(refusal) = step { Some(refusal) } else { None };
     let (kind, status) = match step {
         Step::Pass { .. } => ('0', None),
@@ -101,17 +101,17 @@ pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
         out.push(if has_text { '2' } else { '1' });
     }
     out.push('\n');
-    if new && x.request.as_ref().is_some_and(Request::secure) {
+    if new && ctx.request.as_ref().is_some_and(Request::secure) {
         out.push('1');
     }
     out.push('\n');
-    push_headers(&mut out, x, refusal);
+    push_headers(&mut out, ctx, refusal);
     out.push('\n');
-    if let Some((_, value)) = x.headers.iter().find(|(name, _)| *name == RATE_LIMIT) {
+    if let Some((_, value)) = ctx.headers.iter().find(|(name, _)| *name == RATE_LIMIT) {
         push_line(&mut out, value);
     }
     out.push('\n');
-    let identity = x.identity.as_deref().filter(|_| !x.identity_written);
+    let identity = ctx.identity.as_deref().filter(|_| !ctx.identity_written);
     if let Some(identity) = identity {
         // The reader of tokens takes claims with line breaks between members, and JSON may have
         // none inside a string.
@@ -124,20 +124,20 @@ pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
             token.number(identity.expires_at).number(identity.issued_at);
             token.string_or_null(identity.key_id.as_deref()).string(identity.alg.name());
             if let Some(confirmation) = &identity.confirmation {
-                token.string(confirmation.name()).string_or_null(x.proof_mark.as_deref());
+                token.string(confirmation.name()).string_or_null(ctx.proof_mark.as_deref());
             }
         });
     }
     out.push('\n');
-    if let Some(client) = x.request.as_ref().and_then(Request::client).filter(|_| new) {
+    if let Some(client) = ctx.request.as_ref().and_then(Request::client).filter(|_| new) {
         push_address(&mut out, client);
     }
     out.push('\n');
-    push_limits(&mut out, x);
+    push_limits(&mut out, ctx);
     out.push('\n');
-    if !x.reasons.is_empty() {
+    if !ctx.reasons.is_empty() {
         list(&mut out, |list| {
-            for reason in &x.reasons {
+            for reason in &ctx.reasons {
                 list.string(reason);
             }
         });
@@ -150,17 +150,17 @@ pub(crate) fn open(x: &RequestContext, step: &Step) -> String {
 }
 
 /// Whether a body has passed and there is nothing else to say.
-pub(crate) fn is_plain_pass(x: &RequestContext, step: &Step) -> bool {
+pub(crate) fn is_plain_pass(ctx: &RequestContext, step: &Step) -> bool {
     let Step::Pass { checked, body: true } = step else { return false };
     let nothing = |checked: &Checked| {
         let Checked { query, params, headers, cookies, form, changed, .. } = checked;
         [query, params, headers, cookies, form, changed].iter().all(|text| text.is_none())
     };
-    let told = x.written
-        && (x.identity_written || x.identity.is_none())
-        && x.headers.is_empty()
-        && x.reasons.is_empty()
-        && x.limits.len() == x.limits_written;
+    let told = ctx.written
+        && (ctx.identity_written || ctx.identity.is_none())
+        && ctx.headers.is_empty()
+        && ctx.reasons.is_empty()
+        && ctx.limits.len() == ctx.limits_written;
     told && checked.as_deref().is_none_or(nothing)
 }
 
@@ -177,9 +177,9 @@ pub(crate) fn close(mut answer: String, ticket: Option<u64>, receipt: Option<u64
     answer
 }
 
-fn push_headers(out: &mut String, x: &RequestContext, refusal: Option<&Refusal>) {
+fn push_headers(out: &mut String, ctx: &RequestContext, refusal: Option<&Refusal>) {
     let more = refusal.map(|refusal| refusal.headers.as_slice()).unwrap_or_default();
-    let own = x.headers.iter().filter(|(name, _)| *name != RATE_LIMIT);
+    let own = ctx.headers.iter().filter(|(name, _)| *name != RATE_LIMIT);
     let own = own.map(|(name, value)| (*name, value.as_ref()));
     for (i, (name, value)) in
         own.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).enumerate()
@@ -217,8 +217,8 @@ fn push_line(out: &mut String, text: &str) {
     }
 }
 
-fn push_limits(out: &mut String, x: &RequestContext) {
-    let limits = x.limits.get(x.limits_written..).unwrap_or_default();
+fn push_limits(out: &mut String, ctx: &RequestContext) {
+    let limits = ctx.limits.get(ctx.limits_written..).unwrap_or_default();
     if limits.is_empty() {
         return;
     }

@@ -18,8 +18,9 @@ use crate::limit::{LimitError, Signal, SignalTarget, user_key};
 use crate::net::Cidr;
 use crate::net::ClientKey;
 use crate::quota::StoreCommand;
+use crate::shared_store::SharedStore;
 use crate::stack::{StoreAnswer, StoreAsk};
-use crate::store::{MAX_REASON, Notice, SharedStore};
+use crate::store::{MAX_REASON, Notice};
 
 /// Whether a guard or one of its stacks has a limit of this name.
 #[napi(catch_unwind)]

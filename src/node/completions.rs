@@ -19,9 +19,10 @@ use super::slots::{self, Slots};
 use crate::clock::Now;
 use crate::limit::push_number;
 use crate::quota::StoreCommand;
+use crate::shared_store::SharedStore;
 use crate::stack::{StoreAnswer, StoreAsk};
+use crate::store::Reply;
 use crate::store::ask::{CompletionSink, Completions, QueuedCommand, Responder};
-use crate::store::{Reply, SharedStore};
 
 /// Weak: it does not keep the event loop alive.
 type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;

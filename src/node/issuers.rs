@@ -7,7 +7,7 @@ use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
-use crate::keys::{Fault, Fetched, OperatorWarning, RemoteState, RemoteStatus};
+use crate::remote_keys::{Fault, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":

@@ -10,7 +10,7 @@ use super::background;
 use super::guard::{Answer, ErrorPayload, guard_of, later, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
-use crate::keys::{Rotation, RotationError, Turn};
+use crate::rotation::{Rotation, RotationError, Turn};
 
 const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::guard::guard_of;
 use crate::clock::Now;
 use crate::guard::Store;
-use crate::store::{SharedStore, StoreFault, StoreNotice};
+use crate::shared_store::SharedStore;
+use crate::store::{StoreFault, StoreNotice};
 
 thread_local! {
     // The number of the last notice of each store that this thread was told.

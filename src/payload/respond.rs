@@ -125,7 +125,7 @@ impl Response {
         let stripped = limits.with_document(bytes, None, |document| {
             let mut strip = Strip { shapes: &self.shapes, document, removed: 0, found: &mut found };
             let mut text = String::with_capacity(document.text().len());
-            strip.value(0, &[0], &Place::Top, &mut text);
+            strip.value(0, &[0], &Location::Top, &mut text);
             let removed = strip.removed;
             if removed == 0 {
                 self.schema.check(document, "response", &mut found);
@@ -168,13 +168,13 @@ fn lenient() -> Limits {
 }
 
 /// Where a value stands; it becomes a pointer only where there is something to tell.
-enum Place<'p> {
+enum Location<'p> {
     Top,
-    Member(&'p Place<'p>, &'p str),
-    Element(&'p Place<'p>, usize),
+    Member(&'p Location<'p>, &'p str),
+    Element(&'p Location<'p>, usize),
 }
 
-impl Place<'_> {
+impl Location<'_> {
     fn pointer(&self) -> Pointer {
         match self {
             Self::Top => Pointer::root(),
@@ -202,7 +202,7 @@ struct Strip<'a, 'd, 'm> {
 
 impl Strip<'_, '_, '_> {
     /// Recursive, which is safe: no tape is deeper than 128.
-    fn value(&mut self, at: u32, applying: &[usize], place: &Place<'_>, out: &mut String) {
+    fn value(&mut self, at: u32, applying: &[usize], location: &Location<'_>, out: &mut String) {
         let applying = self.shapes.in_place(applying, true);
         match self.document.item(at) {
             Item::Object(span) => {
@@ -218,7 +218,7 @@ impl Strip<'_, '_, '_> {
                     if !declared {
                         inner.extend(applying.iter().filter_map(|shape| shape.additional));
                     }
-                    let here = Place::Member(place, name);
+                    let here = Location::Member(location, name);
                     // What is declared as `false`, wherever it is declared, is never to be there.
                     let never = |at: &usize| self.shapes.get(*at).is_some_and(|shape| shape.never);
                     let refused = declared && inner.iter().all(never);
@@ -257,7 +257,7 @@ impl Strip<'_, '_, '_> {
                         .iter()
                         .filter_map(|shape| shape.prefix.get(i).copied().or(shape.items))
                         .collect();
-                    self.value(value, &inner, &Place::Element(place, i), out);
+                    self.value(value, &inner, &Location::Element(location, i), out);
                 }
                 out.push(']');
             }

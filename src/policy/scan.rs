@@ -11,19 +11,19 @@ use super::needs::Need;
 
 /// Where something is written: `file:line:col`, counted from one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     file: String,
     line: u32,
     col: u32,
 }
 
-impl Place {
+impl Location {
     fn of(span: &Span) -> Self {
         Self { file: span.source.get_path().clone(), line: span.line, col: span.col }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.col)
     }
@@ -50,7 +50,7 @@ pub(super) struct Call {
     pub(super) args: usize,
     /// The arguments that are strings in the text of the module.
     pub(super) literals: Vec<Option<String>>,
-    pub(super) place: Place,
+    pub(super) place: Location,
 }
 
 /// One definition of a rule, function or default.
@@ -67,7 +67,7 @@ pub(super) struct RuleScan {
     pub(super) misread: bool,
     pub(super) uses: Vec<Use>,
     pub(super) calls: Vec<Call>,
-    pub(super) place: Place,
+    pub(super) place: Location,
 }
 
 /// The value of a `default` rule.
@@ -84,7 +84,7 @@ pub(super) struct Scan {
     /// What of `input` is read.
     pub(super) needs: Need,
     /// Where `input.headers` is read by a fixed name.
-    pub(super) headers: Vec<(String, Place)>,
+    pub(super) headers: Vec<(String, Location)>,
 }
 
 impl Scan {
@@ -182,7 +182,7 @@ impl Walk<'_> {
             misread: is_misread(rule, refr),
             uses: std::mem::take(&mut self.uses),
             calls: std::mem::take(&mut self.calls),
-            place: Place::of(refr.span()),
+            place: Location::of(refr.span()),
         });
     }
 
@@ -301,7 +301,7 @@ impl Walk<'_> {
             name,
             args: params.len(),
             literals: params.iter().map(|param| literal(param)).collect(),
-            place: Place::of(span),
+            place: Location::of(span),
         });
     }
 
@@ -355,7 +355,7 @@ impl Walk<'_> {
         if let [field, name, ..] = path
             && field == "headers"
         {
-            self.scan.headers.push((name.clone(), Place::of(span)));
+            self.scan.headers.push((name.clone(), Location::of(span)));
         }
     }
 }

@@ -51,16 +51,16 @@ impl SubjectCommand {
     }
 }
 
-/// What names one place, by which it is given back: no two have the same, in whichever processes.
+/// What names one slot, by which it is given back: no two have the same, in whichever processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotId(pub [u8; 16]);
 
-/// A place among the requests that are under way at once: see `limit/in_flight.rs`.
+/// A slot among the requests that are under way at once: see `limit/in_flight.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotCommand {
     /// Among whose requests, under which limit.
     pub key: SubjectKey,
-    /// The place itself.
+    /// The slot itself.
     pub id: SlotId,
     /// How many there are.
     pub most: u32,
@@ -93,9 +93,9 @@ pub enum Action {
     Reset,
     /// Take so many thousandths of the limits for so many microseconds.
     Signal(u16, u64),
-    /// Give places back.
+    /// Give slots back.
     Release,
-    /// Hold places for another span, and take again those that were lost. All of them have one key.
+    /// Hold slots for another span, and take again those that were lost. All of them have one key.
     Renew,
 }
 
@@ -104,23 +104,23 @@ pub enum Action {
 pub struct StoreCommand {
     /// What is to be done.
     pub action: Action,
-    /// About whom; at least one, or one place.
+    /// About whom; at least one, or one slot.
     pub subjects: Vec<SubjectCommand>,
-    /// About which places.
-    pub places: Vec<SlotCommand>,
+    /// About which slots.
+    pub slots: Vec<SlotCommand>,
 }
 
 impl StoreCommand {
-    /// A question about no places.
+    /// A question about no slots.
     #[must_use]
     pub const fn about(action: Action, subjects: Vec<SubjectCommand>) -> Self {
-        Self { action, subjects, places: Vec::new() }
+        Self { action, subjects, slots: Vec::new() }
     }
 
-    /// A question about places alone.
+    /// A question about slots alone.
     #[must_use]
-    pub const fn of_places(action: Action, places: Vec<SlotCommand>) -> Self {
-        Self { action, subjects: Vec::new(), places }
+    pub const fn of_slots(action: Action, slots: Vec<SlotCommand>) -> Self {
+        Self { action, subjects: Vec::new(), slots }
     }
 
     /// Adds what another one asks of the same subjects; what both ask is asked once.
@@ -156,7 +156,7 @@ pub struct LimitStatus {
 }
 
 /// What a store says: one standing for each demand, in their order, and behind them one for each
-/// place that was looked at.
+/// slot that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandResult {
     /// Whether all fit, and were charged where that was asked.

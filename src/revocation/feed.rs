@@ -22,8 +22,8 @@ use super::revocations::behind;
 use super::sets::Sets;
 use super::stream::{Keys, Lock, RESTORE_LOCK_MS, head_answer, id_answer, read_answer};
 use crate::clock::{Now, micros};
+use crate::redis::{Connector, Link, store_error};
 use crate::store::error::Replying;
-use crate::store::redis::{Connector, Link, store_error};
 use crate::store::{Reply, StoreError, runtime};
 
 /// How long storing a revocation may take. No request waits for it.

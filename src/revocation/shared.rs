@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::replica::{self, Freshness, Gate};
 use super::revocations::{Clocks, Counts, RevokeError, Revoked, Rules, not_empty};
 use crate::clock::Now;
-use crate::store::redis::Connector;
+use crate::redis::Connector;
 use crate::store::{Reply, StoreError};
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME, Verified};
 

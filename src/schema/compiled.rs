@@ -8,26 +8,26 @@ use serde_json::{Map, Value};
 
 use crate::config::options::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
+use crate::formats;
 use crate::json::Limits;
 use crate::json::fault::shown_key;
 use crate::json::tape::Document;
+use crate::json::tape_json::{TapeJson, TapeNode};
+use crate::pattern;
+use crate::pattern::backtrack;
+use crate::pattern::backtrack::Share;
 use crate::refusal::{FieldError, Refusal};
-use crate::schema::backtrack;
-use crate::schema::backtrack::Share;
 use crate::schema::explain::{Found, words};
 use crate::schema::fast_path::{Builder, FastPath};
-use crate::schema::formats;
 use crate::schema::keywords::{
     ENGINE, FOREIGN_FORMAT, Survey, UTF16_MAX, UTF16_MIN, draft_name, error_at, is_old,
     local_pointer, survey,
 };
-use crate::schema::pattern;
 use crate::schema::pattern_keys;
 use crate::schema::registry::embed;
 use crate::schema::reserved;
 use crate::schema::rules::{DRAFTS, SchemaRules};
 use crate::schema::shape::Shapes;
-use crate::schema::tape_json::{TapeJson, TapeNode};
 
 /// All errors are collected in documents of up to this many values; in larger ones the first is
 /// enough. Collecting is eager, and a large document that is wrong everywhere has tens of thousands

@@ -7,15 +7,12 @@
 //! says a quick yes to most of what matches, before it. `explain` finds the words for what does not
 //! match.
 
-pub(crate) mod backtrack;
 mod compiled;
 pub(crate) mod explain;
 pub(crate) mod fast_path;
-pub(crate) mod formats;
 pub(crate) mod keywords;
 pub(crate) mod messages;
 mod parse;
-pub(crate) mod pattern;
 pub(crate) mod pattern_keys;
 pub(crate) mod references;
 pub(crate) mod registry;
@@ -23,7 +20,6 @@ pub(crate) mod reserved;
 mod rules;
 pub(crate) mod sanitize;
 pub(crate) mod shape;
-pub(crate) mod tape_json;
 #[cfg(test)]
 pub(crate) mod tests;
 

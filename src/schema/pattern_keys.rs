@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
+use crate::pattern::{Matcher, Pattern};
 use crate::schema::keywords::{error_at, escaped, local_pointer};
-use crate::schema::pattern::{Matcher, Pattern};
 use crate::schema::references::percent;
 
 /// The schema with its keys for the engine. `keyed` has the pointers to each `patternProperties`.

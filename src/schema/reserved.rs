@@ -13,8 +13,8 @@
 use jsonschema::{Keyword, ValidationError};
 use serde_json::Value;
 
-use crate::schema::pattern::Matcher;
-use crate::schema::tape_json::{TapeJson, TapeNode};
+use crate::json::tape_json::{TapeJson, TapeNode};
+use crate::pattern::Matcher;
 
 #[derive(Debug)]
 pub(crate) struct Length {

@@ -8,8 +8,8 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
+use crate::pattern::Matcher;
 use crate::schema::keywords::{SANITIZERS, error_at, escaped, is_old, local_pointer};
-use crate::schema::pattern::Matcher;
 use crate::schema::sanitize::Ops;
 
 /// One schema.

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 use crate::clock::micros;
 use crate::keys::{SEAL_BYTES, Seals};
+use crate::redis::{Connector, Link, Script, store_error};
 use crate::session::{
     Family, FamilyKey, MAX_RECORD_BYTES, NewFamily, Outcome, RefreshAttempt, RefreshConfig, Where,
 };
 use crate::store::error::{Reply, Replying, StoreError};
-use crate::store::redis::{Connector, Link, Script, store_error};
 use crate::store::runtime;
 
 const READ: &str = include_str!("lua/read.lua");

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::service::{SERVERS, Service};
 use super::sessions::Sessions;
 use super::world::World;
-use crate::token::binding::Nonces;
+use crate::binding::Nonces;
 
 /// What happens after a step, before the next one: up to so many milliseconds.
 const LONGEST_PAUSE_MS: u64 = 1_500;

@@ -14,10 +14,11 @@ use crate::guard::refresh::{OpenError, RefreshError, Slot, Used};
 use crate::guard::{Guard, Layers, RevocationList, Store};
 use crate::net::Cidr;
 use crate::revocation::RevokeError;
+use crate::shared_store::SharedStore;
 use crate::stack::Stack;
 use crate::stack::{HostInput, RequestContext, Step, StoreAnswer, StoreAsk};
 use crate::store::ask::Responder;
-use crate::store::{Notice, Reply, SharedStore, StoreError};
+use crate::store::{Notice, Reply, StoreError};
 use crate::token::{IssueError, IssueOptions};
 
 /// What came of a request.

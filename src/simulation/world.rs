@@ -14,8 +14,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::redis::{EPOCH_US, Server};
+use crate::binding::ClockRollback;
 use crate::clock::{Now, micros};
-use crate::token::binding::ClockRollback;
 
 thread_local! {
     static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };

@@ -47,27 +47,27 @@ impl Stack {
     /// it.
     pub(super) fn ask_again(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         door: Door,
     ) -> Result<Option<Step>, Refusal> {
-        if x.now.mono_us.saturating_sub(x.judged_us) < micros(MOMENT) {
+        if ctx.now.mono_us.saturating_sub(ctx.judged_us) < micros(MOMENT) {
             return Ok(None);
         }
-        let Some(request) = &x.request else { return Ok(None) };
+        let Some(request) = &ctx.request else { return Ok(None) };
         // The request may well be unlimited by now: it has been counted, or not.
-        self.check_client(request, x.now, &mut x.reasons)?;
-        let own = x.identity.is_some().then_some(self);
-        for stack in own.into_iter().chain(x.extras.earlier.iter().map(Arc::as_ref)) {
+        self.check_client(request, ctx.now, &mut ctx.reasons)?;
+        let own = ctx.identity.is_some().then_some(self);
+        for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
             if let Some(list) =
-                stack.check_again(request, x.now, x.store_said_us, &mut x.reasons)?
+                stack.check_again(request, ctx.now, ctx.store_said_us, &mut ctx.reasons)?
             {
-                x.awaited = Some(Suspension::Again(door));
+                ctx.awaited = Some(Suspension::Again(door));
                 return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
         }
-        x.judged_us = x.now.mono_us;
+        ctx.judged_us = ctx.now.mono_us;
         if door == Door::Body && !self.policy_reads_body() && self.policy_reads_time() {
-            self.ask_policy(x, None)?;
+            self.ask_policy(ctx, None)?;
         }
         Ok(None)
     }
@@ -139,11 +139,11 @@ impl Stack {
 
     /// Whether there is anything to ask again of this request.
     #[must_use]
-    pub fn looks_again(&self, x: &RequestContext) -> bool {
+    pub fn looks_again(&self, ctx: &RequestContext) -> bool {
         self.clients
             || self.policy.is_some()
-            || x.identity.is_some()
-            || !x.extras.earlier.is_empty()
+            || ctx.identity.is_some()
+            || !ctx.extras.earlier.is_empty()
     }
 
     /// Whether a later layer is to ask this stack again where the request waits there.

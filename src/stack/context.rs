@@ -4,17 +4,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::binding::Proof;
 use crate::clock::Now;
-use crate::keys::RemoteKeys;
-use crate::limit::{Limiter, Pending, Place, Reservation};
+use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
 use crate::payload::{Checked, Format, Reading};
 use crate::quota::{CommandResult, StoreCommand};
 use crate::refusal::Refusal;
+use crate::remote_keys::RemoteKeys;
 use crate::request::Request;
 use crate::revocation::SharedRevocations;
+use crate::shared_store::SharedStore;
 use crate::stack::Stack;
-use crate::store::{SharedStore, StoreError};
-use crate::token::binding::Proof;
+use crate::store::StoreError;
 use crate::token::{Scheme, Verified};
 
 /// What only JavaScript knows of a request.
@@ -204,7 +205,7 @@ pub struct RequestContext {
     /// For how many milliseconds a limit will hold it back.
     pub delay_ms: Option<u64>,
     /// Its places among the requests that limits hold back.
-    pub places: Vec<Place>,
+    pub delay_slots: Vec<DelaySlot>,
     /// What may be given back once its response is known.
     pub charged: Option<Reservation>,
     /// Why the policy decided as it did, in its own words.
@@ -237,7 +238,7 @@ impl RequestContext {
             awaited: None,
             format: Format::default(),
             delay_ms: None,
-            places: Vec::new(),
+            delay_slots: Vec::new(),
             charged: None,
             reasons: Vec::new(),
             written: false,

@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 
 use super::Stack;
+use crate::binding::{
+    ClockRollback, Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep,
+    Thumbprint, Use, read_proof,
+};
 use crate::clock::Now;
 use crate::cors::Cors;
 use crate::guard::TokenRequirement;
@@ -14,10 +18,6 @@ use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
-use crate::token::binding::{
-    ClockRollback, Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep,
-    Thumbprint, Use, read_proof,
-};
 use crate::token::{DpopMode, PresentedToken, Scheme, TokenDenial, Unverified, Verified};
 
 impl Stack {
@@ -25,23 +25,23 @@ impl Stack {
     pub(super) fn check_token(
         &self,
         request: &Request,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
-        self.find_token(request, Asking::First, x)
+        self.find_token(request, Asking::First, ctx)
     }
 
     // 4, when the issuer was asked for its keys
     pub(super) fn keys_arrived(
         &self,
         again: bool,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
-        let Some(request) = x.request.take() else {
+        let Some(request) = ctx.request.take() else {
             return Err(TokenDenial::KeysUnavailable.to_refusal());
         };
         let asking = if again { Asking::Again } else { Asking::Never };
-        let step = self.find_token(&request, asking, x);
-        x.request = Some(request);
+        let step = self.find_token(&request, asking, ctx);
+        ctx.request = Some(request);
         step
     }
 
@@ -49,7 +49,7 @@ impl Stack {
         &self,
         request: &Request,
         asking: Asking,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
         // What nobody verifies is no token: anybody can write `Bearer x`.
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
@@ -59,7 +59,7 @@ impl Stack {
             // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
             let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
                 || self.is_cors_alone() && self.has_token_in_header(request);
-            if !by_hand && !self.admits_handshake(request, x) {
+            if !by_hand && !self.admits_handshake(request, ctx) {
                 csrf.check(request)?;
             }
         }
@@ -73,28 +73,28 @@ impl Stack {
         };
         let deny = |denial: TokenDenial| denial.to_refusal_by(found.scheme);
         let judged = match asking {
-            Asking::First | Asking::Again => tokens.verifier.attempt_bound(found.token, x.now),
+            Asking::First | Asking::Again => tokens.verifier.attempt_bound(found.token, ctx.now),
             Asking::Never => {
-                tokens.verifier.verify_bound(found.token, x.now).map_err(Unverified::Denied)
+                tokens.verifier.verify_bound(found.token, ctx.now).map_err(Unverified::Denied)
             }
         };
         let verified = match judged {
             Ok(verified) => verified,
             Err(Unverified::Denied(denial)) => return Err(deny(denial)),
             Err(Unverified::Ask(keys)) => {
-                x.awaited = Some(Suspension::Keys { again: asking == Asking::First });
+                ctx.awaited = Some(Suspension::Keys { again: asking == Asking::First });
                 return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
         };
         let bound = verified.confirmation;
-        let proof = self.check_proof(tokens, request, &found, &verified, x)?;
+        let proof = self.check_proof(tokens, request, &found, &verified, ctx)?;
         let candidate =
             PendingIdentity { verified, scheme: found.scheme, proof: proof.map(Box::new) };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
-            x.awaited = Some(Suspension::Certificate(candidate));
+            ctx.awaited = Some(Suspension::Certificate(candidate));
             return Ok(Some(Step::AskCertificate));
         }
-        self.ask_revocations(x, candidate)
+        self.ask_revocations(ctx, candidate)
     }
 
     /// Whether it is a layer of CORS alone, which judges handshakes by a decision of its own and
@@ -112,13 +112,14 @@ impl Stack {
 
     /// Whether the CORS decision that is in force has given the page that opens a socket leave to
     /// use this API as it does.
-    fn admits_handshake(&self, request: &Request, x: &RequestContext) -> bool {
-        if x.extras.skips_cors {
-            return request.is_handshake() && x.extras.admitted;
+    fn admits_handshake(&self, request: &Request, ctx: &RequestContext) -> bool {
+        if ctx.extras.skips_cors {
+            return request.is_handshake() && ctx.extras.admitted;
         }
         let cookies = request.header("cookie").is_some();
-        let admits =
-            |cors: &Cors| cors.admits_handshake(request.header("origin"), cookies, x.extras.origin);
+        let admits = |cors: &Cors| {
+            cors.admits_handshake(request.header("origin"), cookies, ctx.extras.origin)
+        };
         request.is_handshake() && self.cors.as_deref().is_some_and(admits)
     }
 
@@ -129,7 +130,7 @@ impl Stack {
         request: &Request,
         found: &PresentedToken<'_>,
         verified: &Verified,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<Option<Proof>, Refusal> {
         let presentation = tokens.verifier.presentation();
         let deny = |denial: TokenDenial| Err(denial.to_refusal_by(found.scheme));
@@ -153,9 +154,9 @@ impl Stack {
             method: request.method(),
             url: url.as_ref(),
             token: found.token,
-            now: x.now,
+            now: ctx.now,
             ahead_us: tokens.verifier.tolerance_us(verified),
-            forgotten_until_us: ClockRollback::here().until_us(x.now),
+            forgotten_until_us: ClockRollback::here().until_us(ctx.now),
         };
         let mut proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
@@ -165,9 +166,9 @@ impl Stack {
             let freshness = proof
                 .nonce
                 .as_deref()
-                .map_or(Freshness::Unknown, |nonce| nonces.judge(nonce, x.now));
+                .map_or(Freshness::Unknown, |nonce| nonces.judge(nonce, ctx.now));
             if freshness != Freshness::Current {
-                x.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(x.now))));
+                ctx.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(ctx.now))));
             }
             if freshness == Freshness::Unknown {
                 return deny(TokenDenial::Nonce);
@@ -176,10 +177,10 @@ impl Stack {
         if let Some((nonce, nonces)) = proof.nonce.as_deref().zip(nonces_of(tokens))
             && let Some(given_us) = nonces.given_us(nonce)
         {
-            proof.made_us = made_after(proof.made_us, given_us, nonces.is_agreed(), x.now);
+            proof.made_us = made_after(proof.made_us, given_us, nonces.is_agreed(), ctx.now);
         }
-        if tokens.proofs.is_older(&proof, x.now) {
-            return Err(give_nonce(tokens, x));
+        if tokens.proofs.is_older(&proof, ctx.now) {
+            return Err(give_nonce(tokens, ctx));
         }
         Ok(Some(proof))
     }
@@ -187,10 +188,10 @@ impl Stack {
     /// Goes on with the certificate of the connection.
     pub(super) fn check_certificate(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         fingerprint: Option<&str>,
     ) -> Result<Option<Step>, Refusal> {
-        let Some(Suspension::Certificate(candidate)) = x.awaited.take() else {
+        let Some(Suspension::Certificate(candidate)) = ctx.awaited.take() else {
             return Err(TokenDenial::Certificate.to_refusal());
         };
         let wanted = candidate.verified.confirmation.and_then(|bound| bound.certificate);
@@ -198,20 +199,20 @@ impl Stack {
         if shown.is_none() || shown != wanted {
             return Err(TokenDenial::Certificate.to_refusal_by(candidate.scheme));
         }
-        self.ask_revocations(x, candidate)
+        self.ask_revocations(ctx, candidate)
     }
 
     // 5
     fn ask_revocations(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         candidate: PendingIdentity,
     ) -> Result<Option<Step>, Refusal> {
         let Some(tokens) = &self.guard.tokens else { return Ok(None) };
-        match tokens.known(self.fresh, x.now) {
-            Known::Now => self.check_revoked(x, candidate).map(|()| None),
+        match tokens.known(self.fresh, ctx.now) {
+            Known::Now => self.check_revoked(ctx, candidate).map(|()| None),
             Known::After(list) => {
-                x.awaited = Some(Suspension::Revocations(candidate));
+                ctx.awaited = Some(Suspension::Revocations(candidate));
                 Ok(Some(Step::AskStore(StoreAsk::Revocations(list))))
             }
             Known::No => Err(stale_refusal()),
@@ -221,7 +222,7 @@ impl Stack {
     // 5
     pub(super) fn check_revoked(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         candidate: PendingIdentity,
     ) -> Result<(), Refusal> {
         let Some(tokens) = &self.guard.tokens else { return Ok(()) };
@@ -230,18 +231,18 @@ impl Stack {
         if let Some(proof) = proof {
             let mark = tokens.proofs.mark(&proof.id);
             // An earlier layer of this very request may have used it.
-            let used = x.extras.proofs.contains(&mark);
-            x.proof_mark = Some(mark);
+            let used = ctx.extras.proofs.contains(&mark);
+            ctx.proof_mark = Some(mark);
             if !used {
                 // A proof that this process knows to be used charges nobody.
-                if tokens.proofs.knows(&proof, x.now) {
+                if tokens.proofs.knows(&proof, ctx.now) {
                     return Err(TokenDenial::Replayed.to_refusal());
                 }
-                x.proof = Some(proof);
+                ctx.proof = Some(proof);
             }
         }
-        self.check_demands(&verified, scheme, x.now)?;
-        x.identity = Some(verified);
+        self.check_demands(&verified, scheme, ctx.now)?;
+        ctx.identity = Some(verified);
         Ok(())
     }
 
@@ -260,15 +261,15 @@ impl Stack {
 
     /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of
     /// used proofs. `Some` where the store has to be asked.
-    pub(super) fn use_proof(&self, x: &mut RequestContext) -> Result<Option<Step>, Refusal> {
-        let (Some(tokens), Some(proof)) = (&self.guard.tokens, x.proof.take()) else {
+    pub(super) fn use_proof(&self, ctx: &mut RequestContext) -> Result<Option<Step>, Refusal> {
+        let (Some(tokens), Some(proof)) = (&self.guard.tokens, ctx.proof.take()) else {
             return Ok(None);
         };
-        match tokens.proofs.take(&proof, x.now) {
-            ReplayStep::Done(outcome) => proof_outcome(tokens, x, outcome).map(|()| None),
+        match tokens.proofs.take(&proof, ctx.now) {
+            ReplayStep::Done(outcome) => proof_outcome(tokens, ctx, outcome).map(|()| None),
             ReplayStep::Ask(store, question) => {
-                x.proof = Some(proof);
-                x.awaited = Some(Suspension::Proof);
+                ctx.proof = Some(proof);
+                ctx.awaited = Some(Suspension::Proof);
                 Ok(Some(Step::AskStore(StoreAsk::Proof(store, question))))
             }
         }
@@ -277,23 +278,23 @@ impl Stack {
     /// Goes on with what the store says of the proof.
     pub(super) fn proof_answered(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         answer: &Result<CommandResult, StoreError>,
     ) -> Result<(), Refusal> {
-        let (Some(tokens), Some(proof)) = (&self.guard.tokens, x.proof.take()) else {
+        let (Some(tokens), Some(proof)) = (&self.guard.tokens, ctx.proof.take()) else {
             return Err(TokenDenial::Replayed.to_refusal());
         };
-        let outcome = tokens.proofs.answered(&proof, answer, x.now);
-        proof_outcome(tokens, x, outcome)
+        let outcome = tokens.proofs.answered(&proof, answer, ctx.now);
+        proof_outcome(tokens, ctx, outcome)
     }
 }
 
 /// Only a proof that nobody has used lets its request pass. A refused request has no identity.
-fn proof_outcome(tokens: &Tokens, x: &mut RequestContext, outcome: Use) -> Result<(), Refusal> {
+fn proof_outcome(tokens: &Tokens, ctx: &mut RequestContext, outcome: Use) -> Result<(), Refusal> {
     let refusal = match outcome {
         Use::First => return Ok(()),
         Use::Again => TokenDenial::Replayed.to_refusal(),
-        Use::Forgotten => give_nonce(tokens, x),
+        Use::Forgotten => give_nonce(tokens, ctx),
         Use::TooMany => {
             let why = "this key has used too many DPoP proofs in a short time";
             Refusal::new(429, "dpop_too_many", why).header("Retry-After", "1")
@@ -303,7 +304,7 @@ fn proof_outcome(tokens: &Tokens, x: &mut RequestContext, outcome: Use) -> Resul
             Refusal::new(503, "store_unavailable", why).header("Retry-After", "1")
         }
     };
-    x.identity = None;
+    ctx.identity = None;
     Err(refusal)
 }
 
@@ -317,11 +318,11 @@ fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
 
 /// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next
 /// one is known to be new.
-fn give_nonce(tokens: &Tokens, x: &mut RequestContext) -> Refusal {
+fn give_nonce(tokens: &Tokens, ctx: &mut RequestContext) -> Refusal {
     if let Some(nonces) = nonces_of(tokens)
-        && !x.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")
+        && !ctx.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")
     {
-        x.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(x.now))));
+        ctx.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(ctx.now))));
     }
     TokenDenial::Nonce.to_refusal()
 }

@@ -18,17 +18,17 @@ impl Stack {
     // 6: `Some` where the shared store has to be asked
     pub(super) fn count(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         keys: &[CallbackResults],
     ) -> Result<Option<Step>, Refusal> {
-        if x.unlimited {
+        if ctx.unlimited {
             return Ok(None);
         }
-        let (Some(limiter), Some(request)) = (&self.limiter, &x.request) else { return Ok(None) };
+        let (Some(limiter), Some(request)) = (&self.limiter, &ctx.request) else { return Ok(None) };
         let limiter = limiter.now();
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
-            if x.extras.counted.contains(id) {
+            if ctx.extras.counted.contains(id) {
                 which = which.without(Limits::NONE.with(index));
             }
         }
@@ -46,7 +46,7 @@ impl Stack {
                 }
             }
         }
-        let identity = x.identity.as_deref();
+        let identity = ctx.identity.as_deref();
         let token = identity.map(token_key);
         let check = limiter.begin(
             which,
@@ -66,27 +66,27 @@ impl Stack {
                 custom_keys: &custom_keys,
                 custom_costs: &custom_costs,
             },
-            x.now,
+            ctx.now,
         );
         match check.map_err(|error| not_counted_by(&limiter, error))? {
-            Check::Done(outcome) => self.note(x, &limiter, outcome).map(|()| None),
-            Check::Ask(pending, question) => ask_limits(x, &limiter, pending, question).map(Some),
+            Check::Done(outcome) => self.note(ctx, &limiter, outcome).map(|()| None),
+            Check::Ask(pending, question) => ask_limits(ctx, &limiter, pending, question).map(Some),
         }
     }
 
     /// Layers 6 to 8, once the shared store has spoken.
     pub(super) fn counted(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         limiter: &Arc<Limiter>,
         check: Check<'_>,
     ) -> Result<Step, Refusal> {
         match check {
             Check::Done(outcome) => {
-                self.note(x, limiter, outcome)?;
-                self.admitted(x)
+                self.note(ctx, limiter, outcome)?;
+                self.admitted(ctx)
             }
-            Check::Ask(pending, question) => ask_limits(x, limiter, pending, question),
+            Check::Ask(pending, question) => ask_limits(ctx, limiter, pending, question),
         }
     }
 
@@ -94,15 +94,15 @@ impl Stack {
     /// request back.
     fn note(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         limiter: &Arc<Limiter>,
         outcome: Counted<'_>,
     ) -> Result<(), Refusal> {
         let refusal = outcome.to_refusal();
         if !outcome.rate_limit.is_empty() {
-            x.headers
+            ctx.headers
                 .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
-            x.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
+            ctx.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
         }
         // Both are in the order of the limits, and the outcome leaves out those that are not about
         // this request.
@@ -111,7 +111,7 @@ impl Stack {
             let Some((id, name)) = declared.find(|(_, name)| **name == *state.name) else {
                 continue;
             };
-            x.limits.push(LimitView {
+            ctx.limits.push(LimitView {
                 name: Arc::clone(name),
                 limit: state.limit,
                 remaining: state.remaining,
@@ -124,24 +124,25 @@ impl Stack {
             return Err(refusal);
         }
         if !outcome.charges.is_empty() || !outcome.held.is_empty() {
-            x.charged = Some(Reservation::new(Arc::clone(limiter), outcome.charges, outcome.held));
+            ctx.charged =
+                Some(Reservation::new(Arc::clone(limiter), outcome.charges, outcome.held));
         }
         if outcome.delay_us > 0 {
-            x.places = outcome.places;
-            x.delay_ms = Some(outcome.delay_us.div_ceil(1000));
+            ctx.delay_slots = outcome.delay_slots;
+            ctx.delay_ms = Some(outcome.delay_us.div_ceil(1000));
         }
         Ok(())
     }
 }
 
 fn ask_limits(
-    x: &mut RequestContext,
+    ctx: &mut RequestContext,
     limiter: &Arc<Limiter>,
     pending: Pending,
     question: StoreCommand,
 ) -> Result<Step, Refusal> {
     let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
-    x.awaited = Some(Suspension::Limits(pending, Arc::clone(limiter)));
+    ctx.awaited = Some(Suspension::Limits(pending, Arc::clone(limiter)));
     Ok(Step::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
 }
 

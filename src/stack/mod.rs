@@ -96,28 +96,28 @@ impl Stack {
     /// Layers 1 to 8. `head` is what `src/request/mod.rs` reads.
     #[must_use]
     pub fn before_body(&self, head: String, extras: HostInput, now: Now) -> (RequestContext, Step) {
-        let mut x = RequestContext::new(extras, now);
+        let mut ctx = RequestContext::new(extras, now);
         let step = match Request::read(head, &self.guard.trusted_proxies) {
             Ok(mut request) => {
-                let step = self.identify(&mut request, &mut x);
-                x.request = Some(request);
-                step.and_then(|step| self.go_on(&mut x, step))
+                let step = self.identify(&mut request, &mut ctx);
+                ctx.request = Some(request);
+                step.and_then(|step| self.go_on(&mut ctx, step))
             }
             Err(refusal) => Err(refusal),
         };
-        (x, step.unwrap_or_else(Step::Refuse))
+        (ctx, step.unwrap_or_else(Step::Refuse))
     }
 
     /// Goes on behind layer 5 with what the application's functions gave.
     #[must_use]
     pub fn resume_with_callbacks(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         keys: &[CallbackResults],
         now: Now,
     ) -> Step {
-        x.now = now;
-        self.admit(x, keys).unwrap_or_else(Step::Refuse)
+        ctx.now = now;
+        self.admit(ctx, keys).unwrap_or_else(Step::Refuse)
     }
 
     /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None`
@@ -125,51 +125,56 @@ impl Stack {
     #[must_use]
     pub fn resume_with_certificate(
         &self,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
         fingerprint: Option<&str>,
         now: Now,
     ) -> Step {
-        x.now = now;
-        let step = self.check_certificate(x, fingerprint);
-        step.and_then(|step| self.go_on(x, step)).unwrap_or_else(Step::Refuse)
+        ctx.now = now;
+        let step = self.check_certificate(ctx, fingerprint);
+        step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(Step::Refuse)
     }
 
     /// Goes on with what the shared store or an issuer has said, or without it.
     #[must_use]
-    pub fn resume_with_store(&self, x: &mut RequestContext, answer: StoreAnswer, now: Now) -> Step {
-        x.now = now;
-        self.answered(x, answer).unwrap_or_else(Step::Refuse)
+    pub fn resume_with_store(
+        &self,
+        ctx: &mut RequestContext,
+        answer: StoreAnswer,
+        now: Now,
+    ) -> Step {
+        ctx.now = now;
+        self.answered(ctx, answer).unwrap_or_else(Step::Refuse)
     }
 
-    fn answered(&self, x: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
-        match (x.awaited.take(), answer) {
+    fn answered(&self, ctx: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
+        match (ctx.awaited.take(), answer) {
             (Some(Suspension::Revocations(candidate)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
-                x.store_said_us = x.now.mono_us;
-                self.check_revoked(x, candidate)?;
-                self.identified(x)
+                ctx.store_said_us = ctx.now.mono_us;
+                self.check_revoked(ctx, candidate)?;
+                self.identified(ctx)
             }
             (Some(Suspension::Again(door)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
-                x.store_said_us = x.now.mono_us;
+                ctx.store_said_us = ctx.now.mono_us;
                 match door {
-                    Door::Policy => self.welcome(x),
+                    Door::Policy => self.welcome(ctx),
                     // The bytes are not kept here: they are asked for once more.
-                    Door::Body => self.enter(x, door),
+                    Door::Body => self.enter(ctx, door),
                 }
             }
             (Some(Suspension::Proof), StoreAnswer::Judged(answer)) => {
-                self.proof_answered(x, &answer)?;
-                self.hold_back(x)
+                self.proof_answered(ctx, &answer)?;
+                self.hold_back(ctx)
             }
             (Some(Suspension::Keys { again }), _) => {
-                let step = self.keys_arrived(again, x)?;
-                self.go_on(x, step)
+                let step = self.keys_arrived(again, ctx)?;
+                self.go_on(ctx, step)
             }
             (Some(Suspension::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
-                let check = limiter.finish(pending, answer, x.now);
+                let check = limiter.finish(pending, answer, ctx.now);
                 let check = check.map_err(|error| not_counted_by(&limiter, error))?;
-                self.counted(x, &limiter, check)
+                self.counted(ctx, &limiter, check)
             }
             _ => Err(not_counted(LimitError::StoreAway)),
         }
@@ -177,17 +182,17 @@ impl Stack {
 
     /// Goes on with a request that a limit has held back.
     #[must_use]
-    pub fn resume_after_delay(&self, x: &mut RequestContext, now: Now) -> Step {
-        x.places.clear();
-        x.now = now;
-        self.welcome(x).unwrap_or_else(Step::Refuse)
+    pub fn resume_after_delay(&self, ctx: &mut RequestContext, now: Now) -> Step {
+        ctx.delay_slots.clear();
+        ctx.now = now;
+        self.welcome(ctx).unwrap_or_else(Step::Refuse)
     }
 
     /// Layers 9 and 10, on the bytes of the body.
     #[must_use]
-    pub fn after_body(&self, x: &mut RequestContext, body: &[u8], now: Now) -> Step {
-        x.now = now;
-        self.judge_body(x, body).unwrap_or_else(Step::Refuse)
+    pub fn after_body(&self, ctx: &mut RequestContext, body: &[u8], now: Now) -> Step {
+        ctx.now = now;
+        self.judge_body(ctx, body).unwrap_or_else(Step::Refuse)
     }
 
     /// Ends the way of a request whose body could not be had.
@@ -200,119 +205,119 @@ impl Stack {
     fn identify(
         &self,
         request: &mut Request,
-        x: &mut RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
-        let preflight = self.put_cors(request, x);
+        let preflight = self.put_cors(request, ctx);
         request.canonicalise()?;
         request.check_view()?;
         if self.hosts {
             self.guard.check_host(request)?;
         }
-        x.unlimited = self.check_client(request, x.now, &mut x.reasons)?;
+        ctx.unlimited = self.check_client(request, ctx.now, &mut ctx.reasons)?;
         if let Some(status) = preflight {
             return Ok(Some(Step::Preflight { status }));
         }
-        self.check_token(request, x)
+        self.check_token(request, ctx)
     }
 
     /// Ends the way with a step of layers 2 to 5, or goes on behind them.
-    fn go_on(&self, x: &mut RequestContext, step: Option<Step>) -> Result<Step, Refusal> {
+    fn go_on(&self, ctx: &mut RequestContext, step: Option<Step>) -> Result<Step, Refusal> {
         match step {
             Some(step) => Ok(step),
-            None => self.identified(x),
+            None => self.identified(ctx),
         }
     }
 
     /// Behind layer 5: the application's own functions are asked first, where the limits need them.
-    fn identified(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
-        let user = x.identity.as_deref().and_then(|verified| verified.subject.as_deref());
-        x.unlimited |= self.check_user(user, x.now, &mut x.reasons)?;
-        if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(x, &[]) }
+    fn identified(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        let user = ctx.identity.as_deref().and_then(|verified| verified.subject.as_deref());
+        ctx.unlimited |= self.check_user(user, ctx.now, &mut ctx.reasons)?;
+        if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(ctx, &[]) }
     }
 
     /// Layers 6 to 8: may it do that, and may it send that.
-    fn admit(&self, x: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
-        match self.count(x, keys)? {
+    fn admit(&self, ctx: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
+        match self.count(ctx, keys)? {
             Some(step) => Ok(step),
-            None => self.admitted(x),
+            None => self.admitted(ctx),
         }
     }
 
     /// Behind layer 6: a request that is admitted uses its proof up.
-    fn admitted(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
-        match self.use_proof(x)? {
+    fn admitted(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        match self.use_proof(ctx)? {
             Some(step) => Ok(step),
-            None => self.hold_back(x),
+            None => self.hold_back(ctx),
         }
     }
 
     /// Behind layer 6: its turn may come later.
-    fn hold_back(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
-        match x.delay_ms.take() {
+    fn hold_back(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        match ctx.delay_ms.take() {
             Some(ms) => Ok(Step::Delay { ms }),
-            None => self.welcome(x),
+            None => self.welcome(ctx),
         }
     }
 
     /// Layers 7 and 8, for a request that is still welcome.
-    fn welcome(&self, x: &mut RequestContext) -> Result<Step, Refusal> {
-        match self.ask_again(x, Door::Policy)? {
+    fn welcome(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        match self.ask_again(ctx, Door::Policy)? {
             Some(step) => Ok(step),
-            None => self.enter(x, Door::Policy),
+            None => self.enter(ctx, Door::Policy),
         }
     }
 
     /// Goes on behind a door, as far as the body.
-    fn enter(&self, x: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
+    fn enter(&self, ctx: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
         if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
-            self.ask_policy(x, None)?;
+            self.ask_policy(ctx, None)?;
         }
         if let Some(payload) = &self.payload
-            && let Some(request) = &x.request
+            && let Some(request) = &ctx.request
             && request.has_body()
         {
             let reading = payload
                 .accepts(request.header("content-type"), request.header("content-encoding"))?;
-            x.format = reading.format;
+            ctx.format = reading.format;
             let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
             if request.content_length().is_some_and(|length| length > max_bytes) {
                 return Err(Limits::too_large());
             }
             return Ok(Step::ReadBody { max_bytes, reading });
         }
-        self.accept(x, None)
+        self.accept(ctx, None)
     }
 
     /// Layers 9 and 10 for a request with a body, if it is still welcome.
-    fn judge_body(&self, x: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
-        match self.ask_again(x, Door::Body)? {
+    fn judge_body(&self, ctx: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
+        match self.ask_again(ctx, Door::Body)? {
             Some(step) => Ok(step),
-            None => self.accept(x, Some(body)),
+            None => self.accept(ctx, Some(body)),
         }
     }
 
     /// Layers 9 and 10.
-    fn accept(&self, x: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
+    fn accept(&self, ctx: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
         let body = body.filter(|bytes| !bytes.is_empty());
         let policy = self.policy.is_some() && self.policy_reads_body();
-        let checked = self.check_payload(x, body, policy)?;
+        let checked = self.check_payload(ctx, body, policy)?;
         if policy {
-            self.ask_policy(x, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
+            self.ask_policy(ctx, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
         }
         Ok(Step::Pass { checked, body: body.is_some() && self.payload.is_some() })
     }
 
     // 2
-    fn put_cors(&self, request: &Request, x: &mut RequestContext) -> Option<u16> {
-        let cors = self.cors.as_ref().filter(|_| !x.extras.skips_cors)?;
+    fn put_cors(&self, request: &Request, ctx: &mut RequestContext) -> Option<u16> {
+        let cors = self.cors.as_ref().filter(|_| !ctx.extras.skips_cors)?;
         let answer = cors.judge(&CorsRequest {
             method: request.method(),
             origin: request.header("origin"),
             request_method: request.header("access-control-request-method"),
             request_headers: request.header("access-control-request-headers"),
-            callback_verdict: x.extras.origin,
+            callback_verdict: ctx.extras.origin,
         });
-        x.headers
+        ctx.headers
             .extend(answer.headers().map(|(name, value)| (name, Cow::Owned(value.to_owned()))));
         match answer.kind {
             CorsKind::Preflight { status } => Some(status),
@@ -362,9 +367,9 @@ impl Stack {
     }
 
     // 7 and 10
-    fn ask_policy(&self, x: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
+    fn ask_policy(&self, ctx: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
         let (Some(set), Some(query), Some(request)) =
-            (&self.guard.policy, &self.policy, &x.request)
+            (&self.guard.policy, &self.policy, &ctx.request)
         else {
             return Ok(());
         };
@@ -375,13 +380,13 @@ impl Stack {
         let headers: Vec<(&str, &str)> =
             if set.reads_headers() { request.headers().collect() } else { Vec::new() };
         let params: Vec<(&str, &str)> =
-            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let identity = x.identity.as_deref();
+            ctx.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let identity = ctx.identity.as_deref();
         let client =
             request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
         // The tightest limit is the one that a policy can reason about, but for those that only
         // watch.
-        let limits = x.limits.iter().filter(|limit| limit.shadow.is_none());
+        let limits = ctx.limits.iter().filter(|limit| limit.shadow.is_none());
         let rate = limits.min_by_key(|limit| limit.remaining);
         let input = InputParts {
             method: request.method(),
@@ -407,13 +412,15 @@ impl Stack {
             }),
             body,
         };
-        let outcome = set.evaluate(query, &input, x.now);
+        let outcome = set.evaluate(query, &input, ctx.now);
         let refusal = outcome.to_refusal();
         match outcome {
-            Outcome::Allow { reasons } | Outcome::Deny { reasons, .. } => x.reasons.extend(reasons),
+            Outcome::Allow { reasons } | Outcome::Deny { reasons, .. } => {
+                ctx.reasons.extend(reasons);
+            }
             Outcome::Fault { kind, place } => {
                 let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
-                x.reasons.push(format!("policy fault: {kind}{place}"));
+                ctx.reasons.push(format!("policy fault: {kind}{place}"));
             }
         }
         refusal.map_or(Ok(()), Err)
@@ -422,11 +429,11 @@ impl Stack {
     // 9
     fn check_payload(
         &self,
-        x: &RequestContext,
+        ctx: &RequestContext,
         body: Option<&[u8]>,
         keep_body: bool,
     ) -> Result<Option<Box<Checked>>, Refusal> {
-        let Some(request) = &x.request else { return Ok(None) };
+        let Some(request) = &ctx.request else { return Ok(None) };
         // A route that leaves its body to the application still has its query, params and headers
         // checked.
         let config = self.payload.as_ref().unwrap_or(&self.guard.payload);
@@ -440,19 +447,19 @@ impl Stack {
             }
         };
         // The usual case, on its shortest way.
-        let settles = |body| schemas.passes_fast_path(body, x.format, config.limits());
+        let settles = |body| schemas.passes_fast_path(body, ctx.format, config.limits());
         if !keep_body && body.is_some_and(settles) {
             return Ok(None);
         }
         let params: Vec<(&str, &str)> =
-            x.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            ctx.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let headers: Vec<(&str, &str)> =
             if schemas.wants_headers() { request.headers().collect() } else { Vec::new() };
         schemas
             .check(&Parts {
                 limits: config.limits(),
                 body,
-                format: x.format,
+                format: ctx.format,
                 query: request.query(),
                 params: &params,
                 headers: &headers,

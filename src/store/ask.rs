@@ -55,13 +55,13 @@ impl Responder {
     }
 
     /// The question is counted in `status` until it has its answer.
-    pub(super) fn entered(mut self, status: &Arc<Status>) -> Self {
+    pub(crate) fn entered(mut self, status: &Arc<Status>) -> Self {
         self.entered = Some(Arc::clone(status));
         self
     }
 
     /// Whether somebody waits.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         !matches!(self.whom, Whom::Nobody)
     }
 
@@ -71,7 +71,7 @@ impl Responder {
     }
 
     /// Tells who waits; nobody waits any more.
-    pub(super) fn settle(&mut self, answer: Result<CommandResult, StoreError>) {
+    pub(crate) fn settle(&mut self, answer: Result<CommandResult, StoreError>) {
         match self.leave() {
             Whom::Nobody => {}
             Whom::One(reply) => reply(answer),
@@ -81,7 +81,7 @@ impl Responder {
 
     /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as
     /// much as many answers.
-    pub(super) fn tell_all(told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>) {
+    pub(crate) fn tell_all(told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>) {
         let mut batches: Vec<(Arc<dyn CompletionSink>, Completions)> = Vec::new();
         for (mut waiter, answer) in told {
             match waiter.leave() {

@@ -131,14 +131,14 @@ impl StoreFault {
 
     /// Whether the server has said nothing at all.
     #[must_use]
-    pub(super) const fn is_unreachable(self) -> bool {
+    pub(crate) const fn is_unreachable(self) -> bool {
         matches!(self, Self::Name | Self::ConnectionRefused | Self::Network | Self::Timeout)
     }
 
     /// What is known of a store of which this is heard after `known`: that a connection is over is
     /// often what comes of something else.
     #[must_use]
-    pub(super) const fn after(self, known: Option<Self>) -> Self {
+    pub(crate) const fn after(self, known: Option<Self>) -> Self {
         match known {
             Some(known) if matches!(self, Self::Network) => known,
             _ => self,

@@ -41,10 +41,10 @@ struct Padded(Mutex<Shard>);
 /// The fingerprint of a key, and the rule that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    pub(super) low: u64,
-    pub(super) high: u64,
+    pub(crate) low: u64,
+    pub(crate) high: u64,
     /// Keys of one rule share a count where they have no place.
-    pub(super) family: u64,
+    pub(crate) family: u64,
 }
 
 impl Key {

@@ -31,10 +31,10 @@ pub struct RuntimeOverrides {
 /// A notice on its way to a shared store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
     /// For how many milliseconds it holds.
-    pub(super) ms: u64,
+    pub(crate) ms: u64,
 }
 
 /// A changed limit holds for so long, unless its configuration is changed before: 400 days.
@@ -53,7 +53,7 @@ pub const MAX_REASON: usize = 200;
 const MAX_US: u64 = 401 * 86_400_000_000;
 /// What takes back an earlier notice of the same name. It lasts at least as long as that one would
 /// have, as far as this process or the store knows, and [`BURIED_MS`].
-pub(super) const GONE: &str = "gone";
+pub(crate) const GONE: &str = "gone";
 
 impl Notice {
     /// Somebody is listed for some milliseconds.

@@ -34,7 +34,7 @@ const BACK: &str = "GUARD_STORE_BACK";
 
 /// The outages of a store, as far as they were told.
 #[derive(Debug, Default)]
-pub(super) struct Outages {
+pub(crate) struct Outages {
     /// When the outage that was told last began to be told; 0 for never.
     told_us: u64,
     is_away: bool,
@@ -46,7 +46,7 @@ pub(super) struct Outages {
 
 impl Outages {
     /// The last that is to be told, with a number that rises. `away`: how many of its servers are.
-    pub(super) fn look(
+    pub(crate) fn look(
         &mut self,
         away: u32,
         fault: Option<StoreFault>,

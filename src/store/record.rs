@@ -14,7 +14,7 @@ use crate::quota::WireState;
 use crate::quota::algorithm::WHOLE;
 
 /// Bytes of an entry.
-pub(super) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
+pub(crate) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
 /// Entries that end later than in so many microseconds are none of ours.
 const LATEST_US: u64 = 1 << 50;
@@ -24,11 +24,11 @@ const FACTORS: RangeInclusive<u16> = 1..=10_000;
 
 /// One limit's part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Entry {
-    pub(super) tag: u32,
-    pub(super) state: WireState,
+pub(crate) struct Entry {
+    pub(crate) tag: u32,
+    pub(crate) state: WireState,
     /// When it says nothing any more, in microseconds of the store's clock.
-    pub(super) till_us: u64,
+    pub(crate) till_us: u64,
 }
 
 impl Entry {
@@ -44,7 +44,7 @@ impl Entry {
 
     /// A block or signal that was made after now, by a clock that was set back since, lasts as long
     /// as it was meant to, from now on. `true` where that changes it.
-    pub(super) fn pull_back(&mut self, now_us: u64, skew_us: u64) -> bool {
+    pub(crate) fn pull_back(&mut self, now_us: u64, skew_us: u64) -> bool {
         let made_us = u64::from(self.state.b) * 1_000_000;
         if self.tag.is_multiple_of(4) || made_us <= now_us.saturating_add(skew_us) {
             return false;
@@ -55,7 +55,7 @@ impl Entry {
     }
 
     /// Appends it to a record.
-    pub(super) fn write(&self, record: &mut Vec<u8>) {
+    pub(crate) fn write(&self, record: &mut Vec<u8>) {
         record.extend_from_slice(&self.tag.to_le_bytes());
         record.extend_from_slice(&double(self.state.a).to_le_bytes());
         record.extend_from_slice(&self.state.b.to_le_bytes());
@@ -65,56 +65,56 @@ impl Entry {
 
     /// What the signal that this is the entry of leaves of a limit, in thousandths. What none can
     /// have is none.
-    pub(super) fn factor(&self) -> u16 {
+    pub(crate) fn factor(&self) -> u16 {
         let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
         factor.unwrap_or(WHOLE)
     }
 }
 
 /// The second of an instant, as blocks and signals have it.
-pub(super) fn seconds_of(now_us: u64) -> u32 {
+pub(crate) fn seconds_of(now_us: u64) -> u32 {
     u32::try_from(now_us / 1_000_000).unwrap_or(0)
 }
 
 /// The name of a subject's record, or of its places, behind what names of that kind begin with.
-pub(super) fn key(prefix: &str, subject: &SubjectKey) -> String {
+pub(crate) fn key(prefix: &str, subject: &SubjectKey) -> String {
     let mut key = String::with_capacity(prefix.len() + 22);
     push_key(&mut key, prefix, subject);
     key
 }
 
 /// As [`key`], behind what `key` has already.
-pub(super) fn push_key(key: &mut String, prefix: &str, subject: &SubjectKey) {
+pub(crate) fn push_key(key: &mut String, prefix: &str, subject: &SubjectKey) {
     key.push_str(prefix);
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, key);
 }
 
 /// The entries of a record that are not over. What something else has put in its place, and what no
 /// process of ours has written, is not there, and is written over.
-pub(super) fn entries(record: &[u8], now_us: u64) -> impl Iterator<Item = Entry> + '_ {
+pub(crate) fn entries(record: &[u8], now_us: u64) -> impl Iterator<Item = Entry> + '_ {
     let record = if record.len().is_multiple_of(ENTRY) { record } else { &[] };
     let counts = move |entry: &Entry| entry.till_us > now_us && entry.till_us - now_us <= LATEST_US;
     record.chunks_exact(ENTRY).filter_map(Entry::read).filter(counts)
 }
 
 /// Reads bytes from their front.
-pub(super) struct Reader<'r>(pub(super) &'r [u8]);
+pub(crate) struct Reader<'r>(pub(crate) &'r [u8]);
 
 impl Reader<'_> {
-    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (front, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*front)
     }
 
     /// A whole number that came as a double.
-    pub(super) fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         self.bytes().and_then(whole)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53, see limit/wire.rs")]
-pub(super) fn double(number: u64) -> f64 {
+pub(crate) fn double(number: u64) -> f64 {
     number as f64
 }
 

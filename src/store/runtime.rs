@@ -9,15 +9,15 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// How often a process says that it is alive.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// After how much silence, in milliseconds, it is not counted any more.
-pub(super) const SILENCE_MS: u64 = 7_000;
+pub(crate) const SILENCE_MS: u64 = 7_000;
 /// The longest that a probe may take: it may be slower than a request would wait for.
-pub(super) const PROBE: Duration = Duration::from_millis(500);
+pub(crate) const PROBE: Duration = Duration::from_millis(500);
 /// How long making a connection may take. No request waits for it.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between attempts to connect: at first, and at most.
-pub(super) const BACKOFF: (Duration, Duration) =
+pub(crate) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How many threads at most ask for the addresses of names at once.
@@ -59,15 +59,15 @@ fn start() -> Option<Handle> {
 
 /// A task that ends with its owner.
 #[derive(Debug)]
-pub(super) struct Task(AbortHandle);
+pub(crate) struct Task(AbortHandle);
 
 impl Task {
-    pub(super) fn of<T>(task: &JoinHandle<T>) -> Self {
+    pub(crate) fn of<T>(task: &JoinHandle<T>) -> Self {
         Self(task.abort_handle())
     }
 
     /// Whether it has come to its end.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Task {
 
 /// Up to a quarter more or less, so that processes which start or fail together do not go on
 /// together.
-pub(super) fn jittered(span: Duration) -> Duration {
+pub(crate) fn jittered(span: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is no jitter.
     let _ = crate::random::fill(&mut byte);

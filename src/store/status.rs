@@ -81,19 +81,19 @@ impl Status {
     }
 
     /// The store has answered: the breaker is closed.
-    pub(super) fn recovered(&self) {
+    pub(crate) fn recovered(&self) {
         self.failures.store(0, Ordering::Release);
         self.available.store(true, Ordering::Release);
         self.set_fault(None);
     }
 
     /// This is why it is away; `None`: nothing is wrong any more.
-    pub(super) fn set_fault(&self, fault: Option<StoreFault>) {
+    pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
         *self.fault.lock() = fault;
     }
 
     /// A question has failed, and this is why. While the store is away, more is known already.
-    pub(super) fn blame(&self, fault: StoreFault) {
+    pub(crate) fn blame(&self, fault: StoreFault) {
         if self.is_available() {
             let mut known = self.fault.lock();
             *known = Some(fault.after(*known));
@@ -113,12 +113,12 @@ impl Status {
     }
 
     /// The store is away: the breaker is open.
-    pub(super) fn lost(&self) {
+    pub(crate) fn lost(&self) {
         self.available.store(false, Ordering::Release);
     }
 
     /// An answer came in time.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Release);
             self.set_fault(None);
@@ -127,12 +127,12 @@ impl Status {
 
     /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken
     /// as lost.
-    pub(super) fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MAX_FAILURES
     }
 
     /// Counts questions that are on their way; `false` where there are too many.
-    pub(super) fn enter(&self) -> bool {
+    pub(crate) fn enter(&self) -> bool {
         if self.waiting.fetch_add(1, Ordering::AcqRel) < MAX_WAITING {
             return true;
         }
@@ -141,7 +141,7 @@ impl Status {
     }
 
     /// One question has its answer.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -153,7 +153,7 @@ impl Status {
 
     /// The store read `store_us` on its clock after `sent` on ours. From here on [`Self::clock`] is
     /// never behind the store's: it may deny a moment too short, never too long.
-    pub(super) fn observe(&self, store_us: u64, sent: Now) {
+    pub(crate) fn observe(&self, store_us: u64, sent: Now) {
         let offset = i64::try_from(store_us)
             .ok()
             .zip(i64::try_from(sent.mono_us).ok())
@@ -195,7 +195,7 @@ impl Status {
     }
 
     /// There is a new connection: what the server knew before, it may have forgotten.
-    pub(super) fn connected(&self, now: Now) {
+    pub(crate) fn connected(&self, now: Now) {
         self.connected_us.fetch_max(now.mono_us, Ordering::AcqRel);
     }
 
@@ -211,7 +211,7 @@ impl Status {
     }
 
     /// Whether used proofs are kept in it.
-    pub(super) fn keeps_proofs(&self) -> bool {
+    pub(crate) fn keeps_proofs(&self) -> bool {
         self.keeps_proofs.load(Ordering::Acquire)
     }
 
@@ -237,13 +237,13 @@ impl Status {
     }
 
     /// So many of its servers do not answer.
-    pub(super) fn count_away(&self, away: usize) {
+    pub(crate) fn count_away(&self, away: usize) {
         self.away.store(u32::try_from(away).unwrap_or(u32::MAX), Ordering::Release);
     }
 
     /// So many processes wrote a sign of life. A store that lost its data shows them one by one
     /// again, so the number falls by one a beat: else the next outage would give each of them all.
-    pub(super) fn count_instances(&self, alive: u32) {
+    pub(crate) fn count_instances(&self, alive: u32) {
         let before = self.instances();
         self.instances.store(alive.max(before.saturating_sub(1)), Ordering::Release);
     }

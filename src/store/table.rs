@@ -46,12 +46,12 @@ struct Entry {
 /// The tags, the low halves of the fingerprints, lie apart from the records: eight of them are one
 /// cache line.
 #[derive(Debug, Default)]
-struct Places {
+struct Buckets {
     tags: Vec<[u64; WAYS]>,
     entries: Vec<[Entry; WAYS]>,
 }
 
-impl Places {
+impl Buckets {
     fn new(buckets: usize) -> Self {
         Self { tags: vec![[0; WAYS]; buckets], entries: vec![[Entry::default(); WAYS]; buckets] }
     }
@@ -123,28 +123,28 @@ impl Places {
 
 /// A table and the counts that keys without a place share.
 #[derive(Debug)]
-pub(super) struct Shard {
-    places: Places,
+pub(crate) struct Shard {
+    places: Buckets,
     max_buckets: usize,
     /// The table has `max_buckets >> halvings` buckets.
     halvings: u32,
     overflow: Vec<(u64, Record)>,
     /// No shared count is in use from here on.
     overflow_until_us: u64,
-    pub(super) under_way: UnderWay,
+    pub(crate) under_way: UnderWay,
 }
 
 impl Shard {
     /// The bytes of one bucket.
-    pub(super) const BUCKET_BYTES: usize = WAYS * (size_of::<u64>() + size_of::<Entry>());
+    pub(crate) const BUCKET_BYTES: usize = WAYS * (size_of::<u64>() + size_of::<Entry>());
     /// The bytes that a shard takes besides itself and its buckets.
-    pub(super) const EXTRA_BYTES: usize = MAX_OVERFLOW * size_of::<(u64, Record)>();
+    pub(crate) const EXTRA_BYTES: usize = MAX_OVERFLOW * size_of::<(u64, Record)>();
 
     /// An empty shard with a small table that can grow to `max_buckets`.
-    pub(super) fn new(max_buckets: usize) -> Self {
+    pub(crate) fn new(max_buckets: usize) -> Self {
         let halvings = (max_buckets / 4).max(1).ilog2();
         Self {
-            places: Places::new(max_buckets >> halvings),
+            places: Buckets::new(max_buckets >> halvings),
             max_buckets,
             halvings,
             overflow: Vec::with_capacity(MAX_OVERFLOW),
@@ -154,20 +154,20 @@ impl Shard {
     }
 
     /// The bytes that it has allocated.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.places.tags.capacity() * size_of::<[u64; WAYS]>()
             + self.places.entries.capacity() * size_of::<[Entry; WAYS]>()
             + self.overflow.capacity() * size_of::<(u64, Record)>()
     }
 
     /// Records that have not expired.
-    pub(super) fn len(&self, now_us: u64) -> usize {
+    pub(crate) fn len(&self, now_us: u64) -> usize {
         self.places.entries.iter().flatten().filter(|e| e.record.expires_us > now_us).count()
     }
 
     /// The record of a key; while a shared count is in use, that for a key that has none. `None`:
     /// never seen.
-    pub(super) fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
+    pub(crate) fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
         let own = self.places.find(key).map(|entry| entry.record);
         own.filter(|record| record.expires_us > now_us).or_else(|| {
             if self.overflow_until_us <= now_us {
@@ -179,13 +179,13 @@ impl Shard {
     }
 
     /// What is known of `key` itself.
-    pub(super) fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
+    pub(crate) fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
         let own = self.places.find(key).map(|entry| entry.record);
         own.filter(|record| record.expires_us > now_us)
     }
 
     /// Keeps `record` under its own key if there is a place for it. `false`: nothing is kept.
-    pub(super) fn put_own(
+    pub(crate) fn put_own(
         &mut self,
         key: &Key,
         record: Record,
@@ -208,7 +208,7 @@ impl Shard {
 
     /// Keeps `record`, if need be as the count that keys without a place share. `false`: nothing is
     /// kept, since that is taken too.
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         key: &Key,
         record: Record,
@@ -234,14 +234,14 @@ impl Shard {
     }
 
     /// Keeps `record` if the key has a place already.
-    pub(super) fn update(&mut self, key: &Key, record: Record) {
+    pub(crate) fn update(&mut self, key: &Key, record: Record) {
         if let Some(entry) = self.places.find_mut(key) {
             entry.record = record;
         }
     }
 
     /// Forgets a key.
-    pub(super) fn remove(&mut self, key: &Key) {
+    pub(crate) fn remove(&mut self, key: &Key) {
         self.update(key, Record::default());
     }
 
@@ -250,7 +250,7 @@ impl Shard {
         let Some(halvings) = self.halvings.checked_sub(1) else { return false };
         // While a table is copied both are there: one at a time, and the cap has room for that one.
         let _one_at_a_time = growing.lock();
-        let mut places = Places::new(self.max_buckets >> halvings);
+        let mut places = Buckets::new(self.max_buckets >> halvings);
         for (tags, entries) in self.places.tags.iter().zip(&self.places.entries) {
             for (low, entry) in tags.iter().zip(entries) {
                 if entry.record.expires_us > now_us {

@@ -16,7 +16,7 @@ const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
 
 /// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
-pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut trying = JoinSet::new();
     let addresses = lookup_host((host, port)).await.map_err(|_| StoreFault::Name)?;
     for address in addresses.take(MAX_ADDRESSES) {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Key, MemoryConfig, MemoryStore, Record, SPENT, StoreConfig};
+use super::{Key, MemoryConfig, MemoryStore, Record, SPENT};
 use crate::error::{ConfigCode, ConfigError};
+use crate::shared_store::StoreConfig;
 
 const MB: u64 = 1 << 20;
 

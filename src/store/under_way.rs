@@ -14,44 +14,43 @@ const KEPT: usize = 1024;
 /// What is known of one key.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
-    /// Which count this is: after it was set back, a place of the one before frees nothing of it.
+    /// Which count this is: after it was set back, a slot of the one before frees nothing of it.
     count_id: u64,
-    places: u32,
+    slots: u32,
 }
 
 /// The keys of one shard with requests under way.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay(HashMap<(u64, u64), Taken>);
+pub(crate) struct UnderWay(HashMap<(u64, u64), Taken>);
 
 impl UnderWay {
-    /// How many places of a key are taken.
-    pub(super) fn count(&self, key: &Key) -> u32 {
-        self.0.get(&name(key)).map_or(0, |taken| taken.places)
+    /// How many slots of a key are taken.
+    pub(crate) fn count(&self, key: &Key) -> u32 {
+        self.0.get(&name(key)).map_or(0, |taken| taken.slots)
     }
 
-    /// Takes a place; `next` names the count where this is its first. Answers the count that it is
+    /// Takes a slot; `next` names the count where this is its first. Answers the count that it is
     /// part of.
-    pub(super) fn take(&mut self, key: &Key, next: impl FnOnce() -> u64) -> u64 {
-        let taken =
-            self.0.entry(name(key)).or_insert_with(|| Taken { count_id: next(), places: 0 });
-        taken.places = taken.places.saturating_add(1);
+    pub(crate) fn take(&mut self, key: &Key, next: impl FnOnce() -> u64) -> u64 {
+        let taken = self.0.entry(name(key)).or_insert_with(|| Taken { count_id: next(), slots: 0 });
+        taken.slots = taken.slots.saturating_add(1);
         taken.count_id
     }
 
-    /// Gives back a place of the count `count_id`.
-    pub(super) fn give_back(&mut self, key: &Key, count_id: u64) {
+    /// Gives back a slot of the count `count_id`.
+    pub(crate) fn give_back(&mut self, key: &Key, count_id: u64) {
         let Some(taken) = self.0.get_mut(&name(key)).filter(|taken| taken.count_id == count_id)
         else {
             return;
         };
-        taken.places = taken.places.saturating_sub(1);
-        if taken.places == 0 {
+        taken.slots = taken.slots.saturating_sub(1);
+        if taken.slots == 0 {
             self.forget(key);
         }
     }
 
-    /// Frees all places of a key.
-    pub(super) fn forget(&mut self, key: &Key) {
+    /// Frees all slots of a key.
+    pub(crate) fn forget(&mut self, key: &Key) {
         self.0.remove(&name(key));
         if self.0.is_empty() && self.0.capacity() > KEPT {
             self.0 = HashMap::new();
@@ -60,7 +59,7 @@ impl UnderWay {
 
     /// How many keys there are.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }

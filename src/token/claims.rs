@@ -8,15 +8,12 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
+use crate::binding::Confirmation;
 use crate::clock::Now;
+use crate::jose::{self, DateError};
 use crate::json::object::{Members, Shallow, read_members};
-use crate::token::binding::Confirmation;
 use crate::token::denial::{ClaimFault, TokenDenial};
 use crate::token::issuer::Issuer;
-
-/// 9999-01-01: what is beyond is no date but a time in milliseconds.
-const YEAR_9999_S: u64 = 253_370_764_800;
-const SECOND_US: u64 = 1_000_000;
 
 /// The times of a token in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,25 +164,8 @@ fn numeric_date(name: &'static str, value: &Shallow<'_>) -> Result<u64, TokenDen
 }
 
 fn date_of(name: &'static str, number: Option<&Number>) -> Result<u64, TokenDenial> {
-    let Some(number) = number else { return Err(kind(name)) };
-    if let Some(seconds) = number.as_u64() {
-        return in_range(name, seconds).map(|seconds| seconds * SECOND_US);
-    }
-    let seconds =
-        number.as_f64().filter(|seconds| seconds.is_sign_positive()).ok_or_else(|| kind(name))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive, and `as` saturates"
-    )]
-    let (whole, micros) = (seconds.trunc() as u64, (seconds.fract() * 1e6) as u64);
-    in_range(name, whole).map(|whole| whole * SECOND_US + micros)
-}
-
-fn in_range(name: &'static str, seconds: u64) -> Result<u64, TokenDenial> {
-    if seconds < YEAR_9999_S {
-        Ok(seconds)
-    } else {
-        Err(TokenDenial::Claims(ClaimFault::Milliseconds(name)))
-    }
+    jose::date(number.ok_or_else(|| kind(name))?).map_err(|error| match error {
+        DateError::Kind => kind(name),
+        DateError::Milliseconds => TokenDenial::Claims(ClaimFault::Milliseconds(name)),
+    })
 }

@@ -24,10 +24,10 @@ pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[derive(Debug)]
 pub struct TokenConfig {
     /// At least one, each with a name of its own.
-    pub(super) issuers: Vec<Arc<Issuer>>,
+    pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
     /// How a token may come.
-    pub(super) presentation: TokenSources,
+    pub(crate) presentation: TokenSources,
     /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
     pub optional: bool,
     /// How refresh tokens live, where there are any.

@@ -5,10 +5,10 @@ use thiserror::Error;
 
 use crate::clock::Now;
 use crate::error::ConfigError;
+use crate::jose::Compact;
 use crate::keys::key_options::{SetOf, jwk_set};
 use crate::keys::ring::KeyRing;
 use crate::token::denial::TokenDenial;
-use crate::token::reader::Compact;
 use crate::token::verify::Unverified;
 
 /// Why [`verify_compact`] gave no payload.
@@ -36,14 +36,14 @@ pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u
     };
     let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?)?;
     let read = || {
-        let compact = Compact::read(token)?;
+        let compact = Compact::read(token).map_err(|_| TokenDenial::Malformed)?;
         let key = ring
             .choose(&compact.header, now.unix_seconds())
             .map_err(|error| Unverified::from(error).denial())?;
         if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
             return Err(TokenDenial::Signature);
         }
-        compact.payload()
+        compact.payload().map_err(|_| TokenDenial::Malformed)
     };
     read().map_err(CompactError::Token)
 }

@@ -9,8 +9,8 @@ use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
 use crate::token::claims::date;
+use crate::token::credentials::Scheme;
 use crate::token::denial::challenge;
-use crate::token::reader::Scheme;
 use crate::token::verify::Verified;
 use crate::token::words;
 

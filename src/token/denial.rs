@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::binding::{ALGORITHMS, ProofFault};
 use crate::refusal::Refusal;
-use crate::token::binding::{ALGORITHMS, ProofFault};
-use crate::token::reader::Scheme;
+use crate::token::credentials::Scheme;
 
 /// Why a request is not let in with the token it brought, or without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use crate::binding::{ProofRequest, ProofUrl, read_proof};
 use crate::clock::Now;
 use crate::json::object;
-use crate::token::binding::{ProofRequest, ProofUrl, read_proof};
 use crate::token::config::TokenConfig;
+use crate::token::credentials::credentials;
 use crate::token::denial::TokenDenial;
-use crate::token::reader::credentials;
 use crate::token::verify::Verifier;
 
 /// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor

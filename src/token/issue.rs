@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::clock::Now;
+use crate::jose::MAX_TOKEN_BYTES;
 use crate::json::object;
 use crate::keys::key::Key;
-use crate::keys::rotation::Rotation;
 use crate::keys::seal::{SealKey, Seals};
+use crate::rotation::Rotation;
 use crate::token::claims;
 use crate::token::config::TokenConfig;
 use crate::token::issuer::Issuer;
-use crate::token::reader::MAX_TOKEN_BYTES;
 
 const DEFAULT_EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
 

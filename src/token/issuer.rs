@@ -10,10 +10,11 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::keys::algorithm::{Algorithm, Family};
 use crate::keys::key_options::{SetOf, keys};
 use crate::keys::key_options::{algorithm_at, plain_text};
-use crate::keys::remote::{RemoteKeys, Source, parse_stale_for};
-use crate::keys::ring::{KeyRing, Keys};
-use crate::keys::rotation::{Rotation, RotationConfig};
+use crate::keys::ring::KeyRing;
+use crate::remote_keys::{RemoteKeys, Source, parse_stale_for};
+use crate::rotation::{Rotation, RotationConfig};
 use crate::token::config::{MAX_MAX_LIFETIME, bare_typ};
+use crate::token::issuer_keys::IssuerKeys;
 use crate::token::spiffe::TrustDomain;
 
 /// Options that belong to one issuer and to no other.
@@ -63,7 +64,7 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Issuer {
     pub(super) issuer: Arc<str>,
     pub(super) audience: Vec<String>,
-    pub(super) keys: Keys,
+    pub(super) keys: IssuerKeys,
     /// Lower case, without `application/`; what is issued has it.
     pub(super) typ: Option<String>,
     pub(super) tolerance_us: u64,
@@ -100,7 +101,7 @@ impl Issuer {
         };
         let issuer = match preset {
             Some(Preset::Vault) => {
-                crate::keys::remote::vault_issuer(&options.path_of("issuer"), name)?
+                crate::remote_keys::vault_issuer(&options.path_of("issuer"), name)?
             }
             _ => name.to_owned(),
         };
@@ -139,7 +140,7 @@ impl Issuer {
                     ));
                 }
                 let stale_for = parse_stale_for(options)?;
-                Keys::Remote(Arc::new(RemoteKeys::new(source, allowed, set, stale_for)))
+                IssuerKeys::Remote(Arc::new(RemoteKeys::new(source, allowed, set, stale_for)))
             }
         };
         let typ = typ(of("typ"))?;
@@ -193,8 +194,8 @@ impl Issuer {
     #[must_use]
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
-            Keys::Fixed(_) | Keys::Rotating(..) => None,
-            Keys::Remote(remote) => Some(remote),
+            IssuerKeys::Fixed(_) | IssuerKeys::Rotating(..) => None,
+            IssuerKeys::Remote(remote) => Some(remote),
         }
     }
 
@@ -208,22 +209,22 @@ impl Issuer {
     #[must_use]
     pub fn key_count(&self) -> usize {
         match &self.keys {
-            Keys::Fixed(ring) => ring.len(),
-            Keys::Remote(remote) => remote.key_count(),
-            Keys::Rotating(rotation, ring) => rotation.len() + ring.len(),
+            IssuerKeys::Fixed(ring) => ring.len(),
+            IssuerKeys::Remote(remote) => remote.key_count(),
+            IssuerKeys::Rotating(rotation, ring) => rotation.len() + ring.len(),
         }
     }
 }
 
-/// Keys of the options, and those that are made here.
+/// The keys of the options, and those that are made here.
 fn own_keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
     set: SetOf,
     lifetime: &Options<'_>,
-) -> Result<Keys, ConfigError> {
+) -> Result<IssuerKeys, ConfigError> {
     let Some(value) = options.get("rotation") else {
-        return Ok(Keys::Fixed(keys(options, allowed, set)?));
+        return Ok(IssuerKeys::Fixed(keys(options, allowed, set)?));
     };
     let config = RotationConfig::parse(&options.path_of("rotation"), value, allowed)?;
     let given = ["secret", "keys", "jwks"].into_iter().any(|key| options.has(key));
@@ -231,7 +232,7 @@ fn own_keys(
     let max_lifetime = max_lifetime(lifetime)?;
     config.check_lifetime(&options.path_of("rotation"), max_lifetime)?;
     let rotation = Rotation::new(config, max_lifetime);
-    Ok(Keys::Rotating(Arc::new(rotation), ring))
+    Ok(IssuerKeys::Rotating(Arc::new(rotation), ring))
 }
 
 fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
+use crate::binding::Nonces;
 use crate::config::options::{Options, Switch, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 use crate::request::{Request, decode_segment};
-use crate::token::binding::Nonces;
+use crate::token::credentials::{Scheme, credentials};
 use crate::token::denial::TokenDenial;
-use crate::token::reader::{Scheme, credentials};
 
 const MAX_SOURCES: usize = 8;
 const MAX_NAME: usize = 128;

@@ -6,21 +6,21 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
+use crate::binding::Confirmation;
 use crate::clock::Now;
+use crate::jose::{Compact, Malformed};
 use crate::json::object;
 use crate::keys::KeyError;
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
-use crate::keys::remote::RemoteKeys;
+use crate::remote_keys::RemoteKeys;
 use crate::session::RefreshToken;
-use crate::token::binding::Confirmation;
 use crate::token::cache::Entry;
 use crate::token::claims::{self, Registered, Times};
 use crate::token::config::{TokenConfig, bare_typ};
 use crate::token::denial::TokenDenial;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
-use crate::token::reader::Compact;
 
 /// What a token is revoked by: 128 bits that stand for it.
 ///
@@ -152,10 +152,15 @@ impl Unverified {
     }
 }
 
+impl From<Malformed> for Unverified {
+    fn from(_: Malformed) -> Self {
+        Self::Denied(TokenDenial::Malformed)
+    }
+}
+
 impl From<KeyError> for Unverified {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Pending(keys) => Self::Ask(keys),
             KeyError::Unknown => Self::Denied(TokenDenial::Key),
             KeyError::Algorithm => Self::Denied(TokenDenial::Algorithm),
             KeyError::Unavailable => Self::Denied(TokenDenial::KeysUnavailable),

@@ -4,7 +4,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use keepstone::quota::{CommandResult, StoreCommand};
-use keepstone::store::{SharedStore, StoreError};
+use keepstone::shared_store::SharedStore;
+use keepstone::store::StoreError;
 
 /// Asks all of it at once; the answers are in the order of the questions.
 pub fn ask_all(

@@ -82,7 +82,7 @@ fn changed(action: Action, count: Count, demand: &LimitCheck, now_us: u64) -> Co
         Action::Consume | Action::Charge => rule.charge(count.state, *cost, now_us),
         Action::Refund => rule.refund(count.state, *cost, now_us),
         // The model is about exact states, and a signal rounds.
-        // And about no places and proofs: `limits_places.rs` and `binding-shared.test.mjs` are.
+        // And about no slots and proofs: `limits_slots.rs` and `binding-shared.test.mjs` are.
         Action::Look
         | Action::Block(_)
         | Action::Signal(..)

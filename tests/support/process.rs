@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keepstone::clock::Now;
 use keepstone::limit::{Check, LimitMask, LimitPolicy, Limiter, Subject};
 use keepstone::net::ClientKey;
-use keepstone::store::SharedStore;
+use keepstone::shared_store::SharedStore;
 use serde_json::Value;
 
 use super::ask::ask_all;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use keepstone::store::SharedStore;
-use keepstone::store::redis::{Connector, RedisConfig};
+use keepstone::redis::{Connector, RedisConfig};
+use keepstone::shared_store::SharedStore;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -93,8 +93,8 @@ impl Limiter {
         let pending =
             PendingAdminOp { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
         if policy.own.rule.is_in_flight() {
-            let place = |counter: &&Counter| {
-                let (most, span_ms) = counter.rule.places();
+            let slot = |counter: &&Counter| {
+                let (most, span_ms) = counter.rule.slots();
                 Ok(SlotCommand {
                     key: place_key_of_parts(&policy.key, counter, key)?,
                     id: SlotId([0; 16]),
@@ -103,8 +103,8 @@ impl Limiter {
                     watching: false,
                 })
             };
-            let places = counters.iter().map(place).collect::<Result<_, LimitError>>()?;
-            return Ok((pending, StoreCommand::of_places(action, places)));
+            let slots = counters.iter().map(slot).collect::<Result<_, LimitError>>()?;
+            return Ok((pending, StoreCommand::of_slots(action, slots)));
         }
         let demands = counters
             .iter()
@@ -125,7 +125,7 @@ impl Limiter {
         self.forget(&pending.keys);
         let standing = match answer.standings.first() {
             Some(standing) => *standing,
-            // Who frees all places is told of none.
+            // Who frees all slots is told of none.
             None if policy.own.rule.is_in_flight() && !pending.manual.tells() => LimitStatus {
                 fits: true,
                 state: State::default(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use admin::{AdminOp, PendingAdminOp};
 use smallvec::SmallVec;
 
-use super::charge::Place;
+use super::charge::DelaySlot;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
 use super::limiter::{LimitMask, Limiter, Part, record};
@@ -25,7 +25,8 @@ use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{Rule, State, WHOLE};
 use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
-use crate::store::{Key, Locked, Record, SPENT, SharedPlace, SharedStore, StoreError};
+use crate::shared_store::{SharedSlot, SharedStore};
+use crate::store::{Key, Locked, Record, SPENT, StoreError};
 
 /// A refusal of the store is believed for this long at most, though its own time to wait may be
 /// longer: a reset by another process is seen that soon, and a client that is over its limit costs
@@ -56,8 +57,8 @@ struct PendingPart {
     subject: SubjectKey,
     cost: u32,
     ahead: u32,
-    place: Option<Place>,
-    held: Option<Box<SharedPlace>>,
+    delay_slot: Option<DelaySlot>,
+    held: Option<Box<SharedSlot>>,
 }
 
 impl Limiter {
@@ -162,10 +163,10 @@ impl Limiter {
             if part.is_in_flight() {
                 if admitted && part.fits {
                     part.take(&self.store, &mut locked);
-                } else if let Some(place) = part.held.take() {
-                    place.was_refused(part.fits);
+                } else if let Some(slot) = part.held.take() {
+                    slot.was_refused(part.fits);
                 }
-                // A place may come free at any time: a refusal is not believed the next time.
+                // A slot may come free at any time: a refusal is not believed the next time.
                 continue;
             }
             let now_us = part.now.mono_us;
@@ -253,7 +254,7 @@ impl Limiter {
                 part.share = Some(Box::new(share));
                 // What this process lets in now, it tells the store when that is back.
                 if part.held.is_none() {
-                    part.held = place_for(part, shared);
+                    part.held = slot_for(part, shared);
                 }
                 continue;
             }
@@ -299,7 +300,7 @@ impl Pending {
                 subject: part.subject?,
                 cost: part.cost,
                 ahead: part.ahead,
-                place: part.place,
+                delay_slot: part.delay_slot,
                 held: part.held,
             })
         };
@@ -324,7 +325,7 @@ impl Pending {
                     record: Record::default(),
                     share: None,
                     scaled: None,
-                    place: pending.place,
+                    delay_slot: pending.delay_slot,
                     ahead: pending.ahead,
                     leased: 0,
                     fits: false,
@@ -338,22 +339,22 @@ impl Pending {
 
 /// Asks the store to charge for all parts, or for none.
 fn ask<'l>(mut parts: Few<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<'l>, LimitError> {
-    let mut places = Vec::new();
+    let mut slots = Vec::new();
     for part in parts.iter_mut().filter(|part| part.is_in_flight()) {
         if part.held.is_none() {
-            part.held = place_for(part, shared);
+            part.held = slot_for(part, shared);
         }
-        places.push(part.held.as_ref().ok_or(LimitError::StoreAway)?.ask());
+        slots.push(part.held.as_ref().ok_or(LimitError::StoreAway)?.ask());
     }
-    let question = StoreCommand { action: Action::Consume, subjects: subjects_of(&parts), places };
+    let question = StoreCommand { action: Action::Consume, subjects: subjects_of(&parts), slots };
     Ok(Check::Ask(Pending::new(parts), question))
 }
 
-/// A place that is not asked for yet.
-fn place_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedPlace>> {
+/// A slot that is not asked for yet.
+fn slot_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedSlot>> {
     let rule = &part.counter.rule;
-    let (most, span_ms) = rule.places();
-    shared.place(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
+    let (most, span_ms) = rule.slots();
+    shared.slot(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
 }
 
 /// The subjects of a request, each once, with what counts it in time. The order is that of

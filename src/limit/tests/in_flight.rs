@@ -51,7 +51,7 @@ fn a_request_holds_its_place_until_it_is_over_however_long_that_is() {
         );
     }
     let other = ClientKey::parse("203.0.113.8");
-    assert!(check(&limiter, &request(&other), at(0)).allowed, "others have places of their own");
+    assert!(check(&limiter, &request(&other), at(0)).allowed, "others have slots of their own");
     drop(one);
     assert_eq!(taken(&limiter), 1);
     assert!(check(&limiter, &request(&client), at(0)).allowed);
@@ -240,9 +240,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn each_step_does_what_a_list_of_those_inside_says(places in 1..5_u64, other in 1..6_u64, steps in steps()) {
+    fn each_step_does_what_a_list_of_those_inside_says(slots in 1..5_u64, other in 1..6_u64, steps in steps()) {
         let limiter = limiter(&json!([
-            { "name": "reports", "concurrent": places },
+            { "name": "reports", "concurrent": slots },
             { "name": "other", "concurrent": other },
         ]));
         let name = |client: u8| format!("203.0.113.{client}");
@@ -256,7 +256,7 @@ proptest! {
                     let address = ClientKey::parse(&name(client));
                     let mut outcome = limiter.check(which, &request(&address), at(0)).unwrap();
                     let count = |of: &str| model.iter().filter(|((c, n), _)| *c == client && *n == of).map(|(_, n)| *n).sum::<u64>();
-                    let fits = count("reports") < places && (!all || count("other") < other);
+                    let fits = count("reports") < slots && (!all || count("other") < other);
                     prop_assert_eq!(outcome.allowed, fits);
                     if fits {
                         *model.entry((client, "reports")).or_default() += 1;
@@ -280,10 +280,10 @@ proptest! {
                 }
             }
             for client in 0..4 {
-                for (limit, places) in [("reports", places), ("other", other)] {
+                for (limit, slots) in [("reports", slots), ("other", other)] {
                     let state = limiter.get(limit, &[&name(client)], at(0)).unwrap();
                     let count = model.get(&(client, limit)).copied().unwrap_or_default();
-                    prop_assert_eq!((state.taken, state.remaining), (Some(count), places.saturating_sub(count)));
+                    prop_assert_eq!((state.taken, state.remaining), (Some(count), slots.saturating_sub(count)));
                 }
             }
         }

@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::{
     Decimal, Elements, FastPath, Member, Members, Others, Pattern, Range, Rules, Text, Types,
 };
-use crate::schema::formats;
+use crate::formats;
+use crate::json::tape_json::TapeJson;
 use crate::schema::keywords::{
     FOREIGN_FORMAT, SILENT, UTF16_MAX, UTF16_MIN, is_old, local_pointer,
 };
 use crate::schema::reserved;
-use crate::schema::tape_json::TapeJson;
 
 /// What an fast path is built from besides the schema.
 pub(crate) struct Builder<'s> {

@@ -20,8 +20,8 @@ use decimal::Decimal;
 pub(crate) use pattern::Pattern;
 
 use crate::json::tape::{Document, Kind, Rec, Span};
+use crate::json::tape_json::{TapeJson, TapeNode, equals, is_unique};
 use crate::schema::reserved;
-use crate::schema::tape_json::{TapeJson, TapeNode, equals, is_unique};
 
 /// A schema of the usual keywords, as rules that refer to each other by their index. The first is
 /// the schema itself.

@@ -14,7 +14,7 @@ use crate::json::Limits;
 use crate::json::number;
 use crate::json::number::Scanned;
 use crate::json::parser::{plain_until, space_until};
-use crate::schema::tape_json::TapeNode;
+use crate::json::tape_json::TapeNode;
 
 /// A chain of references is followed this far.
 const HOPS: usize = 8;

@@ -1,4 +1,4 @@
-//! Histories of limits: leases, places of requests under way, used proofs, what is said while the
+//! Histories of limits: leases, slots of requests under way, used proofs, what is said while the
 //! service runs, and what happens while the store is away.
 
 mod client;
@@ -25,8 +25,8 @@ use watch::{Asked, Made, Watch};
 const PROCESSES: u32 = 3;
 /// A limit by leases: so many in so many milliseconds.
 const LEASED: (u64, u64) = (100, 10_000);
-/// Places of requests under way, and for how many milliseconds one is held that nobody renews.
-const PLACES: (u64, u64) = (3, 8_000);
+/// Slots of requests under way, and for how many milliseconds one is held that nobody renews.
+const SLOTS: (u64, u64) = (3, 8_000);
 /// What `limits.set` may say; no share of one is another one.
 const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
 
@@ -83,7 +83,7 @@ impl Kind for Limits {
             "rateLimit": [
                 { "name": "leased", "limit": LEASED.0, "window": window(LEASED.1), "paths": ["/leased"],
                   "algorithm": algorithm },
-                { "name": "places", "concurrent": PLACES.0, "timeout": window(PLACES.1), "paths": ["/places"] },
+                { "name": "slots", "concurrent": SLOTS.0, "timeout": window(SLOTS.1), "paths": ["/slots"] },
                 { "name": "closed", "limit": 5, "window": "1m", "exact": true, "onStoreFailure": "closed",
                   "paths": ["/closed"] },
                 { "name": "changed", "limit": 100, "window": "1h", "paths": ["/changed"] },
@@ -284,8 +284,8 @@ impl Limits {
 
     async fn hold(&self, process: &Process, ms: u64) {
         let asked =
-            Asked { path: "/places", process: process.number, began_us: self.watch.now_us() };
-        let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+            Asked { path: "/slots", process: process.number, began_us: self.watch.now_us() };
+        let (outcome, exchange) = process.ask_for("/slots", "192.0.2.1", &[]).await;
         let began = self.watch.holds(&asked, &outcome, exchange.limits.first());
         if outcome.is_passed() {
             sleep(Duration::from_millis(ms)).await;
@@ -397,20 +397,20 @@ impl Limits {
         }
     }
 
-    /// No place is lost for ever: all of them can be had at once.
+    /// No slot is lost for ever: all of them can be had at once.
     async fn all_places(&self, process: &Process) {
-        sleep(Duration::from_millis(3 * PLACES.1)).await;
-        // Where nobody has asked for the key, places of processes that are gone come free half of
+        sleep(Duration::from_millis(3 * SLOTS.1)).await;
+        // Where nobody has asked for the key, slots of processes that are gone come free half of
         // the timeout after somebody does.
-        let (_, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+        let (_, exchange) = process.ask_for("/slots", "192.0.2.1", &[]).await;
         process.end(exchange);
-        sleep(Duration::from_millis(PLACES.1)).await;
+        sleep(Duration::from_millis(SLOTS.1)).await;
         let (mut held, mut counted) = (Vec::new(), 0);
         // What this process has to decide alone for a while, it is asked again.
         for _ in 0..40 {
-            let (outcome, exchange) = process.ask_for("/places", "192.0.2.1", &[]).await;
+            let (outcome, exchange) = process.ask_for("/slots", "192.0.2.1", &[]).await;
             if outcome.is_passed() {
-                let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == PLACES.0);
+                let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == SLOTS.0);
                 counted += u64::from(by_store);
                 held.push(exchange);
             }

@@ -8,7 +8,7 @@ use super::super::redis::Server;
 use super::super::simulate;
 use super::super::tests::started;
 use super::super::world::World;
-use super::{Client, Kind, Limits, PLACES};
+use super::{Client, Kind, Limits, SLOTS};
 use crate::clients::ListAction;
 
 const CLIENT: &str = "192.0.2.1";
@@ -23,11 +23,11 @@ async fn code(process: &Process, path: &str) -> &'static str {
     outcome.code()
 }
 
-/// Asks for a place, and once more where no answer of the store came in time.
-async fn place(process: &Process) -> &'static str {
+/// Asks for a slot, and once more where no answer of the store came in time.
+async fn slot(process: &Process) -> &'static str {
     loop {
-        let (outcome, exchange) = process.ask_for("/places", CLIENT, &[]).await;
-        let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == PLACES.0);
+        let (outcome, exchange) = process.ask_for("/slots", CLIENT, &[]).await;
+        let by_store = exchange.limits.first().is_some_and(|limit| limit.limit == SLOTS.0);
         process.end(exchange);
         if by_store {
             return outcome.code();
@@ -82,15 +82,15 @@ fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
         assert_eq!(client.show(one, &proof).await, "passed");
         let mut held = Vec::new();
         for _ in 0..3 {
-            let (outcome, exchange) = one.ask_for("/places", CLIENT, &[]).await;
+            let (outcome, exchange) = one.ask_for("/slots", CLIENT, &[]).await;
             assert_eq!(outcome.code(), "passed");
             held.push(exchange);
         }
         for skew_us in [61_000_000, 192_000_000] {
             world.change(0, |server| server.skew_us = skew_us);
-            assert_eq!(place(other).await, "rate_limited");
+            assert_eq!(slot(other).await, "rate_limited");
             sleep(Duration::from_secs(10)).await;
-            assert_eq!(place(other).await, "rate_limited");
+            assert_eq!(slot(other).await, "rate_limited");
         }
         assert_ne!(client.show(other, &proof).await, "passed");
     });
@@ -152,7 +152,7 @@ fn a_word_that_was_lost_is_published_again_where_an_older_one_came_into_its_plac
         let [one, other] = &processes[..] else { panic!("there are two") };
         world.change(1, |server| server.is_held = true);
         one.block("192.0.2.1", true).await.expect("the store has it");
-        // From now on places follow each other one by one.
+        // From now on slots follow each other one by one.
         for server in 0..2 {
             world.change(server, |server| server.skew_us = -84_000_000);
         }
@@ -298,7 +298,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
             let processes = started(&world, 3, &config()).await;
             let mut held = Vec::new();
             for number in [0, 1, 1] {
-                let (outcome, exchange) = processes[number].ask_for("/places", CLIENT, &[]).await;
+                let (outcome, exchange) = processes[number].ask_for("/slots", CLIENT, &[]).await;
                 assert_eq!(outcome.code(), "passed");
                 held.push(exchange);
                 sleep(Duration::from_millis(held_ms)).await;
@@ -307,7 +307,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_whichever_process_is_the_first_to_ren
             world.change(0, |server| server.skew_us = 61_000_000);
             sleep(Duration::from_millis(ask_ms)).await;
             let told = format!("{held_ms} {jump_ms} {ask_ms}");
-            assert_eq!(place(&processes[2]).await, "rate_limited", "{told}");
+            assert_eq!(slot(&processes[2]).await, "rate_limited", "{told}");
         });
     }
 }
@@ -320,7 +320,7 @@ fn a_place_of_a_dead_process_does_not_pass_for_a_renewed_one_after_the_clock_was
         let mut held = Vec::new();
         world.change(0, |server| server.skew_us = 90_000_000);
         for number in [0, 1, 1] {
-            let (outcome, exchange) = processes[number].ask_for("/places", CLIENT, &[]).await;
+            let (outcome, exchange) = processes[number].ask_for("/slots", CLIENT, &[]).await;
             assert_eq!(outcome.code(), "passed");
             held.push(exchange);
         }
@@ -329,7 +329,7 @@ fn a_place_of_a_dead_process_does_not_pass_for_a_renewed_one_after_the_clock_was
         // By now process 1 has renewed its two.
         sleep(Duration::from_secs(40)).await;
         world.change(0, |server| server.skew_us = -34_000_000);
-        assert_eq!(place(&processes[2]).await, "rate_limited");
+        assert_eq!(slot(&processes[2]).await, "rate_limited");
     });
 }
 

@@ -1,8 +1,8 @@
 //! A token that was verified before is still asked everything that can change.
 
 use super::*;
+use crate::jose::Compact;
 use crate::token::cache::{Cache, Entry};
-use crate::token::reader::Compact;
 
 fn guard(more: &Value) -> (Verifier, Signer) {
     let config = Arc::new(TokenConfig::parse("jwt", &options(more)).unwrap());

@@ -3,8 +3,6 @@
 
 mod algorithms;
 mod attacks;
-mod binding;
-mod bound;
 mod cache_model;
 mod cached;
 mod claims;
@@ -13,49 +11,48 @@ mod demands;
 mod issue;
 mod issuers;
 mod presentation;
-mod remote;
 mod rfc;
 
-use std::sync::{Arc, OnceLock};
+pub(crate) use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+pub(crate) use aws_lc_rs::hmac;
+pub(crate) use base64::Engine as _;
+pub(crate) use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub(crate) use serde_json::{Map, Value, json};
 
-use super::*;
-use crate::clock::Now;
+pub(crate) use super::*;
+pub(crate) use crate::clock::Now;
 
-const ISSUER: &str = "https://secure.myapp.com";
-const AUDIENCE: &str = "my-backend-app";
-const NOW_S: u64 = 1_800_000_000;
+pub(crate) const ISSUER: &str = "https://secure.myapp.com";
+pub(crate) const AUDIENCE: &str = "my-backend-app";
+pub(crate) const NOW_S: u64 = 1_800_000_000;
 
-fn now() -> Now {
+pub(crate) fn now() -> Now {
     at(NOW_S)
 }
 
-fn at(seconds: u64) -> Now {
+pub(crate) fn at(seconds: u64) -> Now {
     Now::at_unix_us(seconds * 1_000_000)
 }
 
-fn testdata() -> &'static Value {
+pub(crate) fn testdata() -> &'static Value {
     static DATA: OnceLock<Value> = OnceLock::new();
     DATA.get_or_init(|| serde_json::from_str(include_str!("../testdata/keys.json")).unwrap())
 }
 
 /// A key of the test data: `key("p256", "publicPem")`.
-fn key(name: &str, form: &str) -> Value {
+pub(crate) fn key(name: &str, form: &str) -> Value {
     let key = &testdata()["keys"][name][form];
     assert!(!key.is_null(), "{name}.{form}");
     key.clone()
 }
 
-fn secret() -> &'static str {
+pub(crate) fn secret() -> &'static str {
     testdata()["secret"].as_str().unwrap()
 }
 
 /// The name in the test data of the key pair for an algorithm.
-fn pair_of(alg: &str) -> &'static str {
+pub(crate) fn pair_of(alg: &str) -> &'static str {
     match alg {
         "ES256" => "p256",
         "ES384" => "p384",
@@ -66,31 +63,31 @@ fn pair_of(alg: &str) -> &'static str {
 }
 
 /// The article's options, with more of them.
-fn options(more: &Value) -> Value {
+pub(crate) fn options(more: &Value) -> Value {
     let mut options = json!({ "issuer": ISSUER, "audience": AUDIENCE });
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     options
 }
 
-fn config(more: &Value) -> Arc<TokenConfig> {
+pub(crate) fn config(more: &Value) -> Arc<TokenConfig> {
     Arc::new(TokenConfig::parse("jwt", &options(more)).unwrap())
 }
 
-fn verifier(more: &Value) -> Verifier {
+pub(crate) fn verifier(more: &Value) -> Verifier {
     Verifier::new(config(more))
 }
 
-fn with_secret() -> Verifier {
+pub(crate) fn with_secret() -> Verifier {
     verifier(&json!({ "secret": secret() }))
 }
 
-fn claims() -> Map<String, Value> {
+pub(crate) fn claims() -> Map<String, Value> {
     let claims =
         json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "42", "iat": NOW_S, "exp": NOW_S + 900 });
     claims.as_object().unwrap().clone()
 }
 
-fn claims_with(more: &Value) -> Value {
+pub(crate) fn claims_with(more: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in more.as_object().unwrap() {
         if value == "\0gone" {
@@ -102,30 +99,35 @@ fn claims_with(more: &Value) -> Value {
     Value::Object(claims)
 }
 
-fn segment(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn segment(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn hmac_sign(message: &str, hash: hmac::Algorithm, secret: &[u8]) -> String {
+pub(crate) fn hmac_sign(message: &str, hash: hmac::Algorithm, secret: &[u8]) -> String {
     let tag = hmac::sign(&hmac::Key::new(hash, secret), message.as_bytes());
     format!("{message}.{}", segment(tag))
 }
 
 /// A token over exactly this header and payload text, signed with the test secret by HS256.
-fn hs256(header: &str, payload: &str) -> String {
+pub(crate) fn hs256(header: &str, payload: &str) -> String {
     let message = format!("{}.{}", segment(header), segment(payload));
     hmac_sign(&message, hmac::HMAC_SHA256, secret().as_bytes())
 }
 
-const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+pub(crate) const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-fn hs256_claims(claims: &Value) -> String {
+pub(crate) fn hs256_claims(claims: &Value) -> String {
     hs256(HS256, &claims.to_string())
 }
 
 /// A token signed with a key pair of the test data by the crate `jsonwebtoken`, whatever the header
 /// says.
-fn signed_as(header: &str, claims: &Value, alg: jsonwebtoken::Algorithm, pair: &str) -> String {
+pub(crate) fn signed_as(
+    header: &str,
+    claims: &Value,
+    alg: jsonwebtoken::Algorithm,
+    pair: &str,
+) -> String {
     let pem = key(pair, "privatePem");
     let pem = pem.as_str().unwrap().as_bytes();
     let key = match pair {
@@ -138,7 +140,7 @@ fn signed_as(header: &str, claims: &Value, alg: jsonwebtoken::Algorithm, pair: &
     format!("{message}.{signature}")
 }
 
-fn denial(verifier: &Verifier, token: &str) -> TokenDenial {
+pub(crate) fn denial(verifier: &Verifier, token: &str) -> TokenDenial {
     match verifier.verify(token, now()) {
         Ok(_) => panic!("taken: {token}"),
         Err(denial) => denial,

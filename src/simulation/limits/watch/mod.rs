@@ -11,7 +11,7 @@ use super::super::history::{Promise, Violation};
 use super::super::process::Outcome;
 use super::super::redis::EPOCH_US;
 use super::super::service::Service;
-use super::{LEASED, PLACES, PROCESSES};
+use super::{LEASED, PROCESSES, SLOTS};
 use crate::stack::LimitView;
 use said::Said;
 
@@ -20,7 +20,7 @@ pub(super) const PROMISES: &[Promise] = &[
     LEASES,
     SHARES,
     COMES_BACK,
-    MAX_PLACES,
+    MAX_SLOTS,
     OWN_PLACES,
     NO_PLACE_LOST,
     PROOF_ONCE,
@@ -40,12 +40,12 @@ const SHARES: Promise =
     ("limit.shares", "without the store, a process admits its share of a limit by processes");
 const COMES_BACK: Promise =
     ("limit.back", "a key that is used up has a quota again once the time of a whole one is over");
-const MAX_PLACES: Promise =
-    ("places.most", "at most concurrent requests of a key are under way, as the store counts them");
+const MAX_SLOTS: Promise =
+    ("slots.most", "at most concurrent requests of a key are under way, as the store counts them");
 const OWN_PLACES: Promise =
-    ("places.shares", "without the store, a process lets one in while it has less than its share");
+    ("slots.shares", "without the store, a process lets one in while it has less than its share");
 const NO_PLACE_LOST: Promise =
-    ("places.lost", "every place comes free again once its request is over or its process is gone");
+    ("slots.lost", "every slot comes free again once its request is over or its process is gone");
 const PROOF_ONCE: Promise = ("proof.once", "a DPoP proof that was used is never taken again");
 const NEW_PROOFS: Promise =
     ("proof.new", "a DPoP proof that nobody has used is never refused as a used one");
@@ -58,7 +58,7 @@ const NOTHING_UNCOUNTED: Promise =
 const LEASE_US: u64 = LEASED.1 * 1000 / 50;
 /// How long an answer may be on its way when it was decided.
 const SLACK_US: u64 = 100_000;
-/// A process that is away for less renews its places in time.
+/// A process that is away for less renews its slots in time.
 const MISSED_US: u64 = 2_000_000;
 /// Within which a process that reaches the servers reads their clock.
 const READ_US: u64 = 3_000_000;
@@ -285,29 +285,29 @@ impl Watch {
             return None;
         }
         let now_us = self.now_us();
-        let alone = limit.is_none_or(|limit| limit.limit != PLACES.0);
+        let alone = limit.is_none_or(|limit| limit.limit != SLOTS.0);
         let mut seen = self.seen.lock();
         let troubles = self.service.troubles.lock();
-        let place = UnderWay { process: asked.process, since_us: now_us, alone, is_over: false };
-        seen.under_way.push(place);
+        let slot = UnderWay { process: asked.process, since_us: now_us, alone, is_over: false };
+        seen.under_way.push(slot);
         let number = seen.under_way.len() - 1;
-        let lives = |place: &&UnderWay| !place.is_over && !troubles.has_died(place.process);
+        let lives = |slot: &&UnderWay| !slot.is_over && !troubles.has_died(slot.process);
         let living: Vec<UnderWay> = seen.under_way.iter().filter(lives).copied().collect();
-        let own = living.iter().filter(|place| place.process == asked.process).count() as u64;
+        let own = living.iter().filter(|slot| slot.process == asked.process).count() as u64;
         let mut found = None;
-        if alone && own > (PLACES.0 / u64::from(PROCESSES)).max(1) {
+        if alone && own > (SLOTS.0 / u64::from(PROCESSES)).max(1) {
             found = Some((OWN_PLACES, format!("process {} has {own}", asked.process)));
         }
-        let counted: Vec<&UnderWay> = living.iter().filter(|place| !place.alone).collect();
-        let oldest_us = counted.iter().map(|place| place.since_us).min().unwrap_or(now_us);
+        let counted: Vec<&UnderWay> = living.iter().filter(|slot| !slot.alone).collect();
+        let oldest_us = counted.iter().map(|slot| slot.since_us).min().unwrap_or(now_us);
         // A process that could not renew in time is known again within half of the timeout.
-        let since_us = oldest_us.saturating_sub(PLACES.1 * 1000);
+        let since_us = oldest_us.saturating_sub(SLOTS.1 * 1000);
         let excuses = troubles.outages_since(since_us, MISSED_US, now_us)
             + troubles.losses_since(since_us)
             + troubles.steps_since(since_us).saturating_sub(1);
         let count = counted.len() as u64;
-        if !alone && count > PLACES.0 * (1 + excuses) {
-            found = Some((MAX_PLACES, format!("{count} since {oldest_us} us")));
+        if !alone && count > SLOTS.0 * (1 + excuses) {
+            found = Some((MAX_SLOTS, format!("{count} since {oldest_us} us")));
         }
         drop(troubles);
         if let Some((promise, what)) = found {
@@ -322,14 +322,14 @@ impl Watch {
         }
     }
 
-    /// So many places could be had at once, in the end, and so many of them of the store.
+    /// So many slots could be had at once, in the end, and so many of them of the store.
     pub(super) fn had_places(&self, count: u64, counted: u64) {
         let is_excused = !self.service.troubles.lock().clock_steps.is_empty();
-        if count < PLACES.0 && !is_excused {
+        if count < SLOTS.0 && !is_excused {
             self.violated(NO_PLACE_LOST, format!("only {count} are free"));
         }
-        if counted > PLACES.0 {
-            self.violated(MAX_PLACES, format!("{counted} in the end"));
+        if counted > SLOTS.0 {
+            self.violated(MAX_SLOTS, format!("{counted} in the end"));
         }
     }
 

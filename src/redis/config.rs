@@ -1,0 +1,362 @@
+//! `store.redis`, checked: where the servers are, who we are to them, and how long a request waits
+//! for them.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{
+    ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
+    TlsCertificates,
+};
+use serde_json::Value;
+
+use crate::config::options::{Options, bytes, describe, string_at};
+use crate::error::{ConfigCode, ConfigError};
+use crate::store::config::{
+    DEFAULT_PREFIX, DEFAULT_TIMEOUT, MemoryConfig, local, prefix, processes, timeout,
+};
+
+const OPTIONS: &[&str] = &[
+    "url",
+    "cluster",
+    "sentinel",
+    "username",
+    "password",
+    "db",
+    "tls",
+    "prefix",
+    "timeout",
+    "processes",
+    "maxBytes",
+    "minReplicas",
+];
+const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+const MAX_NODES: usize = 64;
+const MAX_REPLICAS: u64 = 16;
+const MAX_DB: i64 = 65_535;
+
+/// A Redis or Valkey store that all processes share.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// Where the servers are.
+    pub topology: Topology,
+    /// What all keys begin with; guards that give the same one share their counts.
+    pub prefix: String,
+    /// The longest that a request waits for an answer.
+    pub timeout: Duration,
+    /// How many processes share the limits at least while the store is away.
+    pub(crate) processes: u32,
+    /// What is kept in this process: copies of what the store said, and the counts while it is
+    /// away.
+    pub local: MemoryConfig,
+    /// How many replicas must have what is not to be lost in a failover, before it counts as
+    /// stored: revocations, ended sessions and what is said of clients and limits. 0 to 16.
+    pub min_replicas: u8,
+    /// Alike for the same options: guards that have them share a connection.
+    pub digest: [u8; 32],
+    /// A private authority and our certificate, both in PEM.
+    pub(super) certificates: Option<TlsCertificates>,
+}
+
+/// How the servers are arranged.
+#[derive(Clone)]
+pub enum Topology {
+    /// One server.
+    Single(ConnectionInfo),
+    /// Redis Cluster: some of its nodes, which tell of the others.
+    Cluster(Vec<ConnectionInfo>),
+    /// A primary that sentinels know by a name.
+    Sentinel {
+        /// The sentinels.
+        nodes: Vec<ConnectionInfo>,
+        /// What they call the primary.
+        name: String,
+        /// How to speak to the primary, but for its address.
+        primary: ConnectionInfo,
+    },
+}
+
+/// Names the kind only: addresses may hold passwords.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("topology", &self.topology)
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Single",
+            Self::Cluster(_) => "Cluster",
+            Self::Sentinel { .. } => "Sentinel",
+        })
+    }
+}
+
+impl RedisConfig {
+    /// Reads `value`, what the user wrote at `path` (`store.redis`): a URL, or an object of
+    /// options.
+    pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        if let Value::String(url) = value {
+            return Ok(Self {
+                topology: Topology::Single(node(path, url)?),
+                prefix: DEFAULT_PREFIX.to_owned(),
+                timeout: DEFAULT_TIMEOUT,
+                processes: 1,
+                local: MemoryConfig::new(path),
+                min_replicas: 0,
+                digest: digest(value),
+                certificates: None,
+            });
+        }
+        if !value.is_object() {
+            let problem = format!("must be a URL or an object, not {}", describe(value));
+            return Err(ConfigError::invalid(path, problem).suggest(
+                "write 'redis://127.0.0.1:6379', or set the variable that it is read from",
+            ));
+        }
+        let options = Options::read(path, value, OPTIONS)?;
+        let topology = topology(&options)?;
+        let certificates = certificates(&options)?;
+        if certificates.is_some() && !topology.nodes().all(is_tls) {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                options.path_of("tls"),
+                "is about encrypted connections, and an address is not encrypted",
+            )
+            .suggest("write 'rediss://' instead of 'redis://'"));
+        }
+        Ok(Self {
+            topology,
+            prefix: prefix(&options)?,
+            timeout: timeout(&options)?,
+            processes: processes(&options)?,
+            local: local(path, &options)?,
+            min_replicas: min_replicas(&options)?,
+            digest: digest(value),
+            certificates,
+        })
+    }
+}
+
+impl RedisConfig {
+    /// Alike for two configurations that lead to the same keys. It holds no password.
+    pub(crate) fn identity(&self) -> String {
+        let node = |node: &ConnectionInfo| {
+            let settings = node.redis_settings();
+            format!("{} {} {:?}", node.addr(), settings.db(), settings.username())
+        };
+        let mut nodes: Vec<String> = self.topology.nodes().map(node).collect();
+        nodes.sort();
+        let name = match &self.topology {
+            Topology::Single(_) => "single".to_owned(),
+            Topology::Cluster(_) => "cluster".to_owned(),
+            Topology::Sentinel { name, primary, .. } => {
+                let settings = primary.redis_settings();
+                format!("sentinel {name:?} {} {:?}", settings.db(), settings.username())
+            }
+        };
+        format!("{:?} {name} {nodes:?}", self.prefix)
+    }
+}
+
+impl Topology {
+    /// The addresses that were given.
+    fn nodes(&self) -> impl Iterator<Item = &ConnectionInfo> {
+        match self {
+            Self::Single(node) => std::slice::from_ref(node),
+            Self::Cluster(nodes) | Self::Sentinel { nodes, .. } => nodes.as_slice(),
+        }
+        .iter()
+    }
+}
+
+/// A digest, so that the passwords in it are not kept once more.
+fn digest(value: &Value) -> [u8; 32] {
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.to_string().as_bytes());
+    digest.as_ref().try_into().unwrap_or_default()
+}
+
+fn min_replicas(options: &Options<'_>) -> Result<u8, ConfigError> {
+    let count = options.integer("minReplicas", 0..=MAX_REPLICAS)?.unwrap_or(0);
+    Ok(u8::try_from(count).unwrap_or(u8::MAX))
+}
+
+pub(super) fn is_tls(node: &ConnectionInfo) -> bool {
+    matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. })
+}
+
+fn topology(options: &Options<'_>) -> Result<Topology, ConfigError> {
+    let given: Vec<&str> =
+        ["url", "cluster", "sentinel"].into_iter().filter(|key| options.has(key)).collect();
+    match given.as_slice() {
+        [] => Err(ConfigError::new(
+            ConfigCode::MissingOption,
+            options.path_of("url"),
+            "must be given: where the server is",
+        )
+        .suggest("write 'redis://127.0.0.1:6379'; or give `cluster` or `sentinel`")),
+        [_, second, ..] => Err(ConfigError::new(
+            ConfigCode::ConflictingOptions,
+            options.path_of(second),
+            "can't stand beside another way to find the servers",
+        )
+        .suggest("give one of `url`, `cluster` and `sentinel`")),
+        ["cluster"] => {
+            if options.has("db") {
+                return Err(ConfigError::new(
+                    ConfigCode::ConflictingOptions,
+                    options.path_of("db"),
+                    "means nothing to a cluster, which has one database",
+                ));
+            }
+            let nodes = nodes(options, "cluster")?;
+            let nodes = nodes.into_iter().map(|node| credentials(options, node));
+            Ok(Topology::Cluster(nodes.collect::<Result<_, _>>()?))
+        }
+        ["sentinel"] => sentinel(options),
+        [_] => {
+            let url = options.string("url")?.unwrap_or_default();
+            Ok(Topology::Single(credentials(options, node(&options.path_of("url"), url)?)?))
+        }
+    }
+}
+
+fn sentinel(options: &Options<'_>) -> Result<Topology, ConfigError> {
+    let path = options.path_of("sentinel");
+    let value = options.get("sentinel").unwrap_or(&Value::Null);
+    let sentinel = Options::read(&path, value, &["nodes", "name"])?;
+    sentinel.require("name", "it is what the sentinels call the primary")?;
+    let name = sentinel.string("name")?.unwrap_or_default();
+    if name.is_empty() {
+        return Err(sentinel.invalid("name", "must not be empty"));
+    }
+    sentinel.require("nodes", "they are where the sentinels are")?;
+    let nodes = nodes(&sentinel, "nodes")?;
+    let Some(first) = nodes.first() else {
+        return Err(sentinel.invalid("nodes", "must name at least one sentinel"));
+    };
+    // The options beside `sentinel` are about the primary; what sentinels want to know stands in
+    // their own URLs.
+    let anonymous = first.clone().set_redis_settings(redis::RedisConnectionInfo::default());
+    let primary = credentials(options, anonymous)?;
+    Ok(Topology::Sentinel { name: name.to_owned(), primary, nodes })
+}
+
+fn nodes(options: &Options<'_>, key: &str) -> Result<Vec<ConnectionInfo>, ConfigError> {
+    let path = options.path_of(key);
+    let items = options.list(key)?.unwrap_or_default();
+    if items.is_empty() || items.len() > MAX_NODES {
+        return Err(options.invalid(key, format!("must be a list of 1 to {MAX_NODES} URLs")));
+    }
+    let mut nodes = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let at = format!("{path}[{i}]");
+        nodes.push(node(&at, string_at(&at, item)?)?);
+    }
+    if nodes.iter().any(is_tls) && !nodes.iter().all(is_tls) {
+        return Err(options
+            .invalid(key, "must be encrypted all or none")
+            .suggest("write 'rediss://' for each of them"));
+    }
+    Ok(nodes)
+}
+
+/// One address. Its text is never repeated: it may hold a password.
+fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    if !SCHEMES.contains(&scheme) {
+        return Err(ConfigError::invalid(path, "must be a URL of a Redis or Valkey server")
+            .suggest(
+                "write 'redis://127.0.0.1:6379', or 'rediss://' for an encrypted connection",
+            ));
+    }
+    if url.contains('#') {
+        return Err(ConfigError::invalid(
+            path,
+            "must have no fragment: a server's certificate is always checked",
+        )
+        .suggest("give the authority that signed it as `tls.ca`"));
+    }
+    let node = url.into_connection_info().map_err(|_| {
+        ConfigError::invalid(path, "can't be read as a URL of a Redis server")
+            .suggest("write 'redis://user:password@host:6379/0', with special characters in the password percent-encoded")
+    })?;
+    let (ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. }) = node.addr() else {
+        return Err(ConfigError::invalid(path, "must be a host and a port"));
+    };
+    if *port == 0 {
+        return Err(ConfigError::invalid(path, "must have a port from 1 to 65535"));
+    }
+    let settings = node.redis_settings();
+    if !(0..=MAX_DB).contains(&settings.db()) {
+        let problem = format!("must have a database from 0 to {MAX_DB}");
+        return Err(ConfigError::invalid(path, problem));
+    }
+    if settings.protocol() != ProtocolVersion::RESP2 {
+        return Err(ConfigError::invalid(path, "must not ask for another protocol than RESP2")
+            .suggest("leave `protocol` out"));
+    }
+    Ok(node)
+}
+
+/// Adds `username`, `password` and `db`, which go before those of the URL.
+fn credentials(options: &Options<'_>, node: ConnectionInfo) -> Result<ConnectionInfo, ConfigError> {
+    let mut settings = node.redis_settings().clone();
+    if let Some(username) = options.string("username")? {
+        if !options.has("password") {
+            return Err(ConfigError::new(
+                ConfigCode::MissingOption,
+                options.path_of("password"),
+                "must be given with a `username`",
+            ));
+        }
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = options.string("password")? {
+        if password.is_empty() {
+            return Err(options
+                .invalid("password", "must not be empty")
+                .suggest("leave it out where the server asks for none"));
+        }
+        settings = settings.set_password(password);
+    }
+    if let Some(db) = options.integer("db", 0..=MAX_DB.unsigned_abs())? {
+        settings = settings.set_db(i64::try_from(db).unwrap_or_default());
+    }
+    Ok(node.set_redis_settings(settings))
+}
+
+fn certificates(options: &Options<'_>) -> Result<Option<TlsCertificates>, ConfigError> {
+    let Some(value) = options.get("tls") else { return Ok(None) };
+    let tls = Options::read(options.path_of("tls"), value, &["ca", "cert", "key"])?;
+    let client_tls = match (pem(&tls, "cert")?, pem(&tls, "key")?) {
+        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
+        (None, None) => None,
+        (cert, _) => {
+            let missing = if cert.is_none() { "cert" } else { "key" };
+            return Err(ConfigError::new(
+                ConfigCode::MissingOption,
+                tls.path_of(missing),
+                "must be given: a client certificate is its `cert` and its `key`",
+            ));
+        }
+    };
+    Ok(Some(TlsCertificates { client_tls, root_cert: pem(&tls, "ca")? }))
+}
+
+fn pem(options: &Options<'_>, key: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let Some(value) = options.get(key) else { return Ok(None) };
+    let text = bytes(value).or_else(|| value.as_str().map(|text| text.as_bytes().to_vec()));
+    let is_pem = |text: &Vec<u8>| memchr::memmem::find(text, b"-----BEGIN ").is_some();
+    text.filter(is_pem).map(Some).ok_or_else(|| {
+        options
+            .invalid(key, "must be PEM text or a Buffer of it")
+            .suggest("write the contents of the file, not its name")
+    })
+}

@@ -1,0 +1,328 @@
+//! Carries questions to the servers and answers back, on the store's thread.
+//!
+//! One task for each server keeps a connection and shows by a write, every two seconds, that the
+//! server takes writes. Another takes what was asked since it last looked and sends it as one
+//! pipeline. Five failures in a row, or a connection that breaks, open the server's circuit
+//! breaker: nobody asks it until its task has written again. In a cluster each primary has its own
+//! ([`cluster_driver`](super::cluster_driver)).
+
+use std::sync::Arc;
+
+use redis::{Pipeline, RedisError, Value};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::cluster_driver::{dispatch, follow, is_lost};
+use super::connect::{Connector, Link};
+use super::fault::{fault_of, first_fault};
+use super::nodes::{Cluster, Node, Watch};
+use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
+use crate::clock::Now;
+use crate::quota::{CommandResult, StoreCommand};
+use crate::store::ask::{QueuedCommand, Responder};
+use crate::store::error::StoreError;
+use crate::store::fault::StoreFault;
+use crate::store::runtime::{
+    BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered, spawn_beside,
+};
+use crate::store::status::Status;
+
+const LIVE: &str = include_str!("lua/heartbeat.lua");
+const BEGAN: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/began.lua"));
+
+pub(super) struct Driver {
+    pub(super) connector: Arc<Connector>,
+    pub(super) scripts: Scripts,
+    /// How the servers are doing, all together.
+    pub(super) status: Arc<Status>,
+    /// What this process is called among those that are alive.
+    process: String,
+    servers: Servers,
+}
+
+/// Where questions go.
+#[derive(Clone)]
+enum Servers {
+    /// One server at a time.
+    One(Arc<Node>),
+    Cluster(Arc<Cluster>),
+}
+
+/// Answers commands until nobody can send any more, and keeps `status`.
+pub(crate) async fn run(
+    connector: Arc<Connector>,
+    status: Arc<Status>,
+    mut asks: UnboundedReceiver<Vec<QueuedCommand>>,
+) {
+    let scripts = Scripts::new(&connector.config().prefix);
+    let patience = connector.config().timeout.max(PROBE);
+    let servers = match connector.cluster(Some(patience)) {
+        Some((opener, seeds)) => Servers::Cluster(Arc::new(Cluster::new(opener, seeds))),
+        None => Servers::One(Node::new(None, Arc::clone(&status))),
+    };
+    let process = process_name();
+    let driver = Arc::new(Driver { connector, scripts, status, process, servers: servers.clone() });
+    let keeper = match servers {
+        Servers::One(node) => spawn_beside(keep_connected(Arc::clone(&driver), node)),
+        Servers::Cluster(cluster) => spawn_beside(follow(Arc::clone(&driver), cluster)),
+    };
+    while let Some(mut batch) = asks.recv().await {
+        while let Ok(more) = asks.try_recv() {
+            batch.extend(more);
+        }
+        driver.send(batch);
+    }
+    keeper.abort();
+}
+
+/// Connects to a server, and connects again, for ever.
+pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
+    let mut pause = BACKOFF.0;
+    loop {
+        let fault = match driver.connect(&node).await {
+            Ok(link) => {
+                pause = BACKOFF.0;
+                node.link.send_replace(Some(link.clone()));
+                node.status.recovered();
+                driver.look_around();
+                // Where a question has broken the connection, it has said why.
+                driver.stay(&node, link).await.err()
+            }
+            Err(fault) => Some(fault),
+        };
+        node.status.lost();
+        if fault.is_some() {
+            node.status.set_fault(fault);
+        }
+        node.link.send_replace(None);
+        driver.look_around();
+        if let Some(cluster) = driver.cluster() {
+            // Another node may have taken its place.
+            cluster.stale.notify_one();
+        }
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+impl Driver {
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.servers {
+            Servers::One(_) => None,
+            Servers::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// Sends questions on their way.
+    fn send(self: &Arc<Self>, batch: Vec<QueuedCommand>) {
+        let driver = Arc::clone(self);
+        match &self.servers {
+            Servers::One(node) => drop(spawn_beside(carry(driver, Arc::clone(node), batch))),
+            Servers::Cluster(cluster) => {
+                drop(spawn_beside(dispatch(driver, Arc::clone(cluster), batch)));
+            }
+        }
+    }
+
+    async fn connect(&self, node: &Node) -> Result<Link, StoreFault> {
+        let opening = async {
+            if let (Some(address), Some(cluster)) = (&node.address, self.cluster()) {
+                return cluster.opener.open(address).await.map(Link::Single);
+            }
+            let patience = self.connector.config().timeout.max(PROBE);
+            self.connector.connect(Some(patience)).await
+        };
+        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| StoreFault::Timeout)?;
+        let mut link = opened.map_err(|error| fault_of(&error))?;
+        for command in self.scripts.load() {
+            match timeout(PROBE, link.command(&command)).await {
+                // What comes behind it says less.
+                Ok(Err(error)) if error.is_io_error() => return Err(fault_of(&error)),
+                // A user who may not load scripts may still run them.
+                _ => {}
+            }
+        }
+        self.beat(node, &mut link).await?;
+        Ok(link)
+    }
+
+    /// Writes signs of life until one does not arrive, or somebody says that the connection is
+    /// broken.
+    async fn stay(&self, node: &Node, mut link: Link) -> Result<(), StoreFault> {
+        while timeout(jittered(HEARTBEAT), node.broken.notified()).await.is_err() {
+            self.beat(node, &mut link).await?;
+            self.look_around();
+        }
+        Ok(())
+    }
+
+    /// Writes a sign of life; an error where it did not arrive. Before it is known that a server is
+    /// there, it is known since when it remembers proofs.
+    async fn beat(&self, node: &Node, link: &mut Link) -> Result<(), StoreFault> {
+        let prefix = &self.connector.config().prefix;
+        let mut live = format!("{prefix}live");
+        let proofs = proofs_key(prefix);
+        let mut has_proofs = true;
+        if let (Some(cluster), Some(address)) = (self.cluster(), &node.address) {
+            let view = cluster.known().ok_or(StoreFault::Slots)?;
+            live = view.live_key(address, &live).ok_or(StoreFault::Slots)?;
+            let owner = view.owner(&proofs).and_then(|owner| view.map.nodes.get(owner));
+            has_proofs = owner == Some(address);
+        }
+        if has_proofs && self.status.keeps_proofs() {
+            let mut command = redis::cmd("EVAL");
+            let sent = Now::read();
+            command.arg(BEGAN).arg(1).arg(proofs).arg(self.scripts.proofs_time(sent));
+            match timeout(PROBE, link.command(&command)).await {
+                Ok(Ok(Value::Int(shown))) => {
+                    self.scripts.proofs_clock.observe(shown, sent, Now::read());
+                }
+                Ok(Err(error)) if self.is_elsewhere(&error) => return Ok(()),
+                other => return Err(failed(&other)),
+            }
+        }
+        let mut command = redis::cmd("EVAL");
+        command.arg(LIVE).arg(1).arg(live).arg(&self.process).arg(SILENCE_MS);
+        let sent = Now::read();
+        let values = match timeout(PROBE, link.command(&command)).await {
+            Ok(Ok(Value::Array(values))) => values,
+            Ok(Err(error)) if self.is_elsewhere(&error) => return Ok(()),
+            other => return Err(failed(&other)),
+        };
+        let [Value::Int(time), Value::Int(alive)] = values.as_slice() else {
+            return Err(StoreFault::Protocol);
+        };
+        if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
+            node.status.observe(time, sent);
+            node.status.count_instances(alive);
+        }
+        Ok(())
+    }
+}
+
+/// Why a command was not answered as it should be.
+fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> StoreFault {
+    match answer {
+        Err(_) => StoreFault::Timeout,
+        Ok(Err(error)) => fault_of(error),
+        Ok(Ok(_)) => StoreFault::Protocol,
+    }
+}
+
+impl Driver {
+    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is
+    /// well, and has another one as soon as it is known who owns what.
+    fn is_elsewhere(&self, error: &RedisError) -> bool {
+        let Some(cluster) = self.cluster() else { return false };
+        let is_elsewhere = matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"));
+        if is_elsewhere {
+            cluster.stale.notify_one();
+        }
+        is_elsewhere
+    }
+}
+
+/// Sends a batch to the one server and tells everyone who asked, within the store's timeout.
+async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
+    let deadline = Instant::now() + driver.connector.config().timeout;
+    let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
+        batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
+    let error = match timeout_at(deadline, converse(&driver, &node, &questions)).await {
+        Ok(Ok(answers)) => {
+            return Responder::tell_all(waiters.into_iter().zip(answers));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => StoreError::Timeout,
+    };
+    Responder::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
+}
+
+/// One answer for each question, or a fault that all of them met.
+async fn converse(
+    driver: &Arc<Driver>,
+    node: &Node,
+    questions: &[StoreCommand],
+) -> Result<Vec<Result<CommandResult, StoreError>>, StoreError> {
+    if !node.status.is_available() {
+        return Err(StoreError::Unavailable);
+    }
+    let mut watch = Watch::new(node);
+    let mut link = node.linked().await.ok_or(StoreError::Unavailable)?;
+    let calls = calls(questions, false);
+    let sent = Now::read();
+    let exchanged = driver.exchange(node, &mut link, calls.iter(), questions, By::Digest).await;
+    let mut replies = watch.take(exchanged)?;
+    let unknown: Vec<usize> =
+        (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
+    if !unknown.is_empty() {
+        let again = unknown.iter().filter_map(|i| calls.get(*i));
+        let exchanged = driver.exchange(node, &mut link, again, questions, By::Text).await;
+        let known_now = watch.take(exchanged)?;
+        for (i, reply) in unknown.into_iter().zip(known_now) {
+            if let Some(place) = replies.get_mut(i) {
+                *place = reply;
+            }
+        }
+    }
+    let results = read(&calls, &replies, questions);
+    if let Some(Ok(answer)) = results.answers.first()
+        && let Some(standing) = answer.standings.first()
+        && standing.now_us > 0
+    {
+        node.status.observe(standing.now_us, sent);
+    }
+    watch.answered = results.answers.iter().all(Result::is_ok);
+    if !watch.answered {
+        watch.fault = first_fault(&replies);
+    }
+    Ok(results.answers)
+}
+
+impl Driver {
+    /// Sends calls as one pipeline; one reply for each.
+    async fn exchange<'c>(
+        &self,
+        node: &Node,
+        link: &mut Link,
+        calls: impl Iterator<Item = &'c Call>,
+        questions: &[StoreCommand],
+        by: By,
+    ) -> Result<Vec<Value>, RedisError> {
+        let mut pipeline = Pipeline::new();
+        for call in calls {
+            pipeline.add_command(self.scripts.command(call, questions, by));
+        }
+        let answers = link.send(&pipeline).await;
+        if let Err(error) = &answers
+            && is_lost(error)
+        {
+            node.note_loss(fault_of(error));
+        }
+        answers
+    }
+}
+
+/// In a cluster each subject is judged by itself. Where one refuses, what the others have charged
+/// is given back; until that arrives, they are a request short.
+pub(super) fn give_back(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
+    let refunds: Vec<QueuedCommand> = results
+        .refunds(questions)
+        // Nobody waits for it.
+        .map(|question| QueuedCommand { question, waiter: Responder::new(Box::new(drop)) })
+        .collect();
+    if !refunds.is_empty() {
+        driver.send(refunds);
+    }
+}
+
+pub(super) fn is_unknown(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+fn process_name() -> String {
+    let mut bytes = [0; 8];
+    // Processes that could not tell themselves apart would count as one.
+    let _ = crate::random::fill(&mut bytes);
+    format!("{:x}-{:016x}", std::process::id(), u64::from_le_bytes(bytes))
+}

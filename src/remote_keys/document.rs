@@ -1,0 +1,83 @@
+//! Judges what an issuer publishes: a JWK set (RFC 7517 section 5), and metadata that names its URL
+//! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
+//!
+//! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
+//! that two readers may read in two ways, a private key or a secret in it, a `kid` twice, several
+//! keys without one, more than 100 keys. A single key that can't be used here (an unknown kind or
+//! algorithm, one for encryption, one that is too weak) is left out, as section 5 asks: an issuer
+//! that starts to sign with something new would else take its old keys with it.
+
+use serde_json::{Map, Value};
+
+use crate::json::object;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key_options::{SetOf, set_member};
+use crate::keys::ring::{KeyRing, MAX_KEYS};
+use crate::remote_keys::fault::Fault;
+use crate::remote_keys::source::fetchable;
+
+/// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
+/// 8037 section 2).
+const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// A set that was found good.
+#[derive(Debug)]
+pub(crate) struct Set {
+    pub(crate) ring: KeyRing,
+    /// How often to look again, in seconds, as a SPIFFE bundle says.
+    pub(crate) refresh_hint_s: Option<u64>,
+}
+
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed)?;
+    object::read_object(text).map_err(|_| Fault::Malformed)
+}
+
+/// Reads a JWK set.
+pub(crate) fn read_set(
+    bytes: &[u8],
+    allowed: Option<&[Algorithm]>,
+    of: SetOf,
+) -> Result<Set, Fault> {
+    let document = object(bytes)?;
+    let items = document.get("keys").and_then(Value::as_array).ok_or(Fault::Malformed)?;
+    if items.len() > MAX_KEYS {
+        return Err(Fault::Set(format!("has more than {MAX_KEYS} keys")));
+    }
+    let (mut keys, mut without_alg) = (Vec::new(), false);
+    for (i, item) in items.iter().enumerate() {
+        let path = format!("keys[{i}]");
+        let jwk = item.as_object().ok_or(Fault::Malformed)?;
+        if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
+            return Err(Fault::Set(format!("has a private key or a secret at `{path}`")));
+        }
+        match set_member(&path, jwk, allowed, of) {
+            Ok(Some(key)) => keys.push((path, key)),
+            Ok(None) => {}
+            Err(_) => without_alg |= !jwk.contains_key("alg"),
+        }
+    }
+    if keys.is_empty() {
+        let hint = if without_alg { "; name `algorithms`, since its keys have no alg" } else { "" };
+        return Err(Fault::Set(format!("has no key that tokens can be verified with{hint}")));
+    }
+    let ring = KeyRing::new(keys).map_err(|error| Fault::Set(format!("is refused: {error}")))?;
+    let refresh_hint_s = document.get("spiffe_refresh_hint").and_then(Value::as_u64);
+    Ok(Set { ring, refresh_hint_s })
+}
+
+/// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves
+/// metadata for another one could else have its tokens taken for theirs.
+pub(crate) fn read_metadata(bytes: &[u8], issuer: &str, loopback: bool) -> Result<String, Fault> {
+    let document = object(bytes)?;
+    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
+        return Err(Fault::Issuer);
+    }
+    let url = document.get("jwks_uri").and_then(Value::as_str).ok_or(Fault::SetUrl)?;
+    let parsed = fetchable("jwks_uri", url).map_err(|_| Fault::SetUrl)?;
+    // An issuer elsewhere has no business on this machine.
+    if parsed.scheme() == "http" && !loopback {
+        return Err(Fault::SetUrl);
+    }
+    Ok(parsed.into())
+}

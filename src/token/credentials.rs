@@ -1,0 +1,88 @@
+//! The value of an `Authorization` header that carries a token.
+
+use crate::token::denial::TokenDenial;
+
+/// How a token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+    /// With a proof that its owner uses it (RFC 9449).
+    Dpop,
+}
+
+/// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC
+/// 9449 section 7.1).
+///
+/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by
+/// anything but one space and one token is [`TokenDenial::Malformed`].
+pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenDenial> {
+    let (name, token) = value.split_once(' ').unwrap_or((value, ""));
+    let scheme = if name.eq_ignore_ascii_case("bearer") {
+        Scheme::Bearer
+    } else if name.eq_ignore_ascii_case("dpop") {
+        Scheme::Dpop
+    } else {
+        return Err(TokenDenial::Missing);
+    };
+    let body = token.trim_end_matches('=');
+    let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
+    if body.is_empty() || !body.bytes().all(allowed) {
+        return Err(TokenDenial::Malformed);
+    }
+    Ok((scheme, token))
+}
+
+/// What may stand in front of the padding, by byte.
+const TOKEN68: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "below 256")]
+        {
+            let char = byte as u8;
+            table[byte] = char.is_ascii_alphanumeric()
+                || matches!(char, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        }
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_authorization_header_is_read_as_rfc_6750_says() {
+        for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc=="] {
+            let token = good.split_once(' ').unwrap().1;
+            assert_eq!(credentials(good), Ok((Scheme::Bearer, token)), "{good}");
+        }
+        assert_eq!(credentials("DPoP abc"), Ok((Scheme::Dpop, "abc")));
+        for other in ["Basic dXNlcg==", "", "Bearerabc", "Bearer\tabc", " Bearer abc"] {
+            assert_eq!(credentials(other), Err(TokenDenial::Missing), "{other}");
+        }
+        for bad in [
+            "Bearer",
+            "Bearer ",
+            "Bearer  abc",
+            "Bearer abc ",
+            "Bearer a b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer a,b",
+            "Bearer \u{e9}",
+        ] {
+            assert_eq!(credentials(bad), Err(TokenDenial::Malformed), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC{0,80}|[A-Za-z0-9_.=-]{0,200}") {
+            let _ = credentials(&text);
+        }
+    }
+}
