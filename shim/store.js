@@ -14,7 +14,7 @@ const waiting = []
 
 // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost
 // behind the guard.
-class Waiting extends AsyncResource {
+class PendingTicket extends AsyncResource {
   constructor(ticket, goOn, what) {
     super('KEEPSTONE')
     this.ticket = ticket
@@ -40,7 +40,7 @@ function listen(guard) {
  * `native.resumeWithStore(ticket)` fetches it.
  */
 function wait(ticket, goOn, what) {
-  waiting[ticket & PLACE] = new Waiting(ticket, goOn, what)
+  waiting[ticket & PLACE] = new PendingTicket(ticket, goOn, what)
   flushSoon()
 }
 

@@ -34,6 +34,6 @@ mod url;
 
 pub use confirmation::{Confirmation, Thumbprint};
 pub use nonce::{Freshness, Nonces};
-pub use proof::{ALGORITHMS, MAX_AGE, Proof, ProofFault, ProofId, ProofRequest, read_proof};
+pub use proof::{ALGORITHMS, MAX_AGE, Proof, ProofError, ProofId, ProofRequest, read_proof};
 pub use replay::{ClockRollback, Remembered, ReplayCache, ReplayStep, Use};
 pub use url::ProofUrl;

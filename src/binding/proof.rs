@@ -84,7 +84,7 @@ pub struct Proof {
 /// Why a proof is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ProofFault {
+pub enum ProofError {
     /// There is no `DPoP` header.
     Missing,
     /// It is no compact JWS that the strict reader takes.
@@ -111,7 +111,7 @@ pub enum ProofFault {
     Binding,
 }
 
-impl ProofFault {
+impl ProofError {
     /// What the client is told.
     #[must_use]
     pub const fn detail(self) -> &'static str {
@@ -135,50 +135,50 @@ impl ProofFault {
 }
 
 /// Takes the value of the header `DPoP` and says whose key made it, or why it is refused.
-pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, ProofFault> {
-    let (compact, header) = Compact::read_whole(text).map_err(|_| ProofFault::Malformed)?;
+pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, ProofError> {
+    let (compact, header) = Compact::read_whole(text).map_err(|_| ProofError::Malformed)?;
     if compact.header.typ.as_deref() != Some("dpop+jwt") {
-        return Err(ProofFault::Type);
+        return Err(ProofError::Type);
     }
     let algorithm = Algorithm::from_name(&compact.header.alg)
         .filter(|algorithm| algorithm.family() != Family::Hmac)
-        .ok_or(ProofFault::Algorithm)?;
-    let Some(Value::Object(jwk)) = header.get("jwk") else { return Err(ProofFault::Key) };
-    let key = public_key(jwk, algorithm).ok_or(ProofFault::Key)?;
+        .ok_or(ProofError::Algorithm)?;
+    let Some(Value::Object(jwk)) = header.get("jwk") else { return Err(ProofError::Key) };
+    let key = public_key(jwk, algorithm).ok_or(ProofError::Key)?;
     if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
-        return Err(ProofFault::Signature);
+        return Err(ProofError::Signature);
     }
-    let claims = compact.claims().map_err(|_| ProofFault::Malformed)?;
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(ProofFault::Claims);
+    let claims = compact.claims().map_err(|_| ProofError::Malformed)?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(ProofError::Claims);
     let jti = text("jti")?;
     if jti.is_empty() || jti.len() > MAX_ID {
-        return Err(ProofFault::Claims);
+        return Err(ProofError::Claims);
     }
     let nonce = claims.get("nonce").map(|_| text("nonce")).transpose()?;
     if text("htm")? != request.method {
-        return Err(ProofFault::Method);
+        return Err(ProofError::Method);
     }
-    let url = ProofUrl::read(text("htu")?).ok_or(ProofFault::Url)?;
+    let url = ProofUrl::read(text("htu")?).ok_or(ProofError::Url)?;
     if request.url != Some(&url) {
-        return Err(ProofFault::Url);
+        return Err(ProofError::Url);
     }
     let made_us = check_time(&claims, request)?;
     let digest = digest::digest(&digest::SHA256, request.token.as_bytes());
     if text("ath")? != URL_SAFE_NO_PAD.encode(digest) {
-        return Err(ProofFault::Token);
+        return Err(ProofError::Token);
     }
-    let key = thumbprint(jwk).ok_or(ProofFault::Key)?;
+    let key = thumbprint(jwk).ok_or(ProofError::Key)?;
     Ok(Proof { key, id: id(&key, jti), made_us, nonce: nonce.map(str::to_owned) })
 }
 
 /// When it was made. `exp` and `nbf` need not be there, but what they say counts.
-fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result<u64, ProofFault> {
+fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result<u64, ProofError> {
     let time = |name: &str| {
         let Some(value) = claims.get(name) else { return Ok(None) };
         let date = value.as_number().and_then(|number| jose::date(number).ok());
-        date.map(Some).ok_or(ProofFault::Claims)
+        date.map(Some).ok_or(ProofError::Claims)
     };
-    let made = time("iat")?.ok_or(ProofFault::Claims)?;
+    let made = time("iat")?.ok_or(ProofError::Claims)?;
     let now_us = request.now.unix_us;
     let soon = now_us.saturating_add(request.ahead_us);
     // One made ahead of the clock as it was may have been taken then.
@@ -188,7 +188,7 @@ fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result
     let fresh = made <= soon && recent && !doubtful;
     let begun = time("nbf")?.is_none_or(|from| from <= soon);
     let over = time("exp")?.is_some_and(|until| until <= now_us);
-    if fresh && begun && !over { Ok(made) } else { Err(ProofFault::Time) }
+    if fresh && begun && !over { Ok(made) } else { Err(ProofError::Time) }
 }
 
 fn public_key(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Key> {

@@ -56,7 +56,7 @@ pub enum ListMatch {
 
 /// There is no room for another entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListsFull;
+pub struct ListCapacityError;
 
 /// The lists of a store: a copy in this process, which every request looks at.
 #[derive(Debug, Default)]
@@ -90,12 +90,17 @@ impl Lists {
     ///
     /// # Errors
     /// There is no room.
-    pub fn put(&self, who: ListedClient, entry: Entry, now_us: u64) -> Result<(), ListsFull> {
+    pub fn put(
+        &self,
+        who: ListedClient,
+        entry: Entry,
+        now_us: u64,
+    ) -> Result<(), ListCapacityError> {
         let mut entries = self.entries.write();
         if entries.len() >= MAX_ENTRIES {
             entries.sweep(now_us);
             if entries.len() >= MAX_ENTRIES {
-                return Err(ListsFull);
+                return Err(ListCapacityError);
             }
         }
         match who {

@@ -16,4 +16,4 @@ mod lists;
 mod tests;
 
 pub use config::ClientsConfig;
-pub use lists::{Entry, ListAction, ListMatch, ListedClient, Lists, ListsFull};
+pub use lists::{Entry, ListAction, ListCapacityError, ListMatch, ListedClient, Lists};

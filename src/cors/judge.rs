@@ -41,7 +41,7 @@ pub enum CorsKind {
 /// than the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CorsDenial {
+pub enum CorsError {
     /// The origin is not one of those listed, or the function did not say yes.
     Origin,
     /// A preflight asks for a method that is not allowed.
@@ -50,7 +50,7 @@ pub enum CorsDenial {
     Header,
 }
 
-impl CorsDenial {
+impl CorsError {
     /// The stable code, e.g. `cors_origin`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -68,7 +68,7 @@ pub struct CorsAnswer<'a> {
     /// Who answers.
     pub kind: CorsKind,
     /// Why not, where the answer is no.
-    pub denied: Option<CorsDenial>,
+    pub denied: Option<CorsError>,
     vary: Option<&'static str>,
     allow_origin: Option<&'a str>,
     allow_credentials: bool,
@@ -111,7 +111,7 @@ impl<'a> CorsAnswer<'a> {
         }
     }
 
-    fn refuse(mut self, why: CorsDenial, preflight: bool) -> Self {
+    fn refuse(mut self, why: CorsError, preflight: bool) -> Self {
         self.denied = Some(why);
         if preflight {
             self.kind = CorsKind::Preflight { status: 403 };
@@ -150,15 +150,15 @@ impl Cors {
             return answer;
         }
         let Some(allow_origin) = self.allow_origin(request) else {
-            return answer.refuse(CorsDenial::Origin, preflight.is_some());
+            return answer.refuse(CorsError::Origin, preflight.is_some());
         };
         if let Some(method) = preflight {
             if !self.methods.iter().any(|allowed| allowed == method) {
-                return answer.refuse(CorsDenial::Method, true);
+                return answer.refuse(CorsError::Method, true);
             }
             let asked = request.request_headers.unwrap_or_default();
             if !request_headers::all_allowed(asked, &self.request_headers) {
-                return answer.refuse(CorsDenial::Header, true);
+                return answer.refuse(CorsError::Header, true);
             }
             answer.kind = CorsKind::Preflight { status: 204 };
             answer.allow_methods = Some(&self.allow_methods);

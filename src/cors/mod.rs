@@ -26,7 +26,7 @@
 //! goes on to the application. Allowed, it gets 204 and what it may send. Not allowed (origin,
 //! method or header), it gets **403 and no CORS header but `Vary`**. The browser refuses either
 //! way; 403 is what a log, a metric or `curl` can see as a refusal, and no proxy that looks at the
-//! status alone takes it for a yes. [`CorsDenial`] says why, for the log.
+//! status alone takes it for a yes. [`CorsError`] says why, for the log.
 //!
 //! # For the shim
 //!
@@ -47,4 +47,4 @@ mod request_headers;
 mod tests;
 
 pub use config::Cors;
-pub use judge::{CorsAnswer, CorsDenial, CorsKind, CorsRequest};
+pub use judge::{CorsAnswer, CorsError, CorsKind, CorsRequest};

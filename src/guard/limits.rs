@@ -53,7 +53,7 @@ impl Guard {
     /// The limits of all stacks.
     #[must_use]
     pub fn limiters(&self) -> Vec<Arc<Limiter>> {
-        self.limiters.read().iter().map(|limiter| limiter.now()).collect()
+        self.limiters.read().iter().map(|limiter| limiter.current()).collect()
     }
 
     /// The limits that a stack counts by: the guard's own, or those of the route.

@@ -14,7 +14,7 @@ use crate::redis::Connector;
 use crate::revocation::{Gate, RevokeError, SharedRevocations};
 use crate::session::RedisFamilies;
 use crate::session::{
-    FamilyKey, Full, MemoryFamilies, NewFamily, Outcome, RefreshAttempt, RefreshConfig,
+    CapacityError, FamilyKey, MemoryFamilies, NewFamily, Outcome, RefreshAttempt, RefreshConfig,
     RefreshToken, SessionData, audience_mark, longest_s,
 };
 use crate::store::{Reply, StoreError};
@@ -208,7 +208,7 @@ impl Refresh {
     ) -> Option<Result<(), OpenError>> {
         match &self.families {
             Families::Local(families) => {
-                Some(families.open(opening, &self.config, now).map_err(OpenError::Full))
+                Some(families.open(opening, &self.config, now).map_err(OpenError::CapacityError))
             }
             Families::Shared(families, _) => match (reply(), self.seals(now)) {
                 (Some(reply), Some(seals)) => {
@@ -345,7 +345,7 @@ pub type Slot = parking_lot::Mutex<Option<Outcome>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenError {
     /// There is no room.
-    Full(Full),
+    CapacityError(CapacityError),
     /// The store gave no answer.
     Store(StoreError),
 }

@@ -12,7 +12,7 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
-use crate::token::{Issuer, Signer, TokenConfig, TokenDenial, Verified, Verifier};
+use crate::token::{Issuer, Signer, TokenConfig, TokenError, Verified, Verifier};
 
 /// What a stack wants of a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,13 +110,13 @@ impl Tokens {
     ///
     /// # Errors
     /// It was.
-    pub fn check(&self, token: &Verified) -> Result<(), TokenDenial> {
+    pub fn check(&self, token: &Verified) -> Result<(), TokenError> {
         let checked = match self.list_of(&token.issuer) {
             RevocationList::Off => Ok(()),
             RevocationList::Local(list) => list.check(token),
             RevocationList::Shared(list) => list.check(token),
         };
-        checked.map_err(|_| TokenDenial::Revoked)
+        checked.map_err(|_| TokenError::Revoked)
     }
 
     /// What is revoked of the tokens of an issuer, by its name as configured.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::exceed::Count;
 use super::in_flight::ConcurrencyPermit;
-use super::limiter::{Limiter, Part, record};
+use super::limiter::{Limiter, PolicyCheck, record};
 use crate::clock::Now;
 use crate::few::Few;
 use crate::quota::algorithm::{Rule, State};
@@ -31,7 +31,7 @@ pub struct Charge {
 
 impl Charge {
     /// The charge of a part that was admitted, where it may have to be given back.
-    pub(super) fn of(part: &Part<'_>) -> Option<Self> {
+    pub(super) fn of(part: &PolicyCheck<'_>) -> Option<Self> {
         let gives_back = part.policy.count != Count::All && part.fits && part.cost > 0;
         gives_back.then(|| Self {
             count: part.policy.count,

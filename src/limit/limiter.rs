@@ -101,7 +101,7 @@ impl LimitMask {
 
 /// One policy's part in a check.
 #[derive(Debug)]
-pub(super) struct Part<'l> {
+pub(super) struct PolicyCheck<'l> {
     /// The policy's place in the limiter.
     pub(super) index: usize,
     pub(super) policy: &'l CompiledLimit,
@@ -132,7 +132,7 @@ pub(super) struct Part<'l> {
     pub(super) held: Option<Box<SharedSlot>>,
 }
 
-impl Part<'_> {
+impl PolicyCheck<'_> {
     pub(super) fn rule(&self) -> &Rule {
         self.scaled.as_deref().or(self.share.as_deref()).unwrap_or(&self.counter.rule)
     }
@@ -303,15 +303,16 @@ impl Limiter {
         which: LimitMask,
         subject: &Subject<'_>,
         now: Now,
-    ) -> Result<Few<Part<'_>>, LimitError> {
-        let mut parts: Few<Part<'_>> = Few::with_capacity(self.policies.len());
+    ) -> Result<Few<PolicyCheck<'_>>, LimitError> {
+        let mut parts: Few<PolicyCheck<'_>> = Few::with_capacity(self.policies.len());
         for (index, policy) in self.policies.iter().enumerate() {
             if !which.has(index) || !policy.scope.includes(subject.method, subject.path) {
                 continue;
             }
             let counter = policy.counter_for(subject.roles);
             let in_flight = counter.rule.is_in_flight();
-            let same = |part: &&Part<'_>| part.policy.key == policy.key && !part.is_in_flight();
+            let same =
+                |part: &&PolicyCheck<'_>| part.policy.key == policy.key && !part.is_in_flight();
             let known = parts.iter().find(same).and_then(|part| part.subject);
             let who = match known {
                 _ if in_flight && self.shared.is_some() => {
@@ -321,7 +322,7 @@ impl Limiter {
                 _ if self.shared.is_some() => Some(subject.shared_key(policy, index)?),
                 _ => None,
             };
-            parts.push(Part {
+            parts.push(PolicyCheck {
                 index,
                 policy,
                 counter,
@@ -343,14 +344,14 @@ impl Limiter {
         Ok(parts)
     }
 
-    fn judge<'l>(&'l self, parts: Few<Part<'l>>, now: Now) -> Outcome<'l> {
+    fn judge<'l>(&'l self, parts: Few<PolicyCheck<'l>>, now: Now) -> Outcome<'l> {
         self.judge_from(parts, now, &[])
     }
 
     /// Judges and counts in this process. `first` are the records of keys that have none yet.
     pub(super) fn judge_from<'l>(
         &'l self,
-        mut parts: Few<Part<'l>>,
+        mut parts: Few<PolicyCheck<'l>>,
         now: Now,
         first: &[Record],
     ) -> Outcome<'l> {
@@ -403,7 +404,7 @@ impl Limiter {
     }
 
     /// The outcome of a request whose parts are judged.
-    pub(super) fn report<'l>(&'l self, parts: Few<Part<'l>>, allowed: bool) -> Outcome<'l> {
+    pub(super) fn report<'l>(&'l self, parts: Few<PolicyCheck<'l>>, allowed: bool) -> Outcome<'l> {
         let mut outcome = Outcome {
             allowed,
             rate_limit: String::with_capacity(parts.len() * 32),
@@ -459,7 +460,7 @@ impl Limiter {
         outcome
     }
 
-    fn policy_header<'l>(&'l self, parts: &[Part<'l>]) -> Cow<'l, str> {
+    fn policy_header<'l>(&'l self, parts: &[PolicyCheck<'l>]) -> Cow<'l, str> {
         match (parts, &self.header) {
             ([], _) => Cow::Borrowed(""),
             ([one], _) if !one.is_watching() => Cow::Borrowed(&one.counter.header),

@@ -51,7 +51,7 @@ impl ReloadableLimiter {
 
     /// The limiter with what was changed up to now.
     #[must_use]
-    pub fn now(&self) -> Arc<Limiter> {
+    pub fn current(&self) -> Arc<Limiter> {
         let changes = self.first.store().notices().changes();
         if changes == 0 {
             // Mostly nothing is ever changed, and nobody takes the lock.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::wire::{Command, Expect, Reply, read};
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::tcp;
 
 /// What a read takes at most.
@@ -23,30 +23,30 @@ const CHUNK: usize = 16 * 1024;
 /// A connection; a clone is the same one.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
-    commands: UnboundedSender<Exchange>,
+    commands: UnboundedSender<RoundTrip>,
     given_up: Arc<Notify>,
     /// Closes as the connection does.
     open: watch::Receiver<()>,
     /// What was wrong with what came.
-    fault: Arc<OnceLock<StoreFault>>,
+    fault: Arc<OnceLock<OutageCause>>,
 }
 
 /// Commands that are sent together, and who waits for their answers.
 #[derive(Debug)]
-struct Exchange {
+struct RoundTrip {
     bytes: Vec<u8>,
-    waiting: Waiting,
+    waiting: PendingReplies,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingReplies {
     expected: VecDeque<Expect>,
     replies: Vec<Reply>,
     tell: oneshot::Sender<Vec<Reply>>,
 }
 
 /// Who waits, in the order of the commands.
-type Queue = Mutex<VecDeque<Waiting>>;
+type Queue = Mutex<VecDeque<PendingReplies>>;
 
 impl Connection {
     /// Connects. The connection lives until it breaks, is given up, or nobody has it any more.
@@ -71,8 +71,8 @@ impl Connection {
     }
 
     /// Why it has ended.
-    pub(super) fn fault(&self) -> StoreFault {
-        self.fault.get().copied().unwrap_or(StoreFault::Network)
+    pub(super) fn fault(&self) -> OutageCause {
+        self.fault.get().copied().unwrap_or(OutageCause::Network)
     }
 
     /// Sends commands as one; one reply for each, or `None` where the connection is gone. It waits
@@ -87,8 +87,8 @@ impl Connection {
             expected.push_back(command.expect);
         }
         let replies = Vec::with_capacity(expected.len());
-        let waiting = Waiting { expected, replies, tell };
-        self.commands.send(Exchange { bytes, waiting }).ok()?;
+        let waiting = PendingReplies { expected, replies, tell };
+        self.commands.send(RoundTrip { bytes, waiting }).ok()?;
         told.await.ok()
     }
 
@@ -108,10 +108,10 @@ impl Connection {
 }
 
 /// Sends what comes, until nobody can send any more or the connection fails.
-async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<Exchange>, queue: &Queue) {
-    while let Some(Exchange { mut bytes, waiting }) = commands.recv().await {
+async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<RoundTrip>, queue: &Queue) {
+    while let Some(RoundTrip { mut bytes, waiting }) = commands.recv().await {
         queue.lock().push_back(waiting);
-        while let Ok(Exchange { bytes: more, waiting }) = commands.try_recv() {
+        while let Ok(RoundTrip { bytes: more, waiting }) = commands.try_recv() {
             bytes.extend_from_slice(&more);
             queue.lock().push_back(waiting);
         }
@@ -131,7 +131,7 @@ async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<Exchange>
 }
 
 /// Hands answers out, until the connection ends or something comes that answers nothing.
-async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<StoreFault>) {
+async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<OutageCause>) {
     let mut chunk = vec![0; CHUNK];
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -153,14 +153,14 @@ async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<StoreFault
 }
 
 /// What is wrong with bytes that are no answer.
-fn fault_in(bytes: &[u8]) -> StoreFault {
+fn fault_in(bytes: &[u8]) -> OutageCause {
     if bytes.starts_with(b"CLIENT_ERROR unauthenticated") {
-        return StoreFault::PasswordMissing;
+        return OutageCause::PasswordMissing;
     }
     if bytes.starts_with(b"ERROR Too many open connections") {
-        return StoreFault::Connections;
+        return OutageCause::Connections;
     }
-    StoreFault::Protocol
+    OutageCause::Protocol
 }
 
 /// Hands out every answer that has come in full: how many bytes they were, or `None` where
@@ -180,7 +180,7 @@ fn hand_out(bytes: &[u8], queue: &Queue) -> Option<usize> {
             waiting.replies.push(reply);
         }
         if waiting.expected.is_empty()
-            && let Some(Waiting { replies, tell, .. }) = queue.pop_front()
+            && let Some(PendingReplies { replies, tell, .. }) = queue.pop_front()
         {
             // Whoever has given up waiting needs none.
             let _ = tell.send(replies);
@@ -209,7 +209,7 @@ mod tests {
         let waiting = expected.iter().map(|expect| {
             let (tell, receiver) = oneshot::channel();
             told.push(receiver);
-            Waiting { expected: VecDeque::from([expect.clone()]), replies: Vec::new(), tell }
+            PendingReplies { expected: VecDeque::from([expect.clone()]), replies: Vec::new(), tell }
         });
         (Mutex::new(waiting.collect()), told)
     }

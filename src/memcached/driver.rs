@@ -126,9 +126,9 @@ impl Desk {
     }
 
     /// Tells who waits; `false` where nobody does any more.
-    fn tell(&self, place: usize, answer: Result<CommandResult, StoreError>) -> bool {
+    fn complete(&self, place: usize, answer: Result<CommandResult, StoreError>) -> bool {
         let waiter = self.0.lock().get_mut(place).and_then(Option::take);
-        waiter.map(|(waiter, _)| waiter.tell(answer)).is_some()
+        waiter.map(|(waiter, _)| waiter.complete(answer)).is_some()
     }
 
     /// Tells those whose time is over.
@@ -136,7 +136,7 @@ impl Desk {
         let late = |place: &mut Option<(Responder, Instant)>| place.take_if(|(_, by)| *by <= now);
         let late: Vec<_> = self.0.lock().iter_mut().filter_map(late).collect();
         for (waiter, _) in late {
-            waiter.tell(Err(StoreError::Timeout));
+            waiter.complete(Err(StoreError::Timeout));
         }
     }
 }
@@ -182,7 +182,7 @@ fn close(
     answer: Result<CommandResult, StoreError>,
 ) {
     let admitted = answer.as_ref().is_ok_and(|answer| answer.admitted);
-    if desk.tell(place, answer) && admitted {
+    if desk.complete(place, answer) && admitted {
         return;
     }
     if let Some(question) = case.refund() {

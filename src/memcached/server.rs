@@ -12,7 +12,7 @@ use super::connection::{Connection, first_of};
 use super::wire::{Command, Reply, Versioned, expiry};
 use crate::clock::Now;
 use crate::store::error::StoreError;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::{BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered};
 use crate::store::status::Status;
 
@@ -108,7 +108,7 @@ impl Server {
         if !self.status.is_available() {
             return Err(StoreError::Unavailable);
         }
-        let mut watch = Watch { server: self, answered: false, fault: StoreFault::Timeout };
+        let mut watch = Watch { server: self, answered: false, fault: OutageCause::Timeout };
         let mut link = self.link.subscribe();
         let link = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
         let link = link.ok_or(StoreError::Unavailable)?;
@@ -123,7 +123,7 @@ impl Server {
         Ok(replies)
     }
 
-    fn note_failure(&self, fault: StoreFault) {
+    fn note_failure(&self, fault: OutageCause) {
         self.status.blame(fault);
         if self.status.failed() {
             self.status.lost();
@@ -164,10 +164,10 @@ impl Server {
         }
     }
 
-    async fn connect(&self, process: Process) -> Result<Connection, StoreFault> {
+    async fn connect(&self, process: Process) -> Result<Connection, OutageCause> {
         let opening = Connection::open(&self.address.host, self.address.port);
-        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| StoreFault::Timeout)?;
-        let link = opened.map_err(|error| StoreFault::of_io(&error))?;
+        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| OutageCause::Timeout)?;
+        let link = opened.map_err(|error| OutageCause::of_io(&error))?;
         // It may be another server by now, or have another clock.
         self.clock.lock().0.clear();
         self.beat(&link, process).await?;
@@ -180,7 +180,7 @@ impl Server {
         link: &mut Connection,
         process: Process,
         changed: &impl Fn(),
-    ) -> StoreFault {
+    ) -> OutageCause {
         for _ in 1..FIRST_READINGS {
             first_of(sleep(Duration::from_secs(1) / FIRST_READINGS), link.closed()).await;
             if link.is_closed() {
@@ -203,12 +203,12 @@ impl Server {
         }
     }
 
-    async fn read_clock(&self, link: &Connection) -> Result<(), StoreFault> {
+    async fn read_clock(&self, link: &Connection) -> Result<(), OutageCause> {
         let replies = timeout(PROBE, ask(link, vec![Command::time()])).await;
-        let replies = replies.map_err(|_| StoreFault::Timeout)??;
+        let replies = replies.map_err(|_| OutageCause::Timeout)??;
         match replies.as_slice() {
             [Reply::Time(second)] if self.observe(*second) => Ok(()),
-            _ => Err(StoreFault::Protocol),
+            _ => Err(OutageCause::Protocol),
         }
     }
 
@@ -229,15 +229,15 @@ impl Server {
     }
 
     /// Reads the clock and writes a sign of life; an error where it could not be written.
-    async fn beat(&self, link: &Connection, process: Process) -> Result<(), StoreFault> {
+    async fn beat(&self, link: &Connection, process: Process) -> Result<(), OutageCause> {
         let beating = async {
             let asked = vec![Command::time(), Command::gets(&self.live_key)];
             let replies = ask(link, asked).await?;
             let [Reply::Time(second), Reply::Value(known)] = replies.as_slice() else {
-                return Err(StoreFault::Protocol);
+                return Err(OutageCause::Protocol);
             };
             if !self.observe(*second) {
-                return Err(StoreFault::Protocol);
+                return Err(OutageCause::Protocol);
             }
             let (list, alive) = alive(known.as_ref(), process, self.now_us());
             let version = known.as_ref().map(|known| known.version);
@@ -246,23 +246,23 @@ impl Server {
             // next beat.
             match ask(link, vec![store]).await?.as_slice() {
                 [Reply::Stored | Reply::Conflict] => Ok(alive),
-                _ => Err(StoreFault::Protocol),
+                _ => Err(OutageCause::Protocol),
             }
         };
-        let alive = timeout(PROBE, beating).await.map_err(|_| StoreFault::Timeout)??;
+        let alive = timeout(PROBE, beating).await.map_err(|_| OutageCause::Timeout)??;
         self.status.count_instances(alive);
         Ok(())
     }
 }
 
 /// Sends commands; an error where they are not answered, or the server refuses one.
-async fn ask(link: &Connection, commands: Vec<Command>) -> Result<Vec<Reply>, StoreFault> {
+async fn ask(link: &Connection, commands: Vec<Command>) -> Result<Vec<Reply>, OutageCause> {
     let replies = link.exchange(commands).await.ok_or_else(|| link.fault())?;
     refusal(&replies).map_or(Ok(replies), Err)
 }
 
 /// Why the server has refused one of several commands.
-fn refusal(replies: &[Reply]) -> Option<StoreFault> {
+fn refusal(replies: &[Reply]) -> Option<OutageCause> {
     replies.iter().find_map(|reply| match reply {
         Reply::Refused(fault) => Some(*fault),
         _ => None,
@@ -289,7 +289,7 @@ struct Watch<'s> {
     server: &'s Server,
     answered: bool,
     /// Why it was not answered.
-    fault: StoreFault,
+    fault: OutageCause,
 }
 
 impl Drop for Watch<'_> {

@@ -5,7 +5,7 @@
 //! connection is given up: an answer that is taken for another one's would be a count that is taken
 //! for another's.
 
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 
 /// The longest line of an answer, without its end.
 const MAX_LINE: usize = 2048;
@@ -60,7 +60,7 @@ pub(super) enum Reply {
     /// To `stats`: Unix seconds.
     Time(u64),
     /// The server could not do it: `SERVER_ERROR`.
-    Refused(StoreFault),
+    Refused(OutageCause),
 }
 
 /// What is no answer to what was asked.
@@ -117,7 +117,7 @@ pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize
     let Some((first, length)) = line(bytes)? else { return Ok(None) };
     if first.starts_with(b"SERVER_ERROR ") {
         let is_full = first.starts_with(b"SERVER_ERROR out of memory");
-        let fault = if is_full { StoreFault::Memory } else { StoreFault::Error };
+        let fault = if is_full { OutageCause::Memory } else { OutageCause::Error };
         return Ok(Some((Reply::Refused(fault), length)));
     }
     match expect {
@@ -319,7 +319,7 @@ mod tests {
             (
                 b"SERVER_ERROR out of memory storing object\r\n",
                 Expect::Stored,
-                Reply::Refused(StoreFault::Memory),
+                Reply::Refused(OutageCause::Memory),
             ),
             (b"END\r\n", value_of(b"k"), Reply::Value(None)),
             (

@@ -23,13 +23,13 @@ pub(crate) struct Pattern<'a> {
 
 /// Why a text is no origin, and what to write instead. Neither repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct OriginError {
     pub(crate) problem: &'static str,
     pub(crate) suggestion: &'static str,
 }
 
-const fn fault(problem: &'static str, suggestion: &'static str) -> Fault {
-    Fault { problem, suggestion }
+const fn fault(problem: &'static str, suggestion: &'static str) -> OriginError {
+    OriginError { problem, suggestion }
 }
 
 const EXAMPLE: &str = "write an origin such as 'https://app.example.com'";
@@ -48,7 +48,7 @@ impl Pattern<'_> {
 
 /// Parses an origin in exactly the form in which a browser sends it, so that equal origins are
 /// equal strings.
-pub(crate) fn parse(text: &str) -> Result<Pattern<'_>, Fault> {
+pub(crate) fn parse(text: &str) -> Result<Pattern<'_>, OriginError> {
     characters(text)?;
     let (scheme, rest) = text
         .split_once("://")
@@ -68,7 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Pattern<'_>, Fault> {
     Ok(Pattern { scheme, wildcard, host, port })
 }
 
-fn characters(text: &str) -> Result<(), Fault> {
+fn characters(text: &str) -> Result<(), OriginError> {
     if text.is_empty() {
         return Err(fault("must not be empty", EXAMPLE));
     }
@@ -96,7 +96,7 @@ fn characters(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn scheme_of(scheme: &str) -> Result<(), Fault> {
+fn scheme_of(scheme: &str) -> Result<(), OriginError> {
     if scheme.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(fault("must be lower case, as browsers send it", "write it in lower case"));
     }
@@ -121,7 +121,7 @@ fn scheme_of(scheme: &str) -> Result<(), Fault> {
     }
 }
 
-fn authority_of(rest: &str) -> Result<&str, Fault> {
+fn authority_of(rest: &str) -> Result<&str, OriginError> {
     if rest.contains('@') {
         return Err(fault("must have no user or password", EXAMPLE));
     }
@@ -142,7 +142,7 @@ fn authority_of(rest: &str) -> Result<&str, Fault> {
     Ok(rest)
 }
 
-fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), Fault> {
+fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), OriginError> {
     if authority.starts_with('[') {
         let end = authority.find(']').ok_or(BAD_IPV6)?;
         let (host, rest) = authority.split_at_checked(end.saturating_add(1)).ok_or(BAD_IPV6)?;
@@ -159,16 +159,16 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), Fault> {
     }
 }
 
-const BAD_IPV6: Fault = fault(
+const BAD_IPV6: OriginError = fault(
     "must have an IPv6 address in brackets, in its shortest lower-case form",
     "write it as in 'http://[::1]:3000'",
 );
-const BAD_IPV4: Fault = fault(
+const BAD_IPV4: OriginError = fault(
     "must have an IPv4 address as four decimal numbers without leading zeros",
     "write it as in 'http://127.0.0.1:3000'",
 );
 
-fn host_of(host: &str) -> Result<(), Fault> {
+fn host_of(host: &str) -> Result<(), OriginError> {
     if host.starts_with('[') {
         return ipv6(host);
     }
@@ -206,7 +206,7 @@ pub(crate) fn is_label(label: &str) -> bool {
         })
 }
 
-fn ipv6(host: &str) -> Result<(), Fault> {
+fn ipv6(host: &str) -> Result<(), OriginError> {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).ok_or(BAD_IPV6)?;
     let address: Ipv6Addr = inner.parse().map_err(|_| BAD_IPV6)?;
     if address.to_ipv4_mapped().is_some() {
@@ -218,7 +218,7 @@ fn ipv6(host: &str) -> Result<(), Fault> {
     if address.to_string() == inner { Ok(()) } else { Err(BAD_IPV6) }
 }
 
-fn port_of(scheme: &str, port: &str) -> Result<u16, Fault> {
+fn port_of(scheme: &str, port: &str) -> Result<u16, OriginError> {
     let plain = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
     let number = plain.then(|| port.parse::<u16>().ok()).flatten().ok_or(fault(
         "must have a port from 1 to 65535, without leading zeros",
@@ -233,7 +233,7 @@ fn port_of(scheme: &str, port: &str) -> Result<u16, Fault> {
     }
 }
 
-fn wildcard_of(scheme: &str, host: &str) -> Result<(), Fault> {
+fn wildcard_of(scheme: &str, host: &str) -> Result<(), OriginError> {
     if scheme != "https" && scheme != "http" {
         return Err(fault(
             "may have a wildcard with https or http only",

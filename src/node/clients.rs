@@ -58,7 +58,7 @@ pub fn list_client(
         Ok((opened, Notice::listed(who, standing, &reason, ms)))
     };
     match listed() {
-        Ok((opened, notice)) => say(guard, &opened, notice),
+        Ok((opened, notice)) => publish(guard, &opened, notice),
         Err(error) => write(Err(error)),
     }
 }
@@ -74,14 +74,14 @@ pub fn limit_set(guard: f64, policy: String) -> String {
         Ok::<_, ErrorPayload>((opened, notice))
     };
     match changed() {
-        Ok((opened, notice)) => say(guard, &opened, notice),
+        Ok((opened, notice)) => publish(guard, &opened, notice),
         Err(error) => write(Err(error)),
     }
 }
 
 /// Says something to this process at once, and to the others where a store is shared.
-pub(super) fn say(guard: f64, opened: &Guard, notice: Notice) -> String {
-    let Ok(()) = opened.store().notices().hear(&notice, Now::read().mono_us) else {
+pub(super) fn publish(guard: f64, opened: &Guard, notice: Notice) -> String {
+    let Ok(()) = opened.store().notices().apply(&notice, Now::read().mono_us) else {
         let full = "there is no room for another entry; take some off the lists";
         return write(Err(ErrorPayload::new("ERR_INVALID_ARGUMENT", full)));
     };
@@ -90,7 +90,7 @@ pub(super) fn say(guard: f64, opened: &Guard, notice: Notice) -> String {
         write(answer.done().map(|()| Value::Null).map_err(ErrorPayload::from))
     };
     later(guard, finish, |queue, ticket| {
-        store.say(notice, queue.reply(ticket));
+        store.publish(notice, queue.reply(ticket));
         Ok(())
     })
 }

@@ -133,8 +133,8 @@ pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
 }
 
 /// Tells a store something; nobody waits for an answer.
-pub(crate) fn tell(store: &Arc<SharedStore>, question: StoreCommand) {
-    post(store, store.tell(question));
+pub(crate) fn send(store: &Arc<SharedStore>, question: StoreCommand) {
+    post(store, store.command_without_reply(question));
 }
 
 /// Lets a question leave with the others of this tick.

@@ -23,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::revocation::{Counts, Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
 use crate::store::StoreError;
-use crate::token::TokenDenial;
+use crate::token::TokenError;
 
 /// An error on its way to a `GuardError`.
 pub(super) struct ErrorPayload(pub(super) Value);
@@ -71,7 +71,7 @@ impl From<StoreError> for ErrorPayload {
 impl From<RevokeError> for ErrorPayload {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::Clock | RevokeError::SetBack => clock(&error.to_string()),
+            RevokeError::Clock | RevokeError::ClockSetBack => clock(&error.to_string()),
             _ => Self::new("ERR_INVALID_ARGUMENT", &error.to_string()),
         }
     }
@@ -82,8 +82,8 @@ pub(super) fn clock(message: &str) -> ErrorPayload {
     ErrorPayload(json!({ "code": "ERR_CLOCK", "status": 503, "message": message }))
 }
 
-impl From<TokenDenial> for ErrorPayload {
-    fn from(denial: TokenDenial) -> Self {
+impl From<TokenError> for ErrorPayload {
+    fn from(denial: TokenError) -> Self {
         denial.to_refusal().into()
     }
 }

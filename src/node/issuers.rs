@@ -7,7 +7,7 @@ use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
-use crate::remote_keys::{Fault, Fetched, OperatorWarning, RemoteState, RemoteStatus};
+use crate::remote_keys::{FetchError, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
 /// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
@@ -63,14 +63,14 @@ pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[
 /// `keysFetched` does.
 #[napi(catch_unwind)]
 pub fn keys_failed(guard: f64, issuer: u32, number: u32, why: String) -> String {
-    answered(guard, issuer, number, Err(Fault::from_kind(&why)))
+    answered(guard, issuer, number, Err(FetchError::from_kind(&why)))
 }
 
 fn answered(
     guard: f64,
     issuer: u32,
     number: u32,
-    came: Result<(&Fetched, &[u8]), Fault>,
+    came: Result<(&Fetched, &[u8]), FetchError>,
 ) -> String {
     write((|| {
         let opened = guard_of(guard)?;
@@ -97,7 +97,7 @@ pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>) -> V
         Some(RemoteState::Stale) => "stale",
     };
     let age = remote.and_then(|status| status.age);
-    let error = remote.and_then(|status| status.fault.as_ref()).map(Fault::kind);
+    let error = remote.and_then(|status| status.fault.as_ref()).map(FetchError::kind);
     json!({
         "issuer": issuer.name(),
         "state": state,

@@ -14,7 +14,7 @@ use crate::limit::{AdminOp, KeyState, LimitError};
 use crate::stack::{StoreAnswer, StoreAsk};
 
 /// Carries out a call of `guard.limits`: at once in this process, or later in a shared store.
-fn call_limit(guard: f64, name: &str, key: &[String], manual: AdminOp) -> String {
+fn call_limit(guard: f64, name: &str, key: &[String], op: AdminOp) -> String {
     let limiter = guard_of(guard)
         .and_then(|opened| opened.limiter_with(name).ok_or(LimitError::UnknownPolicy.into()));
     let limiter = match limiter {
@@ -23,19 +23,19 @@ fn call_limit(guard: f64, name: &str, key: &[String], manual: AdminOp) -> String
     };
     let key: Vec<&str> = key.iter().map(String::as_str).collect();
     let Some(store) = limiter.shared_store().cloned() else {
-        return write(limiter.call(name, &key, manual, Now::read()).map_or_else(
+        return write(limiter.call(name, &key, op, Now::read()).map_or_else(
             |error| Err(error.into()),
             |state| Ok(state.as_ref().map_or(Value::Null, key_state)),
         ));
     };
-    let (pending, question) = match limiter.manual_question(name, &key, manual) {
+    let (pending, question) = match limiter.manual_question(name, &key, op) {
         Ok(asked) => asked,
         Err(error) => return write(Err(error.into())),
     };
     let finish = move |answer: StoreAnswer| {
         write(answer.judged().map_err(ErrorPayload::from).and_then(|answer| {
             let state = limiter.manual_answer(&pending, &answer)?;
-            Ok(if manual.tells() { key_state(&state) } else { Value::Null })
+            Ok(if op.has_reply() { key_state(&state) } else { Value::Null })
         }))
     };
     later(guard, finish, |queue, ticket| {

@@ -9,7 +9,7 @@ use super::completions;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
 use crate::limit::Reservation;
-use crate::payload::{BodyFault, Reply};
+use crate::payload::{BodyError, Reply};
 use crate::refusal::Refusal;
 use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
 
@@ -69,7 +69,7 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
 
 /// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
 pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
-    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyFault::named(&why))
+    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
     else {
         return refused(unreadable());
     };
@@ -93,7 +93,7 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     let questions = charged.settle(failed, Now::read());
     let any = !questions.is_empty();
     for (store, question) in questions {
-        completions::tell(&store, question);
+        completions::send(&store, question);
     }
     any
 }

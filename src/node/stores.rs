@@ -10,7 +10,7 @@ use super::guard::guard_of;
 use crate::clock::Now;
 use crate::guard::Store;
 use crate::shared_store::SharedStore;
-use crate::store::{StoreFault, StoreNotice};
+use crate::store::{OutageCause, StoreNotice};
 
 thread_local! {
     // The number of the last notice of each store that this thread was told.
@@ -67,7 +67,7 @@ pub(super) fn store_health(store: &Store, now: Now) -> Value {
                 "kind": shared.kind(), "bytes": local.bytes(), "maxBytes": local.max_bytes(),
                 "keys": local.len(now.mono_us),
                 "available": status.has_answered() && status.is_available(), "away": status.away(), "instances": status.instances(), "waiting": status.waiting(),
-                "error": status.fault().map(StoreFault::kind), "clockSkewMs": skew,
+                "error": status.fault().map(OutageCause::kind), "clockSkewMs": skew,
             })
         }
     }

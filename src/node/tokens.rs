@@ -16,7 +16,7 @@ use crate::guard::{Guard, Known, Tokens};
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::StoreError;
-use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenDenial, Unverified};
+use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenError, VerifyError};
 
 pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, ErrorPayload> {
     let error = || {
@@ -215,7 +215,9 @@ fn issue_failure(error: IssueError) -> ErrorPayload {
 
 fn open_failure(error: OpenError) -> ErrorPayload {
     match error {
-        OpenError::Full(full) => ErrorPayload::new("ERR_INVALID_ARGUMENT", &full.to_string()),
+        OpenError::CapacityError(full) => {
+            ErrorPayload::new("ERR_INVALID_ARGUMENT", &full.to_string())
+        }
         OpenError::Store(error) => error.into(),
     }
 }
@@ -238,7 +240,7 @@ fn refresh_failure(error: RefreshError) -> ErrorPayload {
         RefreshError::Clock => clock(
             "the session did not begin at a time that can be by the clock of this process; set the clock, nothing was used",
         ),
-        RefreshError::Revoked => TokenDenial::Revoked.into(),
+        RefreshError::Revoked => TokenError::Revoked.into(),
         RefreshError::Stale => stale(),
         RefreshError::Store(error) => error.into(),
         RefreshError::Issue(error) => issue_failure(error),
@@ -284,14 +286,14 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
     let now = Now::read();
     let judged = tokens_of(&opened).and_then(|tokens| {
         let judged = if asks == 0 {
-            tokens.verifier.verify(&token, now).map_err(Unverified::Denied)
+            tokens.verifier.verify(&token, now).map_err(VerifyError::Denied)
         } else {
-            tokens.verifier.attempt(&token, now)
+            tokens.verifier.verify_or_wait(&token, now)
         };
         match judged {
             Ok(verified) => Ok(Ok((verified, tokens.known(false, now)))),
-            Err(Unverified::Ask(keys)) => Ok(Err(keys)),
-            Err(Unverified::Denied(denial)) => Err(denial.into()),
+            Err(VerifyError::Pending(keys)) => Ok(Err(keys)),
+            Err(VerifyError::Denied(denial)) => Err(denial.into()),
         }
     });
     let (verified, known) = match judged {

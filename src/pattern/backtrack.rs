@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::json::tape_json::{TapeJson, TapeNode};
 use crate::pattern;
-use crate::pattern::{Fault, Matcher, Pattern};
+use crate::pattern::{Matcher, Pattern, PatternError};
 
 /// How often a match may step back at first, and where it has to try again.
 const STEPS: [usize; 3] = [16, 256, 10_000];
@@ -71,7 +71,7 @@ pub(crate) enum Compiled {
 }
 
 /// Compiles a pattern, by the engine that steps back only where it must and `may_step`.
-pub(crate) fn compile(source: &str, may_step: bool) -> Result<Compiled, Fault> {
+pub(crate) fn compile(source: &str, may_step: bool) -> Result<Compiled, PatternError> {
     let pattern = Pattern::read(source)?;
     if !(may_step && pattern.steps_back()) {
         return Matcher::of(&pattern).map(Compiled::Linear);

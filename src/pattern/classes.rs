@@ -4,7 +4,7 @@ use regex_syntax::hir::ClassUnicode;
 
 use super::letters::{digits, folded, property, space, word};
 use super::parse::Parser;
-use super::syntax::{Fault, Node, all_but, range};
+use super::syntax::{Node, PatternError, all_but, range};
 
 /// One character, or many by a name such as `\d`.
 enum Item {
@@ -23,13 +23,13 @@ impl Item {
 
 impl Parser {
     /// What stands behind a backslash at `from`, outside of classes.
-    pub(super) fn escape(&mut self, from: usize) -> Result<Node, Fault> {
+    pub(super) fn escape(&mut self, from: usize) -> Result<Node, PatternError> {
         match self.peek() {
             Some(c @ ('b' | 'B')) => {
                 self.at += 1;
                 if self.flags.ignore_case && self.flags.unicode {
                     let problem = "has `\\b` with the flags i and u, which is not supported";
-                    return Err(Fault::new(problem, "leave the flag u out"));
+                    return Err(PatternError::new(problem, "leave the flag u out"));
                 }
                 Ok(Node::Boundary { negated: c == 'B' })
             }
@@ -44,7 +44,7 @@ impl Parser {
             Some('k') => {
                 self.at += 1;
                 if !self.takes("<") {
-                    return Err(Fault::no_javascript("\\k", "write `\\k<name>`"));
+                    return Err(PatternError::no_javascript("\\k", "write `\\k<name>`"));
                 }
                 let number = self.until('>').and_then(|name| self.named_group(&name));
                 self.back(number, from)
@@ -57,9 +57,12 @@ impl Parser {
     }
 
     /// What an escape stands for that means the same in a class and outside.
-    fn escaped(&mut self, from: usize) -> Result<Item, Fault> {
+    fn escaped(&mut self, from: usize) -> Result<Item, PatternError> {
         let Some(c) = self.next() else {
-            return Err(Fault::new("ends with a backslash", "write `\\\\` for the character"));
+            return Err(PatternError::new(
+                "ends with a backslash",
+                "write `\\\\` for the character",
+            ));
         };
         Ok(match c {
             'd' => Item::Many(digits()),
@@ -80,14 +83,14 @@ impl Parser {
                     Item::One(char::from(letter as u8 % 32))
                 }
                 _ => {
-                    return Err(Fault::no_javascript(
+                    return Err(PatternError::no_javascript(
                         &self.shown(from, 3),
                         "write `\\cA` to `\\cZ`",
                     ));
                 }
             },
             'x' => Item::One(self.hex(2).and_then(char::from_u32).ok_or_else(|| {
-                Fault::no_javascript(&self.shown(from, 6), "write `\\x41` or `\\u{41}`")
+                PatternError::no_javascript(&self.shown(from, 6), "write `\\x41` or `\\u{41}`")
             })?),
             'u' => Item::One(self.unicode(from)?),
             // Also `\<`, which other engines take for the start of a word.
@@ -96,7 +99,7 @@ impl Parser {
             }
             _ => {
                 let advice = "write the ends of the text as `^` and `$`, and characters as themselves or as `\\u0041`";
-                return Err(Fault::no_javascript(&self.shown(from, 2), advice));
+                return Err(PatternError::no_javascript(&self.shown(from, 2), advice));
             }
         })
     }
@@ -110,7 +113,7 @@ impl Parser {
     }
 
     /// `\u0041`, `\ud83d\ude00` and, with the flag `u`, `\u{41}`.
-    fn unicode(&mut self, from: usize) -> Result<char, Fault> {
+    fn unicode(&mut self, from: usize) -> Result<char, PatternError> {
         let wrong = "write four digits, `\\u0041`, or with the flag u `\\u{1f600}`; half a surrogate pair is in no text";
         let code = if self.takes("{") {
             let digits = self.until('}').filter(|_| self.flags.unicode);
@@ -131,30 +134,30 @@ impl Parser {
             })
         };
         code.and_then(char::from_u32)
-            .ok_or_else(|| Fault::no_javascript(&self.shown(from, 8), wrong))
+            .ok_or_else(|| PatternError::no_javascript(&self.shown(from, 8), wrong))
     }
 
     /// `\p{name}`; `negated` for `\P{name}`.
-    fn property(&mut self, negated: bool, from: usize) -> Result<ClassUnicode, Fault> {
+    fn property(&mut self, negated: bool, from: usize) -> Result<ClassUnicode, PatternError> {
         if !self.flags.unicode {
             let problem = format!("has `{}` without the flag u", self.shown(from, 2));
-            return Err(Fault::new(problem, "add the flag u"));
+            return Err(PatternError::new(problem, "add the flag u"));
         }
         if negated && self.flags.sets && self.flags.ignore_case {
             let problem = "has `\\P` with the flags i and v, which is not supported";
-            return Err(Fault::new(problem, "write the flag u"));
+            return Err(PatternError::new(problem, "write the flag u"));
         }
         let name = if self.takes("{") { self.until('}') } else { None };
         let set = name.as_deref().and_then(property).ok_or_else(|| {
             let count = (self.at - from).min(40);
             let advice = "write `\\p{Letter}` or `\\p{Script=Greek}`, spelled as in JavaScript";
-            Fault::no_javascript(&self.shown(from, count), advice)
+            PatternError::no_javascript(&self.shown(from, count), advice)
         })?;
         Ok(if negated { all_but(set) } else { set })
     }
 
     /// A class from behind its bracket at `from` on.
-    pub(super) fn class(&mut self, from: usize) -> Result<ClassUnicode, Fault> {
+    pub(super) fn class(&mut self, from: usize) -> Result<ClassUnicode, PatternError> {
         let negated = self.takes("^");
         let mut set = ClassUnicode::empty();
         loop {
@@ -171,7 +174,7 @@ impl Parser {
                     }
                     (Item::One(low), Item::One(high)) => {
                         let problem = format!("has the range `{low}-{high}`, which runs backwards");
-                        return Err(Fault::new(problem, "write the lower end first"));
+                        return Err(PatternError::new(problem, "write the lower end first"));
                     }
                     // `[\w-.]`: no range, so that all three stand for themselves.
                     (low, high) => {
@@ -189,17 +192,17 @@ impl Parser {
         Ok(if negated { all_but(set) } else { set })
     }
 
-    fn item(&mut self, class: usize) -> Result<Item, Fault> {
+    fn item(&mut self, class: usize) -> Result<Item, PatternError> {
         let from = self.at;
         self.refuse_operation(class)?;
         for mark in [":", ".", "="] {
             if self.sees(&format!("[{mark}")) && self.is_posix(mark) {
                 let advice = "write `[a-zA-Z]` or `\\p{Alphabetic}`";
-                return Err(Fault::no_javascript(&self.shown(from, 10), advice));
+                return Err(PatternError::no_javascript(&self.shown(from, 10), advice));
             }
         }
         match self.next() {
-            None => Err(Fault::new("has a `[` without its `]`", "close the class")),
+            None => Err(PatternError::new("has a `[` without its `]`", "close the class")),
             Some('\\') if self.takes("b") => Ok(Item::One('\u{8}')),
             Some('\\') => self.escaped(from),
             Some(c) => Ok(Item::One(c)),
@@ -207,11 +210,11 @@ impl Parser {
     }
 
     /// Classes in classes and what combines them, which the flag `v` adds.
-    fn refuse_operation(&self, class: usize) -> Result<(), Fault> {
+    fn refuse_operation(&self, class: usize) -> Result<(), PatternError> {
         if self.flags.sets && ["--", "&&", "["].iter().any(|operation| self.sees(operation)) {
             let shown = self.shown(class, 12);
             let problem = format!("has a set operation in `{shown}`, which is not supported");
-            return Err(Fault::new(problem, "write the characters out, with the flag u"));
+            return Err(PatternError::new(problem, "write the characters out, with the flag u"));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use regex_syntax::hir::ClassUnicode;
 
-use super::syntax::{Fault, Node};
+use super::syntax::{Node, PatternError};
 
 /// The most places in all sets together. Each takes the engine some 0.1 microseconds, once.
 const MAX_PLACES: usize = 200_000;
@@ -41,14 +41,14 @@ struct Places<'n> {
     unsure: bool,
 }
 
-pub(super) fn judge(node: &Node) -> Result<(), Fault> {
+pub(super) fn judge(node: &Node) -> Result<(), PatternError> {
     let mut open = vec![node];
     while let Some(node) = open.pop() {
         let mut places = Places::default();
-        let end = places.add(State::Match).ok_or_else(Fault::too_large)?;
-        let entry = places.compile(node, end).ok_or_else(Fault::too_large)?;
+        let end = places.add(State::Match).ok_or_else(PatternError::too_large)?;
+        let entry = places.compile(node, end).ok_or_else(PatternError::too_large)?;
         if !places.are_few(entry) {
-            return Err(Fault::new(
+            return Err(PatternError::new(
                 "is a pattern whose repetitions overlap in too many ways to be checked in time",
                 "let a character end each part that is repeated, such as (?:[a-z]{1,63}\\.)*[a-z]{1,63}, anchor it by ^, repeat less, or bound the length by `maxLength`",
             ));

@@ -19,7 +19,7 @@ mod write;
 use jsonschema::PatternOptions;
 
 use syntax::Node;
-pub(crate) use syntax::{Fault, Flags};
+pub(crate) use syntax::{Flags, PatternError};
 
 /// The most bytes of a compiled pattern, and of what the engine remembers of the texts it saw.
 const COMPILED: usize = 10 << 20;
@@ -30,11 +30,11 @@ pub(crate) struct Pattern(Node);
 
 impl Pattern {
     /// Reads a pattern as a schema has it: with the flag `u`.
-    pub(crate) fn read(source: &str) -> Result<Self, Fault> {
+    pub(crate) fn read(source: &str) -> Result<Self, PatternError> {
         Self::read_with(source, Flags::of_schemas())
     }
 
-    pub(crate) fn read_with(source: &str, flags: Flags) -> Result<Self, Fault> {
+    pub(crate) fn read_with(source: &str, flags: Flags) -> Result<Self, PatternError> {
         parse::parse(source, flags).map(Self)
     }
 
@@ -44,16 +44,16 @@ impl Pattern {
     }
 
     /// The pattern for the engine in linear time.
-    pub(crate) fn linear(&self) -> Result<String, Fault> {
+    pub(crate) fn linear(&self) -> Result<String, PatternError> {
         if self.steps_back() {
-            return Err(Fault::steps_back());
+            return Err(PatternError::steps_back());
         }
         cost::judge(&self.0)?;
         Ok(write::linear(&self.0))
     }
 
     /// The pattern for the engine that may step back.
-    pub(crate) fn stepping(&self) -> Result<String, Fault> {
+    pub(crate) fn stepping(&self) -> Result<String, PatternError> {
         nested::judge(&self.0)?;
         cost::judge(&self.0)?;
         Ok(write::stepping(&self.0))
@@ -65,16 +65,16 @@ impl Pattern {
 pub(crate) struct Matcher(regex::Regex);
 
 impl Matcher {
-    pub(crate) fn new(source: &str) -> Result<Self, Fault> {
+    pub(crate) fn new(source: &str) -> Result<Self, PatternError> {
         Self::of(&Pattern::read(source)?)
     }
 
-    pub(crate) fn of(pattern: &Pattern) -> Result<Self, Fault> {
+    pub(crate) fn of(pattern: &Pattern) -> Result<Self, PatternError> {
         let compiled = regex::RegexBuilder::new(&pattern.linear()?)
             .size_limit(COMPILED)
             .dfa_size_limit(REMEMBERED)
             .build();
-        compiled.map(Self).map_err(|_| Fault::too_large())
+        compiled.map(Self).map_err(|_| PatternError::too_large())
     }
 
     pub(crate) fn is_match(&self, text: &str) -> bool {
@@ -88,11 +88,11 @@ pub(crate) fn options() -> PatternOptions<jsonschema::Regex> {
 }
 
 /// The engine that may step back up to `steps` times.
-pub(crate) fn stepping(source: &str, steps: usize) -> Result<fancy_regex::Regex, Fault> {
+pub(crate) fn stepping(source: &str, steps: usize) -> Result<fancy_regex::Regex, PatternError> {
     fancy_regex::RegexBuilder::new(source)
         .backtrack_limit(steps)
         .delegate_size_limit(COMPILED)
         .delegate_dfa_size_limit(REMEMBERED)
         .build()
-        .map_err(|_| Fault::too_large())
+        .map_err(|_| PatternError::too_large())
 }

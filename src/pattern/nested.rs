@@ -1,14 +1,14 @@
 //! Patterns whose look-around is looked through again at every place of a repetition: the engine
 //! counts the steps back and not those ahead, so that no budget bounds them.
 
-use super::syntax::{Fault, Node};
+use super::syntax::{Node, PatternError};
 
 /// What a look-around that is repeated may itself repeat.
 const FEW: u32 = 8;
 
-pub(super) fn judge(node: &Node) -> Result<(), Fault> {
+pub(super) fn judge(node: &Node) -> Result<(), PatternError> {
     if node.any(&|node| repeats(node) && node.parts().iter().any(|part| part.any(&is_long))) {
-        return Err(Fault::new(
+        return Err(PatternError::new(
             "repeats a look-around that itself repeats something, which takes too long",
             "write the look-around in front of what is repeated, without a quantifier in it, or use several patterns in an allOf",
         ));

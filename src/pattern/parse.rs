@@ -1,7 +1,7 @@
 //! The grammar of ECMA-262, with those liberties of its Annex B that leave no doubt.
 
 use super::letters::{dot, folded};
-use super::syntax::{Fault, Flags, Node, range};
+use super::syntax::{Flags, Node, PatternError, range};
 
 /// Groups in groups.
 const DEEPEST: u32 = 60;
@@ -19,7 +19,7 @@ pub(super) struct Parser {
     certain: Vec<u32>,
 }
 
-pub(super) fn parse(source: &str, flags: Flags) -> Result<Node, Fault> {
+pub(super) fn parse(source: &str, flags: Flags) -> Result<Node, PatternError> {
     let mut parser = Parser {
         chars: source.chars().collect(),
         at: 0,
@@ -32,7 +32,9 @@ pub(super) fn parse(source: &str, flags: Flags) -> Result<Node, Fault> {
     let node = parser.choice()?;
     match parser.peek() {
         None => Ok(node),
-        Some(_) => Err(Fault::new("has a `)` without its `(`", "write `\\)` for the character")),
+        Some(_) => {
+            Err(PatternError::new("has a `)` without its `(`", "write `\\)` for the character"))
+        }
     }
 }
 
@@ -81,7 +83,7 @@ impl Parser {
         Some(text)
     }
 
-    fn choice(&mut self) -> Result<Node, Fault> {
+    fn choice(&mut self) -> Result<Node, PatternError> {
         let before = self.certain.clone();
         let mut branches = vec![self.sequence()?];
         while self.takes("|") {
@@ -95,7 +97,7 @@ impl Parser {
         Ok(branches.pop().unwrap_or_else(|| Node::Sequence(Vec::new())))
     }
 
-    fn sequence(&mut self) -> Result<Node, Fault> {
+    fn sequence(&mut self) -> Result<Node, PatternError> {
         let mut parts = Vec::new();
         while !matches!(self.peek(), None | Some('|' | ')')) {
             let before = self.certain.clone();
@@ -106,7 +108,7 @@ impl Parser {
         Ok(Node::Sequence(parts))
     }
 
-    fn atom(&mut self) -> Result<Node, Fault> {
+    fn atom(&mut self) -> Result<Node, PatternError> {
         let from = self.at;
         match self.next() {
             Some('^') => self.anchor(Node::Start),
@@ -115,11 +117,11 @@ impl Parser {
             Some('(') => self.group(from),
             Some('[') => self.class(from).map(Node::Set),
             Some('\\') => self.escape(from),
-            Some(c @ ('*' | '+' | '?')) => Err(Fault::new(
+            Some(c @ ('*' | '+' | '?')) => Err(PatternError::new(
                 format!("has a `{c}` with nothing to repeat"),
                 "write a backslash in front of it for the character",
             )),
-            Some('{') => Err(Fault::no_javascript(
+            Some('{') => Err(PatternError::no_javascript(
                 &self.shown(from, 8),
                 "write `\\{` for the character, and `{0,2}` for up to two",
             )),
@@ -129,9 +131,9 @@ impl Parser {
     }
 
     /// `^` and `$` are the ends of the text. Those of lines are not what the engine takes for them.
-    fn anchor(&self, node: Node) -> Result<Node, Fault> {
+    fn anchor(&self, node: Node) -> Result<Node, PatternError> {
         if self.flags.multiline {
-            return Err(Fault::new(
+            return Err(PatternError::new(
                 "has `^` or `$` with the flag m, which is not supported",
                 "leave the flag out, or write (?:^|[\\n\\r\\u2028\\u2029])",
             ));
@@ -139,17 +141,17 @@ impl Parser {
         Ok(node)
     }
 
-    fn group(&mut self, from: usize) -> Result<Node, Fault> {
+    fn group(&mut self, from: usize) -> Result<Node, PatternError> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(Fault::new("has groups that are nested too deeply", "nest less"));
+            return Err(PatternError::new("has groups that are nested too deeply", "nest less"));
         }
         let node = if self.takes("?") { self.special(from) } else { self.capture(None) };
         self.depth -= 1;
         node
     }
 
-    fn capture(&mut self, name: Option<String>) -> Result<Node, Fault> {
+    fn capture(&mut self, name: Option<String>) -> Result<Node, PatternError> {
         self.groups += 1;
         let number = self.groups;
         let body = self.body()?;
@@ -161,16 +163,16 @@ impl Parser {
     }
 
     /// What stands in a group, with the end of it.
-    fn body(&mut self) -> Result<Node, Fault> {
+    fn body(&mut self) -> Result<Node, PatternError> {
         let body = self.choice()?;
         if self.takes(")") {
             Ok(body)
         } else {
-            Err(Fault::new("has a `(` without its `)`", "close the group"))
+            Err(PatternError::new("has a `(` without its `)`", "close the group"))
         }
     }
 
-    fn special(&mut self, from: usize) -> Result<Node, Fault> {
+    fn special(&mut self, from: usize) -> Result<Node, PatternError> {
         let ahead = if self.takes(":") {
             return Ok(Node::Group(None, Box::new(self.body()?)));
         } else if self.takes("=") {
@@ -193,7 +195,7 @@ impl Parser {
         Ok(Node::Look { behind, negated, body })
     }
 
-    fn named(&mut self, from: usize) -> Result<Node, Fault> {
+    fn named(&mut self, from: usize) -> Result<Node, PatternError> {
         if self.takes("<") {
             let name = self.until('>').unwrap_or_default();
             let starts = |c: char| c.is_alphabetic() || c == '_' || c == '$';
@@ -202,7 +204,7 @@ impl Parser {
             let known = self.names.iter().any(|(known, _)| *known == name);
             if !is_name || known {
                 let advice = "name every group once, by letters, digits, `_` and `$`";
-                return Err(Fault::no_javascript(&self.shown(from, 12), advice));
+                return Err(PatternError::no_javascript(&self.shown(from, 12), advice));
             }
             return self.capture(Some(name));
         }
@@ -210,7 +212,7 @@ impl Parser {
     }
 
     /// `(?i-s:...)`
-    fn modified(&mut self, from: usize) -> Result<Node, Fault> {
+    fn modified(&mut self, from: usize) -> Result<Node, PatternError> {
         let outside = self.flags;
         let (mut on, mut seen) = (true, String::new());
         loop {
@@ -223,7 +225,7 @@ impl Parser {
                 Some(c @ ('i' | 'm' | 's')) if !seen.contains(c) => c,
                 _ => {
                     let advice = "write a group as `(...)` or `(?:...)`, and leave the flags of other engines out";
-                    return Err(Fault::no_javascript(&self.shown(from, 4), advice));
+                    return Err(PatternError::no_javascript(&self.shown(from, 4), advice));
                 }
             };
             seen.push(flag);
@@ -238,7 +240,12 @@ impl Parser {
         Ok(Node::Group(None, Box::new(body)))
     }
 
-    fn quantified(&mut self, part: Node, from: usize, before: Vec<u32>) -> Result<Node, Fault> {
+    fn quantified(
+        &mut self,
+        part: Node,
+        from: usize,
+        before: Vec<u32>,
+    ) -> Result<Node, PatternError> {
         let Some((least, most)) = self.quantifier()? else { return Ok(part) };
         let lazy = self.takes("?");
         if matches!(self.peek(), Some('*' | '+' | '?')) || self.sees("{") {
@@ -247,11 +254,11 @@ impl Parser {
                 "has `{}`, which JavaScript does not know",
                 self.shown(from, self.at + 1 - from)
             );
-            return Err(Fault::new(problem, advice));
+            return Err(PatternError::new(problem, advice));
         }
         if matches!(part, Node::Start | Node::End | Node::Boundary { .. } | Node::Look { .. }) {
             let problem = format!("repeats `{}`, which takes no text", self.shown(from, 8));
-            return Err(Fault::new(problem, "leave the quantifier out"));
+            return Err(PatternError::new(problem, "leave the quantifier out"));
         }
         if (least, most) != (1, Some(1)) {
             self.certain = before;
@@ -259,7 +266,7 @@ impl Parser {
         Ok(Node::Repeat { body: Box::new(part), least, most, lazy })
     }
 
-    fn quantifier(&mut self) -> Result<Option<(u32, Option<u32>)>, Fault> {
+    fn quantifier(&mut self) -> Result<Option<(u32, Option<u32>)>, PatternError> {
         let from = self.at;
         let bounds = match self.peek() {
             Some('*') => (0, None),
@@ -267,7 +274,7 @@ impl Parser {
             Some('?') => (0, Some(1)),
             Some('{') => {
                 return self.counted().map(Some).ok_or_else(|| {
-                    Fault::no_javascript(
+                    PatternError::no_javascript(
                         &self.shown(from, 8),
                         "write `\\{` for the character, and `{0,2}` for up to two",
                     )
@@ -299,11 +306,11 @@ impl Parser {
 
     /// The group of a backreference: one that is set in any case. In JavaScript one that is not
     /// matches nothing and goes on, in other engines the match fails.
-    pub(super) fn back(&self, number: Option<u32>, from: usize) -> Result<Node, Fault> {
+    pub(super) fn back(&self, number: Option<u32>, from: usize) -> Result<Node, PatternError> {
         let known = number.filter(|number| self.certain.contains(number));
         match known {
             Some(number) if !self.flags.ignore_case => Ok(Node::Back(number)),
-            _ => Err(Fault::new(
+            _ => Err(PatternError::new(
                 format!(
                     "has `{}`, which refers to a group that may be unset or is repeated",
                     self.shown(from, self.at - from)

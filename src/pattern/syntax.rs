@@ -4,14 +4,14 @@ use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
 /// Why a pattern is refused, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct PatternError {
     pub(crate) problem: String,
     pub(crate) advice: &'static str,
     /// Whether the pattern needs the engine that steps back, and nothing else is wrong.
     pub(crate) steps_back: bool,
 }
 
-impl Fault {
+impl PatternError {
     pub(super) fn new(problem: impl Into<String>, advice: &'static str) -> Self {
         Self { problem: problem.into(), advice, steps_back: false }
     }

@@ -59,7 +59,7 @@ pub struct Reading {
 
 /// Why the bytes of a body could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFault {
+pub enum BodyError {
     /// They took longer than `timeout`.
     Late,
     /// Decompressed they are more than `inflate.ratio` times as many.
@@ -70,7 +70,7 @@ pub enum BodyFault {
     Garbled,
 }
 
-impl BodyFault {
+impl BodyError {
     /// By the word that the shim has for it.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -369,9 +369,9 @@ mod tests {
             ("large", 413, "body_too_large"),
             ("garbled", 400, "malformed_encoding"),
         ] {
-            let refusal = BodyFault::named(name).unwrap().refusal();
+            let refusal = BodyError::named(name).unwrap().refusal();
             assert_eq!((refusal.status, refusal.code), (status, code));
         }
-        assert_eq!(BodyFault::named("other"), None);
+        assert_eq!(BodyError::named("other"), None);
     }
 }

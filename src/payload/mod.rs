@@ -36,6 +36,6 @@ mod text;
 
 pub use check::{Checked, Parts, Schemas};
 pub use config::{BodyTypes, PayloadConfig};
-pub use media::{BodyFault, Coding, Format, Reading};
+pub use media::{BodyError, Coding, Format, Reading};
 pub use respond::{OnResponse, Reply, Responses};
 pub use text::TextSchema;

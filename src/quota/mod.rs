@@ -13,4 +13,4 @@ pub use commands::{
     Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, SlotId, StoreCommand,
     SubjectCommand, SubjectKey,
 };
-pub use wire::{WireRule, WireState};
+pub use wire::{WireCharge, WireRule, WireState};

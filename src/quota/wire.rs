@@ -4,21 +4,60 @@
 
 use super::algorithm::{Algorithm, Rule, State};
 
-/// How a rule charges one cost, for whoever judges it elsewhere.
+/// How a rule charges one cost, as a script computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireRule {
-    /// 0 GCRA, 1 fixed window, 2 sliding window; 16 more for a rule that only watches.
-    pub kind: u8,
-    /// GCRA: whole microseconds that the cost adds; else the window in microseconds.
-    pub p: u64,
-    /// GCRA: the rest of what it adds, in `1 / t` microseconds; else the cost.
-    pub q: u32,
-    /// GCRA: whole microseconds that the instant may be ahead.
-    pub r: u64,
-    /// GCRA: the rest of that, in `1 / t` microseconds; else the limit.
-    pub s: u32,
-    /// GCRA: parts of a microsecond.
-    pub t: u32,
+    /// Whether the rule counts and refuses nothing.
+    pub watching: bool,
+    /// What the cost adds, and how much fits.
+    pub charge: WireCharge,
+}
+
+/// The numbers of a charge. Each `_rest` is in parts of a microsecond, `scale` parts to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WireCharge {
+    /// A generic cell rate: one instant that each request moves on.
+    Gcra {
+        /// How far the cost moves the instant: whole microseconds.
+        step_us: u64,
+        /// The rest of that.
+        step_rest: u32,
+        /// How far the instant may be ahead of the clock: whole microseconds.
+        reach_us: u64,
+        /// The rest of that.
+        reach_rest: u32,
+        /// Parts of a microsecond.
+        scale: u32,
+    },
+    /// A fixed or sliding window.
+    Window {
+        /// Whether the window slides.
+        sliding: bool,
+        /// Its length in microseconds.
+        window_us: u64,
+        /// What the request costs.
+        cost: u32,
+        /// How much fits into a window.
+        limit: u32,
+    },
+}
+
+impl WireRule {
+    /// Kind, two pairs of a long and a short number, and the scale: what scripts unpack as
+    /// `BdI4dI4I4`. Kinds are 0 GCRA, 1 fixed window, 2 sliding window, and 16 more for a rule
+    /// that only watches.
+    #[must_use]
+    pub fn packed(&self) -> (u8, [(u64, u32); 2], u32) {
+        let watching = if self.watching { 16 } else { 0 };
+        match self.charge {
+            WireCharge::Gcra { step_us, step_rest, reach_us, reach_rest, scale } => {
+                (watching, [(step_us, step_rest), (reach_us, reach_rest)], scale)
+            }
+            WireCharge::Window { sliding, window_us, cost, limit } => {
+                (watching + if sliding { 2 } else { 1 }, [(window_us, cost), (0, limit)], 0)
+            }
+        }
+    }
 }
 
 /// A state as it lies in a shared store.
@@ -34,37 +73,35 @@ pub struct WireState {
 }
 
 impl Rule {
-    /// What a request of `cost` means to it.
+    /// The charge of a request that costs `cost`.
     #[must_use]
-    pub fn terms(&self, cost: u32) -> WireRule {
-        let watching = if self.is_watching() { 16 } else { 0 };
-        match self.algorithm() {
-            Algorithm::FixedWindow | Algorithm::SlidingWindow => WireRule {
-                kind: watching + if self.algorithm() == Algorithm::FixedWindow { 1 } else { 2 },
-                p: self.window_us(),
+    pub fn to_wire_rule(&self, cost: u32) -> WireRule {
+        let algorithm = self.algorithm();
+        let sliding = algorithm == Algorithm::SlidingWindow;
+        let charge = if sliding || algorithm == Algorithm::FixedWindow {
+            WireCharge::Window {
+                sliding,
+                window_us: self.window_us(),
                 // More than two windows hold never fits, and gives back all of them, however much
                 // more.
-                q: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
-                r: 0,
-                s: whole(u128::from(self.limit())),
-                t: 0,
-            },
-            _ => {
-                let (step, scale) = self.interval();
-                let full = self.reach();
-                let fits = u64::from(cost) <= self.capacity();
-                // More than the capacity never fits, however much more.
-                let adds = if fits { u128::from(cost) * step } else { full + step };
-                WireRule {
-                    kind: watching,
-                    p: long(adds / scale),
-                    q: whole(adds % scale),
-                    r: long(full / scale),
-                    s: whole(full % scale),
-                    t: whole(scale),
-                }
+                cost: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
+                limit: whole(u128::from(self.limit())),
             }
-        }
+        } else {
+            let (step, scale) = self.interval();
+            let full = self.reach();
+            let fits = u64::from(cost) <= self.capacity();
+            // More than the capacity never fits, however much more.
+            let adds = if fits { u128::from(cost) * step } else { full + step };
+            WireCharge::Gcra {
+                step_us: long(adds / scale),
+                step_rest: whole(adds % scale),
+                reach_us: long(full / scale),
+                reach_rest: whole(full % scale),
+                scale: whole(scale),
+            }
+        };
+        WireRule { watching: self.is_watching(), charge }
     }
 
     /// A state of this rule from a shared store.
@@ -132,7 +169,10 @@ mod tests {
     #[test]
     fn a_refund_reaches_both_windows_of_a_sliding_limit() {
         let rule = Rule::new(Algorithm::SlidingWindow, 2, Duration::from_secs(1), 2);
-        assert_eq!([1, 4, 5, 6, u32::MAX].map(|cost| rule.terms(cost).q), [1, 4, 5, 5, 5]);
+        assert_eq!(
+            [1, 4, 5, 6, u32::MAX].map(|cost| rule.to_wire_rule(cost).packed().1[0].1),
+            [1, 4, 5, 5, 5]
+        );
     }
 
     proptest! {
@@ -156,9 +196,9 @@ mod tests {
             cost: u32,
         ) {
             let rule = Rule::new(algorithm, limit, Duration::from_millis(window_ms), limit);
-            let terms = rule.terms(cost);
+            let (_, [(first, _), (second, _)], _) = rule.to_wire_rule(cost).packed();
             let state = rule.to_wire(rule.charge(State::default(), cost, NOW_US));
-            for number in [terms.p, terms.r, state.a + terms.p] {
+            for number in [first, second, state.a + first] {
                 prop_assert!(number < 1 << 53);
             }
         }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 
 /// What one message may have.
 struct Bounds {
@@ -42,7 +42,7 @@ pub(super) struct Bounded<S> {
     stream: S,
     replies: Messages,
     commands: Messages,
-    fault: Arc<OnceLock<StoreFault>>,
+    fault: Arc<OnceLock<OutageCause>>,
 }
 
 impl<S> Bounded<S> {
@@ -53,7 +53,7 @@ impl<S> Bounded<S> {
 
     /// What was wrong with what the server sent, once something is: the crate tells only the first
     /// who waits of it.
-    pub(super) fn fault(&self) -> Arc<OnceLock<StoreFault>> {
+    pub(super) fn fault(&self) -> Arc<OnceLock<OutageCause>> {
         Arc::clone(&self.fault)
     }
 
@@ -66,8 +66,8 @@ impl<S> Bounded<S> {
         }
         let invalid = |problem: &'static str| {
             let _ = fault.set(match problem {
-                TO_NOTHING | NO_REPLY | NO_LENGTH => StoreFault::Protocol,
-                _ => StoreFault::TooLarge,
+                TO_NOTHING | NO_REPLY | NO_LENGTH => OutageCause::Protocol,
+                _ => OutageCause::TooLarge,
             });
             io::Error::new(io::ErrorKind::InvalidData, problem)
         };
@@ -80,11 +80,11 @@ impl<S> Bounded<S> {
 }
 
 /// Why a server refuses a connection, which it says before anything is asked, and then closes it.
-fn refusal(first: &[u8]) -> Option<StoreFault> {
+fn refusal(first: &[u8]) -> Option<OutageCause> {
     if first.starts_with(b"-ERR max number of clients") {
-        return Some(StoreFault::Connections);
+        return Some(OutageCause::Connections);
     }
-    first.starts_with(b"-DENIED").then_some(StoreFault::PasswordMissing)
+    first.starts_with(b"-DENIED").then_some(OutageCause::PasswordMissing)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
@@ -387,10 +387,10 @@ mod tests {
             stream.fault().get().copied()
         };
         for (bytes, fault) in [
-            (b"-ERR max number of clients reached\r\n".as_slice(), StoreFault::Connections),
-            (b"-DENIED Redis is running in protected mode\r\n", StoreFault::PasswordMissing),
-            (b"+OK\r\n", StoreFault::Protocol),
-            (b"$2000000000\r\n", StoreFault::TooLarge),
+            (b"-ERR max number of clients reached\r\n".as_slice(), OutageCause::Connections),
+            (b"-DENIED Redis is running in protected mode\r\n", OutageCause::PasswordMissing),
+            (b"+OK\r\n", OutageCause::Protocol),
+            (b"$2000000000\r\n", OutageCause::TooLarge),
         ] {
             assert_eq!(fault_of(bytes), Some(fault));
         }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::fault::{fault_in, fault_of};
 use super::open::Connection;
 use super::slots::{Address, Redirect, SlotMap, slot_of_command};
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
 /// How often a command is sent to another node.
@@ -53,7 +53,7 @@ impl Opener {
     }
 
     /// Who owns which slots, as nodes say that are connected to for this.
-    pub(super) async fn discover(&self, nodes: &[Address]) -> Result<SlotMap, StoreFault> {
+    pub(super) async fn discover(&self, nodes: &[Address]) -> Result<SlotMap, OutageCause> {
         let why = Why::default();
         let asked = nodes.iter().cloned().map(|address| {
             let (opener, why) = (self.clone(), why.clone());
@@ -62,7 +62,7 @@ impl Opener {
                     let link = opener.open(&address).await.map_err(|error| fault_of(&error))?;
                     ask_slots(link, &address).await
                 };
-                let late = |_| Err(StoreFault::Timeout);
+                let late = |_| Err(OutageCause::Timeout);
                 why.note(timeout(CONNECT_TIMEOUT, asking).await.unwrap_or_else(late))
             }
         });
@@ -72,22 +72,22 @@ impl Opener {
 
 /// Why none of several servers says what it is asked, as the first one says that can be reached.
 #[derive(Clone, Default)]
-pub(super) struct Why(Arc<Mutex<Option<StoreFault>>>);
+pub(super) struct Why(Arc<Mutex<Option<OutageCause>>>);
 
 impl Why {
     /// What a server says; where it says nothing, that is noted.
-    pub(super) fn note<T>(&self, said: Result<T, StoreFault>) -> Option<T> {
+    pub(super) fn note<T>(&self, said: Result<T, OutageCause>) -> Option<T> {
         said.map_err(|fault| {
             let mut known = self.0.lock();
-            if known.is_none_or(StoreFault::is_unreachable) {
+            if known.is_none_or(OutageCause::is_unreachable) {
                 *known = Some(fault);
             }
         })
         .ok()
     }
 
-    pub(super) fn fault(&self) -> StoreFault {
-        self.0.lock().unwrap_or(StoreFault::Timeout)
+    pub(super) fn fault(&self) -> OutageCause {
+        self.0.lock().unwrap_or(OutageCause::Timeout)
     }
 }
 
@@ -95,7 +95,7 @@ impl Why {
 pub(super) async fn ask_slots(
     mut link: Connection,
     address: &Address,
-) -> Result<SlotMap, StoreFault> {
+) -> Result<SlotMap, OutageCause> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
     let answer = link.command(&command).await.map_err(|error| fault_of(&error))?;
@@ -103,7 +103,7 @@ pub(super) async fn ask_slots(
         return Err(fault);
     }
     // A cluster whose slots nobody serves names no primary.
-    SlotMap::read(&answer, &address.host).ok_or(StoreFault::Slots)
+    SlotMap::read(&answer, &address.host).ok_or(OutageCause::Slots)
 }
 
 /// What most servers say, of those that answer soon after the first one: one that hangs keeps

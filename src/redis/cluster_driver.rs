@@ -92,7 +92,7 @@ pub(super) async fn dispatch(
     };
     let Some(view) = view else {
         let error = StoreError::Unavailable;
-        return Responder::tell_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
+        return Responder::complete_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
     };
     let mut groups: BTreeMap<Vec<usize>, Vec<QueuedCommand>> = BTreeMap::new();
     for ask in batch {
@@ -100,7 +100,7 @@ pub(super) async fn dispatch(
             groups.entry(nodes).or_default().push(ask);
         } else {
             cluster.stale.notify_one();
-            ask.waiter.tell(Err(StoreError::Unavailable));
+            ask.waiter.complete(Err(StoreError::Unavailable));
         }
     }
     for (nodes, asks) in groups {
@@ -111,7 +111,7 @@ pub(super) async fn dispatch(
                 asks.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
             let sender = Sender { driver: &driver, cluster: &cluster, view: &view, deadline };
             let answers = sender.answers(&nodes, &questions).await;
-            Responder::tell_all(waiters.into_iter().zip(answers));
+            Responder::complete_all(waiters.into_iter().zip(answers));
         });
     }
 }

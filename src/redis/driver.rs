@@ -22,7 +22,7 @@ use crate::clock::Now;
 use crate::quota::{CommandResult, StoreCommand};
 use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::error::StoreError;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::{
     BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered, spawn_beside,
 };
@@ -56,8 +56,8 @@ pub(crate) async fn run(
     mut asks: UnboundedReceiver<Vec<QueuedCommand>>,
 ) {
     let scripts = Scripts::new(&connector.config().prefix);
-    let patience = connector.config().timeout.max(PROBE);
-    let servers = match connector.cluster(Some(patience)) {
+    let timeout = connector.config().timeout.max(PROBE);
+    let servers = match connector.cluster(Some(timeout)) {
         Some((opener, seeds)) => Servers::Cluster(Arc::new(Cluster::new(opener, seeds))),
         None => Servers::One(Node::new(None, Arc::clone(&status))),
     };
@@ -125,15 +125,15 @@ impl Driver {
         }
     }
 
-    async fn connect(&self, node: &Node) -> Result<Link, StoreFault> {
+    async fn connect(&self, node: &Node) -> Result<Link, OutageCause> {
         let opening = async {
             if let (Some(address), Some(cluster)) = (&node.address, self.cluster()) {
                 return cluster.opener.open(address).await.map(Link::Single);
             }
-            let patience = self.connector.config().timeout.max(PROBE);
-            self.connector.connect(Some(patience)).await
+            let timeout = self.connector.config().timeout.max(PROBE);
+            self.connector.connect(Some(timeout)).await
         };
-        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| StoreFault::Timeout)?;
+        let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| OutageCause::Timeout)?;
         let mut link = opened.map_err(|error| fault_of(&error))?;
         for command in self.scripts.load() {
             match timeout(PROBE, link.command(&command)).await {
@@ -149,7 +149,7 @@ impl Driver {
 
     /// Writes signs of life until one does not arrive, or somebody says that the connection is
     /// broken.
-    async fn stay(&self, node: &Node, mut link: Link) -> Result<(), StoreFault> {
+    async fn stay(&self, node: &Node, mut link: Link) -> Result<(), OutageCause> {
         while timeout(jittered(HEARTBEAT), node.broken.notified()).await.is_err() {
             self.beat(node, &mut link).await?;
             self.look_around();
@@ -159,14 +159,14 @@ impl Driver {
 
     /// Writes a sign of life; an error where it did not arrive. Before it is known that a server is
     /// there, it is known since when it remembers proofs.
-    async fn beat(&self, node: &Node, link: &mut Link) -> Result<(), StoreFault> {
+    async fn beat(&self, node: &Node, link: &mut Link) -> Result<(), OutageCause> {
         let prefix = &self.connector.config().prefix;
         let mut live = format!("{prefix}live");
         let proofs = proofs_key(prefix);
         let mut has_proofs = true;
         if let (Some(cluster), Some(address)) = (self.cluster(), &node.address) {
-            let view = cluster.known().ok_or(StoreFault::Slots)?;
-            live = view.live_key(address, &live).ok_or(StoreFault::Slots)?;
+            let view = cluster.known().ok_or(OutageCause::Slots)?;
+            live = view.live_key(address, &live).ok_or(OutageCause::Slots)?;
             let owner = view.owner(&proofs).and_then(|owner| view.map.nodes.get(owner));
             has_proofs = owner == Some(address);
         }
@@ -191,7 +191,7 @@ impl Driver {
             other => return Err(failed(&other)),
         };
         let [Value::Int(time), Value::Int(alive)] = values.as_slice() else {
-            return Err(StoreFault::Protocol);
+            return Err(OutageCause::Protocol);
         };
         if let (Ok(time), Ok(alive)) = (u64::try_from(*time), u32::try_from(*alive)) {
             node.status.observe(time, sent);
@@ -202,11 +202,11 @@ impl Driver {
 }
 
 /// Why a command was not answered as it should be.
-fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> StoreFault {
+fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> OutageCause {
     match answer {
-        Err(_) => StoreFault::Timeout,
+        Err(_) => OutageCause::Timeout,
         Ok(Err(error)) => fault_of(error),
-        Ok(Ok(_)) => StoreFault::Protocol,
+        Ok(Ok(_)) => OutageCause::Protocol,
     }
 }
 
@@ -230,12 +230,12 @@ async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) 
         batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
     let error = match timeout_at(deadline, converse(&driver, &node, &questions)).await {
         Ok(Ok(answers)) => {
-            return Responder::tell_all(waiters.into_iter().zip(answers));
+            return Responder::complete_all(waiters.into_iter().zip(answers));
         }
         Ok(Err(error)) => error,
         Err(_) => StoreError::Timeout,
     };
-    Responder::tell_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
+    Responder::complete_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
 }
 
 /// One answer for each question, or a fault that all of them met.

@@ -15,7 +15,7 @@ use super::open::Connection;
 use super::slots::{Address, SlotMap, slot_of};
 use crate::clock::Now;
 use crate::store::error::StoreError;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::{PROBE, Task};
 use crate::store::status::Status;
 
@@ -34,7 +34,7 @@ impl Node {
     }
 
     /// The connection is no good any more: nobody is to wait for it from now on.
-    pub(super) fn note_loss(&self, fault: StoreFault) {
+    pub(super) fn note_loss(&self, fault: OutageCause) {
         self.status.blame(fault);
         self.status.lost();
         self.broken.notify_one();
@@ -56,13 +56,13 @@ pub(super) struct Watch<'n> {
     /// Whether it has answered as it should.
     pub(super) answered: bool,
     /// Why it has not.
-    pub(super) fault: StoreFault,
+    pub(super) fault: OutageCause,
 }
 
 impl<'n> Watch<'n> {
     pub(super) fn new(node: &'n Node) -> Self {
         // Whoever gives up waiting has nothing else to say.
-        Self { node, answered: false, fault: StoreFault::Timeout }
+        Self { node, answered: false, fault: OutageCause::Timeout }
     }
 
     /// What was answered to an exchange, or what those who asked are told instead.
@@ -134,7 +134,7 @@ pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: N
         all.lost();
     }
     let fault = statuses().find_map(|status| status.fault());
-    all.set_fault(fault.or((!whole).then_some(StoreFault::Slots)));
+    all.set_fault(fault.or((!whole).then_some(OutageCause::Slots)));
     let away = statuses().filter(|status| !status.is_available()).count();
     all.count_away(away + usize::from(!whole));
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
@@ -173,7 +173,7 @@ impl Cluster {
 
     /// Who owns which slots now: as most nodes say that are connected, else as any says that can be
     /// found.
-    pub(super) async fn discover(&self) -> Result<SlotMap, StoreFault> {
+    pub(super) async fn discover(&self) -> Result<SlotMap, OutageCause> {
         let known = self.known();
         let nodes = known.iter().flat_map(|view| &view.nodes);
         let linked = nodes.filter(|node| node.status.is_available()).filter_map(|node| {

@@ -35,7 +35,7 @@ const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
 /// How often others are listened to, and how soon again after a failure.
 const POLL: Duration = Duration::from_secs(1);
 /// How long the servers may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Notices that are read at once.
 const PAGE: usize = 500;
 /// Notices that a store keeps at most.
@@ -103,7 +103,7 @@ pub(crate) async fn run(
     loop {
         match timeout_at(next, said.recv()).await {
             Ok(Some(Publication { notice, reply })) => {
-                hear_again(&local, &notice);
+                apply_again(&local, &notice);
                 reply(session.write(&notice).await);
             }
             Ok(None) => return,
@@ -119,10 +119,10 @@ pub(crate) async fn run(
 
 /// Takes in once more what is said here: what others had said before may have been read in the
 /// meantime, and is older.
-fn hear_again(local: &Weak<MemoryStore>, notice: &Notice) {
+fn apply_again(local: &Weak<MemoryStore>, notice: &Notice) {
     if let Some(local) = local.upgrade() {
         // Who says it has been told whether there is room.
-        let _ = local.notices().hear(notice, Now::read().mono_us);
+        let _ = local.notices().apply(notice, Now::read().mono_us);
     }
 }
 
@@ -134,7 +134,7 @@ impl Session {
         if Instant::now() < self.retry {
             return Err(StoreError::Unavailable);
         }
-        let connected = self.connector.connect(Some(PATIENCE)).await;
+        let connected = self.connector.connect(Some(TIMEOUT)).await;
         self.retry = Instant::now() + POLL / 2;
         let link = connected.map_err(|_| StoreError::Unavailable)?;
         self.link = Some(link.clone());

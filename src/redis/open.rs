@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::bounded::Bounded;
 use super::tls;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::Task;
 use crate::store::tcp;
 
@@ -25,7 +25,7 @@ pub struct Connection {
     link: MultiplexedConnection,
     task: Arc<Task>,
     /// What was wrong with what the server sent.
-    fault: Arc<OnceLock<StoreFault>>,
+    fault: Arc<OnceLock<OutageCause>>,
 }
 
 impl fmt::Debug for Connection {
@@ -93,7 +93,7 @@ impl Connection {
 }
 
 /// An error of a connection, or why the connection has ended where more is known of that.
-fn with_cause(fault: &OnceLock<StoreFault>, error: RedisError) -> RedisError {
+fn with_cause(fault: &OnceLock<OutageCause>, error: RedisError) -> RedisError {
     match fault.get() {
         Some(fault) if !error.is_timeout() => io::Error::from(*fault).into(),
         _ => error,

@@ -13,7 +13,7 @@ use crate::json::object;
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key_options::{SetOf, set_member};
 use crate::keys::ring::{KeyRing, MAX_KEYS};
-use crate::remote_keys::fault::Fault;
+use crate::remote_keys::fault::FetchError;
 use crate::remote_keys::source::fetchable;
 
 /// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
@@ -28,9 +28,9 @@ pub(crate) struct Set {
     pub(crate) refresh_hint_s: Option<u64>,
 }
 
-fn object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed)?;
-    object::read_object(text).map_err(|_| Fault::Malformed)
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, FetchError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| FetchError::Malformed)?;
+    object::read_object(text).map_err(|_| FetchError::Malformed)
 }
 
 /// Reads a JWK set.
@@ -38,18 +38,18 @@ pub(crate) fn read_set(
     bytes: &[u8],
     allowed: Option<&[Algorithm]>,
     of: SetOf,
-) -> Result<Set, Fault> {
+) -> Result<Set, FetchError> {
     let document = object(bytes)?;
-    let items = document.get("keys").and_then(Value::as_array).ok_or(Fault::Malformed)?;
+    let items = document.get("keys").and_then(Value::as_array).ok_or(FetchError::Malformed)?;
     if items.len() > MAX_KEYS {
-        return Err(Fault::Set(format!("has more than {MAX_KEYS} keys")));
+        return Err(FetchError::Set(format!("has more than {MAX_KEYS} keys")));
     }
     let (mut keys, mut without_alg) = (Vec::new(), false);
     for (i, item) in items.iter().enumerate() {
         let path = format!("keys[{i}]");
-        let jwk = item.as_object().ok_or(Fault::Malformed)?;
+        let jwk = item.as_object().ok_or(FetchError::Malformed)?;
         if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
-            return Err(Fault::Set(format!("has a private key or a secret at `{path}`")));
+            return Err(FetchError::Set(format!("has a private key or a secret at `{path}`")));
         }
         match set_member(&path, jwk, allowed, of) {
             Ok(Some(key)) => keys.push((path, key)),
@@ -59,25 +59,30 @@ pub(crate) fn read_set(
     }
     if keys.is_empty() {
         let hint = if without_alg { "; name `algorithms`, since its keys have no alg" } else { "" };
-        return Err(Fault::Set(format!("has no key that tokens can be verified with{hint}")));
+        return Err(FetchError::Set(format!("has no key that tokens can be verified with{hint}")));
     }
-    let ring = KeyRing::new(keys).map_err(|error| Fault::Set(format!("is refused: {error}")))?;
+    let ring =
+        KeyRing::new(keys).map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
     let refresh_hint_s = document.get("spiffe_refresh_hint").and_then(Value::as_u64);
     Ok(Set { ring, refresh_hint_s })
 }
 
 /// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves
 /// metadata for another one could else have its tokens taken for theirs.
-pub(crate) fn read_metadata(bytes: &[u8], issuer: &str, loopback: bool) -> Result<String, Fault> {
+pub(crate) fn read_metadata(
+    bytes: &[u8],
+    issuer: &str,
+    loopback: bool,
+) -> Result<String, FetchError> {
     let document = object(bytes)?;
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
-        return Err(Fault::Issuer);
+        return Err(FetchError::Issuer);
     }
-    let url = document.get("jwks_uri").and_then(Value::as_str).ok_or(Fault::SetUrl)?;
-    let parsed = fetchable("jwks_uri", url).map_err(|_| Fault::SetUrl)?;
+    let url = document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::SetUrl)?;
+    let parsed = fetchable("jwks_uri", url).map_err(|_| FetchError::SetUrl)?;
     // An issuer elsewhere has no business on this machine.
     if parsed.scheme() == "http" && !loopback {
-        return Err(Fault::SetUrl);
+        return Err(FetchError::SetUrl);
     }
     Ok(parsed.into())
 }

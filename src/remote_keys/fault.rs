@@ -5,7 +5,7 @@ use std::fmt;
 /// Why an issuer gave no keys. None of it repeats what it answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum FetchError {
     /// It did not answer in time.
     Timeout,
     /// It could not be reached.
@@ -28,7 +28,7 @@ pub enum Fault {
     Set(String),
 }
 
-impl Fault {
+impl FetchError {
     /// The word for it in `guard.health()`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -59,7 +59,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("it did not answer in time"),

@@ -17,7 +17,7 @@
 //! - One that has given keys within `staleFor`: a token with a known key is checked at once. One
 //!   with an unknown key waits where a fetch is on its way or may begin, and is checked then.
 //!
-//! A wait ends with the fetch and after [`PATIENCE`] at the latest, and [`MAX_WAITING`] tokens wait
+//! A wait ends with the fetch and after [`TIMEOUT`] at the latest, and [`MAX_WAITING`] tokens wait
 //! at one time; the others are judged by what is known. 503 and not 401: a client would throw away
 //! a token that is good.
 //!
@@ -42,7 +42,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
 
-pub use fault::Fault;
+pub use fault::FetchError;
 pub(crate) use source::{Source, parse_stale_for, vault_issuer};
 
 use self::schedule::{Flight, Schedule, What};
@@ -56,7 +56,7 @@ use crate::keys::ring::KeyRing;
 use crate::store::Reply;
 
 /// No token waits longer for its issuer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// So many tokens may wait for one issuer.
 pub(crate) const MAX_WAITING: usize = 256;
 
@@ -84,16 +84,16 @@ struct State {
     digest: Option<[u8; 32]>,
     refresh_hint: Option<Duration>,
     fetched_us: Option<u64>,
-    fault: Option<Fault>,
-    told: RemoteState,
+    fault: Option<FetchError>,
+    reported: RemoteState,
     /// Whether something bad was told since all was well.
     alarmed: bool,
-    waiting: Waiting,
+    waiting: PendingReplies,
     closed: bool,
 }
 
 /// Who waits, and until when.
-type Waiting = Vec<(u64, Reply<()>)>;
+type PendingReplies = Vec<(u64, Reply<()>)>;
 
 /// How an issuer's keys are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub struct RemoteStatus {
     /// How long ago it was certain that these are its keys; `None` for never.
     pub age: Option<Duration>,
     /// Why the last fetch failed; `None` where it did not.
-    pub fault: Option<Fault>,
+    pub fault: Option<FetchError>,
 }
 
 /// A fetch that the edge is to make: a GET, without redirects, of at most 256 KiB and within five
@@ -184,7 +184,7 @@ impl RemoteKeys {
             refresh_hint: None,
             fetched_us: None,
             fault: None,
-            told: RemoteState::NotReady,
+            reported: RemoteState::NotReady,
             alarmed: false,
             waiting: Vec::new(),
             closed: false,
@@ -246,7 +246,7 @@ impl RemoteKeys {
             })
     }
 
-    /// Calls `reply` when the fetch on its way has ended, or after [`PATIENCE`]; at once where none
+    /// Calls `reply` when the fetch on its way has ended, or after [`TIMEOUT`]; at once where none
     /// is.
     pub fn wait(&self, reply: Reply<()>, now: Now) {
         let mut state = self.state.lock();
@@ -254,7 +254,7 @@ impl RemoteKeys {
             drop(state);
             return reply(Ok(()));
         }
-        let until = now.mono_us.saturating_add(micros(PATIENCE));
+        let until = now.mono_us.saturating_add(micros(TIMEOUT));
         state.waiting.push((until, reply));
     }
 
@@ -266,7 +266,7 @@ impl RemoteKeys {
         }
         let lost = state.schedule.lost(now.mono_us);
         let (notice, mut done) = match lost {
-            Some(number) => self.end(&mut state, number, Err(Fault::Timeout), now),
+            Some(number) => self.end(&mut state, number, Err(FetchError::Timeout), now),
             None => (None, Vec::new()),
         };
         let begun = state.schedule.begin(now.mono_us);
@@ -275,7 +275,7 @@ impl RemoteKeys {
         let waits = state.waiting.iter().map(|(until, _)| *until);
         let wake_us = waits.chain([state.schedule.wake_us()]).min().unwrap_or_default();
         drop(state);
-        tell(done);
+        complete_waiting(done);
         (fetch, Some(Duration::from_micros(wake_us.saturating_sub(now.mono_us))), notice)
     }
 
@@ -303,7 +303,7 @@ impl RemoteKeys {
     pub fn answered(
         &self,
         number: u32,
-        came: Result<(&Fetched, &[u8]), Fault>,
+        came: Result<(&Fetched, &[u8]), FetchError>,
         now: Now,
     ) -> Option<OperatorWarning> {
         let mut state = self.state.lock();
@@ -312,7 +312,7 @@ impl RemoteKeys {
         }
         let (notice, done) = self.end(&mut state, number, came, now);
         drop(state);
-        tell(done);
+        complete_waiting(done);
         notice
     }
 
@@ -320,9 +320,9 @@ impl RemoteKeys {
         &self,
         state: &mut State,
         number: u32,
-        came: Result<(&Fetched, &[u8]), Fault>,
+        came: Result<(&Fetched, &[u8]), FetchError>,
         now: Now,
-    ) -> (Option<OperatorWarning>, Waiting) {
+    ) -> (Option<OperatorWarning>, PendingReplies) {
         let Some(flight) = state.schedule.end(number) else { return (None, Vec::new()) };
         let judged = came.and_then(|(head, body)| match (flight.what, &self.source) {
             (What::Metadata, Source::Metadata { issuer, loopback, .. }) => {
@@ -351,11 +351,11 @@ impl RemoteKeys {
         head: &Fetched,
         body: &[u8],
         now: Now,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FetchError> {
         match head.status {
             200 => self.take_body(state, head, body)?,
             304 if state.etag.is_some() || state.last_modified.is_some() => {}
-            status => return Err(Fault::Status(status)),
+            status => return Err(FetchError::Status(status)),
         }
         state.fetched_us = Some(now.mono_us);
         let says = max_age(head).into_iter().chain(state.refresh_hint).min();
@@ -366,7 +366,7 @@ impl RemoteKeys {
         Ok(())
     }
 
-    fn take_body(&self, state: &mut State, head: &Fetched, body: &[u8]) -> Result<(), Fault> {
+    fn take_body(&self, state: &mut State, head: &Fetched, body: &[u8]) -> Result<(), FetchError> {
         let sum = digest(&SHA256, body).as_ref().try_into().ok();
         if sum.is_none() || state.digest != sum {
             let set = document::read_set(body, self.allowed.as_deref(), self.set)?;
@@ -401,7 +401,7 @@ impl RemoteKeys {
     fn notice(&self, state: &mut State, now: Now) -> Option<OperatorWarning> {
         let is = self.state_now(state, now);
         let first_fault = is == RemoteState::NotReady && state.fault.is_some();
-        let told = std::mem::replace(&mut state.told, is);
+        let told = std::mem::replace(&mut state.reported, is);
         if is == RemoteState::Fresh {
             // Nobody has to hear that all is as it should be, but after an alarm.
             return std::mem::take(&mut state.alarmed).then(|| OperatorWarning {
@@ -464,7 +464,7 @@ impl RemoteKeys {
         state.closed = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        tell(waiting);
+        complete_waiting(waiting);
     }
 }
 
@@ -476,9 +476,9 @@ impl State {
         issuer: &str,
         loopback: bool,
         now: Now,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FetchError> {
         if head.status != 200 {
-            return Err(Fault::Status(head.status));
+            return Err(FetchError::Status(head.status));
         }
         let url = document::read_metadata(body, issuer, loopback)?;
         if self.set_url.as_ref() != Some(&url) {
@@ -495,7 +495,7 @@ impl State {
     }
 
     /// Those who have waited long enough.
-    fn tired(&mut self, now_us: u64) -> Waiting {
+    fn tired(&mut self, now_us: u64) -> PendingReplies {
         let (tired, waiting) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(until, _)| *until <= now_us);
         self.waiting = waiting;
@@ -503,7 +503,7 @@ impl State {
     }
 }
 
-fn tell(waiting: Waiting) {
+fn complete_waiting(waiting: PendingReplies) {
     for (_, reply) in waiting {
         reply(Ok(()));
     }

@@ -29,7 +29,7 @@ use crate::store::{Reply, StoreError, runtime};
 /// How long storing a revocation may take. No request waits for it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer than it was asked to an answer may take, before the connection counts as dead.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a read waits for the next entry at most.
 const LONGEST_BLOCK: Duration = Duration::from_millis(500);
 /// How long a read waits for the next entry while tokens are refused.
@@ -73,18 +73,18 @@ pub(super) struct Feed {
 }
 
 /// Why a turn failed.
-enum Fault {
+enum FeedError {
     Store(StoreError),
     Gap,
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for FeedError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<Gap> for Fault {
+impl From<Gap> for FeedError {
     fn from(_: Gap) -> Self {
         Self::Gap
     }
@@ -370,7 +370,7 @@ impl Feed {
 
     /// Asks the server for the time.
     async fn read_clock(&self, link: &mut Link) -> Result<(), StoreError> {
-        let head = head_answer(ask(link, &self.keys.head(1), PATIENCE).await?)?;
+        let head = head_answer(ask(link, &self.keys.head(1), TIMEOUT).await?)?;
         self.clock.showed(head.server_ms.saturating_mul(1_000), Now::read());
         Ok(())
     }
@@ -393,7 +393,7 @@ impl Feed {
     }
 
     /// Reads once, and does what is to be done at the end of the stream.
-    async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), Fault> {
+    async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), FeedError> {
         // Eight reads within the bound, so that one slow answer does no harm.
         self.publish_lost(link).await?;
         let block = (self.bound_us.load(Ordering::Acquire) / 8)
@@ -412,7 +412,7 @@ impl Feed {
         // What is read was there at the earliest when it was asked for, so this moment is what an
         // answer proves: on our own monotonic clock, whatever the clocks of the servers say.
         let asked = Now::read();
-        let patience = PATIENCE + Duration::from_millis(block.unwrap_or(0));
+        let patience = TIMEOUT + Duration::from_millis(block.unwrap_or(0));
         let read = ask(link, &self.keys.read(&cursor, block), patience).await?;
         let read = read_answer(read, &cursor)?;
         session.has_read = true;
@@ -452,8 +452,8 @@ impl Feed {
     }
 
     /// Whether the stream that was read to its end can be all there is.
-    async fn settle(&self, link: &mut Link) -> Result<bool, Fault> {
-        let head = head_answer(ask(link, &self.keys.head(1), PATIENCE).await?)?;
+    async fn settle(&self, link: &mut Link) -> Result<bool, FeedError> {
+        let head = head_answer(ask(link, &self.keys.head(1), TIMEOUT).await?)?;
         let Some((first, _)) = head.entries.first() else {
             // A stream that is there shows how old it is.
             id_answer(&ask_one(link, &self.keys.add(&Entry::Mark)).await?)?;
@@ -487,7 +487,12 @@ impl Feed {
 
     /// Publishes some of what the servers have lost: one process at a time, the others see by
     /// reading what is there.
-    async fn restore(&self, link: &mut Link, session: &mut Session, now: Now) -> Result<(), Fault> {
+    async fn restore(
+        &self,
+        link: &mut Link,
+        session: &mut Session,
+        now: Now,
+    ) -> Result<(), FeedError> {
         if !self.follower.lock().is_missing() {
             if std::mem::take(&mut session.restoring) {
                 ask_one(link, &Keys::unlock(&self.keys.restoring)).await?;
@@ -510,7 +515,7 @@ impl Feed {
         for entry in &entries {
             publish.add_command(self.keys.add(entry));
         }
-        let stored = ask(link, &publish, PATIENCE).await.and_then(|answers| {
+        let stored = ask(link, &publish, TIMEOUT).await.and_then(|answers| {
             answers.iter().skip(1).map(id_answer).collect::<Result<Vec<_>, _>>()
         });
         let mut follower = self.follower.lock();
@@ -528,8 +533,8 @@ impl Feed {
     }
 
     /// Shortens the stream by a page; `false` where there is none to take away.
-    async fn compact(&self, link: &mut Link, now_minute: u32) -> Result<bool, Fault> {
-        let head = head_answer(ask(link, &self.keys.compaction_head(), PATIENCE).await?)?;
+    async fn compact(&self, link: &mut Link, now_minute: u32) -> Result<bool, FeedError> {
+        let head = head_answer(ask(link, &self.keys.compaction_head(), TIMEOUT).await?)?;
         let Some(plan) = replica::compact(&head.entries, now_minute, head.server_ms) else {
             return Ok(false);
         };
@@ -546,7 +551,7 @@ impl Feed {
         for entry in entries {
             add.add_command(self.keys.add(entry));
         }
-        ask(link, &add, PATIENCE).await?.iter().map(id_answer).collect()
+        ask(link, &add, TIMEOUT).await?.iter().map(id_answer).collect()
     }
 
     async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {
@@ -570,11 +575,11 @@ async fn follow(feed: Weak<Feed>) {
             pause = FIRST_PAUSE;
         }
         let now = match fault {
-            Fault::Store(error) => {
+            FeedError::Store(error) => {
                 *strong.fault.lock() = Some(error);
                 pause
             }
-            Fault::Gap => {
+            FeedError::Gap => {
                 *strong.fault.lock() = Some(StoreError::Refused);
                 strong.ready.store(false, Ordering::Release);
                 strong.follower.lock().restart();
@@ -589,7 +594,7 @@ async fn follow(feed: Weak<Feed>) {
 }
 
 /// Connects and follows until that fails; `None` where nobody uses the feed any more.
-async fn follow_once(feed: &Weak<Feed>) -> Option<Fault> {
+async fn follow_once(feed: &Weak<Feed>) -> Option<FeedError> {
     let mut link = match feed.upgrade()?.connect().await {
         Ok(link) => link,
         Err(error) => return Some(error.into()),
@@ -616,7 +621,7 @@ async fn ask(
 }
 
 async fn ask_one(link: &mut Link, command: &Cmd) -> Result<Value, StoreError> {
-    within(PATIENCE, link.command(command)).await
+    within(TIMEOUT, link.command(command)).await
 }
 
 async fn within<T>(

@@ -15,7 +15,7 @@ use super::sets::Sets;
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
 use crate::refusal::Refusal;
-use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenDenial, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenError, Verified};
 
 /// The most tokens that can be revoked at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;
@@ -39,7 +39,7 @@ impl Revoked {
     /// The answer to the client: 401 `token_revoked`.
     #[must_use]
     pub fn to_refusal(&self) -> Refusal {
-        TokenDenial::Revoked.to_refusal()
+        TokenError::Revoked.to_refusal()
     }
 }
 
@@ -65,7 +65,7 @@ pub enum RevokeError {
     #[error(
         "the clock of this process was set back by more than a minute, so nobody knows which tokens were issued until now; nothing was revoked, try again when it has caught up, or say with `before` up to when"
     )]
-    SetBack,
+    ClockSetBack,
     /// An empty name would stand for nothing, or for all.
     #[error("the name of what is revoked must not be empty")]
     Empty,
@@ -265,7 +265,7 @@ impl Clocks {
             return Err(RevokeError::Clock);
         }
         if own.issued > own.now.saturating_add(most_s) {
-            return Err(RevokeError::SetBack);
+            return Err(RevokeError::ClockSetBack);
         }
         Ok(self.now_s())
     }
@@ -345,7 +345,7 @@ impl Revocations {
     /// may have been first. To issue one that is taken, see [`Self::subject_before`]. An issuer
     /// whose clock is ahead writes an `iat` that is later than it was; a `before` can't know that,
     /// so such a token is missed by as much. Where the clock of this process was set back, `None`
-    /// is up to what it had shown: see [`RevokeError::SetBack`]. An earlier call with a later
+    /// is up to what it had shown: see [`RevokeError::ClockSetBack`]. An earlier call with a later
     /// `before` stays in force.
     pub fn revoke_subject(
         &self,

@@ -238,8 +238,8 @@ fn a_subject_is_revoked_up_to_what_a_clock_has_shown_that_was_set_back_since() {
         let list = list();
         list.look_at_clock(stepped(0, 0));
         let revoke = |after| list.revoke_subject("42", None, stepped(after, step_s));
-        assert_eq!(revoke(1), Err(RevokeError::SetBack), "{step_s}");
-        assert_eq!(revoke(step_s - 65), Err(RevokeError::SetBack));
+        assert_eq!(revoke(1), Err(RevokeError::ClockSetBack), "{step_s}");
+        assert_eq!(revoke(step_s - 65), Err(RevokeError::ClockSetBack));
         assert_eq!(list.check(&issued(NOW_S)), Ok(()));
         // It is said up to when, or the clock has caught up.
         list.revoke_subject("42", Some(NOW_S - 1), stepped(1, step_s)).unwrap();

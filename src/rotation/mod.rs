@@ -75,7 +75,7 @@ use crate::keys::seal::SealKey;
 /// The longest text of a state: a hundred keys have a tenth of it.
 const MAX_BYTES: usize = 1 << 20;
 /// How long a look waits for another one of this process.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why keys were not read, or not changed. The texts name no key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -190,7 +190,7 @@ impl Rotation {
         force: bool,
     ) -> Result<Option<Turn>, RotationError> {
         // A look that hangs in a dead file system must not gather others behind it.
-        let mut turning = self.turning.try_lock_for(PATIENCE).ok_or(RotationError::Looking)?;
+        let mut turning = self.turning.try_lock_for(TIMEOUT).ok_or(RotationError::Looking)?;
         let turn = self.turn(&mut turning, clock, force)?;
         Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
     }

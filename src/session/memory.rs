@@ -22,7 +22,7 @@ const MINUTE_US: u64 = 60_000_000;
 /// There is no room for one more family. None is dropped for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many sessions with a refresh token at one time")]
-pub struct Full;
+pub struct CapacityError;
 
 /// Families by their place. All methods take `&self` and may be called by many threads; what races
 /// is decided under the lock of the family's shard.
@@ -70,9 +70,14 @@ impl MemoryFamilies {
     }
 
     /// Begins a family; the one that its session had before ends.
-    pub fn open(&self, opening: NewFamily, config: &RefreshConfig, now: Now) -> Result<(), Full> {
+    pub fn open(
+        &self,
+        opening: NewFamily,
+        config: &RefreshConfig,
+        now: Now,
+    ) -> Result<(), CapacityError> {
         let place = opening.place;
-        let Some(shard) = self.shard(place) else { return Err(Full) };
+        let Some(shard) = self.shard(place) else { return Err(CapacityError) };
         let mut shard = shard.lock();
         shard.sweep(now.mono_us, MINUTE_US);
         let family = Family::open(opening, config, now.mono_us);
@@ -82,7 +87,7 @@ impl MemoryFamilies {
         if full(&shard, family.bytes()) {
             shard.sweep(now.mono_us, 0);
             if full(&shard, family.bytes()) {
-                return Err(Full);
+                return Err(CapacityError);
             }
         }
         shard.bytes += family.bytes();

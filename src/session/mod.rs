@@ -51,7 +51,7 @@ pub use config::RefreshConfig;
 pub(crate) use config::secrets;
 pub(crate) use family::longest_s;
 pub use family::{Family, NewFamily, Outcome, RefreshAttempt, SessionData};
-pub use memory::{Full, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
+pub use memory::{CapacityError, MAX_FAMILIES, MAX_FAMILY_BYTES, MemoryFamilies};
 pub use record::{MAX_RECORD_BYTES, Where};
 pub use redis::RedisFamilies;
 pub use secret::{FamilyKey, RefreshToken, audience_mark};

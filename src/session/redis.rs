@@ -28,7 +28,7 @@ const MAX_TRIES: usize = 8;
 /// In seconds since 1970.
 const YEAR_9999: u64 = 253_402_300_800;
 /// The longest that a call may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest that an answer may take. A connection that is later is given up.
 const ANSWER: Duration = Duration::from_millis(800);
 
@@ -178,7 +178,7 @@ impl RedisFamilies {
         let answer = Replying::new(reply);
         let (families, asking) = (Arc::clone(self), ask(Arc::clone(self)));
         runtime::spawn(async move {
-            if let Ok(result) = timeout(PATIENCE, asking).await {
+            if let Ok(result) = timeout(TIMEOUT, asking).await {
                 return answer.give(result);
             }
             if let Ok(mut link) = families.link.try_lock()

@@ -211,7 +211,7 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
         small.open(token.opening("s", Vec::new()), &config(), at(0)).is_ok()
     };
     assert!((0..500).filter(|i| fit(*i)).count() <= 64);
-    assert_eq!(open("one more", vec![0; 10_000]), Err(Full));
+    assert_eq!(open("one more", vec![0; 10_000]), Err(CapacityError));
     for token in kept {
         let presented = token.presentation(AUDIENCE).unwrap();
         let outcome = families.present(&presented, &config(), REMEMBERED, at(1));

@@ -37,11 +37,11 @@ const RENEWED: u32 = 4;
 /// Slots that one command renews at most.
 const MAX_SLOTS: usize = 500;
 /// Commands that leave together.
-const MAX_QUESTIONS: usize = 64;
-/// Until what was not heard is told again.
+const MAX_COMMANDS: usize = 64;
+/// Until what was not acknowledged is told again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// More than this is not told again: it comes free by itself.
-const MAX_UNHEARD: usize = 100_000;
+const MAX_UNACKNOWLEDGED: usize = 100_000;
 
 /// The slots that this process holds in one store.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ pub(super) struct ProcessSlots {
     process: Option<u64>,
     next: AtomicU64,
     held: Mutex<HashMap<SlotId, HeldSlot>>,
-    /// Given back, but the store may not have heard it; with when that is over anyway.
-    unheard: Mutex<Vec<(SlotCommand, u64)>>,
+    /// Given back, but the store may not have acknowledged it; with when that is over anyway.
+    unacknowledged: Mutex<Vec<(SlotCommand, u64)>>,
     /// The shortest span of all limits, in milliseconds.
     shortest_ms: AtomicU64,
     /// Whether the task that renews runs.
@@ -75,7 +75,7 @@ impl Default for ProcessSlots {
             process: crate::random::fill(&mut process).is_ok().then(|| u64::from_le_bytes(process)),
             next: AtomicU64::new(0),
             held: Mutex::default(),
-            unheard: Mutex::default(),
+            unacknowledged: Mutex::default(),
             shortest_ms: AtomicU64::new(u64::MAX),
             renewing: AtomicBool::new(false),
             changed: Notify::new(),
@@ -89,29 +89,29 @@ impl ProcessSlots {
         Some(SlotId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
     }
 
-    /// What was given back, and the store has not heard of.
-    pub(super) fn not_heard(&self, slots: &[SlotCommand]) {
+    /// What was given back, and the store has not acknowledged of.
+    pub(super) fn not_acknowledged(&self, slots: &[SlotCommand]) {
         let now_us = Now::read().mono_us;
-        self.keep_unheard(slots.iter().map(|slot| (*slot, now_us + span_us(slot))));
+        self.keep_unacknowledged(slots.iter().map(|slot| (*slot, now_us + span_us(slot))));
         self.changed.notify_one();
     }
 
-    fn keep_unheard(&self, slots: impl Iterator<Item = (SlotCommand, u64)>) {
-        let mut unheard = self.unheard.lock();
-        let room = MAX_UNHEARD.saturating_sub(unheard.len());
-        unheard.extend(slots.take(room));
+    fn keep_unacknowledged(&self, slots: impl Iterator<Item = (SlotCommand, u64)>) {
+        let mut unacknowledged = self.unacknowledged.lock();
+        let room = MAX_UNACKNOWLEDGED.saturating_sub(unacknowledged.len());
+        unacknowledged.extend(slots.take(room));
     }
 
     /// What is to be told again, as of `now_us`, and until when; what has come free by itself is
     /// not.
-    fn take_unheard(&self, now_us: u64) -> Vec<(SlotCommand, u64)> {
-        let mut unheard = std::mem::take(&mut *self.unheard.lock());
-        unheard.retain(|(_, until)| *until > now_us);
-        unheard
+    fn take_unacknowledged(&self, now_us: u64) -> Vec<(SlotCommand, u64)> {
+        let mut unacknowledged = std::mem::take(&mut *self.unacknowledged.lock());
+        unacknowledged.retain(|(_, until)| *until > now_us);
+        unacknowledged
     }
 
-    /// The slots whose time is a quarter over, by key; they stay due until the store has heard of
-    /// them.
+    /// The slots whose time is a quarter over, by key; they stay due until the store has
+    /// acknowledged their renewal.
     fn due(&self, now_us: u64) -> Vec<Vec<SlotCommand>> {
         let mut by_key: HashMap<SubjectKey, Vec<SlotCommand>> = HashMap::new();
         for kept in self.held.lock().values() {
@@ -125,14 +125,14 @@ impl ProcessSlots {
 
     /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds
     /// any more: that was given back meanwhile, and may have been taken again.
-    fn renewed(&self, slots: &[SlotCommand], heard: bool, now_us: u64) -> Vec<SlotCommand> {
+    fn renewed(&self, slots: &[SlotCommand], acknowledged: bool, now_us: u64) -> Vec<SlotCommand> {
         let mut held = self.held.lock();
         let mut gone = Vec::new();
         for slot in slots {
             match held.get_mut(&slot.id) {
                 Some(kept) => {
                     kept.sent = true;
-                    if heard {
+                    if acknowledged {
                         kept.asked_us = now_us;
                     }
                 }
@@ -147,9 +147,9 @@ impl ProcessSlots {
     fn pause(&self) -> Duration {
         let shortest =
             Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / (2 * RENEWED);
-        let unheard = !self.unheard.lock().is_empty();
+        let unacknowledged = !self.unacknowledged.lock().is_empty();
         // Longer than a timer may be is never.
-        shortest.min(if unheard { RETRY_DELAY } else { Duration::from_secs(3600) })
+        shortest.min(if unacknowledged { RETRY_DELAY } else { Duration::from_secs(3600) })
     }
 }
 
@@ -194,65 +194,67 @@ impl SharedStore {
 
     /// Puts together what nobody waits for. A slot that is given back so is given back in the end.
     #[must_use]
-    pub fn tell(&self, question: StoreCommand) -> QueuedCommand {
+    pub fn command_without_reply(&self, question: StoreCommand) -> QueuedCommand {
         if question.action != Action::Release {
             return self.ask(question, Box::new(drop));
         }
         let (slots, given_back) = (Arc::clone(self.slots()), question.slots.clone());
         let reply = move |answer: Result<_, _>| {
             if answer.is_err() {
-                slots.not_heard(&given_back);
+                slots.not_acknowledged(&given_back);
             }
         };
         // It is not refused where too many wait: it makes room for others.
         QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }
     }
 
-    /// Asks, and waits: whether the store has heard it.
-    async fn heard(&self, questions: Vec<StoreCommand>) -> Vec<bool> {
+    /// Asks, and waits: whether the store has acknowledged it.
+    async fn send_all(&self, questions: Vec<StoreCommand>) -> Vec<bool> {
         let (asks, answers): (Vec<QueuedCommand>, Vec<_>) = questions
             .into_iter()
             .map(|question| {
                 let (reply, answer) = oneshot::channel();
-                let reply = move |heard: Result<_, _>| {
+                let reply = move |acknowledged: Result<_, _>| {
                     // Nobody is there to hear it where the task was ended.
-                    let _ = reply.send(heard.is_ok());
+                    let _ = reply.send(acknowledged.is_ok());
                 };
                 (QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }, answer)
             })
             .unzip();
         self.submit(asks);
-        let mut heard = Vec::with_capacity(answers.len());
+        let mut acknowledged = Vec::with_capacity(answers.len());
         for answer in answers {
-            heard.push(answer.await.unwrap_or(false));
+            acknowledged.push(answer.await.unwrap_or(false));
         }
-        heard
+        acknowledged
     }
 
-    async fn tell_again(&self) {
-        let unheard = self.slots().take_unheard(Now::read().mono_us);
-        let chunks: Vec<_> = unheard.chunks(MAX_SLOTS).collect();
-        for some in chunks.chunks(MAX_QUESTIONS) {
+    async fn release_again(&self) {
+        let unacknowledged = self.slots().take_unacknowledged(Now::read().mono_us);
+        let chunks: Vec<_> = unacknowledged.chunks(MAX_SLOTS).collect();
+        for some in chunks.chunks(MAX_COMMANDS) {
             let question = |chunk: &&[(SlotCommand, u64)]| {
                 let slots = chunk.iter().map(|(slot, _)| *slot).collect();
                 StoreCommand::of_slots(Action::Release, slots)
             };
-            let heard = self.heard(some.iter().map(question).collect()).await;
-            for (chunk, _) in some.iter().zip(heard).filter(|(_, heard)| !heard) {
-                self.slots().keep_unheard(chunk.iter().copied());
+            let acknowledged = self.send_all(some.iter().map(question).collect()).await;
+            for (chunk, _) in
+                some.iter().zip(acknowledged).filter(|(_, acknowledged)| !acknowledged)
+            {
+                self.slots().keep_unacknowledged(chunk.iter().copied());
             }
         }
     }
 
     async fn renew_due(&self) {
-        for some in self.slots().due(Now::read().mono_us).chunks(MAX_QUESTIONS) {
+        for some in self.slots().due(Now::read().mono_us).chunks(MAX_COMMANDS) {
             let now_us = Now::read().mono_us;
             let question = |slots: &Vec<_>| StoreCommand::of_slots(Action::Renew, slots.clone());
-            let heard = self.heard(some.iter().map(question).collect()).await;
-            for (slots, heard) in some.iter().zip(heard) {
-                let gone = self.slots().renewed(slots, heard, now_us);
+            let acknowledged = self.send_all(some.iter().map(question).collect()).await;
+            for (slots, acknowledged) in some.iter().zip(acknowledged) {
+                let gone = self.slots().renewed(slots, acknowledged, now_us);
                 if !gone.is_empty() {
-                    self.slots().not_heard(&gone);
+                    self.slots().not_acknowledged(&gone);
                 }
             }
         }
@@ -276,7 +278,7 @@ async fn renew(store: Weak<SharedStore>, slots: Arc<ProcessSlots>) {
         store.renew_due().await;
         // A store that misses many of them would otherwise be told all of them for each one more.
         if Instant::now() >= next_telling {
-            store.tell_again().await;
+            store.release_again().await;
             next_telling = Instant::now() + RETRY_DELAY;
         }
     }
@@ -332,7 +334,7 @@ impl Drop for SharedSlot {
     fn drop(&mut self) {
         if !self.over && self.forget() {
             let question = StoreCommand::of_slots(Action::Release, vec![self.ask]);
-            self.store.submit(vec![self.store.tell(question)]);
+            self.store.submit(vec![self.store.command_without_reply(question)]);
         }
     }
 }
@@ -372,9 +374,13 @@ mod tests {
         async fn run(self, _: Arc<Status>, mut asks: UnboundedReceiver<Vec<QueuedCommand>>) {
             while let Some(batch) = asks.recv().await {
                 for QueuedCommand { question, waiter } in batch {
-                    let heard = question.action != Action::Release;
+                    let acknowledged = question.action != Action::Release;
                     let answer = CommandResult { admitted: true, standings: Few::new() };
-                    waiter.tell(if heard { Ok(answer) } else { Err(StoreError::Timeout) });
+                    waiter.complete(if acknowledged {
+                        Ok(answer)
+                    } else {
+                        Err(StoreError::Timeout)
+                    });
                     // The test may be over.
                     let _ = self.said.send((question.action, question.slots.len()));
                 }
@@ -403,13 +409,13 @@ mod tests {
         let mut told = 0;
         for number in 0..200 {
             let question = StoreCommand::of_slots(Action::Release, vec![slot(number)]);
-            store.submit(vec![store.tell(question)]);
+            store.submit(vec![store.command_without_reply(question)]);
             // It, and what may have been told again with it.
             for _ in 0..2 {
                 told += usize::from(hears.recv_timeout(Duration::from_millis(2)).is_ok());
             }
         }
-        while told < 200 || !store.slots().unheard.lock().is_empty() && told < 202 {
+        while told < 200 || !store.slots().unacknowledged.lock().is_empty() && told < 202 {
             hears.recv_timeout(TIMEOUT).unwrap();
             told += 1;
         }
@@ -422,7 +428,7 @@ mod tests {
         let (store, hears) = open(2);
         store.status().lost();
         let held = store.slot(SubjectKey([1; 16]), 1, 1, false).unwrap();
-        store.slots().not_heard(&[slot(1), slot(2)]);
+        store.slots().not_acknowledged(&[slot(1), slot(2)]);
         store.renew_slots(1);
         std::thread::sleep(Duration::from_millis(1));
         store.status().recovered();
@@ -439,18 +445,22 @@ mod tests {
     fn what_is_told_again_keeps_its_end_and_never_grows_beyond_its_bound() {
         let slots = ProcessSlots::default();
         let first: Vec<_> = (0..10).map(slot).collect();
-        slots.not_heard(&first);
+        slots.not_acknowledged(&first);
         let now_us = Now::read().mono_us;
-        let taken = slots.take_unheard(now_us);
+        let taken = slots.take_unacknowledged(now_us);
         assert_eq!(taken.len(), 10);
-        slots.keep_unheard(taken.iter().copied());
-        assert_eq!(slots.take_unheard(now_us), taken);
-        assert_eq!(slots.take_unheard(now_us), []);
-        slots.keep_unheard(taken.iter().copied());
-        assert_eq!(slots.take_unheard(now_us + 60_000_000), [], "it has come free by itself");
-        let many: Vec<_> = (0..u32::try_from(MAX_UNHEARD).unwrap()).map(slot).collect();
-        slots.not_heard(&many);
-        slots.keep_unheard(taken.iter().copied());
-        assert_eq!(slots.unheard.lock().len(), MAX_UNHEARD);
+        slots.keep_unacknowledged(taken.iter().copied());
+        assert_eq!(slots.take_unacknowledged(now_us), taken);
+        assert_eq!(slots.take_unacknowledged(now_us), []);
+        slots.keep_unacknowledged(taken.iter().copied());
+        assert_eq!(
+            slots.take_unacknowledged(now_us + 60_000_000),
+            [],
+            "it has come free by itself"
+        );
+        let many: Vec<_> = (0..u32::try_from(MAX_UNACKNOWLEDGED).unwrap()).map(slot).collect();
+        slots.not_acknowledged(&many);
+        slots.keep_unacknowledged(taken.iter().copied());
+        assert_eq!(slots.unacknowledged.lock().len(), MAX_UNACKNOWLEDGED);
     }
 }

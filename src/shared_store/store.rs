@@ -134,7 +134,7 @@ impl SharedStore {
 
     /// Says something to all processes; the reply comes when the store keeps it, or at once where
     /// it keeps no such thing.
-    pub fn say(&self, notice: Notice, reply: Reply<()>) {
+    pub fn publish(&self, notice: Notice, reply: Reply<()>) {
         let Some(said) = &self.said else { return reply(Ok(())) };
         if let Err(SendError(Publication { reply, .. })) = said.send(Publication { notice, reply })
         {

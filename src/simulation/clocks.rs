@@ -104,7 +104,7 @@ fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
 
 #[test]
 fn a_subject_is_not_revoked_in_part_where_the_clock_of_the_whole_machine_was_set_back() {
-    for (seconds, told) in [(50, Ok(Ok(()))), (1_200, Err(RevokeError::SetBack))] {
+    for (seconds, told) in [(50, Ok(Ok(()))), (1_200, Err(RevokeError::ClockSetBack))] {
         simulate(async {
             let (world, _ending) = World::begin_calm(1, 1);
             let process = started(&world, 0).await;

@@ -163,7 +163,7 @@ impl Process {
             let charged = exchange.charged.take();
             let questions = charged.map(|charged| charged.settle(false, Now::read()));
             for (store, question) in questions.into_iter().flatten() {
-                store.submit(vec![store.tell(question)]);
+                store.submit(vec![store.command_without_reply(question)]);
             }
         });
     }
@@ -171,10 +171,10 @@ impl Process {
     async fn ask(&self, ask: StoreAsk) -> StoreAnswer {
         match ask {
             StoreAsk::Revocations(list) => {
-                StoreAnswer::Done(told(|reply| list.refresh(reply)).await)
+                StoreAnswer::Done(reply_of(|reply| list.refresh(reply)).await)
             }
             StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
-                let judged = told(|reply| {
+                let judged = reply_of(|reply| {
                     let ask = store.ask_for(question, Responder::new(reply));
                     store.submit(vec![ask]);
                 });
@@ -209,7 +209,7 @@ impl Process {
             let until = revocable.expires_at;
             list.revoke_fingerprint(revocable.fingerprint, until, now, reply).expect("it can be");
         };
-        self.within(async { told(revoke).await }).await
+        self.within(async { reply_of(revoke).await }).await
     }
 
     /// Revokes the tokens of a subject that were issued until now. An outer error says that nothing
@@ -249,12 +249,12 @@ impl Process {
         let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
         let refresh = tokens.refresh.as_ref().expect("there are sessions");
         self.within(async {
-            told(|reply| {
+            reply_of(|reply| {
                 list.revoke_session(session, None, Now::read(), reply).expect("it can be");
             })
             .await?;
             let close = refresh.closing(session).expect("sessions are in the store");
-            told(close).await
+            reply_of(close).await
         })
         .await
     }
@@ -277,7 +277,7 @@ impl Process {
                 None => stored.await.unwrap_or(Err(StoreError::Unavailable))?,
                 Some(Ok(())) => {}
                 Some(Err(OpenError::Store(error))) => return Err(error),
-                Some(Err(OpenError::Full(_))) => panic!("it is not full"),
+                Some(Err(OpenError::CapacityError(_))) => panic!("it is not full"),
             }
             Ok(Login { access: issued.token, refresh: token, session: issued.session })
         })
@@ -294,7 +294,8 @@ impl Process {
                 Used::Now(continued) => continued?,
                 Used::Ask(token) => {
                     let slot = Arc::new(Slot::default());
-                    let asked = told(|reply| refresh.ask(&token, now, Arc::clone(&slot), reply));
+                    let asked =
+                        reply_of(|reply| refresh.ask(&token, now, Arc::clone(&slot), reply));
                     let asked = asked.await;
                     asked.map_err(RefreshError::Store)?;
                     let outcome = slot.lock().take().expect("it was answered");
@@ -322,7 +323,7 @@ impl Process {
     ) -> Result<(), StoreError> {
         let who = ListedClient::Network(Cidr::parse(address).expect("it is an address"));
         self.within(async {
-            self.say(match standing {
+            self.publish(match standing {
                 Some(standing) => Notice::listed(who, standing, "", 3_600_000),
                 None => self.guard.store().notices().unlisted(who, Now::read().mono_us),
             })
@@ -339,19 +340,19 @@ impl Process {
         ms: u64,
     ) -> Result<(), StoreError> {
         let who = ListedClient::Network(Cidr::parse(address).expect("it is an address"));
-        self.within(self.say(Notice::listed(who, standing, "", ms))).await
+        self.within(self.publish(Notice::listed(who, standing, "", ms))).await
     }
 
     /// Gives a limit other figures, as `guard.limits.set` does.
     pub(crate) async fn set_limit(&self, name: &str, limit: u64) -> Result<(), StoreError> {
         let change = json!({ "name": name, "limit": limit });
         let notice = self.guard.change_limit(name, &change).expect("they are right");
-        self.within(self.say(notice.expect("there is such a limit"))).await
+        self.within(self.publish(notice.expect("there is such a limit"))).await
     }
 
-    async fn say(&self, notice: Notice) -> Result<(), StoreError> {
-        self.guard.store().notices().hear(&notice, Now::read().mono_us).expect("there is room");
-        told(|reply| self.shared().say(notice, reply)).await
+    async fn publish(&self, notice: Notice) -> Result<(), StoreError> {
+        self.guard.store().notices().apply(&notice, Now::read().mono_us).expect("there is room");
+        reply_of(|reply| self.shared().publish(notice, reply)).await
     }
 }
 
@@ -360,7 +361,7 @@ fn claims(subject: &str) -> Map<String, Value> {
 }
 
 /// What a call tells later. `Unavailable` where the process died meanwhile.
-async fn told<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
+async fn reply_of<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
     let (tell, told) = oneshot::channel();
     call(Box::new(move |answer| {
         let _ = tell.send(answer);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::Stack;
 use crate::binding::{
-    ClockRollback, Freshness, Nonces, Proof, ProofFault, ProofRequest, ProofUrl, ReplayStep,
+    ClockRollback, Freshness, Nonces, Proof, ProofError, ProofRequest, ProofUrl, ReplayStep,
     Thumbprint, Use, read_proof,
 };
 use crate::clock::Now;
@@ -18,7 +18,7 @@ use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
-use crate::token::{DpopMode, PresentedToken, Scheme, TokenDenial, Unverified, Verified};
+use crate::token::{DpopMode, PresentedToken, Scheme, TokenError, Verified, VerifyError};
 
 impl Stack {
     // 4 and 5: `Some` where something has to be asked
@@ -37,7 +37,7 @@ impl Stack {
         ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
         let Some(request) = ctx.request.take() else {
-            return Err(TokenDenial::KeysUnavailable.to_refusal());
+            return Err(TokenError::KeysUnavailable.to_refusal());
         };
         let asking = if again { Asking::Again } else { Asking::Never };
         let step = self.find_token(&request, asking, ctx);
@@ -67,21 +67,23 @@ impl Stack {
         let scheme = tokens.verifier.presentation().scheme();
         let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
             return match self.token {
-                TokenRequirement::Required => Err(TokenDenial::Missing.to_refusal_by(scheme)),
+                TokenRequirement::Required => Err(TokenError::Missing.to_refusal_by(scheme)),
                 TokenRequirement::Optional | TokenRequirement::Ignore => Ok(None),
             };
         };
-        let deny = |denial: TokenDenial| denial.to_refusal_by(found.scheme);
+        let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
         let judged = match asking {
-            Asking::First | Asking::Again => tokens.verifier.attempt_bound(found.token, ctx.now),
+            Asking::First | Asking::Again => {
+                tokens.verifier.verify_bound_or_wait(found.token, ctx.now)
+            }
             Asking::Never => {
-                tokens.verifier.verify_bound(found.token, ctx.now).map_err(Unverified::Denied)
+                tokens.verifier.verify_bound(found.token, ctx.now).map_err(VerifyError::Denied)
             }
         };
         let verified = match judged {
             Ok(verified) => verified,
-            Err(Unverified::Denied(denial)) => return Err(deny(denial)),
-            Err(Unverified::Ask(keys)) => {
+            Err(VerifyError::Denied(denial)) => return Err(deny(denial)),
+            Err(VerifyError::Pending(keys)) => {
                 ctx.awaited = Some(Suspension::Keys { again: asking == Asking::First });
                 return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
@@ -133,22 +135,22 @@ impl Stack {
         ctx: &mut RequestContext,
     ) -> Result<Option<Proof>, Refusal> {
         let presentation = tokens.verifier.presentation();
-        let deny = |denial: TokenDenial| Err(denial.to_refusal_by(found.scheme));
+        let deny = |denial: TokenError| Err(denial.to_refusal_by(found.scheme));
         let key = verified.confirmation.as_ref().and_then(|bound| bound.key);
         let key = match (key, found.scheme) {
             (Some(key), Scheme::Dpop) => key,
             // With `off`, the scheme is not even known.
-            (Some(_), Scheme::Bearer) => return deny(TokenDenial::Bound),
-            (None, Scheme::Dpop) => return deny(TokenDenial::Unbound),
+            (Some(_), Scheme::Bearer) => return deny(TokenError::Bound),
+            (None, Scheme::Dpop) => return deny(TokenError::Unbound),
             (None, Scheme::Bearer) if presentation.dpop == DpopMode::Required => {
-                return deny(TokenDenial::Unbound);
+                return deny(TokenError::Unbound);
             }
             (None, Scheme::Bearer) => return Ok(None),
         };
         // Whoever makes a request chooses its `Host`, and the proof is judged by that.
         self.guard.check_host(request)?;
-        let fault = |fault| TokenDenial::Proof(fault).to_refusal();
-        let text = request.header("dpop").ok_or_else(|| fault(ProofFault::Missing))?;
+        let fault = |fault| TokenError::Proof(fault).to_refusal();
+        let text = request.header("dpop").ok_or_else(|| fault(ProofError::Missing))?;
         let url = ProofUrl::of(request);
         let asked = ProofRequest {
             method: request.method(),
@@ -160,7 +162,7 @@ impl Stack {
         };
         let mut proof = read_proof(text, &asked).map_err(fault)?;
         if proof.key != key {
-            return Err(fault(ProofFault::Binding));
+            return Err(fault(ProofError::Binding));
         }
         if let Some(nonces) = &presentation.nonces {
             let freshness = proof
@@ -171,7 +173,7 @@ impl Stack {
                 ctx.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(ctx.now))));
             }
             if freshness == Freshness::Unknown {
-                return deny(TokenDenial::Nonce);
+                return deny(TokenError::Nonce);
             }
         }
         if let Some((nonce, nonces)) = proof.nonce.as_deref().zip(nonces_of(tokens))
@@ -192,12 +194,12 @@ impl Stack {
         fingerprint: Option<&str>,
     ) -> Result<Option<Step>, Refusal> {
         let Some(Suspension::Certificate(candidate)) = ctx.awaited.take() else {
-            return Err(TokenDenial::Certificate.to_refusal());
+            return Err(TokenError::Certificate.to_refusal());
         };
         let wanted = candidate.verified.confirmation.and_then(|bound| bound.certificate);
         let shown = fingerprint.and_then(Thumbprint::from_fingerprint);
         if shown.is_none() || shown != wanted {
-            return Err(TokenDenial::Certificate.to_refusal_by(candidate.scheme));
+            return Err(TokenError::Certificate.to_refusal_by(candidate.scheme));
         }
         self.ask_revocations(ctx, candidate)
     }
@@ -236,7 +238,7 @@ impl Stack {
             if !used {
                 // A proof that this process knows to be used charges nobody.
                 if tokens.proofs.knows(&proof, ctx.now) {
-                    return Err(TokenDenial::Replayed.to_refusal());
+                    return Err(TokenError::Replayed.to_refusal());
                 }
                 ctx.proof = Some(proof);
             }
@@ -282,7 +284,7 @@ impl Stack {
         answer: &Result<CommandResult, StoreError>,
     ) -> Result<(), Refusal> {
         let (Some(tokens), Some(proof)) = (&self.guard.tokens, ctx.proof.take()) else {
-            return Err(TokenDenial::Replayed.to_refusal());
+            return Err(TokenError::Replayed.to_refusal());
         };
         let outcome = tokens.proofs.answered(&proof, answer, ctx.now);
         proof_outcome(tokens, ctx, outcome)
@@ -293,7 +295,7 @@ impl Stack {
 fn proof_outcome(tokens: &Tokens, ctx: &mut RequestContext, outcome: Use) -> Result<(), Refusal> {
     let refusal = match outcome {
         Use::First => return Ok(()),
-        Use::Again => TokenDenial::Replayed.to_refusal(),
+        Use::Again => TokenError::Replayed.to_refusal(),
         Use::Forgotten => give_nonce(tokens, ctx),
         Use::TooMany => {
             let why = "this key has used too many DPoP proofs in a short time";
@@ -324,7 +326,7 @@ fn give_nonce(tokens: &Tokens, ctx: &mut RequestContext) -> Refusal {
     {
         ctx.headers.push(("DPoP-Nonce", Cow::Owned(nonces.current(ctx.now))));
     }
-    TokenDenial::Nonce.to_refusal()
+    TokenError::Nonce.to_refusal()
 }
 
 /// Whether the issuer of a token may be asked for its keys.

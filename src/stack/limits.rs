@@ -25,7 +25,7 @@ impl Stack {
             return Ok(None);
         }
         let (Some(limiter), Some(request)) = (&self.limiter, &ctx.request) else { return Ok(None) };
-        let limiter = limiter.now();
+        let limiter = limiter.current();
         let mut which = Limits::ALL;
         for (index, (id, _)) in self.limit_ids.iter().enumerate() {
             if ctx.extras.counted.contains(id) {

@@ -44,7 +44,7 @@ use crate::guard::{Callback, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
 use crate::json::Limits;
 use crate::limit::{LimitError, ReloadableLimiter};
-use crate::payload::{BodyFault, Checked, Parts, PayloadConfig, Responses, Schemas};
+use crate::payload::{BodyError, Checked, Parts, PayloadConfig, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -197,7 +197,7 @@ impl Stack {
 
     /// Ends the way of a request whose body could not be had.
     #[must_use]
-    pub fn without_body(&self, fault: BodyFault) -> Step {
+    pub fn without_body(&self, fault: BodyError) -> Step {
         Step::Refuse(fault.refusal())
     }
 
@@ -354,7 +354,7 @@ impl Stack {
     /// Whether a limit of it only watches.
     #[must_use]
     pub fn has_shadow(&self) -> bool {
-        self.limiter.as_ref().is_some_and(|limiter| limiter.now().has_shadow())
+        self.limiter.as_ref().is_some_and(|limiter| limiter.current().has_shadow())
     }
 
     /// Whether the application's functions are to be asked before the limits.

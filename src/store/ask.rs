@@ -27,12 +27,12 @@ pub trait CompletionSink: Send + Sync {
 
 /// Who waits for an answer. It is told in any case: one that is dropped has got none.
 pub struct Responder {
-    whom: Whom,
+    receiver: Receiver,
     /// Where the question is counted among those on their way.
     entered: Option<Arc<Status>>,
 }
 
-enum Whom {
+enum Receiver {
     /// Nobody, or nobody any more.
     Nobody,
     /// What is called.
@@ -45,13 +45,13 @@ impl Responder {
     /// `reply` will be called once.
     #[must_use]
     pub fn new(reply: Reply<CommandResult>) -> Self {
-        Self { whom: Whom::One(reply), entered: None }
+        Self { receiver: Receiver::One(reply), entered: None }
     }
 
     /// `recipient` will get the answer for `ticket` once.
     #[must_use]
     pub fn ticket(recipient: Arc<dyn CompletionSink>, ticket: u64) -> Self {
-        Self { whom: Whom::Ticket(recipient, ticket), entered: None }
+        Self { receiver: Receiver::Ticket(recipient, ticket), entered: None }
     }
 
     /// The question is counted in `status` until it has its answer.
@@ -62,32 +62,34 @@ impl Responder {
 
     /// Whether somebody waits.
     pub(crate) fn waits(&self) -> bool {
-        !matches!(self.whom, Whom::Nobody)
+        !matches!(self.receiver, Receiver::Nobody)
     }
 
     /// Tells who waits.
-    pub fn tell(mut self, answer: Result<CommandResult, StoreError>) {
+    pub fn complete(mut self, answer: Result<CommandResult, StoreError>) {
         self.settle(answer);
     }
 
     /// Tells who waits; nobody waits any more.
     pub(crate) fn settle(&mut self, answer: Result<CommandResult, StoreError>) {
         match self.leave() {
-            Whom::Nobody => {}
-            Whom::One(reply) => reply(answer),
-            Whom::Ticket(recipient, ticket) => recipient.take(vec![(ticket, answer)]),
+            Receiver::Nobody => {}
+            Receiver::One(reply) => reply(answer),
+            Receiver::Ticket(recipient, ticket) => recipient.take(vec![(ticket, answer)]),
         }
     }
 
     /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as
     /// much as many answers.
-    pub(crate) fn tell_all(told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>) {
+    pub(crate) fn complete_all(
+        told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>,
+    ) {
         let mut batches: Vec<(Arc<dyn CompletionSink>, Completions)> = Vec::new();
         for (mut waiter, answer) in told {
             match waiter.leave() {
-                Whom::Nobody => {}
-                Whom::One(reply) => reply(answer),
-                Whom::Ticket(recipient, ticket) => {
+                Receiver::Nobody => {}
+                Receiver::One(reply) => reply(answer),
+                Receiver::Ticket(recipient, ticket) => {
                     let known =
                         batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &recipient));
                     match known {
@@ -103,11 +105,11 @@ impl Responder {
     }
 
     /// Nobody waits any more, and the question is not on its way.
-    fn leave(&mut self) -> Whom {
+    fn leave(&mut self) -> Receiver {
         if let Some(status) = self.entered.take() {
             status.leave();
         }
-        std::mem::replace(&mut self.whom, Whom::Nobody)
+        std::mem::replace(&mut self.receiver, Receiver::Nobody)
     }
 }
 
@@ -156,7 +158,7 @@ mod tests {
             (waiter(&one, 1), Ok(answer())),
             (waiter(&one, 2), Err(StoreError::Refused)),
         ];
-        Responder::tell_all(told.into_iter());
+        Responder::complete_all(told.into_iter());
         assert_eq!(*one.0.lock(), [vec![(3, true), (1, true), (2, false)]]);
         assert_eq!(*two.0.lock(), [vec![(7, false)]]);
     }

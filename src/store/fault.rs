@@ -7,7 +7,7 @@ use std::io;
 /// Why a shared store is not available, or gave no answer the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum StoreFault {
+pub enum OutageCause {
     /// Its name can't be resolved.
     Name,
     /// Nothing listens at its address.
@@ -64,7 +64,7 @@ pub enum StoreFault {
     Error,
 }
 
-impl StoreFault {
+impl OutageCause {
     /// The word for it in `guard.health()`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
@@ -146,9 +146,9 @@ impl StoreFault {
     }
 }
 
-impl std::error::Error for StoreFault {}
+impl std::error::Error for OutageCause {}
 
-impl fmt::Display for StoreFault {
+impl fmt::Display for OutageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Name => "its name can't be resolved",
@@ -185,8 +185,8 @@ impl fmt::Display for StoreFault {
     }
 }
 
-impl From<StoreFault> for io::Error {
-    fn from(fault: StoreFault) -> Self {
+impl From<OutageCause> for io::Error {
+    fn from(fault: OutageCause) -> Self {
         Self::other(fault)
     }
 }
@@ -198,33 +198,33 @@ mod tests {
     #[test]
     fn a_connection_that_fails_has_a_cause() {
         for (error, fault) in [
-            (io::ErrorKind::ConnectionRefused.into(), StoreFault::ConnectionRefused),
-            (io::ErrorKind::ConnectionReset.into(), StoreFault::Network),
-            (io::ErrorKind::TimedOut.into(), StoreFault::Timeout),
-            (StoreFault::Name.into(), StoreFault::Name),
+            (io::ErrorKind::ConnectionRefused.into(), OutageCause::ConnectionRefused),
+            (io::ErrorKind::ConnectionReset.into(), OutageCause::Network),
+            (io::ErrorKind::TimedOut.into(), OutageCause::Timeout),
+            (OutageCause::Name.into(), OutageCause::Name),
             (
                 io::Error::other(rustls::Error::InvalidCertificate(
                     rustls::CertificateError::UnknownIssuer,
                 )),
-                StoreFault::Certificate,
+                OutageCause::Certificate,
             ),
             (
                 io::Error::other(rustls::Error::InvalidCertificate(
                     rustls::CertificateError::NotValidForName,
                 )),
-                StoreFault::CertificateName,
+                OutageCause::CertificateName,
             ),
-            (io::Error::other(rustls::Error::DecryptError), StoreFault::Tls),
+            (io::Error::other(rustls::Error::DecryptError), OutageCause::Tls),
         ] {
-            assert_eq!(StoreFault::of_io(&error), fault, "{error}");
+            assert_eq!(OutageCause::of_io(&error), fault, "{error}");
         }
     }
 
     #[test]
     fn that_the_connection_is_over_hides_no_better_cause() {
-        let (end, full) = (StoreFault::Network, StoreFault::Memory);
+        let (end, full) = (OutageCause::Network, OutageCause::Memory);
         assert_eq!(end.after(Some(full)), full);
         assert_eq!(end.after(None), end);
-        assert_eq!(full.after(Some(StoreFault::Timeout)), full);
+        assert_eq!(full.after(Some(OutageCause::Timeout)), full);
     }
 }

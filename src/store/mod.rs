@@ -46,7 +46,7 @@ pub(crate) mod under_way;
 
 pub use config::MemoryConfig;
 pub use error::{Reply, StoreError};
-pub use fault::StoreFault;
+pub use fault::OutageCause;
 pub use memory::{Key, KeyBuilder, Locked, MemoryStore, Prefix};
 pub use notices::{MAX_REASON, Notice, RuntimeOverrides};
 pub use outage::StoreNotice;

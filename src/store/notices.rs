@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::clients::{Entry, ListAction, ListedClient, Lists, ListsFull};
+use crate::clients::{Entry, ListAction, ListCapacityError, ListedClient, Lists};
 use crate::net::Cidr;
 use crate::quota::SubjectKey;
 
@@ -87,7 +87,7 @@ impl RuntimeOverrides {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn hear(&self, notice: &Notice, now_us: u64) -> Result<(), ListsFull> {
+    pub fn apply(&self, notice: &Notice, now_us: u64) -> Result<(), ListCapacityError> {
         let until_us = now_us.saturating_add(notice.ms.saturating_mul(1000));
         self.take(&notice.name, &notice.text, until_us, now_us).map(drop)
     }
@@ -103,7 +103,7 @@ impl RuntimeOverrides {
         text: &str,
         until_us: u64,
         now_us: u64,
-    ) -> Result<bool, ListsFull> {
+    ) -> Result<bool, ListCapacityError> {
         if let Some(policy) = name.strip_prefix("p:") {
             return Ok(self.take_policy(policy, text));
         }

@@ -5,7 +5,7 @@
 //! then.
 
 use crate::clock::Now;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 
 /// Of outages that follow each other sooner than this, one is told.
 const QUIET_US: u64 = 60_000_000;
@@ -49,7 +49,7 @@ impl Outages {
     pub(crate) fn look(
         &mut self,
         away: u32,
-        fault: Option<StoreFault>,
+        fault: Option<OutageCause>,
         now: Now,
     ) -> Option<(u64, StoreNotice)> {
         if away > 0 {
@@ -58,26 +58,26 @@ impl Outages {
             if !self.is_away && !quiet {
                 self.is_away = true;
                 self.told_us = now.mono_us;
-                self.tell(AWAY, away_text(away, fault));
+                self.notify(AWAY, away_text(away, fault));
             }
         } else if self.is_away {
             let since = *self.steady_us.get_or_insert(now.mono_us);
             if now.mono_us.saturating_sub(since) >= STEADY_US {
                 self.is_away = false;
                 self.steady_us = None;
-                self.tell(BACK, "answers again".to_owned());
+                self.notify(BACK, "answers again".to_owned());
             }
         }
         self.last.clone()
     }
 
-    fn tell(&mut self, code: &'static str, text: String) {
+    fn notify(&mut self, code: &'static str, text: String) {
         let number = self.last.as_ref().map_or(0, |(number, _)| *number) + 1;
         self.last = Some((number, StoreNotice { code, text }));
     }
 }
 
-fn away_text(away: u32, fault: Option<StoreFault>) -> String {
+fn away_text(away: u32, fault: Option<OutageCause>) -> String {
     let why = fault.map_or_else(|| "it does not answer".to_owned(), |fault| fault.to_string());
     if away == 1 {
         format!("is not available: {why}")
@@ -90,7 +90,7 @@ fn away_text(away: u32, fault: Option<StoreFault>) -> String {
 mod tests {
     use super::*;
 
-    const REFUSED: Option<StoreFault> = Some(StoreFault::ConnectionRefused);
+    const REFUSED: Option<OutageCause> = Some(OutageCause::ConnectionRefused);
 
     /// What is told at each of these seconds, with how many servers are away then.
     fn told(seen: &[(u64, u32)]) -> Vec<(u64, &'static str)> {
@@ -144,7 +144,7 @@ mod tests {
             "is not available: the connection is refused; nothing listens there"
         );
         assert_eq!(
-            text(2, Some(StoreFault::Slots)),
+            text(2, Some(OutageCause::Slots)),
             "is not available on 2 servers: nobody serves some slots of the cluster"
         );
         assert_eq!(text(1, None), "is not available: it does not answer");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 
 use parking_lot::Mutex;
 
-use super::fault::StoreFault;
+use super::fault::OutageCause;
 use super::outage::{Outages, StoreNotice};
 use crate::clock::Now;
 
@@ -36,7 +36,7 @@ pub struct Status {
     /// Whether used proofs are kept in it.
     keeps_proofs: AtomicBool,
     /// Why it is away, or gave no answer the last time. It is written where something has failed.
-    fault: Mutex<Option<StoreFault>>,
+    fault: Mutex<Option<OutageCause>>,
     /// What is told of it when it goes away and comes back.
     outages: Mutex<Outages>,
 }
@@ -88,12 +88,12 @@ impl Status {
     }
 
     /// This is why it is away; `None`: nothing is wrong any more.
-    pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
+    pub(crate) fn set_fault(&self, fault: Option<OutageCause>) {
         *self.fault.lock() = fault;
     }
 
     /// A question has failed, and this is why. While the store is away, more is known already.
-    pub(crate) fn blame(&self, fault: StoreFault) {
+    pub(crate) fn blame(&self, fault: OutageCause) {
         if self.is_available() {
             let mut known = self.fault.lock();
             *known = Some(fault.after(*known));
@@ -102,7 +102,7 @@ impl Status {
 
     /// Why it is away, or gave no answer the last time.
     #[must_use]
-    pub fn fault(&self) -> Option<StoreFault> {
+    pub fn fault(&self) -> Option<OutageCause> {
         *self.fault.lock()
     }
 
@@ -322,15 +322,15 @@ mod tests {
         status.succeeded();
         assert_eq!(status.fault(), None);
         status.failed();
-        status.blame(StoreFault::Memory);
-        status.blame(StoreFault::Network);
-        assert_eq!(status.fault(), Some(StoreFault::Memory));
+        status.blame(OutageCause::Memory);
+        status.blame(OutageCause::Network);
+        assert_eq!(status.fault(), Some(OutageCause::Memory));
         status.succeeded();
         assert_eq!(status.fault(), None);
-        status.blame(StoreFault::Timeout);
+        status.blame(OutageCause::Timeout);
         status.lost();
-        status.blame(StoreFault::Slots);
-        assert_eq!(status.fault(), Some(StoreFault::Timeout));
+        status.blame(OutageCause::Slots);
+        assert_eq!(status.fault(), Some(OutageCause::Timeout));
         status.recovered();
         assert_eq!(status.fault(), None);
     }

@@ -7,7 +7,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 
-use super::fault::StoreFault;
+use super::fault::OutageCause;
 
 /// The most addresses of one name that are tried at once.
 const MAX_ADDRESSES: usize = 16;
@@ -18,11 +18,11 @@ const KEEPALIVE: TcpKeepalive =
 /// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
 pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut trying = JoinSet::new();
-    let addresses = lookup_host((host, port)).await.map_err(|_| StoreFault::Name)?;
+    let addresses = lookup_host((host, port)).await.map_err(|_| OutageCause::Name)?;
     for address in addresses.take(MAX_ADDRESSES) {
         trying.spawn(TcpStream::connect(address));
     }
-    let mut failure = StoreFault::Name.into();
+    let mut failure = OutageCause::Name.into();
     while let Some(tried) = trying.join_next().await {
         match tried {
             Ok(Ok(stream)) => {

@@ -12,7 +12,7 @@ use crate::binding::Confirmation;
 use crate::clock::Now;
 use crate::jose::{self, DateError};
 use crate::json::object::{Members, Shallow, read_members};
-use crate::token::denial::{ClaimFault, TokenDenial};
+use crate::token::denial::{ClaimError, TokenError};
 use crate::token::issuer::Issuer;
 
 /// The times of a token in microseconds since the epoch.
@@ -38,12 +38,12 @@ pub(super) struct Registered {
 }
 
 /// The claims in a payload.
-pub(super) fn read(text: &str) -> Result<Members<'_>, TokenDenial> {
-    read_members(text).map_err(|_| TokenDenial::Malformed)
+pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
+    read_members(text).map_err(|_| TokenError::Malformed)
 }
 
 /// Checks everything about the claims but whether this is the time for them.
-pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenDenial> {
+pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
     let [subject, id, session] = ["sub", "jti", "sid"].map(|name| {
@@ -60,38 +60,38 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
         not_before: claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?,
     };
     match times.expires.checked_sub(times.issued) {
-        None | Some(0) => Err(TokenDenial::Claims(ClaimFault::Order)),
-        Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenDenial::Lifetime),
+        None | Some(0) => Err(TokenError::Claims(ClaimError::Order)),
+        Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenError::Lifetime),
         Some(_) => Ok(Registered { times, confirmation, subject, id, session }),
     }
 }
 
 /// What the token is bound to. Nothing is checked of it here but that it can be understood.
-fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenDenial> {
+fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenError> {
     let Some(value) = claims.get("cnf") else { return Ok(None) };
     let read = value.nested().as_ref().and_then(Confirmation::read);
-    read.map(Some).ok_or(TokenDenial::Claims(ClaimFault::Confirmation))
+    read.map(Some).ok_or(TokenError::Claims(ClaimError::Confirmation))
 }
 
 /// Checks whether this is the time for a token.
-pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenDenial> {
+pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenError> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
     if times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
-        return Err(TokenDenial::NotYetValid);
+        return Err(TokenError::NotYetValid);
     }
     if now.unix_us >= times.expires.saturating_add(config.tolerance_us) {
-        return Err(TokenDenial::Expired);
+        return Err(TokenError::Expired);
     }
     Ok(())
 }
 
 /// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification,
 /// section 3).
-fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial> {
+fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenError> {
     let Some(domain) = &config.spiffe else {
         return match required(claims, "iss")? {
             Shallow::Text(issuer) if **issuer == *config.issuer => Ok(()),
-            Shallow::Text(_) => Err(TokenDenial::Issuer),
+            Shallow::Text(_) => Err(TokenError::Issuer),
             _ => Err(kind("iss")),
         };
     };
@@ -100,7 +100,7 @@ fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial
     }
     match required(claims, "sub")? {
         Shallow::Text(subject) if domain.holds(subject) => Ok(()),
-        Shallow::Text(_) => Err(TokenDenial::Issuer),
+        Shallow::Text(_) => Err(TokenError::Issuer),
         _ => Err(kind("sub")),
     }
 }
@@ -110,7 +110,7 @@ fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenDenial
 pub(super) fn issuer_of<'a>(
     issuers: &'a [Arc<Issuer>],
     claims: &Members<'_>,
-) -> Result<&'a Arc<Issuer>, TokenDenial> {
+) -> Result<&'a Arc<Issuer>, TokenError> {
     if let Some(Shallow::Text(subject)) = claims.get("sub") {
         let of = |issuer: &&Arc<Issuer>| {
             issuer.spiffe.as_ref().is_some_and(|domain| domain.claims(subject))
@@ -123,7 +123,7 @@ pub(super) fn issuer_of<'a>(
         Shallow::Text(name) => issuers
             .iter()
             .find(|issuer| issuer.spiffe.is_none() && *issuer.issuer == **name)
-            .ok_or(TokenDenial::Issuer),
+            .ok_or(TokenError::Issuer),
         _ => Err(kind("iss")),
     }
 }
@@ -131,15 +131,15 @@ pub(super) fn issuer_of<'a>(
 fn required<'m, 'a>(
     claims: &'m Members<'a>,
     name: &'static str,
-) -> Result<&'m Shallow<'a>, TokenDenial> {
-    claims.get(name).ok_or(TokenDenial::Claims(ClaimFault::Missing(name)))
+) -> Result<&'m Shallow<'a>, TokenError> {
+    claims.get(name).ok_or(TokenError::Claims(ClaimError::Missing(name)))
 }
 
-fn kind(name: &'static str) -> TokenDenial {
-    TokenDenial::Claims(ClaimFault::Kind(name))
+fn kind(name: &'static str) -> TokenError {
+    TokenError::Claims(ClaimError::Kind(name))
 }
 
-fn check_audience(config: &Issuer, value: &Shallow<'_>) -> Result<(), TokenDenial> {
+fn check_audience(config: &Issuer, value: &Shallow<'_>) -> Result<(), TokenError> {
     let ours = |text: &str| config.audience.iter().any(|audience| audience == text);
     let found = if let Shallow::Text(text) = value {
         ours(text)
@@ -151,21 +151,21 @@ fn check_audience(config: &Issuer, value: &Shallow<'_>) -> Result<(), TokenDenia
         }
         found
     };
-    if found { Ok(()) } else { Err(TokenDenial::Audience) }
+    if found { Ok(()) } else { Err(TokenError::Audience) }
 }
 
 /// A `NumericDate`: seconds, possibly with a fraction.
-pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenDenial> {
+pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenError> {
     date_of(name, value.as_number())
 }
 
-fn numeric_date(name: &'static str, value: &Shallow<'_>) -> Result<u64, TokenDenial> {
+fn numeric_date(name: &'static str, value: &Shallow<'_>) -> Result<u64, TokenError> {
     date_of(name, if let Shallow::Number(number) = value { Some(number) } else { None })
 }
 
-fn date_of(name: &'static str, number: Option<&Number>) -> Result<u64, TokenDenial> {
+fn date_of(name: &'static str, number: Option<&Number>) -> Result<u64, TokenError> {
     jose::date(number.ok_or_else(|| kind(name))?).map_err(|error| match error {
         DateError::Kind => kind(name),
-        DateError::Milliseconds => TokenDenial::Claims(ClaimFault::Milliseconds(name)),
+        DateError::Milliseconds => TokenError::Claims(ClaimError::Milliseconds(name)),
     })
 }

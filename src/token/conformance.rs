@@ -8,8 +8,8 @@ use crate::error::ConfigError;
 use crate::jose::Compact;
 use crate::keys::key_options::{SetOf, jwk_set};
 use crate::keys::ring::KeyRing;
-use crate::token::denial::TokenDenial;
-use crate::token::verify::Unverified;
+use crate::token::denial::TokenError;
+use crate::token::verify::VerifyError;
 
 /// Why [`verify_compact`] gave no payload.
 #[derive(Debug, Error)]
@@ -20,7 +20,7 @@ pub enum CompactError {
     Key(#[from] ConfigError),
     /// The token is refused.
     #[error("{}", .0.code())]
-    Token(TokenDenial),
+    Token(TokenError),
 }
 
 /// The payload of a compact JWS, where its signature is good.
@@ -36,14 +36,14 @@ pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u
     };
     let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?)?;
     let read = || {
-        let compact = Compact::read(token).map_err(|_| TokenDenial::Malformed)?;
+        let compact = Compact::read(token).map_err(|_| TokenError::Malformed)?;
         let key = ring
             .choose(&compact.header, now.unix_seconds())
-            .map_err(|error| Unverified::from(error).denial())?;
+            .map_err(|error| VerifyError::from(error).denial())?;
         if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
-            return Err(TokenDenial::Signature);
+            return Err(TokenError::Signature);
         }
-        compact.payload().map_err(|_| TokenDenial::Malformed)
+        compact.payload().map_err(|_| TokenError::Malformed)
     };
     read().map_err(CompactError::Token)
 }

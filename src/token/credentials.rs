@@ -1,6 +1,6 @@
 //! The value of an `Authorization` header that carries a token.
 
-use crate::token::denial::TokenDenial;
+use crate::token::denial::TokenError;
 
 /// How a token is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,21 +14,21 @@ pub enum Scheme {
 /// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC
 /// 9449 section 7.1).
 ///
-/// Credentials of another scheme are [`TokenDenial::Missing`]; a scheme that is followed by
-/// anything but one space and one token is [`TokenDenial::Malformed`].
-pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenDenial> {
+/// Credentials of another scheme are [`TokenError::Missing`]; a scheme that is followed by
+/// anything but one space and one token is [`TokenError::Malformed`].
+pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     let (name, token) = value.split_once(' ').unwrap_or((value, ""));
     let scheme = if name.eq_ignore_ascii_case("bearer") {
         Scheme::Bearer
     } else if name.eq_ignore_ascii_case("dpop") {
         Scheme::Dpop
     } else {
-        return Err(TokenDenial::Missing);
+        return Err(TokenError::Missing);
     };
     let body = token.trim_end_matches('=');
     let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     if body.is_empty() || !body.bytes().all(allowed) {
-        return Err(TokenDenial::Malformed);
+        return Err(TokenError::Malformed);
     }
     Ok((scheme, token))
 }
@@ -62,7 +62,7 @@ mod tests {
         }
         assert_eq!(credentials("DPoP abc"), Ok((Scheme::Dpop, "abc")));
         for other in ["Basic dXNlcg==", "", "Bearerabc", "Bearer\tabc", " Bearer abc"] {
-            assert_eq!(credentials(other), Err(TokenDenial::Missing), "{other}");
+            assert_eq!(credentials(other), Err(TokenError::Missing), "{other}");
         }
         for bad in [
             "Bearer",
@@ -75,7 +75,7 @@ mod tests {
             "Bearer a,b",
             "Bearer \u{e9}",
         ] {
-            assert_eq!(credentials(bad), Err(TokenDenial::Malformed), "{bad}");
+            assert_eq!(credentials(bad), Err(TokenError::Malformed), "{bad}");
         }
     }
 

@@ -39,7 +39,7 @@ enum ClaimPath {
 
 /// A demand that a token does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmet<'d> {
+pub enum RequirementError<'d> {
     /// It lacks one of these scopes.
     Scope(&'d [String]),
     /// It has none of the roles.
@@ -82,7 +82,12 @@ impl Requirements {
 
     /// The first demand that a token does not meet. `tolerance_us` is how far the clock of its
     /// issuer may be ahead.
-    pub fn check(&self, token: &Verified, now: Now, tolerance_us: u64) -> Result<(), Unmet<'_>> {
+    pub fn check(
+        &self,
+        token: &Verified,
+        now: Now,
+        tolerance_us: u64,
+    ) -> Result<(), RequirementError<'_>> {
         // Most routes demand nothing, and the words of a token are not looked up for them.
         if self.is_empty() {
             return Ok(());
@@ -90,28 +95,28 @@ impl Requirements {
         let claims = token.claims.map();
         let scopes = words::scopes(claims);
         if !self.scopes.iter().all(|scope| scopes.contains(&scope.as_str())) {
-            return Err(Unmet::Scope(&self.scopes));
+            return Err(RequirementError::Scope(&self.scopes));
         }
         let has_role = words::roles(claims).any(|role| self.roles.iter().any(|one| one == role));
         if !self.roles.is_empty() && !has_role {
-            return Err(Unmet::Role);
+            return Err(RequirementError::Role);
         }
         let met = |(path, values): &(ClaimPath, Vec<Value>)| {
             path.find(claims).is_some_and(|claim| values.iter().any(|value| holds(claim, value)))
         };
         if !self.claims.iter().all(met) {
-            return Err(Unmet::Claims);
+            return Err(RequirementError::Claims);
         }
         match self.max_age {
             Some(max_age) if !logged_in_within(claims, max_age, now, tolerance_us) => {
-                Err(Unmet::Age(max_age))
+                Err(RequirementError::Age(max_age))
             }
             _ => Ok(()),
         }
     }
 }
 
-impl Unmet<'_> {
+impl RequirementError<'_> {
     /// The answer to the client: RFC 6750 section 3.1, for the age RFC 9470 section 3.
     #[must_use]
     pub fn to_refusal(&self, scheme: Scheme) -> Refusal {

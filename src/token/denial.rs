@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 
-use crate::binding::{ALGORITHMS, ProofFault};
+use crate::binding::{ALGORITHMS, ProofError};
 use crate::refusal::Refusal;
 use crate::token::credentials::Scheme;
 
 /// Why a request is not let in with the token it brought, or without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TokenDenial {
+pub enum TokenError {
     /// No token came, or credentials of another scheme than `Bearer`.
     Missing,
     /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`,
@@ -27,7 +27,7 @@ pub enum TokenDenial {
     /// None of its `aud` is ours.
     Audience,
     /// A claim is missing or of the wrong kind.
-    Claims(ClaimFault),
+    Claims(ClaimError),
     /// Its `alg` is not exactly the one of the key.
     Algorithm,
     /// Its `kid` is no key of ours, or the key is outside of its time.
@@ -50,7 +50,7 @@ pub enum TokenDenial {
     /// `required`.
     Unbound,
     /// Its proof is missing or no good.
-    Proof(ProofFault),
+    Proof(ProofError),
     /// Its proof was used before.
     Replayed,
     /// Its proof has no nonce of ours, or one that is too old.
@@ -61,7 +61,7 @@ pub enum TokenDenial {
 /// never its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ClaimFault {
+pub enum ClaimError {
     /// The claim must be there.
     Missing(&'static str),
     /// The claim is not of the kind that RFC 7519 says.
@@ -74,7 +74,7 @@ pub enum ClaimFault {
     Confirmation,
 }
 
-impl TokenDenial {
+impl TokenError {
     /// The stable code, e.g. `token_expired`.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -165,7 +165,7 @@ impl TokenDenial {
     }
 }
 
-impl ClaimFault {
+impl ClaimError {
     fn detail(self) -> Cow<'static, str> {
         match self {
             Self::Missing(claim) => format!("the claim {claim} is missing").into(),
@@ -203,7 +203,7 @@ pub(super) fn challenge(
 mod tests {
     use super::*;
 
-    fn challenge(denial: TokenDenial) -> (u16, String) {
+    fn challenge(denial: TokenError) -> (u16, String) {
         let refusal = denial.to_refusal();
         assert_eq!(refusal.headers[0].0, "WWW-Authenticate");
         (refusal.status, refusal.headers[0].1.clone())
@@ -211,20 +211,20 @@ mod tests {
 
     #[test]
     fn without_a_token_the_challenge_names_no_error() {
-        assert_eq!(challenge(TokenDenial::Missing), (401, "Bearer realm=\"api\"".to_owned()));
+        assert_eq!(challenge(TokenError::Missing), (401, "Bearer realm=\"api\"".to_owned()));
     }
 
     #[test]
     fn a_bad_token_is_invalid_token_and_two_of_them_are_invalid_request() {
         assert_eq!(
-            challenge(TokenDenial::Expired),
+            challenge(TokenError::Expired),
             (
                 401,
                 "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token has expired\""
                     .to_owned()
             )
         );
-        let (status, text) = challenge(TokenDenial::Ambiguous);
+        let (status, text) = challenge(TokenError::Ambiguous);
         assert_eq!(status, 400);
         assert!(text.contains("error=\"invalid_request\""), "{text}");
     }
@@ -232,17 +232,17 @@ mod tests {
     #[test]
     fn the_description_stays_within_the_characters_of_rfc_6750() {
         for denial in [
-            TokenDenial::Malformed,
-            TokenDenial::Claims(ClaimFault::Milliseconds("exp")),
-            TokenDenial::Claims(ClaimFault::Kind("aud")),
-            TokenDenial::Algorithm,
-            TokenDenial::Ambiguous,
-            TokenDenial::Bound,
-            TokenDenial::Certificate,
-            TokenDenial::Unbound,
-            TokenDenial::Proof(ProofFault::Claims),
-            TokenDenial::Replayed,
-            TokenDenial::Nonce,
+            TokenError::Malformed,
+            TokenError::Claims(ClaimError::Milliseconds("exp")),
+            TokenError::Claims(ClaimError::Kind("aud")),
+            TokenError::Algorithm,
+            TokenError::Ambiguous,
+            TokenError::Bound,
+            TokenError::Certificate,
+            TokenError::Unbound,
+            TokenError::Proof(ProofError::Claims),
+            TokenError::Replayed,
+            TokenError::Nonce,
         ] {
             let detail = denial.detail();
             assert!(

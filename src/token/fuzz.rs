@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::json::object;
 use crate::token::config::TokenConfig;
 use crate::token::credentials::credentials;
-use crate::token::denial::TokenDenial;
+use crate::token::denial::TokenError;
 use crate::token::verify::Verifier;
 
 /// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor
@@ -37,7 +37,7 @@ pub fn fuzz_token(data: &[u8]) {
     assert_eq!(map.is_ok(), members.is_ok(), "one reader takes what the other refuses");
     let denial = verifier.verify(text, now).map(|_| ()).err();
     assert!(denial.is_some(), "a token passed that nobody signed");
-    let _ = denial.as_ref().map(TokenDenial::to_refusal);
+    let _ = denial.as_ref().map(TokenError::to_refusal);
     let _ = verifier.revocable(text, now);
     let _ = ProofUrl::read(text);
     let asked = ProofRequest {

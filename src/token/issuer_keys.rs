@@ -9,7 +9,7 @@ use crate::keys::ring::KeyRing;
 use crate::keys::{KeyError, SealKey};
 use crate::remote_keys::RemoteKeys;
 use crate::rotation::Rotation;
-use crate::token::verify::Unverified;
+use crate::token::verify::VerifyError;
 
 /// Where the keys of an issuer are.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl IssuerKeys {
         header: &Header,
         now: Now,
         may_ask: bool,
-    ) -> Result<Arc<Key>, Unverified> {
+    ) -> Result<Arc<Key>, VerifyError> {
         match self {
             Self::Fixed(ring) => Ok(Arc::clone(ring.choose(header, now.unix_seconds())?)),
             Self::Remote(remote) => {
                 let key = remote.choose(header, now, may_ask)?;
-                key.ok_or_else(|| Unverified::Ask(Arc::clone(remote)))
+                key.ok_or_else(|| VerifyError::Pending(Arc::clone(remote)))
             }
             Self::Rotating(rotation, ring) => {
                 Ok(rotated(rotation, ring, header, now.unix_seconds())?)

@@ -29,7 +29,8 @@
 //! - A whole number in the claims beyond `2^53 - 1` is refused: JavaScript would read another one,
 //!   perhaps another user's. So is a member `__proto__`.
 //! - A token with `cnf` (RFC 7800: `DPoP`, mutual TLS) is taken only with what it is bound to
-//!   ([`crate::binding`]): to take it as a plain bearer token would undo what its issuer bound it for.
+//!   ([`crate::binding`]): to take it as a plain bearer token would undo what its issuer bound it
+//!   for.
 //! - `jwk`, `jku`, `x5u`, `x5c` in a header are not read: a token can't bring its own key.
 
 mod cache;
@@ -53,12 +54,12 @@ pub mod words;
 pub use config::{MAX_MAX_LIFETIME, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
 pub use credentials::{Scheme, credentials};
-pub use demands::{Requirements, Unmet};
-pub use denial::{ClaimFault, TokenDenial};
+pub use demands::{RequirementError, Requirements};
+pub use denial::{ClaimError, TokenError};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
 pub use verify::{
-    Claims, Fingerprint, Revocable, Unverified, Verified, Verifier, no_name, no_token_or_jti,
+    Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, no_name, no_token_or_jti,
 };

@@ -8,7 +8,7 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 use crate::request::{Request, decode_segment};
 use crate::token::credentials::{Scheme, credentials};
-use crate::token::denial::TokenDenial;
+use crate::token::denial::TokenError;
 
 const MAX_SOURCES: usize = 8;
 const MAX_NAME: usize = 128;
@@ -115,11 +115,8 @@ impl TokenSources {
     ///
     /// # Errors
     /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts
-    /// would be a guess. Credentials of another scheme are [`TokenDenial::Missing`].
-    pub fn find<'r>(
-        &self,
-        request: &'r Request,
-    ) -> Result<Option<PresentedToken<'r>>, TokenDenial> {
+    /// would be a guess. Credentials of another scheme are [`TokenError::Missing`].
+    pub fn find<'r>(&self, request: &'r Request) -> Result<Option<PresentedToken<'r>>, TokenError> {
         let mut found = None;
         for source in &self.sources {
             let token =
@@ -135,7 +132,7 @@ impl TokenSources {
                     }),
                 };
             match (token, found.is_some()) {
-                (Some(_), true) => return Err(TokenDenial::Ambiguous),
+                (Some(_), true) => return Err(TokenError::Ambiguous),
                 (Some(_), false) => found = token,
                 (None, _) => {}
             }
@@ -146,12 +143,12 @@ impl TokenSources {
     fn in_header<'r>(
         &self,
         request: &'r Request,
-    ) -> Result<Option<PresentedToken<'r>>, TokenDenial> {
+    ) -> Result<Option<PresentedToken<'r>>, TokenError> {
         // `Request::read` has refused a second header of this name.
         let Some(value) = request.header("authorization") else { return Ok(None) };
         let (scheme, token) = credentials(value)?;
         if scheme == Scheme::Dpop && self.dpop == DpopMode::Off {
-            return Err(TokenDenial::Missing);
+            return Err(TokenError::Missing);
         }
         Ok(Some(PresentedToken { token, scheme, in_header: true }))
     }
@@ -159,7 +156,7 @@ impl TokenSources {
 
 /// The value of a cookie. Names are compared as they are, without trimming or decoding: a browser
 /// keeps others from setting `__Host-a`, but not ` __Host-a` or `__Host%2da`.
-fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenDenial> {
+fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenError> {
     let headers = request.headers().filter(|(header, _)| *header == "cookie");
     let mut found = None;
     for pair in headers.flat_map(|(_, value)| value.split(';')) {
@@ -169,7 +166,7 @@ fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, T
             continue;
         }
         if found.is_some() {
-            return Err(TokenDenial::Ambiguous);
+            return Err(TokenError::Ambiguous);
         }
         found = Some(value);
     }
@@ -178,7 +175,7 @@ fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, T
 
 /// The value of a query parameter, as it is: nothing in a token needs encoding. Its name may be
 /// encoded, as the application would decode it.
-fn in_query<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenDenial> {
+fn in_query<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenError> {
     let mut found = None;
     for pair in request.query().split('&') {
         let (found_name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -186,7 +183,7 @@ fn in_query<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, Tok
             continue;
         }
         if found.is_some() {
-            return Err(TokenDenial::Ambiguous);
+            return Err(TokenError::Ambiguous);
         }
         found = Some(value);
     }

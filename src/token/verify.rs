@@ -18,7 +18,7 @@ use crate::session::RefreshToken;
 use crate::token::cache::Entry;
 use crate::token::claims::{self, Registered, Times};
 use crate::token::config::{TokenConfig, bare_typ};
-use crate::token::denial::TokenDenial;
+use crate::token::denial::TokenError;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
 
@@ -134,42 +134,42 @@ pub struct Revocable {
 
 /// Why there is no identity for a token.
 #[derive(Debug)]
-pub enum Unverified {
+pub enum VerifyError {
     /// It is refused.
-    Denied(TokenDenial),
+    Denied(TokenError),
     /// It may be good: its issuer is being asked for its keys.
-    Ask(Arc<RemoteKeys>),
+    Pending(Arc<RemoteKeys>),
 }
 
-impl Unverified {
+impl VerifyError {
     /// Why it is refused by those who don't wait.
     #[must_use]
-    pub fn denial(self) -> TokenDenial {
+    pub fn denial(self) -> TokenError {
         match self {
             Self::Denied(denial) => denial,
-            Self::Ask(_) => TokenDenial::KeysUnavailable,
+            Self::Pending(_) => TokenError::KeysUnavailable,
         }
     }
 }
 
-impl From<Malformed> for Unverified {
+impl From<Malformed> for VerifyError {
     fn from(_: Malformed) -> Self {
-        Self::Denied(TokenDenial::Malformed)
+        Self::Denied(TokenError::Malformed)
     }
 }
 
-impl From<KeyError> for Unverified {
+impl From<KeyError> for VerifyError {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Unknown => Self::Denied(TokenDenial::Key),
-            KeyError::Algorithm => Self::Denied(TokenDenial::Algorithm),
-            KeyError::Unavailable => Self::Denied(TokenDenial::KeysUnavailable),
+            KeyError::Unknown => Self::Denied(TokenError::Key),
+            KeyError::Algorithm => Self::Denied(TokenError::Algorithm),
+            KeyError::Unavailable => Self::Denied(TokenError::KeysUnavailable),
         }
     }
 }
 
-impl From<TokenDenial> for Unverified {
-    fn from(denial: TokenDenial) -> Self {
+impl From<TokenError> for VerifyError {
+    fn from(denial: TokenError) -> Self {
         Self::Denied(denial)
     }
 }
@@ -213,28 +213,32 @@ impl Verifier {
     /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound
     /// to a key or a certificate is refused, since nothing is here that shows it: see
     /// [`Self::verify_bound`].
-    pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
+    pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
         self.verify_bound(token, now).and_then(unbound)
     }
 
     /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check
     /// [`Verified::confirmation`].
-    pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenDenial> {
-        self.judge(token, now, false).map_err(Unverified::denial)
+    pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
+        self.judge(token, now, false).map_err(VerifyError::denial)
     }
 
     /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for
     /// this token, it says so: wait for it with [`RemoteKeys::wait`], and come back.
-    pub fn attempt(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
-        Ok(unbound(self.attempt_bound(token, now)?)?)
+    pub fn verify_or_wait(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
+        Ok(unbound(self.verify_bound_or_wait(token, now)?)?)
     }
 
-    /// [`Self::attempt`] as [`Self::verify_bound`] is to [`Self::verify`].
-    pub fn attempt_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, Unverified> {
+    /// [`Self::verify_or_wait`] as [`Self::verify_bound`] is to [`Self::verify`].
+    pub fn verify_bound_or_wait(
+        &self,
+        token: &str,
+        now: Now,
+    ) -> Result<Arc<Verified>, VerifyError> {
         self.judge(token, now, true)
     }
 
-    fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, Unverified> {
+    fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, VerifyError> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
             // A key that has ended may have a successor of the same name; then the token is judged
             // anew.
@@ -259,7 +263,7 @@ impl Verifier {
     /// A token is one that this verifier takes or took: signature, issuer, audience and form must
     /// be good, but its time may be over. Anything that is not of the form of a token (three
     /// segments, the first a header) is taken as a bare `jti`.
-    pub fn revocable(&self, token_or_jti: &str, now: Now) -> Result<Revocable, TokenDenial> {
+    pub fn revocable(&self, token_or_jti: &str, now: Now) -> Result<Revocable, TokenError> {
         if looks_like_token(token_or_jti) {
             self.revocable_token(token_or_jti, now)
         } else {
@@ -269,8 +273,8 @@ impl Verifier {
     }
 
     /// As [`Self::revocable`], where it must be a token.
-    pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenDenial> {
-        let found = self.verify_at_any_time(token, now, false).map_err(Unverified::denial)?;
+    pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenError> {
+        let found = self.verify_at_any_time(token, now, false).map_err(VerifyError::denial)?;
         Ok(Revocable {
             fingerprint: found.verified.fingerprint,
             expires_at: Some(found.verified.expires_at),
@@ -283,7 +287,7 @@ impl Verifier {
         token: &str,
         now: Now,
         may_ask: bool,
-    ) -> Result<Judged, Unverified> {
+    ) -> Result<Judged, VerifyError> {
         let compact = Compact::read(token)?;
         // Where there is but one issuer, the payload is not even decoded before the signature is
         // good: who has no key can't feed the claims reader. Where there are several, one must be
@@ -317,18 +321,18 @@ fn signed(
     compact: &Compact<'_>,
     now: Now,
     may_ask: bool,
-) -> Result<Arc<Key>, Unverified> {
+) -> Result<Arc<Key>, VerifyError> {
     let key = issuer.keys.choose(&compact.header, now, may_ask)?;
     if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
-        return Err(TokenDenial::Signature.into());
+        return Err(TokenError::Signature.into());
     }
     check_typ(issuer, compact.header.typ.as_deref())?;
     Ok(key)
 }
 
 /// A token that is bound needs more than itself.
-fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenDenial> {
-    if verified.confirmation.is_some() { Err(TokenDenial::Bound) } else { Ok(verified) }
+fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenError> {
+    if verified.confirmation.is_some() { Err(TokenError::Bound) } else { Ok(verified) }
 }
 
 /// A token whose signature and claims are good, and what has to be asked again.
@@ -366,7 +370,7 @@ fn identity(
     }
 }
 
-fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenDenial> {
+fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenError> {
     let typ = typ.map(bare_typ);
     let is = |wanted: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(wanted));
     let fits = match (&issuer.typ, &issuer.spiffe) {
@@ -374,7 +378,7 @@ fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenDenial> {
         (None, Some(_)) => typ.is_none() || is("JWT") || is("JOSE"),
         (None, None) => typ.is_none() || is("JWT") || is("at+jwt"),
     };
-    if fits { Ok(()) } else { Err(TokenDenial::Type) }
+    if fits { Ok(()) } else { Err(TokenError::Type) }
 }
 
 /// Why `text` is no `jti`, though no token either: it holds a token with something around it, or a

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::binding::tests::{judge, judge_after, judge_at, proof};
 use crate::binding::{
-    ClockRollback, Confirmation, Freshness, Nonces, Proof, ProofFault, ProofId, ReplayCache,
+    ClockRollback, Confirmation, Freshness, Nonces, Proof, ProofError, ProofId, ReplayCache,
     ReplayStep, Thumbprint, Use,
 };
 use crate::store::{MemoryConfig, MemoryStore};
@@ -41,10 +41,10 @@ fn a_binding_that_is_not_understood_is_none() {
 fn a_bound_token_is_no_bearer_token() {
     let verifier = with_secret();
     let token = hs256_claims(&claims_with(&json!({ "cnf": { "jkt": segment([7; 32]) } })));
-    assert_eq!(denial(&verifier, &token), TokenDenial::Bound);
+    assert_eq!(denial(&verifier, &token), TokenError::Bound);
     // Nor when it is remembered.
     assert!(verifier.verify_bound(&token, now()).is_ok());
-    assert_eq!(denial(&verifier, &token), TokenDenial::Bound);
+    assert_eq!(denial(&verifier, &token), TokenError::Bound);
 }
 
 fn nonces(options: &Value) -> Nonces {
@@ -133,7 +133,7 @@ fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
         let clock = ClockRollback::default();
         let use_up = |text: &str, now| {
             let proof = judge_after(text, now, clock.until_us(now))?;
-            Ok::<_, ProofFault>(take(&used, &proof, now) == Use::First)
+            Ok::<_, ProofError>(take(&used, &proof, now) == Use::First)
         };
         // Made by a clock that is ahead as far as may be.
         for made in [NOW_S, NOW_S + 10] {
@@ -163,9 +163,9 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
     // Noticed when the old clock would have said 60; ten seconds more for proofs that were made
     // ahead of it.
     for (seconds, expected) in [
-        (60, Err(ProofFault::Time)),
-        (110, Err(ProofFault::Time)),
-        (120, Err(ProofFault::Time)),
+        (60, Err(ProofError::Time)),
+        (110, Err(ProofError::Time)),
+        (120, Err(ProofError::Time)),
         (121, Ok(())),
         (500, Ok(())),
     ] {
@@ -173,7 +173,7 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
     }
     // Set right again, and back once more.
     assert_eq!(fresh(set_back(501, 0)), Ok(()));
-    assert_eq!(fresh(set_back(502, 50)), Err(ProofFault::Time));
+    assert_eq!(fresh(set_back(502, 50)), Err(ProofError::Time));
 }
 
 #[test]

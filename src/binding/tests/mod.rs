@@ -3,7 +3,7 @@
 mod bound;
 
 use crate::binding::{
-    Confirmation, Proof, ProofFault, ProofRequest, ProofUrl, Thumbprint, read_proof,
+    Confirmation, Proof, ProofError, ProofRequest, ProofUrl, Thumbprint, read_proof,
 };
 use crate::net::TrustedProxies;
 use crate::request::Request;
@@ -59,7 +59,7 @@ pub(super) fn judge_after(
     text: &str,
     now: Now,
     forgotten_until_us: u64,
-) -> Result<Proof, ProofFault> {
+) -> Result<Proof, ProofError> {
     let url = url();
     let request = ProofRequest {
         method: "POST",
@@ -72,11 +72,11 @@ pub(super) fn judge_after(
     read_proof(text, &request)
 }
 
-pub(super) fn judge_at(text: &str, now: Now) -> Result<Proof, ProofFault> {
+pub(super) fn judge_at(text: &str, now: Now) -> Result<Proof, ProofError> {
     judge_after(text, now, 0)
 }
 
-pub(super) fn judge(text: &str) -> Result<Proof, ProofFault> {
+pub(super) fn judge(text: &str) -> Result<Proof, ProofError> {
     judge_at(text, now())
 }
 
@@ -100,14 +100,14 @@ fn the_examples_of_rfc_9449_verify_at_their_time() {
     // Section 6.1.
     let bound = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
     assert_eq!(Confirmation::read(&bound).unwrap().key, Some(proof.key));
-    assert_eq!(read_proof(&text, &request(1_562_262_679)), Err(ProofFault::Time));
+    assert_eq!(read_proof(&text, &request(1_562_262_679)), Err(ProofError::Time));
     // Section 5: it is for the authorization server, and has no `ath`.
     let text = format!(
         "{HEADER}.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
     );
     let url = ProofUrl::read("https://server.example.com/token").unwrap();
     let request = ProofRequest { method: "POST", url: Some(&url), ..request(1_562_262_620) };
-    assert_eq!(read_proof(&text, &request), Err(ProofFault::Claims));
+    assert_eq!(read_proof(&text, &request), Err(ProofError::Claims));
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn a_proof_by_any_asymmetric_algorithm_is_taken_and_its_key_named() {
 fn no_other_claims_make_a_proof() {
     let gone = "\0gone";
     let long = "x".repeat(257);
-    let cases: Vec<(ProofFault, Vec<Value>)> = vec![
+    let cases: Vec<(ProofError, Vec<Value>)> = vec![
         (
-            ProofFault::Claims,
+            ProofError::Claims,
             vec![
                 json!({ "jti": gone }),
                 json!({ "jti": "" }),
@@ -188,7 +188,7 @@ fn no_other_claims_make_a_proof() {
             ],
         ),
         (
-            ProofFault::Method,
+            ProofError::Method,
             vec![
                 json!({ "htm": "GET" }),
                 json!({ "htm": "post" }),
@@ -197,7 +197,7 @@ fn no_other_claims_make_a_proof() {
             ],
         ),
         (
-            ProofFault::Time,
+            ProofError::Time,
             vec![
                 json!({ "iat": NOW_S - 61 }),
                 json!({ "iat": NOW_S + 11 }),
@@ -207,7 +207,7 @@ fn no_other_claims_make_a_proof() {
             ],
         ),
         (
-            ProofFault::Token,
+            ProofError::Token,
             vec![
                 json!({ "ath": ath("a.b.d") }),
                 json!({ "ath": "" }),
@@ -216,7 +216,7 @@ fn no_other_claims_make_a_proof() {
                 json!({ "ath": ath(TOKEN).to_lowercase() }),
             ],
         ),
-        (ProofFault::Malformed, vec![json!({ "uid": 9_007_199_254_740_993_u64 })]),
+        (ProofError::Malformed, vec![json!({ "uid": 9_007_199_254_740_993_u64 })]),
     ];
     for (fault, cases) in cases {
         for more in cases {
@@ -268,7 +268,7 @@ fn a_proof_for_any_other_url_is_refused() {
         "https://?/v1/orders",
         "",
     ] {
-        assert_eq!(judge(&proof(&json!({ "htu": htu }))), Err(ProofFault::Url), "{htu}");
+        assert_eq!(judge(&proof(&json!({ "htu": htu }))), Err(ProofError::Url), "{htu}");
     }
 }
 
@@ -315,50 +315,50 @@ fn no_other_header_makes_a_proof() {
     assert!(judge(&sign(&with(json!({})))).is_ok());
     let private = key("p256", "privateJwk");
     for (fault, header) in [
-        (ProofFault::Type, with(json!({ "typ": "JWT" }))),
-        (ProofFault::Type, with(json!({ "typ": "at+jwt" }))),
-        (ProofFault::Type, with(json!({ "typ": "DPoP+JWT" }))),
-        (ProofFault::Type, with(json!({ "typ": "application/dpop+jwt" }))),
-        (ProofFault::Type, json!({ "alg": "ES256", "jwk": public_jwk("p256") })),
-        (ProofFault::Malformed, with(json!({ "typ": null }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "none" }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "NONE" }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "" }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "es256" }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "ES256K" }))),
-        (ProofFault::Algorithm, with(json!({ "alg": "HS256" }))),
-        (ProofFault::Key, with(json!({ "alg": "ES384" }))),
-        (ProofFault::Key, with(json!({ "alg": "RS256" }))),
-        (ProofFault::Key, with(json!({ "alg": "EdDSA" }))),
-        (ProofFault::Key, json!({ "typ": "dpop+jwt", "alg": "ES256" })),
-        (ProofFault::Key, with(json!({ "jwk": null }))),
-        (ProofFault::Key, with(json!({ "jwk": [] }))),
-        (ProofFault::Key, with(json!({ "jwk": {} }))),
-        (ProofFault::Key, with(json!({ "jwk": public_jwk("p256").to_string() }))),
-        (ProofFault::Key, with(json!({ "jwk": private }))),
-        (ProofFault::Key, jwk_with(json!({ "d": "AA" }))),
-        (ProofFault::Key, jwk_with(json!({ "k": "AA" }))),
-        (ProofFault::Key, jwk_with(json!({ "oth": [] }))),
-        (ProofFault::Key, jwk_with(json!({ "kty": "oct" }))),
-        (ProofFault::Key, jwk_with(json!({ "kty": "RSA" }))),
-        (ProofFault::Key, jwk_with(json!({ "crv": "P-384" }))),
-        (ProofFault::Key, jwk_with(json!({ "crv": "secp256k1" }))),
-        (ProofFault::Key, jwk_with(json!({ "use": "enc" }))),
-        (ProofFault::Key, jwk_with(json!({ "key_ops": ["sign"] }))),
-        (ProofFault::Key, jwk_with(json!({ "alg": "ES384" }))),
-        (ProofFault::Key, jwk_with(json!({ "x": "AA" }))),
-        (ProofFault::Key, jwk_with(json!({ "x": segment([0; 32]), "y": segment([0; 32]) }))),
+        (ProofError::Type, with(json!({ "typ": "JWT" }))),
+        (ProofError::Type, with(json!({ "typ": "at+jwt" }))),
+        (ProofError::Type, with(json!({ "typ": "DPoP+JWT" }))),
+        (ProofError::Type, with(json!({ "typ": "application/dpop+jwt" }))),
+        (ProofError::Type, json!({ "alg": "ES256", "jwk": public_jwk("p256") })),
+        (ProofError::Malformed, with(json!({ "typ": null }))),
+        (ProofError::Algorithm, with(json!({ "alg": "none" }))),
+        (ProofError::Algorithm, with(json!({ "alg": "NONE" }))),
+        (ProofError::Algorithm, with(json!({ "alg": "" }))),
+        (ProofError::Algorithm, with(json!({ "alg": "es256" }))),
+        (ProofError::Algorithm, with(json!({ "alg": "ES256K" }))),
+        (ProofError::Algorithm, with(json!({ "alg": "HS256" }))),
+        (ProofError::Key, with(json!({ "alg": "ES384" }))),
+        (ProofError::Key, with(json!({ "alg": "RS256" }))),
+        (ProofError::Key, with(json!({ "alg": "EdDSA" }))),
+        (ProofError::Key, json!({ "typ": "dpop+jwt", "alg": "ES256" })),
+        (ProofError::Key, with(json!({ "jwk": null }))),
+        (ProofError::Key, with(json!({ "jwk": [] }))),
+        (ProofError::Key, with(json!({ "jwk": {} }))),
+        (ProofError::Key, with(json!({ "jwk": public_jwk("p256").to_string() }))),
+        (ProofError::Key, with(json!({ "jwk": private }))),
+        (ProofError::Key, jwk_with(json!({ "d": "AA" }))),
+        (ProofError::Key, jwk_with(json!({ "k": "AA" }))),
+        (ProofError::Key, jwk_with(json!({ "oth": [] }))),
+        (ProofError::Key, jwk_with(json!({ "kty": "oct" }))),
+        (ProofError::Key, jwk_with(json!({ "kty": "RSA" }))),
+        (ProofError::Key, jwk_with(json!({ "crv": "P-384" }))),
+        (ProofError::Key, jwk_with(json!({ "crv": "secp256k1" }))),
+        (ProofError::Key, jwk_with(json!({ "use": "enc" }))),
+        (ProofError::Key, jwk_with(json!({ "key_ops": ["sign"] }))),
+        (ProofError::Key, jwk_with(json!({ "alg": "ES384" }))),
+        (ProofError::Key, jwk_with(json!({ "x": "AA" }))),
+        (ProofError::Key, jwk_with(json!({ "x": segment([0; 32]), "y": segment([0; 32]) }))),
         (
-            ProofFault::Signature,
+            ProofError::Signature,
             json!({ "typ": "dpop+jwt", "alg": "RS256", "jwk": public_jwk("rsa") }),
         ),
         (
-            ProofFault::Signature,
+            ProofError::Signature,
             json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": public_jwk("ed25519") }),
         ),
-        (ProofFault::Malformed, with(json!({ "crit": ["exp"] }))),
-        (ProofFault::Malformed, with(json!({ "b64": false }))),
-        (ProofFault::Malformed, with(json!({ "pad": "x".repeat(1024) }))),
+        (ProofError::Malformed, with(json!({ "crit": ["exp"] }))),
+        (ProofError::Malformed, with(json!({ "b64": false }))),
+        (ProofError::Malformed, with(json!({ "pad": "x".repeat(1024) }))),
     ] {
         assert_eq!(judge(&sign(&header)), Err(fault), "{header}");
     }
@@ -375,7 +375,7 @@ fn no_other_header_makes_a_proof() {
         segment(proof_claims(&json!({})).to_string())
     );
     let text = hmac_sign(&message, hmac::HMAC_SHA256, secret().as_bytes());
-    assert_eq!(judge(&text), Err(ProofFault::Algorithm));
+    assert_eq!(judge(&text), Err(ProofError::Algorithm));
 }
 
 #[test]
@@ -397,16 +397,16 @@ fn a_proof_has_one_text() {
         format!("{}.{payload}.{signature}", segment(twice)),
         format!("{header}.{payload}.{}", "A".repeat(9000)),
     ] {
-        assert!(matches!(judge(&bad), Err(ProofFault::Malformed | ProofFault::Signature)), "{bad}");
+        assert!(matches!(judge(&bad), Err(ProofError::Malformed | ProofError::Signature)), "{bad}");
     }
     let zeros = format!("{message}.{}", segment([0; 64]));
-    assert_eq!(judge(&zeros), Err(ProofFault::Signature), "CVE-2022-21449");
+    assert_eq!(judge(&zeros), Err(ProofError::Signature), "CVE-2022-21449");
     assert_eq!(
         judge(&format!(
             "{header}.{}.{signature}",
             segment(proof_claims(&json!({ "jti": "other" })).to_string())
         )),
-        Err(ProofFault::Signature)
+        Err(ProofError::Signature)
     );
 }
 

@@ -131,7 +131,7 @@ fn any_other_origin_gets_no_leave_but_vary_and_goes_on() {
         let answer = app.judge(&get(origin));
         assert_eq!(headers(&answer), [("Vary", "Origin".to_owned())], "{origin}");
         assert_eq!(answer.kind, CorsKind::Continue);
-        assert_eq!(answer.denied, Some(CorsDenial::Origin));
+        assert_eq!(answer.denied, Some(CorsError::Origin));
     }
 }
 
@@ -239,17 +239,17 @@ fn a_preflight_that_is_not_allowed_is_403_and_says_nothing() {
     let app = app();
     let ours = "https://app.example.com";
     for (request, why) in [
-        (preflight("https://evil.example", "GET", None), CorsDenial::Origin),
-        (preflight("null", "GET", None), CorsDenial::Origin),
-        (preflight(ours, "TRACE", None), CorsDenial::Method),
-        (preflight(ours, "delete", None), CorsDenial::Method),
-        (preflight(ours, "", None), CorsDenial::Method),
-        (preflight(ours, "PUT, DELETE", None), CorsDenial::Method),
-        (preflight(ours, "PUT", Some("x-other")), CorsDenial::Header),
-        (preflight(ours, "PUT", Some("authorization,x-other")), CorsDenial::Header),
-        (preflight(ours, "PUT", Some("*")), CorsDenial::Header),
-        (preflight(ours, "PUT", Some("authorization content-type")), CorsDenial::Header),
-        (preflight(ours, "PUT", Some("authorization\u{e9}")), CorsDenial::Header),
+        (preflight("https://evil.example", "GET", None), CorsError::Origin),
+        (preflight("null", "GET", None), CorsError::Origin),
+        (preflight(ours, "TRACE", None), CorsError::Method),
+        (preflight(ours, "delete", None), CorsError::Method),
+        (preflight(ours, "", None), CorsError::Method),
+        (preflight(ours, "PUT, DELETE", None), CorsError::Method),
+        (preflight(ours, "PUT", Some("x-other")), CorsError::Header),
+        (preflight(ours, "PUT", Some("authorization,x-other")), CorsError::Header),
+        (preflight(ours, "PUT", Some("*")), CorsError::Header),
+        (preflight(ours, "PUT", Some("authorization content-type")), CorsError::Header),
+        (preflight(ours, "PUT", Some("authorization\u{e9}")), CorsError::Header),
     ] {
         let answer = app.judge(&request);
         assert_eq!(answer.kind, CorsKind::Preflight { status: 403 }, "{request:?}");
@@ -371,7 +371,7 @@ fn only_a_plain_yes_of_the_function_allows() {
 #[test]
 fn a_verdict_means_nothing_where_origins_are_listed() {
     let request = CorsRequest { callback_verdict: Some(true), ..get("https://evil.example") };
-    assert_eq!(app().judge(&request).denied, Some(CorsDenial::Origin));
+    assert_eq!(app().judge(&request).denied, Some(CorsError::Origin));
 }
 
 // Anything at all

@@ -35,7 +35,7 @@ pub enum AdminOp {
 impl AdminOp {
     /// Whether the caller is told how the key stands.
     #[must_use]
-    pub const fn tells(self) -> bool {
+    pub const fn has_reply(self) -> bool {
         matches!(self, Self::Consume(_) | Self::Get)
     }
 }
@@ -44,7 +44,7 @@ impl AdminOp {
 #[derive(Debug)]
 pub struct PendingAdminOp {
     name: String,
-    manual: AdminOp,
+    op: AdminOp,
     keys: Vec<Key>,
 }
 
@@ -54,10 +54,10 @@ impl Limiter {
         &self,
         name: &str,
         key: &[&str],
-        manual: AdminOp,
+        op: AdminOp,
         now: Now,
     ) -> Result<Option<KeyState>, LimitError> {
-        match manual {
+        match op {
             AdminOp::Consume(cost) => self.consume(name, key, cost, now).map(Some),
             AdminOp::Get => self.get(name, key, now).map(Some),
             AdminOp::Penalize(cost) => self.penalize(name, key, cost, now).map(|()| None),
@@ -72,13 +72,13 @@ impl Limiter {
         &self,
         name: &str,
         key: &[&str],
-        manual: AdminOp,
+        op: AdminOp,
     ) -> Result<(PendingAdminOp, StoreCommand), LimitError> {
-        let policy = match manual {
+        let policy = match op {
             AdminOp::Get | AdminOp::Reset => self.policy(name)?,
             _ => self.in_time(name)?,
         };
-        let (action, cost) = match manual {
+        let (action, cost) = match op {
             AdminOp::Consume(cost) => (Action::Consume, cost),
             AdminOp::Get => (Action::Look, 1),
             AdminOp::Penalize(cost) => (Action::Charge, cost),
@@ -86,12 +86,12 @@ impl Limiter {
             AdminOp::Block(duration) => (Action::Block(micros(duration)), 0),
             AdminOp::Reset => (Action::Reset, 0),
         };
-        let one = matches!(manual, AdminOp::Consume(_) | AdminOp::Get);
+        let one = matches!(op, AdminOp::Consume(_) | AdminOp::Get);
         let counters: Vec<&Counter> =
             policy.counters().take(if one { 1 } else { usize::MAX }).collect();
         let keys = counters.iter().map(|counter| key_of_parts(&policy.key, counter, key));
         let pending =
-            PendingAdminOp { name: name.to_owned(), manual, keys: keys.collect::<Result<_, _>>()? };
+            PendingAdminOp { name: name.to_owned(), op, keys: keys.collect::<Result<_, _>>()? };
         if policy.own.rule.is_in_flight() {
             let slot = |counter: &&Counter| {
                 let (most, span_ms) = counter.rule.slots();
@@ -126,7 +126,7 @@ impl Limiter {
         let standing = match answer.standings.first() {
             Some(standing) => *standing,
             // Who frees all slots is told of none.
-            None if policy.own.rule.is_in_flight() && !pending.manual.tells() => LimitStatus {
+            None if policy.own.rule.is_in_flight() && !pending.op.has_reply() => LimitStatus {
                 fits: true,
                 state: State::default(),
                 factor: WHOLE,
@@ -143,7 +143,7 @@ impl Limiter {
         };
         let clock_us = rule.clock(now);
         let known = Record { blocked_until_us: standing.blocked_until_us, ..Record::default() };
-        let cost = match pending.manual {
+        let cost = match pending.op {
             AdminOp::Consume(cost) => cost,
             _ => 1,
         };

@@ -13,7 +13,7 @@
 
 use crate::clock::Now;
 use crate::few::Few;
-use crate::limit::limiter::Part;
+use crate::limit::limiter::PolicyCheck;
 use crate::quota::algorithm::{Rule, State};
 use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand};
 use crate::store::{Key, Locked, Record};
@@ -83,7 +83,7 @@ impl Lease {
     }
 
     /// Whether a part's cost can be spent.
-    fn covers(self, part: &Part<'_>, now_us: u64) -> bool {
+    fn covers(self, part: &PolicyCheck<'_>, now_us: u64) -> bool {
         part.cost == 0 || !part.policy.exact && self.until_us > now_us && self.left >= part.cost
     }
 
@@ -108,7 +108,7 @@ fn end_us(rule: &Rule, now: Now) -> u64 {
 }
 
 /// How many requests to debit for a part, that which is asked about among them: 1 is no lease.
-fn wanted(part: &Part<'_>, lease: Lease, instances: u32, now: Now) -> u32 {
+fn wanted(part: &PolicyCheck<'_>, lease: Lease, instances: u32, now: Now) -> u32 {
     if part.policy.exact || part.cost == 0 {
         return 1;
     }
@@ -123,7 +123,7 @@ fn wanted(part: &Part<'_>, lease: Lease, instances: u32, now: Now) -> u32 {
 
 /// Admits a request from leases, if every part of it has one; else counts that it was asked for.
 /// `parts` have their records of what the store said last.
-pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -> bool {
+pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [PolicyCheck<'_>], now: Now) -> bool {
     let now_us = now.mono_us;
     let mut leases = Vec::with_capacity(parts.len());
     for part in parts.iter() {
@@ -151,7 +151,7 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [Part<'_>], now: Now) -
 
 /// Whether leases cover a request that the store would refuse: what is spent of them was admitted
 /// before. What was blocked by hand is not let through.
-pub(super) fn cover(locked: &Locked<'_>, parts: &[Part<'_>], now: Now) -> bool {
+pub(super) fn cover(locked: &Locked<'_>, parts: &[PolicyCheck<'_>], now: Now) -> bool {
     parts.iter().all(|part| {
         let record = locked.get(&part.key.variant(LEASED), now.mono_us);
         let lease = record.map_or_else(Lease::default, |record| Lease::read(&record));
@@ -162,7 +162,7 @@ pub(super) fn cover(locked: &Locked<'_>, parts: &[Part<'_>], now: Now) -> bool {
 /// Decides how much to debit for each part, and names what was not spent in time, to be given back.
 pub(super) fn plan(
     locked: &mut Locked<'_>,
-    parts: &mut [Part<'_>],
+    parts: &mut [PolicyCheck<'_>],
     instances: u32,
     now: Now,
 ) -> Vec<StoreCommand> {
@@ -191,7 +191,7 @@ pub(super) fn plan(
 }
 
 /// Keeps what was debited ahead for a part that was admitted, and tells what there is now.
-pub(super) fn keep(locked: &mut Locked<'_>, part: &mut Part<'_>) {
+pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
     if part.policy.exact {
         return;
     }
@@ -225,7 +225,7 @@ pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
 
 /// Gives back what is left of a lease that is over, by the rule for all that is given back, see
 /// [`Rule::remainder`].
-fn refund(part: &Part<'_>, lease: Lease, now: Now) -> Option<StoreCommand> {
+fn refund(part: &PolicyCheck<'_>, lease: Lease, now: Now) -> Option<StoreCommand> {
     let rule = part.counter.rule;
     let charged = if rule.algorithm().has_burst() {
         // The last that the store said of the key; while a lease holds, that is its own charge.

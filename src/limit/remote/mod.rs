@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::charge::DelaySlot;
 use super::error::LimitError;
 use super::exceed::OnStoreFailure;
-use super::limiter::{LimitMask, Limiter, Part, record};
+use super::limiter::{LimitMask, Limiter, PolicyCheck, record};
 use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
@@ -46,10 +46,10 @@ pub enum Check<'l> {
 
 /// A request that waits for the store.
 #[derive(Debug)]
-pub struct Pending(Few<PendingPart>);
+pub struct Pending(Few<PendingPolicyCheck>);
 
 #[derive(Debug)]
-struct PendingPart {
+struct PendingPolicyCheck {
     /// The policy's place in the limiter, and the tag of the counter that it uses.
     index: usize,
     tag: u32,
@@ -145,7 +145,7 @@ impl Limiter {
     }
 
     /// Admits what the store has refused, where somebody has leased the last that it had.
-    fn spend_lease(&self, parts: &mut [Part<'_>], now: Now) -> bool {
+    fn spend_lease(&self, parts: &mut [PolicyCheck<'_>], now: Now) -> bool {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let admitted = lease::cover(&locked, parts, now) && lease::spend(&mut locked, parts, now);
         if admitted {
@@ -157,7 +157,7 @@ impl Limiter {
     }
 
     /// Keeps what the store has said.
-    fn remember(&self, parts: &mut [Part<'_>], admitted: bool) {
+    fn remember(&self, parts: &mut [PolicyCheck<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
             if part.is_in_flight() {
@@ -193,7 +193,7 @@ impl Limiter {
 
     /// What can be decided here, `Some` whether the request is admitted: the store has just refused
     /// somebody alike, or a lease covers it.
-    fn look_here(&self, parts: &mut Few<Part<'_>>, now: Now) -> Option<bool> {
+    fn look_here(&self, parts: &mut Few<PolicyCheck<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known: SmallVec<[bool; 8]> = SmallVec::with_capacity(parts.len());
         let mut refused = false;
@@ -235,12 +235,12 @@ impl Limiter {
     /// here.
     fn without_store<'l>(
         &'l self,
-        mut parts: Few<Part<'l>>,
+        mut parts: Few<PolicyCheck<'l>>,
         shared: &Arc<SharedStore>,
         now: Now,
         away: bool,
     ) -> Result<Outcome<'l>, LimitError> {
-        let closed = |part: &&Part<'_>| part.policy.on_failure == OnStoreFailure::Closed;
+        let closed = |part: &&PolicyCheck<'_>| part.policy.on_failure == OnStoreFailure::Closed;
         if let Some(part) = parts.iter().find(closed) {
             return Err(LimitError::Closed { policy: part.index });
         }
@@ -280,7 +280,7 @@ impl Limiter {
 
 /// What this process begins with when the store goes away: the same part of its share is used as
 /// was of the whole.
-fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> Record {
+fn first_share(locked: &Locked<'_>, part: &PolicyCheck<'_>, share: &Rule, now: Now) -> Record {
     let Some(whole) = locked.get(&part.key, now.mono_us) else { return Record::default() };
     let rule = &part.counter.rule;
     let used = rule.capacity() - rule.view(State(whole.state), rule.clock(now)).remaining;
@@ -291,9 +291,9 @@ fn first_share(locked: &Locked<'_>, part: &Part<'_>, share: &Rule, now: Now) -> 
 }
 
 impl Pending {
-    fn new(parts: Few<Part<'_>>) -> Self {
-        let pending = |part: Part<'_>| {
-            Some(PendingPart {
+    fn new(parts: Few<PolicyCheck<'_>>) -> Self {
+        let pending = |part: PolicyCheck<'_>| {
+            Some(PendingPolicyCheck {
                 index: part.index,
                 tag: part.counter.tag,
                 key: part.key,
@@ -308,13 +308,13 @@ impl Pending {
     }
 
     /// The parts again; `None` where the limiter is not the one that asked.
-    fn parts(self, limiter: &Limiter, now: Now) -> Option<Few<Part<'_>>> {
+    fn parts(self, limiter: &Limiter, now: Now) -> Option<Few<PolicyCheck<'_>>> {
         self.0
             .into_iter()
             .map(|pending| {
                 let policy = limiter.policies.get(pending.index)?;
                 let counter = policy.counters().find(|counter| counter.tag == pending.tag)?;
-                Some(Part {
+                Some(PolicyCheck {
                     index: pending.index,
                     policy,
                     counter,
@@ -338,7 +338,10 @@ impl Pending {
 }
 
 /// Asks the store to charge for all parts, or for none.
-fn ask<'l>(mut parts: Few<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<'l>, LimitError> {
+fn ask<'l>(
+    mut parts: Few<PolicyCheck<'_>>,
+    shared: &Arc<SharedStore>,
+) -> Result<Check<'l>, LimitError> {
     let mut slots = Vec::new();
     for part in parts.iter_mut().filter(|part| part.is_in_flight()) {
         if part.held.is_none() {
@@ -351,7 +354,7 @@ fn ask<'l>(mut parts: Few<Part<'_>>, shared: &Arc<SharedStore>) -> Result<Check<
 }
 
 /// A slot that is not asked for yet.
-fn slot_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedSlot>> {
+fn slot_for(part: &PolicyCheck<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedSlot>> {
     let rule = &part.counter.rule;
     let (most, span_ms) = rule.slots();
     shared.slot(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
@@ -359,7 +362,7 @@ fn slot_for(part: &Part<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedSlot
 
 /// The subjects of a request, each once, with what counts it in time. The order is that of
 /// [`in_asked_order`].
-fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectCommand> {
+fn subjects_of(parts: &[PolicyCheck<'_>]) -> Vec<SubjectCommand> {
     let mut subjects: Vec<SubjectCommand> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
         let Some(subject) = part.subject else { continue };
@@ -375,7 +378,7 @@ fn subjects_of(parts: &[Part<'_>]) -> Vec<SubjectCommand> {
 
 /// The parts in the order of the demands of [`subjects_of`], and behind them those of requests
 /// under way in their own.
-fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Few<&'p mut Part<'l>> {
+fn in_asked_order<'p, 'l>(parts: &'p mut [PolicyCheck<'l>]) -> Few<&'p mut PolicyCheck<'l>> {
     if parts.len() < 2 {
         return parts.iter_mut().collect();
     }
@@ -385,8 +388,9 @@ fn in_asked_order<'p, 'l>(parts: &'p mut [Part<'l>]) -> Few<&'p mut Part<'l>> {
             order.push(subject);
         }
     }
-    let place = |part: &Part<'_>| order.iter().position(|subject| Some(*subject) == part.subject);
-    let mut sorted: Few<&mut Part<'l>> = parts.iter_mut().collect();
+    let place =
+        |part: &PolicyCheck<'_>| order.iter().position(|subject| Some(*subject) == part.subject);
+    let mut sorted: Few<&mut PolicyCheck<'l>> = parts.iter_mut().collect();
     // Stable: the parts of one subject stay in their order.
     sorted.sort_by_key(|part| (part.is_in_flight(), place(part)));
     sorted

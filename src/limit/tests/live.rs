@@ -18,12 +18,12 @@ fn live(store: &Arc<MemoryStore>, policies: &Value) -> ReloadableLimiter {
 
 fn passes(live: &ReloadableLimiter) -> usize {
     let client = ClientKey::parse("203.0.113.7");
-    admitted(&live.now(), &request(&client), 100, at(0))
+    admitted(&live.current(), &request(&client), 100, at(0))
 }
 
 fn set(store: &MemoryStore, live: &ReloadableLimiter, value: &Value) {
     let notice = live.change("api", value).unwrap().unwrap();
-    store.notices().hear(&notice, 1).unwrap();
+    store.notices().apply(&notice, 1).unwrap();
 }
 
 #[test]
@@ -36,11 +36,11 @@ fn a_change_holds_at_once_for_all_who_have_configured_the_limit_alike_and_for_no
     let other = live(&store, &json!({ "name": "api", "limit": 20, "window": "1h" }));
     set(&store, &one, &json!({ "name": "api", "limit": 3 }));
     assert_eq!((passes(&one), passes(&two), passes(&other)), (3, 0, 20));
-    assert_eq!(two.now().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 3);
+    assert_eq!(two.current().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 3);
     set(&store, &two, &json!({ "name": "api", "limit": 60, "window": "1m" }));
     assert_eq!(passes(&one), 47, "the other limit is as it was, and has counted three");
     set(&store, &two, &json!({ "name": "api", "limit": 10, "window": "1h" }));
-    assert_eq!(one.now().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 10);
+    assert_eq!(one.current().get("api", &["203.0.113.7"], at(0)).unwrap().limit, 10);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_is_left_out_stays_as_it_was_configured() {
     );
     set(&store, &live, &json!({ "name": "api", "limit": 3 }));
     let client = ClientKey::parse("203.0.113.7");
-    let limiter = live.now();
+    let limiter = live.current();
     let mut subject = request(&client);
     subject.user = Some("ada");
     assert_eq!(admitted(&limiter, &subject, 100, at(0)), 3);
@@ -109,15 +109,15 @@ fn requests_that_wait_for_their_turn_still_count_when_a_limit_is_changed() {
         ]),
     );
     let client = ClientKey::parse("203.0.113.7");
-    let before = live.now();
+    let before = live.current();
     assert_eq!(check(&before, &request(&client), at(0)).delay_us, 0);
     let waits = check(&before, &request(&client), at(0));
     assert_eq!(waits.delay_us, SECOND);
     set(&store, &live, &json!({ "name": "api", "limit": 60 }));
-    assert!(!check(&live.now(), &request(&client), at(0)).allowed, "another limit was changed");
+    assert!(!check(&live.current(), &request(&client), at(0)).allowed, "another limit was changed");
     let changed = live.change("slow", &json!({ "name": "slow", "limit": 2 })).unwrap().unwrap();
-    store.notices().hear(&changed, 2).unwrap();
-    let after = live.now();
+    store.notices().apply(&changed, 2).unwrap();
+    let after = live.current();
     assert_eq!(admitted(&after, &request(&client), 10, at(0)), 2, "its own figures were changed");
     drop(waits);
     assert_eq!(check(&after, &request(&client), at(0)).delay_us, SECOND / 2);
@@ -128,8 +128,8 @@ fn a_change_of_a_limit_that_a_stack_does_not_have_leaves_its_limits_as_they_are(
     let store = Arc::new(MemoryStore::new(1 << 20));
     let one = live(&store, &json!({ "name": "api", "limit": 10, "window": "1h" }));
     let other = live(&store, &json!({ "name": "other", "limit": 10, "window": "1h" }));
-    let before = other.now();
+    let before = other.current();
     set(&store, &one, &json!({ "name": "api", "limit": 3 }));
-    assert!(Arc::ptr_eq(&before, &other.now()));
+    assert!(Arc::ptr_eq(&before, &other.current()));
     assert_eq!(passes(&one), 3);
 }

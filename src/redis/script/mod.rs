@@ -380,14 +380,14 @@ fn push_request(
 /// Limits as the scripts unpack them: `<I4BdI4dI4I4`.
 fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q LimitCheck>) {
     for demand in demands {
-        let terms = demand.rule.terms(demand.cost);
+        let (kind, pairs, scale) = demand.rule.to_wire_rule(demand.cost).packed();
         out.extend_from_slice(&demand.tag.to_le_bytes());
-        out.push(terms.kind);
-        out.extend_from_slice(&double(terms.p).to_le_bytes());
-        out.extend_from_slice(&terms.q.to_le_bytes());
-        out.extend_from_slice(&double(terms.r).to_le_bytes());
-        out.extend_from_slice(&terms.s.to_le_bytes());
-        out.extend_from_slice(&terms.t.to_le_bytes());
+        out.push(kind);
+        for (long, short) in pairs {
+            out.extend_from_slice(&double(long).to_le_bytes());
+            out.extend_from_slice(&short.to_le_bytes());
+        }
+        out.extend_from_slice(&scale.to_le_bytes());
     }
 }
 
@@ -398,13 +398,13 @@ pub(super) struct Results {
     pub(super) answers: Vec<Result<CommandResult, StoreError>>,
     /// What was charged for questions that something else has refused: only in a cluster, where no
     /// script sees all.
-    to_refund: Vec<Charged>,
+    to_refund: Vec<ChargedPart>,
 }
 
 /// A part of a question that was charged, with how it stood then where that is not all of the
 /// question.
 #[derive(Debug)]
-struct Charged {
+struct ChargedPart {
     part: Part,
     standings: Option<Few<LimitStatus>>,
 }
@@ -416,7 +416,7 @@ impl Results {
         &'r self,
         questions: &'r [StoreCommand],
     ) -> impl Iterator<Item = StoreCommand> + 'r {
-        let subjects = move |Charged { part, standings }: &Charged| {
+        let subjects = move |ChargedPart { part, standings }: &Charged| {
             let mut standings = standings.as_deref();
             let mut back = Vec::new();
             for ask in questions.get(part.question)?.subjects.get(part.subjects.clone())? {
@@ -469,7 +469,7 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[StoreCommand]
             };
             if admitted && consumes {
                 let standings = part.is_some_of(questions).then(|| standings.clone());
-                charged.push(Charged { part: part.clone(), standings });
+                charged.push(ChargedPart { part: part.clone(), standings });
             }
             if let Ok(answer) = answer {
                 answer.admitted &= admitted;

@@ -11,7 +11,7 @@ use super::cluster::{Why, votes};
 use super::config::is_tls;
 use super::fault::{fault_in, fault_of};
 use super::open::Connection;
-use crate::store::fault::StoreFault;
+use crate::store::fault::OutageCause;
 use crate::store::runtime::CONNECT_TIMEOUT;
 pub(super) use watch::{Primaries, Replaced};
 
@@ -41,7 +41,7 @@ fn sentinels<'n>(
 
 impl Sentinel {
     /// Where it says that the primary is.
-    async fn primary(&mut self, of: &str, patience: Duration) -> Result<Name, StoreFault> {
+    async fn primary(&mut self, of: &str, patience: Duration) -> Result<Name, OutageCause> {
         let mut link = if let Some(link) = self.link.take() {
             link
         } else {
@@ -58,7 +58,7 @@ impl Sentinel {
             return Err(fault);
         }
         let name = redis::from_redis_value::<Option<Name>>(answer);
-        name.map_err(|_| StoreFault::Protocol)?.ok_or(StoreFault::SentinelName)
+        name.map_err(|_| OutageCause::Protocol)?.ok_or(OutageCause::SentinelName)
     }
 }
 
@@ -104,17 +104,17 @@ fn most_named(votes: Vec<(Name, usize)>) -> impl Iterator<Item = Name> {
 async fn check_primary(
     server: &ConnectionInfo,
     certificates: Option<&TlsCertificates>,
-) -> Result<(), StoreFault> {
+) -> Result<(), OutageCause> {
     let asking = async {
         let opening = Connection::open(server, certificates, Some(CONNECT_TIMEOUT));
         opening.await?.command(&redis::cmd("ROLE")).await
     };
     let answer = asking.await.map_err(|error| fault_of(&error))?;
     let Value::Array(role) = &answer else {
-        return Err(fault_in(&answer).unwrap_or(StoreFault::Protocol));
+        return Err(fault_in(&answer).unwrap_or(OutageCause::Protocol));
     };
     let is_primary = matches!(role.first(), Some(Value::BulkString(role)) if role == b"master");
-    if is_primary { Ok(()) } else { Err(StoreFault::NotPrimary) }
+    if is_primary { Ok(()) } else { Err(OutageCause::NotPrimary) }
 }
 
 #[cfg(test)]

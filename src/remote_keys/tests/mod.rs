@@ -3,11 +3,11 @@
 mod histories;
 mod published;
 
-use crate::remote_keys::{Fault, Fetch, Fetched, OperatorWarning, RemoteKeys, RemoteState};
+use crate::remote_keys::{Fetch, FetchError, Fetched, OperatorWarning, RemoteKeys, RemoteState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::remote_keys::{MAX_WAITING, PATIENCE};
+use crate::remote_keys::{MAX_WAITING, TIMEOUT};
 use crate::token::tests::*;
 
 const URL: &str = "https://id.example.com/jwks";
@@ -76,7 +76,7 @@ impl World {
             ..Fetched::default()
         };
         let notice = match &self.published {
-            None => self.keys.answered(fetch.number, Err(Fault::Network), self.now),
+            None => self.keys.answered(fetch.number, Err(FetchError::Network), self.now),
             Some(set) => {
                 let body = set.to_string();
                 self.keys.answered(fetch.number, Ok((&head, body.as_bytes())), self.now)
@@ -101,13 +101,13 @@ impl World {
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Arc<Verified>, TokenDenial> {
+    fn verify(&self, token: &str) -> Result<Arc<Verified>, TokenError> {
         self.verifier.verify(token, self.now)
     }
 
     /// Whether the token is told to wait for its issuer.
     fn waits(&self, token: &str) -> bool {
-        matches!(self.verifier.attempt(token, self.now), Err(Unverified::Ask(_)))
+        matches!(self.verifier.verify_or_wait(token, self.now), Err(VerifyError::Pending(_)))
     }
 
     /// Lets somebody wait; the answer counts those who were told.
@@ -154,8 +154,8 @@ fn set(members: &[(&str, &str)]) -> Value {
 fn before_its_issuer_has_answered_a_token_is_not_refused_but_put_off() {
     let mut world = World::new(&json!({}));
     let token = world.token("p256", "a");
-    assert_eq!(world.verify(&token).unwrap_err(), TokenDenial::KeysUnavailable);
-    let refusal = TokenDenial::KeysUnavailable.to_refusal();
+    assert_eq!(world.verify(&token).unwrap_err(), TokenError::KeysUnavailable);
+    let refusal = TokenError::KeysUnavailable.to_refusal();
     assert_eq!((refusal.status, refusal.code), (503, "issuer_unavailable"));
     assert_eq!(refusal.headers, [("Retry-After", "1".to_owned())]);
     // The first fetch is on its way, so whoever can wait does.
@@ -181,7 +181,7 @@ fn an_hour_without_the_issuer_fails_nothing_and_then_its_tokens_are_put_off() {
     world.run(second(120));
     assert_eq!(world.state(), RemoteState::Stale);
     for token in [&known, &world.token("p256", "a"), &world.token("p384", "new")] {
-        assert_eq!(world.verify(token).unwrap_err(), TokenDenial::KeysUnavailable);
+        assert_eq!(world.verify(token).unwrap_err(), TokenError::KeysUnavailable);
     }
     assert_eq!(world.codes(), ["GUARD_ISSUER_FAILING", "GUARD_ISSUER_STALE"]);
     // It is asked less and less often, but at least about once a minute.
@@ -216,7 +216,7 @@ fn a_key_that_was_withdrawn_is_refused_from_the_next_fetch_on_though_its_token_w
     world.verify(&gone).unwrap();
     world.published = Some(set(&[("p384", "b")]));
     world.run(second(300));
-    assert_eq!(world.verify(&gone).unwrap_err(), TokenDenial::Algorithm);
+    assert_eq!(world.verify(&gone).unwrap_err(), TokenError::Algorithm);
     assert!(
         Arc::ptr_eq(&world.verify(&kept).unwrap(), &first),
         "the others are not verified again"
@@ -253,7 +253,10 @@ fn a_flood_of_made_up_kids_causes_one_fetch_in_a_cooldown_and_no_good_token_wait
         let kid = format!("made up {second} {tick}");
         let header = segment(json!({ "alg": "ES256", "kid": kid }).to_string());
         let waits = world.waits(&format!("{header}.{payload}.c2ln"));
-        assert!(world.verifier.attempt(&good, world.now).is_ok(), "a good token is judged at once");
+        assert!(
+            world.verifier.verify_or_wait(&good, world.now).is_ok(),
+            "a good token is judged at once"
+        );
         let begun = world.begin();
         assert_eq!(
             waits,
@@ -287,7 +290,7 @@ fn the_first_token_by_a_new_key_is_taken_and_the_cooldown_holds_for_the_next_unk
 
     let unknown = world.token("ed25519", "c");
     assert!(!world.waits(&unknown));
-    assert_eq!(world.verify(&unknown).unwrap_err(), TokenDenial::Algorithm);
+    assert_eq!(world.verify(&unknown).unwrap_err(), TokenError::Algorithm);
     world.now = world.now.plus(second(30));
     assert!(world.waits(&unknown));
 }
@@ -327,8 +330,8 @@ fn a_wait_ends_with_the_fetch_or_after_two_seconds_and_only_so_many_wait() {
         "and one who waits all the same is told at once"
     );
     let (_, again, _) = world.keys.due(world.now);
-    assert_eq!(again, Some(PATIENCE));
-    world.now = world.now.plus(PATIENCE);
+    assert_eq!(again, Some(TIMEOUT));
+    world.now = world.now.plus(TIMEOUT);
     assert!(world.begin().is_none(), "there is one fetch at a time");
     assert_eq!(told.load(Ordering::Relaxed), MAX_WAITING);
     // Where nothing is on its way there is nothing to wait for.
@@ -371,7 +374,7 @@ fn what_has_not_changed_is_not_sent_again_and_counts_as_fetched() {
     let mut world = World::new(&json!({}));
     let fetch = world.begin().unwrap();
     world.keys.answered(fetch.number, Ok((&head, b"")), world.now);
-    assert_eq!(world.keys.status(world.now).fault, Some(Fault::Status(304)));
+    assert_eq!(world.keys.status(world.now).fault, Some(FetchError::Status(304)));
 }
 
 #[test]
@@ -399,7 +402,7 @@ fn a_late_answer_of_a_fetch_that_was_given_up_changes_nothing() {
     let old = world.begin().unwrap();
     world.now = world.now.plus(second(30));
     assert!(world.begin().is_none(), "it has failed now, and is tried again in a moment");
-    assert_eq!(world.keys.status(world.now).fault, Some(Fault::Timeout));
+    assert_eq!(world.keys.status(world.now).fault, Some(FetchError::Timeout));
     world.published = Some(set(&[("p384", "b")]));
     world.answer(&old);
     assert!(world.verify(&world.token("p256", "a")).is_ok());

@@ -1,7 +1,7 @@
 //! What an issuer publishes, good and bad.
 
 use super::*;
-use crate::remote_keys::{Fault, Fetch, Fetched, RemoteState};
+use crate::remote_keys::{Fetch, FetchError, Fetched, RemoteState};
 
 #[test]
 fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
@@ -51,7 +51,7 @@ fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
         let fetch = world.begin().unwrap();
         let head = Fetched { status: 200, ..Fetched::default() };
         world.keys.answered(fetch.number, Ok((&head, text.as_bytes())), world.now);
-        assert_eq!(world.keys.status(world.now).fault, Some(Fault::Malformed), "{text}");
+        assert_eq!(world.keys.status(world.now).fault, Some(FetchError::Malformed), "{text}");
         assert!(world.verify(&world.token("p256", "a")).is_ok());
     }
 }
@@ -103,15 +103,15 @@ fn metadata_says_where_the_keys_are_and_must_be_of_this_very_issuer() {
     assert!(world.verify(&token).is_ok());
 
     for (bad, fault) in [
-        (json!({ "issuer": "https://evil.example", "jwks_uri": URL }), Fault::Issuer),
-        (json!({ "issuer": format!("{ISSUER}/"), "jwks_uri": URL }), Fault::Issuer),
-        (json!({ "jwks_uri": URL }), Fault::Issuer),
-        (json!({ "issuer": [ISSUER], "jwks_uri": URL }), Fault::Issuer),
-        (json!({ "issuer": ISSUER }), Fault::SetUrl),
-        (json!({ "issuer": ISSUER, "jwks_uri": "http://id.example.com/jwks" }), Fault::SetUrl),
-        (json!({ "issuer": ISSUER, "jwks_uri": "http://127.0.0.1/jwks" }), Fault::SetUrl),
-        (json!({ "issuer": ISSUER, "jwks_uri": "file:///etc/passwd" }), Fault::SetUrl),
-        (json!([ISSUER]), Fault::Malformed),
+        (json!({ "issuer": "https://evil.example", "jwks_uri": URL }), FetchError::Issuer),
+        (json!({ "issuer": format!("{ISSUER}/"), "jwks_uri": URL }), FetchError::Issuer),
+        (json!({ "jwks_uri": URL }), FetchError::Issuer),
+        (json!({ "issuer": [ISSUER], "jwks_uri": URL }), FetchError::Issuer),
+        (json!({ "issuer": ISSUER }), FetchError::SetUrl),
+        (json!({ "issuer": ISSUER, "jwks_uri": "http://id.example.com/jwks" }), FetchError::SetUrl),
+        (json!({ "issuer": ISSUER, "jwks_uri": "http://127.0.0.1/jwks" }), FetchError::SetUrl),
+        (json!({ "issuer": ISSUER, "jwks_uri": "file:///etc/passwd" }), FetchError::SetUrl),
+        (json!([ISSUER]), FetchError::Malformed),
     ] {
         let mut world = discovering();
         let fetch = world.begin().unwrap();
@@ -215,23 +215,23 @@ fn a_bundle_of_a_trust_domain_gives_the_keys_for_jwt_svids_and_no_others() {
     // `iss` is optional, and means nothing here.
     assert!(verifier.verify(&svid("JWT", &of(json!({ "iss": "https://spire" }))), now()).is_ok());
     for (typ, claims, denial) in [
-        ("at+jwt", of(json!({})), TokenDenial::Type),
-        ("JWT", of(json!({ "sub": "spiffe://evil.example/billing" })), TokenDenial::Issuer),
-        ("JWT", of(json!({ "sub": "spiffe://example.org" })), TokenDenial::Issuer),
-        ("JWT", of(json!({ "sub": "spiffe://example.org/a/../b" })), TokenDenial::Issuer),
-        ("JWT", of(json!({ "sub": "billing" })), TokenDenial::Issuer),
-        ("JWT", of(json!({ "sub": 5 })), TokenDenial::Claims(ClaimFault::Kind("sub"))),
-        ("JWT", of(json!({ "iss": 5 })), TokenDenial::Claims(ClaimFault::Kind("iss"))),
-        ("JWT", of(json!({ "aud": "other" })), TokenDenial::Audience),
+        ("at+jwt", of(json!({})), TokenError::Type),
+        ("JWT", of(json!({ "sub": "spiffe://evil.example/billing" })), TokenError::Issuer),
+        ("JWT", of(json!({ "sub": "spiffe://example.org" })), TokenError::Issuer),
+        ("JWT", of(json!({ "sub": "spiffe://example.org/a/../b" })), TokenError::Issuer),
+        ("JWT", of(json!({ "sub": "billing" })), TokenError::Issuer),
+        ("JWT", of(json!({ "sub": 5 })), TokenError::Claims(ClaimError::Kind("sub"))),
+        ("JWT", of(json!({ "iss": 5 })), TokenError::Claims(ClaimError::Kind("iss"))),
+        ("JWT", of(json!({ "aud": "other" })), TokenError::Audience),
         (
             "JWT",
             claims_with(&json!({ "aud": "\0gone", "sub": "spiffe://example.org/a" })),
-            TokenDenial::Claims(ClaimFault::Missing("aud")),
+            TokenError::Claims(ClaimError::Missing("aud")),
         ),
         (
             "JWT",
             claims_with(&json!({ "sub": "\0gone" })),
-            TokenDenial::Claims(ClaimFault::Missing("sub")),
+            TokenError::Claims(ClaimError::Missing("sub")),
         ),
     ] {
         assert_eq!(verifier.verify(&svid(typ, &claims), now()).unwrap_err(), denial, "{claims}");

@@ -99,7 +99,7 @@ fn our_verdict_on_a_signature_is_the_one_of_jsonwebtoken() {
             assert_eq!(theirs.ok(), Some(false), "{alg} byte {at}");
             assert_eq!(
                 denial(&ours, &format!("{message}.{}", segment(bytes))),
-                TokenDenial::Signature
+                TokenError::Signature
             );
         }
         assert!(
@@ -122,17 +122,13 @@ fn a_key_takes_tokens_of_its_own_algorithm_alone() {
         for of_token in Algorithm::ALL.map(Algorithm::name).into_iter().filter(|alg| *alg != of_key)
         {
             let token = testdata()["tokens"][of_token].as_str().unwrap();
-            assert_eq!(
-                denial(&verifier, token),
-                TokenDenial::Algorithm,
-                "{of_key} took {of_token}"
-            );
+            assert_eq!(denial(&verifier, token), TokenError::Algorithm, "{of_key} took {of_token}");
             // The same token under the name of the key's own algorithm.
             let (_, rest) = token.split_once('.').unwrap();
             let renamed = format!("{}.{rest}", segment(format!(r#"{{"alg":"{of_key}"}}"#)));
             assert_eq!(
                 denial(&verifier, &renamed),
-                TokenDenial::Signature,
+                TokenError::Signature,
                 "{of_key} took {of_token}"
             );
         }

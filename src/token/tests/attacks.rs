@@ -442,7 +442,7 @@ fn none_of_the_attack_table_is_taken() {
 fn a_guard_with_one_key_without_a_name_takes_whatever_kid_a_token_has() {
     let token = hs256(r#"{"alg":"HS256","kid":"2024-01"}"#, &payload());
     assert!(with_secret().verify(&token, now()).is_ok());
-    assert_eq!(denial(&everything(), &token), TokenDenial::Key);
+    assert_eq!(denial(&everything(), &token), TokenError::Key);
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn who_has_no_key_learns_nothing_about_the_claims() {
     for claims in ["{}", "[]", "not json", &payload()] {
         assert_eq!(
             denial(&with_secret(), &bad_signature(claims)),
-            TokenDenial::Signature,
+            TokenError::Signature,
             "{claims}"
         );
     }

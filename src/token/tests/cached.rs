@@ -21,8 +21,8 @@ fn a_known_token_expires_and_is_not_valid_before_its_time() {
     let first = verifier.verify(&token, now()).unwrap();
     let again = verifier.verify(&token, now()).unwrap();
     assert!(Arc::ptr_eq(&first, &again), "the second look is at what the first one found");
-    assert_eq!(verifier.verify(&token, at(NOW_S + 911)).unwrap_err(), TokenDenial::Expired);
-    assert_eq!(verifier.verify(&token, at(NOW_S - 60)).unwrap_err(), TokenDenial::NotYetValid);
+    assert_eq!(verifier.verify(&token, at(NOW_S + 911)).unwrap_err(), TokenError::Expired);
+    assert_eq!(verifier.verify(&token, at(NOW_S - 60)).unwrap_err(), TokenError::NotYetValid);
     assert!(verifier.verify(&token, now()).is_ok());
 }
 
@@ -32,7 +32,7 @@ fn a_known_token_dies_with_its_key() {
     let (verifier, signer) = guard(&json!({ "keys": [key] }));
     let token = issue(&signer, "ada");
     assert!(verifier.verify(&token, now()).is_ok());
-    assert_eq!(verifier.verify(&token, at(NOW_S + 60)).unwrap_err(), TokenDenial::Key);
+    assert_eq!(verifier.verify(&token, at(NOW_S + 60)).unwrap_err(), TokenError::Key);
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn a_key_whose_time_is_to_come_verifies_nothing_and_signs_nothing_before() {
     let kid = |token: &str| verifier.verify(token, at(NOW_S + 60)).unwrap().key_id.clone().unwrap();
     assert_eq!((&*kid(&by_old), &*kid(&by_new)), ("old", "new"));
     // Both are known now, and each key's time counts all the same.
-    assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenDenial::Key);
-    assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenDenial::Key);
+    assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenError::Key);
+    assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenError::Key);
     assert!(verifier.verify(&by_new, at(NOW_S + 120)).is_ok());
 
     // Without names nobody could say which of them is meant.

@@ -24,12 +24,12 @@ fn the_articles_token_is_verified() {
 fn the_article_s_wrong_issuer_and_wrong_audience_are_refused() {
     let verifier = with_secret();
     for (more, wanted) in [
-        (json!({ "iss": "https://evil.example" }), TokenDenial::Issuer),
-        (json!({ "iss": "https://secure.myapp.com/" }), TokenDenial::Issuer),
-        (json!({ "iss": "HTTPS://secure.myapp.com" }), TokenDenial::Issuer),
-        (json!({ "aud": "another-app" }), TokenDenial::Audience),
-        (json!({ "aud": [] }), TokenDenial::Audience),
-        (json!({ "aud": ["a", "My-Backend-App"] }), TokenDenial::Audience),
+        (json!({ "iss": "https://evil.example" }), TokenError::Issuer),
+        (json!({ "iss": "https://secure.myapp.com/" }), TokenError::Issuer),
+        (json!({ "iss": "HTTPS://secure.myapp.com" }), TokenError::Issuer),
+        (json!({ "aud": "another-app" }), TokenError::Audience),
+        (json!({ "aud": [] }), TokenError::Audience),
+        (json!({ "aud": ["a", "My-Backend-App"] }), TokenError::Audience),
     ] {
         assert_eq!(denial(&verifier, &hs256_claims(&claims_with(&more))), wanted, "{more}");
     }
@@ -48,12 +48,12 @@ fn a_token_is_taken_from_its_time_to_its_expiry_with_ten_seconds_of_tolerance() 
     let verifier = with_secret();
     let token = hs256_claims(&claims_with(&json!({ "nbf": NOW_S + 5 })));
     let verdict = |seconds| verifier.verify(&token, at(seconds)).map(|_| ());
-    assert_eq!(verdict(NOW_S - 6), Err(TokenDenial::NotYetValid));
+    assert_eq!(verdict(NOW_S - 6), Err(TokenError::NotYetValid));
     assert_eq!(verdict(NOW_S - 5), Ok(()));
     assert_eq!(verdict(NOW_S + 909), Ok(()));
-    assert_eq!(verdict(NOW_S + 910), Err(TokenDenial::Expired));
+    assert_eq!(verdict(NOW_S + 910), Err(TokenError::Expired));
     let future = hs256_claims(&claims_with(&json!({ "iat": NOW_S + 11 })));
-    assert_eq!(denial(&verifier, &future), TokenDenial::NotYetValid);
+    assert_eq!(denial(&verifier, &future), TokenError::NotYetValid);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn without_tolerance_a_token_ends_at_its_expiry() {
     let strict = verifier(&json!({ "secret": secret(), "clockTolerance": 0 }));
     let token = hs256_claims(&Value::Object(claims()));
     assert!(strict.verify(&token, at(NOW_S + 899)).is_ok());
-    assert_eq!(strict.verify(&token, at(NOW_S + 900)).err(), Some(TokenDenial::Expired));
-    assert_eq!(strict.verify(&token, at(NOW_S - 1)).err(), Some(TokenDenial::NotYetValid));
+    assert_eq!(strict.verify(&token, at(NOW_S + 900)).err(), Some(TokenError::Expired));
+    assert_eq!(strict.verify(&token, at(NOW_S - 1)).err(), Some(TokenError::NotYetValid));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_token_that_lives_longer_than_a_day_is_refused_unless_that_is_raised() {
     let day = claims_with(&json!({ "exp": NOW_S + 86_400 }));
     assert!(with_secret().verify(&hs256_claims(&day), now()).is_ok());
     let longer = hs256_claims(&claims_with(&json!({ "exp": NOW_S + 86_401 })));
-    assert_eq!(denial(&with_secret(), &longer), TokenDenial::Lifetime);
+    assert_eq!(denial(&with_secret(), &longer), TokenError::Lifetime);
     assert!(
         verifier(&json!({ "secret": secret(), "maxLifetime": "2d" }))
             .verify(&longer, now())
@@ -105,7 +105,7 @@ fn typ_is_absent_or_jwt_or_at_jwt_unless_one_is_named() {
         assert_eq!(with_secret().verify(&token(typ), now()).is_ok(), default, "{typ}");
         assert_eq!(named.verify(&token(typ), now()).is_ok(), at_jwt, "{typ}");
     }
-    assert_eq!(denial(&named, &token("")), TokenDenial::Type);
+    assert_eq!(denial(&named, &token("")), TokenError::Type);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_expired_token_can_still_be_revoked_and_a_forged_one_can_not() {
             issuer: Some(Arc::from(ISSUER)),
         }
     );
-    assert_eq!(verifier.revocable(&format!("{token}A"), now()).err(), Some(TokenDenial::Signature));
+    assert_eq!(verifier.revocable(&format!("{token}A"), now()).err(), Some(TokenError::Signature));
     assert_eq!(verifier.revocable("a1", now()).unwrap().fingerprint, Fingerprint::of_jti("a1"));
     assert!(verifier.revocable_token("a1", now()).is_err());
 }
@@ -185,7 +185,7 @@ fn keys_are_used_only_in_their_time() {
         verifier.verify(token, at(seconds)).map(|v| v.key_id.clone().unwrap().to_string())
     };
     assert_eq!(verdict(&old, NOW_S - 1), Ok("old".to_owned()));
-    assert_eq!(verdict(&old, NOW_S), Err(TokenDenial::Key));
-    assert_eq!(verdict(&new, NOW_S - 1), Err(TokenDenial::Key));
+    assert_eq!(verdict(&old, NOW_S), Err(TokenError::Key));
+    assert_eq!(verdict(&new, NOW_S - 1), Err(TokenError::Key));
     assert_eq!(verdict(&new, NOW_S), Ok("new".to_owned()));
 }

@@ -36,7 +36,7 @@ fn the_same_kid_of_two_issuers_is_two_keys() {
     // By the other's key, under the same name: it is not even tried.
     for (pair, name) in [("p384", ISSUER), ("p256", OTHER)] {
         let forged = token(pair, "k1", &json!({ "iss": name }));
-        assert_eq!(denial(&verifier, &forged), TokenDenial::Algorithm);
+        assert_eq!(denial(&verifier, &forged), TokenError::Algorithm);
     }
     let mut same_alg = two();
     same_alg["issuers"][1] = json!({ "issuer": OTHER, "audience": AUDIENCE, "secret": secret() });
@@ -44,20 +44,20 @@ fn the_same_kid_of_two_issuers_is_two_keys() {
         json!({ "issuer": ISSUER, "audience": AUDIENCE, "secret": secret().repeat(2) });
     let verifier = Verifier::new(Arc::new(parse(&same_alg).unwrap()));
     assert!(verifier.verify(&hs256_claims(&claims_with(&json!({ "iss": OTHER }))), now()).is_ok());
-    assert_eq!(denial(&verifier, &hs256_claims(&claims_with(&json!({})))), TokenDenial::Signature);
+    assert_eq!(denial(&verifier, &hs256_claims(&claims_with(&json!({})))), TokenError::Signature);
 }
 
 #[test]
 fn the_issuer_of_a_token_is_read_strictly_before_its_signature() {
     let verifier = Verifier::new(Arc::new(parse(&two()).unwrap()));
     for (iss, denied) in [
-        (json!("https://unknown.example"), TokenDenial::Issuer),
-        (json!(format!("{ISSUER}/")), TokenDenial::Issuer),
-        (json!(ISSUER.to_uppercase()), TokenDenial::Issuer),
-        (json!([ISSUER]), TokenDenial::Claims(ClaimFault::Kind("iss"))),
-        (json!({}), TokenDenial::Claims(ClaimFault::Kind("iss"))),
-        (json!(null), TokenDenial::Claims(ClaimFault::Kind("iss"))),
-        (json!("\0gone"), TokenDenial::Claims(ClaimFault::Missing("iss"))),
+        (json!("https://unknown.example"), TokenError::Issuer),
+        (json!(format!("{ISSUER}/")), TokenError::Issuer),
+        (json!(ISSUER.to_uppercase()), TokenError::Issuer),
+        (json!([ISSUER]), TokenError::Claims(ClaimError::Kind("iss"))),
+        (json!({}), TokenError::Claims(ClaimError::Kind("iss"))),
+        (json!(null), TokenError::Claims(ClaimError::Kind("iss"))),
+        (json!("\0gone"), TokenError::Claims(ClaimError::Missing("iss"))),
     ] {
         assert_eq!(
             denial(&verifier, &token("p256", "k1", &json!({ "iss": iss }))),
@@ -68,7 +68,7 @@ fn the_issuer_of_a_token_is_read_strictly_before_its_signature() {
     // Two of them in one text would be two issuers for two readers.
     let header = segment(r#"{"alg":"ES256","kid":"k1"}"#);
     let payload = segment(format!(r#"{{"iss":"{ISSUER}","iss":"{OTHER}"}}"#));
-    assert_eq!(denial(&verifier, &format!("{header}.{payload}.c2ln")), TokenDenial::Malformed);
+    assert_eq!(denial(&verifier, &format!("{header}.{payload}.c2ln")), TokenError::Malformed);
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn each_issuer_has_its_own_audience_and_its_own_rules() {
     let lifetimes: Vec<u64> = config.issuers().map(|one| one.max_lifetime().as_secs()).collect();
     assert_eq!(lifetimes, [600, 1200], "its own word counts before the one for all");
     let verifier = Verifier::new(config);
-    assert_eq!(denial(&verifier, &token("p256", "k1", &json!({}))), TokenDenial::Lifetime);
+    assert_eq!(denial(&verifier, &token("p256", "k1", &json!({}))), TokenError::Lifetime);
     let other = |aud: &str| token("p384", "k1", &json!({ "iss": OTHER, "aud": aud }));
-    assert_eq!(denial(&verifier, &other(AUDIENCE)), TokenDenial::Type);
+    assert_eq!(denial(&verifier, &other(AUDIENCE)), TokenError::Type);
     options["issuers"][1].as_object_mut().unwrap().remove("typ");
     let verifier = Verifier::new(Arc::new(parse(&options).unwrap()));
-    assert_eq!(denial(&verifier, &other(AUDIENCE)), TokenDenial::Audience);
+    assert_eq!(denial(&verifier, &other(AUDIENCE)), TokenError::Audience);
     assert!(verifier.verify(&other("other-api"), now()).is_ok());
 }
 
@@ -101,11 +101,11 @@ fn a_subject_of_a_trust_domain_is_taken_from_nobody_else() {
     let verifier = Verifier::new(Arc::new(parse(&options).unwrap()));
     let svid = json!({ "sub": "spiffe://example.org/billing" });
     // The first issuer signs it, and is an issuer of ours; but this name is not its to give.
-    assert_eq!(denial(&verifier, &token("p256", "k1", &svid)), TokenDenial::Algorithm);
+    assert_eq!(denial(&verifier, &token("p256", "k1", &svid)), TokenError::Algorithm);
     assert!(verifier.verify(&token("p384", "k1", &svid), now()).is_ok());
     assert!(verifier.verify(&token("p256", "k1", &json!({ "sub": "ada" })), now()).is_ok());
     let named = json!({ "iss": "spiffe://example.org", "sub": "ada" });
-    assert_eq!(denial(&verifier, &token("p384", "k1", &named)), TokenDenial::Issuer);
+    assert_eq!(denial(&verifier, &token("p384", "k1", &named)), TokenError::Issuer);
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub(crate) fn signed_as(
     format!("{message}.{signature}")
 }
 
-pub(crate) fn denial(verifier: &Verifier, token: &str) -> TokenDenial {
+pub(crate) fn denial(verifier: &Verifier, token: &str) -> TokenError {
     match verifier.verify(token, now()) {
         Ok(_) => panic!("taken: {token}"),
         Err(denial) => denial,

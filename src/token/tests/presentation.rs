@@ -9,7 +9,7 @@ fn find(
     from: &Value,
     target: &str,
     headers: &[(&str, &str)],
-) -> Result<Option<(String, Scheme, bool)>, TokenDenial> {
+) -> Result<Option<(String, Scheme, bool)>, TokenError> {
     let config = config(&json!({ "secret": secret(), "from": from }));
     let request =
         Request::read(head("GET", target, "192.0.2.1", headers), &TrustedProxies::default())
@@ -53,12 +53,12 @@ fn a_request_with_two_tokens_is_refused() {
     ] {
         assert_eq!(
             find(&all, target, &headers),
-            Err(TokenDenial::Ambiguous),
+            Err(TokenError::Ambiguous),
             "{target} {headers:?}"
         );
     }
     // Another scheme is no token, but it is no reason to look elsewhere either.
-    assert_eq!(find(&all, "/", &[("Authorization", "Basic x"), cookie]), Err(TokenDenial::Missing));
+    assert_eq!(find(&all, "/", &[("Authorization", "Basic x"), cookie]), Err(TokenError::Missing));
 }
 
 #[test]
