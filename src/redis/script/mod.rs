@@ -416,7 +416,7 @@ impl Results {
         &'r self,
         questions: &'r [StoreCommand],
     ) -> impl Iterator<Item = StoreCommand> + 'r {
-        let subjects = move |ChargedPart { part, standings }: &Charged| {
+        let subjects = move |ChargedPart { part, standings }: &ChargedPart| {
             let mut standings = standings.as_deref();
             let mut back = Vec::new();
             for ask in questions.get(part.question)?.subjects.get(part.subjects.clone())? {
