@@ -177,7 +177,8 @@ export interface IssueClaims {
 /** Options of {@link Tokens.issue}. */
 export interface IssueOptions {
   /**
-   * How long the token lives, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
+   * How long the token lives, without fractions of a second; 1 s to the guard's
+   * `jwt.maxLifetime`.
    * @default '15m', or `jwt.maxLifetime` where that is less
    */
   readonly expiresIn?: Duration
