@@ -134,7 +134,8 @@ impl<'a> Options<'a> {
 
     fn not_a_duration(&self, key: &str, value: &Value) -> ConfigError {
         if let Some(number) = number_alone(value) {
-            let readings = format!("write '{number}s' for seconds or '{number}ms' for milliseconds");
+            let readings =
+                format!("write '{number}s' for seconds or '{number}ms' for milliseconds");
             return self.invalid(key, "must have a unit").suggest(readings);
         }
         if value.is_number() {
