@@ -18,8 +18,8 @@
 //!   policies or by none, and a refusal costs nothing.
 //!
 //! [`LimitPolicy`] is the checked option; [`Limiter`] judges; [`crate::quota::algorithm`] has the
-//! arithmetic and the guarantees of each algorithm. Headers: draft-ietf-httpapi-ratelimit-headers-11; the status
-//! is 429 (RFC 6585 section 4).
+//! arithmetic and the guarantees of each algorithm. Headers:
+//! draft-ietf-httpapi-ratelimit-headers-11; the status is 429 (RFC 6585 section 4).
 //!
 //! Each tier of a policy counts a client separately, since each is another limit. The gain of a
 //! verified identity that changes its tier is bounded: the sum of the tiers it has at different
