@@ -12,6 +12,7 @@ import type { PayloadOptions } from './payload'
 import type { AuthorizeOptions, PolicyOptions } from './policy'
 import type { DecisionEvent } from './request'
 import type { RequestSchemas } from './schema'
+import type { SessionsOptions } from './sessions'
 import type { AuthenticateOptions, JwtOptions } from './token'
 
 /**
@@ -118,6 +119,12 @@ export interface GuardConfig {
    * @default false
    */
   readonly policy?: PolicyOptions | false
+  /**
+   * The cookies of {@link Guard.sessions}; `{}` checks that the guard can have them. Needs
+   * `jwt.from` with a cookie, and `jwt.refresh`.
+   * @default {}, checked when sessions are first used
+   */
+  readonly sessions?: SessionsOptions
   /**
    * Called for every decision of a handler, before its answer is sent. An error thrown here is
    * reported once as a process warning (`GUARD_LOG_FAILED`) and changes no decision, and so is a

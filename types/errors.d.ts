@@ -35,7 +35,7 @@ export type ConfigErrorCode =
 
 /**
  * Why a token is not accepted. A request with such a token is refused with the same code and 401,
- * with 503 for `issuer_unavailable`.
+ * with 503 for `issuer_unavailable`, with 400 for `token_ambiguous`.
  */
 export type TokenErrorCode =
   | 'token_missing'
@@ -53,6 +53,7 @@ export type TokenErrorCode =
   | 'token_revoked'
   | 'issuer_unavailable'
   | 'token_bound'
+  | 'token_ambiguous'
 
 /** Why an operation of a guard fails. */
 export type OperationErrorCode =

@@ -12,8 +12,8 @@ use crate::net::TrustedProxies;
 /// How many bits an IPv6 address has before the IPv4 address that it holds.
 const COAT: u8 = 96;
 
-/// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
-pub(crate) const GUARD_OPTIONS: [&str; 14] = [
+/// The options of a guard: `GuardConfig` of index.d.ts. `log` and `sessions` stay in JavaScript.
+pub(crate) const GUARD_OPTIONS: [&str; 15] = [
     "profile",
     "headers",
     "cors",
@@ -27,6 +27,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 14] = [
     "revocation",
     "payload",
     "policy",
+    "sessions",
     "log",
 ];
 

@@ -128,6 +128,12 @@ pub enum Used {
 }
 
 impl Refresh {
+    /// For how many seconds a refresh token is good if it is not used.
+    #[must_use]
+    pub fn token_life_s(&self) -> u64 {
+        self.config.idle.unwrap_or(self.config.lifetime).as_secs()
+    }
+
     /// For what `config` says, or an error where the guard has no store or no revocation that could
     /// keep its promise.
     pub(super) fn new(
