@@ -181,10 +181,10 @@ test('claims may change with each refresh, and what the application throws is it
   let role = 'admin'
   const guard = await guardWith()
   const claims = async (before) => {
-    if (role === null) throw Object.assign(new GuardErrorLike('closed'), { status: 401 })
+    // A refusal of the guard that the application has asked for something else is its own error.
+    if (role === null) await guard.tokens.verify('closed')
     return { ...before, role }
   }
-  class GuardErrorLike extends Error {}
   for (const [host, appOf] of HOSTS) {
     role = 'admin'
     await browse(appOf(guard, { claims }), async (browser) => {
@@ -194,7 +194,7 @@ test('claims may change with each refresh, and what the application throws is it
       role = null
       const kept = browser.cookies
       const answer = await browser.fetch('POST', '/session/refresh')
-      assert.deepEqual([answer.status, answer.json], [401, { app: 'closed' }], host)
+      assert.deepEqual([answer.status, answer.json], [401, { app: 'the token is malformed' }], host)
       assert.deepEqual(browser.cookies, kept)
       role = 'reader'
       assert.equal((await browser.fetch('POST', '/session/refresh')).status, 204, 'the same token is good again')
@@ -266,6 +266,32 @@ test('a refresh that the store did not answer goes on with the same cookies', as
   } finally {
     await guard.close()
     await proxy.stop()
+  }
+})
+
+test('a logout by refresh token that the store has half done can be sent again', async () => {
+  const password = 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV'
+  const limited = await startRedis({ acl: [{ user: 'app', password, rules: '~* &* +@all' }] })
+  const store = { redis: { url: `redis://app:${password}@127.0.0.1:${limited.port}`, prefix: 'half:', timeout: '5s' } }
+  const [guard, other] = [createGuard(config({ store })), createGuard(config({ store }))]
+  try {
+    await Promise.all([guard.ready(), other.ready()])
+    await browse(express5(guard), async (browser) => {
+      await browser.fetch('POST', '/session/login')
+      const token = browser.get(ACCESS)
+      browser.cookies = browser.cookies.filter(({ name }) => name !== ACCESS)
+      // Refresh tokens can be written, and revocations can not.
+      await limited.command('ACL', 'SETUSER', 'app', 'resetkeys', '%R~*', '~half:r:*')
+      const answer = await browser.fetch('POST', '/session/logout')
+      assert.deepEqual([answer.status, answer.json.code], [503, 'ERR_STORE_UNAVAILABLE'])
+      assert.equal((await other.tokens.verify(token)).sub, 'ada')
+      await limited.command('ACL', 'SETUSER', 'app', '~*')
+      await waitUntil('the store takes it', async () => (await browser.fetch('POST', '/session/logout')).status === 204)
+      await waitUntil('the other one refuses the session', () => other.tokens.verify(token).then(() => false, (error) => error.code === 'token_revoked'))
+    })
+  } finally {
+    await Promise.all([guard.close(), other.close()])
+    await limited.stop()
   }
 })
 
