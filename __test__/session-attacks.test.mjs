@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test'
 import { createGuard, GuardError } from 'keepstone'
 import { json } from './helpers/http.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
+import { waitUntil } from './helpers/servers.mjs'
 import { ACCESS, HOSTS, PROOF, REFRESH, browse, clears, config } from './helpers/session-apps.mjs'
 
 const events = []
@@ -235,7 +236,7 @@ test('a client that goes away, and a handler that answers meanwhile, end no proc
       const leaving = http.request({ host: '127.0.0.1', port, ...post('/session/bare', `${refresh}; ${proof}`) })
       const closed = new Promise((resolve) => leaving.on('error', () => {}).on('close', resolve))
       leaving.end()
-      while (goOn === undefined) await new Promise(setImmediate)
+      await waitUntil('the handler waits', () => goOn !== undefined)
       leaving.destroy()
       await closed
       goOn()

@@ -52,7 +52,7 @@ function readSessionOptions(jwt, sessions) {
   return { path, sameSite: SAME_SITE[sameSite], persistent, accessCookie: access, refreshCookie, proofCookie, hasIssuers: jwt.hasIssuers }
 }
 
-/** The cookies that `jwt.from` takes tokens from. Whether they are good names, the core says. */
+/** The cookies that `jwt.from` takes tokens from. The core judges their names. */
 function cookiesIn({ from }) {
   const cookies = Array.isArray(from) ? from.map((source) => source?.cookie).filter((name) => typeof name === 'string') : []
   if (cookies.length > 0) return cookies

@@ -1,7 +1,7 @@
 'use strict'
 
-// guard.sessions: sessions of a browser, whose tokens are in cookies. What the tokens are good for,
-// ./tokens.js and the core say; this file puts them into cookies and takes them out again.
+// guard.sessions: sessions of a browser, whose tokens are in cookies. ./tokens.js and the core
+// judge the tokens; this file puts them into cookies and takes them out again.
 
 const { createHash } = require('node:crypto')
 const { exactly, optional } = require('./arguments.js')
@@ -16,16 +16,43 @@ const MAX_COOKIE = 4096
 const REFRESH_TOKEN = /^ksr_[\w-]{86}$/
 
 /**
- * `options()` gives what ./session-options.js has read, `refreshFor` is for how many seconds a
- * refresh token is good if it is not used. `handlers(calls)` gives the handlers over these calls.
+ * `guard.sessions`. `options()` gives what ./session-options.js has read, `refreshFor` is for how
+ * many seconds a refresh token is good if it is not used. `handlers(options, sessions)` gives the
+ * handlers over `tryRenew` and `tryEnd`.
  */
-function sessionCalls(options, { tokens, revoke }, refreshFor, handlers) {
-  async function start(res, claims, ...rest) {
-    const { persistent, ...issue } = startOptions(rest, options())
+function sessionCalls(options, operations, refreshFor, handlers) {
+  const sessions = new Sessions(options, operations, refreshFor)
+  const { refresh, logout } = handlers(options, sessions)
+  return Object.freeze({
+    start: async (res, claims, ...rest) => sessions.start(res, claims, rest),
+    renew: async (req, res, ...rest) => {
+      const failure = await sessions.tryRenew(req, res, claimsOption(rest))
+      if (failure !== null) throw failure.error
+    },
+    end: exactly('sessions.end', (req, res) => sessions.end(req, res)),
+    refresh,
+    logout
+  })
+}
+
+class Sessions {
+  #options
+  #tokens
+  #revoke
+  #refreshFor
+
+  constructor(options, { tokens, revoke }, refreshFor) {
+    this.#options = options
+    this.#tokens = tokens
+    this.#revoke = revoke
+    this.#refreshFor = refreshFor
+  }
+
+  async start(res, claims, rest) {
+    const { persistent, ...issue } = startOptions(rest, this.#options())
     assertResponse(res)
-    const pair = await tokens.issue(claims, issue)
-    if (isSent(res)) throw sent()
-    putCookies(res, cookiesOf(options(), pair, persistent, refreshFor))
+    const pair = await this.#tokens.issue(claims, issue)
+    this.#put(res, pair, persistent)
     return { expiresIn: pair.expiresIn }
   }
 
@@ -33,90 +60,104 @@ function sessionCalls(options, { tokens, revoke }, refreshFor, handlers) {
    * Puts the next pair of tokens into the cookies of `res`. Gives what went wrong, as `{ error,
    * isForeign }`, or null; `isForeign` where the application's function has thrown it.
    */
-  async function tryRenew(req, res, claims) {
-    let isForeign = false
-    const asked = claims === undefined ? [] : [{ claims: async (before) => {
-      try {
-        return await claims(before)
-      } catch (error) {
-        isForeign = true
-        throw error
-      }
-    } }]
+  async tryRenew(req, res, claims) {
+    const foreign = { error: null }
     try {
       assertRequest(req)
       assertResponse(res)
-      const { token, persistent } = presented(req, options())
-      const pair = await tokens.refresh(token, ...asked)
-      if (isSent(res)) throw sent()
-      putCookies(res, cookiesOf(options(), pair, persistent, refreshFor))
+      const { token, persistent } = presented(req, this.#options())
+      const pair = await (claims === undefined ? this.#tokens.refresh(token) : this.#tokens.refresh(token, { claims: noting(claims, foreign) }))
+      this.#put(res, pair, persistent)
       return null
     } catch (error) {
-      if (!isForeign && error.code === 'token_missing' && valuesOf(req, options().proofCookie).length > 0) warnOfPath()
+      if (foreign.error !== null) return { error, isForeign: true }
+      if (error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
       // Where the store gives no answer, the same token is good again: its cookie stays.
-      if (!isForeign && endsSession(error) && !isSent(res)) putCookies(res, clearedCookies(options()))
-      return { error, isForeign }
+      if (endsSession(error) && !isSent(res)) this.#clear(res)
+      return { error, isForeign: false }
     }
   }
 
-  async function end(req, res) {
+  async end(req, res) {
     assertRequest(req)
     assertResponse(res)
-    const session = await sessionOf(req, res)
-    if (session !== undefined) {
-      // Where there are several issuers, the core wants to be told whose session it is.
-      const issuer = options().hasIssuers ? [{ issuer: session.iss }] : []
-      await revoke.session(session.sid, ...issuer)
+    const { hasIssuers } = this.#options()
+    const session = await this.#sessionOf(req, res)
+    // With several issuers, each has sessions of its own.
+    if (session !== undefined) await this.#revoke.session(session.sid, ...(hasIssuers ? [{ issuer: session.iss }] : []))
+    this.#clear(res)
+  }
+
+  /** As `end`. Gives what went wrong, as `tryRenew` does. */
+  async tryEnd(req, res) {
+    try {
+      await this.end(req, res)
+      return null
+    } catch (error) {
+      return { error, isForeign: false }
     }
-    if (isSent(res)) throw sent()
-    putCookies(res, clearedCookies(options()))
   }
 
   /** The claims of the session that a request belongs to; undefined where it has none. */
-  async function sessionOf(req, res) {
-    const { accessCookie } = options()
+  async #sessionOf(req, res) {
     if (req.guard?.token && hasSid(req.user)) return req.user
-    const access = valuesOf(req, accessCookie)
-    const claims = access.length === 1 ? await claimsOf(access[0]) : undefined
-    if (hasSid(claims)) return claims
-    let refresh
-    try {
-      refresh = presented(req, options())
-    } catch {
-      return undefined
-    }
-    try {
-      const pair = await tokens.refresh(refresh.token)
-      // If the revocation fails, the browser comes back with these.
-      if (!isSent(res)) putCookies(res, cookiesOf(options(), pair, refresh.persistent, refreshFor))
-      return payloadOf(pair.accessToken)
-    } catch (error) {
-      if (endsSession(error)) return undefined
-      throw error
-    }
+    const access = valuesOf(req, this.#options().accessCookie)
+    const claims = access.length === 1 ? await this.#claimsOf(access[0]) : undefined
+    return hasSid(claims) ? claims : this.#refreshed(req, res)
   }
 
   /** The claims of an access token that is good, or was good until its session was revoked. */
-  async function claimsOf(token) {
+  async #claimsOf(token) {
     try {
-      return await tokens.verify(token)
+      return await this.#tokens.verify(token)
     } catch (error) {
       // Revocations are looked up last, when all else is in order. A logout that the store has not
       // acknowledged is tried again with such a token.
       if (error.code === 'token_revoked') return payloadOf(token)
-      if (error instanceof GuardError && error.status === 401) return undefined
-      if (error.code === 'ERR_INVALID_ARGUMENT') return undefined
+      if (error.status === 401 || error.code === 'ERR_INVALID_ARGUMENT') return undefined
       throw error
     }
   }
 
-  const renew = async (req, res, ...rest) => {
-    const failure = await tryRenew(req, res, claimsOption(rest))
-    if (failure !== null) throw failure.error
+  /** The claims of the session of a refresh token, which is used; undefined where there is none. */
+  async #refreshed(req, res) {
+    try {
+      const { token, persistent } = presented(req, this.#options())
+      const pair = await this.#tokens.refresh(token)
+      // If the revocation fails, the browser comes back with these.
+      if (!isSent(res)) this.#put(res, pair, persistent)
+      return payloadOf(pair.accessToken)
+    } catch (error) {
+      if (endsSession(error) || error.code === 'token_ambiguous') return undefined
+      throw error
+    }
   }
-  const tryEnd = (req, res) => end(req, res).then(() => null, (error) => ({ error, isForeign: false }))
-  const { refresh, logout } = handlers({ options, tryRenew, tryEnd })
-  return Object.freeze({ start, renew, end: exactly('sessions.end', end), refresh, logout })
+
+  #put(res, pair, persistent) {
+    this.#set(res, cookiesOf(this.#options(), pair, persistent, this.#refreshFor))
+  }
+
+  #clear(res) {
+    this.#set(res, clearedCookies(this.#options()))
+  }
+
+  #set(res, cookies) {
+    // While we waited, another handler may have answered.
+    if (!isSent(res)) return putCookies(res, cookies)
+    throw new GuardError('`res` was sent before the cookies could be set; wait for the session first', { code: 'ERR_INVALID_ARGUMENT', path: 'res' })
+  }
+}
+
+/** The application's function `claims`, with what it throws kept in `foreign.error`. */
+function noting(claims, foreign) {
+  return async (before) => {
+    try {
+      return await claims(before)
+    } catch (error) {
+      foreign.error = { error }
+      throw error
+    }
+  }
 }
 
 /** The options of `start`: `persistent`, and those of `tokens.issue` that are left to a caller. */
@@ -155,7 +196,10 @@ function warnOfPath() {
   warnOnce('GUARD_SESSION_PATH', 'a browser with a session sent no refresh token: does the refresh handler lie below `sessions.path`, as browsers see it?')
 }
 
-/** What the cookie says that proves whose the refresh token is, and how long cookies stay. */
+/**
+ * The value of the cookie beside a refresh token: which token it belongs to, and whether the
+ * cookies outlive the browser.
+ */
 function proofOf(token, persistent) {
   return `${persistent ? 'p' : 's'}.${createHash('sha256').update(token).digest('base64url')}`
 }
@@ -183,14 +227,12 @@ function clearedCookies({ accessCookie, refreshCookie, proofCookie, path, sameSi
 
 const cookie = (name, value, path, age, sameSite) => `${name}=${value}; Path=${path}${age}; Secure; HttpOnly; SameSite=${sameSite}`
 
-/** Whether an error says that the session does not go on. */
+/** Whether the session is over, by an error of the core. */
 const endsSession = (error) => error instanceof GuardError && error.status === 401
 
 const hasSid = (claims) => typeof claims?.sid === 'string' && claims.sid !== ''
 
-/** The claims of a token whose signature is known to be good. */
+/** The claims of a token whose signature has been verified. */
 const payloadOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())
-
-const sent = () => new GuardError('`res` was sent before the cookies could be set; wait for the session first', { code: 'ERR_INVALID_ARGUMENT', path: 'res' })
 
 module.exports = { sessionCalls }

@@ -39,8 +39,8 @@ export interface SessionsOptions {
   readonly accessCookie?: `__Host-${string}`
   /**
    * The cookie with the refresh token. Beside it stands a cookie with `__Host-` for `__Secure-`,
-   * which says that this host has set it: another host of the domain can set the first one, and not
-   * the second.
+   * which proves that this host has set it: another host of the domain can set the first one, and
+   * not the second.
    * @default '__Secure-refresh'
    */
   readonly refreshCookie?: `__Secure-${string}`
@@ -49,7 +49,7 @@ export interface SessionsOptions {
 /** Options of {@link Sessions.start}. */
 export interface SessionStartOptions {
   /**
-   * Whether the cookies of this session outlive the browser, say for "remember me". It stays so
+   * Whether the cookies of this session outlive the browser, for a "remember me". It stays so
    * when the session is refreshed.
    * @default {@link SessionsOptions.persistent}
    */
@@ -72,7 +72,10 @@ export interface SessionRequest {
   readonly headers: IncomingHttpHeaders | Headers
 }
 
-/** A response of node:http, Express or Fastify, or the `Headers` of one, such as Hono's `c.res.headers`. */
+/**
+ * A response of node:http, Express or Fastify, or the `Headers` of one, such as Hono's
+ * `c.res.headers`.
+ */
 export type SessionResponse = NodeSessionResponse | FastifySessionResponse | Headers
 
 /** What sessions need of a response of node:http or node:http2. */
@@ -131,7 +134,8 @@ export interface Sessions {
    * |---|---|---|
    * | 204 | the session goes on | the next ones |
    * | 400 `token_ambiguous` | two cookies of one name | stay |
-   * | 401 `token_missing`, `ERR_REFRESH_INVALID`, `ERR_REFRESH_REUSED`, `token_revoked` | the user has to log in again | are cleared |
+   * | 401 `token_missing` | no refresh token came | are cleared |
+   * | 401 `ERR_REFRESH_INVALID`, `ERR_REFRESH_REUSED`, `token_revoked` | it is over | are cleared |
    * | 403 `csrf_failed` | the page of another site has sent it | stay |
    * | 405 `method_not_allowed` | another method | stay |
    * | 503 | the store gives no answer; try again | stay |

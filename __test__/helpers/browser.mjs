@@ -1,5 +1,5 @@
-// A browser as far as cookies go (RFC 6265bis): what it keeps, where it sends it, and what it says
-// of the page that asks. 127.0.0.1 counts as secure, as `localhost` does for browsers.
+// A browser as far as cookies go (RFC 6265bis): what it keeps, where it sends it, and which page
+// it names as the one that asks. 127.0.0.1 counts as secure, as `localhost` does for browsers.
 
 import { send } from './http.mjs'
 

@@ -13,18 +13,18 @@ const { viewOf } = require('./head.js')
 const { end, isOver, setStatus } = require('./response.js')
 const { stateOf } = require('./state.js')
 
-/** The two handlers of the guard whose inside is `owner`, over the calls of ../../sessions.js. */
-function sessionHandlers(owner, { options, tryRenew, tryEnd }) {
+/** The two handlers of the guard whose inside is `owner`, over those of ../../sessions.js. */
+function sessionHandlers(owner, options, sessions) {
   return {
     refresh: (...rest) => {
       const claims = claimsOption(rest)
       options()
-      return postHandler(owner, (req, res) => tryRenew(req, res, claims))
+      return postHandler(owner, (req, res) => sessions.tryRenew(req, res, claims))
     },
     logout: (...rest) => {
       if (rest.length > 0) throw new GuardError('`sessions.logout` takes no arguments; mount what it returns', { code: 'ERR_INVALID_ARGUMENT', path: 'sessions.logout' })
       options()
-      return postHandler(owner, tryEnd)
+      return postHandler(owner, (req, res) => sessions.tryEnd(req, res))
     }
   }
 }
