@@ -1,6 +1,8 @@
-// Sessions of browsers on Fastify and Hono, by calls in place of handlers.
+// Sessions of browsers on Fastify and Hono, by calls in place of handlers, and over HTTP/2.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import http2 from 'node:http2'
 import { after, test } from 'node:test'
 import { serve as serveHono } from '@hono/node-server'
 import Fastify from 'fastify'
@@ -8,7 +10,6 @@ import { Hono } from 'hono'
 import { createGuard } from 'keepstone'
 import { keepstone as fastifyKeepstone } from 'keepstone/fastify'
 import { keepstone as honoKeepstone } from 'keepstone/hono'
-import { once } from 'node:events'
 import { Browser } from './helpers/browser.mjs'
 import { ACCESS, REFRESH, attributesOf, clears, config } from './helpers/session-apps.mjs'
 import { send } from './helpers/http.mjs'
@@ -121,3 +122,32 @@ for (const [host, on] of [['Fastify', withFastify], ['Hono', withHono]]) {
     })
   })
 }
+
+test('HTTP/2: a browser that sends each cookie as a field of its own refreshes its session and logs out', async () => {
+  const [refresh, logout] = [guard.sessions.refresh(), guard.sessions.logout()]
+  const server = http2.createServer((req, res) => (req.url === '/session/refresh' ? refresh : logout)(req, res)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = http2.connect(`http://127.0.0.1:${server.address().port}`)
+  const post = async (path, cookie) => {
+    const stream = client.request({ ':method': 'POST', ':path': path, ':authority': 'api.example.com', 'sec-fetch-site': 'same-origin', cookie })
+    const [headers] = await once(stream.end(), 'response')
+    stream.resume()
+    await once(stream, 'close')
+    return headers
+  }
+  const crumbs = (lines) => lines.map((line) => line.split(';', 1)[0])
+  try {
+    const first = new Headers()
+    await guard.sessions.start(first, { sub: 'grace' })
+    const refreshed = await post('/session/refresh', crumbs(first.getSetCookie()))
+    assert.deepEqual([refreshed[':status'], refreshed['set-cookie'].length], [204, 3])
+    const twice = await post('/session/refresh', [...crumbs(refreshed['set-cookie']), `${REFRESH}=x`])
+    assert.deepEqual([twice[':status'], twice['set-cookie']], [400, undefined])
+    const gone = await post('/session/logout', crumbs(refreshed['set-cookie']))
+    assert.equal(gone[':status'], 204)
+    assert.equal((await post('/session/refresh', crumbs(refreshed['set-cookie'])))[':status'], 401)
+  } finally {
+    client.close()
+    server.close()
+  }
+})
