@@ -1,6 +1,6 @@
 'use strict'
 
-// The option `sessions`, and what `jwt` must be for it. The core has no use for it.
+// The option `sessions`, and the parts of `jwt` that sessions need. The core does not read it.
 
 const { GuardError } = require('./errors.js')
 
@@ -12,8 +12,8 @@ const PATH = /^(?:\/[\w.~!$&'()*+,=:@%-]+)+$/
 const SAME_SITE = { strict: 'Strict', lax: 'Lax' }
 
 /**
- * What sessions are made of, by the options of the guard, which ./plain.js has read: a function
- * that gives it, or throws. A guard with `sessions` is judged now. Its secrets are not kept.
+ * Returns a function that returns the checked options of sessions, or throws. `config` is the tree
+ * of ./plain.js. With `sessions` the check runs now. The result retains no secret of `config`.
  */
 function sessionsPart({ jwt, sessions }) {
   const of = { from: jwt?.from, refresh: Boolean(jwt?.refresh), hasIssuers: jwt?.issuers !== undefined }

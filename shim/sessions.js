@@ -1,7 +1,7 @@
 'use strict'
 
-// guard.sessions: sessions of a browser, whose tokens are in cookies. ./tokens.js and the core
-// judge the tokens; this file puts them into cookies and takes them out again.
+// guard.sessions: browser sessions, with tokens in cookies. ./tokens.js and the core judge the
+// tokens; this file writes and reads the cookies.
 
 const { createHash } = require('node:crypto')
 const { exactly, optional } = require('./arguments.js')
@@ -10,15 +10,15 @@ const { assertRequest, assertResponse, isSent, putCookies, valuesOf } = require(
 const { readOptions } = require('./plain.js')
 const { claimsOption } = require('./tokens.js')
 
-/** What a browser keeps of a cookie, name and value together (RFC 6265bis section 5.6). */
+/** Browsers drop a cookie if name and value exceed this size (RFC 6265bis section 5.6). */
 const MAX_COOKIE = 4096
 
 const REFRESH_TOKEN = /^ksr_[\w-]{86}$/
 
 /**
- * `guard.sessions`. `options()` gives what ./session-options.js has read, `refreshFor` is for how
- * many seconds a refresh token is good if it is not used. `handlers(options, sessions)` gives the
- * handlers over `tryRenew` and `tryEnd`.
+ * `guard.sessions`. `options()` returns the options of ./session-options.js, `refreshFor` is the
+ * life of an unused refresh token in seconds. `handlers(options, sessions)` creates the handlers
+ * `refresh` and `logout`.
  */
 function sessionCalls(options, operations, refreshFor, handlers) {
   const sessions = new Sessions(options, operations, refreshFor)
@@ -57,8 +57,8 @@ class Sessions {
   }
 
   /**
-   * Puts the next pair of tokens into the cookies of `res`. Gives what went wrong, as `{ error,
-   * isForeign }`, or null; `isForeign` where the application's function has thrown it.
+   * Sets the next pair of tokens on `res`. Returns null, or a failure `{ error, isForeign }`;
+   * `isForeign` marks an error of the application's `claims`.
    */
   async tryRenew(req, res, claims) {
     const foreign = { error: null }
@@ -72,7 +72,7 @@ class Sessions {
     } catch (error) {
       if (foreign.error !== null) return { error, isForeign: true }
       if (error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
-      // Where the store gives no answer, the same token is good again: its cookie stays.
+      // Without an answer of the store the token stays valid, so its cookie is kept.
       if (endsSession(error) && !isSent(res)) this.#clear(res)
       return { error, isForeign: false }
     }
@@ -88,7 +88,7 @@ class Sessions {
     this.#clear(res)
   }
 
-  /** As `end`. Gives what went wrong, as `tryRenew` does. */
+  /** Like `end`, with failures returned as in `tryRenew`. */
   async tryEnd(req, res) {
     try {
       await this.end(req, res)
@@ -98,7 +98,7 @@ class Sessions {
     }
   }
 
-  /** The claims of the session that a request belongs to; undefined where it has none. */
+  /** The claims of a request's session; undefined without one. */
   async #sessionOf(req, res) {
     if (req.guard?.token && hasSid(req.user)) return req.user
     const access = valuesOf(req, this.#options().accessCookie)
@@ -106,25 +106,25 @@ class Sessions {
     return hasSid(claims) ? claims : this.#refreshed(req, res)
   }
 
-  /** The claims of an access token that is good, or was good until its session was revoked. */
+  /** The claims of an access token that is valid but for a revocation; undefined for others. */
   async #claimsOf(token) {
     try {
       return await this.#tokens.verify(token)
     } catch (error) {
-      // Revocations are looked up last, when all else is in order. A logout that the store has not
-      // acknowledged is tried again with such a token.
+      // Revocations are checked last, so this token has a good signature. A retry of an
+      // unacknowledged logout carries such a token.
       if (error.code === 'token_revoked') return payloadOf(token)
       if (error.status === 401 || error.code === 'ERR_INVALID_ARGUMENT') return undefined
       throw error
     }
   }
 
-  /** The claims of the session of a refresh token, which is used; undefined where there is none. */
+  /** Uses the refresh token of a request for the claims of its session; undefined without one. */
   async #refreshed(req, res) {
     try {
       const { token, persistent } = presented(req, this.#options())
       const pair = await this.#tokens.refresh(token)
-      // If the revocation fails, the browser comes back with these.
+      // If the revocation fails, the browser retries with these.
       if (!isSent(res)) this.#put(res, pair, persistent)
       return payloadOf(pair.accessToken)
     } catch (error) {
@@ -142,13 +142,13 @@ class Sessions {
   }
 
   #set(res, cookies) {
-    // While we waited, another handler may have answered.
+    // Another handler may have answered during the wait.
     if (!isSent(res)) return putCookies(res, cookies)
     throw new GuardError('`res` was sent before the cookies could be set; wait for the session first', { code: 'ERR_INVALID_ARGUMENT', path: 'res' })
   }
 }
 
-/** The application's function `claims`, with what it throws kept in `foreign.error`. */
+/** Wraps the application's `claims` so that its errors are recorded in `foreign.error`. */
 function noting(claims, foreign) {
   return async (before) => {
     try {
@@ -160,7 +160,7 @@ function noting(claims, foreign) {
   }
 }
 
-/** The options of `start`: `persistent`, and those of `tokens.issue` that are left to a caller. */
+/** The options of `start`: `persistent`, and `expiresIn` for `tokens.issue`. */
 function startOptions(rest, { persistent }) {
   const given = readOptions('options', optional('options', rest, {}), { prefix: 'options' })
   for (const key of Object.keys(given)) {
@@ -173,9 +173,9 @@ function startOptions(rest, { persistent }) {
 }
 
 /**
- * The refresh token of a request, and whether its cookies outlive the browser. Other hosts of the
- * domain can set a `__Secure-` cookie, for instance with a token of their own user; they can't set
- * the `__Host-` cookie beside it, which names the one that belongs to it.
+ * The refresh token of a request, and whether its cookies are persistent. Other hosts of the domain
+ * can set the `__Secure-` cookie, for example to an attacker's own token. They can't set the
+ * `__Host-` cookie with its hash, so both must match.
  */
 function presented(req, { refreshCookie, proofCookie }) {
   const refresh = valuesOf(req, refreshCookie)
@@ -196,10 +196,7 @@ function warnOfPath() {
   warnOnce('GUARD_SESSION_PATH', 'a browser with a session sent no refresh token: does the refresh handler lie below `sessions.path`, as browsers see it?')
 }
 
-/**
- * The value of the cookie beside a refresh token: which token it belongs to, and whether the
- * cookies outlive the browser.
- */
+/** The value of the proof cookie: whether the cookies are persistent, and the token's hash. */
 function proofOf(token, persistent) {
   return `${persistent ? 'p' : 's'}.${createHash('sha256').update(token).digest('base64url')}`
 }
@@ -227,12 +224,12 @@ function clearedCookies({ accessCookie, refreshCookie, proofCookie, path, sameSi
 
 const cookie = (name, value, path, age, sameSite) => `${name}=${value}; Path=${path}${age}; Secure; HttpOnly; SameSite=${sameSite}`
 
-/** Whether the session is over, by an error of the core. */
+/** Whether an error means that the session is over. */
 const endsSession = (error) => error instanceof GuardError && error.status === 401
 
 const hasSid = (claims) => typeof claims?.sid === 'string' && claims.sid !== ''
 
-/** The claims of a token whose signature has been verified. */
+/** Decodes the claims of a token with a verified signature. */
 const payloadOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())
 
 module.exports = { sessionCalls }

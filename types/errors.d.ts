@@ -9,18 +9,18 @@ export declare class GuardError extends Error {
   readonly name: 'GuardError'
   /** The stable code. */
   readonly code: GuardErrorCode
-  /** The HTTP status that a request would be refused with, where there is one. */
+  /** The HTTP status of a refusal for this reason, if there is one. */
   readonly status?: number
-  /** The option at fault, as it is written: `rateLimit[1].window`. */
+  /** The option at fault, in the notation of the configuration: `rateLimit[1].window`. */
   readonly path?: string
-  /** What to write instead, where there is something to say. */
+  /** The value to write instead, if there is a suggestion. */
   readonly suggestion?: string
 }
 
 /** Every code of a {@link GuardError}. */
 export type GuardErrorCode = ConfigErrorCode | TokenErrorCode | OperationErrorCode
 
-/** What {@link createGuard} throws. */
+/** Codes that {@link createGuard} throws. */
 export type ConfigErrorCode =
   | 'ERR_UNKNOWN_OPTION'
   | 'ERR_INVALID_OPTION'
@@ -34,8 +34,8 @@ export type ConfigErrorCode =
   | 'ERR_INVALID_OPENAPI'
 
 /**
- * Why a token is not accepted. A request with such a token is refused with the same code and 401,
- * with 503 for `issuer_unavailable`, with 400 for `token_ambiguous`.
+ * Reasons to reject a token. A request with such a token is refused with the same code and 401,
+ * with 503 for `issuer_unavailable`, or with 400 for `token_ambiguous`.
  */
 export type TokenErrorCode =
   | 'token_missing'
@@ -55,7 +55,7 @@ export type TokenErrorCode =
   | 'token_bound'
   | 'token_ambiguous'
 
-/** Why an operation of a guard fails. */
+/** Reasons for an operation of a guard to fail. */
 export type OperationErrorCode =
   | 'ERR_ABORTED'
   | 'ERR_CLOCK'

@@ -1,5 +1,5 @@
-// A browser as far as cookies go (RFC 6265bis): what it keeps, where it sends it, and which page
-// it names as the one that asks. 127.0.0.1 counts as secure, as `localhost` does for browsers.
+// The cookie jar of a browser (RFC 6265bis), and its `Origin` and `Sec-Fetch-Site` headers.
+// 127.0.0.1 counts as secure, as `localhost` does in browsers.
 
 import { send } from './http.mjs'
 

@@ -8,9 +8,8 @@ const { viewOf } = require('./node-http/head.js')
 const { stateOf } = require('./node-http/state.js')
 
 /**
- * The values of all cookies of a name. Names are compared as the core compares them
- * (src/token/presentation.rs): without trimming or decoding, since a browser keeps others from
- * setting `__Host-a`, and not what some reader takes for it.
+ * The values of all cookies with a name. Names are compared without trimming or decoding, as in
+ * src/token/presentation.rs: browsers protect the name `__Host-a`, but no other spelling of it.
  */
 function valuesOf(req, name) {
   const values = []
@@ -29,19 +28,19 @@ function cookieFields(req) {
     const field = headers.get('cookie')
     return field === null ? [] : [field]
   }
-  // Fastify has the request of Node inside of its own.
+  // Fastify wraps the request of Node.
   const raw = req.raw ?? req
   const { fields } = viewOf(raw, stateOf(raw))
   return fields.filter((_, i) => i % 2 === 1 && fields[i - 1].toLowerCase() === 'cookie')
 }
 
-/** Throws unless `req` is a request of one of the hosts. */
+/** Throws unless `req` is a request of a supported host. */
 function assertRequest(req) {
   const headers = req?.headers
   if (headers === null || typeof headers !== 'object') throw unusable('req', 'a request of node:http, Express or Fastify, or a Request')
 }
 
-/** Throws unless cookies can be set on `res`. */
+/** Throws unless `res` is a response of a supported host that has not been sent. */
 function assertResponse(res) {
   const isNode = typeof res?.setHeader === 'function' && typeof res.getHeader === 'function'
   if (!isNode && !isFastify(res) && !isHeaders(res)) throw unusable('res', 'a response of node:http, Express or Fastify, or Headers')
@@ -52,13 +51,10 @@ const isFastify = (res) => typeof res?.header === 'function' && typeof res.getHe
 
 const isHeaders = (res) => typeof res?.getSetCookie === 'function'
 
-/** Whether the head of a response has left. */
+/** Whether the head of a response has been sent. */
 const isSent = (res) => res.headersSent === true || res.sent === true
 
-/**
- * Sets cookies in place of those of the same names that are on the response already; no cache may
- * keep it then.
- */
+/** Sets cookies, replacing those with the same names, and keeps the response out of caches. */
 function putCookies(res, cookies) {
   const names = cookies.map((cookie) => cookie.slice(0, cookie.indexOf('=') + 1))
   const isOther = (cookie) => !names.some((name) => String(cookie).startsWith(name))
@@ -71,7 +67,7 @@ function putCookies(res, cookies) {
   }
   const all = [...[res.getHeader('Set-Cookie') ?? []].flat().filter(isOther), ...cookies]
   if (isFastify(res)) {
-    // Fastify adds a `Set-Cookie` to those that are there.
+    // `header` appends to an existing `set-cookie`.
     res.removeHeader('set-cookie')
     res.header('set-cookie', all).header('cache-control', 'no-store')
   } else {

@@ -1,7 +1,7 @@
 'use strict'
 
 // guard.sessions.refresh() and guard.sessions.logout(): handlers for node:http, Express and
-// Connect. Whatever goes wrong is answered, or handed to `next`: no promise rejects unseen.
+// Connect. Every failure is answered or passed to `next`; no promise rejects unhandled.
 
 const { emitDecision } = require('../../decision-event.js')
 const { GuardError, describeError, warnOnce } = require('../../errors.js')
@@ -13,7 +13,7 @@ const { viewOf } = require('./head.js')
 const { end, isOver, setStatus } = require('./response.js')
 const { stateOf } = require('./state.js')
 
-/** The two handlers of the guard whose inside is `owner`, over those of ../../sessions.js. */
+/** The two handlers of a guard; `owner` is its inside, `sessions` those of ../../sessions.js. */
 function sessionHandlers(owner, options, sessions) {
   return {
     refresh: (...rest) => {
@@ -30,15 +30,14 @@ function sessionHandlers(owner, options, sessions) {
 }
 
 /**
- * A handler that takes POST alone, asks the CSRF layer wherever it is mounted, and answers with 204
- * once `run` has set the cookies.
+ * A handler that accepts POST only, runs the CSRF layer, and answers 204 once `run` has set the
+ * cookies.
  */
 function postHandler(owner, run) {
   const csrf = buildHandler(owner, undefined, 'csrf')
   function handler(req, res, next) {
     const state = stateOf(req)
-    // The method as it came: another one could have been written over it since, and CSRF passes a
-    // GET.
+    // The method as received: the CSRF layer judges that one, and lets a GET pass.
     if (viewOf(req, state).method !== 'POST') {
       setOn(res, 'Allow', 'POST')
       return refuse(owner, req, res, 405, 'method_not_allowed', 'use POST')
@@ -53,7 +52,7 @@ function postHandler(owner, run) {
 
 async function answer(owner, run, req, res, next) {
   const failure = await run(req, res)
-  // While we waited, the client went away or another handler has answered.
+  // The client may have gone away during the wait, or another handler has answered.
   if (isOver(req, res)) return
   if (failure !== null) return fail(owner, failure, req, res, next)
   refused.add(res)
@@ -67,7 +66,7 @@ function fail(owner, { error, isForeign }, req, res, next) {
   if (status === 503) return unavailable(owner, req, res, code, undefined)
   if (status === 401) setOn(res, 'WWW-Authenticate', 'Bearer realm="api"')
   if (status !== undefined) return refuse(owner, req, res, status, code, message)
-  // What it throws in turn is its own affair, and none of this promise.
+  // Outside of this promise: an error thrown by `next` must not become its rejection.
   if (typeof next === 'function') return void setImmediate(next, error)
   warnOnce('GUARD_FAULT', `a request was refused with 500, since its session could not go on: ${describeError(error)}`)
   refuse(owner, req, res, 500, 'internal_error', undefined)
@@ -78,12 +77,12 @@ function unavailable(owner, req, res, code, detail) {
   refuse(owner, req, res, 503, code, detail)
 }
 
-/** Sets a header, unless another handler has begun an answer: the refusal breaks that off. */
+/** Sets a header, unless another handler has begun an answer; `end` aborts that one. */
 function setOn(res, name, value) {
   if (!res.headersSent) res.setHeader(name, value)
 }
 
-/** Answers with a problem document, and emits the decision. */
+/** Sends a problem document and emits the decision. */
 function refuse(owner, req, res, status, code, detail) {
   if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), { outcome: 'refuse', status, code })
   end(res, status, problemOf(status, code, detail))
