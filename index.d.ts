@@ -15,6 +15,7 @@ import * as payload from './types/payload'
 import * as policy from './types/policy'
 import * as request from './types/request'
 import * as schema from './types/schema'
+import * as sessions from './types/sessions'
 import * as token from './types/token'
 
 declare global {
@@ -175,6 +176,12 @@ declare namespace guard {
   export import Tokens = operations.Tokens
   export import Revoke = operations.Revoke
   export import RevokeOptions = operations.RevokeOptions
+  export import Sessions = sessions.Sessions
+  export import SessionsOptions = sessions.SessionsOptions
+  export import SessionStartOptions = sessions.SessionStartOptions
+  export import StartedSession = sessions.StartedSession
+  export import SessionRequest = sessions.SessionRequest
+  export import SessionResponse = sessions.SessionResponse
   export import Policy = operations.Policy
   export import PolicyDecision = operations.PolicyDecision
   export import HealthReport = operations.HealthReport

@@ -91,8 +91,8 @@ test('every call that takes options is among them', () => {
   const known = new Set(CALLS.map(([type]) => type))
   // Their members are the application's own, or they are the type parameters of calls that are
   // among them.
-  const others = ['R', 'S', 'CheckRequest', 'IncomingMessage', 'ServerResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
-  const taken = [...typesTakenBy('Guard', 'Limits', 'Tokens', 'Revoke', 'Policy')].flatMap((text) => text.split(' | '))
+  const others = ['R', 'S', 'CheckRequest', 'IncomingMessage', 'ServerResponse', 'SessionRequest', 'SessionResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
+  const taken = [...typesTakenBy('Guard', 'Limits', 'Tokens', 'Sessions', 'Revoke', 'Policy')].flatMap((text) => text.split(' | '))
   assert.deepEqual(taken.filter((type) => !known.has(type) && !others.includes(type)), [])
 })
 

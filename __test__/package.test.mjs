@@ -37,6 +37,7 @@ test('everything that index.d.ts promises at run time is there', () => {
   }
   assert.deepEqual(Object.keys(one.limits).sort(), ['allow', 'block', 'consume', 'get', 'penalize', 'reset', 'reward', 'set', 'signal', 'unblock'])
   assert.deepEqual(Object.keys(one.tokens).sort(), ['issue', 'jwks', 'refresh', 'rotate', 'verify'])
+  assert.deepEqual(Object.keys(one.sessions).sort(), ['end', 'logout', 'refresh', 'renew', 'start'])
   assert.deepEqual(Object.keys(one.revoke).sort(), ['key', 'session', 'subject', 'token'])
 })
 

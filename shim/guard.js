@@ -10,6 +10,7 @@ const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
 const { buildHandler } = require('./hosts/node-http/handler.js')
 const { fromOpenApi } = require('./hosts/node-http/openapi.js')
+const { sessionHandlers } = require('./hosts/node-http/sessions.js')
 const { upgradeOf } = require('./hosts/node-http/upgrade.js')
 const { followIssuers } = require('./issuers.js')
 const { followStore } = require('./outages.js')
@@ -17,6 +18,8 @@ const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
+const { sessionsPart } = require('./session-options.js')
+const { sessionCalls } = require('./sessions.js')
 const { kConversation, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
@@ -36,8 +39,9 @@ const READING = {
  */
 function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
-  const { json, functions } = encode(takePatterns(withoutLog(config)))
-  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
+  const { json, functions } = encode(takePatterns(forCore(config)))
+  const sessions = sessionsPart(config)
+  const { guard: handle, unknownInput, shared, fetches, rotation, refreshFor } = ask(native.createGuard, json)
   // Needed even without a shared store: a handler of another guard with one may check this guard's
   // stack again while a request waits here.
   listen(handle)
@@ -83,6 +87,8 @@ function createGuard(...rest) {
   let handshakes = null
   const wholeStack = () => (handshakes ??= [buildHandler(owner, undefined, null)])
 
+  const operations = tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys)
+
   Object.assign(guard, {
     securityStack: (...given) => [buildHandler(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
     upgrade: upgradeOf(owner, wholeStack),
@@ -118,7 +124,8 @@ function createGuard(...rest) {
       unblock: exactly('limits.unblock', async (key) => void (await list('unblock', key))),
       reset: exactly('limits.reset', async (name, key) => void (await limit(native.limitReset, name, key)))
     }),
-    ...tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys),
+    ...operations,
+    sessions: sessionCalls(sessions, operations, refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
@@ -181,8 +188,9 @@ function answerOf(fn, ...args) {
   }
 }
 
-/** The options for the core: `log` stays in JavaScript. */
-function withoutLog({ log, ...config }) {
+/** The options for the core: `log` and `sessions` stay in JavaScript. */
+function forCore({ log, ...config }) {
+  delete config.sessions
   if (log !== undefined && typeof log !== 'function') {
     throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
   }

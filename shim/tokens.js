@@ -111,4 +111,4 @@ function closed(res, error, next) {
   res.end()
 }
 
-module.exports = { tokenCalls }
+module.exports = { claimsOption, tokenCalls }

@@ -12,6 +12,7 @@ import type { PayloadOptions } from './payload'
 import type { AuthorizeOptions, PolicyOptions } from './policy'
 import type { DecisionEvent } from './request'
 import type { RequestSchemas } from './schema'
+import type { SessionsOptions } from './sessions'
 import type { AuthenticateOptions, JwtOptions } from './token'
 
 /**
@@ -121,6 +122,12 @@ export interface GuardConfig {
    * @default false
    */
   readonly policy?: PolicyOptions | false
+  /**
+   * The cookies of {@link Guard.sessions}, which need `jwt.refresh` and a cookie in `jwt.from`.
+   * `createGuard` checks both if the option is given; `{}` is enough.
+   * @default {}, checked at the first use of sessions
+   */
+  readonly sessions?: SessionsOptions
   /**
    * Called for every decision of a handler, before its answer is sent. The call is not awaited. An
    * error thrown here, or a promise that rejects, changes no decision and is reported once as a

@@ -34,8 +34,8 @@ export type ConfigErrorCode =
   | 'ERR_INVALID_OPENAPI'
 
 /**
- * Reasons to reject a token. A request with such a token is refused with the same code and 401, or
- * with 503 for `issuer_unavailable`.
+ * Reasons to reject a token. A request with such a token is refused with the same code and 401,
+ * with 503 for `issuer_unavailable`, or with 400 for `token_ambiguous`.
  */
 export type TokenErrorCode =
   | 'token_missing'
@@ -53,6 +53,7 @@ export type TokenErrorCode =
   | 'token_revoked'
   | 'issuer_unavailable'
   | 'token_bound'
+  | 'token_ambiguous'
 
 /** Reasons for an operation of a guard to fail. */
 export type OperationErrorCode =

@@ -14,6 +14,7 @@ import type { HealthReport, Limits, Policy, Revoke, Tokens } from './operations'
 import type { AuthorizeOptions } from './policy'
 import type { RequestHandler, RouteHandler, ValidateHandler } from './request'
 import type { ValidateOptions } from './schema'
+import type { Sessions } from './sessions'
 import type { AuthenticateOptions } from './token'
 
 /** A guard: its layers together, each layer alone, and the operations behind them. */
@@ -238,6 +239,8 @@ export interface Guard {
   readonly limits: Limits
   /** Issuing and verifying tokens outside of a request. */
   readonly tokens: Tokens
+  /** Browser sessions: tokens in cookies. */
+  readonly sessions: Sessions
   /** Revoking tokens before they expire. */
   readonly revoke: Revoke
   /** Evaluating the policy outside of a request. */

@@ -51,7 +51,8 @@ const CONFIGS = [
       ...named, ...rules, keys: [key], jwks, rotation, from: ['header', { cookie: '__Host-t' }, { query: 't' }], dpop: 'if-bound',
       dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s', secret: [SECRET] }
     },
-    revocation: {}, payload, policy, log: () => {}
+    revocation: {}, payload, policy, log: () => {},
+    sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-t', refreshCookie: '__Secure-r' }
   },
   { cors: { origins: () => true }, rateLimit: { ...inFlight, tiers: { pro: { concurrent: 9 } } }, jwt: { ...named, secret: SECRET } },
   { jwt: { ...named, preset: 'vault', staleFor: '20m' } },
@@ -73,7 +74,7 @@ const CONFIGS = [
   { store: { memcached: { servers: ['127.0.0.1:1'], prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb' } }, jwt: { ...named, secret: SECRET }, revocation: { scope: 'process' } }
 ]
 
-const open = createGuard({ jwt: { ...named, secret: SECRET, refresh: true }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })
+const open = createGuard({ jwt: { ...named, secret: SECRET, refresh: true, from: ['header', { cookie: '__Host-t' }] }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })
 const document = { openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/a': { get: { security: [{ key: [] }, { other: [] }], responses: { 200: { description: 'fine' } } } } }, components: { securitySchemes: { key: { type: 'apiKey', in: 'header', name: 'x-key' }, other: { type: 'apiKey', in: 'header', name: 'x-other' } } } }
 
 /** The guard that the calls below are made on. */
@@ -103,6 +104,7 @@ export const CALLS = [
   ['SignalOptions', 'options', (options) => open.limits.signal('203.0.113.7', options), [{ factor: 0.5, ttl: '1m', policy: 'a' }]],
   ['IssueOptions', 'options', (options) => open.tokens.issue({ sub: 'ada' }, options), [{ expiresIn: '1m', refresh: false }]],
   ['RefreshTokenOptions', 'options', async (options) => open.tokens.refresh((await open.tokens.issue({ sub: 'ada' })).refreshToken, options), [{ claims: () => {} }]],
+  ['SessionStartOptions', 'options', (options) => open.sessions.start(new Headers(), { sub: 'ada' }, options), [{ persistent: false, expiresIn: '1m' }]],
   ['RevokeOptions', 'options', (options) => open.revoke.key('no-such-key', options), [{ issuer: named.issuer }]],
   ['ValidateJsonOptions', 'options', (options) => validateJson({ type: 'string' }, Buffer.from('"a"'), options), [{ draft: '7', registry: { 'https://example.com/a.json': schema }, formats: true }]]
 ]
@@ -110,6 +112,7 @@ export const CALLS = [
 /** Calls that take data: `[what stands before paths, call, example]`. */
 export const DATA = [
   ['claims', (claims) => open.tokens.issue(claims), { sub: 'ada', roles: ['admin'], more: { deep: [1, true, null] } }],
+  ['claims', (claims) => open.sessions.start(new Headers(), claims), { sub: 'ada', roles: ['admin'], more: { deep: [1, true, null] } }],
   ['input', (input) => open.policy.evaluate(input), { method: 'GET', user: { roles: ['a'] }, path: ['a'] }],
   ['key', (key) => open.limits.block(key, '1s'), { user: 'ada' }],
   ['key', (key) => open.limits.signal(key, { factor: 1, ttl: '1s' }), { token: 'j' }]

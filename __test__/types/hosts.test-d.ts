@@ -39,3 +39,22 @@ export async function check(request: Request): Promise<Response> {
   // @ts-expect-error a pass has no status
   return new Response(result.status)
 }
+
+app.post('/session/login', { config: { keepstone: { jwt: false } } }, async (_request, reply) => {
+  const { expiresIn } = await guard.sessions.start(reply, { sub: 'ada' }, { persistent: false, expiresIn: '5m' })
+  return { expiresIn }
+})
+app.post('/session/refresh', async (request, reply) => {
+  await guard.sessions.renew(request, reply, { claims: ({ sub }) => ({ sub: sub ?? 'nobody' }) })
+  return reply.code(204).send()
+})
+hono.post('/session/refresh', async (c) => {
+  await guard.sessions.renew(c.req.raw, c.res.headers)
+  return c.body(null, 204)
+})
+hono.post('/session/logout', async (c) => {
+  await guard.sessions.end(c.req.raw, c.res.headers)
+  // @ts-expect-error a context is no response
+  await guard.sessions.end(c.req.raw, c)
+  return c.body(null, 204)
+})

@@ -280,3 +280,18 @@ guard.fromOpenApi(loose, { responses: 'drop' })
 guard.fromOpenApi('openapi: 3.1.0')
 // @ts-expect-error: not a way
 guard.fromOpenApi(loose, { unknown: 'deny' })
+
+// Sessions of a browser.
+const sessions = createGuard({
+  jwt: { ...base, secret: Buffer.alloc(32), refresh: true, from: [{ cookie: '__Host-token' }] },
+  sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-token', refreshCookie: '__Secure-refresh' },
+}).sessions
+expect<Equals<ReturnType<typeof sessions.refresh>, RequestHandler>>()
+expect<Equals<ReturnType<typeof sessions.logout>, RequestHandler>>()
+sessions.refresh({ claims: async (claims) => ({ ...claims, role: 'reader' }) })
+// @ts-expect-error: the cookies of a session are none of a page of another site
+createGuard({ sessions: { sameSite: 'none' } })
+// @ts-expect-error: a `__Host-` cookie can't have a path
+createGuard({ sessions: { refreshCookie: '__Host-refresh' } })
+// @ts-expect-error: the path is an option of the guard
+sessions.refresh({ path: '/session' })

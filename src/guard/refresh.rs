@@ -128,6 +128,12 @@ pub enum Used {
 }
 
 impl Refresh {
+    /// How many seconds an unused refresh token is valid for.
+    #[must_use]
+    pub fn token_life_s(&self) -> u64 {
+        self.config.idle.unwrap_or(self.config.lifetime).as_secs()
+    }
+
     /// Builds it from `config`. Fails without revocation, and with a store that may evict records:
     /// a stolen token could not end its session.
     pub(super) fn new(

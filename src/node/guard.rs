@@ -16,6 +16,7 @@ use super::slots;
 use super::stores::store_health;
 use crate::clock::Now;
 use crate::error::ConfigError;
+use crate::guard::refresh::Refresh;
 use crate::guard::{Guard, Layers, RevocationList, Store, Tokens};
 use crate::limit::LimitError;
 use crate::policy::Outcome;
@@ -134,9 +135,10 @@ pub fn core_id() -> String {
 }
 
 /// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
-/// `{guard, unknownInput, shared, fetches, rotation}`: its number, members of `input` that the
-/// policy reads and no request has, whether its store is shared, whether keys have to be fetched
-/// for it, and the storage of rotating signing keys: `'file'`, `'callbacks'` or null.
+/// `{guard, unknownInput, shared, fetches, rotation, refreshFor}`: its number, members of `input`
+/// that the policy reads and no request has, whether its store is shared, whether keys have to be
+/// fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null), and how
+/// many seconds an unused refresh token is valid for, or null.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -151,9 +153,12 @@ pub fn create_guard(env: Env, config: String) -> String {
             .as_ref()
             .and_then(|tokens| tokens.rotation())
             .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
+        let refresh = opened.tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
+        let refresh_for = refresh.map(Refresh::token_life_s);
         let guard = registry::add_guard(Arc::new(opened), owner).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
+            "refreshFor": refresh_for,
         }))
     })())
 }

@@ -1,0 +1,235 @@
+'use strict'
+
+// guard.sessions: browser sessions, with tokens in cookies. ./tokens.js and the core judge the
+// tokens; this file writes and reads the cookies.
+
+const { createHash } = require('node:crypto')
+const { exactly, optional } = require('./arguments.js')
+const { GuardError, warnOnce } = require('./errors.js')
+const { assertRequest, assertResponse, isSent, putCookies, valuesOf } = require('./hosts/session-cookies.js')
+const { readOptions } = require('./plain.js')
+const { claimsOption } = require('./tokens.js')
+
+/** Browsers drop a cookie if name and value exceed this size (RFC 6265bis section 5.6). */
+const MAX_COOKIE = 4096
+
+const REFRESH_TOKEN = /^ksr_[\w-]{86}$/
+
+/**
+ * `guard.sessions`. `options()` returns the options of ./session-options.js, `refreshFor` is the
+ * life of an unused refresh token in seconds. `handlers(options, sessions)` creates the handlers
+ * `refresh` and `logout`.
+ */
+function sessionCalls(options, operations, refreshFor, handlers) {
+  const sessions = new Sessions(options, operations, refreshFor)
+  const { refresh, logout } = handlers(options, sessions)
+  return Object.freeze({
+    start: async (res, claims, ...rest) => sessions.start(res, claims, rest),
+    renew: async (req, res, ...rest) => {
+      const failure = await sessions.tryRenew(req, res, claimsOption(rest))
+      if (failure !== null) throw failure.error
+    },
+    end: exactly('sessions.end', (req, res) => sessions.end(req, res)),
+    refresh,
+    logout
+  })
+}
+
+class Sessions {
+  #options
+  #tokens
+  #revoke
+  #refreshFor
+
+  constructor(options, { tokens, revoke }, refreshFor) {
+    this.#options = options
+    this.#tokens = tokens
+    this.#revoke = revoke
+    this.#refreshFor = refreshFor
+  }
+
+  async start(res, claims, rest) {
+    const { persistent, ...issue } = startOptions(rest, this.#options())
+    assertResponse(res)
+    const pair = await this.#tokens.issue(claims, issue)
+    this.#put(res, pair, persistent)
+    return { expiresIn: pair.expiresIn }
+  }
+
+  /**
+   * Sets the next pair of tokens on `res`. Returns null, or a failure `{ error, isForeign }`;
+   * `isForeign` marks an error of the application's `claims`.
+   */
+  async tryRenew(req, res, claims) {
+    const foreign = { error: null }
+    try {
+      assertRequest(req)
+      assertResponse(res)
+      const { token, persistent } = presented(req, this.#options())
+      const pair = await (claims === undefined ? this.#tokens.refresh(token) : this.#tokens.refresh(token, { claims: noting(claims, foreign) }))
+      this.#put(res, pair, persistent)
+      return null
+    } catch (error) {
+      if (foreign.error !== null) return { error, isForeign: true }
+      if (error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
+      // Without an answer of the store the token stays valid, so its cookie is kept.
+      if (endsSession(error) && !isSent(res)) this.#clear(res)
+      return { error, isForeign: false }
+    }
+  }
+
+  async end(req, res) {
+    assertRequest(req)
+    assertResponse(res)
+    const { hasIssuers } = this.#options()
+    const session = await this.#sessionOf(req, res)
+    // With several issuers, each has sessions of its own.
+    if (session !== undefined) await this.#revoke.session(session.sid, ...(hasIssuers ? [{ issuer: session.iss }] : []))
+    this.#clear(res)
+  }
+
+  /** Like `end`, with failures returned as in `tryRenew`. */
+  async tryEnd(req, res) {
+    try {
+      await this.end(req, res)
+      return null
+    } catch (error) {
+      return { error, isForeign: false }
+    }
+  }
+
+  /** The claims of a request's session; undefined without one. */
+  async #sessionOf(req, res) {
+    if (req.guard?.token && hasSid(req.user)) return req.user
+    const access = valuesOf(req, this.#options().accessCookie)
+    const claims = access.length === 1 ? await this.#claimsOf(access[0]) : undefined
+    return hasSid(claims) ? claims : this.#refreshed(req, res)
+  }
+
+  /** The claims of an access token that is valid but for a revocation; undefined for others. */
+  async #claimsOf(token) {
+    try {
+      return await this.#tokens.verify(token)
+    } catch (error) {
+      // Revocations are checked last, so this token has a good signature. A retry of an
+      // unacknowledged logout carries such a token.
+      if (error.code === 'token_revoked') return payloadOf(token)
+      if (error.status === 401 || error.code === 'ERR_INVALID_ARGUMENT') return undefined
+      throw error
+    }
+  }
+
+  /** Uses the refresh token of a request for the claims of its session; undefined without one. */
+  async #refreshed(req, res) {
+    try {
+      const { token, persistent } = presented(req, this.#options())
+      const pair = await this.#tokens.refresh(token)
+      // If the revocation fails, the browser retries with these.
+      if (!isSent(res)) this.#put(res, pair, persistent)
+      return payloadOf(pair.accessToken)
+    } catch (error) {
+      if (endsSession(error) || error.code === 'token_ambiguous') return undefined
+      throw error
+    }
+  }
+
+  #put(res, pair, persistent) {
+    this.#set(res, cookiesOf(this.#options(), pair, persistent, this.#refreshFor))
+  }
+
+  #clear(res) {
+    this.#set(res, clearedCookies(this.#options()))
+  }
+
+  #set(res, cookies) {
+    // Another handler may have answered during the wait.
+    if (!isSent(res)) return putCookies(res, cookies)
+    throw new GuardError('`res` was sent before the cookies could be set; wait for the session first', { code: 'ERR_INVALID_ARGUMENT', path: 'res' })
+  }
+}
+
+/** Wraps the application's `claims` so that its errors are recorded in `foreign.error`. */
+function noting(claims, foreign) {
+  return async (before) => {
+    try {
+      return await claims(before)
+    } catch (error) {
+      foreign.error = { error }
+      throw error
+    }
+  }
+}
+
+/** The options of `start`: `persistent`, and `expiresIn` for `tokens.issue`. */
+function startOptions(rest, { persistent }) {
+  const given = readOptions('options', optional('options', rest, {}), { prefix: 'options' })
+  for (const key of Object.keys(given)) {
+    if (key === 'persistent' || key === 'expiresIn') continue
+    const path = `options.${key.slice(0, 80)}`
+    throw new GuardError(`\`${path}\` is not an option; the options are \`persistent\` and \`expiresIn\``, { code: 'ERR_UNKNOWN_OPTION', path })
+  }
+  if (given.persistent === undefined || typeof given.persistent === 'boolean') return { persistent, ...given }
+  throw new GuardError('`options.persistent` must be true or false', { code: 'ERR_INVALID_OPTION', path: 'options.persistent' })
+}
+
+/**
+ * The refresh token of a request, and whether its cookies are persistent. Other hosts of the domain
+ * can set the `__Secure-` cookie, for example to an attacker's own token. They can't set the
+ * `__Host-` cookie with its hash, so both must match.
+ */
+function presented(req, { refreshCookie, proofCookie }) {
+  const refresh = valuesOf(req, refreshCookie)
+  const proofs = valuesOf(req, proofCookie)
+  if (refresh.length > 1 || proofs.length > 1) {
+    throw new GuardError('the request has two cookies of one name; send one', { code: 'token_ambiguous', status: 400 })
+  }
+  if (refresh.length === 0) throw new GuardError('the request has no refresh token', { code: 'token_missing', status: 401 })
+  const [token] = refresh
+  const [proof] = proofs
+  if (REFRESH_TOKEN.test(token) && proof !== undefined) {
+    for (const persistent of [true, false]) if (proof === proofOf(token, persistent)) return { token, persistent }
+  }
+  throw new GuardError('the refresh token is not good, or not any more; log in again', { code: 'ERR_REFRESH_INVALID', status: 401 })
+}
+
+function warnOfPath() {
+  warnOnce('GUARD_SESSION_PATH', 'a browser with a session sent no refresh token: does the refresh handler lie below `sessions.path`, as browsers see it?')
+}
+
+/** The value of the proof cookie: whether the cookies are persistent, and the token's hash. */
+function proofOf(token, persistent) {
+  return `${persistent ? 'p' : 's'}.${createHash('sha256').update(token).digest('base64url')}`
+}
+
+function cookiesOf({ accessCookie, refreshCookie, proofCookie, path, sameSite }, pair, persistent, refreshFor) {
+  const { accessToken, refreshToken, expiresIn } = pair
+  if (accessCookie.length + accessToken.length > MAX_COOKIE) {
+    throw new GuardError(`\`claims\` make a cookie of more than ${MAX_COOKIE} bytes, which browsers do not keep; give fewer claims`, {
+      code: 'ERR_INVALID_ARGUMENT',
+      path: 'claims'
+    })
+  }
+  const age = (seconds) => (persistent ? `; Max-Age=${seconds}` : '')
+  return [
+    cookie(accessCookie, accessToken, '/', age(expiresIn), sameSite),
+    cookie(refreshCookie, refreshToken, path, age(refreshFor), 'Strict'),
+    cookie(proofCookie, proofOf(refreshToken, persistent), '/', age(refreshFor), 'Strict')
+  ]
+}
+
+function clearedCookies({ accessCookie, refreshCookie, proofCookie, path, sameSite }) {
+  const gone = '; Max-Age=0'
+  return [cookie(accessCookie, '', '/', gone, sameSite), cookie(refreshCookie, '', path, gone, 'Strict'), cookie(proofCookie, '', '/', gone, 'Strict')]
+}
+
+const cookie = (name, value, path, age, sameSite) => `${name}=${value}; Path=${path}${age}; Secure; HttpOnly; SameSite=${sameSite}`
+
+/** Whether an error means that the session is over. */
+const endsSession = (error) => error instanceof GuardError && error.status === 401
+
+const hasSid = (claims) => typeof claims?.sid === 'string' && claims.sid !== ''
+
+/** Decodes the claims of a token with a verified signature. */
+const payloadOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())
+
+module.exports = { sessionCalls }
