@@ -3,8 +3,10 @@
 /// Why a token's header leads to no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// No key has its `kid`, or that key may not be used now.
+    /// No key has its `kid`.
     Unknown,
+    /// The key is outside of its `notBefore` and `notAfter`, or was withdrawn.
+    Time,
     /// Its `alg` is not that of the key.
     Algorithm,
     /// The keys of the issuer could not be fetched or read.

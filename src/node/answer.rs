@@ -91,6 +91,9 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         Step::Refuse(refusal) => {
             if let Some(limit) = &refusal.limit {
                 push_line(&mut out, limit);
+            } else if let Some(reason) = &refusal.reason {
+                out.push(SEPARATOR);
+                push_line(&mut out, reason);
             }
         }
         _ => {}

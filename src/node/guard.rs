@@ -134,9 +134,10 @@ pub fn core_id() -> String {
 }
 
 /// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
-/// unknownInput, shared, fetches, rotation}`: its number, members of `input` that the policy reads
-/// and no request has, whether its store is a shared one, whether keys are to be fetched for it,
-/// and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
+/// unknownInput, shared, fetches, rotation, leftOut}`: its number, members of `input` that the policy
+/// reads and no request has, whether its store is a shared one, whether keys are to be fetched for
+/// it, where signing keys are kept that change (`'file'`, `'callbacks'` or null), and sentences about
+/// keys that can't be used.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -151,11 +152,28 @@ pub fn create_guard(env: Env, config: String) -> String {
             .as_ref()
             .and_then(|tokens| tokens.rotation())
             .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
+        let left_out = left_out(&opened);
         let guard = registry::add_guard(Arc::new(opened), owner).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
+            "leftOut": left_out,
         }))
     })())
+}
+
+/// The keys of the options that can't be used, a sentence for each issuer that has any.
+fn left_out(guard: &Guard) -> Vec<String> {
+    let issuers = guard.tokens.iter().flat_map(|tokens| tokens.verifier.issuers());
+    issuers
+        .filter_map(|issuer| {
+            let reasons: Vec<String> =
+                issuer.left_out().into_iter().map(|key| key.reason).collect();
+            let name = issuer.name();
+            (!reasons.is_empty()).then(|| {
+                format!("the issuer '{name}' has keys that can't be used: {}", reasons.join("; "))
+            })
+        })
+        .collect()
 }
 
 /// The environment that builds a guard. Its guards are released with it: a worker thread ends

@@ -2,28 +2,25 @@
 //! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
 //!
 //! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
-//! that two readers may read in two ways, a private key or a secret in it, a `kid` twice, several
-//! keys without one, more than 100 keys. A single key that can't be used here (an unknown kind or
-//! algorithm, one for encryption, one that is too weak) is left out, as section 5 asks: an issuer
-//! that starts to sign with something new would else take its old keys with it.
+//! that can be read in two ways, two keys of one `kid` and `alg`, more than 100 keys, or no key that
+//! can be used. Single keys are judged by [`judge_set`].
 
 use serde_json::{Map, Value};
 
 use crate::json::object;
+use crate::keys::LeftOut;
 use crate::keys::algorithm::Algorithm;
-use crate::keys::key_options::{SetOf, set_member};
+use crate::keys::key_options::SetOf;
+use crate::keys::key_set::judge_set;
 use crate::keys::ring::{KeyRing, MAX_KEYS};
 use crate::remote_keys::fault::FetchError;
 use crate::remote_keys::source::fetchable;
-
-/// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
-/// 8037 section 2).
-const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// A set that was found good.
 #[derive(Debug)]
 pub(crate) struct Set {
     pub(crate) ring: KeyRing,
+    pub(crate) left_out: Vec<LeftOut>,
     /// How often to look again, in seconds, as a SPIFFE bundle says.
     pub(crate) refresh_hint_s: Option<u64>,
 }
@@ -44,27 +41,12 @@ pub(crate) fn read_set(
     if items.len() > MAX_KEYS {
         return Err(FetchError::Set(format!("has more than {MAX_KEYS} keys")));
     }
-    let (mut keys, mut without_alg) = (Vec::new(), false);
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("keys[{i}]");
-        let jwk = item.as_object().ok_or(FetchError::Malformed)?;
-        if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
-            return Err(FetchError::Set(format!("has a private key or a secret at `{path}`")));
-        }
-        match set_member(&path, jwk, allowed, of) {
-            Ok(Some(key)) => keys.push((path, key)),
-            Ok(None) => {}
-            Err(_) => without_alg |= !jwk.contains_key("alg"),
-        }
-    }
-    if keys.is_empty() {
-        let hint = if without_alg { "; name `algorithms`, since its keys have no alg" } else { "" };
-        return Err(FetchError::Set(format!("has no key that tokens can be verified with{hint}")));
-    }
+    let set = judge_set("keys", "keys", items, allowed, of)
+        .map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
     let ring =
-        KeyRing::new(keys).map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
+        KeyRing::new(set.keys).map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
     let refresh_hint_s = document.get("spiffe_refresh_hint").and_then(Value::as_u64);
-    Ok(Set { ring, refresh_hint_s })
+    Ok(Set { ring, left_out: set.left_out, refresh_hint_s })
 }
 
 /// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves

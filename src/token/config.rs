@@ -15,7 +15,8 @@ use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::TokenSources;
 
 /// What stands beside the issuers: it holds for all of them.
-const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
+const OF_ALL: [&str; 7] =
+    ["from", "maxTokenSize", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
 /// The longest `maxLifetime` that can be asked for.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -41,8 +42,9 @@ impl TokenConfig {
     /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or
     /// `issuers`, a list of 1 to 32 such objects; and
     ///
-    /// - `from`: list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for,
-    ///   default `['header']`
+    /// - `from`: list of `'header'`, `{ header }`, `{ cookie }`, `{ query }`: where a token is looked
+    ///   for, default `['header']`
+    /// - `maxTokenSize`: size from 1 kb to 32 kb, default 8 kb
     /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
     ///   9449)
     /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default

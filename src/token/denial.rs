@@ -2,20 +2,21 @@
 //! and RFC 9449 section 7.1.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::binding::{ALGORITHMS, ProofError};
+use crate::jose::Malformed;
 use crate::refusal::Refusal;
 use crate::token::credentials::Scheme;
 
 /// Why a request is not let in with the token it brought, or without one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
     /// No token came, or credentials of another scheme than `Bearer`.
     Missing,
-    /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`,
-    /// `b64`).
-    Malformed,
+    /// It is no compact JWS that the strict reader takes.
+    Malformed(Malformed),
     /// Its `exp` has passed.
     Expired,
     /// Its `nbf` or `iat` lies ahead.
@@ -24,14 +25,18 @@ pub enum TokenError {
     Signature,
     /// Its `iss` is not ours.
     Issuer,
+    /// It is of a tenant that is not in `tenants`.
+    Tenant,
     /// None of its `aud` is ours.
     Audience,
     /// A claim is missing or of the wrong kind.
     Claims(ClaimError),
     /// Its `alg` is not exactly the one of the key.
     Algorithm,
-    /// Its `kid` is no key of ours, or the key is outside of its time.
+    /// Its `kid` is no key of ours.
     Key,
+    /// Its key is outside of its time, or was withdrawn.
+    KeyTime,
     /// Its `typ` is another.
     Type,
     /// It lives longer than `maxLifetime`.
@@ -59,7 +64,7 @@ pub enum TokenError {
 
 /// What is wrong with the claims of a token whose signature is good. It holds the claim's name,
 /// never its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// The claim must be there.
@@ -70,14 +75,20 @@ pub enum ClaimError {
     Milliseconds(&'static str),
     /// `exp` is not after `iat`.
     Order,
-    /// `cnf` says that the token is bound to something, and it can't be understood to what.
+    /// `cnf` binds the token to something that is not understood.
     Confirmation,
+    /// A claim that `claims` of the issuer asks for is missing.
+    Absent(Arc<str>),
+    /// A claim that `claims` of the issuer asks for has another value.
+    Mismatch(Arc<str>),
+    /// `tid` is another tenant than the one in `iss`.
+    Tenant,
 }
 
 impl TokenError {
     /// The stable code, e.g. `token_expired`.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         self.row().1
     }
 
@@ -96,7 +107,9 @@ impl TokenError {
         if status == 503 {
             // No challenge: another token would not help, and a client must not throw this one
             // away.
-            return Refusal::new(status, code, detail).header("Retry-After", "1");
+            return Refusal::new(status, code, detail)
+                .because(self.reason())
+                .header("Retry-After", "1");
         }
         let scheme = match self {
             Self::Bound | Self::Unbound | Self::Proof(_) | Self::Replayed | Self::Nonce => {
@@ -107,24 +120,47 @@ impl TokenError {
         // RFC 6750 section 3.1: without a token there is no error to name.
         let error = error.map(|error| (error, &*detail));
         let challenge = challenge(scheme, error, &[]);
-        Refusal::new(status, code, detail).header("WWW-Authenticate", challenge)
+        Refusal::new(status, code, detail)
+            .because(self.reason())
+            .header("WWW-Authenticate", challenge)
+    }
+
+    /// Why, in one word and no value, for the operator: `claim_missing:aud`. The client gets the code
+    /// alone.
+    #[must_use]
+    pub fn reason(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Malformed(form) => form.reason(),
+            Self::Claims(fault) => return fault.reason(),
+            Self::Issuer => "issuer_unknown",
+            Self::Tenant => "tenant_unknown",
+            Self::Audience => "audience_mismatch",
+            Self::Algorithm => "alg_not_of_key",
+            Self::Key => "kid_unknown",
+            Self::KeyTime => "key_not_in_time",
+            Self::Type => "typ_mismatch",
+            Self::Lifetime => "lifetime_over_max",
+            Self::Proof(fault) => fault.reason(),
+            Self::Certificate => "certificate_mismatch",
+            other => other.code(),
+        })
     }
 
     /// The one table: status, code, `error` of RFC 6750.
-    const fn row(self) -> (u16, &'static str, Option<&'static str>) {
+    const fn row(&self) -> (u16, &'static str, Option<&'static str>) {
         const INVALID: Option<&str> = Some("invalid_token");
         const PROOF: Option<&str> = Some("invalid_dpop_proof");
         match self {
             Self::Missing => (401, "token_missing", None),
-            Self::Malformed => (401, "token_malformed", INVALID),
+            Self::Malformed(_) => (401, "token_malformed", INVALID),
             Self::Expired => (401, "token_expired", INVALID),
             Self::NotYetValid => (401, "token_not_yet_valid", INVALID),
             Self::Signature => (401, "token_signature", INVALID),
-            Self::Issuer => (401, "token_issuer", INVALID),
+            Self::Issuer | Self::Tenant => (401, "token_issuer", INVALID),
             Self::Audience => (401, "token_audience", INVALID),
             Self::Claims(_) => (401, "token_claims", INVALID),
             Self::Algorithm => (401, "token_algorithm", INVALID),
-            Self::Key => (401, "token_key", INVALID),
+            Self::Key | Self::KeyTime => (401, "token_key", INVALID),
             Self::Type => (401, "token_type", INVALID),
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
@@ -138,17 +174,17 @@ impl TokenError {
         }
     }
 
-    fn detail(self) -> Cow<'static, str> {
+    fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Missing => "a bearer token is required",
-            Self::Malformed => "the token is malformed",
+            Self::Malformed(_) => "the token is malformed",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
             Self::Signature => "the signature of the token is not valid",
-            Self::Issuer => "the token is from another issuer",
+            Self::Issuer | Self::Tenant => "the token is from another issuer",
             Self::Audience => "the token is for another audience",
             Self::Algorithm => "the token is signed with another algorithm than its key is for",
-            Self::Key => "the key of the token is not known",
+            Self::Key | Self::KeyTime => "the key of the token is not known",
             Self::Type => "the token is of another type",
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
@@ -166,7 +202,20 @@ impl TokenError {
 }
 
 impl ClaimError {
-    fn detail(self) -> Cow<'static, str> {
+    fn reason(&self) -> Cow<'static, str> {
+        Cow::Owned(match self {
+            Self::Missing(claim) => format!("claim_missing:{claim}"),
+            Self::Absent(claim) => format!("claim_missing:{claim}"),
+            Self::Kind(claim) => format!("claim_kind:{claim}"),
+            Self::Milliseconds(claim) => format!("claim_milliseconds:{claim}"),
+            Self::Mismatch(claim) => format!("claim_mismatch:{claim}"),
+            Self::Order => return Cow::Borrowed("claim_order:exp"),
+            Self::Confirmation => return Cow::Borrowed("claim_kind:cnf"),
+            Self::Tenant => return Cow::Borrowed("claim_mismatch:tid"),
+        })
+    }
+
+    fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Missing(claim) => format!("the claim {claim} is missing").into(),
             Self::Kind(claim) => format!("the claim {claim} is not of the right kind").into(),
@@ -175,6 +224,10 @@ impl ClaimError {
             }
             Self::Order => "the claim exp must be after iat".into(),
             Self::Confirmation => "the claim cnf is not understood".into(),
+            // The names are of the options: what an issuer must be asked for stays with the operator.
+            Self::Absent(_) | Self::Mismatch(_) | Self::Tenant => {
+                "the token is for another client or tenant".into()
+            }
         }
     }
 }
@@ -232,7 +285,8 @@ mod tests {
     #[test]
     fn the_description_stays_within_the_characters_of_rfc_6750() {
         for denial in [
-            TokenError::Malformed,
+            TokenError::Malformed(Malformed::Form),
+            TokenError::Claims(ClaimError::Tenant),
             TokenError::Claims(ClaimError::Milliseconds("exp")),
             TokenError::Claims(ClaimError::Kind("aud")),
             TokenError::Algorithm,

@@ -45,7 +45,9 @@ mod issue;
 mod issuer;
 mod issuer_keys;
 mod presentation;
+mod required;
 mod spiffe;
+mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
