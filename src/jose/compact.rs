@@ -1,8 +1,8 @@
-//! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography looks at it.
+//! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography.
 //!
-//! There is one way to write a token and only that way is taken: three segments of `[A-Za-z0-9_-]`,
-//! canonical base64url without padding, whitespace or stray bits. So one token has one text, and
-//! what is revoked by its text stays revoked.
+//! The reader accepts only one spelling of a token: three segments of `[A-Za-z0-9_-]`, canonical
+//! base64url without padding, whitespace or stray bits. So one token has one text, and a revocation
+//! by its text holds.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,9 +18,9 @@ use crate::json::object;
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The most that `maxTokenSize` may be.
 pub(crate) const MAX_TOKEN_SIZE: usize = 32 * 1024;
-/// No header is longer than this many bytes of JSON.
+/// The maximum length of a header in bytes of JSON.
 pub(crate) const MAX_HEADER_BYTES: usize = 1024;
-/// An RSA signature with 8192 bits, in base64url.
+/// An RSA signature of 8192 bits, in base64url.
 const MAX_SIGNATURE_CHARS: usize = 1366;
 
 /// Why a text is no token: there is one way to write it.
@@ -58,10 +58,10 @@ impl Malformed {
     }
 }
 
-/// A token taken apart. Nothing in it may be trusted before its signature is verified.
+/// The parts of a token. They are untrusted until the signature is verified.
 #[derive(Debug)]
 pub(crate) struct Compact<'a> {
-    /// What the signature is over: header, dot, payload.
+    /// The signed text: header, dot, payload.
     pub(crate) signing_input: &'a str,
     pub(crate) header: Rc<Header>,
     payload: &'a str,
@@ -76,7 +76,7 @@ impl<'a> Compact<'a> {
         Ok(compact)
     }
 
-    /// As [`Self::read`], with the members of the header that [`Header`] does not have.
+    /// As [`Self::read`], with the members that [`Header`] lacks.
     pub(crate) fn read_whole(token: &'a str) -> Result<(Self, Map<String, Value>), Malformed> {
         Self::split(token, MAX_TOKEN_BYTES, |header| {
             let (read, more) = Header::read(header)?;
@@ -97,8 +97,8 @@ impl<'a> Compact<'a> {
             Some((input, header, payload, signature))
         });
         let (signing_input, header, payload, signature) = parts.ok_or(Malformed::Form)?;
-        // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached
-        // one is signed over what is not here.
+        // An empty signature is `alg: none`. An empty payload is allowed in a JWS (though it has no
+        // claims); a detached one was signed with content that is not here.
         if payload.contains('.')
             || header.is_empty()
             || signature.is_empty()
@@ -115,12 +115,12 @@ impl<'a> Compact<'a> {
         &self.signature
     }
 
-    /// The payload's bytes, which may be anything.
+    /// The bytes of the payload, unchecked.
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Malformed> {
         URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Malformed::Encoding)
     }
 
-    /// The payload as text, which may be no claims.
+    /// The payload as text, which need not be claims.
     pub(crate) fn text(&self) -> Result<String, Malformed> {
         String::from_utf8(self.payload()?).map_err(|_| Malformed::Payload)
     }
@@ -132,14 +132,14 @@ impl<'a> Compact<'a> {
 }
 
 thread_local! {
-    /// The header that was read last, by its segment. All tokens of one key have the same header,
-    /// and to read one costs as much as to compare ten of them. It says nothing about a token, and
-    /// holds for every guard: the same text is always the same header.
+    /// The last header, by its segment. All tokens of one key have the same header, and reading a
+    /// header costs as much as ten comparisons. The cache is safe for every token and guard: the
+    /// same text is always the same header.
     static LAST: RefCell<Option<(Box<str>, Rc<Header>)>> = const { RefCell::new(None) };
 }
 
 impl Header {
-    /// The header of a segment, read or remembered.
+    /// The header of a segment, from the cache or parsed.
     fn of(segment: &str) -> Result<Rc<Self>, Malformed> {
         let known = LAST.with_borrow(|last| {
             let (text, header) = last.as_ref()?;
@@ -163,9 +163,9 @@ impl Header {
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| Malformed::Header)?;
         let mut members = object::read_object(text).map_err(|_| Malformed::Header)?;
-        // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is
-        // understood. `b64` (RFC 7797) without `crit` would be read differently by those who know
-        // it.
+        // RFC 7515 section 4.1.11: an unsupported extension must be refused, and no extension is
+        // supported. `b64` (RFC 7797) without `crit` is refused too: readers that support it would
+        // read another payload.
         if members.contains_key("crit") || members.contains_key("b64") {
             return Err(Malformed::Critical);
         }
@@ -227,7 +227,7 @@ mod tests {
         ] {
             assert!(read(&bad).is_err(), "{bad}");
         }
-        // `e30` is `{}`; `e31` has stray bits and decodes to the same bytes in a lax decoder.
+        // `e30` is `{}`; `e31` has stray bits, which a lax decoder ignores.
         assert!(read(&good.replace(".e30.", ".e31.")).unwrap().claims().is_err());
     }
 
@@ -267,7 +267,7 @@ mod tests {
             };
             let original = parts(&token).unwrap();
             prop_assert_eq!((&original.0, &original.1), (&payload, &signature));
-            // No other text of the same length may stand for the same token.
+            // No other text of the same length may represent the same token.
             let mut other = token.clone().into_bytes();
             let at = at.index(other.len());
             if byte.is_ascii() && other[at] != byte {

@@ -1,14 +1,14 @@
-//! Why there is no key for a token.
+//! The error of a key lookup.
 
-/// Why a token's header leads to no key.
+/// The reason why no key fits the header of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
     /// No key has its `kid`.
     Unknown,
     /// The key is outside of its `notBefore` and `notAfter`, or was withdrawn.
     Time,
-    /// Its `alg` is not that of the key.
+    /// Its `alg` differs from the algorithm of the key.
     Algorithm,
-    /// The keys of the issuer could not be fetched or read.
+    /// The issuer's keys could not be fetched or read.
     Unavailable,
 }

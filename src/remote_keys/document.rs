@@ -16,12 +16,12 @@ use crate::keys::ring::{KeyRing, MAX_KEYS};
 use crate::remote_keys::fault::FetchError;
 use crate::remote_keys::source::fetchable;
 
-/// A set that was found good.
+/// A valid set.
 #[derive(Debug)]
 pub(crate) struct Set {
     pub(crate) ring: KeyRing,
     pub(crate) left_out: Vec<LeftOut>,
-    /// How often to look again, in seconds, as a SPIFFE bundle says.
+    /// The refresh interval of a SPIFFE bundle, in seconds.
     pub(crate) refresh_hint_s: Option<u64>,
 }
 
@@ -49,8 +49,8 @@ pub(crate) fn read_set(
     Ok(Set { ring, left_out: set.left_out, refresh_hint_s })
 }
 
-/// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves
-/// metadata for another one could else have its tokens taken for theirs.
+/// Reads metadata and returns the URL of the set. The metadata must name `issuer` exactly:
+/// otherwise one server could pass its tokens off as those of another issuer.
 pub(crate) fn read_metadata(
     bytes: &[u8],
     issuer: &str,
@@ -62,7 +62,7 @@ pub(crate) fn read_metadata(
     }
     let url = document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::SetUrl)?;
     let parsed = fetchable("jwks_uri", url).map_err(|_| FetchError::SetUrl)?;
-    // An issuer elsewhere has no business on this machine.
+    // A remote issuer must not direct this process to an `http` URL on the local machine.
     if parsed.scheme() == "http" && !loopback {
         return Err(FetchError::SetUrl);
     }

@@ -1,8 +1,7 @@
-//! The registered claims of a token (RFC 7519 section 4.1), strictly by kind before by value.
+//! Checks the registered claims of a token (RFC 7519 section 4.1): first the type, then the value.
 //!
-//! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and
-//! an `iss` that is a list have each been a hole in a well-known library (CVE-2026-25537,
-//! CVE-2025-30144).
+//! A check that skips a claim of the wrong type is no check: `aud: 5`, `exp: "never"` and an `iss`
+//! that is a list were each a hole in a well-known library (CVE-2026-25537, CVE-2025-30144).
 
 use std::sync::Arc;
 
@@ -26,13 +25,13 @@ pub(super) struct Times {
     pub(super) not_before: Option<u64>,
 }
 
-/// What the registered claims say.
+/// The registered claims after the checks.
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) times: Times,
     /// `iss`, if it names a tenant.
     pub(super) iss: Option<String>,
-    /// What the token is bound to.
+    /// The key or certificate that the token is bound to.
     pub(super) confirmation: Option<Confirmation>,
     /// `sub`.
     pub(super) subject: Option<String>,
@@ -42,12 +41,12 @@ pub(super) struct Registered {
     pub(super) session: Option<String>,
 }
 
-/// The claims in a payload.
+/// Reads the claims of a payload.
 pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
     read_members(text).map_err(|_| TokenError::Malformed(Malformed::Payload))
 }
 
-/// Checks everything about the claims but whether this is the time for them.
+/// Checks everything about the claims except the current time.
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     let iss = check_issuer(config, claims)?;
     if let Some(audience) = &config.audience {
@@ -59,7 +58,7 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
     let subject = subject(config, claims)?;
     let [id, session] = ["jti", "sid"].map(|name| {
         let Some(value) = claims.get(name) else { return Ok(None) };
-        // An empty name would be one for all.
+        // All subjects with an empty name would be one subject.
         let text = value.as_str().filter(|text| !text.is_empty());
         text.map(|text| Some(text.to_owned())).ok_or_else(|| kind(name))
     });
@@ -98,14 +97,14 @@ fn times(config: &Issuer, claims: &Members<'_>) -> Result<Times, TokenError> {
     Ok(Times { issued: issued.unwrap_or(earliest), expires, has_iat: issued.is_some(), not_before })
 }
 
-/// What the token is bound to. Nothing is checked of it here but that it can be understood.
+/// Reads the key or certificate that the token is bound to. The proof of it is checked elsewhere.
 fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenError> {
     let Some(value) = claims.get("cnf") else { return Ok(None) };
     let read = value.nested().as_ref().and_then(Confirmation::read);
     read.map(Some).ok_or(TokenError::Claims(ClaimError::Confirmation))
 }
 
-/// Checks whether this is the time for a token.
+/// Checks that the token is valid at `now`.
 pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenError> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
     if !times.has_iat && times.expires > soon.saturating_add(config.max_lifetime_us) {
@@ -143,8 +142,9 @@ fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<Option<String>,
     }
 }
 
-/// The issuer of a token whose signature is not verified yet, which chooses the keys that it must
-/// be by and nothing else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
+/// The issuer of a token whose signature is not verified yet. The claim selects the keys to verify
+/// with and decides nothing else. A subject of a SPIFFE trust domain belongs to that domain,
+/// whatever `iss` contains.
 pub(super) fn issuer_of<'a>(
     issuers: &'a [Arc<Issuer>],
     claims: &Members<'_>,

@@ -3,12 +3,12 @@
 use crate::jose::Malformed;
 use crate::token::denial::TokenError;
 
-/// How a token is presented.
+/// The scheme that a token is presented with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// Whoever has it may use it (RFC 6750).
+    /// The bearer may use the token without a proof (RFC 6750).
     Bearer,
-    /// With a proof that its owner uses it (RFC 9449).
+    /// The token comes with a proof that its owner uses it (RFC 9449).
     Dpop,
 }
 
@@ -36,7 +36,7 @@ pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     Ok((scheme, token))
 }
 
-/// What may stand in front of the padding, by byte.
+/// The bytes that are allowed in front of the padding.
 const TOKEN68: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

@@ -1,4 +1,4 @@
-//! One issuer: whose tokens are taken, with which keys, and what they must say.
+//! The options of one issuer: its name, its keys, and the rules for its tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::token::required::{RequiredClaim, check_binding};
 use crate::token::spiffe::TrustDomain;
 use crate::token::tenants::Tenants;
 
-/// Options that belong to one issuer and to no other.
+/// Options that must be set for each issuer separately.
 pub(super) const OF_ONE: [&str; 14] = [
     "issuer",
     "audience",
@@ -103,15 +103,15 @@ pub struct Issuer {
     pub(super) keys: IssuerKeys,
     /// The keys of a set in the options that can't be used.
     left_out: Vec<LeftOut>,
-    /// Lower case, without `application/`; what is issued has it.
+    /// Lower case, without `application/`. Issued tokens have it as their `typ`.
     pub(super) typ: Option<String>,
     pub(super) tolerance_us: u64,
     pub(super) max_lifetime_us: u64,
-    /// The rules of JWT-SVIDs, for tokens of this trust domain.
+    /// The rules of JWT-SVIDs apply to tokens of this trust domain.
     pub(super) spiffe: Option<TrustDomain>,
 }
 
-/// Rules that a kind of issuer has of its own.
+/// A kind of issuer with rules of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Preset {
     Vault,
@@ -119,13 +119,13 @@ enum Preset {
 }
 
 impl Issuer {
-    /// Parses the options of one issuer. What all have in common is in `common`, where there are
-    /// several.
+    /// Parses the options of one issuer. With several issuers, `common` has the options that they
+    /// share.
     pub(super) fn parse(
         options: &Options<'_>,
         common: Option<&Options<'_>>,
     ) -> Result<Self, ConfigError> {
-        // Where an option stands that may be said for all.
+        // An option of the issuer overrides the shared one.
         let of = |key: &str| match common {
             Some(common) if !options.has(key) && common.has(key) => common,
             _ => options,
@@ -217,7 +217,7 @@ impl Issuer {
     }
 
     /// The exact `iss` of its tokens; for the preset `spiffe` the trust domain,
-    /// `spiffe://example.org`. What it revokes is revoked under this name.
+    /// `spiffe://example.org`. Revocations of this issuer are stored under this name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.issuer
@@ -244,19 +244,19 @@ impl Issuer {
         self.remote().map_or_else(|| self.left_out.clone(), |remote| remote.left_out())
     }
 
-    /// By how much clocks may differ: `clockTolerance`.
+    /// The allowed clock skew: `clockTolerance`.
     #[must_use]
     pub const fn tolerance(&self) -> Duration {
         Duration::from_micros(self.tolerance_us)
     }
 
-    /// The longest time between `iat` and `exp`.
+    /// The maximum time between `iat` and `exp`.
     #[must_use]
     pub const fn max_lifetime(&self) -> Duration {
         Duration::from_micros(self.max_lifetime_us)
     }
 
-    /// Its keys at a URL; `None` where they are in the options.
+    /// The keys that are fetched from a URL; `None` if the options contain the keys.
     #[must_use]
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
@@ -265,13 +265,13 @@ impl Issuer {
         }
     }
 
-    /// Its keys that are made here, where they are.
+    /// The rotating keys, if the issuer has them.
     #[must_use]
     pub fn rotation(&self) -> Option<&Arc<Rotation>> {
         self.keys.rotation()
     }
 
-    /// How many keys it has now.
+    /// The number of keys now.
     #[must_use]
     pub fn key_count(&self) -> usize {
         match &self.keys {
@@ -282,7 +282,7 @@ impl Issuer {
     }
 }
 
-/// The keys of the options, and those that are made here.
+/// The keys of the options and, with `rotation`, the rotating keys.
 fn own_keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
@@ -319,7 +319,7 @@ fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {
     Ok(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME))
 }
 
-/// The JWT-SVID specification, section 2.1: nothing but these, so no Ed25519 and no secrets.
+/// JWT-SVID specification, section 2.1: only these, so neither Ed25519 nor secrets.
 fn svid_algorithms(
     path: &str,
     allowed: Option<Vec<Algorithm>>,
