@@ -4,7 +4,7 @@ const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { count, exactly, last, optional, text } = require('./arguments.js')
-const { GuardError, unwrap, warnOnce } = require('./errors.js')
+const { GuardError, unwrap, warn, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
 const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
@@ -37,12 +37,13 @@ const READING = {
 function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
-  const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared, fetches, rotation, leftOut } = ask(native.createGuard, json)
   // Needed even without a shared store: a handler of another guard with one may check this guard's
   // stack again while a request waits here.
   listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
-  const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, shared ? followStore(handle) : undefined, keys?.stop)
+  const close = closerOf(handle, fetches ? followIssuers(handle, functions) : undefined, shared ? followStore(handle) : undefined, keys?.stop)
+  for (const sentence of leftOut) warn('GUARD_KEY_LEFT_OUT', sentence)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)

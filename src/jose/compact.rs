@@ -69,8 +69,8 @@ pub(crate) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Takes `token`, of at most `max_bytes`, apart and reads its header. The payload is only decoded
-    /// by [`Self::payload`], after the signature was found good.
+    /// Takes `token`, of at most `max_bytes`, apart and reads its header. The payload is only
+    /// decoded by [`Self::payload`], after the signature was found good.
     pub(crate) fn read(token: &'a str, max_bytes: usize) -> Result<Self, Malformed> {
         let (compact, ()) = Self::split(token, max_bytes, |header| Ok((Header::of(header)?, ())))?;
         Ok(compact)

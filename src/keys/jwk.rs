@@ -121,7 +121,7 @@ pub(crate) fn read(
     }
 }
 
-/// The public half, read by `jsonwebtoken`, whose `numbers` are written as RFC 7518 says.
+/// The public half, read by `jsonwebtoken`, whose `numbers` are written in the form of RFC 7518.
 ///
 /// Members that are not the key's numbers were judged before; `x5c` and the like play no part.
 fn decoding_key(

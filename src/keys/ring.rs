@@ -47,8 +47,8 @@ impl KeyRing {
 
     /// The one key that a token with this header may be signed with, at this second.
     ///
-    /// `kid` and `alg` name it. A token without `kid` belongs to the key without one, or to the only
-    /// key there is.
+    /// `kid` and `alg` name it. A token without `kid` belongs to the key without one, or to the
+    /// only key there is.
     pub(crate) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, KeyError> {
         let is_of_alg = |key: &&Arc<Key>| key.algorithm.name() == header.alg;
         let mut named = self.named(header.kid.as_deref()).peekable();

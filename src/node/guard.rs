@@ -84,7 +84,13 @@ pub(super) fn clock(message: &str) -> ErrorPayload {
 
 impl From<TokenError> for ErrorPayload {
     fn from(denial: TokenError) -> Self {
-        denial.to_refusal().into()
+        let refusal = denial.to_refusal();
+        let reason = refusal.reason.clone();
+        let mut error = Self::from(refusal);
+        if let (Some(reason), Value::Object(members)) = (reason, &mut error.0) {
+            members.insert("reason".to_owned(), reason.into());
+        }
+        error
     }
 }
 
@@ -134,10 +140,10 @@ pub fn core_id() -> String {
 }
 
 /// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
-/// unknownInput, shared, fetches, rotation, leftOut}`: its number, members of `input` that the policy
-/// reads and no request has, whether its store is a shared one, whether keys are to be fetched for
-/// it, where signing keys are kept that change (`'file'`, `'callbacks'` or null), and sentences about
-/// keys that can't be used.
+/// unknownInput, shared, fetches, rotation, leftOut}`: its number, members of `input` that the
+/// policy reads and no request has, whether its store is a shared one, whether keys are to be
+/// fetched for it, where signing keys are kept that change (`'file'`, `'callbacks'` or null), and
+/// sentences about keys that can't be used.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {

@@ -2,8 +2,8 @@
 //! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
 //!
 //! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
-//! that can be read in two ways, two keys of one `kid` and `alg`, more than 100 keys, or no key that
-//! can be used. Single keys are judged by [`judge_set`].
+//! that can be read in two ways, two keys of one `kid` and `alg`, more than 100 keys, or no key
+//! that can be used. Single keys are judged by [`judge_set`].
 
 use serde_json::{Map, Value};
 

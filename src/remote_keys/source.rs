@@ -88,9 +88,10 @@ impl Source {
         let text = options.require("url", "the URL of a JWK set")?;
         let at = options.path_of("url");
         let text = string_at(&at, text)?;
-        let url = match options.bool("allowHttp")?.unwrap_or(false) {
-            true => fetchable_in_private(&at, text)?,
-            false => fetchable(&at, text)?,
+        let url = if options.bool("allowHttp")?.unwrap_or(false) {
+            fetchable_in_private(&at, text)?
+        } else {
+            fetchable(&at, text)?
         };
         let headers = match options.get("headers") {
             None => RequestHeaders::default(),

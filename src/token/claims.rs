@@ -119,7 +119,7 @@ pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(),
     Ok(())
 }
 
-/// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification,
+/// Checks the issuer: `iss` names it, and for a JWT-SVID `sub` does (JWT-SVID specification,
 /// section 3).
 ///
 /// Returns `iss` where it names a tenant.

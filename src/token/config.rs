@@ -30,19 +30,44 @@ pub struct TokenConfig {
     /// The places where a request may carry a token.
     pub(crate) presentation: TokenSources,
     /// Whether a request without a token passes as anonymous. A bad token is always refused.
-    pub optional: bool,
+    pub optional: Optionality,
     /// The options of refresh tokens; `None` disables them.
     pub refresh: Option<RefreshConfig>,
     /// The secrets that seal session records. Empty: they are derived from the signing keys.
     pub(super) seal_keys: Vec<Arc<SealKey>>,
 }
 
+/// Whether a request needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Optionality {
+    /// It does.
+    #[default]
+    No,
+    /// Without a token it is anonymous. An invalid token is refused.
+    Yes,
+    /// As `Yes`, and a cookie whose token is no longer valid counts as none, and is cleared.
+    Lenient,
+}
+
+impl Optionality {
+    /// Reads `optional`: a boolean or `'lenient'`.
+    pub fn read(options: &Options<'_>) -> Result<Option<Self>, ConfigError> {
+        match options.get("optional") {
+            None => Ok(None),
+            Some(Value::Bool(false)) => Ok(Some(Self::No)),
+            Some(Value::Bool(true)) => Ok(Some(Self::Yes)),
+            Some(Value::String(text)) if text == "lenient" => Ok(Some(Self::Lenient)),
+            Some(_) => Err(options.invalid("optional", "must be true, false or 'lenient'")),
+        }
+    }
+}
+
 impl TokenConfig {
     /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or
     /// `issuers`, a list of 1 to 32 such objects; and
     ///
-    /// - `from`: list of `'header'`, `{ header }`, `{ cookie }`, `{ query }`: where a token is looked
-    ///   for, default `['header']`
+    /// - `from`: list of `'header'`, `{ header }`, `{ cookie }`, `{ query }`: where a token is
+    ///   looked for, default `['header']`
     /// - `maxTokenSize`: size from 1 kb to 32 kb, default 8 kb
     /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
     ///   9449)
@@ -53,8 +78,8 @@ impl TokenConfig {
     /// - `optional`: whether a request without a token passes, default false
     /// - `refresh`: refresh tokens: `true` or the options of [`RefreshConfig`]
     ///
-    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that
-    /// does not say them itself.
+    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` apply to each that
+    /// does not set them itself.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known: Vec<&str> =
             issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();
@@ -68,7 +93,7 @@ impl TokenConfig {
             issuers,
             cache: cache(&options)?,
             presentation,
-            optional: options.bool("optional")?.unwrap_or(false),
+            optional: Optionality::read(&options)?.unwrap_or_default(),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
             seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })

@@ -125,8 +125,8 @@ impl TokenError {
             .header("WWW-Authenticate", challenge)
     }
 
-    /// Why, in one word and no value, for the operator: `claim_missing:aud`. The client gets the code
-    /// alone.
+    /// Why, in one word and no value, for the operator: `claim_missing:aud`. The client gets the
+    /// code alone.
     #[must_use]
     pub fn reason(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -224,7 +224,8 @@ impl ClaimError {
             }
             Self::Order => "the claim exp must be after iat".into(),
             Self::Confirmation => "the claim cnf is not understood".into(),
-            // The names are of the options: what an issuer must be asked for stays with the operator.
+            // The names are of the options: what an issuer must be asked for stays with the
+            // operator.
             Self::Absent(_) | Self::Mismatch(_) | Self::Tenant => {
                 "the token is for another client or tenant".into()
             }
@@ -256,7 +257,7 @@ pub(super) fn challenge(
 mod tests {
     use super::*;
 
-    fn challenge(denial: TokenError) -> (u16, String) {
+    fn challenge(denial: &TokenError) -> (u16, String) {
         let refusal = denial.to_refusal();
         assert_eq!(refusal.headers[0].0, "WWW-Authenticate");
         (refusal.status, refusal.headers[0].1.clone())
@@ -264,20 +265,20 @@ mod tests {
 
     #[test]
     fn without_a_token_the_challenge_names_no_error() {
-        assert_eq!(challenge(TokenError::Missing), (401, "Bearer realm=\"api\"".to_owned()));
+        assert_eq!(challenge(&TokenError::Missing), (401, "Bearer realm=\"api\"".to_owned()));
     }
 
     #[test]
     fn a_bad_token_is_invalid_token_and_two_of_them_are_invalid_request() {
         assert_eq!(
-            challenge(TokenError::Expired),
+            challenge(&TokenError::Expired),
             (
                 401,
                 "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token has expired\""
                     .to_owned()
             )
         );
-        let (status, text) = challenge(TokenError::Ambiguous);
+        let (status, text) = challenge(&TokenError::Ambiguous);
         assert_eq!(status, 400);
         assert!(text.contains("error=\"invalid_request\""), "{text}");
     }

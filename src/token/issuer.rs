@@ -62,7 +62,7 @@ pub(super) const KNOWN: [&str; 18] = [
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An issuer, as the options say:
+/// An issuer, from its options:
 ///
 /// - `issuer`: string, required: the exact `iss`
 /// - `audience`: string or list of strings, required: one of them must be in `aud`; or `false`,
@@ -76,19 +76,19 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - `keys`: list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer
 ///   or a JWK
 /// - `jwks`: a JWK set with public keys, or its URL, or `{ url, headers?, allowHttp? }`
-/// - `discovery`: `true` or `'oauth'`: the issuer's metadata says where its keys are
+/// - `discovery`: `true` or `'oauth'`: the issuer's metadata names the URL of its keys
 /// - `preset`: `'vault'` or `'spiffe'`
 /// - `staleFor`: duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while
 ///   it gives none
-/// - `rotation`: keys that are made here, as [`RotationConfig`] says
+/// - `rotation`: keys that are made here, see [`RotationConfig`]
 /// - `algorithms`: list: no key may have another algorithm
 /// - `typ`: string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt`
 /// - `clockTolerance`: duration up to 60 s, default 10 s
 /// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that
 ///
 /// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or
-/// `discovery`; or `rotation`. Beside a URL or `discovery` only a `secret` may stand, for tokens of an
-/// issuer that changes from one to the other.
+/// `discovery`; or `rotation`. Beside a URL or `discovery` only a `secret` may stand: an
+/// issuer that changes from one to the other signs with both for a while.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
@@ -302,8 +302,8 @@ fn own_keys(
     Ok((IssuerKeys::Rotating(Arc::new(rotation), ring), left_out))
 }
 
-/// The `secret` of an issuer whose other keys are at a URL: one that changes from a shared secret to
-/// published keys signs with both for a while.
+/// The `secret` of an issuer whose other keys are at a URL: one that changes from a shared secret
+/// to published keys signs with both for a while.
 fn secret_beside(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,

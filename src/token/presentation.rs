@@ -64,8 +64,8 @@ pub struct PresentedToken<'r> {
     /// The scheme of the header. A token in a cookie or in the query is a bearer token.
     pub scheme: Scheme,
     /// Whether it came in the `Authorization` header, which no page of another site can make a
-    /// browser send. Cookies are sent whoever made the browser send the request, and a query is
-    /// what that page likes. A proxy adds a header of its own to every request, too.
+    /// browser send. A browser adds cookies to every request, and such a page
+    /// can choose the query. A proxy adds a header of its own to every request, too.
     pub in_header: bool,
     /// Whether it came in a cookie.
     pub in_cookie: bool,
@@ -111,10 +111,11 @@ impl TokenSources {
         })
     }
 
-    /// Whether a token may come in a cookie.
+    /// Whether a token may come without the caller's doing: in a cookie, or in a header that a
+    /// proxy adds. A page of another site can make a browser send such a request.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {
-        self.sources.iter().any(|source| matches!(source, Source::Cookie(_)))
+        self.sources.iter().any(|source| matches!(source, Source::Cookie(_) | Source::Named(_)))
     }
 
     /// The scheme of the challenge if no token came.

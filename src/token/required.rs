@@ -1,8 +1,8 @@
 //! Claims that a token must have, besides those of RFC 7519: `claims` of an issuer.
 //!
 //! Some providers issue access tokens without `aud`. What binds such a token to one API is another
-//! claim, the client that it was issued to: `client_id`, `azp`, `appid` or `cid`. An issuer is taken
-//! without `audience` only if `claims` names one of them, or if it issues for this API alone.
+//! claim, the client that it was issued to: `client_id`, `azp`, `appid` or `cid`. An issuer is
+//! taken without `audience` only if `claims` names one of them, or if it issues for this API alone.
 
 use std::sync::Arc;
 
@@ -95,9 +95,8 @@ impl RequiredClaim {
         let fail = |error: fn(Arc<str>) -> ClaimError| {
             Err(TokenError::Claims(error(Arc::clone(&self.name))))
         };
-        let (first, below) = match self.path.split_first() {
-            Some((first, below)) => (first, below),
-            None => return fail(ClaimError::Mismatch),
+        let Some((first, below)) = self.path.split_first() else {
+            return fail(ClaimError::Mismatch);
         };
         let Some(claim) = claims.get(first) else { return fail(ClaimError::Absent) };
         let Some(whole) = claim.value() else { return fail(ClaimError::Mismatch) };

@@ -34,11 +34,11 @@ impl Tenants {
             ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
         };
         let Some((before, after)) = issuer.split_once(WORD) else {
-            return match options.has("tenants") {
-                false => Ok(None),
-                true => Err(conflict("tenants", "is about an `issuer` with {tenantid} in it")
-                    .suggest("write 'https://login.microsoftonline.com/{tenantid}/v2.0'")),
-            };
+            if !options.has("tenants") {
+                return Ok(None);
+            }
+            return Err(conflict("tenants", "is about an `issuer` with {tenantid} in it")
+                .suggest("write 'https://login.microsoftonline.com/{tenantid}/v2.0'"));
         };
         if before.is_empty() || after.contains(WORD) {
             return Err(ConfigError::invalid(
