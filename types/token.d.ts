@@ -75,7 +75,7 @@ export interface IssuerName {
    * The accepted tenants, 1 to 1,000, if `issuer` contains `{tenantid}`. The claim `tid` must be
    * the tenant in `iss`, and a key with a member `issuer` signs for that issuer alone. `'any'`
    * accepts every tenant, and everyone can have one: judge `tid` in the application or the policy.
-   * /
+   */
   readonly tenants?: readonly string[] | 'any'
   /**
    * `'optional'` accepts tokens without `iat`. Their lifetime is then bounded by `exp` alone, which
