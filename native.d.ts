@@ -218,7 +218,9 @@ export declare function openApiRelease(api: number): void
  */
 export declare function openApiSchemas(api: number, operation: number, body?: number | undefined | null): string
 
-/** The scopes that the claims of a token name, a list as JSON: as the layers of the core read them. */
+/**
+ * The scopes that the claims of a token name, a list as JSON: as the layers of the core read them.
+ */
 export declare function openApiScopes(claims: string): string
 
 /** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */

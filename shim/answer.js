@@ -48,13 +48,15 @@ function readHeaders(line) {
   const known = knownHeaders.get(line)
   if (known !== undefined) return known
   const vary = []
+  const cookies = []
   const others = []
   const pairs = line.split('\u001f')
   for (let i = 0; i < pairs.length; i += 2) {
     if (pairs[i] === 'Vary') vary.push(pairs[i + 1])
+    else if (pairs[i] === 'Set-Cookie') cookies.push(pairs[i + 1])
     else others.push(pairs[i], pairs[i + 1])
   }
-  const headers = { vary, fields: prepareHeaders(others) }
+  const headers = { vary, cookies, fields: prepareHeaders(others) }
   if (line.length <= 2048) {
     if (knownHeaders.size >= MAX_HEADERS) knownHeaders.clear()
     knownHeaders.set(line, headers)

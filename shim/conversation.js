@@ -36,7 +36,7 @@ const native = require('../native.js')
 const { emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
-const { addVary } = require('./headers.js')
+const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
 const { problemOf } = require('./problem.js')
 const { takeAnswer } = require('./request.js')
@@ -137,7 +137,8 @@ function buildConversation(owner, options, only) {
       const params = wantsParams ? (state.params ?? ctx.routeParams()) : undefined
       const waited = earlier === undefined ? undefined : state.waited
       const admitted = (skipsCors && state.handshake && admitsHandshake(ctx)) || undefined
-      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited })
+      const anonymous = (earlier !== undefined && ctx.req.user === undefined) || undefined
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited, anonymous })
     }
     return go(ctx, native.decide(stack, ctx.head(owner), extras))
   }
@@ -230,9 +231,10 @@ function buildConversation(owner, options, only) {
     const { res, decisions } = ctx
     if (answer[SECURE] === '1' && headers !== null && decisions.headers === headers) ctx.putHeaders(headers.secure)
     if (answer[HEADERS] !== '') {
-      const { vary, fields } = readHeaders(answer[HEADERS])
+      const { vary, cookies, fields } = readHeaders(answer[HEADERS])
       if (cors !== null) noteCors(decisions, fields)
       for (let i = 0; i < vary.length; i += 1) addVary(res, vary[i])
+      for (let i = 0; i < cookies.length; i += 1) addCookie(res, cookies[i])
       ctx.putHeaders(fields)
     }
     if (answer[RATE_LIMIT] !== '') res.setHeader('RateLimit', answer[RATE_LIMIT])
@@ -319,8 +321,8 @@ function buildConversation(owner, options, only) {
     emit(ctx, 'response', status, 'response_mismatch')
   }
 
-  function refuse(ctx, status, code, problem, limit) {
-    emit(ctx, 'refuse', status, code, limit)
+  function refuse(ctx, status, code, problem, cause) {
+    emit(ctx, 'refuse', status, code, cause)
     return ctx.end(status, problem)
   }
 
@@ -331,8 +333,8 @@ function buildConversation(owner, options, only) {
     if (!ctx.isEnded()) refuse(ctx, 500, 'internal_error', problemOf(500, 'internal_error'))
   }
 
-  function emit(ctx, outcome, status, code, limit) {
-    if (owner.log !== undefined) emitDecision(owner, ctx.req, ctx.view(), { outcome, status, code, limit, hasShadow })
+  function emit(ctx, outcome, status, code, cause) {
+    if (owner.log !== undefined) emitDecision(owner, ctx.req, ctx.view(), { outcome, status, code, cause, hasShadow })
   }
 
   // The closures hold the guard, so that it is not collected while a conversation of it is in use.

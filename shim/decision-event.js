@@ -5,12 +5,14 @@
 const { describeError, warnOnce } = require('./errors.js')
 const { guardOf } = require('./request.js')
 
+const REASON = '\u001f'
+
 /**
- * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `limit`
- * the name of the limit that refused, '' for none; `hasShadow` whether the stack has a shadow
- * limit. An error that the function throws or rejects with becomes a warning.
+ * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `cause`
+ * the name of the limit that refused, or a reason behind a separator; `hasShadow` whether the stack
+ * has a shadow limit. An error that the function throws or rejects with becomes a warning.
  */
-function emitDecision(owner, req, view, { outcome, status, code, limit = '', hasShadow = false }) {
+function emitDecision(owner, req, view, { outcome, status, code, cause = '', hasShadow = false }) {
   const guard = guardOf(req)
   const event = {
     time: new Date().toISOString(),
@@ -21,7 +23,8 @@ function emitDecision(owner, req, view, { outcome, status, code, limit = '', has
     outcome,
     status,
     code,
-    limit: limit === '' ? undefined : limit,
+    limit: cause === '' || cause[0] === REASON ? undefined : cause,
+    reason: cause[0] === REASON ? cause.slice(1) : undefined,
     user: req.user?.sub,
     reasons: guard.reasons,
     shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined

@@ -5,13 +5,14 @@
  * a heading for each.
  */
 class GuardError extends Error {
-  constructor(message, { code, status, path, suggestion, cause } = {}) {
+  constructor(message, { code, status, path, suggestion, reason, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.name = 'GuardError'
     this.code = code
     if (status !== undefined) this.status = status
     if (path !== undefined) this.path = path
     if (suggestion !== undefined) this.suggestion = suggestion
+    if (reason !== undefined) this.reason = reason
   }
 }
 

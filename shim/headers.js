@@ -27,4 +27,10 @@ function addVary(res, value) {
   if (more.length > 0) res.setHeader('Vary', `${old}, ${more.join(', ')}`)
 }
 
-module.exports = { addVary, prepareHeaders }
+/** Adds a cookie to those that the response sets. */
+function addCookie(res, value) {
+  const old = res.getHeader('Set-Cookie')
+  res.setHeader('Set-Cookie', old === undefined ? value : [old, value].flat())
+}
+
+module.exports = { addCookie, addVary, prepareHeaders }

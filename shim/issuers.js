@@ -23,7 +23,7 @@ onFlush(() => {
  * Fetches the keys of a guard's issuers while the guard is open. Only a fetch in flight keeps the
  * process alive.
  */
-function followIssuers(handle) {
+function followIssuers(handle, functions) {
   // The controllers of all fetches in flight.
   const running = new Set()
   let stopped = false
@@ -54,7 +54,8 @@ function followIssuers(handle) {
     late.unref()
     let tell
     try {
-      const { head, body } = await get(url, headers, controller.signal)
+      const more = await headersOf(functions, issuer, controller.signal)
+      const { head, body } = await get(url, { ...more, ...headers }, controller.signal)
       tell = () => asked(native.keysFetched, handle, issuer, number, JSON.stringify(head), body)
     } catch (error) {
       tell = () => asked(native.keysFailed, handle, issuer, number, kindOf(error))
@@ -82,6 +83,22 @@ function followIssuers(handle) {
     looks.delete(handle)
     clearTimeout(timer)
     for (const controller of running) controller.abort()
+  }
+}
+
+/**
+ * The headers that the application's function gives for the key set of an issuer, by its number.
+ */
+async function headersOf(functions, issuer, signal) {
+  const fn = functions.get(`jwt.issuers[${issuer}].jwks.headers`) ?? functions.get('jwt.jwks.headers')
+  if (fn === undefined) return {}
+  try {
+    const late = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
+    const given = await Promise.race([fn(), late])
+    return Object.fromEntries(new Headers(given))
+  } catch (error) {
+    if (error instanceof TooLate) throw error
+    throw new NoHeaders()
   }
 }
 
@@ -118,10 +135,12 @@ async function readAll(response) {
 
 class TooLarge extends Error {}
 class TooLate extends Error {}
+class NoHeaders extends Error {}
 
 function kindOf(error) {
   if (error instanceof TooLarge) return 'too-large'
   if (error instanceof TooLate) return 'timeout'
+  if (error instanceof NoHeaders) return 'headers'
   const { code, message } = error?.cause ?? {}
   if (message === 'unexpected redirect') return 'redirect'
   if (/^(UND_ERR_\w*TIMEOUT|ETIMEDOUT)$/.test(code)) return 'timeout'

@@ -21,7 +21,7 @@ pub mod few;
 mod formats;
 pub mod guard;
 pub mod headers;
-mod jose;
+pub mod jose;
 pub mod json;
 pub mod keys;
 pub mod limit;

@@ -25,6 +25,9 @@ pub struct Problem {
     pub headers: Vec<(&'static str, String)>,
     /// The rate limit that refused, for the operator; the first one of several.
     pub limit: Option<Box<str>>,
+    /// Why, for the operator, where the code names a kind: `claim_missing:aud`. The client does not
+    /// get it.
+    pub reason: Option<Cow<'static, str>>,
     /// The faults of the request's members, at most [`MAX_ERRORS`].
     pub errors: Vec<FieldError>,
     /// Whether there were more errors than this list has.
@@ -59,6 +62,7 @@ impl Refusal {
             detail: detail.into(),
             headers: Vec::new(),
             limit: None,
+            reason: None,
             errors: Vec::new(),
             truncated: false,
         }))
@@ -68,6 +72,13 @@ impl Refusal {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds the reason for the operator.
+    #[must_use]
+    pub fn because(mut self, reason: Cow<'static, str>) -> Self {
+        self.reason = Some(reason);
         self
     }
 

@@ -15,6 +15,8 @@ export declare class GuardError extends Error {
   readonly path?: string
   /** The value to write instead, if there is a suggestion. */
   readonly suggestion?: string
+  /** Why a token is refused, in one word for the operator, e.g. `claim_missing:aud`. */
+  readonly reason?: string
 }
 
 /** Every code of a {@link GuardError}. */

@@ -496,7 +496,13 @@ export interface IssuerHealth {
     | 'issuer'
     | 'jwks-uri'
     | 'set'
+    | 'headers'
     | null
+  /**
+   * The keys of its set that can't be used, at most 10: the position in `keys`, from 0, and the
+   * reason.
+   */
+  readonly leftOut: readonly { readonly index: number; readonly reason: string }[]
 }
 
 /** The number of revocations kept; expired ones are counted until the next sweep. */

@@ -123,6 +123,11 @@ export interface DecisionEvent {
    * first in their order.
    */
   readonly limit?: string | undefined
+  /**
+   * Why a token was refused, finer than `code`: `claim_missing:aud`, `kid_unknown`. For the
+   * operator alone: the client gets `code`. docs/reference/errors.md lists them.
+   */
+  readonly reason?: string | undefined
   /** The token's `sub`. */
   readonly user?: string | undefined
   /** The reasons that the policy returned. */

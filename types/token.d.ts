@@ -23,6 +23,11 @@ export interface JwtIssuers {
   readonly issuers: readonly IssuerOptions[]
   readonly issuer?: never
   readonly audience?: never
+  readonly claims?: never
+  readonly dedicatedIssuer?: never
+  readonly tenants?: never
+  readonly iat?: never
+  readonly subject?: never
   readonly secret?: never
   readonly keys?: never
   readonly jwks?: never
@@ -35,15 +40,56 @@ export interface JwtIssuers {
 /** One of several issuers. */
 export type IssuerOptions = IssuerName & IssuerRules & JwtKeySource
 
-/** The issuer of the tokens, and their audience. */
+/** The issuer of the tokens, and what binds them to this API. */
 export interface IssuerName {
   /**
    * The only accepted `iss` (RFC 7519 section 4.1.1). With the preset `'spiffe'`, the trust domain,
-   * such as `'spiffe://example.org'`; with `'vault'`, Vault's address is enough.
+   * such as `'spiffe://example.org'`; with `'vault'`, Vault's address is enough. With
+   * {@link tenants}, a template: `'https://login.microsoftonline.com/{tenantid}/v2.0'`.
    */
   readonly issuer: string
-  /** The `aud` values of this API; a token must name one of them (RFC 7519 section 4.1.3). */
-  readonly audience: string | readonly string[]
+  /**
+   * The `aud` values of this API; a token must name one of them (RFC 7519 section 4.1.3).
+   *
+   * `false` takes tokens without regard to `aud`, for providers that issue access tokens without
+   * one. Something else must bind them to this API: {@link claims} with `client_id`, `azp`,
+   * `appid`, `cid`, `clientId` or `resource`, or {@link dedicatedIssuer}. Without that,
+   * `createGuard` throws `ERR_CONFLICTING_OPTIONS`.
+   */
+  readonly audience: string | readonly string[] | false
+  /**
+   * Claims that a token must have, 1 to 16: a name, or a JSON Pointer (RFC 6901) such as
+   * `'/firebase/sign_in_provider'`, and the accepted values. A list claim must contain one of them.
+   * `iss`, `aud`, `exp`, `nbf`, `iat`, `jti` and `cnf` have rules of their own and can't be named.
+   * @default none
+   */
+  readonly claims?: { readonly [claim: string]: ClaimValue | readonly ClaimValue[] }
+  /**
+   * The issuer issues tokens for this API alone, so its name stands in for an audience. Only with
+   * `audience: false`. Never set it for an issuer that other APIs use as well: their tokens would
+   * be accepted here.
+   * @default false
+   */
+  readonly dedicatedIssuer?: boolean
+  /**
+   * The accepted tenants, 1 to 1,000, if `issuer` contains `{tenantid}`. The claim `tid` must be
+   * the tenant in `iss`, and a key with a member `issuer` signs for that issuer alone. `'any'`
+   * accepts every tenant, and everyone can have one: judge `tid` in the application or the policy.
+   */
+  readonly tenants?: readonly string[] | 'any'
+  /**
+   * `'optional'` accepts tokens without `iat`. Their lifetime is then bounded by `exp` alone, which
+   * must be less than `maxLifetime` ahead, and every revocation of their subject covers them, also
+   * one before their login.
+   * @default 'required'
+   */
+  readonly iat?: 'required' | 'optional'
+  /**
+   * `'lenient'` accepts a `sub` that is a whole number, as its decimal digits, and treats an empty
+   * `sub` as none. `req.user.sub` keeps the value of the token.
+   * @default 'strict'
+   */
+  readonly subject?: 'strict' | 'lenient'
   /**
    * Rules for a kind of issuer. `'vault'`: the identity tokens of HashiCorp Vault, whose keys are
    * found by discovery. `'spiffe'`: JWT-SVIDs of one trust domain, whose bundle is in `jwks` or at
@@ -53,6 +99,9 @@ export interface IssuerName {
    */
   readonly preset?: 'vault' | 'spiffe'
 }
+
+/** A value of a claim: a string, a whole number or a boolean. */
+export type ClaimValue = string | number | boolean
 
 /** Requirements for the tokens of an issuer. */
 export interface IssuerRules {
@@ -90,6 +139,12 @@ export interface JwtClaimsOptions extends IssuerRules {
    */
   readonly from?: readonly TokenSource[]
   /**
+   * The largest accepted token, from 1 kb to 32 kb. Node itself accepts 16 kb of headers unless
+   * `maxHeaderSize` of `http.createServer` or `--max-http-header-size` is higher.
+   * @default '8kb'
+   */
+  readonly maxTokenSize?: number | string
+  /**
    * The tokens that need a `DPoP` proof (RFC 9449). `'if-bound'`: tokens that are bound to a key
    * (`cnf.jkt`); others must not use the scheme `DPoP`. `'required'`: every token must be bound and
    * come with its proof. `'off'`: the scheme is not supported, so no bound token is accepted. Each
@@ -106,10 +161,13 @@ export interface JwtClaimsOptions extends IssuerRules {
    */
   readonly dpopNonce?: boolean | DpopNonceOptions
   /**
-   * Whether a request without a token passes as anonymous. An invalid token is refused in any case.
+   * Whether a request without a token passes as anonymous. An invalid token is refused; with
+   * `'lenient'`, one in a cookie counts as none instead, and its cookie is cleared: a browser keeps
+   * sending the cookie of a session that has ended. If the keys of the issuer are missing, the
+   * answer is 503 in any case.
    * @default false
    */
-  readonly optional?: boolean
+  readonly optional?: boolean | 'lenient'
   /**
    * The cache of verified tokens, in bytes: a number or `'8mb'`, from 64 kb to 1024 mb. Each hit
    * compares the whole token and checks again its times, the validity of its key and its
@@ -202,15 +260,23 @@ export interface KeyStorage {
 /**
  * One source of a token.
  *
- * 1. `'header'`: `Authorization`, with the scheme `Bearer` or `DPoP`.
- * 2. `cookie`: the cookie of this name, which must start with `__Host-`: other cookies can be set
+ * 1. `'header'`: `Authorization`, with the scheme `Bearer` or `DPoP`. Credentials of another scheme
+ *    count as none if another source has a token.
+ * 2. `header`: the header of this name, which contains the token alone. A proxy that logs users in
+ *    adds it: make sure that it removes one that the client sent. It switches
+ *    {@link GuardConfig.csrf} on.
+ * 3. `cookie`: the cookie of this name, which must start with `__Host-`: other cookies can be set
  *    by every host of the domain. Set it with `Secure`, `HttpOnly`, `SameSite` and `Path=/`. It
  *    switches {@link GuardConfig.csrf} on.
- * 3. `query`: the parameter of this name. Discouraged (RFC 9700 section 4.3.2): URLs appear in
+ * 4. `query`: the parameter of this name. Discouraged (RFC 9700 section 4.3.2): URLs appear in
  *    histories, in logs and in `Referer`. Schemas of a `query` skip that name, and must not declare
  *    it.
  */
-export type TokenSource = 'header' | { readonly cookie: `__Host-${string}` } | { readonly query: string }
+export type TokenSource =
+  | 'header'
+  | { readonly header: string }
+  | { readonly cookie: `__Host-${string}` }
+  | { readonly query: string }
 
 /** Options of the nonces of `DPoP` proofs. */
 export interface DpopNonceOptions {
@@ -233,7 +299,7 @@ export type JwtKeySource =
   | (JwtKeys & { readonly keys: readonly KeyInput[] })
   | (JwtKeys & { readonly jwks: JwkSet })
   | (JwtKeys & { readonly rotation: RotationOptions })
-  | (JwtKeysAtUrl & { readonly jwks: string })
+  | (JwtKeysAtUrl & { readonly jwks: string | JwksSource })
   | (JwtKeysAtUrl & { readonly discovery: true | 'oauth' })
   | (JwtKeysAtUrl & { readonly preset: 'vault' })
 
@@ -249,7 +315,11 @@ export interface JwtKeys {
    * that has the latest `notBefore`, or with a secret if there is none.
    */
   readonly keys?: readonly KeyInput[]
-  /** A JWK set with public keys (RFC 7517 section 5). Keys for encryption are ignored. */
+  /**
+   * A JWK set with public keys (RFC 7517 section 5). Keys for encryption are ignored. A key that
+   * can't be used is left out, with the warning `GUARD_KEY_LEFT_OUT`; `kid` and `alg` name a key.
+   * The set is refused if no key is left, or if two keys have one `kid` and `alg`.
+   */
   readonly jwks?: JwkSet
   /**
    * Keys that are generated here, and rotate automatically. They sign; the other keys only verify.
@@ -268,10 +338,11 @@ export interface JwtKeys {
  */
 export interface JwtKeysAtUrl {
   /**
-   * The URL of a JWK set, with `https`, or with `http` on a loopback address. Redirects are not
-   * followed, and at most 256 KiB are read.
+   * The URL of a JWK set, with `https`, or with `http` on a loopback address; or the URL with
+   * options. Redirects are not followed, and at most 256 KiB are read. Each key is judged by
+   * itself, as in a set of the options.
    */
-  readonly jwks?: string
+  readonly jwks?: string | JwksSource
   /**
    * `true` reads the URL from the issuer's metadata at `<issuer>/.well-known/openid-configuration`
    * (OpenID Connect Discovery 1.0), `'oauth'` from `/.well-known/oauth-authorization-server` (RFC
@@ -283,9 +354,33 @@ export interface JwtKeysAtUrl {
    * @default '1h'
    */
   readonly staleFor?: Duration
-  readonly secret?: never
+  /**
+   * A shared secret beside the published keys, for an issuer that changes from one to the other:
+   * tokens of HS256 (or the HS algorithm in `algorithms`) are verified with it, whatever their
+   * `kid`.
+   */
+  readonly secret?: string | Uint8Array
   readonly keys?: never
   readonly rotation?: never
+}
+
+/** A JWK set at a URL, with options of the request. */
+export interface JwksSource {
+  /** The URL. */
+  readonly url: string
+  /**
+   * Request headers, up to 16, such as `authorization`; or a function that returns them, which is
+   * called for each request.
+   */
+  readonly headers?:
+    | { readonly [name: string]: string }
+    | (() => { readonly [name: string]: string } | Promise<{ readonly [name: string]: string }>)
+  /**
+   * Allows `http` to a host in a private network, such as `http://keycloak:8080`. Everyone who can
+   * change the answer on its way chooses the trusted keys. Public addresses are refused.
+   * @default false
+   */
+  readonly allowHttp?: boolean
 }
 
 /** A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864). */

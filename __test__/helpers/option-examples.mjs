@@ -59,9 +59,21 @@ const CONFIGS = [
   { jwt: { ...named, discovery: 'oauth' } },
   {
     jwt: {
+      issuer: 'https://login.example.com/{tenantid}/v2.0', tenants: ['t1', 't2'], audience: false, claims: { azp: ['a', 'b'], '/realm/ok': true }, iat: 'optional', subject: 'lenient',
+      jwks: { url: 'http://keycloak:8080/jwks', headers: { authorization: 'Bearer x' }, allowHttp: true }, secret: SECRET, from: [{ header: 'x-token' }], maxTokenSize: '16kb', optional: 'lenient'
+    }
+  },
+  { jwt: { issuer: 'https://id.example.com', audience: false, dedicatedIssuer: true, jwks: { url: 'https://id.example.com/jwks', headers: () => ({ authorization: 'x' }) } } },
+  {
+    jwt: {
       issuers: [
         { ...named, ...rules, typ: 'JOSE', keys: [key], jwks: { keys: [{ ...jwks.keys[0], use: 'jwt-svid' }] }, rotation, preset: 'spiffe', issuer: 'spiffe://example.org' },
-        { ...named, secret: SECRET, issuer: 'https://b.example.com' }, { ...named, discovery: true, staleFor: '20m', issuer: 'https://c.example.com' }
+        { ...named, secret: SECRET, issuer: 'https://b.example.com' }, { ...named, discovery: true, staleFor: '20m', issuer: 'https://c.example.com' },
+        {
+          issuer: 'https://d.example.com/{tenantid}', tenants: 'any', audience: false, claims: { appid: 'a', '/b': [1, 2] }, iat: 'required', subject: 'strict',
+          jwks: { url: 'https://d.example.com/jwks', headers: { 'x-key': 'v' }, allowHttp: false }, secret: SECRET
+        },
+        { issuer: 'https://e.example.com', audience: false, dedicatedIssuer: true, jwks: { url: 'https://e.example.com/jwks', headers: () => ({}) } }
       ]
     }
   },

@@ -54,6 +54,8 @@ function walk(type, path, options) {
     for (const part of type.types) walk(part, path, options)
     return
   }
+  // `string & { ... }`, which two unions with the same members leave.
+  if (type.isIntersection() && type.types.some((part) => (part.flags & ts.TypeFlags.StringLike) !== 0)) return
   if (!(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) || WHOLE.has((type.aliasSymbol ?? type.symbol)?.name)) return
   if (type.getCallSignatures().length > 0 || type.getProperty('BYTES_PER_ELEMENT') !== undefined) return
   if (checker.isArrayType(type) || checker.isTupleType(type)) {

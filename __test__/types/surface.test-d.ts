@@ -123,7 +123,10 @@ createGuard({
   },
 })
 // @ts-expect-error: keys in the options beside a URL
+createGuard({ jwt: { ...base, jwks: 'https://issuer.example.com/jwks', keys: [] } })
 createGuard({ jwt: { ...base, jwks: 'https://issuer.example.com/jwks', secret: 'x' } })
+createGuard({ jwt: { issuer: base.issuer, audience: false, claims: { client_id: ['a', 'b'], '/a/b': 1 }, jwks: { url: 'https://issuer.example.com/jwks', headers: () => ({ a: 'b' }) } } })
+createGuard({ jwt: { ...base, issuer: 'https://login.example/{tenantid}', tenants: 'any', secret: 'x', from: [{ header: 'x-token' }], optional: 'lenient' } })
 // @ts-expect-error: one issuer beside several
 createGuard({ jwt: { issuers: [{ ...base, jwks }], issuer: 'https://issuer.example.com' } })
 // @ts-expect-error: an issuer without an audience

@@ -83,7 +83,8 @@ function restoreBody(c, raw) {
 /** Headers that a handler has set itself are kept; `Vary` is extended. */
 async function finishResponse(c, result) {
   for (const [name, value] of result.headers) {
-    if (!c.res.headers.has(name)) c.header(name, value)
+    if (name.toLowerCase() === 'set-cookie') c.header(name, value, { append: true })
+    else if (!c.res.headers.has(name)) c.header(name, value)
     else if (name === 'Vary') addVary(c, value)
   }
   for (const name of result.remove) if (c.res.headers.has(name)) c.header(name, undefined)

@@ -112,6 +112,25 @@ pub enum ProofError {
 }
 
 impl ProofError {
+    /// One word for the operator.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "dpop_missing",
+            Self::Malformed => "dpop_malformed",
+            Self::Type => "dpop_typ",
+            Self::Algorithm => "dpop_alg",
+            Self::Key => "dpop_jwk",
+            Self::Signature => "dpop_signature",
+            Self::Claims => "dpop_claims",
+            Self::Method => "dpop_htm",
+            Self::Url => "dpop_htu",
+            Self::Time => "dpop_iat",
+            Self::Token => "dpop_ath",
+            Self::Binding => "dpop_key_not_of_token",
+        }
+    }
+
     /// The description of the error for the client.
     #[must_use]
     pub const fn detail(self) -> &'static str {

@@ -12,7 +12,7 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
-use crate::token::{Issuer, Signer, TokenConfig, TokenError, Verified, Verifier};
+use crate::token::{Issuer, Optionality, Signer, TokenConfig, TokenError, Verified, Verifier};
 
 /// The requirement of a stack for a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum TokenRequirement {
     Ignore,
     /// Without a token the request is anonymous; an invalid token is refused in any case.
     Optional,
+    /// As `Optional`, and a cookie whose token is no longer valid counts as none, and is cleared.
+    Lenient,
     /// Without a token the request is refused.
     Required,
 }
@@ -42,7 +44,7 @@ pub struct Tokens {
     own: Arc<str>,
     /// Accepted proofs.
     pub proofs: ReplayCache,
-    optional: bool,
+    optional: Optionality,
     /// The last minute in which expired revocations were removed.
     swept_minute: AtomicU64,
 }
@@ -254,12 +256,16 @@ impl Guard {
         let narrowed = match Switch::read(options, "jwt") {
             Switch::Absent => None,
             Switch::Off => return Ok(TokenRequirement::Ignore),
-            Switch::On(value) => Options::read("jwt", value, &["optional"])?.bool("optional")?,
+            Switch::On(value) => Optionality::read(&Options::read("jwt", value, &["optional"])?)?,
         };
+        let optional = narrowed.unwrap_or(tokens.optional);
         Ok(match layers {
             Layers::Require => TokenRequirement::Required,
-            Layers::All | Layers::Token if !narrowed.unwrap_or(tokens.optional) => {
+            Layers::All | Layers::Token if optional == Optionality::No => {
                 TokenRequirement::Required
+            }
+            Layers::All | Layers::Token if optional == Optionality::Lenient => {
+                TokenRequirement::Lenient
             }
             Layers::All | Layers::Token | Layers::RateLimit | Layers::Policy => {
                 TokenRequirement::Optional

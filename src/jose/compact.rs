@@ -14,16 +14,49 @@ use serde_json::{Map, Value};
 use super::Header;
 use crate::json::object;
 
-/// The maximum length of a token in bytes.
+/// The default of `maxTokenSize`, and the most bytes of a token that is issued here.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// The most that `maxTokenSize` may be.
+pub(crate) const MAX_TOKEN_SIZE: usize = 32 * 1024;
 /// The maximum length of a header in bytes of JSON.
 pub(crate) const MAX_HEADER_BYTES: usize = 1024;
 /// An RSA signature of 8192 bits, in base64url.
 const MAX_SIGNATURE_CHARS: usize = 1366;
 
-/// The text is not a token in compact form, or not in its canonical spelling.
+/// Why a text is no token: there is one way to write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub enum Malformed {
+    /// What stands behind the scheme is no token.
+    Credentials,
+    /// It is longer than `maxTokenSize`, or its header than 1 KiB.
+    TooLarge,
+    /// It is not three segments, or its header or signature is empty.
+    Form,
+    /// A segment is no canonical base64url without padding.
+    Encoding,
+    /// Its header is no JSON object with `alg`, or a member of it is of the wrong kind.
+    Header,
+    /// Its header has `crit` or `b64`.
+    Critical,
+    /// Its payload is no JSON object that can be read in one way only.
+    Payload,
+}
+
+impl Malformed {
+    /// One word for the operator.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Credentials => "authorization_malformed",
+            Self::TooLarge => "token_too_large",
+            Self::Form => "token_not_compact",
+            Self::Encoding => "token_encoding",
+            Self::Header => "header_malformed",
+            Self::Critical => "header_critical",
+            Self::Payload => "payload_malformed",
+        }
+    }
+}
 
 /// The parts of a token. They are untrusted until the signature is verified.
 #[derive(Debug)]
@@ -36,40 +69,46 @@ pub(crate) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Splits `token` and reads its header. [`Self::payload`] decodes the payload later, after the
-    /// signature is verified.
-    pub(crate) fn read(token: &'a str) -> Result<Self, Malformed> {
-        Self::split(token, |header| Some((Header::of(header)?, ())))
-            .map(|(compact, ())| compact)
-            .ok_or(Malformed)
+    /// Takes `token`, of at most `max_bytes`, apart and reads its header. The payload is only
+    /// decoded by [`Self::payload`], after the signature was found good.
+    pub(crate) fn read(token: &'a str, max_bytes: usize) -> Result<Self, Malformed> {
+        let (compact, ()) = Self::split(token, max_bytes, |header| Ok((Header::of(header)?, ())))?;
+        Ok(compact)
     }
 
     /// As [`Self::read`], with the members that [`Header`] lacks.
     pub(crate) fn read_whole(token: &'a str) -> Result<(Self, Map<String, Value>), Malformed> {
-        let read = |header: &str| Header::read(header).map(|(read, more)| (Rc::new(read), more));
-        Self::split(token, read).ok_or(Malformed)
+        Self::split(token, MAX_TOKEN_BYTES, |header| {
+            let (read, more) = Header::read(header)?;
+            Ok((Rc::new(read), more))
+        })
     }
 
     fn split<T>(
         token: &'a str,
-        read: impl FnOnce(&str) -> Option<(Rc<Header>, T)>,
-    ) -> Option<(Self, T)> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return None;
+        max_bytes: usize,
+        read: impl FnOnce(&str) -> Result<(Rc<Header>, T), Malformed>,
+    ) -> Result<(Self, T), Malformed> {
+        if token.len() > max_bytes {
+            return Err(Malformed::TooLarge);
         }
-        let (signing_input, signature) = token.rsplit_once('.')?;
-        let (header, payload) = signing_input.split_once('.')?;
-        if payload.contains('.') {
-            return None;
-        }
+        let parts = token.rsplit_once('.').and_then(|(input, signature)| {
+            let (header, payload) = input.split_once('.')?;
+            Some((input, header, payload, signature))
+        });
+        let (signing_input, header, payload, signature) = parts.ok_or(Malformed::Form)?;
         // An empty signature is `alg: none`. An empty payload is allowed in a JWS (though it has no
         // claims); a detached one was signed with content that is not here.
-        if header.is_empty() || signature.is_empty() || signature.len() > MAX_SIGNATURE_CHARS {
-            return None;
+        if payload.contains('.')
+            || header.is_empty()
+            || signature.is_empty()
+            || signature.len() > MAX_SIGNATURE_CHARS
+        {
+            return Err(Malformed::Form);
         }
         let (header, more) = read(header)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some((Self { signing_input, header, payload, signature }, more))
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Malformed::Encoding)?;
+        Ok((Self { signing_input, header, payload, signature }, more))
     }
 
     pub(crate) fn signature(&self) -> &[u8] {
@@ -78,17 +117,17 @@ impl<'a> Compact<'a> {
 
     /// The bytes of the payload, unchecked.
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Malformed> {
-        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Malformed)
+        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Malformed::Encoding)
     }
 
     /// The payload as text, which need not be claims.
     pub(crate) fn text(&self) -> Result<String, Malformed> {
-        String::from_utf8(self.payload()?).map_err(|_| Malformed)
+        String::from_utf8(self.payload()?).map_err(|_| Malformed::Payload)
     }
 
     /// The payload as claims: a JSON object.
     pub(crate) fn claims(&self) -> Result<Map<String, Value>, Malformed> {
-        object::read_object(&self.text()?).map_err(|_| Malformed)
+        object::read_object(&self.text()?).map_err(|_| Malformed::Payload)
     }
 }
 
@@ -101,40 +140,43 @@ thread_local! {
 
 impl Header {
     /// The header of a segment, from the cache or parsed.
-    fn of(segment: &str) -> Option<Rc<Self>> {
+    fn of(segment: &str) -> Result<Rc<Self>, Malformed> {
         let known = LAST.with_borrow(|last| {
             let (text, header) = last.as_ref()?;
             (**text == *segment).then(|| Rc::clone(header))
         });
-        known.or_else(|| {
-            let header = Rc::new(Self::read(segment)?.0);
-            LAST.set(Some((segment.into(), Rc::clone(&header))));
-            Some(header)
-        })
+        if let Some(header) = known {
+            return Ok(header);
+        }
+        let header = Rc::new(Self::read(segment)?.0);
+        LAST.set(Some((segment.into(), Rc::clone(&header))));
+        Ok(header)
     }
 
-    fn read(segment: &str) -> Option<(Self, Map<String, Value>)> {
+    fn read(segment: &str) -> Result<(Self, Map<String, Value>), Malformed> {
         if segment.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
-            return None;
+            return Err(Malformed::TooLarge);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| Malformed::Encoding)?;
         if bytes.len() > MAX_HEADER_BYTES {
-            return None;
+            return Err(Malformed::TooLarge);
         }
-        let mut members = object::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| Malformed::Header)?;
+        let mut members = object::read_object(text).map_err(|_| Malformed::Header)?;
         // RFC 7515 section 4.1.11: an unsupported extension must be refused, and no extension is
         // supported. `b64` (RFC 7797) without `crit` is refused too: readers that support it would
         // read another payload.
         if members.contains_key("crit") || members.contains_key("b64") {
-            return None;
+            return Err(Malformed::Critical);
         }
         let mut string = |name: &str| match members.remove(name) {
-            None => Some(None),
-            Some(Value::String(text)) => Some(Some(text)),
-            Some(_) => None,
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Malformed::Header),
         };
-        let header = Self { alg: string("alg")??, kid: string("kid")?, typ: string("typ")? };
-        Some((header, members))
+        let alg = string("alg")?.ok_or(Malformed::Header)?;
+        let header = Self { alg, kid: string("kid")?, typ: string("typ")? };
+        Ok((header, members))
     }
 }
 
@@ -143,6 +185,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(token: &str) -> Result<Compact<'_>, Malformed> {
+        Compact::read(token, MAX_TOKEN_BYTES)
+    }
+
     fn token(header: &str, payload: &str) -> String {
         format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
     }
@@ -150,7 +196,7 @@ mod tests {
     #[test]
     fn a_token_is_read_into_its_parts() {
         let token = token(r#"{"alg":"HS256","kid":"a","jwk":{}}"#, r#"{"sub":"x"}"#);
-        let compact = Compact::read(&token).unwrap();
+        let compact = read(&token).unwrap();
         assert_eq!(compact.header.alg, "HS256");
         assert_eq!(compact.header.kid.as_deref(), Some("a"));
         assert_eq!(compact.signature(), b"sig");
@@ -160,7 +206,7 @@ mod tests {
     #[test]
     fn only_the_one_canonical_spelling_of_a_token_is_read() {
         let good = token(r#"{"alg":"HS256"}"#, "{}");
-        assert!(Compact::read(&good).is_ok());
+        assert!(read(&good).is_ok());
         let (head, rest) = good.split_once('.').unwrap();
         for bad in [
             format!(" {good}"),
@@ -179,17 +225,17 @@ mod tests {
             good.replace("c2ln", "c2l%"),
             good.replace('.', "\u{2024}"),
         ] {
-            assert_eq!(Compact::read(&bad).err(), Some(Malformed), "{bad}");
+            assert!(read(&bad).is_err(), "{bad}");
         }
         // `e30` is `{}`; `e31` has stray bits, which a lax decoder ignores.
-        assert!(Compact::read(&good.replace(".e30.", ".e31.")).unwrap().claims().is_err());
+        assert!(read(&good.replace(".e30.", ".e31.")).unwrap().claims().is_err());
     }
 
     #[test]
     fn a_header_is_read_for_each_token_though_the_last_one_is_remembered() {
         let alg = |header: &str| {
             let token = token(header, "{}");
-            let compact = Compact::read(&token);
+            let compact = read(&token);
             compact.map(|compact| compact.header.alg.clone()).ok()
         };
         let (one, other, bad) =
@@ -207,7 +253,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in "\\PC{0,80}|[A-Za-z0-9_.=-]{0,200}") {
-            if let Ok(compact) = Compact::read(&text) {
+            if let Ok(compact) = read(&text) {
                 let _ = compact.claims();
             }
         }
@@ -215,11 +261,11 @@ mod tests {
         #[test]
         fn what_is_read_is_canonical(header in "\\{\"alg\":\"[a-zA-Z0-9]{0,6}\"\\}", payload in prop::collection::vec(any::<u8>(), 1..40), signature in prop::collection::vec(any::<u8>(), 1..70), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let token = format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&signature));
-            let read = |token: &str| {
-                let compact = Compact::read(token).ok()?;
+            let parts = |token: &str| {
+                let compact = read(token).ok()?;
                 Some((compact.payload().ok()?, compact.signature().to_vec(), compact.header.alg.clone()))
             };
-            let original = read(&token).unwrap();
+            let original = parts(&token).unwrap();
             prop_assert_eq!((&original.0, &original.1), (&payload, &signature));
             // No other text of the same length may represent the same token.
             let mut other = token.clone().into_bytes();
@@ -227,7 +273,7 @@ mod tests {
             if byte.is_ascii() && other[at] != byte {
                 other[at] = byte;
                 let other = String::from_utf8(other).unwrap();
-                prop_assert_ne!(read(&other), Some(original));
+                prop_assert_ne!(parts(&other), Some(original));
             }
         }
     }

@@ -5,7 +5,8 @@ mod compact;
 mod date;
 mod header;
 
-pub(crate) use compact::MAX_TOKEN_BYTES;
-pub(crate) use compact::{Compact, Malformed};
+pub(crate) use compact::Compact;
+pub use compact::Malformed;
+pub(crate) use compact::{MAX_TOKEN_BYTES, MAX_TOKEN_SIZE};
 pub(crate) use date::{DateError, date};
 pub(crate) use header::Header;

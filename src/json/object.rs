@@ -58,8 +58,8 @@ pub(crate) enum Shallow<'a> {
     Number(Number),
     /// The text of a list or an object, already validated.
     Nested(&'a str),
-    /// `true`, `false` or `null`.
-    Word,
+    /// `true`, `false`, or `null` as `None`.
+    Word(Option<bool>),
 }
 
 impl<'a> Members<'a> {
@@ -71,6 +71,16 @@ impl<'a> Members<'a> {
 impl Shallow<'_> {
     pub(crate) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The whole value.
+    pub(crate) fn value(&self) -> Option<Value> {
+        match self {
+            Self::Text(text) => Some(Value::String(text.as_ref().to_owned())),
+            Self::Number(number) => Some(Value::Number(number.clone())),
+            Self::Nested(_) => self.nested(),
+            Self::Word(word) => Some(word.map_or(Value::Null, Value::Bool)),
+        }
     }
 
     /// The parsed list or object.
@@ -238,9 +248,9 @@ impl<'a> Reader<'a> {
                 self.pass_array(depth + 1)?;
                 self.since(start).map(Shallow::Nested)
             }
-            b't' => self.word(start, "true", Shallow::Word),
-            b'f' => self.word(start, "false", Shallow::Word),
-            b'n' => self.word(start, "null", Shallow::Word),
+            b't' => self.word(start, "true", Shallow::Word(Some(true))),
+            b'f' => self.word(start, "false", Shallow::Word(Some(false))),
+            b'n' => self.word(start, "null", Shallow::Word(None)),
             b'-' | b'0'..=b'9' => self.number(start).map(Shallow::Number),
             _ => Err(NotStrictJson),
         }
@@ -524,7 +534,7 @@ mod tests {
                 nested @ Shallow::Nested(_) => {
                     prop_assert_eq!(Some(value.clone()), nested.nested());
                 }
-                Shallow::Word => prop_assert!(value.is_boolean() || value.is_null()),
+                Shallow::Word(word) => prop_assert_eq!(value.as_bool(), *word),
             }
         }
         Ok(())

@@ -3,8 +3,10 @@
 /// The reason why no key fits the header of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// No key has its `kid`, or that key is not usable now.
+    /// No key has its `kid`.
     Unknown,
+    /// The key is outside of its `notBefore` and `notAfter`, or was withdrawn.
+    Time,
     /// Its `alg` differs from the algorithm of the key.
     Algorithm,
     /// The issuer's keys could not be fetched or read.

@@ -75,15 +75,16 @@ pub(crate) fn read(
         Family::Rsa => {
             let (n, e) = (number(path, jwk, "n")?, number(path, jwk, "e")?);
             let private = private.then(|| rsa_private(path, jwk, &n, &e)).transpose()?;
-            if let DecodingKeyKind::RsaModulusExponent { n, e } = decoding_key(path, jwk)?.kind() {
+            let key = decoding_key(path, jwk, &[("n", &n), ("e", &e)])?;
+            if let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() {
                 return Ok(Material::Rsa { n: n.clone(), e: e.clone(), private });
             }
             Err(bad())
         }
         Family::Ec => {
             let size = algorithm.curve().map(|(_, size)| size);
-            let (_, _) = (bytes(path, jwk, "x", size)?, bytes(path, jwk, "y", size)?);
-            let key = decoding_key(path, jwk)?;
+            let (x, y) = (coordinate(path, jwk, "x", size)?, coordinate(path, jwk, "y", size)?);
+            let key = decoding_key(path, jwk, &[("x", &x), ("y", &y)])?;
             let point = key.try_get_as_bytes().map_err(|_| bad())?.to_vec();
             if !private {
                 return Ok(Material::Ec { point, private: None });
@@ -103,7 +104,7 @@ pub(crate) fn read(
         }
         Family::Ed => {
             let x = bytes(path, jwk, "x", Some(32))?;
-            let key = decoding_key(path, jwk)?;
+            let key = decoding_key(path, jwk, &[("x", &x)])?;
             if key.try_get_as_bytes().ok() != Some(x.as_slice()) {
                 return Err(bad());
             }
@@ -120,14 +121,20 @@ pub(crate) fn read(
     }
 }
 
-/// The public half, as `jsonwebtoken` reads it.
-fn decoding_key(path: &str, jwk: &Map<String, Value>) -> Result<DecodingKey, ConfigError> {
-    // Pass only the numbers: the other members are checked above, and `x5c` and the like are
-    // ignored.
-    let numbers = jwk
-        .iter()
-        .filter(|(name, _)| ["kty", "crv", "n", "e", "x", "y"].contains(&name.as_str()))
+/// The public half, read by `jsonwebtoken`, whose `numbers` are written in the form of RFC 7518.
+///
+/// Members that are not the key's numbers were judged before; `x5c` and the like play no part.
+fn decoding_key(
+    path: &str,
+    jwk: &Map<String, Value>,
+    numbers: &[(&str, &[u8])],
+) -> Result<DecodingKey, ConfigError> {
+    let kind = jwk.iter().filter(|(name, _)| ["kty", "crv"].contains(&name.as_str()));
+    let numbers = kind
         .map(|(name, value)| (name.clone(), value.clone()))
+        .chain(numbers.iter().map(|(name, bytes)| {
+            ((*name).to_owned(), Value::String(URL_SAFE_NO_PAD.encode(bytes)))
+        }))
         .collect();
     serde_json::from_value::<jsonwebtoken::jwk::Jwk>(Value::Object(numbers))
         .ok()
@@ -187,9 +194,18 @@ fn bytes(
     len: Option<usize>,
 ) -> Result<Vec<u8>, ConfigError> {
     let member = format!("{path}.{name}");
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text(path, jwk, name)?)
-        .map_err(|_| invalid_key(&member, "must be base64url without padding"))?;
+    // Padding and the plain alphabet name the same bytes, and some issuers publish them.
+    let plain: String = text(path, jwk, name)?
+        .trim_end_matches('=')
+        .chars()
+        .map(|char| match char {
+            '+' => '-',
+            '/' => '_',
+            char => char,
+        })
+        .collect();
+    let bytes =
+        URL_SAFE_NO_PAD.decode(plain).map_err(|_| invalid_key(&member, "must be base64url"))?;
     match len {
         _ if bytes.is_empty() => Err(invalid_key(&member, "must not be empty")),
         Some(len) if bytes.len() != len => {
@@ -199,16 +215,32 @@ fn bytes(
     }
 }
 
-/// A big-endian number in its shortest form (RFC 7518 section 2, `Base64urlUInt`).
+/// A big-endian number (RFC 7518 section 2, `Base64urlUInt`). Leading zero bytes are dropped: some
+/// issuers write the sign byte of their library.
 fn number(path: &str, jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, ConfigError> {
     let bytes = bytes(path, jwk, name, None)?;
-    if bytes.first() == Some(&0) {
-        return Err(invalid_key(
-            format!("{path}.{name}").as_str(),
-            "must not start with a zero byte",
-        ));
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let number = bytes.get(zeros..).unwrap_or_default();
+    if number.is_empty() {
+        return Err(invalid_key(format!("{path}.{name}").as_str(), "must not be zero"));
     }
-    Ok(bytes)
+    Ok(number.to_vec())
+}
+
+/// A coordinate of a point, at the length of its curve (RFC 7518 section 6.2.1.2).
+fn coordinate(
+    path: &str,
+    jwk: &Map<String, Value>,
+    name: &str,
+    size: Option<usize>,
+) -> Result<Vec<u8>, ConfigError> {
+    let bytes = number(path, jwk, name)?;
+    let size = size.unwrap_or(bytes.len());
+    let Some(zeros) = size.checked_sub(bytes.len()) else {
+        let problem = format!("must be {size} bytes, as the curve has it");
+        return Err(invalid_key(format!("{path}.{name}").as_str(), problem));
+    };
+    Ok([vec![0; zeros], bytes].concat())
 }
 
 /// The public key as JSON, without its `kid`.

@@ -29,6 +29,8 @@ use crate::keys::strength::{
 pub(crate) struct Key {
     pub(crate) kid: Option<Arc<str>>,
     pub(crate) algorithm: Algorithm,
+    /// The member `issuer` of its JWK, with which a key of many tenants names its own.
+    pub(crate) issuer: Option<Box<str>>,
     /// Unix time in seconds, inclusive.
     pub(crate) not_before: u64,
     /// Unix time in seconds, exclusive.
@@ -145,6 +147,7 @@ impl Key {
             }
         };
         let key = Self {
+            issuer: None,
             kid: None,
             algorithm,
             not_before: 0,
@@ -221,6 +224,7 @@ impl Key {
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.algorithm == other.algorithm
+            && self.issuer == other.issuer
             && (self.not_before, self.not_after) == (other.not_before, other.not_after)
             && self.same_public(other)
     }

@@ -11,6 +11,7 @@ use crate::config::options::{
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::algorithm::{Algorithm, Family};
 use crate::keys::key::Key;
+use crate::keys::key_set::{KeySet, LeftOut, judge_set};
 use crate::keys::material::{Material, invalid_key};
 use crate::keys::ring::KeyRing;
 use crate::keys::{jwk, material};
@@ -19,13 +20,10 @@ pub(crate) fn keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
     set: SetOf,
-) -> Result<KeyRing, ConfigError> {
-    let mut keys = Vec::new();
-    if let Some(value) = options.get("secret") {
-        let path = options.path_of("secret");
-        let algorithm = secret_algorithm(options, allowed)?;
-        let material = Material::Secret(secret_at(&path, value)?);
-        keys.push((path.clone(), Key::new(&path, material, algorithm)?));
+) -> Result<(KeyRing, Vec<LeftOut>), ConfigError> {
+    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    if options.has("secret") {
+        keys.push(secret_key(options, allowed)?);
     }
     if let Some(items) = options.list("keys")? {
         for (i, item) in items.iter().enumerate() {
@@ -33,8 +31,11 @@ pub(crate) fn keys(
             keys.push((path.clone(), key_input(&path, item, allowed)?));
         }
     }
-    if let Some(value) = options.get("jwks") {
-        keys.extend(jwk_set(&options.path_of("jwks"), value, allowed, set)?);
+    are_distinct(&keys)?;
+    if let Some(value) = options.get("jwks").filter(|value| is_set(value)) {
+        let set = jwk_set(&options.path_of("jwks"), value, allowed, set)?;
+        keys.extend(set.keys);
+        left_out = set.left_out;
     }
     if keys.is_empty() {
         return Err(ConfigError::new(
@@ -43,7 +44,43 @@ pub(crate) fn keys(
             "must have a key: `secret`, `keys`, `jwks` or `discovery`",
         ));
     }
-    KeyRing::new(keys)
+    Ok((KeyRing::new(keys)?, left_out))
+}
+
+/// The key of `secret`, with its path.
+pub(crate) fn secret_key(
+    options: &Options<'_>,
+    allowed: Option<&[Algorithm]>,
+) -> Result<(String, Key), ConfigError> {
+    let value = options.require("secret", "a string or a Buffer")?;
+    let path = options.path_of("secret");
+    let algorithm = secret_algorithm(options, allowed)?;
+    let material = Material::Secret(secret_at(&path, value)?);
+    let key = Key::new(&path, material, algorithm)?;
+    Ok((path, key))
+}
+
+/// Whether `jwks` holds the keys themselves: not a URL, nor an object that names one.
+pub(crate) fn is_set(jwks: &Value) -> bool {
+    !jwks.is_string() && jwks.get("url").is_none()
+}
+
+/// Holds keys of one's own to more than those of a set: each has a `kid` of its own, and one use.
+fn are_distinct(keys: &[(String, Key)]) -> Result<(), ConfigError> {
+    for (i, (path, key)) in keys.iter().enumerate() {
+        for (other_path, other) in keys.iter().take(i) {
+            let problem = match &key.kid {
+                _ if key.same_public(other) => {
+                    format!("is the same key as `{other_path}`: one key has one use")
+                }
+                kid if *kid != other.kid => continue,
+                Some(_) => format!("has the same kid as `{other_path}`"),
+                None => format!("must have a kid, since `{other_path}` has none either"),
+            };
+            return Err(ConfigError::new(ConfigCode::ConflictingOptions, path.as_str(), problem));
+        }
+    }
+    Ok(())
 }
 
 fn secret_algorithm(
@@ -143,43 +180,17 @@ pub(crate) enum SetOf {
     Vectors,
 }
 
-/// The keys of a JWK set, each with its path. Keys for encryption and keys whose algorithms are not
-/// in `allowed` are skipped: the issuer publishes the set for its own needs.
+/// The keys of a JWK set that stands in the options.
 pub(crate) fn jwk_set(
     path: &str,
     value: &Value,
     allowed: Option<&[Algorithm]>,
     of: SetOf,
-) -> Result<Vec<(String, Key)>, ConfigError> {
+) -> Result<KeySet, ConfigError> {
     let Some(items) = value.get("keys").and_then(Value::as_array) else {
         return Err(ConfigError::invalid(path, "must be a JWK set: an object with a list `keys`"));
     };
-    let vectors = of == SetOf::Vectors
-        && items.iter().all(|item| item.get("kty").is_some_and(|kty| kty == "oct"));
-    let mut keys = Vec::new();
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("{path}.keys[{i}]");
-        let Value::Object(jwk) = item else {
-            return Err(invalid_key(
-                &path,
-                format!("must be a JWK object, not {}", describe(item)),
-            ));
-        };
-        if jwk.get("kty").is_some_and(|kty| kty == "oct") && !vectors && !is_for_encryption(jwk) {
-            return Err(invalid_key(&path, "is a secret, and a JWK set is public")
-                .suggest("give it as `jwt.secret`"));
-        }
-        if let Some(key) = set_member(&path, jwk, allowed, of)? {
-            keys.push((path, key));
-        }
-    }
-    if keys.is_empty() {
-        return Err(ConfigError::invalid(
-            path,
-            "must hold at least one key that tokens can be verified with",
-        ));
-    }
-    Ok(keys)
+    judge_set(path, &format!("{path}.keys"), items, allowed, of)
 }
 
 /// One key of a set; `None` if the set has it for another use.
@@ -200,9 +211,6 @@ pub(crate) fn set_member(
             return Err(invalid_key(path, "must have a kid, as it is for JWT-SVIDs"));
         }
     }
-    if is_for_encryption(&jwk) {
-        return Ok(None);
-    }
     let mut fits = jwk::algorithms(path, &jwk)?;
     fits.retain(|algorithm| allowed.is_none_or(|allowed| allowed.contains(algorithm)));
     let algorithm = match fits.as_slice() {
@@ -220,13 +228,8 @@ pub(crate) fn set_member(
         SetOf::Vectors => Key::however_guessable(path, material, algorithm)?,
     };
     key.kid = jwk_kid(path, &jwk)?.map(Arc::from);
+    key.issuer = jwk.get("issuer").and_then(Value::as_str).map(Box::from);
     Ok(Some(key))
-}
-
-fn is_for_encryption(jwk: &Map<String, Value>) -> bool {
-    let alg = jwk.get("alg").and_then(Value::as_str).unwrap_or_default();
-    jwk.get("use").is_some_and(|used| used == "enc")
-        || ["RSA-OAEP", "RSA1_5", "ECDH-ES"].iter().any(|prefix| alg.starts_with(prefix))
 }
 
 /// Parses Unix time in seconds, or a date in the format of `Date.prototype.toJSON`.

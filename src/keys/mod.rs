@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod jwk;
 pub(crate) mod key;
 pub(crate) mod key_options;
+pub(crate) mod key_set;
 pub(crate) mod material;
 pub(crate) mod ring;
 pub(crate) mod seal;
@@ -16,4 +17,5 @@ pub(crate) mod strength;
 
 pub use algorithm::Algorithm;
 pub use error::KeyError;
+pub use key_set::LeftOut;
 pub use seal::{SEAL_BYTES, SealKey, Seals};

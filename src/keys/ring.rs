@@ -31,42 +31,42 @@ impl KeyRing {
             if i >= MAX_KEYS {
                 return conflict(path, format!("is one key too many: {MAX_KEYS} are the most"));
             }
-            for (other_path, other) in keys.iter().take(i) {
-                if key.kid == other.kid {
-                    return match key.kid {
-                        Some(_) => conflict(path, format!("has the same kid as `{other_path}`")),
-                        None => conflict(
-                            path,
-                            format!("must have a kid, since `{other_path}` has none either"),
-                        ),
-                    };
-                }
-                if key.same_public(other) {
-                    return conflict(
-                        path,
-                        format!("is the same key as `{other_path}`: one key has one use"),
-                    );
-                }
+            let named = |(_, other): &&(String, Key)| {
+                key.kid == other.kid && key.algorithm == other.algorithm
+            };
+            if let Some((other, _)) = keys.iter().take(i).find(named) {
+                let problem = match key.kid {
+                    Some(_) => format!("has the same kid and alg as `{other}`"),
+                    None => format!("must have a kid, since `{other}` has none either"),
+                };
+                return conflict(path, problem);
             }
         }
         Ok(Self { keys: keys.into_iter().map(|(_, key)| Arc::new(key)).collect() })
     }
 
-    /// The one key that may have signed a token with this header at this second.
+    /// The one key that a token with this header may be signed with, at this second.
     ///
-    /// The `kid` selects the key, and the `alg` must match it. A token without `kid` belongs to the
-    /// key without one, or to the only key.
+    /// `kid` and `alg` name it. A token without `kid` belongs to the key without one, or to the
+    /// only key there is.
     pub(crate) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, KeyError> {
-        if !self.keys.iter().any(|key| key.algorithm.name() == header.alg) {
-            return Err(KeyError::Algorithm);
+        let is_of_alg = |key: &&Arc<Key>| key.algorithm.name() == header.alg;
+        let mut named = self.named(header.kid.as_deref()).peekable();
+        if named.peek().is_none() {
+            let fits = self.keys.iter().any(|key| is_of_alg(&key));
+            return Err(if fits { KeyError::Unknown } else { KeyError::Algorithm });
         }
-        let kid = header.kid.as_deref();
-        let key = match self.keys.as_slice() {
-            [only] if kid.is_none() || only.kid.is_none() => Some(only),
-            keys => keys.iter().find(|key| key.kid.as_deref() == kid),
+        let key = named.find(is_of_alg).ok_or(KeyError::Algorithm)?;
+        if key.usable_at(seconds) { Ok(key) } else { Err(KeyError::Time) }
+    }
+
+    /// The keys that a token with this `kid` may be signed with, one for each algorithm.
+    fn named(&self, kid: Option<&str>) -> impl Iterator<Item = &Arc<Key>> {
+        let is_only = self.keys.len() == 1;
+        let fits = move |key: &Arc<Key>| {
+            key.kid.as_deref() == kid || is_only && (kid.is_none() || key.kid.is_none())
         };
-        let key = key.filter(|key| key.usable_at(seconds)).ok_or(KeyError::Unknown)?;
-        if key.algorithm.name() == header.alg { Ok(key) } else { Err(KeyError::Algorithm) }
+        self.keys.iter().filter(move |key| fits(key))
     }
 
     /// The key that signs new tokens at this second. A private key takes precedence over a secret,
@@ -89,12 +89,9 @@ impl KeyRing {
         self.keys.len()
     }
 
-    /// Whether one of the keys may have signed a token with this `kid`.
-    pub(crate) fn knows(&self, kid: &str) -> bool {
-        match self.keys.as_slice() {
-            [only] if only.kid.is_none() => true,
-            keys => keys.iter().any(|key| key.kid.as_deref() == Some(kid)),
-        }
+    /// Whether a key has this `kid`, for this algorithm.
+    pub(crate) fn knows(&self, kid: &str, alg: &str) -> bool {
+        self.named(Some(kid)).any(|key| key.algorithm.name() == alg)
     }
 
     /// Returns this ring as the successor of `old`. A key that is in both keeps its object, so that

@@ -13,7 +13,8 @@
 //!   key and cost functions, `6` wait, `7` read the connection's certificate
 //! - 1, 2, 3: status, code and problem+json text of a refusal
 //! - 4: the most bytes of the body to read, and after a blank `form` or `json` and its content
-//!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name
+//!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name;
+//!   for another refusal, U+001F and its reason
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it
 //! - 6: `1` if the request came over TLS
@@ -90,6 +91,9 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         Step::Refuse(refusal) => {
             if let Some(limit) = &refusal.limit {
                 push_line(&mut out, limit);
+            } else if let Some(reason) = &refusal.reason {
+                out.push(SEPARATOR);
+                push_line(&mut out, reason);
             }
         }
         _ => {}

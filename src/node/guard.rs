@@ -85,7 +85,13 @@ pub(super) fn clock(message: &str) -> ErrorPayload {
 
 impl From<TokenError> for ErrorPayload {
     fn from(denial: TokenError) -> Self {
-        denial.to_refusal().into()
+        let refusal = denial.to_refusal();
+        let reason = refusal.reason.clone();
+        let mut error = Self::from(refusal);
+        if let (Some(reason), Value::Object(members)) = (reason, &mut error.0) {
+            members.insert("reason".to_owned(), reason.into());
+        }
+        error
     }
 }
 
@@ -135,10 +141,11 @@ pub fn core_id() -> String {
 }
 
 /// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
-/// `{guard, unknownInput, shared, fetches, rotation, refreshFor}`: its number, members of `input`
-/// that the policy reads and no request has, whether its store is shared, whether keys have to be
-/// fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null), and how
-/// many seconds an unused refresh token is valid for, or null.
+/// `{guard, unknownInput, shared, fetches, rotation, refreshFor, leftOut}`: its number, members of
+/// `input` that the policy reads and no request has, whether its store is shared, whether keys have
+/// to be fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null),
+/// how many seconds an unused refresh token is valid for, or null, and sentences about keys that
+/// can't be used.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -155,12 +162,28 @@ pub fn create_guard(env: Env, config: String) -> String {
             .map(|rotation| if rotation.is_by_callbacks() { "callbacks" } else { "file" });
         let refresh = opened.tokens.as_ref().and_then(|tokens| tokens.refresh.as_ref());
         let refresh_for = refresh.map(Refresh::token_life_s);
+        let left_out = left_out(&opened);
         let guard = registry::add_guard(Arc::new(opened), owner).ok_or_else(full)?;
         Ok(json!({
             "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
-            "refreshFor": refresh_for,
+            "refreshFor": refresh_for, "leftOut": left_out,
         }))
     })())
+}
+
+/// The keys of the options that can't be used, a sentence for each issuer that has any.
+fn left_out(guard: &Guard) -> Vec<String> {
+    let issuers = guard.tokens.iter().flat_map(|tokens| tokens.verifier.issuers());
+    issuers
+        .filter_map(|issuer| {
+            let reasons: Vec<String> =
+                issuer.left_out().into_iter().map(|key| key.reason).collect();
+            let name = issuer.name();
+            (!reasons.is_empty()).then(|| {
+                format!("the issuer '{name}' has keys that can't be used: {}", reasons.join("; "))
+            })
+        })
+        .collect()
 }
 
 /// The environment that builds a guard. Its guards are released with it: a worker thread ends

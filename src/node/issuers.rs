@@ -24,7 +24,7 @@ pub fn keys_due(guard: f64) -> String {
                 let headers: Map<String, Value> = fetch
                     .headers
                     .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value.into()))
+                    .map(|(name, value)| (name.into_owned(), value.into()))
                     .collect();
                 json!({ "issuer": issuer, "number": fetch.number, "url": fetch.url, "headers": headers })
             }));
@@ -105,5 +105,6 @@ pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>) -> V
         "keys": issuer.key_count(),
         "age": age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         "error": error,
+        "leftOut": issuer.left_out().iter().map(|key| json!({ "index": key.index, "reason": key.reason })).collect::<Vec<_>>(),
     })
 }

@@ -231,7 +231,18 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
         _ => Vec::new(),
     };
     let waited = given.get("waited").and_then(Value::as_bool).unwrap_or(false);
-    Ok(HostInput { origin, skips_cors, admitted, params, counted, proofs, earlier, waited })
+    let anonymous = given.get("anonymous").and_then(Value::as_bool).unwrap_or(false);
+    Ok(HostInput {
+        origin,
+        skips_cors,
+        admitted,
+        params,
+        counted,
+        proofs,
+        earlier,
+        waited,
+        anonymous,
+    })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the

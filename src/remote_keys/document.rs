@@ -1,30 +1,26 @@
-//! Validates the documents that an issuer publishes: a JWK set (RFC 7517 section 5), and metadata
-//! with the URL of the set (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
+//! Judges what an issuer publishes: a JWK set (RFC 7517 section 5), and metadata that names its URL
+//! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
 //!
-//! - A set is refused as a whole, and the previous set stays in force, if it is ambiguous text,
-//!   contains a private key or a secret, repeats a `kid`, has several keys without one, or has more
-//!   than 100 keys.
-//! - A single unusable key (an unknown kind or algorithm, one for encryption, one that is too weak)
-//!   is skipped, as section 5 requires. Otherwise an issuer that introduces a new algorithm would
-//!   lose its old keys too.
+//! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
+//! that can be read in two ways, two keys of one `kid` and `alg`, more than 100 keys, or no key
+//! that can be used. Single keys are judged by [`judge_set`].
 
 use serde_json::{Map, Value};
 
 use crate::json::object;
+use crate::keys::LeftOut;
 use crate::keys::algorithm::Algorithm;
-use crate::keys::key_options::{SetOf, set_member};
+use crate::keys::key_options::SetOf;
+use crate::keys::key_set::judge_set;
 use crate::keys::ring::{KeyRing, MAX_KEYS};
 use crate::remote_keys::fault::FetchError;
 use crate::remote_keys::source::fetchable;
-
-/// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
-/// 8037 section 2).
-const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// A valid set.
 #[derive(Debug)]
 pub(crate) struct Set {
     pub(crate) ring: KeyRing,
+    pub(crate) left_out: Vec<LeftOut>,
     /// The refresh interval of a SPIFFE bundle, in seconds.
     pub(crate) refresh_hint_s: Option<u64>,
 }
@@ -45,27 +41,12 @@ pub(crate) fn read_set(
     if items.len() > MAX_KEYS {
         return Err(FetchError::Set(format!("has more than {MAX_KEYS} keys")));
     }
-    let (mut keys, mut without_alg) = (Vec::new(), false);
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("keys[{i}]");
-        let jwk = item.as_object().ok_or(FetchError::Malformed)?;
-        if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
-            return Err(FetchError::Set(format!("has a private key or a secret at `{path}`")));
-        }
-        match set_member(&path, jwk, allowed, of) {
-            Ok(Some(key)) => keys.push((path, key)),
-            Ok(None) => {}
-            Err(_) => without_alg |= !jwk.contains_key("alg"),
-        }
-    }
-    if keys.is_empty() {
-        let hint = if without_alg { "; name `algorithms`, since its keys have no alg" } else { "" };
-        return Err(FetchError::Set(format!("has no key that tokens can be verified with{hint}")));
-    }
+    let set = judge_set("keys", "keys", items, allowed, of)
+        .map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
     let ring =
-        KeyRing::new(keys).map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
+        KeyRing::new(set.keys).map_err(|error| FetchError::Set(format!("is refused: {error}")))?;
     let refresh_hint_s = document.get("spiffe_refresh_hint").and_then(Value::as_u64);
-    Ok(Set { ring, refresh_hint_s })
+    Ok(Set { ring, left_out: set.left_out, refresh_hint_s })
 }
 
 /// Reads metadata and returns the URL of the set. The metadata must name `issuer` exactly:

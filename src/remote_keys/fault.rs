@@ -26,6 +26,8 @@ pub enum FetchError {
     SetUrl,
     /// Its set was refused.
     Set(String),
+    /// The function `jwks.headers` has given none.
+    Headers,
 }
 
 impl FetchError {
@@ -43,6 +45,7 @@ impl FetchError {
             Self::Issuer => "issuer",
             Self::SetUrl => "jwks-uri",
             Self::Set(_) => "set",
+            Self::Headers => "headers",
         }
     }
 
@@ -54,6 +57,7 @@ impl FetchError {
             "tls" => Self::Tls,
             "redirect" => Self::Redirect,
             "too-large" => Self::TooLarge,
+            "headers" => Self::Headers,
             _ => Self::Network,
         }
     }
@@ -76,6 +80,7 @@ impl fmt::Display for FetchError {
             Self::Issuer => f.write_str("its metadata names another issuer"),
             Self::SetUrl => f.write_str("its metadata has no `jwks_uri` with https"),
             Self::Set(problem) => write!(f, "its key set {problem}"),
+            Self::Headers => f.write_str("the function `jwks.headers` gives no headers"),
         }
     }
 }

@@ -34,6 +34,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -50,11 +51,11 @@ pub(crate) use source::{Source, parse_stale_for, vault_issuer};
 use self::schedule::{Flight, Schedule, What};
 use crate::clock::{Now, micros};
 use crate::jose::Header;
-use crate::keys::KeyError;
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
 use crate::keys::key_options::SetOf;
 use crate::keys::ring::KeyRing;
+use crate::keys::{KeyError, LeftOut};
 use crate::store::Reply;
 
 /// The maximum time that a token waits for its issuer.
@@ -87,6 +88,10 @@ struct State {
     refresh_hint: Option<Duration>,
     fetched_us: Option<u64>,
     fault: Option<FetchError>,
+    /// The keys of the last good set that can't be used.
+    left_out: Vec<LeftOut>,
+    /// Whether they are still to be reported.
+    has_news: bool,
     reported: RemoteState,
     /// Whether a warning was sent since the last recovery.
     alarmed: bool,
@@ -132,7 +137,7 @@ pub struct Fetch {
     /// The URL.
     pub url: String,
     /// Request headers.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 /// The relevant part of an answer's head.
@@ -174,7 +179,7 @@ impl RemoteKeys {
         stale_for: Duration,
     ) -> Self {
         let set_url = match &source {
-            Source::Set(url) => Some(url.clone()),
+            Source::Set { url, .. } => Some(url.clone()),
             Source::Metadata { .. } => None,
         };
         let state = State {
@@ -186,6 +191,8 @@ impl RemoteKeys {
             refresh_hint: None,
             fetched_us: None,
             fault: None,
+            left_out: Vec::new(),
+            has_news: false,
             reported: RemoteState::NotReady,
             alarmed: false,
             waiting: Vec::new(),
@@ -240,7 +247,7 @@ impl RemoteKeys {
     /// Whether a fetch may bring the key for this header. False for an algorithm that none of the
     /// issuer's keys may have.
     fn may_become_known(&self, header: &Header, ring: &KeyRing) -> bool {
-        let unknown = header.kid.as_deref().is_some_and(|kid| !ring.knows(kid));
+        let unknown = header.kid.as_deref().is_some_and(|kid| !ring.knows(kid, &header.alg));
         unknown
             && Algorithm::from_name(&header.alg).is_some_and(|alg| {
                 alg.hmac().is_none()
@@ -282,20 +289,23 @@ impl RemoteKeys {
     }
 
     fn fetch(&self, state: &State, flight: Flight) -> Fetch {
-        let accept = |types: &str| vec![("accept", types.to_owned())];
+        let accept = |types: &str| vec![(Cow::Borrowed("accept"), types.to_owned())];
         if let (What::Metadata, Source::Metadata { url, .. }) = (flight.what, &self.source) {
             let headers = accept("application/json");
             return Fetch { number: flight.number, url: url.clone(), headers };
         }
         let mut headers = accept("application/jwk-set+json, application/json");
         if flight.fresh {
-            headers.push(("cache-control", "no-cache".to_owned()));
+            headers.push((Cow::Borrowed("cache-control"), "no-cache".to_owned()));
         }
         if let Some(etag) = &state.etag {
-            headers.push(("if-none-match", etag.clone()));
+            headers.push((Cow::Borrowed("if-none-match"), etag.clone()));
         }
         if let Some(modified) = &state.last_modified {
-            headers.push(("if-modified-since", modified.clone()));
+            headers.push((Cow::Borrowed("if-modified-since"), modified.clone()));
+        }
+        if let Source::Set { headers: more, .. } = &self.source {
+            headers.extend(more.0.iter().map(|(name, value)| (name.clone().into(), value.clone())));
         }
         let url = state.set_url.clone().unwrap_or_default();
         Fetch { number: flight.number, url, headers }
@@ -376,6 +386,8 @@ impl RemoteKeys {
             let new = Arc::new(set.ring.in_place_of(&old));
             *self.ring.write() = Arc::clone(&new);
             old.withdraw_for(&new);
+            state.has_news |= !set.left_out.is_empty() && state.left_out != set.left_out;
+            state.left_out = set.left_out;
             state.digest = sum;
             state.refresh_hint = set.refresh_hint_s.map(Duration::from_secs);
         }
@@ -404,6 +416,11 @@ impl RemoteKeys {
         let is = self.state_now(state, now);
         let first_fault = is == RemoteState::NotReady && state.fault.is_some();
         let told = std::mem::replace(&mut state.reported, is);
+        if is == RemoteState::Fresh && std::mem::take(&mut state.has_news) {
+            let keys: Vec<&str> = state.left_out.iter().map(|key| &*key.reason).collect();
+            let text = format!("publishes keys that can't be used: {}", keys.join("; "));
+            return Some(OperatorWarning { code: "GUARD_KEY_LEFT_OUT", text });
+        }
         if is == RemoteState::Fresh {
             // A good state is published only after an alarm.
             return std::mem::take(&mut state.alarmed).then(|| OperatorWarning {
@@ -454,6 +471,10 @@ impl RemoteKeys {
             age,
             fault: state.fault.clone(),
         }
+    }
+
+    pub(crate) fn left_out(&self) -> Vec<LeftOut> {
+        self.state.lock().left_out.clone()
     }
 
     pub(crate) fn key_count(&self) -> usize {

@@ -1,5 +1,6 @@
 //! The location of an issuer's keys: the URL of a JWK set, or metadata that names one.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,6 +8,8 @@ use url::{Host, Url};
 
 use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::key_options::is_set;
+use crate::net::is_token;
 
 const MAX_URL: usize = 2048;
 const VAULT_PATH: &str = "/v1/identity/oidc";
@@ -15,7 +18,7 @@ const VAULT_PATH: &str = "/v1/identity/oidc";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The URL of a JWK set.
-    Set(String),
+    Set { url: String, headers: RequestHeaders },
     /// The URL of metadata, which must name exactly this `issuer`.
     Metadata {
         /// The URL of the metadata.
@@ -28,6 +31,17 @@ pub(crate) enum Source {
     },
 }
 
+/// Request headers that the owner of a key set asks for, such as `Authorization`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct RequestHeaders(pub(crate) Vec<(String, String)>);
+
+impl fmt::Debug for RequestHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The values are secrets.
+        f.write_str("RequestHeaders")
+    }
+}
+
 impl Source {
     /// Parses the options `jwks` (if it is a URL) and `discovery`. `None` if the options contain
     /// the keys.
@@ -36,15 +50,11 @@ impl Source {
         issuer: &str,
         by_preset: bool,
     ) -> Result<Option<Self>, ConfigError> {
-        let url = options.get("jwks").filter(|value| value.is_string() || is_function(value));
+        let url = options.get("jwks").filter(|value| !is_set(value));
         let metadata = well_known(options, by_preset)?;
         let (name, source) = match (url, metadata) {
             (None, None) => return Ok(None),
-            (Some(value), None) => {
-                let path = options.path_of("jwks");
-                let url = fetchable(&path, string_at(&path, value)?)?;
-                ("jwks", Self::Set(url.into()))
-            }
+            (Some(value), None) => ("jwks", Self::parse_set(&options.path_of("jwks"), value)?),
             (url, Some(well_known)) => {
                 if url.is_some() || options.has("jwks") {
                     return Err(conflict(options, "jwks", "discovery"));
@@ -62,12 +72,33 @@ impl Source {
                 ("discovery", source)
             }
         };
-        for other in ["secret", "keys"] {
-            if options.has(other) {
-                return Err(conflict(options, other, name));
-            }
+        if options.has("keys") {
+            return Err(conflict(options, "keys", name));
         }
         Ok(Some(source))
+    }
+
+    /// A URL, or `{ url, headers?, allowHttp? }`. The headers may be a function: the edge calls it.
+    fn parse_set(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        if !value.is_object() {
+            let url = fetchable(path, string_at(path, value)?)?;
+            return Ok(Self::Set { url: url.into(), headers: RequestHeaders::default() });
+        }
+        let options = Options::read(path, value, &["url", "headers", "allowHttp"])?;
+        let text = options.require("url", "the URL of a JWK set")?;
+        let at = options.path_of("url");
+        let text = string_at(&at, text)?;
+        let url = if options.bool("allowHttp")?.unwrap_or(false) {
+            fetchable_in_private(&at, text)?
+        } else {
+            fetchable(&at, text)?
+        };
+        let headers = match options.get("headers") {
+            None => RequestHeaders::default(),
+            Some(value) if is_function(value) => RequestHeaders::default(),
+            Some(value) => request_headers(&options.path_of("headers"), value)?,
+        };
+        Ok(Self::Set { url: url.into(), headers })
     }
 }
 
@@ -158,6 +189,49 @@ pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
         "http" if is_loopback(&url) => Ok(url),
         _ => bad("must be a URL with https: who can change what is fetched chooses whom you trust"),
     }
+}
+
+/// As [`fetchable`], and `http` too: not to an address that is public for certain.
+fn fetchable_in_private(path: &str, text: &str) -> Result<Url, ConfigError> {
+    let Ok(url) = Url::parse(text) else { return fetchable(path, text) };
+    let is_public = match url.host() {
+        Some(Host::Ipv4(ip)) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
+        Some(Host::Ipv6(ip)) => {
+            !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local())
+        }
+        _ => false,
+    };
+    if url.scheme() != "http" {
+        return fetchable(path, text);
+    }
+    if is_public {
+        return Err(ConfigError::invalid(path, "must be a URL with https: its address is public"));
+    }
+    // All other rules are those of https.
+    fetchable(path, &text.replacen("http", "https", 1)).map(|_| url)
+}
+
+const MAX_HEADERS: usize = 16;
+
+fn request_headers(path: &str, value: &Value) -> Result<RequestHeaders, ConfigError> {
+    let members = value.as_object().filter(|members| members.len() <= MAX_HEADERS);
+    let Some(members) = members else {
+        return Err(ConfigError::invalid(
+            path,
+            format!("must be an object of at most {MAX_HEADERS} headers, or a function"),
+        ));
+    };
+    let mut headers = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        let at = format!("{path}.{name}");
+        let text = string_at(&at, value)?;
+        let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        if !is_token(name) || text.is_empty() || !text.bytes().all(is_plain) {
+            return Err(ConfigError::invalid(at, "must be a header with a value of visible ASCII"));
+        }
+        headers.push((name.to_ascii_lowercase(), text.to_owned()));
+    }
+    Ok(RequestHeaders(headers))
 }
 
 fn is_loopback(url: &Url) -> bool {

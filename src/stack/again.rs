@@ -42,6 +42,15 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// How long an answer of the store stays valid, if a route requires one.
 const WORD: Duration = Duration::from_secs(1);
 
+/// The state of a request before it is checked again.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    /// The time of the last answer of the store, on the monotonic clock.
+    store_said_us: u64,
+    /// Whether it has passed without a user: a dead cookie counted as none.
+    is_anonymous: bool,
+}
+
 impl Stack {
     /// Checks again whether a request that has waited is still admitted. `Some`: the store has to
     /// be asked first.
@@ -57,10 +66,10 @@ impl Stack {
         // Whether a list exempts the client is ignored: the limits have already decided.
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some(self);
+        let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
+        let known = Before { store_said_us: ctx.store_said_us, is_anonymous };
         for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
-            if let Some(list) =
-                stack.check_again(request, ctx.now, ctx.store_said_us, &mut ctx.reasons)?
-            {
+            if let Some(list) = stack.check_again(request, ctx.now, known, &mut ctx.reasons)? {
                 ctx.awaited = Some(Suspension::Again(door));
                 return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
@@ -77,7 +86,7 @@ impl Stack {
         &self,
         request: &Request,
         now: Now,
-        store_said_us: u64,
+        before: Before,
         reasons: &mut Vec<String>,
     ) -> Result<Option<Arc<SharedRevocations>>, Refusal> {
         self.check_client(request, now, reasons)?;
@@ -88,18 +97,25 @@ impl Stack {
             .find(request)
             .map_err(|denial| denial.to_refusal_by(presentation.scheme()))?;
         let Some(found) = found else { return Ok(None) };
-        let verified = tokens
-            .verifier
-            .verify_bound(found.token, now)
-            .map_err(|denial| denial.to_refusal_by(found.scheme))?;
-        let heard = now.mono_us.saturating_sub(store_said_us) < micros(WORD);
+        let verified = match tokens.verifier.verify_bound(found.token, now) {
+            Err(denial) if before.is_anonymous && self.clears(found.in_cookie, &denial) => {
+                return Ok(None);
+            }
+            verified => verified.map_err(|denial| denial.to_refusal_by(found.scheme))?,
+        };
+        let heard = now.mono_us.saturating_sub(before.store_said_us) < micros(WORD);
         match tokens.known(self.fresh, now) {
             Known::Now => {}
             Known::After(_) if heard => {}
             Known::After(list) => return Ok(Some(list)),
             Known::No => return Err(stale_refusal()),
         }
-        tokens.check(&verified).map_err(|denial| denial.to_refusal_by(found.scheme))?;
+        match tokens.check(&verified) {
+            Err(denial) if before.is_anonymous && self.clears(found.in_cookie, &denial) => {
+                return Ok(None);
+            }
+            checked => checked.map_err(|denial| denial.to_refusal_by(found.scheme))?,
+        }
         self.check_demands(&verified, found.scheme, now)?;
         self.check_user(verified.subject.as_deref(), now, reasons)?;
         Ok(None)

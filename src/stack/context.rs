@@ -20,6 +20,7 @@ use crate::token::{Scheme, Verified};
 
 /// Facts about a request that only JavaScript has.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub struct HostInput {
     /// The result of the application's function for the request's origin.
     pub origin: Option<bool>,
@@ -40,6 +41,8 @@ pub struct HostInput {
     pub earlier: Vec<Arc<Stack>>,
     /// Whether the request has waited since those checks.
     pub waited: bool,
+    /// Whether no earlier layer has found a user.
+    pub anonymous: bool,
 }
 
 /// The results of the application's own functions for one limit.
@@ -170,6 +173,8 @@ pub struct PendingIdentity {
     pub verified: Arc<Verified>,
     /// How it was presented.
     pub scheme: Scheme,
+    /// Whether it came in a cookie.
+    pub in_cookie: bool,
     /// Its proof, still unused.
     pub proof: Option<Box<Proof>>,
 }

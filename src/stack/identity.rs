@@ -18,7 +18,9 @@ use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
-use crate::token::{DpopMode, PresentedToken, Scheme, TokenError, Verified, VerifyError};
+use crate::token::{
+    DpopMode, PresentedToken, Scheme, TokenError, TokenSources, Verified, VerifyError,
+};
 
 impl Stack {
     // 4 and 5: `Some` if the request has to wait
@@ -68,7 +70,7 @@ impl Stack {
         let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
             return match self.token {
                 TokenRequirement::Required => Err(TokenError::Missing.to_refusal_by(scheme)),
-                TokenRequirement::Optional | TokenRequirement::Ignore => Ok(None),
+                _ => Ok(None),
             };
         };
         let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
@@ -82,6 +84,10 @@ impl Stack {
         };
         let verified = match judged {
             Ok(verified) => verified,
+            Err(VerifyError::Denied(denial)) if self.clears(found.in_cookie, &denial) => {
+                self.clear_cookies(ctx);
+                return Ok(None);
+            }
             Err(VerifyError::Denied(denial)) => return Err(deny(denial)),
             Err(VerifyError::Pending(keys)) => {
                 ctx.awaited = Some(Suspension::Keys { again: asking == Asking::First });
@@ -90,13 +96,34 @@ impl Stack {
         };
         let bound = verified.confirmation;
         let proof = self.check_proof(tokens, request, &found, &verified, ctx)?;
-        let candidate =
-            PendingIdentity { verified, scheme: found.scheme, proof: proof.map(Box::new) };
+        let candidate = PendingIdentity {
+            verified,
+            scheme: found.scheme,
+            in_cookie: found.in_cookie,
+            proof: proof.map(Box::new),
+        };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
             ctx.awaited = Some(Suspension::Certificate(candidate));
             return Ok(Some(Step::AskCertificate));
         }
         self.ask_revocations(ctx, candidate)
+    }
+
+    /// Whether a token that is refused counts as none. A lack of keys is no fault of the token.
+    pub(super) fn clears(&self, in_cookie: bool, denial: &TokenError) -> bool {
+        in_cookie
+            && self.token == TokenRequirement::Lenient
+            && *denial != TokenError::KeysUnavailable
+    }
+
+    /// Removes the cookies that a token may come in: without that, the browser would send the dead
+    /// one with each request.
+    fn clear_cookies(&self, ctx: &mut RequestContext) {
+        let presentation = self.guard.tokens.iter().map(|tokens| tokens.verifier.presentation());
+        for name in presentation.flat_map(TokenSources::cookie_names) {
+            let cookie = format!("{name}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+            ctx.headers.push(("Set-Cookie", Cow::Owned(cookie)));
+        }
     }
 
     /// Whether it is a CORS layer alone, which decides about handshakes by its own rules and reads
@@ -228,8 +255,14 @@ impl Stack {
         candidate: PendingIdentity,
     ) -> Result<(), Refusal> {
         let Some(tokens) = &self.guard.tokens else { return Ok(()) };
-        let PendingIdentity { verified, scheme, proof } = candidate;
-        tokens.check(&verified).map_err(|denial| denial.to_refusal_by(scheme))?;
+        let PendingIdentity { verified, scheme, in_cookie, proof } = candidate;
+        match tokens.check(&verified) {
+            Err(denial) if self.clears(in_cookie, &denial) => {
+                self.clear_cookies(ctx);
+                return Ok(());
+            }
+            checked => checked.map_err(|denial| denial.to_refusal_by(scheme))?,
+        }
         if let Some(proof) = proof {
             let mark = tokens.proofs.mark(&proof.id);
             // An earlier layer of this very request may have used it.

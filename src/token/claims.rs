@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 
 use crate::binding::Confirmation;
 use crate::clock::Now;
-use crate::jose::{self, DateError};
+use crate::jose::{self, DateError, Malformed};
 use crate::json::object::{Members, Shallow, read_members};
 use crate::token::denial::{ClaimError, TokenError};
 use crate::token::issuer::Issuer;
@@ -17,8 +17,11 @@ use crate::token::issuer::Issuer;
 /// The times of a token in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
+    /// Without `iat`, the earliest time that `maxLifetime` allows.
     pub(super) issued: u64,
     pub(super) expires: u64,
+    /// Whether the token has an `iat`.
+    pub(super) has_iat: bool,
     pub(super) not_before: Option<u64>,
 }
 
@@ -26,6 +29,8 @@ pub(super) struct Times {
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) times: Times,
+    /// `iss`, if it names a tenant.
+    pub(super) iss: Option<String>,
     /// The key or certificate that the token is bound to.
     pub(super) confirmation: Option<Confirmation>,
     /// `sub`.
@@ -38,31 +43,58 @@ pub(super) struct Registered {
 
 /// Reads the claims of a payload.
 pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
-    read_members(text).map_err(|_| TokenError::Malformed)
+    read_members(text).map_err(|_| TokenError::Malformed(Malformed::Payload))
 }
 
 /// Checks everything about the claims except the current time.
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
-    check_issuer(config, claims)?;
-    check_audience(config, required(claims, "aud")?)?;
-    let [subject, id, session] = ["sub", "jti", "sid"].map(|name| {
+    let iss = check_issuer(config, claims)?;
+    if let Some(audience) = &config.audience {
+        check_audience(audience, required(claims, "aud")?)?;
+    }
+    for claim in &config.claims {
+        claim.check(claims)?;
+    }
+    let subject = subject(config, claims)?;
+    let [id, session] = ["jti", "sid"].map(|name| {
         let Some(value) = claims.get(name) else { return Ok(None) };
         // All subjects with an empty name would be one subject.
         let text = value.as_str().filter(|text| !text.is_empty());
         text.map(|text| Some(text.to_owned())).ok_or_else(|| kind(name))
     });
-    let (subject, id, session) = (subject?, id?, session?);
+    let (id, session) = (id?, session?);
     let confirmation = confirmation(claims)?;
-    let times = Times {
-        expires: numeric_date("exp", required(claims, "exp")?)?,
-        issued: numeric_date("iat", required(claims, "iat")?)?,
-        not_before: claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?,
-    };
+    let times = times(config, claims)?;
     match times.expires.checked_sub(times.issued) {
         None | Some(0) => Err(TokenError::Claims(ClaimError::Order)),
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenError::Lifetime),
-        Some(_) => Ok(Registered { times, confirmation, subject, id, session }),
+        Some(_) => Ok(Registered { times, iss, confirmation, subject, id, session }),
     }
+}
+
+/// `sub`: a text; with `subject: 'lenient'` a whole number too, and an empty text counts as none.
+fn subject(config: &Issuer, claims: &Members<'_>) -> Result<Option<String>, TokenError> {
+    match claims.get("sub") {
+        None => Ok(None),
+        Some(Shallow::Text(text)) if !text.is_empty() => Ok(Some(text.as_ref().to_owned())),
+        Some(Shallow::Text(_)) if config.is_lenient_subject => Ok(None),
+        Some(Shallow::Number(number)) if config.is_lenient_subject && number.is_u64() => {
+            Ok(Some(number.to_string()))
+        }
+        Some(_) => Err(kind("sub")),
+    }
+}
+
+fn times(config: &Issuer, claims: &Members<'_>) -> Result<Times, TokenError> {
+    let expires = numeric_date("exp", required(claims, "exp")?)?;
+    let not_before = claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?;
+    let issued = match claims.get("iat") {
+        None if config.is_iat_optional => None,
+        _ => Some(numeric_date("iat", required(claims, "iat")?)?),
+    };
+    // Nothing shows when it was issued: it is revoked by every revocation that may be about it.
+    let earliest = expires.saturating_sub(config.max_lifetime_us);
+    Ok(Times { issued: issued.unwrap_or(earliest), expires, has_iat: issued.is_some(), not_before })
 }
 
 /// Reads the key or certificate that the token is bound to. The proof of it is checked elsewhere.
@@ -75,7 +107,10 @@ fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenError
 /// Checks that the token is valid at `now`.
 pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenError> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
-    if times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
+    if !times.has_iat && times.expires > soon.saturating_add(config.max_lifetime_us) {
+        return Err(TokenError::Lifetime);
+    }
+    if times.has_iat && times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
         return Err(TokenError::NotYetValid);
     }
     if now.unix_us >= times.expires.saturating_add(config.tolerance_us) {
@@ -84,21 +119,24 @@ pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(),
     Ok(())
 }
 
-/// Checks that `config` issued the token: by `iss`, and for a JWT-SVID by `sub` (JWT-SVID
-/// specification, section 3).
-fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenError> {
+/// Checks the issuer: `iss` names it, and for a JWT-SVID `sub` does (JWT-SVID specification,
+/// section 3).
+///
+/// Returns `iss` where it names a tenant.
+fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<Option<String>, TokenError> {
     let Some(domain) = &config.spiffe else {
-        return match required(claims, "iss")? {
-            Shallow::Text(issuer) if **issuer == *config.issuer => Ok(()),
-            Shallow::Text(_) => Err(TokenError::Issuer),
-            _ => Err(kind("iss")),
+        let Shallow::Text(iss) = required(claims, "iss")? else { return Err(kind("iss")) };
+        return match &config.tenants {
+            Some(tenants) => tenants.check(iss, claims).map(|()| Some(iss.as_ref().to_owned())),
+            None if **iss == *config.issuer => Ok(None),
+            None => Err(TokenError::Issuer),
         };
     };
     if claims.get("iss").is_some_and(|issuer| issuer.as_str().is_none_or(str::is_empty)) {
         return Err(kind("iss"));
     }
     match required(claims, "sub")? {
-        Shallow::Text(subject) if domain.holds(subject) => Ok(()),
+        Shallow::Text(subject) if domain.holds(subject) => Ok(None),
         Shallow::Text(_) => Err(TokenError::Issuer),
         _ => Err(kind("sub")),
     }
@@ -122,7 +160,7 @@ pub(super) fn issuer_of<'a>(
     match required(claims, "iss")? {
         Shallow::Text(name) => issuers
             .iter()
-            .find(|issuer| issuer.spiffe.is_none() && *issuer.issuer == **name)
+            .find(|issuer| issuer.spiffe.is_none() && issuer.is_named(name))
             .ok_or(TokenError::Issuer),
         _ => Err(kind("iss")),
     }
@@ -139,8 +177,8 @@ fn kind(name: &'static str) -> TokenError {
     TokenError::Claims(ClaimError::Kind(name))
 }
 
-fn check_audience(config: &Issuer, value: &Shallow<'_>) -> Result<(), TokenError> {
-    let ours = |text: &str| config.audience.iter().any(|audience| audience == text);
+fn check_audience(audience: &[String], value: &Shallow<'_>) -> Result<(), TokenError> {
+    let ours = |text: &str| audience.iter().any(|audience| audience == text);
     let found = if let Shallow::Text(text) = value {
         ours(text)
     } else {

@@ -15,7 +15,8 @@ use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::TokenSources;
 
 /// Options beside `issuers` that apply to all issuers.
-const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
+const OF_ALL: [&str; 7] =
+    ["from", "maxTokenSize", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
 /// The largest value of `maxLifetime`.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -29,30 +30,56 @@ pub struct TokenConfig {
     /// The places where a request may carry a token.
     pub(crate) presentation: TokenSources,
     /// Whether a request without a token passes as anonymous. A bad token is always refused.
-    pub optional: bool,
+    pub optional: Optionality,
     /// The options of refresh tokens; `None` disables them.
     pub refresh: Option<RefreshConfig>,
     /// The secrets that seal session records. Empty: they are derived from the signing keys.
     pub(super) seal_keys: Vec<Arc<SealKey>>,
 }
 
+/// Whether a request needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Optionality {
+    /// It does.
+    #[default]
+    No,
+    /// Without a token it is anonymous. An invalid token is refused.
+    Yes,
+    /// As `Yes`, and a cookie whose token is no longer valid counts as none, and is cleared.
+    Lenient,
+}
+
+impl Optionality {
+    /// Reads `optional`: a boolean or `'lenient'`.
+    pub fn read(options: &Options<'_>) -> Result<Option<Self>, ConfigError> {
+        match options.get("optional") {
+            None => Ok(None),
+            Some(Value::Bool(false)) => Ok(Some(Self::No)),
+            Some(Value::Bool(true)) => Ok(Some(Self::Yes)),
+            Some(Value::String(text)) if text == "lenient" => Ok(Some(Self::Lenient)),
+            Some(_) => Err(options.invalid("optional", "must be true, false or 'lenient'")),
+        }
+    }
+}
+
 impl TokenConfig {
-    /// Parses the option `jwt`, an object. It has the options of one issuer, as [`Issuer`] lists
-    /// them, or `issuers`, a list of 1 to 32 such objects. In addition:
+    /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or
+    /// `issuers`, a list of 1 to 32 such objects; and
     ///
-    /// - `from`: list of `'header'`, `{ cookie }`, `{ query }`: the places to look for a token,
-    ///   default `['header']`
-    /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: the tokens that need a proof (RFC
+    /// - `from`: list of `'header'`, `{ header }`, `{ cookie }`, `{ query }`: where a token is
+    ///   looked for, default `['header']`
+    /// - `maxTokenSize`: size from 1 kb to 32 kb, default 8 kb
+    /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
     ///   9449)
-    /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of this server,
-    ///   default false
-    /// - `cache`: `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for verified tokens; or
-    ///   `false`
+    /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default
+    ///   false
+    /// - `cache`: `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were
+    ///   verified; or `false`
     /// - `optional`: whether a request without a token passes, default false
     /// - `refresh`: refresh tokens: `true` or the options of [`RefreshConfig`]
     ///
-    /// Beside `issuers`, the options `algorithms`, `typ`, `clockTolerance` and `maxLifetime` are
-    /// defaults: an issuer overrides them with its own.
+    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` apply to each that
+    /// does not set them itself.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known: Vec<&str> =
             issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();
@@ -66,7 +93,7 @@ impl TokenConfig {
             issuers,
             cache: cache(&options)?,
             presentation,
-            optional: options.bool("optional")?.unwrap_or(false),
+            optional: Optionality::read(&options)?.unwrap_or_default(),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
             seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })

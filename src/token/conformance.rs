@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::clock::Now;
 use crate::error::ConfigError;
-use crate::jose::Compact;
+use crate::jose::{Compact, MAX_TOKEN_BYTES};
 use crate::keys::key_options::{SetOf, jwk_set};
 use crate::keys::ring::KeyRing;
 use crate::token::denial::TokenError;
@@ -34,16 +34,16 @@ pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u
     } else {
         json!({ "keys": [jwk_or_set] })
     };
-    let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?)?;
+    let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?.keys)?;
     let read = || {
-        let compact = Compact::read(token).map_err(|_| TokenError::Malformed)?;
+        let compact = Compact::read(token, MAX_TOKEN_BYTES).map_err(TokenError::Malformed)?;
         let key = ring
             .choose(&compact.header, now.unix_seconds())
             .map_err(|error| VerifyError::from(error).denial())?;
         if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
             return Err(TokenError::Signature);
         }
-        compact.payload().map_err(|_| TokenError::Malformed)
+        compact.payload().map_err(TokenError::Malformed)
     };
     read().map_err(CompactError::Token)
 }

@@ -1,5 +1,6 @@
 //! The value of an `Authorization` header that carries a token.
 
+use crate::jose::Malformed;
 use crate::token::denial::TokenError;
 
 /// The scheme that a token is presented with.
@@ -14,9 +15,8 @@ pub enum Scheme {
 /// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC
 /// 9449 section 7.1).
 ///
-/// # Errors
-/// [`TokenError::Missing`] for another scheme. [`TokenError::Malformed`] if the scheme is not
-/// followed by exactly one space and one token.
+/// Credentials of another scheme are [`TokenError::Missing`]; a scheme that is followed by
+/// anything but spaces and one token is [`TokenError::Malformed`].
 pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     let (name, token) = value.split_once(' ').unwrap_or((value, ""));
     let scheme = if name.eq_ignore_ascii_case("bearer") {
@@ -26,10 +26,12 @@ pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     } else {
         return Err(TokenError::Missing);
     };
+    // RFC 9110 section 11.4: one or more spaces.
+    let token = token.trim_start_matches(' ');
     let body = token.trim_end_matches('=');
     let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     if body.is_empty() || !body.bytes().all(allowed) {
-        return Err(TokenError::Malformed);
+        return Err(TokenError::Malformed(Malformed::Credentials));
     }
     Ok((scheme, token))
 }
@@ -57,8 +59,8 @@ mod tests {
 
     #[test]
     fn the_authorization_header_is_read_as_rfc_6750_says() {
-        for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc=="] {
-            let token = good.split_once(' ').unwrap().1;
+        for good in ["Bearer a.b-c_~+/", "bearer abc", "BEARER abc==", "Bearer   abc"] {
+            let token = good.rsplit_once(' ').unwrap().1;
             assert_eq!(credentials(good), Ok((Scheme::Bearer, token)), "{good}");
         }
         assert_eq!(credentials("DPoP abc"), Ok((Scheme::Dpop, "abc")));
@@ -68,7 +70,6 @@ mod tests {
         for bad in [
             "Bearer",
             "Bearer ",
-            "Bearer  abc",
             "Bearer abc ",
             "Bearer a b",
             "Bearer =",
@@ -76,7 +77,11 @@ mod tests {
             "Bearer a,b",
             "Bearer \u{e9}",
         ] {
-            assert_eq!(credentials(bad), Err(TokenError::Malformed), "{bad}");
+            assert_eq!(
+                credentials(bad),
+                Err(TokenError::Malformed(Malformed::Credentials)),
+                "{bad}"
+            );
         }
     }
 

@@ -2,19 +2,21 @@
 //! section 3 and RFC 9449 section 7.1.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::binding::{ALGORITHMS, ProofError};
+use crate::jose::Malformed;
 use crate::refusal::Refusal;
 use crate::token::credentials::Scheme;
 
 /// The reason why the token layer refuses a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
     /// No token came, or the scheme of the credentials is not `Bearer`.
     Missing,
-    /// The strict reader rejects it as a compact JWS (form, size, base64url, JSON, `crit`, `b64`).
-    Malformed,
+    /// It is no compact JWS that the strict reader takes.
+    Malformed(Malformed),
     /// Its `exp` has passed.
     Expired,
     /// Its `nbf` or `iat` is in the future.
@@ -23,14 +25,18 @@ pub enum TokenError {
     Signature,
     /// Its `iss` is not a configured issuer.
     Issuer,
+    /// It is of a tenant that is not in `tenants`.
+    Tenant,
     /// None of its `aud` is a configured audience.
     Audience,
     /// A claim is missing or has the wrong type.
     Claims(ClaimError),
     /// Its `alg` differs from the algorithm of the key.
     Algorithm,
-    /// Its `kid` is unknown, or the key is outside its period of use.
+    /// Its `kid` is no key of ours.
     Key,
+    /// Its key is outside of its time, or was withdrawn.
+    KeyTime,
     /// It has another `typ`.
     Type,
     /// Its lifetime exceeds `maxLifetime`.
@@ -59,7 +65,7 @@ pub enum TokenError {
 
 /// The fault in the claims of a token whose signature is good. It holds the name of the claim,
 /// never its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// The claim is required and missing.
@@ -70,14 +76,20 @@ pub enum ClaimError {
     Milliseconds(&'static str),
     /// `exp` is not after `iat`.
     Order,
-    /// `cnf` binds the token in a way that is not supported.
+    /// `cnf` binds the token to something that is not understood.
     Confirmation,
+    /// A claim that `claims` of the issuer asks for is missing.
+    Absent(Arc<str>),
+    /// A claim that `claims` of the issuer asks for has another value.
+    Mismatch(Arc<str>),
+    /// `tid` is another tenant than the one in `iss`.
+    Tenant,
 }
 
 impl TokenError {
     /// The stable code, e.g. `token_expired`.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         self.row().1
     }
 
@@ -95,7 +107,9 @@ impl TokenError {
         let detail = self.detail();
         if status == 503 {
             // No challenge: another token would not help, and the client must keep this one.
-            return Refusal::new(status, code, detail).header("Retry-After", "1");
+            return Refusal::new(status, code, detail)
+                .because(self.reason())
+                .header("Retry-After", "1");
         }
         let scheme = match self {
             Self::Bound | Self::Unbound | Self::Proof(_) | Self::Replayed | Self::Nonce => {
@@ -106,24 +120,47 @@ impl TokenError {
         // RFC 6750 section 3.1: the challenge names no error if no token came.
         let error = error.map(|error| (error, &*detail));
         let challenge = challenge(scheme, error, &[]);
-        Refusal::new(status, code, detail).header("WWW-Authenticate", challenge)
+        Refusal::new(status, code, detail)
+            .because(self.reason())
+            .header("WWW-Authenticate", challenge)
+    }
+
+    /// Why, in one word and no value, for the operator: `claim_missing:aud`. The client gets the
+    /// code alone.
+    #[must_use]
+    pub fn reason(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Malformed(form) => form.reason(),
+            Self::Claims(fault) => return fault.reason(),
+            Self::Issuer => "issuer_unknown",
+            Self::Tenant => "tenant_unknown",
+            Self::Audience => "audience_mismatch",
+            Self::Algorithm => "alg_not_of_key",
+            Self::Key => "kid_unknown",
+            Self::KeyTime => "key_not_in_time",
+            Self::Type => "typ_mismatch",
+            Self::Lifetime => "lifetime_over_max",
+            Self::Proof(fault) => fault.reason(),
+            Self::Certificate => "certificate_mismatch",
+            other => other.code(),
+        })
     }
 
     /// The single table of status, code and `error` of RFC 6750.
-    const fn row(self) -> (u16, &'static str, Option<&'static str>) {
+    const fn row(&self) -> (u16, &'static str, Option<&'static str>) {
         const INVALID: Option<&str> = Some("invalid_token");
         const PROOF: Option<&str> = Some("invalid_dpop_proof");
         match self {
             Self::Missing => (401, "token_missing", None),
-            Self::Malformed => (401, "token_malformed", INVALID),
+            Self::Malformed(_) => (401, "token_malformed", INVALID),
             Self::Expired => (401, "token_expired", INVALID),
             Self::NotYetValid => (401, "token_not_yet_valid", INVALID),
             Self::Signature => (401, "token_signature", INVALID),
-            Self::Issuer => (401, "token_issuer", INVALID),
+            Self::Issuer | Self::Tenant => (401, "token_issuer", INVALID),
             Self::Audience => (401, "token_audience", INVALID),
             Self::Claims(_) => (401, "token_claims", INVALID),
             Self::Algorithm => (401, "token_algorithm", INVALID),
-            Self::Key => (401, "token_key", INVALID),
+            Self::Key | Self::KeyTime => (401, "token_key", INVALID),
             Self::Type => (401, "token_type", INVALID),
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
@@ -137,17 +174,17 @@ impl TokenError {
         }
     }
 
-    fn detail(self) -> Cow<'static, str> {
+    fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Missing => "a bearer token is required",
-            Self::Malformed => "the token is malformed",
+            Self::Malformed(_) => "the token is malformed",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
             Self::Signature => "the signature of the token is not valid",
-            Self::Issuer => "the token is from another issuer",
+            Self::Issuer | Self::Tenant => "the token is from another issuer",
             Self::Audience => "the token is for another audience",
             Self::Algorithm => "the token is signed with another algorithm than its key is for",
-            Self::Key => "the key of the token is not known",
+            Self::Key | Self::KeyTime => "the key of the token is not known",
             Self::Type => "the token is of another type",
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
@@ -165,7 +202,20 @@ impl TokenError {
 }
 
 impl ClaimError {
-    fn detail(self) -> Cow<'static, str> {
+    fn reason(&self) -> Cow<'static, str> {
+        Cow::Owned(match self {
+            Self::Missing(claim) => format!("claim_missing:{claim}"),
+            Self::Absent(claim) => format!("claim_missing:{claim}"),
+            Self::Kind(claim) => format!("claim_kind:{claim}"),
+            Self::Milliseconds(claim) => format!("claim_milliseconds:{claim}"),
+            Self::Mismatch(claim) => format!("claim_mismatch:{claim}"),
+            Self::Order => return Cow::Borrowed("claim_order:exp"),
+            Self::Confirmation => return Cow::Borrowed("claim_kind:cnf"),
+            Self::Tenant => return Cow::Borrowed("claim_mismatch:tid"),
+        })
+    }
+
+    fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Missing(claim) => format!("the claim {claim} is missing").into(),
             Self::Kind(claim) => format!("the claim {claim} is not of the right kind").into(),
@@ -174,6 +224,11 @@ impl ClaimError {
             }
             Self::Order => "the claim exp must be after iat".into(),
             Self::Confirmation => "the claim cnf is not understood".into(),
+            // The names are of the options: what an issuer must be asked for stays with the
+            // operator.
+            Self::Absent(_) | Self::Mismatch(_) | Self::Tenant => {
+                "the token is for another client or tenant".into()
+            }
         }
     }
 }
@@ -202,7 +257,7 @@ pub(super) fn challenge(
 mod tests {
     use super::*;
 
-    fn challenge(denial: TokenError) -> (u16, String) {
+    fn challenge(denial: &TokenError) -> (u16, String) {
         let refusal = denial.to_refusal();
         assert_eq!(refusal.headers[0].0, "WWW-Authenticate");
         (refusal.status, refusal.headers[0].1.clone())
@@ -210,20 +265,20 @@ mod tests {
 
     #[test]
     fn without_a_token_the_challenge_names_no_error() {
-        assert_eq!(challenge(TokenError::Missing), (401, "Bearer realm=\"api\"".to_owned()));
+        assert_eq!(challenge(&TokenError::Missing), (401, "Bearer realm=\"api\"".to_owned()));
     }
 
     #[test]
     fn a_bad_token_is_invalid_token_and_two_of_them_are_invalid_request() {
         assert_eq!(
-            challenge(TokenError::Expired),
+            challenge(&TokenError::Expired),
             (
                 401,
                 "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"the token has expired\""
                     .to_owned()
             )
         );
-        let (status, text) = challenge(TokenError::Ambiguous);
+        let (status, text) = challenge(&TokenError::Ambiguous);
         assert_eq!(status, 400);
         assert!(text.contains("error=\"invalid_request\""), "{text}");
     }
@@ -231,7 +286,8 @@ mod tests {
     #[test]
     fn the_description_stays_within_the_characters_of_rfc_6750() {
         for denial in [
-            TokenError::Malformed,
+            TokenError::Malformed(Malformed::Form),
+            TokenError::Claims(ClaimError::Tenant),
             TokenError::Claims(ClaimError::Milliseconds("exp")),
             TokenError::Claims(ClaimError::Kind("aud")),
             TokenError::Algorithm,

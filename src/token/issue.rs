@@ -158,14 +158,15 @@ impl Signer {
         if claims.get("iss").is_some_and(|issuer| *issuer != *config.issuer) {
             return Err(IssueError::Foreign("iss"));
         }
-        let ours = |value: &Value| config.audience.iter().any(|ours| value == ours);
+        let ours = |value: &Value| config.audience().iter().any(|ours| value == ours);
         match claims.get("aud") {
             None => {
-                let audience = match config.audience.as_slice() {
-                    [one] => json!(one),
-                    several => json!(several),
+                let audience = match config.audience() {
+                    [] => None,
+                    [one] => Some(json!(one)),
+                    several => Some(json!(several)),
                 };
-                claims.insert("aud".to_owned(), audience);
+                claims.extend(audience.map(|audience| ("aud".to_owned(), audience)));
             }
             Some(Value::Array(several)) if !several.is_empty() && several.iter().all(ours) => {}
             Some(one) if ours(one) => {}

@@ -3,27 +3,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::micros;
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::keys::LeftOut;
 use crate::keys::algorithm::{Algorithm, Family};
-use crate::keys::key_options::{SetOf, keys};
-use crate::keys::key_options::{algorithm_at, plain_text};
+use crate::keys::key_options::{SetOf, algorithm_at, keys, plain_text, secret_key};
 use crate::keys::ring::KeyRing;
 use crate::remote_keys::{RemoteKeys, Source, parse_stale_for};
 use crate::rotation::{Rotation, RotationConfig};
 use crate::token::config::{MAX_MAX_LIFETIME, bare_typ};
 use crate::token::issuer_keys::IssuerKeys;
+use crate::token::required::{RequiredClaim, check_binding};
 use crate::token::spiffe::TrustDomain;
+use crate::token::tenants::Tenants;
 
 /// Options that must be set for each issuer separately.
-pub(super) const OF_ONE: [&str; 9] =
-    ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor", "rotation"];
-/// All options of an issuer.
-pub(super) const KNOWN: [&str; 13] = [
+pub(super) const OF_ONE: [&str; 14] = [
     "issuer",
     "audience",
+    "claims",
+    "dedicatedIssuer",
+    "tenants",
+    "iat",
+    "subject",
+    "secret",
+    "keys",
+    "jwks",
+    "discovery",
+    "preset",
+    "staleFor",
+    "rotation",
+];
+/// All options of an issuer.
+pub(super) const KNOWN: [&str; 18] = [
+    "issuer",
+    "audience",
+    "claims",
+    "dedicatedIssuer",
+    "tenants",
+    "iat",
+    "subject",
     "secret",
     "keys",
     "jwks",
@@ -39,32 +62,47 @@ pub(super) const KNOWN: [&str; 13] = [
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An issuer. Its options:
+/// An issuer, from its options:
 ///
 /// - `issuer`: string, required: the exact `iss`
-/// - `audience`: string or list of strings, required: one of them must be in `aud`
+/// - `audience`: string or list of strings, required: one of them must be in `aud`; or `false`,
+///   where `claims` or `dedicatedIssuer` stands in for it
+/// - `claims`: object: claims that a token must have, see [`RequiredClaim`]
+/// - `dedicatedIssuer`: `true`: the issuer issues tokens for this API alone, default false
+/// - `tenants`: list of tenants or `'any'`, for an `issuer` with `{tenantid}` in it
+/// - `iat`: `'optional'`: tokens without `iat` are taken
+/// - `subject`: `'lenient'`: `sub` may be a whole number, and an empty one counts as none
 /// - `secret`: string or Buffer of at least 32, 48 or 64 bytes for HS256 (default), HS384, HS512
 /// - `keys`: list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer
 ///   or a JWK
-/// - `jwks`: a JWK set with public keys, or its URL
-/// - `discovery`: `true` or `'oauth'`: the issuer's metadata has the URL of its keys
+/// - `jwks`: a JWK set with public keys, or its URL, or `{ url, headers?, allowHttp? }`
+/// - `discovery`: `true` or `'oauth'`: the issuer's metadata names the URL of its keys
 /// - `preset`: `'vault'` or `'spiffe'`
-/// - `staleFor`: duration from 10 m to 24 h, default 1 h: the maximum use of keys from a URL while
-///   the URL returns none
-/// - `rotation`: the guard creates and rotates the keys, see [`RotationConfig`]
+/// - `staleFor`: duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while
+///   it gives none
+/// - `rotation`: keys that are made here, see [`RotationConfig`]
 /// - `algorithms`: list: no key may have another algorithm
-/// - `typ`: string: the required `typ` of the header. Default: none, `JWT` or `at+jwt`
+/// - `typ`: string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt`
 /// - `clockTolerance`: duration up to 60 s, default 10 s
-/// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: the upper bound of `exp - iat`
+/// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that
 ///
-/// At least one source of keys is required: `secret`, `keys` and a set in `jwks` (one or more of
-/// these), or a URL in `jwks`, or `discovery`, or `rotation`.
+/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or
+/// `discovery`; or `rotation`. Beside a URL or `discovery` only a `secret` may stand: an
+/// issuer that changes from one to the other signs with both for a while.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
     pub(super) issuer: Arc<str>,
-    pub(super) audience: Vec<String>,
+    /// `None` where something else binds a token to this API.
+    pub(super) audience: Option<Vec<String>>,
+    pub(super) claims: Vec<RequiredClaim>,
+    /// Where `issuer` is a template.
+    pub(super) tenants: Option<Tenants>,
+    pub(super) is_iat_optional: bool,
+    pub(super) is_lenient_subject: bool,
     pub(super) keys: IssuerKeys,
+    /// The keys of a set in the options that can't be used.
+    left_out: Vec<LeftOut>,
     /// Lower case, without `application/`. Issued tokens have it as their `typ`.
     pub(super) typ: Option<String>,
     pub(super) tolerance_us: u64,
@@ -105,7 +143,9 @@ impl Issuer {
             }
             _ => name.to_owned(),
         };
-        let audience = audience(options)?;
+        let claims = RequiredClaim::parse_all(options)?;
+        let audience = audience(options, &claims)?;
+        let tenants = Tenants::parse(options, &issuer)?;
         let listed = of("algorithms");
         let mut allowed = algorithms(listed)?;
         if spiffe.is_some() {
@@ -113,7 +153,7 @@ impl Issuer {
         }
         let set = if spiffe.is_some() { SetOf::Bundle } else { SetOf::Public };
         let discovers = preset == Some(Preset::Vault);
-        let keys = match Source::parse(options, &issuer, discovers)? {
+        let (keys, left_out) = match Source::parse(options, &issuer, discovers)? {
             None => {
                 if options.has("staleFor") {
                     return Err(options
@@ -140,7 +180,9 @@ impl Issuer {
                     ));
                 }
                 let stale_for = parse_stale_for(options)?;
-                IssuerKeys::Remote(Arc::new(RemoteKeys::new(source, allowed, set, stale_for)))
+                let secret = secret_beside(options, allowed.as_deref())?;
+                let public = Arc::new(RemoteKeys::new(source, allowed, set, stale_for));
+                (IssuerKeys::Remote(public, secret), Vec::new())
             }
         };
         let typ = typ(of("typ"))?;
@@ -157,7 +199,16 @@ impl Issuer {
         Ok(Self {
             issuer: Arc::from(issuer),
             audience,
+            claims,
+            tenants,
+            is_iat_optional: options
+                .one_of("iat", &[("required", false), ("optional", true)])?
+                .unwrap_or(false),
+            is_lenient_subject: options
+                .one_of("subject", &[("strict", false), ("lenient", true)])?
+                .unwrap_or(false),
             keys,
+            left_out,
             typ,
             tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
             max_lifetime_us: micros(lifetime),
@@ -172,10 +223,25 @@ impl Issuer {
         &self.issuer
     }
 
-    /// The configured audiences.
+    /// Each of its audiences; none where something else binds its tokens to this API.
     #[must_use]
     pub fn audience(&self) -> &[String] {
-        &self.audience
+        self.audience.as_deref().unwrap_or_default()
+    }
+
+    /// Whether tokens with this `iss` are its own.
+    #[must_use]
+    pub fn is_named(&self, iss: &str) -> bool {
+        match &self.tenants {
+            Some(tenants) => tenants.tenant(iss).is_some(),
+            None => *self.issuer == *iss,
+        }
+    }
+
+    /// The keys of its set that can't be used, and why.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        self.remote().map_or_else(|| self.left_out.clone(), |remote| remote.left_out())
     }
 
     /// The allowed clock skew: `clockTolerance`.
@@ -195,7 +261,7 @@ impl Issuer {
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
             IssuerKeys::Fixed(_) | IssuerKeys::Rotating(..) => None,
-            IssuerKeys::Remote(remote) => Some(remote),
+            IssuerKeys::Remote(remote, _) => Some(remote),
         }
     }
 
@@ -210,7 +276,7 @@ impl Issuer {
     pub fn key_count(&self) -> usize {
         match &self.keys {
             IssuerKeys::Fixed(ring) => ring.len(),
-            IssuerKeys::Remote(remote) => remote.key_count(),
+            IssuerKeys::Remote(remote, secret) => remote.key_count() + secret.len(),
             IssuerKeys::Rotating(rotation, ring) => rotation.len() + ring.len(),
         }
     }
@@ -222,17 +288,30 @@ fn own_keys(
     allowed: Option<&[Algorithm]>,
     set: SetOf,
     lifetime: &Options<'_>,
-) -> Result<IssuerKeys, ConfigError> {
+) -> Result<(IssuerKeys, Vec<LeftOut>), ConfigError> {
     let Some(value) = options.get("rotation") else {
-        return Ok(IssuerKeys::Fixed(keys(options, allowed, set)?));
+        let (ring, left_out) = keys(options, allowed, set)?;
+        return Ok((IssuerKeys::Fixed(ring), left_out));
     };
     let config = RotationConfig::parse(&options.path_of("rotation"), value, allowed)?;
     let given = ["secret", "keys", "jwks"].into_iter().any(|key| options.has(key));
-    let ring = if given { keys(options, allowed, set)? } else { KeyRing::default() };
+    let (ring, left_out) = if given { keys(options, allowed, set)? } else { Default::default() };
     let max_lifetime = max_lifetime(lifetime)?;
     config.check_lifetime(&options.path_of("rotation"), max_lifetime)?;
     let rotation = Rotation::new(config, max_lifetime);
-    Ok(IssuerKeys::Rotating(Arc::new(rotation), ring))
+    Ok((IssuerKeys::Rotating(Arc::new(rotation), ring), left_out))
+}
+
+/// The `secret` of an issuer whose other keys are at a URL: one that changes from a shared secret
+/// to published keys signs with both for a while.
+fn secret_beside(
+    options: &Options<'_>,
+    allowed: Option<&[Algorithm]>,
+) -> Result<KeyRing, ConfigError> {
+    if !options.has("secret") {
+        return Ok(KeyRing::default());
+    }
+    KeyRing::new(vec![secret_key(options, allowed)?])
 }
 
 fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {
@@ -264,11 +343,32 @@ fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {
     plain_text(&options.path_of("issuer"), value)
 }
 
-fn audience(options: &Options<'_>) -> Result<Vec<String>, ConfigError> {
+/// `audience`; `None` for `false`.
+fn audience(
+    options: &Options<'_>,
+    claims: &[RequiredClaim],
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let is_dedicated = options.bool("dedicatedIssuer")?.unwrap_or(false);
     let value = options.require("audience", "the `aud` that names this API, such as 'my-api'")?;
     let path = options.path_of("audience");
+    if *value == Value::Bool(false) {
+        return check_binding(options, claims, is_dedicated).map(|()| None);
+    }
+    let audience = audiences(&path, value)?;
+    if is_dedicated {
+        return Err(ConfigError::new(
+            ConfigCode::ConflictingOptions,
+            options.path_of("dedicatedIssuer"),
+            "stands in for an audience, and there is one",
+        )
+        .suggest("leave it out, or write `audience: false`"));
+    }
+    Ok(Some(audience))
+}
+
+fn audiences(path: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
     let Some(items) = value.as_array() else {
-        return Ok(vec![plain_text(&path, value)?.to_owned()]);
+        return Ok(vec![plain_text(path, value)?.to_owned()]);
     };
     let mut audience: Vec<String> = Vec::new();
     for (i, item) in items.iter().enumerate() {

@@ -16,8 +16,8 @@ use crate::token::verify::VerifyError;
 pub(crate) enum IssuerKeys {
     /// Only the keys of the options.
     Fixed(KeyRing),
-    /// Keys from a URL.
-    Remote(Arc<RemoteKeys>),
+    /// At a URL, and the secret of the options, if there is one.
+    Remote(Arc<RemoteKeys>, KeyRing),
     /// Rotating keys that this guard creates, plus the keys of the options.
     Rotating(Arc<Rotation>, KeyRing),
 }
@@ -33,7 +33,12 @@ impl IssuerKeys {
     ) -> Result<Arc<Key>, VerifyError> {
         match self {
             Self::Fixed(ring) => Ok(Arc::clone(ring.choose(header, now.unix_seconds())?)),
-            Self::Remote(remote) => {
+            Self::Remote(_, secret)
+                if secret.iter().any(|key| key.algorithm.name() == header.alg) =>
+            {
+                Ok(Arc::clone(secret.choose(header, now.unix_seconds())?))
+            }
+            Self::Remote(remote, _) => {
                 let key = remote.choose(header, now, may_ask)?;
                 key.ok_or_else(|| VerifyError::Pending(Arc::clone(remote)))
             }
@@ -48,7 +53,7 @@ impl IssuerKeys {
     pub(crate) fn are_current(&self, now: Now) -> bool {
         match self {
             Self::Fixed(_) | Self::Rotating(..) => true,
-            Self::Remote(remote) => remote.is_usable(now),
+            Self::Remote(remote, _) => remote.is_usable(now),
         }
     }
 
@@ -90,7 +95,7 @@ impl IssuerKeys {
     fn fixed(&self) -> Option<&KeyRing> {
         match self {
             Self::Fixed(ring) | Self::Rotating(_, ring) => Some(ring),
-            Self::Remote(_) => None,
+            Self::Remote(..) => None,
         }
     }
 }

@@ -49,13 +49,15 @@ mod issue;
 mod issuer;
 mod issuer_keys;
 mod presentation;
+mod required;
 mod spiffe;
+mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
 pub mod words;
 
-pub use config::{MAX_MAX_LIFETIME, TokenConfig};
+pub use config::{MAX_MAX_LIFETIME, Optionality, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
 pub use credentials::{Scheme, credentials};
 pub use demands::{RequirementError, Requirements};

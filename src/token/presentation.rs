@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::binding::Nonces;
 use crate::config::options::{Options, Switch, string_at};
 use crate::error::{ConfigCode, ConfigError};
+use crate::jose::{MAX_TOKEN_BYTES, MAX_TOKEN_SIZE};
 use crate::net::is_token;
 use crate::request::{Request, decode_segment};
 use crate::token::credentials::{Scheme, credentials};
@@ -22,6 +23,9 @@ const HOST_PREFIX: &str = "__Host-";
 pub enum Source {
     /// The `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1).
     Header,
+    /// The header of this name, in lower case, which holds the token alone: a proxy that logs users
+    /// in adds it.
+    Named(String),
     /// The cookie of this name.
     Cookie(String),
     /// The parameter of this name in the query (RFC 6750 section 2.3).
@@ -44,6 +48,8 @@ pub enum DpopMode {
 #[derive(Debug)]
 pub struct TokenSources {
     sources: Vec<Source>,
+    /// The most bytes of a token.
+    pub(crate) max_token_bytes: usize,
     /// The tokens that need a proof.
     pub dpop: DpopMode,
     /// The nonces that a proof must contain; `None` if it needs none.
@@ -57,9 +63,12 @@ pub struct PresentedToken<'r> {
     pub token: &'r str,
     /// The scheme of the header. A token in a cookie or in the query is a bearer token.
     pub scheme: Scheme,
-    /// Whether it came in the `Authorization` header. A cross-site page cannot make a browser send
-    /// that header. It can make a browser send cookies, and it chooses the query freely.
+    /// Whether it came in the `Authorization` header, which no page of another site can make a
+    /// browser send. A browser adds cookies to every request, and such a page
+    /// can choose the query. A proxy adds a header of its own to every request, too.
     pub in_header: bool,
+    /// Whether it came in a cookie.
+    pub in_cookie: bool,
 }
 
 impl TokenSources {
@@ -88,7 +97,10 @@ impl TokenSources {
         if nonces.is_some() && dpop == DpopMode::Off {
             return conflict("dpopNonce", "does nothing where `dpop` is 'off'");
         }
-        Ok(Self { sources, dpop, nonces })
+        let max = options.size("maxTokenSize", 1024..=MAX_TOKEN_SIZE as u64)?;
+        let max_token_bytes = max.and_then(|max| usize::try_from(max).ok());
+        let max_token_bytes = max_token_bytes.unwrap_or(MAX_TOKEN_BYTES);
+        Ok(Self { sources, max_token_bytes, dpop, nonces })
     }
 
     /// The names of query parameters that may carry a token.
@@ -99,10 +111,11 @@ impl TokenSources {
         })
     }
 
-    /// Whether a token may come in a cookie.
+    /// Whether a token may come without the caller's doing: in a cookie, or in a header that a
+    /// proxy adds. A page of another site can make a browser send such a request.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {
-        self.sources.iter().any(|source| matches!(source, Source::Cookie(_)))
+        self.sources.iter().any(|source| matches!(source, Source::Cookie(_) | Source::Named(_)))
     }
 
     /// The scheme of the challenge if no token came.
@@ -111,34 +124,51 @@ impl TokenSources {
         if self.dpop == DpopMode::Required { Scheme::Dpop } else { Scheme::Bearer }
     }
 
-    /// The token of a request; `None` if no place has one.
+    /// The token of a request, `None` where none of the places has one.
+    ///
+    /// Credentials of another scheme in `Authorization` count only if no other place has a token: a
+    /// proxy in front may ask for a password there.
     ///
     /// # Errors
-    /// [`TokenError::Ambiguous`] if there are several tokens, in two places or in one. RFC 6750
-    /// section 2 allows one, and choosing would be a guess. [`TokenError::Missing`] if the
-    /// credentials have another scheme.
+    /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts
+    /// would be a guess. Credentials of another scheme alone are [`TokenError::Missing`].
     pub fn find<'r>(&self, request: &'r Request) -> Result<Option<PresentedToken<'r>>, TokenError> {
-        let mut found = None;
+        let by_browser = |token: &'r str| PresentedToken {
+            token,
+            scheme: Scheme::Bearer,
+            in_header: false,
+            in_cookie: false,
+        };
+        let (mut found, mut other_scheme) = (None, false);
         for source in &self.sources {
-            let token =
-                match source {
-                    Source::Header => self.in_header(request)?,
-                    Source::Cookie(name) => in_cookies(request, name)?.map(|token| {
-                        PresentedToken { token, scheme: Scheme::Bearer, in_header: false }
-                    }),
-                    Source::Query(name) => in_query(request, name)?.map(|token| PresentedToken {
-                        token,
-                        scheme: Scheme::Bearer,
-                        in_header: false,
-                    }),
-                };
+            let token = match source {
+                Source::Header => match self.in_header(request) {
+                    Err(TokenError::Missing) => {
+                        other_scheme = true;
+                        None
+                    }
+                    found => found?,
+                },
+                Source::Named(name) => in_named(request, name)?.map(by_browser),
+                Source::Cookie(name) => in_cookies(request, name)?
+                    .map(|token| PresentedToken { in_cookie: true, ..by_browser(token) }),
+                Source::Query(name) => in_query(request, name)?.map(by_browser),
+            };
             match (token, found.is_some()) {
                 (Some(_), true) => return Err(TokenError::Ambiguous),
                 (Some(_), false) => found = token,
                 (None, _) => {}
             }
         }
-        Ok(found)
+        if found.is_none() && other_scheme { Err(TokenError::Missing) } else { Ok(found) }
+    }
+
+    /// The names of the cookies that a token may come in.
+    pub fn cookie_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Cookie(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     fn in_header<'r>(
@@ -151,7 +181,17 @@ impl TokenSources {
         if scheme == Scheme::Dpop && self.dpop == DpopMode::Off {
             return Err(TokenError::Missing);
         }
-        Ok(Some(PresentedToken { token, scheme, in_header: true }))
+        Ok(Some(PresentedToken { token, scheme, in_header: true, in_cookie: false }))
+    }
+}
+
+/// The value of a header that holds a token alone.
+fn in_named<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenError> {
+    let mut values =
+        request.headers().filter(|(header, _)| *header == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(TokenError::Ambiguous),
+        (value, None) => Ok(value),
     }
 }
 
@@ -213,17 +253,33 @@ fn source(path: &str, value: &Value) -> Result<Source, ConfigError> {
     if value.is_string() {
         return match string_at(path, value)? {
             "header" => Ok(Source::Header),
-            _ => Err(ConfigError::invalid(path, "must be 'header', { cookie } or { query }")
+            _ => Err(ConfigError::invalid(path, KINDS)
                 .suggest("write 'header' for the Authorization header")),
         };
     }
-    let options = Options::read(path, value, &["cookie", "query"])?;
-    match (options.string("cookie")?, options.string("query")?) {
-        (Some(name), None) => cookie(&options.path_of("cookie"), name),
-        (None, Some(name)) => query(&options.path_of("query"), name),
-        _ => Err(ConfigError::invalid(path, "must be 'header', { cookie } or { query }")
-            .suggest("write { cookie: '__Host-token' }")),
+    let options = Options::read(path, value, &["header", "cookie", "query"])?;
+    match (options.string("header")?, options.string("cookie")?, options.string("query")?) {
+        (Some(name), None, None) => header(&options.path_of("header"), name),
+        (None, Some(name), None) => cookie(&options.path_of("cookie"), name),
+        (None, None, Some(name)) => query(&options.path_of("query"), name),
+        _ => Err(ConfigError::invalid(path, KINDS).suggest("write { cookie: '__Host-token' }")),
     }
+}
+
+const KINDS: &str = "must be 'header', { header }, { cookie } or { query }";
+
+/// The name of a header, in lower case.
+fn header(path: &str, name: &str) -> Result<Source, ConfigError> {
+    if name.len() > MAX_NAME || !is_token(name) {
+        return Err(ConfigError::invalid(path, "must be the name of a header")
+            .suggest("write a name such as 'x-goog-iap-jwt-assertion'"));
+    }
+    let name = name.to_ascii_lowercase();
+    if matches!(&*name, "authorization" | "cookie" | "dpop") {
+        return Err(ConfigError::invalid(path, "has a reader of its own")
+            .suggest("write 'header' for Authorization, { cookie } for a cookie"));
+    }
+    Ok(Source::Named(name))
 }
 
 fn cookie(path: &str, name: &str) -> Result<Source, ConfigError> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::binding::Confirmation;
 use crate::clock::Now;
-use crate::jose::{Compact, Malformed};
+use crate::jose::{Compact, MAX_TOKEN_SIZE, Malformed};
 use crate::json::object;
 use crate::keys::KeyError;
 use crate::keys::algorithm::Algorithm;
@@ -99,7 +99,7 @@ impl Claims {
 pub struct Verified {
     /// All claims.
     pub claims: Claims,
-    /// The issuer as configured: its `iss`, or its SPIFFE trust domain.
+    /// The issuer as configured: its `iss`, the template of it, or its SPIFFE trust domain.
     pub issuer: Arc<str>,
     /// `sub`.
     pub subject: Option<String>,
@@ -153,8 +153,8 @@ impl VerifyError {
 }
 
 impl From<Malformed> for VerifyError {
-    fn from(_: Malformed) -> Self {
-        Self::Denied(TokenError::Malformed)
+    fn from(form: Malformed) -> Self {
+        Self::Denied(TokenError::Malformed(form))
     }
 }
 
@@ -162,6 +162,7 @@ impl From<KeyError> for VerifyError {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Unknown => Self::Denied(TokenError::Key),
+            KeyError::Time => Self::Denied(TokenError::KeyTime),
             KeyError::Algorithm => Self::Denied(TokenError::Algorithm),
             KeyError::Unavailable => Self::Denied(TokenError::KeysUnavailable),
         }
@@ -285,7 +286,7 @@ impl Verifier {
         now: Now,
         may_ask: bool,
     ) -> Result<Judged, VerifyError> {
-        let compact = Compact::read(token)?;
+        let compact = Compact::read(token, self.config.presentation.max_token_bytes)?;
         // With one issuer, the payload is decoded only after the signature is verified: without a
         // key, an attacker cannot reach the claims reader. With several, the payload must select
         // the issuer first.
@@ -306,6 +307,11 @@ impl Verifier {
             }
         };
         let times = registered.times;
+        if let (Some(tenants), Some(iss)) = (&issuer.tenants, &registered.iss)
+            && !tenants.may_sign(key.issuer.as_deref(), iss)
+        {
+            return Err(TokenError::Key.into());
+        }
         let verified = identity(issuer, text, registered, &key, compact.signing_input);
         Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
     }
@@ -346,7 +352,7 @@ fn identity(
     key: &Key,
     signing_input: &str,
 ) -> Verified {
-    let Registered { times, confirmation, subject, id, session } = registered;
+    let Registered { times, iss: _, confirmation, subject, id, session } = registered;
     let fingerprint = match &id {
         Some(jti) => Fingerprint::of_jti(jti),
         None => Fingerprint::of_signing_input(signing_input),
@@ -430,5 +436,6 @@ fn holds_refresh_token(text: &str) -> bool {
 
 /// Three segments, where the first is a header or starts like one.
 fn looks_like_token(text: &str) -> bool {
-    text.split('.').count() == 3 && (text.starts_with("eyJ") || Compact::read(text).is_ok())
+    text.split('.').count() == 3
+        && (text.starts_with("eyJ") || Compact::read(text, MAX_TOKEN_SIZE).is_ok())
 }

@@ -281,7 +281,7 @@ fn the_first_token_by_a_new_key_is_taken_and_the_cooldown_holds_for_the_next_unk
     let told = Arc::new(AtomicUsize::new(0));
     world.wait(&told);
     let fetch = world.begin().unwrap();
-    assert!(fetch.headers.contains(&("cache-control", "no-cache".to_owned())));
+    assert!(fetch.headers.contains(&("cache-control".into(), "no-cache".to_owned())));
     assert!(world.waits(&token), "the fetch is on its way");
     assert_eq!(told.load(Ordering::Relaxed), 0);
     world.answer(&fetch);
@@ -364,7 +364,7 @@ fn what_has_not_changed_is_not_sent_again_and_counts_as_fetched() {
     let token = world.token("p256", "a");
     world.now = world.now.plus(second(300));
     let fetch = world.begin().unwrap();
-    assert!(fetch.headers.contains(&("if-none-match", "\"v1\"".to_owned())));
+    assert!(fetch.headers.contains(&("if-none-match".into(), "\"v1\"".to_owned())));
     let head = Fetched { status: 304, ..Fetched::default() };
     assert_eq!(world.keys.answered(fetch.number, Ok((&head, b"")), world.now), None);
     assert_eq!(world.keys.status(world.now).age, Some(Duration::ZERO));

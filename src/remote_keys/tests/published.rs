@@ -1,5 +1,7 @@
 //! Good and bad documents of an issuer.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::remote_keys::{Fetch, FetchError, Fetched, RemoteState};
 
@@ -8,8 +10,8 @@ fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
     let mut world = World::ready();
     let private = key("p256", "privateJwk");
     let many: Vec<Value> = (0..101).map(|i| member("p256", &format!("k{i}"))).collect();
-    let mut without_kid = set(&[("p256", "a"), ("p384", "b")]);
-    for jwk in without_kid["keys"].as_array_mut().unwrap() {
+    let mut two_without_kid = json!({ "keys": [member("p256", "a"), another_p256("b")] });
+    for jwk in two_without_kid["keys"].as_array_mut().unwrap() {
         jwk.as_object_mut().unwrap().remove("kid");
     }
     for bad in [
@@ -19,11 +21,11 @@ fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
         json!({ "keys": [] }),
         json!({ "keys": ["x"] }),
         json!({ "keys": [private] }),
-        json!({ "keys": [member("p256", "a"), { "kty": "oct", "k": "AAAA" }] }),
-        json!({ "keys": [member("p256", "a"), member("p384", "a")] }),
+        json!({ "keys": [member("p256", "a"), another_p256("a")] }),
         json!({ "keys": [member("smallRsa", "s"), member("k256", "k")] }),
         json!({ "keys": many }),
-        without_kid,
+        json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }),
+        two_without_kid,
     ] {
         world.published = Some(bad.clone());
         world.run(second(300));
@@ -56,6 +58,14 @@ fn a_bad_set_takes_nothing_away_from_the_good_one_before_it() {
     }
 }
 
+/// A P-256 key that is no other's.
+fn another_p256(kid: &str) -> Value {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    json!({ "kty": "EC", "crv": "P-256", "use": "sig", "kid": kid, "x": segment(x), "y": segment(y) })
+}
+
 #[test]
 fn a_key_that_can_not_be_used_is_left_out_and_the_others_are_used() {
     let mut world = World::new(&json!({}));
@@ -83,7 +93,7 @@ fn a_key_that_can_not_be_used_is_left_out_and_the_others_are_used() {
     let mut world = World::new(&json!({}));
     world.published = Some(set(&[("rsa", "r")]));
     world.run(Duration::ZERO);
-    assert!(world.notices[0].text.contains("name `algorithms`"), "{}", world.notices[0].text);
+    assert!(world.notices[0].text.contains("`algorithms: ['RS256']`"), "{}", world.notices[0].text);
 }
 
 #[test]
@@ -234,5 +244,125 @@ fn a_bundle_of_a_trust_domain_gives_the_keys_for_jwt_svids_and_no_others() {
         ),
     ] {
         assert_eq!(verifier.verify(&svid(typ, &claims), now()).unwrap_err(), denial, "{claims}");
+    }
+}
+
+#[test]
+fn a_kid_may_stand_for_one_key_of_each_algorithm() {
+    let mut world = World::new(&json!({}));
+    let mut rsa = member("rsa", "a");
+    rsa["alg"] = json!("RS256");
+    let mut same = rsa.clone();
+    same["alg"] = json!("PS256");
+    world.published =
+        Some(json!({ "keys": [member("p256", "a"), rsa, same, member("p256", "a")] }));
+    world.run(Duration::ZERO);
+    assert_eq!((world.state(), world.keys.status(world.now).keys), (RemoteState::Fresh, 3));
+    assert!(world.verify(&world.token("p256", "a")).is_ok());
+    assert!(world.verify(&world.token("rsa", "a")).is_ok());
+}
+
+#[test]
+fn numbers_are_taken_with_a_sign_byte_with_padding_and_in_the_plain_alphabet() {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    let bytes =
+        |jwk: &Value, name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+    let with = |jwk: &Value, write: &dyn Fn(&[u8]) -> String| {
+        let mut jwk = jwk.clone();
+        for name in ["n", "e", "x", "y"] {
+            if jwk.get(name).is_some() {
+                jwk[name] = json!(write(&bytes(&jwk, name)));
+            }
+        }
+        jwk
+    };
+    let zeros = |bytes: &[u8]| [&[0, 0], bytes].concat();
+    for name in ["rsa", "p256"] {
+        let mut jwk = member(name, "a");
+        jwk["alg"] = json!(if name == "rsa" { "RS256" } else { "ES256" });
+        for odd in [
+            with(&jwk, &|bytes| segment(zeros(bytes))),
+            with(&jwk, &|bytes| URL_SAFE.encode(bytes)),
+            with(&jwk, &|bytes| STANDARD.encode(zeros(bytes))),
+        ] {
+            let mut world = World::new(&json!({}));
+            world.published = Some(json!({ "keys": [odd] }));
+            world.run(Duration::ZERO);
+            assert!(world.verify(&world.token(name, "a")).is_ok(), "{odd}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_left_out_is_reported_once_with_its_position_and_never_with_its_value() {
+    let mut world = World::new(&json!({}));
+    let odd = json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "pq" });
+    let private = key("p384", "privateJwk");
+    world.published = Some(json!({ "keys": [odd, member("p256", "a"), private] }));
+    world.run(Duration::ZERO);
+    let left_out = world.keys.left_out();
+    let positions: Vec<usize> = left_out.iter().map(|key| key.index).collect();
+    assert_eq!(positions, [0, 2]);
+    let reported = |world: &World| {
+        world.notices.iter().filter(|notice| notice.code == "GUARD_KEY_LEFT_OUT").count()
+    };
+    assert_eq!(reported(&world), 1);
+    world.run(second(3600));
+    assert_eq!(reported(&world), 1, "once for each set");
+    let text = format!("{left_out:?}{:?}", world.notices);
+    for secret in ["ML-DSA", "AAAA", "pq", private["d"].as_str().unwrap()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    world.published = Some(set(&[("p256", "a")]));
+    world.run(second(3600));
+    assert!(world.keys.left_out().is_empty());
+}
+
+/// Keys that some issuer publishes, and that can't be used.
+fn odd_keys() -> impl Strategy<Value = Value> {
+    let text = "[A-Za-z0-9_+/=-]{0,12}";
+    prop_oneof![
+        Just(json!(null)),
+        Just(json!("key")),
+        Just(json!([])),
+        text.prop_map(|kty| json!({ "kty": kty })),
+        (text, text).prop_map(|(n, e)| json!({ "kty": "RSA", "n": n, "e": e, "alg": "RS256" })),
+        (text, text).prop_map(|(x, y)| json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })),
+        text.prop_map(|crv| json!({ "kty": "OKP", "crv": crv, "x": "AAAA" })),
+        text.prop_map(|k| json!({ "kty": "oct", "k": k })),
+        Just(key("p384", "privateJwk")),
+        text.prop_map(|kid| {
+            let mut jwk = key("p384", "publicJwk");
+            jwk["kid"] = json!([kid]);
+            jwk
+        }),
+        text.prop_map(|used| {
+            let mut jwk = key("p384", "publicJwk");
+            jwk["use"] = json!(used);
+            jwk
+        }),
+        text.prop_map(|op| {
+            let mut jwk = key("p384", "publicJwk");
+            jwk["key_ops"] = json!([op]);
+            jwk
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn one_more_odd_key_never_takes_a_good_one_away(odd in prop::collection::vec(odd_keys(), 1..4), at in 0usize..4) {
+        let mut keys = odd.clone();
+        keys.insert(at.min(odd.len()), member("p256", "a"));
+        let published = json!({ "keys": keys });
+        let mut world = World::new(&json!({}));
+        world.published = Some(published.clone());
+        world.run(Duration::ZERO);
+        prop_assert_eq!(world.state(), RemoteState::Fresh);
+        prop_assert!(world.verify(&world.token("p256", "a")).is_ok());
+        let mut more = json!({});
+        more["jwks"] = published;
+        let verifier = Verifier::new(config(&more));
+        prop_assert!(verifier.verify(&world.token("p256", "a"), world.now).is_ok());
     }
 }

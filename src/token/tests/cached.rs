@@ -32,7 +32,7 @@ fn a_known_token_dies_with_its_key() {
     let (verifier, signer) = guard(&json!({ "keys": [key] }));
     let token = issue(&signer, "ada");
     assert!(verifier.verify(&token, now()).is_ok());
-    assert_eq!(verifier.verify(&token, at(NOW_S + 60)).unwrap_err(), TokenError::Key);
+    assert_eq!(verifier.verify(&token, at(NOW_S + 60)).unwrap_err(), TokenError::KeyTime);
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn a_key_whose_time_is_to_come_verifies_nothing_and_signs_nothing_before() {
     let kid = |token: &str| verifier.verify(token, at(NOW_S + 60)).unwrap().key_id.clone().unwrap();
     assert_eq!((&*kid(&by_old), &*kid(&by_new)), ("old", "new"));
     // Both are cached now, and the period of each key still applies.
-    assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenError::Key);
-    assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenError::Key);
+    assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenError::KeyTime);
+    assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenError::KeyTime);
     assert!(verifier.verify(&by_new, at(NOW_S + 120)).is_ok());
 
     // Without names, the two keys are indistinguishable.
@@ -87,9 +87,10 @@ fn the_cache_keeps_to_its_size_and_can_be_switched_off() {
 
     let known = first;
     let cache = Cache::new(64 << 10);
-    let times = crate::token::claims::Times { issued: 0, expires: 0, not_before: None };
+    let times =
+        crate::token::claims::Times { issued: 0, expires: 0, has_iat: true, not_before: None };
     let issuer = Arc::clone(&config(&json!({ "secret": secret() })).issuers[0]);
-    let header = Compact::read(&token).unwrap().header;
+    let header = Compact::read(&token, 8192).unwrap().header;
     let key = issuer.keys.choose(&header, now(), false).unwrap();
     for i in 0..2_000 {
         let (token, known) = (format!("token {i}"), Arc::clone(&known));

@@ -185,7 +185,7 @@ fn keys_are_used_only_in_their_time() {
         verifier.verify(token, at(seconds)).map(|v| v.key_id.clone().unwrap().to_string())
     };
     assert_eq!(verdict(&old, NOW_S - 1), Ok("old".to_owned()));
-    assert_eq!(verdict(&old, NOW_S), Err(TokenError::Key));
-    assert_eq!(verdict(&new, NOW_S - 1), Err(TokenError::Key));
+    assert_eq!(verdict(&old, NOW_S), Err(TokenError::KeyTime));
+    assert_eq!(verdict(&new, NOW_S - 1), Err(TokenError::KeyTime));
     assert_eq!(verdict(&new, NOW_S), Ok("new".to_owned()));
 }
