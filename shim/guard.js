@@ -17,7 +17,7 @@ const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
-const { kConversation, whenCollected } = require('./shared.js')
+const { kConversation, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
 
@@ -132,6 +132,7 @@ function createGuard(...rest) {
     },
     close: async () => close()
   })
+  Object.defineProperty(guard, kForget, { value: () => call(native.forgetAll) })
   // A guard that nobody holds any more gives its memory back, also when nobody called close().
   whenCollected(guard, close)
   return Object.freeze(guard)

@@ -3,6 +3,7 @@
 //! It is built once and never changes, but for what it counts and revokes; stacks borrow their
 //! parts from it.
 
+mod forget;
 mod limits;
 pub mod refresh;
 mod tokens;

@@ -398,6 +398,11 @@ impl Revocations {
         if self.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
+    /// Takes back all that is revoked: for tests.
+    pub fn clear(&self) {
+        self.sets.clear();
+    }
+
     /// Forgets what no token could be refused by any more. To be called about once a minute;
     /// without it the list is as good, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {

@@ -125,6 +125,13 @@ impl MemoryFamilies {
         shard.bytes = shard.bytes.saturating_sub(before.as_ref().map_or(0, Family::bytes));
     }
 
+    /// Ends all families, and forgets them.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock() = Shard::default();
+        }
+    }
+
     /// How many there are, those included that are over and not forgotten yet.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -153,6 +153,13 @@ impl RuntimeOverrides {
         true
     }
 
+    /// Forgets all that was applied: the limits are as they were configured.
+    pub fn clear(&self) {
+        self.lists.clear();
+        self.policies.write().clear();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// How often limits were changed.
     #[must_use]
     pub fn changes(&self) -> u64 {

@@ -1,0 +1,33 @@
+'use strict'
+
+// What the helpers of `keepstone/testing` take.
+
+const { optional } = require('../arguments.js')
+const { GuardError } = require('../errors.js')
+const { readOptions } = require('../plain.js')
+
+const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** The options of a call, which may be left out; a key that is none of `known` throws. */
+function readKnown(rest, known) {
+  const options = readOptions('options', optional('options', rest, {}))
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue
+    const path = `options.${key.slice(0, 80)}`
+    throw new GuardError(`\`${path}\` is not an option; the options are ${known.join(', ')}`, { code: 'ERR_UNKNOWN_OPTION', path })
+  }
+  return options
+}
+
+/** A time span such as `'15m'`, in milliseconds. */
+function readSpan(name, value) {
+  const [, number, unit] = (typeof value === 'string' && /^(\d{1,15})(ms|s|m|h|d)$/.exec(value)) || []
+  if (unit !== undefined) return Number(number) * UNITS[unit]
+  throw invalid(name, "must be a whole number with one of the units ms, s, m, h, d, such as '15m'")
+}
+
+function invalid(path, what) {
+  return new GuardError(`\`${path}\` ${what}`, { code: 'ERR_INVALID_ARGUMENT', path })
+}
+
+module.exports = { invalid, readKnown, readSpan }
