@@ -20,7 +20,7 @@ export type Forgery =
   | 'changed-claims'
   | 'broken-signature'
 
-/** Whose tokens an issuer makes, for whom, and how they are signed. */
+/** The names in the tokens of an issuer, and how they are signed. */
 export interface TestIssuerOptions {
   /**
    * The `iss` of its tokens.
@@ -91,7 +91,8 @@ export interface TestIssuer {
    *
    * @param claims what to add or to replace; a claim that is `undefined` is left out.
    * @param options how the token is made.
-   * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT`, `ERR_UNKNOWN_OPTION`.
+   * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT`, `ERR_INVALID_OPTION`,
+   *   `ERR_UNKNOWN_OPTION`.
    */
   token(claims?: { readonly [claim: string]: unknown }, options?: TestTokenOptions): string
   /**
@@ -106,7 +107,7 @@ export interface TestIssuer {
   jwks(): JwkSet
   /**
    * Makes a new key, which signs from now on. The earlier ones stay in the set. A guard that was
-   * built with {@link TestIssuer.jwt} before does not know it.
+   * built with {@link TestIssuer.jwt} before refuses its tokens.
    */
   rotate(): void
 }
@@ -174,8 +175,8 @@ export interface TestClock {
    * Moves the clock on to a time. It can't go back.
    *
    * @param time a `Date`, or text that `Date.parse` takes.
-   * @throws {@link "keepstone".GuardError} as {@link TestClock.advance} does; `ERR_INVALID_ARGUMENT`
-   *   for a time that has passed.
+   * @throws {@link "keepstone".GuardError} as {@link TestClock.advance} does;
+   *   `ERR_INVALID_ARGUMENT` for a time that has passed.
    */
   set(time: Date | string): void
   /**
@@ -196,8 +197,8 @@ export interface TestClock {
  * clock.release()
  * ```
  *
- * @throws {@link "keepstone".GuardError} `ERR_TESTING` where `NODE_ENV` is `'production'`, and while
- *   a guard of this thread has a shared store, which keeps its own time.
+ * @throws {@link "keepstone".GuardError} `ERR_TESTING` where `NODE_ENV` is `'production'`, and
+ *   while a guard of this thread has a shared store, which keeps its own time.
  */
 export declare function createTestClock(): TestClock
 
@@ -207,8 +208,8 @@ export declare function createTestClock(): TestClock
  * stay used.
  *
  * @param guard what `createGuard` has returned.
- * @throws {@link "keepstone".GuardError} `ERR_TESTING` where `NODE_ENV` is `'production'`, and where
- *   the guard has a shared store: give each test run a `prefix` of its own; `ERR_CLOSED`;
+ * @throws {@link "keepstone".GuardError} `ERR_TESTING` where `NODE_ENV` is `'production'`, and
+ *   where the guard has a shared store: give each test run a `prefix` of its own; `ERR_CLOSED`;
  *   `ERR_INVALID_ARGUMENT` for what is no guard.
  */
 export declare function resetGuard(guard: Guard): void
@@ -274,7 +275,7 @@ export interface TestCookie {
   readonly path: string
   readonly secure: boolean
   readonly httpOnly: boolean
-  /** Left out where the server has not said it. */
+  /** Left out where the server has set none. */
   readonly sameSite?: 'strict' | 'lax' | 'none'
   /** When it ends, by the test clock where there is one; left out for a cookie of the session. */
   readonly expires?: Date
@@ -305,8 +306,8 @@ export interface TestClient {
    * Sends a request, with a path that begins with `/`, and reads the whole answer.
    *
    * @returns a promise of a `Response`.
-   * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT`; the error of node:http where no
-   *   answer comes.
+   * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT`, `ERR_UNKNOWN_OPTION`; the error
+   *   of node:http where no answer comes.
    */
   fetch(path: string, request?: TestRequest): Promise<Response>
   /** As {@link TestClient.fetch}, with GET. */

@@ -3,6 +3,7 @@
 import test, { describe } from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import https from 'node:https'
 import { once } from 'node:events'
 import Fastify from 'fastify'
 import { GuardError, createGuard } from 'keepstone'
@@ -86,6 +87,8 @@ describe('a request', () => {
     assert.match((await sent(form)).join('\n'), /^multipart\/form-data; boundary=[^]*filename="a.txt"/)
     assert.deepEqual(await sent(undefined), [undefined, ''])
     assert.equal((await (await client.delete('/', { a: 1 })).json()).body, '{"a":1}')
+    const chunked = await (await client.post('/', 'parts', { headers: { 'Transfer-Encoding': 'chunked' } })).json()
+    assert.deepEqual([chunked.headers['content-length'], chunked.body], [undefined, 'parts'])
   })
 
   test('gives a Response, whatever the status', async (t) => {
@@ -106,14 +109,14 @@ describe('a request', () => {
   test('names what is wrong with it', async (t) => {
     const { client } = echo(t)
     await assert.rejects(client.get('https://other.test/'), refused('ERR_INVALID_ARGUMENT', 'path'))
-    await assert.rejects(client.get('/', { mode: 'no-cors' }), refused('ERR_INVALID_ARGUMENT', 'init.mode'))
-    await assert.rejects(client.get('/', { header: {} }), refused('ERR_INVALID_ARGUMENT', 'init.header'))
+    await assert.rejects(client.get('/', { mode: 'no-cors' }), refused('ERR_INVALID_ARGUMENT', 'request.mode'))
+    await assert.rejects(client.get('/', { header: {} }), refused('ERR_UNKNOWN_OPTION', 'request.header'))
     assert.throws(() => client.as(''), refused('ERR_INVALID_ARGUMENT', 'token'))
     assert.throws(() => client.from('evil.test'), refused('ERR_INVALID_ARGUMENT', 'page'))
-    assert.throws(() => createTestClient(() => {}, { origin: 'https://app.test/path' }), refused('ERR_INVALID_ARGUMENT', 'options.origin'))
+    assert.throws(() => createTestClient(() => {}, { origin: 'https://app.test/path' }), refused('ERR_INVALID_OPTION', 'options.origin'))
     assert.throws(() => createTestClient(() => {}, { agent: 1 }), refused('ERR_UNKNOWN_OPTION', 'options.agent'))
     assert.throws(() => createTestClient(() => {}, { browser: 1 }), refused('ERR_INVALID_OPTION', 'options.browser'))
-    for (const target of [undefined, null, {}, 3000, 'localhost:3000', 'https://127.0.0.1']) assert.throws(() => createTestClient(target), refused('ERR_INVALID_ARGUMENT', 'target'))
+    for (const target of [undefined, null, {}, 3000, 'localhost:3000', 'https://127.0.0.1', https.createServer()]) assert.throws(() => createTestClient(target), refused('ERR_INVALID_ARGUMENT', 'target'))
     await assert.rejects(client.get('/', { signal: AbortSignal.abort() }), { name: 'AbortError' })
   })
 

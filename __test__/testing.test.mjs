@@ -12,6 +12,7 @@ import { createTestClient, createTestClock, createTestIssuer, resetGuard, startT
 import { loadShim } from './helpers/copies.mjs'
 import { dpopClient } from './helpers/dpop.mjs'
 import { expresses } from './helpers/http.mjs'
+import { makeFolder } from './helpers/processes.mjs'
 
 const require = createRequire(import.meta.url)
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -78,9 +79,9 @@ describe('an issuer', () => {
     assert.throws(() => createTestIssuer({ issuer: '' }), refused('ERR_INVALID_OPTION', 'options.issuer'))
     const issuer = createTestIssuer()
     assert.throws(() => issuer.token('ada'), refused('ERR_INVALID_ARGUMENT', 'claims'))
-    assert.throws(() => issuer.token({}, { age: 5 }), refused('ERR_INVALID_ARGUMENT', 'options.age'))
-    assert.throws(() => issuer.token({}, { expiresIn: '-1m' }), refused('ERR_INVALID_ARGUMENT', 'options.expiresIn'))
-    assert.throws(() => issuer.token({}, { forgery: 'toString' }), refused('ERR_INVALID_ARGUMENT', 'options.forgery'))
+    assert.throws(() => issuer.token({}, { age: 5 }), refused('ERR_INVALID_OPTION', 'options.age'))
+    assert.throws(() => issuer.token({}, { expiresIn: '-1m' }), refused('ERR_INVALID_OPTION', 'options.expiresIn'))
+    assert.throws(() => issuer.token({}, { forgery: 'toString' }), refused('ERR_INVALID_OPTION', 'options.forgery'))
     assert.throws(() => issuer.token({}, { expires: '1m' }), refused('ERR_UNKNOWN_OPTION', 'options.expires'))
     assert.throws(() => issuer.token({}, undefined), refused('ERR_MISSING_OPTION', 'options'))
   })
@@ -202,9 +203,7 @@ describe('a clock', () => {
 
   test('signing keys change, and policies see the time', async () => {
     const clock = createTestClock()
-    const { mkdtempSync, rmSync } = await import('node:fs')
-    const { tmpdir } = await import('node:os')
-    const folder = mkdtempSync(`${tmpdir()}/keepstone-`)
+    const folder = makeFolder()
     const year = 'package a\ndefault allow := false\nallow if { time.now_ns() > 1000000000 * input.after }\n'
     const guard = createGuard({
       jwt: { issuer: 'https://own.test', audience: 'api', rotation: { every: '10d', storage: `${folder}/keys.json` } },
@@ -220,7 +219,6 @@ describe('a clock', () => {
     assert.notEqual(await kid(), first)
     assert.equal((await guard.policy.evaluate({ after })).allow, true)
     await guard.close()
-    rmSync(folder, { recursive: true })
   })
 
   test('a proof of DPoP is too old soon, is taken once, and is no burden when the clock is released', async () => {
@@ -266,7 +264,7 @@ describe('a clock', () => {
     clock.advance('100d')
     const code = `const { createTestClock } = require('keepstone/testing')
       require('node:worker_threads').parentPort.postMessage(createTestClock().now().getTime())`
-    const worker = new Worker(code, { eval: true, env: process.env, argv: [] })
+    const worker = new Worker(code, { eval: true })
     const [time] = await new Promise((resolve, reject) => worker.once('message', (...args) => resolve(args)).once('error', reject))
     assert.ok(time < Date.now() + 60_000)
     assert.ok(clock.now() > Date.now() + 60_000)
@@ -286,11 +284,10 @@ describe('a clock', () => {
 })
 
 describe('in production', () => {
-  const run = (code, env) => {
-    const inherited = { ...process.env, ...env }
-    for (const name of ['NODE_TEST_CONTEXT', ...Object.keys(env).filter((key) => env[key] === undefined)]) if (!(name in env) || env[name] === undefined) delete inherited[name]
-    return spawnSync(process.execPath, ['-e', code], { cwd: root, env: inherited, encoding: 'utf8' })
-  }
+  // Without what tells a program that a test runner runs it.
+  const marks = new Set(['NODE_ENV', 'NODE_TEST_CONTEXT', 'VITEST', 'JEST_WORKER_ID'])
+  const plain = Object.fromEntries(Object.entries(process.env).filter(([name]) => !marks.has(name)))
+  const run = (code, env) => spawnSync(process.execPath, ['-e', code], { cwd: root, env: { ...plain, ...env }, encoding: 'utf8' })
 
   test('the clock does not move and no guard forgets', () => {
     const code = `const { createTestClock, resetGuard } = require('keepstone/testing')
@@ -301,7 +298,7 @@ describe('in production', () => {
 
   test('outside of a test runner the clock warns once, and inside it is quiet', () => {
     const code = "const { createTestClock } = require('keepstone/testing'); createTestClock(); createTestClock()"
-    assert.equal(run(code, { NODE_ENV: undefined }).stderr.match(/\[GUARD_TEST_CLOCK\]/g)?.length, 1)
+    assert.equal(run(code, {}).stderr.match(/\[GUARD_TEST_CLOCK\]/g)?.length, 1)
     for (const env of [{ NODE_ENV: 'test' }, { NODE_TEST_CONTEXT: 'child' }, { VITEST: 'true' }, { JEST_WORKER_ID: '1' }]) assert.equal(run(code, env).stderr, '')
   })
 })

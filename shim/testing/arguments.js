@@ -10,13 +10,16 @@ const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /** The options of a call, which may be left out; a key that is none of `known` throws. */
 function readKnown(rest, known) {
-  const options = readOptions('options', optional('options', rest, {}))
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue
-    const path = `options.${key.slice(0, 80)}`
-    throw new GuardError(`\`${path}\` is not an option; the options are ${known.join(', ')}`, { code: 'ERR_UNKNOWN_OPTION', path })
-  }
+  const options = readOptions('options', optional('options', rest, {}), { prefix: 'options' })
+  refuseUnknown('options', options, known)
   return options
+}
+
+function refuseUnknown(name, options, known) {
+  const unknown = Object.keys(options).find((key) => !known.includes(key))
+  if (unknown === undefined) return
+  const path = `${name}.${unknown.slice(0, 80)}`
+  throw new GuardError(`\`${path}\` is not an option; the options are ${known.join(', ')}`, { code: 'ERR_UNKNOWN_OPTION', path })
 }
 
 /** A time span such as `'15m'`, in milliseconds. */
@@ -26,8 +29,10 @@ function readSpan(name, value) {
   throw invalid(name, "must be a whole number with one of the units ms, s, m, h, d, such as '15m'")
 }
 
+/** What is wrong with an argument, or with a member of `options`. */
 function invalid(path, what) {
-  return new GuardError(`\`${path}\` ${what}`, { code: 'ERR_INVALID_ARGUMENT', path })
+  const code = path.startsWith('options.') ? 'ERR_INVALID_OPTION' : 'ERR_INVALID_ARGUMENT'
+  return new GuardError(`\`${path}\` ${what}`, { code, path })
 }
 
-module.exports = { invalid, readKnown, readSpan }
+module.exports = { invalid, readKnown, readSpan, refuseUnknown }

@@ -3,27 +3,24 @@
 // A client over node:http that sends what a page in a browser would, and keeps cookies as it does.
 
 const http = require('node:http')
-const { GuardError } = require('../errors.js')
-const { invalid, readKnown } = require('./arguments.js')
+const { invalid, readKnown, refuseUnknown } = require('./arguments.js')
 const { createJar } = require('./cookies.js')
 const { pageHeaders, relationOf, sendsCookie } = require('./page.js')
 const { serverOf } = require('./server.js')
 
-const INIT = ['method', 'headers', 'body', 'mode', 'signal']
+const REQUEST = ['method', 'headers', 'body', 'mode', 'signal']
 const WITHOUT_BODY = new Set([204, 205, 304])
 
 /** A client of a server under test. */
 function createTestClient(target, ...rest) {
   const { origin = 'https://app.test', browser = true, headers = {} } = readKnown(rest, ['origin', 'browser', 'headers'])
-  if (typeof browser !== 'boolean') throw wrong('browser', 'must be true or false')
+  if (typeof browser !== 'boolean') throw invalid('options.browser', 'must be true or false')
   const site = readOrigin('options.origin', origin)
   const server = serverOf(target)
   const agent = new http.Agent({ keepAlive: true })
   const shared = { site, server, agent, headers: lowerCased(headers) }
   return clientOf(shared, { jar: createJar(site), page: browser ? site.origin : undefined, authorization: undefined })
 }
-
-const wrong = (name, what) => new GuardError(`\`options.${name}\` ${what}`, { code: 'ERR_INVALID_OPTION', path: `options.${name}` })
 
 /** One view of the server: a page, its cookies, and who is logged in by a token. */
 function clientOf(shared, sender) {
@@ -79,8 +76,7 @@ async function sendRequest({ site, server, agent, headers }, { jar, page, author
     ...Object.fromEntries(own)
   }
   for (const [name, value] of Object.entries(all)) if (value === undefined) delete all[name]
-  // Frames the request: node:http would leave DELETE without one.
-  if (payload !== undefined || !/^(?:GET|HEAD|OPTIONS|DELETE)$/.test(method)) all['content-length'] ??= String(payload?.bytes.length ?? 0)
+  frame(all, method, payload?.bytes)
   const response = await exchange({ ...(await server.address()), path: target, method, headers: all, agent, signal }, payload?.bytes)
   for (const line of response.headers.getSetCookie()) jar.take(line, pathname, relation === 'cross-site' && mode !== 'navigate')
   return response
@@ -88,12 +84,16 @@ async function sendRequest({ site, server, agent, headers }, { jar, page, author
 
 function readInit(path, init) {
   if (typeof path !== 'string' || !path.startsWith('/')) throw invalid('path', "must begin with '/': a client speaks to one server")
-  for (const key of Object.keys(init)) {
-    if (!INIT.includes(key)) throw invalid(`init.${key.slice(0, 80)}`, `is not an option; the options are ${INIT.join(', ')}`)
-  }
+  refuseUnknown('request', init, REQUEST)
   const { method = 'GET', headers = {}, body, mode = 'cors', signal } = init
-  if (mode !== 'cors' && mode !== 'navigate') throw invalid('init.mode', "must be 'cors' or 'navigate'")
+  if (mode !== 'cors' && mode !== 'navigate') throw invalid('request.mode', "must be 'cors' or 'navigate'")
   return { method: String(method).toUpperCase(), body, mode, signal, own: new Map(Object.entries(lowerCased(headers))) }
+}
+
+/** Names the length of the body; node:http would leave one of DELETE out. */
+function frame(headers, method, bytes) {
+  if ('transfer-encoding' in headers || (bytes === undefined && /^(?:GET|HEAD|OPTIONS|DELETE)$/.test(method))) return
+  headers['content-length'] ??= String(bytes?.length ?? 0)
 }
 
 /** Headers by their names in lower case, of an object, a list of pairs or `Headers`. */

@@ -16,7 +16,7 @@ function createTestClock() {
     warnOnce('GUARD_TEST_CLOCK', 'the guards of this thread follow a test clock: tokens and limits end when it says so; use it in tests alone')
   }
   const advance = (ms) => void unwrap(native.testClockAdvance(ms))
-  // Where the clock can't be moved at all, this says so before the first test relies on it.
+  // A clock that can't be moved is refused here, before the first test relies on it.
   advance(0)
   return Object.freeze({
     now: () => new Date(native.testClockNow()),

@@ -22,20 +22,20 @@ function createJar(origin) {
     return [...cookies.values()]
   }
 
-  /** Takes a `Set-Cookie` of an answer to `path`; `crossSite` is whether another site's page asked. */
+  /** Takes a `Set-Cookie` of an answer to `path`; `crossSite`: a page of another site asked. */
   function take(line, path, crossSite) {
     const { cookie, why } = readCookie(line, path, origin, crossSite)
     if (why !== undefined) {
       rejected.push(Object.freeze({ name: nameOf(line), why }))
       return
     }
-    // A cookie that replaces another one keeps its place; one that is over is gone at the next look.
+    // A cookie that replaces another one keeps its place. One that is over goes at the next look.
     cookies.set(`${cookie.name}\n${cookie.path}`, cookie)
   }
 
   return {
     take,
-    /** The value of `Cookie` for a request to `path`, or undefined; `sends(cookie)` asks SameSite. */
+    /** The `Cookie` of a request to `path`, or undefined; `sends(cookie)` decides by SameSite. */
     headerFor(path, sends) {
       const found = live().filter((cookie) => matchesPath(path, cookie.path) && sends(cookie))
       const ordered = found.toSorted((a, b) => b.path.length - a.path.length)
@@ -115,7 +115,7 @@ function fault(name, value, attributes, origin, crossSite) {
 function matchesDomain(host, attribute) {
   const domain = attribute.replace(/^\./, '').toLowerCase()
   const isName = /[a-z]/i.test(host) && !host.startsWith('[')
-  // Of the parents, one label alone is nobody's own: `com`.
+  // A parent of one label, such as `com`, is a public suffix.
   return host === domain || (isName && domain.includes('.') && host.endsWith(`.${domain}`))
 }
 

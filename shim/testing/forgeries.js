@@ -18,7 +18,7 @@ const MAKERS = {
     const own = makeKey(key.alg, key.kid)
     return compact({ ...header, jwk: own.jwk }, claims, own.sign)
   },
-  // Signed by nobody.
+  // Without a signature.
   'no-signature': (key, header, claims) => compact({ ...header, alg: 'none' }, claims, () => Buffer.alloc(0)),
   // The public key, taken for the secret of an HMAC.
   'public-key-as-secret': (key, header, claims) => compact({ ...header, alg: 'HS256' }, claims, hmac(key.pem)),

@@ -5,7 +5,6 @@
 const { randomUUID } = require('node:crypto')
 const { once } = require('node:events')
 const http = require('node:http')
-const { GuardError } = require('../errors.js')
 const { optional } = require('../arguments.js')
 const { invalid, readKnown, readSpan } = require('./arguments.js')
 const { guardTime } = require('./clock.js')
@@ -54,14 +53,12 @@ async function startTestIssuer(...rest) {
 
 function readIssuer(rest) {
   const { issuer, audience = 'test-api', algorithm = 'ES256' } = readKnown(rest, ['issuer', 'audience', 'algorithm'])
-  if (issuer !== undefined && (typeof issuer !== 'string' || issuer === '')) throw wrong('issuer', 'must be a string that is not empty')
+  if (issuer !== undefined && (typeof issuer !== 'string' || issuer === '')) throw invalid('options.issuer', 'must be a string that is not empty')
   const audiences = Array.isArray(audience) ? audience : [audience]
-  if (audiences.length === 0 || !audiences.every((one) => typeof one === 'string' && one !== '')) throw wrong('audience', 'must be a string, or a list of strings')
-  if (!ALGORITHMS.includes(algorithm)) throw wrong('algorithm', `must be one of ${ALGORITHMS.join(', ')}`)
+  if (audiences.length === 0 || !audiences.every((one) => typeof one === 'string' && one !== '')) throw invalid('options.audience', 'must be a string, or a list of strings')
+  if (!ALGORITHMS.includes(algorithm)) throw invalid('options.algorithm', `must be one of ${ALGORITHMS.join(', ')}`)
   return { issuer, audience, algorithm }
 }
-
-const wrong = (name, what) => new GuardError(`\`options.${name}\` ${what}`, { code: 'ERR_INVALID_OPTION', path: `options.${name}` })
 
 /** The keys of an issuer: the last one signs, all are published. */
 function makeKeys(algorithm) {
@@ -96,7 +93,7 @@ function tokensOf(issuer, audience, keys) {
 
 const seconds = (ms) => Math.floor(ms / 1000)
 
-/** The claims of an access token, with those that are given in their place; undefined leaves one out. */
+/** The claims of an access token; those that are given replace them, undefined leaves one out. */
 function claimsOf(issuer, audience, claims, age, expiresIn) {
   if (claims === null || typeof claims !== 'object' || Array.isArray(claims)) throw invalid('claims', 'must be an object')
   const iat = seconds(guardTime() - age)

@@ -1,6 +1,6 @@
 'use strict'
 
-// What a browser says of the page that sends a request: `Origin` and Fetch Metadata, and the
+// What a browser adds for the page that sends a request: `Origin` and Fetch Metadata, and the
 // cookies that it adds.
 
 /** How a page is related to the site. The end of a host counts as its site: two labels. */

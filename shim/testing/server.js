@@ -14,6 +14,7 @@ function serverOf(target) {
   if (typeof target === 'string' || target instanceof URL) return atUrl(target)
   const fastify = target !== null && typeof target === 'object' && typeof target.ready === 'function' && isServer(target.server)
   if (!fastify && !isServer(target) && typeof target !== 'function') throw invalid('target', TARGETS)
+  if (typeof (fastify ? target.server : target)?.setSecureContext === 'function') throw invalid('target', 'speaks TLS; give its handler, which is served over plain http as behind a proxy')
   const server = fastify ? target.server : isServer(target) ? target : http.createServer(target)
   const wasListening = server.listening
   let started
